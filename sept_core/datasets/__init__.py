@@ -1,0 +1,27 @@
+"""Data sets: the registry, folders as their authors ship them, manifests, embeddings and splits.
+
+The way of a clip: ``read_layout`` turns a folder into a `Manifest`, an encoder turns that into an `EmbeddingTable`,
+and ``make_split`` picks its rows for one replica.
+"""
+
+from sept_core.datasets.layouts import read_layout
+from sept_core.datasets.manifest import Clip, Manifest
+from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name
+from sept_core.datasets.splits import Split, draw_shots, make_split, usable_folds
+from sept_core.datasets.table import EmbeddingTable
+
+__all__ = [
+    "DATASETS",
+    "Clip",
+    "DatasetInfo",
+    "EmbeddingTable",
+    "Manifest",
+    "Split",
+    "draw_shots",
+    "get_dataset",
+    "halves",
+    "make_split",
+    "prompt_name",
+    "read_layout",
+    "usable_folds",
+]

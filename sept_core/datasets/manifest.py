@@ -1,0 +1,143 @@
+"""The manifest: which clips a data set consists of, with class, fold, source and content.
+
+Its digest enters every trial's signature, so results are never compared across different clips or folds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from sept_core.datasets.registry import DATASETS
+from sept_core.errors import InputError
+
+__all__ = ["Clip", "Manifest"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip.
+
+    Args:
+        clip_id: Unique within the data set.
+        path: Where its file lies, relative to the audio folder, with ``/`` between folders.
+        classname: Spelled as in the registry.
+        fold: ``"train"`` or ``"test"`` where the data set has one fixed split.
+        group: Source recording or speaker; ``""`` where it is not known.
+        sha256: Digest of the file's bytes, 64 hex digits.
+
+    Raises:
+        InputError: A field is empty, the path leaves the audio folder, or the digest is not one.
+    """
+
+    clip_id: str
+    path: str
+    classname: str
+    fold: str
+    group: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        for name in ("clip_id", "path", "classname", "fold"):
+            if not getattr(self, name):
+                raise InputError(f"{name} is empty", where=f"clip '{self.clip_id or self.path}'")
+        pure = PurePosixPath(self.path)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in self.path:
+            raise InputError(
+                f"path '{self.path}' is not relative to the audio folder with '/' between folders",
+                where=f"clip '{self.clip_id}'",
+            )
+        if not _SHA256.fullmatch(self.sha256):
+            raise InputError(f"sha256 '{self.sha256}' is not 64 hex digits", where=f"clip '{self.clip_id}'")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All clips of a data set, sorted by clip id whatever order they are given in.
+
+    Args:
+        dataset: Name of the data set; classes and folds of a registered one are checked against the registry.
+        clips: At least one clip; ids are unique.
+
+    Raises:
+        InputError: No clips, an id given twice, or a class or fold that the data set does not have.
+    """
+
+    dataset: str
+    clips: tuple[Clip, ...]
+
+    def __post_init__(self) -> None:
+        where = f"manifest of {self.dataset}"
+        if not self.clips:
+            raise InputError("no clips", where=where)
+        object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda clip: clip.clip_id)))
+        for previous, current in zip(self.clips, self.clips[1:], strict=False):
+            if previous.clip_id == current.clip_id:
+                raise InputError(
+                    f"clip id '{current.clip_id}' stands for both '{previous.path}' and '{current.path}'", where=where
+                )
+        info = DATASETS.get(self.dataset)
+        if info is None:
+            return
+        folds = info.folds if info.split == "kfold" else ("train", "test")
+        for clip in self.clips:
+            if clip.classname not in info.classnames:
+                raise InputError(
+                    f"unknown class '{clip.classname}' of clip '{clip.path}'",
+                    where=where,
+                    mend=f"classes are {', '.join(info.classnames)}",
+                )
+            if clip.fold not in folds:
+                raise InputError(
+                    f"unknown fold '{clip.fold}' of clip '{clip.path}'",
+                    where=where,
+                    mend=f"folds are {', '.join(folds)}",
+                )
+
+    # A frozen dataclass without slots still has a __dict__, which is all that cached_property needs.
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over every clip's id, class, fold, group and content.
+
+        The paths are left out: where a copy of the data set keeps its files changes nothing about a result.
+        """
+        rows = [[clip.clip_id, clip.classname, clip.fold, clip.group, clip.sha256] for clip in self.clips]
+        canonical = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, with the digest."""
+        return {"dataset": self.dataset, "digest": self.digest, "clips": [asdict(clip) for clip in self.clips]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        """Read back what `to_json` gave.
+
+        Raises:
+            InputError: A key is missing or unknown, a value is no text, or the clips are not those of the digest.
+        """
+        names = {field.name for field in fields(Clip)}
+        if not isinstance(data, Mapping) or set(data) != {"dataset", "digest", "clips"}:
+            raise InputError("not a manifest", mend="a manifest has the keys dataset, digest and clips")
+        where = f"manifest of {data['dataset']}"
+        if not isinstance(data["dataset"], str) or not isinstance(data["clips"], list):
+            raise InputError("dataset is not a text or clips is not a list", where=where)
+        for number, row in enumerate(data["clips"]):
+            if (
+                not isinstance(row, dict)
+                or set(row) != names
+                or not all(isinstance(value, str) for value in row.values())
+            ):
+                raise InputError(f"clips[{number}] does not have the texts {', '.join(sorted(names))}", where=where)
+        manifest = cls(data["dataset"], tuple(Clip(**row) for row in data["clips"]))
+        if manifest.digest != data["digest"]:
+            raise InputError(f"clips have digest {manifest.digest}, but {data['digest']} is written", where=where)
+        return manifest

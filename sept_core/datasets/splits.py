@@ -1,0 +1,205 @@
+"""Splits for the base-to-new protocol: which rows of a table train, choose and test one replica.
+
+A replica is one (fold, seed). Shots are drawn from the *pool*, the clips outside the test fold that the encoder did
+not see in its pretraining. What no shot took from the pool is held out: hyper-parameters are chosen on it, so that
+the search never sees a test clip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sept_core.datasets.registry import DatasetInfo, halves
+from sept_core.datasets.table import EmbeddingTable
+from sept_core.errors import InputError
+
+__all__ = ["Split", "draw_shots", "make_split", "usable_folds"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of an `EmbeddingTable` for one replica; no row stands in two of the parts.
+
+    Args:
+        fold: The test fold.
+        seed: Seed of the draw.
+        train: The shots: grouped by base class in the order of ``halves(...)[0]``, in draw order within a class.
+        heldout_base: Base-class clips of the pool that this replica did not draw, ascending.
+        heldout_new: Clips of the pool that belong to new classes, ascending.
+        test_base: Base-class clips of the test fold, ascending.
+        test_new: New-class clips of the test fold, ascending.
+    """
+
+    fold: str
+    seed: int
+    train: tuple[int, ...]
+    heldout_base: tuple[int, ...]
+    heldout_new: tuple[int, ...]
+    test_base: tuple[int, ...]
+    test_new: tuple[int, ...]
+
+
+def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
+    """The test folds left, in order, when the folds of the encoder's pretraining are left out.
+
+    Seen folds are left out of the pool as well, so at least one more fold than the test fold must remain.
+
+    Raises:
+        InputError: Nothing is left to test on or to draw from, or ``seen`` names a fold the data set does not have.
+    """
+    known = info.folds if info.split == "kfold" else ("train", "test")
+    strange = sorted(set(seen) - set(known))
+    if strange:
+        # Passing over a misspelt fold would let pretraining clips into the test set.
+        raise InputError(f"seen folds {strange} do not exist", where=info.name, mend=f"folds are {', '.join(known)}")
+    left = tuple(fold for fold in known if fold not in seen)
+    if len(left) < 2:
+        raise InputError(
+            f"the encoder saw folds {', '.join(sorted(set(seen)))} in its pretraining, which leaves "
+            f"{'only ' + left[0] if left else 'nothing'} to draw shots from and test on",
+            where=info.name,
+            mend="use an encoder that did not train on this data set",
+        )
+    return left if info.split == "kfold" else info.folds
+
+
+def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Sequence[str], shots: int) -> list[str]:
+    """Draw up to ``shots`` of a class's clips, all of them where there are fewer.
+
+    A pure function of its arguments. The order of ``clip_ids`` is irrelevant, and a draw of k is a prefix of the draw
+    of k + 1: the clips are ranked by a hash and the first are taken, so no random generator's version or state enters,
+    and the presence of one clip never changes the order of the others.
+
+    Args:
+        dataset: Canonical name of the data set.
+        fold: The test fold of the replica.
+        seed: Seed of the replica.
+        classname: The class, as spelled in the registry.
+        clip_ids: The class's clips in the pool, without duplicates.
+        shots: How many to draw.
+
+    Raises:
+        InputError: ``shots`` is below 1.
+    """
+    if shots < 1:
+        raise InputError(f"shots must be at least 1, got {shots}")
+
+    def rank(clip_id: str) -> str:
+        return hashlib.sha256(json.dumps([dataset, fold, seed, classname, clip_id]).encode()).hexdigest()
+
+    return sorted(clip_ids, key=rank)[:shots]
+
+
+def make_split(
+    table: EmbeddingTable, info: DatasetInfo, fold: str, seed: int, shots: int, seen: Sequence[str]
+) -> Split:
+    """Split a table's rows for the replica (fold, seed) of the base-to-new protocol.
+
+    Args:
+        table: Embeddings of ``info``'s clips.
+        info: The data set; its class names decide what is base and what is new.
+        fold: Test fold, one of ``usable_folds(info, seen)``.
+        seed: Seed of the draw.
+        shots: Clips per base class to train on; all of the class's pool where it has fewer.
+        seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
+
+    Raises:
+        InputError: The table is not this data set's, lacks a class or has one too many; the fold cannot be tested on;
+            a source recording, a speaker or a file's content stands in both pool and test set; or a part of the split
+            comes out empty.
+    """
+    if shots < 1:
+        raise InputError(f"shots must be at least 1, got {shots}")
+    _check_table(table, info)
+    usable = usable_folds(info, seen)
+    if fold not in usable:
+        raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
+    pool_folds = set(usable) - {fold} if info.split == "kfold" else {"train"}
+    pool = [row for row, of in enumerate(table.folds) if of in pool_folds]
+    test = [row for row, of in enumerate(table.folds) if of == fold]
+    _check_apart(table, info, fold, pool, test)
+
+    base, new = halves(info.classnames)
+    train: list[int] = []
+    for classname in base:
+        rows = {table.clip_ids[row]: row for row in pool if table.classnames[row] == classname}
+        if not rows:
+            raise InputError(f"no clips of class '{classname}' to draw shots from", where=f"{info.name}, fold {fold}")
+        train += [rows[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(rows), shots)]
+    drawn = set(train)
+
+    def of_classes(rows: list[int], names: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(row for row in rows if table.classnames[row] in names)
+
+    split = Split(
+        fold=fold,
+        seed=seed,
+        train=tuple(train),
+        heldout_base=tuple(row for row in of_classes(pool, base) if row not in drawn),
+        heldout_new=of_classes(pool, new),
+        test_base=of_classes(test, base),
+        test_new=of_classes(test, new),
+    )
+    where = f"{info.name}, fold {fold}"
+    if not split.heldout_base:
+        raise InputError(
+            f"no held-out clips: all {len(train)} base-class clips of the pool are drawn as shots",
+            where=where,
+            mend=f"lower shots (now {shots})",
+        )
+    if not split.heldout_new:
+        raise InputError("no held-out clips of the new classes outside the test fold", where=where)
+    if not split.test_base or not split.test_new:
+        kind = "new" if split.test_base else "base"
+        raise InputError(f"the test fold has no clips of the {kind} classes", where=where)
+    return split
+
+
+def _check_table(table: EmbeddingTable, info: DatasetInfo) -> None:
+    if table.dataset != info.name:
+        raise InputError(f"the embeddings are of data set '{table.dataset}', not '{info.name}'")
+    present = set(table.classnames)
+    missing = [name for name in info.classnames if name not in present]
+    if missing:
+        raise InputError(
+            f"no clips of {len(missing)} of {len(info.classnames)} classes: {_some(missing)}",
+            where=f"embeddings of {info.name}",
+            mend="embed the complete data set",
+        )
+    strange = sorted(present - set(info.classnames))
+    if strange:
+        raise InputError(f"unknown classes: {_some(strange)}", where=f"embeddings of {info.name}")
+    folds = set(info.folds) | ({"train"} if info.split == "fixed" else set())
+    strange = sorted(set(table.folds) - folds)
+    if strange:
+        raise InputError(f"unknown folds: {_some(strange)}", where=f"embeddings of {info.name}")
+
+
+def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list[int], test: list[int]) -> None:
+    """Refuse a split whose test set shares content, a source recording or a speaker with the pool."""
+    where = f"{info.name}, fold {fold}"
+    in_pool = {table.sha256[row]: table.clip_ids[row] for row in pool}
+    shared = [f"{in_pool[table.sha256[row]]} = {table.clip_ids[row]}" for row in test if table.sha256[row] in in_pool]
+    if shared:
+        raise InputError(
+            f"{len(shared)} clips of the test fold have the same content as clips of other folds: {_some(shared)}",
+            where=where,
+            mend="mend the data set's folds, then embed it again",
+        )
+    # An empty group is an unknown one, and two unknown sources are not the same source.
+    crossing = sorted(({table.groups[row] for row in pool} & {table.groups[row] for row in test}) - {""})
+    if crossing:
+        raise InputError(
+            f"{len(crossing)} groups (source recordings or speakers) stand in the test fold and in other folds: "
+            f"{_some(crossing)}",
+            where=where,
+            mend="mend the data set's folds, then embed it again",
+        )
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

@@ -1,0 +1,82 @@
+"""The table that everything after the encoder works from: one row per clip, kept on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["EmbeddingTable"]
+
+# float32 keeps a normalised vector's length to about 1e-7; what misses 1 by more was never normalised.
+_NORM_TOLERANCE = 1e-3
+
+
+# Compared and hashed by identity: comparing tensors element by element has no single truth value.
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """The audio embeddings of one data set under one encoder.
+
+    All per-clip fields have one entry per clip and are sorted by clip id.
+
+    Args:
+        dataset: Name in the registry, such as ``"ESC10"``.
+        encoder_fingerprint: Digest of the encoder's weights and preprocessing.
+        manifest_digest: `Manifest.digest` of the clips embedded.
+        clip_ids: Unique names of the clips.
+        classnames: True class of each clip, spelled as in the registry.
+        folds: Fold of each clip; ``"train"`` or ``"test"`` where the data set has one fixed split.
+        groups: Source recording or speaker of each clip; ``""`` where it is not known.
+        sha256: Digest of each clip's file.
+        embeddings: float32 ``[clips, dim]``, rows of unit norm.
+
+    Raises:
+        InputError: Lengths differ, ids are unsorted or doubled, or the embeddings are not finite unit-norm float32.
+    """
+
+    dataset: str
+    encoder_fingerprint: str
+    manifest_digest: str
+    clip_ids: tuple[str, ...]
+    classnames: tuple[str, ...]
+    folds: tuple[str, ...]
+    groups: tuple[str, ...]
+    sha256: tuple[str, ...]
+    embeddings: Tensor
+
+    def __post_init__(self) -> None:
+        # Imported here, so that listing data sets or reading a folder does not pay for torch.
+        import torch
+
+        where = f"embeddings of {self.dataset}"
+        count = len(self.clip_ids)
+        if count == 0:
+            raise InputError("no clips", where=where)
+        for field in ("classnames", "folds", "groups", "sha256"):
+            if len(getattr(self, field)) != count:
+                raise InputError(f"{len(getattr(self, field))} {field} for {count} clips", where=where)
+        for previous, current in zip(self.clip_ids, self.clip_ids[1:], strict=False):
+            if previous >= current:
+                raise InputError(f"clip ids are not sorted and unique at '{current}'", where=where)
+        shape = tuple(self.embeddings.shape)
+        if len(shape) != 2 or shape[0] != count or self.embeddings.dtype != torch.float32:
+            raise InputError(
+                f"embeddings are {self.embeddings.dtype} {list(shape)}, not torch.float32 [{count}, dim]", where=where
+            )
+        # Written so that NaN, which fails every comparison, counts as wrong.
+        wrong = ~((self.embeddings.norm(dim=1) - 1).abs() <= _NORM_TOLERANCE)
+        if bool(wrong.any()):
+            first = self.clip_ids[int(wrong.nonzero()[0, 0])]
+            raise InputError(f"{int(wrong.sum())} rows are not of unit norm, first clip '{first}'", where=where)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    @property
+    def dim(self) -> int:
+        """Size of an embedding."""
+        return int(self.embeddings.shape[1])

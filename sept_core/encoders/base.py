@@ -1,0 +1,154 @@
+"""The contract of an encoder: a frozen audio tower and a frozen text tower in one space.
+
+Shapes are written as ``[replicas, prompts, dim]``. Widths: ``token_dim`` is the width of a token embedding (what a
+learned context vector lives in), ``dim`` the width of the joint space.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["AudioTower", "CausalBlock", "CausalTextTower", "Encoder", "TextTower", "Tokens"]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as token ids.
+
+    Attributes:
+        ids: int64 ``[texts, length]``, padded on the right to the longest text.
+        lengths: int64 ``[texts]``, number of real tokens of each text (at least 1).
+    """
+
+    ids: Tensor
+    lengths: Tensor
+
+    def __len__(self) -> int:
+        return int(self.ids.shape[0])
+
+
+class AudioTower(nn.Module, ABC):
+    """Waveforms to unit-norm features. Frozen: always in ``eval()`` and without gradients.
+
+    Attributes:
+        dim: Width of the joint space.
+        sample_rate: Hz that ``forward`` expects.
+        seconds: Length of the window that one feature describes; ``prepare`` brings any clip to it.
+    """
+
+    dim: int
+    sample_rate: int
+    seconds: float
+
+    @abstractmethod
+    def prepare(self, waveform: Tensor) -> Tensor:
+        """Bring one mono clip ``[samples]`` at ``sample_rate`` to the fixed window ``[window]``, deterministically."""
+
+    @abstractmethod
+    def forward(self, windows: Tensor) -> Tensor:
+        """Encode prepared windows ``[clips, window]`` to unit-norm features ``[clips, dim]``."""
+
+
+class TextTower(nn.Module, ABC):
+    """Token embeddings to features. Frozen; gradients flow *through* it to a learned context, never into it.
+
+    Attributes:
+        dim: Width of the joint space.
+        token_dim: Width of a token embedding.
+        max_tokens: Longest sequence (context included) that the positions allow.
+        causal: Whether a token sees only those before it; then the shared prefix (``prefix.py``) applies.
+    """
+
+    dim: int
+    token_dim: int
+    max_tokens: int
+    causal: bool
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Tokenise plain texts exactly as the tower was trained on them (end token included where it has one)."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token embeddings ``[..., token_dim]`` of ids ``[...]``, without positions."""
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Encode ``[texts, length, token_dim]`` with ``lengths [texts]`` real positions each.
+
+        Adds the positions itself. Returns *un-normalised* features ``[texts, dim]`` pooled as the tower was trained.
+        What stands in the padded positions must not change the result.
+        """
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Un-normalised features ``[texts, dim]`` of plain texts, without gradients."""
+        with torch.no_grad():
+            tokens = self.tokenize(texts)
+            device = next(self.parameters()).device
+            return self(self.embed(tokens.ids.to(device)), tokens.lengths.to(device))
+
+
+class CausalBlock(Protocol):
+    """One pre-norm transformer block, opened up so that ``prefix.py`` can run context and names separately.
+
+    ``x`` is ``[..., token, width]`` throughout; the number of heads divides ``width``.
+    """
+
+    heads: int
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Norm, then query, key and value, each ``[..., token, width]`` (heads still concatenated)."""
+        ...
+
+    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Residual of the projected attention output ``[..., token, width]``, then residual of the MLP."""
+        ...
+
+
+class CausalTextTower(TextTower):
+    """A causal text tower: what comes after a token never changes it, so a shared context is run once.
+
+    Attention is softmax(q k^T / sqrt(width / heads)) with a causal mask.
+    """
+
+    causal = True
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[CausalBlock]:
+        """The blocks, first to last."""
+
+    @abstractmethod
+    def place(self, embeddings: Tensor, positions: Tensor) -> Tensor:
+        """Input of the first block: ``embeddings [..., token, token_dim]`` at ``positions [..., token]`` (int64)."""
+
+    @abstractmethod
+    def readout(self, hidden: Tensor) -> Tensor:
+        """Final norm and projection of pooled hidden states ``[..., width]`` to features ``[..., dim]``."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder.
+
+    Attributes:
+        name: Registry name, such as ``mini``.
+        text: The text tower, frozen and in ``eval()``.
+        load_audio: Loads the audio tower; called only where audio is encoded, never in a trial.
+        logit_scale: The scale that the encoder was trained with (multiplies the cosine).
+        fingerprint: 16 hex digits over weights and preprocessing; names embeddings and enters every signature.
+        seen_folds: Dataset name -> folds that the encoder was pretrained on. Trials neither draw nor test there.
+    """
+
+    name: str
+    text: TextTower
+    load_audio: Callable[[], AudioTower]
+    logit_scale: float
+    fingerprint: str
+    seen_folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,0 +1,93 @@
+"""Hyper-parameters as declared by whoever uses them, so that a space or a configuration is checked against the code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from sept_core.errors import InputError
+
+__all__ = ["HyperParameter", "Value", "complete"]
+
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class HyperParameter:
+    """One hyper-parameter.
+
+    Attributes:
+        name: As it stands in a YAML, in MLflow and in a signature.
+        kind: ``int``, ``float`` or ``str``.
+        doc: One line: its meaning and, where it has one, the paper's symbol.
+        default: Used where a configuration does not name it; None: depends on encoder or dataset, filled by the trial.
+        low: Smallest allowed value (inclusive), for numbers.
+        high: Largest allowed value (inclusive), for numbers.
+        choices: The allowed words, for strings; empty: any.
+    """
+
+    name: str
+    kind: type[int] | type[float] | type[str]
+    doc: str
+    default: Value | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: object, where: str = "") -> Value:
+        """The value in its own type.
+
+        Raises:
+            InputError: Of the wrong type, not finite, or out of range.
+        """
+        place = where or self.name
+        if self.kind is str:
+            if not isinstance(value, str) or (self.choices and value not in self.choices):
+                allowed = f"one of {', '.join(self.choices)}" if self.choices else "a string"
+                raise InputError(f"{value!r} is not {allowed}", where=place)
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{value!r} is not a number", where=place)
+        if self.kind is int and value != int(value):
+            raise InputError(f"{value!r} is not a whole number", where=place)
+        number = int(value) if self.kind is int else float(value)
+        if not math.isfinite(number) or not self.low <= number <= self.high:
+            raise InputError(f"{value!r} is out of range", where=place, mend=f"allowed: {self.low:g} to {self.high:g}")
+        return number
+
+
+def complete(
+    declared: Sequence[HyperParameter],
+    given: Mapping[str, object],
+    where: str,
+    fallback: Mapping[str, Value] | None = None,
+) -> dict[str, Value]:
+    """All declared hyper-parameters with the given values checked and defaults filled in, sorted by name.
+
+    Args:
+        declared: What may be given.
+        given: What is given.
+        where: Says in an error whose hyper-parameters these are.
+        fallback: Values of those whose default depends on encoder or dataset.
+
+    Raises:
+        InputError: An unknown name, or a value that ``HyperParameter.check`` refuses.
+    """
+    known = {parameter.name: parameter for parameter in declared}
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(f"unknown hyper-parameter '{name}'", where=where, mend=f"{hint}known: {', '.join(known)}")
+    values: dict[str, Value] = {}
+    for name in sorted(known):
+        parameter = known[name]
+        value = given.get(name, parameter.default)
+        if value is None:
+            value = (fallback or {}).get(name)
+        if value is None:
+            raise InputError(f"hyper-parameter '{name}' has no value", where=where)
+        values[name] = parameter.check(value, f"{where}: {name}")
+    return values

@@ -1,0 +1,28 @@
+"""Prompt learners: a file per baseline, one small contract (``base.py``)."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from sept_core.errors import InputError
+from sept_core.learners.base import Init, Learner, Params
+from sept_core.learners.coop import CoOp
+from sept_core.learners.zero_shot import ZeroShot
+
+__all__ = ["LEARNERS", "CoOp", "Init", "Learner", "Params", "ZeroShot", "get_learner"]
+
+LEARNERS: dict[str, type[Learner]] = {learner.name: learner for learner in (ZeroShot, CoOp)}
+"""Baselines by the name that a spec uses."""
+
+
+def get_learner(name: str) -> type[Learner]:
+    """The learner of this name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in LEARNERS:
+        near = get_close_matches(name, LEARNERS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise InputError(f"unknown baseline '{name}'", mend=f"{hint}known: {', '.join(LEARNERS)}")
+    return LEARNERS[name]

@@ -1,0 +1,139 @@
+"""The contract of a prompt learner.
+
+A learner owns no parameters. They are a dict of tensors stacked over replicas (first axis), made by ``init`` and
+handed to every call, so that any number of replicas is trained as one batch and a checkpoint is nothing but tensors.
+Whatever a learner computes for one replica must not depend on another one's parameters or clips.
+
+To add a baseline: one file with a subclass, its line in ``learners/__init__.py``, a space in ``search_spaces/`` and a
+test. SEPT needs nothing from it beyond ``features``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sept_core.encoders.base import TextTower
+from sept_core.encoders.prefix import PromptBank
+from sept_core.hyper import HyperParameter, Value
+
+__all__ = ["LOGIT_SCALE", "Init", "Learner", "Params"]
+
+Params = Mapping[str, Tensor]
+
+LOGIT_SCALE = HyperParameter("logit_scale", float, "s in s * cos; the encoder's own by default", low=1e-3, high=1e3)
+
+
+@dataclass(frozen=True)
+class Init:
+    """Random numbers to start from: each replica's depend on its own key and the parameter's name only.
+
+    So a replica starts alike whatever it is trained together with, and a baseline and its SEPT twin start alike too.
+
+    Attributes:
+        keys: One word per replica.
+        device: Where parameters live.
+        dtype: Their type.
+    """
+
+    keys: Sequence[str]
+    device: torch.device
+    dtype: torch.dtype
+
+    def normal(self, name: str, *shape: int) -> Tensor:
+        """Standard normal numbers ``[replicas, *shape]`` for the parameter ``name``."""
+        rows = []
+        for key in self.keys:
+            digest = hashlib.sha256(f"{key}/init/{name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            # Drawn on the CPU in float32, so that a GPU run or a float64 test starts from the same numbers.
+            rows.append(torch.randn(shape, generator=generator))
+        return torch.stack(rows).to(self.device, self.dtype)
+
+
+class Learner(ABC):
+    """A way to turn class names into text features, and to learn it.
+
+    Args:
+        tower: The frozen text tower.
+        hyper: Values of all of ``hyper``'s hyper-parameters (and possibly others, which are ignored).
+
+    Attributes:
+        name: As in a configuration.
+        hyper: What it can be given.
+        trainable: Whether it has parameters at all.
+        lr_factors: Parameter name -> factor on the learning rate, where it is not 1.
+        conditional: Whether ``features`` depends on the clip (CoCoOp): then it wants ``audio`` and returns one set of
+            text features per clip.
+    """
+
+    name: ClassVar[str]
+    hyper: ClassVar[tuple[HyperParameter, ...]]
+    trainable: ClassVar[bool] = True
+    lr_factors: ClassVar[Mapping[str, float]] = {}
+    conditional: ClassVar[bool] = False
+
+    def __init__(self, tower: TextTower, hyper: Mapping[str, Value]) -> None:
+        self.tower = tower
+        self.logit_scale = float(hyper["logit_scale"])
+
+    @abstractmethod
+    def init(self, init: Init) -> dict[str, Tensor]:
+        """Fresh parameters, each ``[replicas, ...]``."""
+
+    @abstractmethod
+    def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
+        """Un-normalised text features of the bank's names: ``[replicas, names, dim]``.
+
+        Args:
+            params: Stacked parameters.
+            audio: Unit-norm clip features ``[replicas, clips, dim]``; only conditional learners want them, and return
+                ``[replicas, clips, names, dim]``.
+            bank: Class names, neighbours, or both: a learner must not care.
+        """
+
+    def logits(self, params: Params, audio: Tensor, text: Tensor, *, base: bool) -> Tensor:
+        """Logits ``[replicas, clips, names]`` = s * cos(audio, text).
+
+        Args:
+            params: Stacked parameters.
+            audio: Unit-norm clip features ``[replicas, clips, dim]``.
+            text: What ``features`` returned for the names to choose from.
+            base: Whether these names are exactly the training classes (a learner may know more about those).
+        """
+        unit = F.normalize(text, dim=-1)
+        if unit.dim() == 3:
+            return self.logit_scale * audio @ unit.transpose(1, 2)
+        return self.logit_scale * torch.einsum("rbd,rbcd->rbc", audio, unit)
+
+    def loss(self, params: Params, audio: Tensor, labels: Tensor, text: Tensor) -> Tensor:
+        """Loss of each clip ``[replicas, clips]``: cross-entropy over the training classes.
+
+        Args:
+            params: Stacked parameters.
+            audio: Unit-norm clip features ``[replicas, clips, dim]``.
+            labels: Index of each clip's class ``[replicas, clips]``.
+            text: What ``features`` returned for the training classes.
+        """
+        logits = self.logits(params, audio, text, base=True)
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+
+    def penalty(self, params: Params, text: Tensor) -> Tensor:
+        """What a baseline adds to its mean loss, ``[replicas]``; nothing by default.
+
+        Args:
+            params: Stacked parameters.
+            text: What ``features`` returned for the training classes.
+        """
+        return text.new_zeros(text.shape[0])
+
+    def tokens(self, bank: PromptBank) -> int:
+        """Text tokens that one replica's pass over ``bank`` computes: what a chunk's size is reckoned from."""
+        return bank.tokens

@@ -1,0 +1,42 @@
+"""Zero-shot: the dataset's hand-crafted template, nothing learned (Radford et al., ICML 2021; CLAP for audio)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from sept_core.encoders.base import TextTower
+from sept_core.encoders.prefix import PromptBank
+from sept_core.hyper import HyperParameter, Value
+from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
+from sept_core.semantic.templates import fill
+
+__all__ = ["ZeroShot"]
+
+
+class ZeroShot(Learner):
+    """Prompt = template filled with the name.
+
+    Parameters: only ``replicas [replicas, 0]``, so that it has a first axis like every other learner.
+    """
+
+    name = "zero-shot"
+    hyper = (
+        LOGIT_SCALE,
+        HyperParameter("template", str, "hand-crafted prompt with one {}; the dataset's own by default"),
+    )
+    trainable = False
+
+    def __init__(self, tower: TextTower, hyper: Mapping[str, Value]) -> None:
+        super().__init__(tower, hyper)
+        self.template = str(hyper["template"])
+
+    def init(self, init: Init) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        return {"replicas": init.normal("replicas", 0)}
+
+    def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
+        """f_t(template(name)), the same for every replica."""
+        features = self.tower.encode(fill(self.template, bank.names))
+        return features.expand(len(params["replicas"]), *features.shape)

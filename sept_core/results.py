@@ -1,0 +1,237 @@
+"""What goes into a trial and what comes out: plain values that are written to and read from JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import time
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["METHOD_VERSION", "Report", "TrialConfig", "TrialResult", "canonical_json", "environment", "now_ms"]
+
+METHOD_VERSION = 1
+"""Raised whenever the numbers of an unchanged configuration change, so that old results are never mistaken for new."""
+
+
+def canonical_json(value: object) -> str:
+    """JSON of which equal values have equal text: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@cache
+def environment() -> tuple[dict[str, str], str]:
+    """Versions of what can change a number, and the kind of machine."""
+    versions = {"python": platform.python_version()}
+    for package in ("numpy", "sept-sweep", "torch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions, f"{platform.system()} {platform.machine()} {_processor()}".strip()
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()
+
+
+class TrialConfig(BaseModel):
+    """Everything that a trial's numbers depend on. Made by ``sept_core.trial.make_config``.
+
+    Attributes:
+        hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
+        folds: Test folds; one replica is trained per fold and seed.
+        epochs: Passes over a replica's training clips; 0 for what trains nothing.
+        report_every: Epochs between two reports.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method_version: int
+    protocol: Literal["base-to-new"]
+    selection: Literal["heldout"]
+    encoder: str
+    encoder_fingerprint: str
+    dataset: str
+    manifest_digest: str
+    neighbors_digest: str | None
+    templates_digest: str | None
+    baseline: str
+    sept: bool
+    hyper: dict[str, int | float | str]
+    shots: int
+    folds: tuple[str, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    report_every: int
+    batch_size: int
+
+    @property
+    def signature(self) -> str:
+        """16 hex digits; the same signature is the same result."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()[:16]
+
+    @property
+    def method(self) -> str:
+        """Such as ``coop`` or ``coop+sept``."""
+        return f"{self.baseline}+sept" if self.sept else self.baseline
+
+    @property
+    def study_key(self) -> str:
+        """Such as ``ESC10.mini.base-to-new.coop+sept``."""
+        return f"{self.dataset}.{self.encoder}.{self.protocol}.{self.method}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One point of a trial's curve.
+
+    Attributes:
+        epoch: Epochs trained.
+        metrics: ``val/h`` (the objective), ``val/base``, ``val/new`` in percent, means over replicas on held-out clips;
+            ``loss/total``, ``loss/base``, ``loss/intra``, ``loss/inter``, means over the epoch's steps and replicas.
+        time_s: Seconds of training so far.
+        timestamp_ms: When it was made; not part of what is compared.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    time_s: float
+    timestamp_ms: int
+
+    @property
+    def objective(self) -> float:
+        """What a search maximises: the harmonic mean on held-out clips, in percent."""
+        return self.metrics["val/h"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "epoch": self.epoch,
+            "metrics": dict(sorted(self.metrics.items())),
+            "time_s": self.time_s,
+            "timestamp_ms": self.timestamp_ms,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Report:
+        """Back from plain values.
+
+        Raises:
+            ValueError: Damaged.
+        """
+        try:
+            metrics = {str(name): float(value) for name, value in data["metrics"].items()}
+            report = cls(int(data["epoch"]), metrics, float(data["time_s"]), int(data["timestamp_ms"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a report: {error}") from error
+        if not math.isfinite(metrics.get("val/h", math.nan)):
+            raise ValueError("not a report: val/h is missing or not finite")
+        return report
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended.
+
+    Attributes:
+        validation: ``h``, ``base``, ``new`` in percent on held-out clips: means over replicas (``h`` is the mean of the
+            replicas' harmonic means), their sample standard deviations ``*_std``, and ``h_of_means``.
+        test: The same on test clips. Never read by anything that chooses.
+        replicas: One row per fold and seed.
+        confusion: ``base`` and ``new``: test clips by true class (rows) and predicted class (columns), all replicas.
+        classnames: ``base`` and ``new``: names of the rows.
+        train_seconds: Seconds of training and validation, all replicas.
+        error: Traceback of a failed trial.
+    """
+
+    signature: str
+    config: TrialConfig
+    state: Literal["finished", "failed"]
+    curve: tuple[Report, ...]
+    validation: dict[str, float]
+    test: dict[str, float]
+    replicas: tuple[dict[str, Any], ...]
+    confusion: dict[str, list[list[int]]]
+    classnames: dict[str, list[str]]
+    train_seconds: float
+    finished_ms: int
+    versions: dict[str, str]
+    machine: str
+    error: str = ""
+
+    @property
+    def objective(self) -> float:
+        """What a search maximises: the validation harmonic mean."""
+        return self.validation["h"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "signature": self.signature,
+            "config": self.config.model_dump(mode="json"),
+            "state": self.state,
+            "curve": [report.to_json() for report in self.curve],
+            "validation": self.validation,
+            "test": self.test,
+            "replicas": [dict(row) for row in self.replicas],
+            "confusion": self.confusion,
+            "classnames": self.classnames,
+            "train_seconds": self.train_seconds,
+            "finished_ms": self.finished_ms,
+            "versions": self.versions,
+            "machine": self.machine,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> TrialResult:
+        """Back from plain values.
+
+        Raises:
+            ValueError: Damaged: something is missing, of the wrong type, or the signature is not the configuration's.
+        """
+        try:
+            config = TrialConfig.model_validate(data["config"])
+            result = cls(
+                signature=str(data["signature"]),
+                config=config,
+                state=data["state"],
+                curve=tuple(Report.from_json(report) for report in data["curve"]),
+                validation={str(name): float(value) for name, value in data["validation"].items()},
+                test={str(name): float(value) for name, value in data["test"].items()},
+                replicas=tuple(dict(row) for row in data["replicas"]),
+                confusion={
+                    str(half): [list(map(int, row)) for row in rows] for half, rows in data["confusion"].items()
+                },
+                classnames={str(half): list(map(str, names)) for half, names in data["classnames"].items()},
+                train_seconds=float(data["train_seconds"]),
+                finished_ms=int(data["finished_ms"]),
+                versions=dict(data["versions"]),
+                machine=str(data["machine"]),
+                error=str(data["error"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"not a trial result: {error}") from error
+        if result.signature != config.signature:
+            raise ValueError(f"signature {result.signature} is not its configuration's ({config.signature})")
+        if result.state not in ("finished", "failed"):
+            raise ValueError(f"unknown state {result.state!r}")
+        if result.state == "finished" and not (result.curve and math.isfinite(result.validation.get("h", math.nan))):
+            raise ValueError("a finished trial without curve or validation metrics")
+        return result

@@ -1,0 +1,21 @@
+"""SEPT itself: neighbours, templates, margins, and the semantic expansion loss."""
+
+from sept_core.semantic.loss import SEPT_HYPER, SemanticExpansion, expansion_losses
+from sept_core.semantic.margins import MARGIN_MODES, handcrafted_distances, margins
+from sept_core.semantic.neighbors import Neighbors, check_neighbors, load_neighbors
+from sept_core.semantic.templates import fill, load_templates, templates_digest
+
+__all__ = [
+    "MARGIN_MODES",
+    "SEPT_HYPER",
+    "Neighbors",
+    "SemanticExpansion",
+    "check_neighbors",
+    "expansion_losses",
+    "fill",
+    "handcrafted_distances",
+    "load_neighbors",
+    "load_templates",
+    "margins",
+    "templates_digest",
+]

@@ -1,0 +1,116 @@
+r"""The semantic expansion loss (SEPT), for all replicas at once.
+
+    L_intra = mean_{i,n}       max(0, ||z_i - p_i^n||_2 - m_{i,i,n})    pulls only when farther than natural
+    L_inter = mean_{i,j!=i,n}  max(0, m_{i,j,n} - ||z_i - p_j^n||_2)    pushes only when nearer than natural
+    L = L_base + lambda_se * (L_intra + L_inter)
+
+z_i and p_j^n are the unit-norm features of class i and of neighbour n of class j behind the same learned context.
+Where the paper is silent, our reading: unit-norm features, plain L2 (not squared), means, equal weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sept_core.encoders.base import TextTower
+from sept_core.encoders.prefix import PromptBank
+from sept_core.hyper import HyperParameter, Value
+from sept_core.semantic.margins import MARGIN_MODES, margins
+from sept_core.semantic.neighbors import Neighbors
+
+__all__ = ["SEPT_HYPER", "SemanticExpansion", "expansion_losses"]
+
+SEPT_HYPER = (
+    HyperParameter("lambda_se", float, "weight of the semantic expansion loss (lambda)", 1.0, low=0.0, high=1e4),
+    HyperParameter("margin_intra", float, "factor on the margin to a class's own neighbours", 1.0, low=0.0, high=10.0),
+    HyperParameter("margin_inter", float, "factor on the margin to other classes' neighbours", 1.0, low=0.0, high=10.0),
+    HyperParameter("margin_mode", str, "where margins come from", "handcrafted", choices=MARGIN_MODES),
+    HyperParameter("n_neighbors", int, "semantic neighbours per class (N), the first of its list", 5, low=1, high=20),
+    HyperParameter("n_templates", int, "hand-crafted templates behind a margin (T)", 5, low=1, high=10),
+)
+
+SMALLEST = 1e-12
+"""Squared distances are kept above this: the gradient of a norm at zero is not a number."""
+
+
+def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tuple[Tensor, Tensor]:
+    """L_intra and L_inter of each replica.
+
+    Args:
+        z: Unit-norm class features ``[replicas, C, dim]``.
+        p: Unit-norm neighbour features ``[replicas, C, N, dim]``.
+        intra: Margins ``[C, N]`` to a class's own neighbours.
+        inter: Margins ``[C, C, N]``; the diagonal is not used.
+
+    Returns:
+        Two tensors ``[replicas]``. With a single class L_inter has no term and is 0.
+    """
+    size, count = p.shape[1], p.shape[2]
+    # ||a - b||^2 = 2 - 2 a.b for unit vectors, but that loses digits where a is close to b, and those decide a hinge.
+    squared = (z[:, :, None, None] - p[:, None]).square().sum(-1)  # [replicas, C, C, N]
+    distances = squared.clamp_min(SMALLEST).sqrt()
+    own = torch.arange(size, device=z.device)
+    l_intra = F.relu(distances[:, own, own] - intra).mean((1, 2))
+    if size == 1:
+        return l_intra, torch.zeros_like(l_intra)
+    others = ~torch.eye(size, dtype=torch.bool, device=z.device)
+    hinge = F.relu(inter - distances) * others[:, :, None]
+    return l_intra, hinge.sum((1, 2, 3)) / (size * (size - 1) * count)
+
+
+@dataclass(frozen=True)
+class SemanticExpansion:
+    """SEPT's part of a training: what to encode besides the classes, the margins, and the weight.
+
+    Attributes:
+        bank: The C classes first, then their neighbours, class by class.
+        intra: ``[C, N]``.
+        inter: ``[C, C, N]``.
+        weight: lambda.
+    """
+
+    bank: PromptBank
+    intra: Tensor
+    inter: Tensor
+    weight: float
+
+    @classmethod
+    def of(
+        cls,
+        tower: TextTower,
+        classes: Sequence[str],
+        neighbors: Neighbors,
+        templates: Sequence[str],
+        hyper: Mapping[str, Value],
+    ) -> SemanticExpansion:
+        """Constants of SEPT for training on ``classes``, with the hyper-parameters of ``SEPT_HYPER``.
+
+        Only the neighbours of these classes are used: nothing of a new class enters training.
+
+        Raises:
+            InputError: A class has fewer neighbours than asked for, or there are fewer templates.
+        """
+        terms = neighbors.first(classes, int(hyper["n_neighbors"]))
+        intra, inter = margins(
+            str(hyper["margin_mode"]),
+            margin_intra=float(hyper["margin_intra"]),
+            margin_inter=float(hyper["margin_inter"]),
+            tower=tower,
+            classes=classes,
+            neighbors=terms,
+            templates=templates[: int(hyper["n_templates"])],
+        )
+        bank = PromptBank.of(tower, [*classes, *(term for own in terms for term in own)])
+        return cls(bank, intra, inter, float(hyper["lambda_se"]))
+
+    def losses(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """L_intra and L_inter ``[replicas]`` from the bank's un-normalised features ``[replicas, C + C*N, dim]``."""
+        size, count = self.intra.shape
+        unit = F.normalize(features, dim=-1)
+        p = unit[:, size:].unflatten(1, (size, count))
+        return expansion_losses(unit[:, :size], p, self.intra, self.inter)

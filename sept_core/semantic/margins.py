@@ -1,0 +1,97 @@
+r"""Margins: how far a class and a neighbour lie apart in the space of hand-crafted prompts (SEPT, margin equation).
+
+    m_{i,j,n} = (1/T) \sum_t || f_t(h_t(c_i)) - f_t(h_t(p_j^n)) ||_2
+
+with f_t unit-norm, h_t the t-th hand-crafted template, c_i the i-th training class and p_j^n the n-th neighbour of the
+j-th. They are constants of a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sept_core.encoders.base import TextTower
+from sept_core.errors import InputError
+from sept_core.semantic.templates import fill
+
+__all__ = ["MARGIN_MODES", "MarginMode", "handcrafted_distances", "margins"]
+
+MarginMode = Literal["handcrafted", "constant", "none"]
+MARGIN_MODES: tuple[MarginMode, ...] = get_args(MarginMode)
+
+FARTHEST = 2.0
+"""The largest distance of two unit vectors: a hinge with this margin never stops pushing."""
+
+
+def handcrafted_distances(
+    tower: TextTower, classes: Sequence[str], neighbors: Sequence[Sequence[str]], templates: Sequence[str]
+) -> Tensor:
+    """m_{i,j,n} of all classes and neighbours.
+
+    Args:
+        tower: The frozen text tower.
+        classes: Names of the C training classes.
+        neighbors: For each of them its N neighbours.
+        templates: The T hand-crafted templates.
+
+    Returns:
+        ``[C, C, N]``: class i, neighbour n of class j.
+    """
+    count = len(neighbors[0])
+    total = torch.zeros(len(classes), len(classes), count, device=next(tower.parameters()).device)
+    flat = [term for terms in neighbors for term in terms]
+    for template in templates:
+        c = F.normalize(tower.encode(fill(template, classes)), dim=-1)
+        p = F.normalize(tower.encode(fill(template, flat)), dim=-1)
+        difference = c[:, None] - p[None]  # [C, C*N, dim]
+        total = total.to(c.dtype) + difference.norm(dim=-1).unflatten(1, (len(classes), count))
+    return total / len(templates)
+
+
+def margins(
+    mode: str,
+    *,
+    margin_intra: float,
+    margin_inter: float,
+    tower: TextTower,
+    classes: Sequence[str],
+    neighbors: Sequence[Sequence[str]],
+    templates: Sequence[str],
+) -> tuple[Tensor, Tensor]:
+    """The margins that the two hinges use.
+
+    Args:
+        mode: ``handcrafted`` (the paper): the factors times m_{i,i,n} and m_{i,j,n}; ``constant``: the factors
+            themselves; ``none`` (the paper's ablation): pull to distance 0, push without limit.
+        margin_intra: Factor on a class's own neighbours.
+        margin_inter: Factor on other classes' neighbours.
+        tower: The frozen text tower.
+        classes: Names of the C training classes.
+        neighbors: For each of them its N neighbours.
+        templates: The T hand-crafted templates.
+
+    Returns:
+        Intra ``[C, N]`` and inter ``[C, C, N]`` (its diagonal is not used).
+
+    Raises:
+        InputError: Unknown mode.
+    """
+    size, count = len(classes), len(neighbors[0])
+    device = next(tower.parameters()).device
+    if mode == "handcrafted":
+        distances = handcrafted_distances(tower, classes, neighbors, templates)
+        own = torch.arange(size, device=device)
+        return margin_intra * distances[own, own], margin_inter * distances
+    if mode not in MARGIN_MODES:
+        raise InputError(f"unknown margin_mode '{mode}'", mend=f"known: {', '.join(MARGIN_MODES)}")
+    intra, inter = (margin_intra, margin_inter) if mode == "constant" else (0.0, FARTHEST)
+    dtype = next(tower.parameters()).dtype
+    return (
+        torch.full((size, count), intra, device=device, dtype=dtype),
+        torch.full((size, size, count), inter, device=device, dtype=dtype),
+    )

@@ -1,0 +1,221 @@
+"""The fused trainer: every fold x seed of a configuration as one batch.
+
+Parameters are stacked over replicas and the per-replica losses are summed, so gradients never mix: training R replicas
+together gives what R separate trainings give. Nothing random is carried along: the order of clips in an epoch is a
+function of (dataset, fold, seed, epoch), so that a state is parameters, momentum and an epoch number, and a resumed
+training is bit-equal to an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sept_core.datasets import Split
+from sept_core.encoders.prefix import PromptBank
+from sept_core.errors import SeptError
+from sept_core.learners import Init, Learner
+from sept_core.semantic import SemanticExpansion
+
+__all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState"]
+
+MOMENTUM = 0.9
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 262_144}
+"""Text tokens of one forward pass; a step with more is cut into chunks of replicas. On a CPU small chunks stay in the
+cache (tests/benchmarks/bench_fused.py); on a GPU the budget bounds memory."""
+
+
+class NonFiniteError(SeptError):
+    """Loss or parameters became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        epochs: Passes over the training clips.
+        batch_size: Clips per step and replica; the last step of an epoch takes what is left.
+        lr: Learning rate of the first epoch; epoch e has lr * (1 + cos(pi e / epochs)) / 2, as in CoOp.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+
+    def lr_at(self, epoch: int) -> float:
+        """Learning rate of epoch ``epoch`` (0-based)."""
+        return 0.5 * self.lr * (1.0 + math.cos(math.pi * epoch / self.epochs))
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All there is to a training on its way.
+
+    Attributes:
+        epoch: Epochs trained.
+        params: Stacked parameters.
+        momentum: SGD's buffers, one per parameter.
+    """
+
+    epoch: int
+    params: dict[str, Tensor]
+    momentum: dict[str, Tensor]
+
+
+class FusedTraining:
+    """Trains all replicas of one configuration.
+
+    Args:
+        learner: The baseline.
+        classes: The base classes' names, tokenised.
+        semantic: SEPT's part, None without it.
+        embeddings: Unit-norm clip features ``[clips, dim]`` of the whole dataset.
+        labels: Class index of every clip (base classes first).
+        splits: One replica each.
+        schedule: Epochs, batch size, learning rate.
+        dataset: Its name, part of what random numbers are a function of.
+        token_budget: Text tokens of one forward pass, None for the device's default.
+    """
+
+    def __init__(
+        self,
+        *,
+        learner: Learner,
+        classes: PromptBank,
+        semantic: SemanticExpansion | None,
+        embeddings: Tensor,
+        labels: Sequence[int],
+        splits: Sequence[Split],
+        schedule: Schedule,
+        dataset: str,
+        token_budget: int | None = None,
+    ) -> None:
+        tower_parameter = next(learner.tower.parameters())
+        self._device, dtype = tower_parameter.device, tower_parameter.dtype
+        self._learner = learner
+        self._classes = classes
+        self._semantic = semantic
+        self._audio = embeddings.to(self._device, dtype)
+        self.labels = torch.tensor(list(labels), device=self._device)
+        self._rows = [split.train for split in splits]
+        self._keys = [f"{dataset}/{split.fold}/{split.seed}" for split in splits]
+        self._schedule = schedule
+        bank = semantic.bank if semantic else classes
+        budget = token_budget or TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cuda"])
+        self._chunk = max(1, budget // learner.tokens(bank))
+        self.epoch = 0
+        self.params = learner.init(Init(self._keys, self._device, dtype))
+        self._momentum = {name: torch.zeros_like(value) for name, value in self.params.items()}
+
+    def state(self) -> TrainState:
+        """A copy of the state, on the CPU."""
+        return TrainState(
+            self.epoch,
+            {name: value.detach().cpu().clone() for name, value in self.params.items()},
+            {name: value.cpu().clone() for name, value in self._momentum.items()},
+        )
+
+    def load_state(self, state: TrainState) -> None:
+        """Go on from a state.
+
+        Raises:
+            ValueError: Its parameters are not those of this training.
+        """
+        shapes = {name: tuple(value.shape) for name, value in self.params.items()}
+        for part in (state.params, state.momentum):
+            if {name: tuple(value.shape) for name, value in part.items()} != shapes:
+                raise ValueError(f"parameters of shapes {shapes} expected")
+        self.epoch = state.epoch
+        self.params = {name: value.to(self.params[name]) for name, value in state.params.items()}
+        self._momentum = {name: value.to(self._momentum[name]) for name, value in state.momentum.items()}
+
+    def train_epoch(self) -> dict[str, float]:
+        """One epoch of every replica.
+
+        A replica with fewer clips than others has fewer steps; it rests in the remaining ones, exactly as if alone.
+
+        Returns:
+            ``total``, ``base`` and with SEPT ``intra`` and ``inter``: means over the epoch's steps and replicas.
+
+        Raises:
+            NonFiniteError: A loss is not finite; the state is then that of the failed step.
+        """
+        lr = self._schedule.lr_at(self.epoch)
+        batch_size = self._schedule.batch_size
+        orders = [self._order(index) for index in range(len(self._keys))]
+        steps = max(-(-len(order) // batch_size) for order in orders)
+        sums: dict[str, float] = {}
+        counted = 0
+        for step in range(steps):
+            batches = [order[step * batch_size : (step + 1) * batch_size] for order in orders]
+            for name, value in self._step(batches, lr).items():
+                sums[name] = sums.get(name, 0.0) + value
+            counted += sum(1 for batch in batches if batch)
+        losses = {name: value / counted for name, value in sums.items()}
+        self.epoch += 1
+        if not all(math.isfinite(value) for value in losses.values()) or not all(
+            bool(value.isfinite().all()) for value in self.params.values()
+        ):
+            raise NonFiniteError(
+                f"not finite at epoch {self.epoch}: "
+                + ", ".join(f"loss/{name} {value:g}" for name, value in losses.items())
+                + "; the learning rate or lambda_se is likely too high"
+            )
+        return losses
+
+    def _order(self, replica: int) -> list[int]:
+        """Rows of a replica's clips in the order of this epoch."""
+        digest = hashlib.sha256(f"{self._keys[replica]}/order/{self.epoch}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        rows = self._rows[replica]
+        return [rows[index] for index in torch.randperm(len(rows), generator=generator).tolist()]
+
+    def _step(self, batches: Sequence[Sequence[int]], lr: float) -> dict[str, float]:
+        """One SGD step of the replicas that have clips left; sums of their losses."""
+        active = [index for index, batch in enumerate(batches) if batch]
+        sums: dict[str, float] = {}
+        for start in range(0, len(active), self._chunk):
+            chunk = active[start : start + self._chunk]
+            rows = torch.tensor(chunk, device=self._device)
+            params = {name: value[rows].requires_grad_() for name, value in self.params.items()}
+            parts = self._losses(params, [batches[index] for index in chunk])
+            gradients = torch.autograd.grad(parts["total"].sum(), list(params.values()))
+            for (name, value), gradient in zip(params.items(), gradients, strict=True):
+                buffer = MOMENTUM * self._momentum[name][rows] + gradient
+                self._momentum[name][rows] = buffer
+                self.params[name][rows] = value.detach() - lr * self._learner.lr_factors.get(name, 1.0) * buffer
+            for name, loss in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(loss.detach().sum())
+        return sums
+
+    def _losses(self, params: dict[str, Tensor], batches: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """Losses ``[replicas]`` of one batch each; batches may differ in size."""
+        longest = max(len(batch) for batch in batches)
+        padded = torch.tensor([[*batch, *[batch[0]] * (longest - len(batch))] for batch in batches])
+        weights = torch.tensor([[1.0 / len(batch)] * len(batch) + [0.0] * (longest - len(batch)) for batch in batches])
+        rows = padded.to(self._device)
+        weights = weights.to(self._device, self._audio.dtype)
+        audio, labels = self._audio[rows], self.labels[rows]  # [replicas, clips, dim], [replicas, clips]
+        learner, semantic = self._learner, self._semantic
+        if semantic is None:
+            text = learner.features(params, audio, self._classes)
+            base = (learner.loss(params, audio, labels, text) * weights).sum(1) + learner.penalty(params, text)
+            return {"total": base, "base": base}
+        size = len(self._classes)
+        if learner.conditional:
+            # Our reading for a context that depends on the clip: one set of prompts a step, for the mean clip.
+            text = learner.features(params, audio, self._classes)
+            mean = (audio * weights[..., None]).sum(1, keepdim=True)
+            both = learner.features(params, mean, semantic.bank).squeeze(1)
+        else:
+            both = learner.features(params, audio, semantic.bank)  # the classes come first: one pass serves both
+            text = both[:, :size]
+        base = (learner.loss(params, audio, labels, text) * weights).sum(1) + learner.penalty(params, text)
+        intra, inter = semantic.losses(both)
+        return {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}

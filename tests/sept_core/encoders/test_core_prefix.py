@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sept_core.encoders.mini import load_mini
+from sept_core.encoders.prefix import PromptBank, encode_prompts
+from sept_core.errors import InputError
+
+NAMES = ["rain", "dog bark", "a puppy barking", "sea waves", "x", "the engine of a helicopter one two three"]
+
+
+@pytest.mark.parametrize("n_ctx", [0, 1, 5])
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
+def test_shared_prefix_equals_the_plain_forward_in_values_and_gradients(causal_tower, n_ctx, lead):
+    bank = PromptBank.of(causal_tower, NAMES)
+    torch.manual_seed(n_ctx)
+    context = torch.randn(*lead, n_ctx, causal_tower.token_dim, dtype=torch.float64)
+    weights = torch.randn(*lead, len(NAMES), causal_tower.dim, dtype=torch.float64)
+    outcomes = {}
+    for way in ("shared", "cropped", "padded"):
+        learned = context.clone().requires_grad_()
+        features = encode_prompts(causal_tower, learned, bank, way=way)
+        assert features.shape == (*lead, len(NAMES), causal_tower.dim)
+        gradient = torch.autograd.grad((features * weights).sum(), learned)[0] if n_ctx else learned
+        outcomes[way] = (features.detach(), gradient)
+    for way in ("cropped", "padded"):
+        for mine, plain in zip(outcomes["shared"], outcomes[way], strict=True):
+            torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-11)
+
+
+def test_cropping_equals_padding_for_a_bidirectional_tower(bidirectional_tower):
+    bank = PromptBank.of(bidirectional_tower, NAMES)
+    context = torch.randn(2, 3, bidirectional_tower.token_dim, dtype=torch.float64)
+    automatic = encode_prompts(bidirectional_tower, context, bank)
+    padded = encode_prompts(bidirectional_tower, context, bank, way="padded")
+    torch.testing.assert_close(automatic, padded, rtol=1e-9, atol=1e-11)
+    with pytest.raises(InputError, match="only a causal"):
+        encode_prompts(bidirectional_tower, context, bank, way="shared")
+
+
+def test_a_context_of_real_words_gives_the_features_of_the_plain_text():
+    tower = load_mini().text
+    words, name = "this is a sound of", "dog bark"
+    prefix, whole = tower.tokenize([words]).ids[0], tower.tokenize([f"{words} {name}"]).ids[0]
+    bank = PromptBank.of(tower, [name])
+    assert torch.equal(torch.cat([prefix, tower.tokenize([name]).ids[0]]), whole)
+    injected = encode_prompts(tower, tower.embed(prefix), bank)
+    torch.testing.assert_close(injected, tower.encode([f"{words} {name}"]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_and_company_of_names_do_not_matter(causal_tower):
+    context = torch.randn(4, causal_tower.token_dim, dtype=torch.float64)
+    together = encode_prompts(causal_tower, context, PromptBank.of(causal_tower, NAMES))
+    for index, name in enumerate(NAMES):
+        alone = encode_prompts(causal_tower, context, PromptBank.of(causal_tower, [name]))
+        torch.testing.assert_close(together[index], alone[0], rtol=1e-9, atol=1e-11)
+
+
+def test_a_prompt_longer_than_the_tower_is_refused_with_its_name(causal_tower):
+    bank = PromptBank.of(causal_tower, ["rain", "x" * 20])
+    context = torch.zeros(40, causal_tower.token_dim, dtype=torch.float64)
+    with pytest.raises(InputError, match="xxxx.*exceed the tower's 48.*smaller n_ctx"):
+        encode_prompts(causal_tower, context, bank)
+
+
+def test_an_empty_list_of_names_is_refused(causal_tower):
+    with pytest.raises(InputError, match="no names"):
+        PromptBank.of(causal_tower, [])

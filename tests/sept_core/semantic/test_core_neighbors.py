@@ -1,0 +1,218 @@
+"""Neighbours: the packaged lists keep every rule, and a broken list is named by file, class and rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sept_core.datasets import get_dataset, prompt_name
+from sept_core.errors import InputError
+from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH, Neighbors, check_neighbors, load_neighbors
+
+CLASSES = {name: [prompt_name(classname) for classname in get_dataset(name).classnames] for name in ("ESC10", "FSDD")}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Any], Path]:
+    """Write lists as a user's own file."""
+
+    def _write(neighbors: Any, **other: Any) -> Path:
+        path = tmp_path / "own.json"
+        path.write_text(json.dumps({"dataset": "ESC10", "neighbors": neighbors, **other}))
+        return path
+
+    return _write
+
+
+def broken(by_class: Mapping[str, Any], classnames: list[str] | None = None) -> list[str]:
+    neighbors = Neighbors("ESC10", {name: tuple(terms) for name, terms in by_class.items()})
+    return check_neighbors(neighbors, list(by_class) if classnames is None else classnames)
+
+
+@pytest.mark.parametrize("dataset", CLASSES)
+def test_packaged_lists_keep_every_rule_and_cover_the_classes_with_twenty_each(dataset: str) -> None:
+    neighbors = load_neighbors(dataset)
+    assert check_neighbors(neighbors, CLASSES[dataset]) == []
+    assert {name: len(terms) for name, terms in neighbors.by_class.items()} == dict.fromkeys(CLASSES[dataset], 20)
+    assert {"model", "date", "prompt"} <= neighbors.origin.keys()
+
+
+@pytest.mark.parametrize("dataset", CLASSES)
+def test_packaged_terms_are_short_plain_lower_case_ascii(dataset: str) -> None:
+    for terms in load_neighbors(dataset).by_class.values():
+        for term in terms:
+            assert re.fullmatch(r"[a-z]+(?:['-][a-z]+)*(?: [a-z]+(?:['-][a-z]+)*){0,4}", term), term
+
+
+@pytest.mark.parametrize("dataset", CLASSES)
+def test_packaged_terms_share_no_word_stem_with_the_name_of_another_class(dataset: str) -> None:
+    # Stricter than the rule for users: not even one word of a name of several words.
+    for name, terms in load_neighbors(dataset).by_class.items():
+        rivals = {word for other in CLASSES[dataset] if other != name for word in other.split()}
+        for term in terms:
+            words = re.findall("[a-z]+", term)
+            for rival in rivals:
+                stem = re.compile(rf"{rival}(?:s|es|ing|ed|th|teen|ty)?")
+                assert not any(stem.fullmatch(word) for word in words), (name, term, rival)
+
+
+def test_dataset_names_are_found_in_any_case() -> None:
+    assert load_neighbors("esc10") == load_neighbors("ESC10")
+
+
+def test_dataset_without_packaged_lists_is_named_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"'ESC51'; packaged: .*esc10.*fsdd"):
+        load_neighbors("ESC51")
+
+
+def test_own_file_is_read_in_the_form_that_prompts_use(write: Callable[..., Path]) -> None:
+    path = write({"Sea_Waves": ["Ocean_Surf", " breakers "]}, origin={"model": "me"})
+    neighbors = load_neighbors("ESC10", path)
+    assert neighbors == Neighbors("ESC10", {"sea waves": ("ocean surf", "breakers")}, {"model": "me"})
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"rain": ["rain"]}, "class 'rain': neighbour 'rain' is the name of the class itself"),
+        ({"rain": ["drizzle", "drizzle"]}, "class 'rain': neighbour 'drizzle' is there twice"),
+        ({"rain": ["wet"], "sea waves": ["wet"]}, "class 'sea waves': neighbour 'wet' is also a neighbour of 'rain'"),
+        ({"rain": [""]}, "class 'rain': neighbour '' is empty"),
+        ({"rain": ["  "]}, "class 'rain': neighbour '  ' is empty"),
+        ({"rain": [7]}, "class 'rain': neighbour 7 is not a text"),
+        ({"rain": [["wet"]]}, "class 'rain': neighbour ['wet'] is not a text"),
+        ({"rain": ["Drizzle"]}, "class 'rain': neighbour 'Drizzle' is not in the form that prompts have"),
+        ({"rain": ["d" * 61]}, f"has 61 characters, more than {MAX_NEIGHBOR_LENGTH}"),
+        ({"rain": []}, "class 'rain' has no neighbours"),
+    ],
+)
+def test_each_broken_rule_is_one_line(terms: dict[str, list[Any]], rule: str) -> None:
+    lines = broken(terms)
+    assert len(lines) == 1
+    assert rule in lines[0]
+
+
+def test_missing_and_unknown_classes_are_both_reported() -> None:
+    lines = broken({"rain": ["drizzle"], "snow": ["flurry"]}, ["rain", "sea_waves"])
+    assert lines == ["class 'sea waves' has no neighbours", "'snow' is no class of ESC10"]
+
+
+@pytest.mark.parametrize(
+    ("term", "rival"),
+    [
+        ("cats and dogs", "cat"),
+        ("the cat's voice", "cat"),
+        ("alley-cat", "cat"),
+        ("two foxes", "fox"),
+        ("crying babies", "baby"),
+        ("lone sea wave", "sea waves"),
+        ("sea-waves", "sea waves"),
+        ("a dog barking", "dog bark"),
+        ("the dog's bark", "dog bark"),
+        ("city center noise", "city_center"),
+        ("restaurant chatter", "cafe/restaurant"),
+        ("the seventh", "seven"),
+        ("seventy-two", "two"),
+        ("the second digit", "two"),
+        ("digit 4", "four"),
+        ("9th", "nine"),
+        ("fives", "five"),
+    ],
+)
+def test_the_name_of_another_class_is_found_in_its_forms(term: str, rival: str) -> None:
+    name = rival.replace("_", " ")
+    assert broken({"other": [term], name: ["unrelated term"]}, ["other", rival]) == [
+        f"class 'other': neighbour {term!r} holds the name of the class '{name}'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "term", "rival"),
+    [
+        ("drip", "concatenated drops", "cat"),  # inside a word
+        ("office", "training room", "train"),  # another word
+        ("rain", "drizzle", "???"),  # a name without a word
+        ("ocean", "waves at sea", "sea waves"),  # the words apart from each other
+        ("car horn", "honking car horn", "car"),  # part of its own name
+    ],
+)
+def test_what_only_looks_like_the_name_of_another_class_is_allowed(name: str, term: str, rival: str) -> None:
+    assert broken({name: [term], rival: ["unrelated term"]}) == []
+
+
+def test_own_words_are_allowed_in_a_neighbour() -> None:
+    assert broken({"dog bark": ["dog barking", "barking dog", "small dog bark"]}) == []
+
+
+def test_loading_names_the_file_the_class_and_the_rule(write: Callable[..., Path]) -> None:
+    path = write({"rain": ["dog bark outside", "rain"], "dog bark": ["woof"]})
+    with pytest.raises(InputError) as caught:
+        load_neighbors("ESC10", path)
+    assert str(caught.value) == (
+        f"{path}: class 'rain': neighbour 'dog bark outside' holds the name of the class 'dog bark' "
+        "(the first of 2 broken rules); correct the list"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "not a file of neighbours in JSON"),
+        ("[]", "not a JSON object"),
+        ('{"dataset": "ESC10", "neighbors": {"a": ["b"]}, "neighbours": {}}', "unknown key 'neighbours'"),
+        ('{"neighbors": {"a": ["b"]}}', "'dataset' must be"),
+        ('{"dataset": "FSDD", "neighbors": {"a": ["b"]}}', "neighbours of 'FSDD', not of 'ESC10'"),
+        ('{"dataset": "ESC10"}', "'neighbors' must be an object"),
+        ('{"dataset": "ESC10", "neighbors": {}}', "'neighbors' must be an object"),
+        ('{"dataset": "ESC10", "neighbors": {"a": "b"}}', "class 'a' must be a list"),
+        ('{"dataset": "ESC10", "neighbors": {"a": ["b"], "a": ["c"]}}', "key 'a' is there twice"),
+        ('{"dataset": "ESC10", "neighbors": {"a b": ["b"], "A_b": ["c"]}}', "class 'a b' is there twice"),
+        ('{"dataset": "ESC10", "neighbors": {" ": ["b"]}}', "a class has an empty name"),
+        ('{"dataset": "ESC10", "origin": {"date": 3}, "neighbors": {"a": ["b"]}}', "'origin' must be"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_neighbors("ESC10", path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: cannot read"):
+        load_neighbors("ESC10", tmp_path / "none.json")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"bytes\.json: not a file of neighbours"):
+        load_neighbors("ESC10", tmp_path / "bytes.json")
+
+
+def test_first_takes_the_best_n_in_the_order_of_the_classes_asked_for() -> None:
+    neighbors = Neighbors("X", {"a b": ("p", "q", "r"), "c": ("s", "t")})
+    assert neighbors.first(["c", "A_b"], 2) == [["s", "t"], ["p", "q"]]
+
+
+def test_first_says_which_class_has_too_few_and_how_many_there_are() -> None:
+    neighbors = Neighbors("X", {"a": ("p", "q", "r"), "b": ("s", "t")})
+    with pytest.raises(InputError, match=r"class 'b' has 2 neighbours, 3 were asked for.*lower n_neighbors to 2"):
+        neighbors.first(["a", "b"], 3)
+    with pytest.raises(InputError, match="no neighbours for the class 'c'"):
+        neighbors.first(["c"], 1)
+    with pytest.raises(InputError, match="n_neighbors is 0"):
+        neighbors.first(["a"], 0)
+
+
+def test_digest_is_stable_and_tells_terms_and_their_order_but_not_origin_or_order_of_classes() -> None:
+    neighbors = Neighbors("X", {"a": ("p", "q"), "b": ("r",)}, {"date": "now"})
+    # Written down once: a change here would make every finished trial be trained anew.
+    assert neighbors.digest == "f7dcdd57382385a6"
+    assert Neighbors("X", {"b": ("r",), "a": ("p", "q")}).digest == neighbors.digest
+    assert Neighbors("X", {"a": ("q", "p"), "b": ("r",)}).digest != neighbors.digest
+    assert Neighbors("X", {"a": ("p",), "b": ("q", "r")}).digest != neighbors.digest

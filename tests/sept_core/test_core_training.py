@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sept_core.datasets import get_dataset, halves, make_split, prompt_name
+from sept_core.encoders.prefix import PromptBank
+from sept_core.hyper import complete
+from sept_core.learners import LEARNERS
+from sept_core.semantic import SEPT_HYPER, SemanticExpansion, load_neighbors, load_templates
+from sept_core.training import FusedTraining, NonFiniteError, Schedule, TrainState
+
+TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
+
+
+def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=None, order=None):
+    """A tiny training; ``sept`` holds SEPT's hyper-parameters, ``order`` permutes the base classes."""
+    info = get_dataset(table.dataset)
+    base, new = halves(info.classnames)
+    base = [base[index] for index in order] if order else list(base)
+    hyper = complete(LEARNERS[baseline].hyper, {"n_ctx": 3, "lr": lr}, "test", {"logit_scale": 10.0})
+    names = [prompt_name(name) for name in base]
+    semantic = None
+    if sept is not None:
+        hyper_sept = complete(SEPT_HYPER, sept, "test")
+        semantic = SemanticExpansion.of(tower, names, load_neighbors(info.name), load_templates(info.kind), hyper_sept)
+    return FusedTraining(
+        learner=LEARNERS[baseline](tower, hyper),
+        classes=PromptBank.of(tower, names),
+        semantic=semantic,
+        embeddings=table.embeddings,
+        labels=[[*base, *new].index(name) for name in table.classnames],
+        splits=splits,
+        schedule=Schedule(epochs=4, batch_size=8, lr=lr),
+        dataset=info.name,
+        token_budget=budget,
+    )
+
+
+@pytest.fixture
+def splits(make_table):
+    def make(per_class, shots=3):
+        table = make_table("FSDD", per_class)
+        info = get_dataset("FSDD")
+        return table, [
+            make_split(table, info, fold, seed, shots, ("george",)) for fold in ("theo", "lucas") for seed in (0, 1)
+        ]
+
+    return make
+
+
+SEPT = {"n_neighbors": 2, "lambda_se": 3.0, "n_templates": 2}
+
+
+@pytest.mark.parametrize("baseline", TRAINED)
+@pytest.mark.parametrize("sept", [None, SEPT])
+@pytest.mark.parametrize("per_class", [4, (1, 6, 2, 5, 3)])
+def test_fused_training_equals_separate_trainings(causal_tower, splits, baseline, sept, per_class):
+    table, replicas = splits(per_class, shots=7)
+    # An unequal few-shot draw, so that replicas differ in the number of steps too.
+    replicas[1] = make_split(table, get_dataset("FSDD"), "theo", 1, 2, ("george",))
+    fused = training(causal_tower, table, replicas, baseline, sept)
+    for _ in range(3):
+        fused.train_epoch()
+    for index, split in enumerate(replicas):
+        alone = training(causal_tower, table, [split], baseline, sept)
+        start = alone.params["ctx"].clone()
+        for _ in range(3):
+            alone.train_epoch()
+        assert not torch.equal(alone.params["ctx"], start)
+        for name, value in alone.params.items():
+            torch.testing.assert_close(fused.params[name][index], value[0], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("baseline", TRAINED)
+def test_chunks_of_replicas_give_what_one_pass_gives(causal_tower, splits, baseline):
+    table, replicas = splits(4)
+    whole, chunked = (training(causal_tower, table, replicas, baseline, SEPT, budget=budget) for budget in (10**9, 1))
+    losses = [(whole.train_epoch(), chunked.train_epoch()) for _ in range(2)]
+    torch.testing.assert_close(whole.params["ctx"], chunked.params["ctx"], rtol=1e-8, atol=1e-10)
+    for one, other in losses:
+        assert one == pytest.approx(other, rel=1e-9)
+
+
+@pytest.mark.parametrize("baseline", TRAINED)
+def test_lambda_zero_equals_the_baseline(causal_tower, splits, baseline):
+    table, replicas = splits(4)
+    plain = training(causal_tower, table, replicas, baseline)
+    zero = training(causal_tower, table, replicas, baseline, SEPT | {"lambda_se": 0.0})
+    for _ in range(3):
+        expected, found = plain.train_epoch(), zero.train_epoch()
+        assert found["base"] == pytest.approx(expected["base"], rel=1e-9)
+        assert found["intra"] > 0
+    torch.testing.assert_close(zero.params["ctx"], plain.params["ctx"], rtol=1e-8, atol=1e-10)
+
+
+def test_sept_changes_the_training_and_keeps_neighbours_within_their_margins(causal_tower, splits):
+    table, replicas = splits(4)
+    plain = training(causal_tower, table, replicas)
+    strong = training(causal_tower, table, replicas, sept=SEPT | {"lambda_se": 30.0, "margin_intra": 0.5}, lr=0.02)
+    first, *_, last = [strong.train_epoch() for _ in range(4)]
+    plain.train_epoch()
+    assert last["intra"] + last["inter"] < first["intra"] + first["inter"]
+    assert not torch.allclose(strong.params["ctx"], plain.params["ctx"])
+
+
+def test_permuting_the_classes_permutes_nothing_else(causal_tower, splits):
+    table, replicas = splits(4)
+    plain = training(causal_tower, table, replicas, sept=SEPT)
+    permuted = training(causal_tower, table, replicas, sept=SEPT, order=[3, 0, 4, 2, 1])
+    for _ in range(2):
+        assert permuted.train_epoch() == pytest.approx(plain.train_epoch(), rel=1e-9)
+    torch.testing.assert_close(permuted.params["ctx"], plain.params["ctx"], rtol=1e-8, atol=1e-10)
+
+
+def test_a_resumed_training_is_bit_equal_to_an_undisturbed_one(causal_tower, splits):
+    table, replicas = splits(4)
+    straight = training(causal_tower, table, replicas, sept=SEPT)
+    for _ in range(4):
+        straight.train_epoch()
+    for stop in (1, 3):
+        first = training(causal_tower, table, replicas, sept=SEPT)
+        for _ in range(stop):
+            first.train_epoch()
+        second = training(causal_tower, table, replicas, sept=SEPT)
+        second.load_state(first.state())
+        for _ in range(4 - stop):
+            second.train_epoch()
+        assert torch.equal(second.params["ctx"], straight.params["ctx"])
+
+
+def test_a_baseline_and_its_sept_twin_start_from_the_same_context(causal_tower, splits):
+    table, replicas = splits(4)
+    plain, sept = training(causal_tower, table, replicas), training(causal_tower, table, replicas, sept=SEPT)
+    assert torch.equal(plain.params["ctx"], sept.params["ctx"])
+    assert plain.params["ctx"].flatten(1).unique(dim=0).shape[0] == len(replicas)  # and every replica from its own
+
+
+def test_a_loss_that_is_not_finite_is_an_error_that_says_so(causal_tower, splits):
+    table, replicas = splits(4)
+    wild = training(causal_tower, table, replicas)
+    wild.params["ctx"][:] = float("nan")
+    with pytest.raises(NonFiniteError, match="not finite at epoch 1.*learning rate"):
+        wild.train_epoch()
+
+
+def test_a_state_of_other_shapes_is_refused(causal_tower, splits):
+    table, replicas = splits(4)
+    run = training(causal_tower, table, replicas)
+    state = run.state()
+    with pytest.raises(ValueError, match="shapes"):
+        run.load_state(TrainState(1, {"ctx": state.params["ctx"][:, :1]}, state.momentum))
+
+
+def test_the_learning_rate_follows_a_cosine_from_lr_towards_zero():
+    schedule = Schedule(epochs=10, batch_size=1, lr=0.5)
+    rates = [schedule.lr_at(epoch) for epoch in range(10)]
+    assert rates[0] == 0.5
+    assert rates[5] == pytest.approx(0.25)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.02
