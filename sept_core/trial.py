@@ -178,7 +178,7 @@ class TrialRun:
         base_prompts = [prompt_name(name) for name in base]
         self._base = PromptBank.of(tower, base_prompts)
         self._new = PromptBank.of(tower, [prompt_name(name) for name in new])
-        self._learner = LEARNERS[config.baseline](tower, config.hyper)
+        self._learner = LEARNERS[config.baseline](tower, config.hyper, base_prompts)
         semantic = None
         if config.sept:
             assert inputs.neighbors is not None  # _check_inputs has seen to it

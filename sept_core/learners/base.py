@@ -64,6 +64,7 @@ class Learner(ABC):
     Args:
         tower: The frozen text tower.
         hyper: Values of all of ``hyper``'s hyper-parameters (and possibly others, which are ignored).
+        classes: Names of the training classes, as they stand in prompts.
 
     Attributes:
         name: As in a configuration.
@@ -80,8 +81,9 @@ class Learner(ABC):
     lr_factors: ClassVar[Mapping[str, float]] = {}
     conditional: ClassVar[bool] = False
 
-    def __init__(self, tower: TextTower, hyper: Mapping[str, Value]) -> None:
+    def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         self.tower = tower
+        self.classes = tuple(classes)
         self.logit_scale = float(hyper["logit_scale"])
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -30,8 +30,8 @@ class CoOp(Learner):
         HyperParameter("n_ctx", int, "length of the learned context", 16, low=1, high=64),
     )
 
-    def __init__(self, tower: TextTower, hyper: Mapping[str, Value]) -> None:
-        super().__init__(tower, hyper)
+    def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
+        super().__init__(tower, hyper, classes)
         self.n_ctx = int(hyper["n_ctx"])
 
     def init(self, init: Init) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -28,8 +28,8 @@ class ZeroShot(Learner):
     )
     trainable = False
 
-    def __init__(self, tower: TextTower, hyper: Mapping[str, Value]) -> None:
-        super().__init__(tower, hyper)
+    def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
+        super().__init__(tower, hyper, classes)
         self.template = str(hyper["template"])
 
     def init(self, init: Init) -> dict[str, Tensor]:

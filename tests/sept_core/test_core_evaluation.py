@@ -25,7 +25,7 @@ def test_the_headline_is_the_mean_of_replicas_harmonic_means_and_not_that_of_mea
 
 def test_clips_are_classified_among_their_own_half_only(causal_tower):
     """Every clip is put exactly on a class of its half; a rival of the other half that is as near must not matter."""
-    learner = CoOp(causal_tower, {"n_ctx": 2, "logit_scale": 10.0})
+    learner = CoOp(causal_tower, {"n_ctx": 2, "logit_scale": 10.0}, ["rain", "dog bark", "one"])
     params = learner.init(Init(["a", "b"], torch.device("cpu"), torch.float64))
     base_bank = PromptBank.of(causal_tower, ["rain", "dog bark", "one"])
     new_bank = PromptBank.of(causal_tower, ["rain", "sea waves"])  # 'rain' is a name of both halves

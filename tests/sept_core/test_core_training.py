@@ -25,7 +25,7 @@ def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=N
         hyper_sept = complete(SEPT_HYPER, sept, "test")
         semantic = SemanticExpansion.of(tower, names, load_neighbors(info.name), load_templates(info.kind), hyper_sept)
     return FusedTraining(
-        learner=LEARNERS[baseline](tower, hyper),
+        learner=LEARNERS[baseline](tower, hyper, names),
         classes=PromptBank.of(tower, names),
         semantic=semantic,
         embeddings=table.embeddings,

@@ -1,0 +1,63 @@
+"""What holds for the packages as a whole."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline
+import search_spaces
+import sept_core
+
+ROOT = Path(__file__).parent.parent
+FORBIDDEN_IN_CORE = {"ray", "mlflow", "optuna", "boto3", "pipeline", "search_spaces"}
+
+
+def modules():
+    for package in (sept_core, pipeline, search_spaces):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                yield module.name
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_every_module_imports_and_says_what_it_is_for(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for exported in getattr(module, "__all__", ()):
+        assert hasattr(module, exported), f"{name}.__all__ names {exported}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sept_core").rglob("*.py")), ids=lambda path: path.name)
+def test_the_core_knows_nothing_of_the_orchestration(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        assert not {name.partition(".")[0] for name in names} & FORBIDDEN_IN_CORE, f"{path}:{node.lineno}"
+
+
+def test_the_core_trains_without_the_orchestration_being_importable(tmp_path):
+    script = f"""
+import sys
+for name in {sorted(FORBIDDEN_IN_CORE - {"search_spaces"})!r}:
+    sys.modules[name] = None  # any import of it now raises
+import sept_core.trial
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_no_tracked_file_is_too_large_for_a_repository():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    sizes = {path: (ROOT / path).stat().st_size for path in listed.stdout.splitlines() if (ROOT / path).is_file()}
+    assert max(sizes.values()) < 10_000_000
