@@ -18,6 +18,10 @@ from sept_core.learners import Learner, Params
 __all__ = ["Scores", "harmonic_mean", "score"]
 
 
+CLIPS_AT_ONCE = 32
+"""Clips of one forward pass where every clip has its own prompts (CoCoOp); bounds memory."""
+
+
 def harmonic_mean(base: float, new: float) -> float:
     """2 b n / (b + n); 0 where both are 0."""
     return 2.0 * base * new / (base + new) if base + new > 0 else 0.0
@@ -104,8 +108,11 @@ def _accuracies(
         index = torch.tensor(chosen, dtype=torch.int64)
         audio = embeddings[index].to(parameter)[None]  # [1, clips, dim]
         own = {name: value[replica : replica + 1] for name, value in params.items()}
-        features = learner.features(own, audio, bank) if text is None else text[replica : replica + 1]
-        predicted = learner.logits(own, audio, features, base=first == 0)[0].argmax(-1).cpu()
+        predictions = []
+        for clips in audio.split(CLIPS_AT_ONCE if learner.conditional else max(1, len(chosen)), dim=1):
+            features = learner.features(own, clips, bank) if text is None else text[replica : replica + 1]
+            predictions.append(learner.logits(own, clips, features, base=first == 0)[0].argmax(-1).cpu())
+        predicted = torch.cat(predictions)
         true = labels[index.to(labels.device)].cpu() - first
         confusion += torch.bincount(true * size + predicted, minlength=size * size).view(size, size)
         accuracies.append(100.0 * float((true == predicted).double().mean()))

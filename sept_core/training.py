@@ -108,7 +108,8 @@ class FusedTraining:
         self._schedule = schedule
         bank = semantic.bank if semantic else classes
         budget = token_budget or TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cuda"])
-        self._chunk = max(1, budget // learner.tokens(bank))
+        passes = schedule.batch_size if learner.conditional else 1
+        self._chunk = max(1, budget // (learner.tokens(bank) * passes))
         self.epoch = 0
         self.params = learner.init(Init(self._keys, self._device, dtype))
         self._momentum = {name: torch.zeros_like(value) for name, value in self.params.items()}

@@ -6,12 +6,15 @@ from difflib import get_close_matches
 
 from sept_core.errors import InputError
 from sept_core.learners.base import Init, Learner, Params
+from sept_core.learners.cocoop import CoCoOp
 from sept_core.learners.coop import CoOp
+from sept_core.learners.dept import DePT
+from sept_core.learners.kgcoop import KgCoOp
 from sept_core.learners.zero_shot import ZeroShot
 
-__all__ = ["LEARNERS", "CoOp", "Init", "Learner", "Params", "ZeroShot", "get_learner"]
+__all__ = ["LEARNERS", "CoCoOp", "CoOp", "DePT", "Init", "KgCoOp", "Learner", "Params", "ZeroShot", "get_learner"]
 
-LEARNERS: dict[str, type[Learner]] = {learner.name: learner for learner in (ZeroShot, CoOp)}
+LEARNERS: dict[str, type[Learner]] = {learner.name: learner for learner in (ZeroShot, CoOp, CoCoOp, KgCoOp, DePT)}
 """Baselines by the name that a spec uses."""
 
 

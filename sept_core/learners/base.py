@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,12 +49,32 @@ class Init:
 
     def normal(self, name: str, *shape: int) -> Tensor:
         """Standard normal numbers ``[replicas, *shape]`` for the parameter ``name``."""
-        rows = []
+        return self._stack([torch.randn(shape, generator=generator) for generator in self._generators(name)])
+
+    def uniform(self, name: str, *shape: int, bound: float) -> Tensor:
+        """Numbers from [-bound, bound], ``[replicas, *shape]``, for the parameter ``name``."""
+        drawn = [torch.rand(shape, generator=generator) for generator in self._generators(name)]
+        return bound * (2.0 * self._stack(drawn) - 1.0)
+
+    def full(self, value: float, *shape: int) -> Tensor:
+        """The same number everywhere, ``[replicas, *shape]``."""
+        return torch.full((len(self.keys), *shape), value, device=self.device, dtype=self.dtype)
+
+    def linear(self, name: str, inputs: int, outputs: int) -> dict[str, Tensor]:
+        """``<name>.weight [replicas, outputs, inputs]`` and ``<name>.bias [replicas, outputs]``, as torch.nn.Linear."""
+        bound = inputs**-0.5
+        return {
+            f"{name}.weight": self.uniform(f"{name}.weight", outputs, inputs, bound=bound),
+            f"{name}.bias": self.uniform(f"{name}.bias", outputs, bound=bound),
+        }
+
+    def _generators(self, name: str) -> Iterator[torch.Generator]:
         for key in self.keys:
             digest = hashlib.sha256(f"{key}/init/{name}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-            # Drawn on the CPU in float32, so that a GPU run or a float64 test starts from the same numbers.
-            rows.append(torch.randn(shape, generator=generator))
+            yield torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+    def _stack(self, rows: list[Tensor]) -> Tensor:
+        # Drawn on the CPU in float32, so that a GPU run or a float64 test starts from the same numbers.
         return torch.stack(rows).to(self.device, self.dtype)
 
 
@@ -137,5 +157,5 @@ class Learner(ABC):
         return text.new_zeros(text.shape[0])
 
     def tokens(self, bank: PromptBank) -> int:
-        """Text tokens that one replica's pass over ``bank`` computes: what a chunk's size is reckoned from."""
+        """Text tokens of one pass over ``bank`` (per clip, if conditional): what chunks are reckoned from."""
         return bank.tokens

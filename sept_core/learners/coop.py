@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ class CoOp(Learner):
     """
 
     name = "coop"
-    hyper = (
+    hyper: ClassVar[tuple[HyperParameter, ...]] = (
         LOGIT_SCALE,
         HyperParameter("lr", float, "learning rate of SGD, decayed by a cosine", 0.002, low=1e-8, high=10.0),
         HyperParameter("n_ctx", int, "length of the learned context", 16, low=1, high=64),

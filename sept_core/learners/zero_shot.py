@@ -12,7 +12,9 @@ from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
 from sept_core.semantic.templates import fill
 
-__all__ = ["ZeroShot"]
+__all__ = ["TEMPLATE", "ZeroShot"]
+
+TEMPLATE = HyperParameter("template", str, "hand-crafted prompt with one {}; the dataset's own by default")
 
 
 class ZeroShot(Learner):
@@ -22,10 +24,7 @@ class ZeroShot(Learner):
     """
 
     name = "zero-shot"
-    hyper = (
-        LOGIT_SCALE,
-        HyperParameter("template", str, "hand-crafted prompt with one {}; the dataset's own by default"),
-    )
+    hyper = (LOGIT_SCALE, TEMPLATE)
     trainable = False
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:

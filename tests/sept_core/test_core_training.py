@@ -10,6 +10,7 @@ from sept_core.learners import LEARNERS
 from sept_core.semantic import SEPT_HYPER, SemanticExpansion, load_neighbors, load_templates
 from sept_core.training import FusedTraining, NonFiniteError, Schedule, TrainState
 
+FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
 TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
 
 
@@ -18,7 +19,7 @@ def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=N
     info = get_dataset(table.dataset)
     base, new = halves(info.classnames)
     base = [base[index] for index in order] if order else list(base)
-    hyper = complete(LEARNERS[baseline].hyper, {"n_ctx": 3, "lr": lr}, "test", {"logit_scale": 10.0})
+    hyper = complete(LEARNERS[baseline].hyper, {"n_ctx": 3, "lr": lr}, "test", FALLBACK)
     names = [prompt_name(name) for name in base]
     semantic = None
     if sept is not None:

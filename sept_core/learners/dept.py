@@ -1,0 +1,81 @@
+"""DePT (Zhang et al., CVPR 2024, eq. 5-9), plugged into CoOp: base-specific knowledge goes into a head of its own.
+
+A linear head classifies text and audio features, each through its own FiLM, over the training classes; it is trained
+beside the similarity and used for training classes only. What is learned about them so does not have to be squeezed
+into the context, which is what other classes use.
+
+Our reading: FiLM acts on unit-norm features (the embedding store keeps no others), text and audio alike, so that the
+head sees both at one scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sept_core.encoders.base import TextTower
+from sept_core.hyper import HyperParameter, Value
+from sept_core.learners.base import Init, Params
+from sept_core.learners.coop import CoOp
+
+__all__ = ["DePT"]
+
+HEAD_LR = 6.5
+"""FiLM and head learn this many times faster than the context, as in the authors' code."""
+_HEAD = ("film_text.scale", "film_text.bias", "film_audio.scale", "film_audio.bias", "head.weight", "head.bias")
+
+
+class DePT(CoOp):
+    """Loss ``(1-w) CE(similarity) + w CE(head)``; training classes: the same mix of logits; others: similarity only.
+
+    Parameters: ``ctx``; ``film_text.*``, ``film_audio.*`` (``scale`` and ``bias``, ``[replicas, dim]``);
+    ``head.weight [replicas, classes, dim]``, ``head.bias [replicas, classes]``.
+    """
+
+    name = "dept"
+    hyper = (
+        *CoOp.hyper,
+        HyperParameter("dept_weight", float, "weight w of the head in loss and base logits", 0.7, low=0.0, high=1.0),
+    )
+    lr_factors: ClassVar[Mapping[str, float]] = dict.fromkeys(_HEAD, HEAD_LR)
+
+    def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
+        super().__init__(tower, hyper, classes)
+        self.weight = float(hyper["dept_weight"])
+
+    def init(self, init: Init) -> dict[str, Tensor]:
+        """Context ~ N(0, 0.02), FiLM the identity, the head as torch.nn.Linear starts."""
+        dim = self.tower.dim
+        films = {
+            f"film_{side}.{part}": init.full(value, dim)
+            for side in ("text", "audio")
+            for part, value in (("scale", 1.0), ("bias", 0.0))
+        }
+        return {**super().init(init), **films, **init.linear("head", dim, len(self.classes))}
+
+    def logits(self, params: Params, audio: Tensor, text: Tensor, *, base: bool) -> Tensor:
+        """Mixed with the head's for training classes; the similarity alone for any others."""
+        similarity = super().logits(params, audio, text, base=base)
+        if not base:
+            return similarity
+        return (1.0 - self.weight) * similarity + self.weight * self._head(params, "audio", audio)
+
+    def loss(self, params: Params, audio: Tensor, labels: Tensor, text: Tensor) -> Tensor:
+        """Loss of each clip; the head sees the clip's class feature and the clip, both with its label."""
+        similarity = super().logits(params, audio, text, base=True)
+        named = F.normalize(text, dim=-1).gather(1, labels[..., None].expand(-1, -1, text.shape[-1]))
+        head = [_cross_entropy(self._head(params, side, x), labels) for side, x in (("text", named), ("audio", audio))]
+        return (1.0 - self.weight) * _cross_entropy(similarity, labels) + self.weight * (head[0] + head[1]) / 2
+
+    def _head(self, params: Params, side: str, x: Tensor) -> Tensor:
+        """Head logits ``[replicas, clips, classes]`` of unit-norm features ``[replicas, clips, dim]``."""
+        filmed = params[f"film_{side}.scale"][:, None] * x + params[f"film_{side}.bias"][:, None]
+        return torch.baddbmm(params["head.bias"][:, None], filmed, params["head.weight"].transpose(1, 2))
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
