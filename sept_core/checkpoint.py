@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from safetensors import SafetensorError
@@ -18,7 +19,7 @@ from sept_core.errors import SeptError
 from sept_core.results import METHOD_VERSION, Report, canonical_json
 from sept_core.training import TrainState
 
-__all__ = ["CheckpointError", "dump_checkpoint", "load_checkpoint", "read_header"]
+__all__ = ["Checkpoint", "CheckpointError", "dump_checkpoint", "load_checkpoint", "read_header"]
 
 FORMAT = 1
 
@@ -27,23 +28,42 @@ class CheckpointError(SeptError):
     """A checkpoint is damaged, or of another trial."""
 
 
-def dump_checkpoint(state: TrainState, curve: Sequence[Report], signature: str) -> bytes:
-    """Bytes of a state and its curve. Equal states and curves give equal bytes."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial on its way.
+
+    Attributes:
+        signature: Whose it is.
+        states: The state of each of its trainings, in order (one; two where selection is nested).
+        curve: The reports so far.
+        seconds: Seconds of training so far.
+    """
+
+    signature: str
+    states: tuple[TrainState, ...]
+    curve: tuple[Report, ...]
+    seconds: float
+
+
+def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Equal checkpoints give equal bytes. Tensors are named ``<stage>.params.<name>``, ``<stage>.momentum.<name>``."""
     tensors: dict[str, Tensor] = {}
-    for prefix, part in (("params", state.params), ("momentum", state.momentum)):
-        tensors |= {f"{prefix}.{name}": value.contiguous() for name, value in part.items()}
+    for stage, state in enumerate(checkpoint.states):
+        for prefix, part in (("params", state.params), ("momentum", state.momentum)):
+            tensors |= {f"{stage}.{prefix}.{name}": value.contiguous() for name, value in part.items()}
     header = {
         "format": FORMAT,
         "method_version": METHOD_VERSION,
-        "signature": signature,
-        "epoch": state.epoch,
-        "curve": [report.to_json() for report in curve],
+        "signature": checkpoint.signature,
+        "epochs": [state.epoch for state in checkpoint.states],
+        "curve": [report.to_json() for report in checkpoint.curve],
+        "seconds": checkpoint.seconds,
     }
     return _save(header, _digest(header, tensors), tensors)
 
 
 def read_header(data: bytes) -> dict[str, Any]:
-    """The readable part alone: format, method version, signature, epoch, curve. Tensors are not looked at.
+    """The readable part alone: format, method version, signature, epochs, curve. Tensors are not looked at.
 
     Raises:
         CheckpointError: Damaged.
@@ -51,8 +71,8 @@ def read_header(data: bytes) -> dict[str, Any]:
     return _metadata(data)[0]
 
 
-def load_checkpoint(data: bytes, signature: str) -> tuple[TrainState, tuple[Report, ...]]:
-    """State and curve.
+def load_checkpoint(data: bytes, signature: str) -> Checkpoint:
+    """Back from bytes.
 
     Raises:
         CheckpointError: Damaged, or not of ``signature``.
@@ -68,12 +88,13 @@ def load_checkpoint(data: bytes, signature: str) -> tuple[TrainState, tuple[Repo
         if header["signature"] != signature:
             raise CheckpointError(f"checkpoint of trial {header['signature']}, wanted {signature}")
         curve = tuple(Report.from_json(report) for report in header["curve"])
-        parts: dict[str, dict[str, Tensor]] = {"params": {}, "momentum": {}}
+        states = tuple(TrainState(int(epoch), {}, {}) for epoch in header["epochs"])
         for name, value in tensors.items():
-            prefix, _, rest = name.partition(".")
-            parts[prefix][rest] = value
-        return TrainState(int(header["epoch"]), parts["params"], parts["momentum"]), curve
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+            stage, part, parameter = name.split(".", 2)
+            parts = {"params": states[int(stage)].params, "momentum": states[int(stage)].momentum}
+            parts[part][parameter] = value
+        return Checkpoint(signature, states, curve, float(header["seconds"]))
+    except (SafetensorError, ValueError, TypeError, KeyError, IndexError) as error:
         raise CheckpointError(f"damaged checkpoint: {error}") from error
 
 

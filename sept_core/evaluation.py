@@ -1,12 +1,13 @@
-"""Base-to-new evaluation: base clips among base names, new clips among new names, and their harmonic mean.
+"""Evaluation: clips of a group classified among the names of that group, per replica.
 
-H = 2 b n / (b + n) per replica (fold, seed), then averaged: the headline. H of the averaged accuracies is reported
-beside it, labelled, since published tables use either.
+Base-to-new: base clips among base names, new clips among new names, and H = 2 b n / (b + n) per replica (fold, seed),
+then averaged: the headline. H of the averaged accuracies is reported beside it, labelled, since published tables use
+either. Cross-dataset: accuracy on the source and on every target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +16,44 @@ from torch import Tensor
 from sept_core.encoders.prefix import PromptBank
 from sept_core.learners import Learner, Params
 
-__all__ = ["Scores", "harmonic_mean", "score"]
-
+__all__ = ["Group", "GroupScores", "evaluate", "harmonic_mean", "summarise"]
 
 CLIPS_AT_ONCE = 32
 """Clips of one forward pass where every clip has its own prompts (CoCoOp); bounds memory."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips and the names to choose from.
+
+    Attributes:
+        bank: The names.
+        embeddings: Unit-norm clip features ``[clips, dim]`` of the table that ``rows`` index.
+        labels: For each clip of the table the index of its class in ``bank``; -1 where it is none of them.
+        rows: For each replica the rows of its clips.
+        trained: Whether the names are exactly the training classes.
+    """
+
+    bank: PromptBank
+    embeddings: Tensor
+    labels: Tensor
+    rows: Sequence[Sequence[int]]
+    trained: bool
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """How one group was classified.
+
+    Attributes:
+        accuracy: Percent, one per replica.
+        macro_f1: Mean over the group's classes of 2 tp / (2 tp + fp + fn), in percent, one per replica.
+        confusion: Clips by true (row) and predicted (column) class, over all replicas.
+    """
+
+    accuracy: tuple[float, ...]
+    macro_f1: tuple[float, ...]
+    confusion: list[list[int]]
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -27,93 +61,70 @@ def harmonic_mean(base: float, new: float) -> float:
     return 2.0 * base * new / (base + new) if base + new > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Accuracies in percent, one per replica, and confusion counts over all of them.
+def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Means over replicas, and one row per replica.
 
-    Attributes:
-        base: Base clips among base names.
-        new: New clips among new names.
-        confusion_base: Clips by true (row) and predicted (column) base class.
-        confusion_new: The same for new classes.
+    Groups ``base`` and ``new`` are joined by ``h``, the harmonic mean of a replica, and ``h_of_means``. Any others
+    (cross-dataset: ``source`` and the targets) stand for themselves, with ``targets`` the mean over the targets.
+
+    Returns:
+        Summary: for every group and measure the mean over replicas, its sample standard deviation ``*_std`` (0 for one
+        replica), and ``<group>_f1``. Rows: the same values of each replica.
     """
-
-    base: tuple[float, ...]
-    new: tuple[float, ...]
-    confusion_base: list[list[int]]
-    confusion_new: list[list[int]]
-
-    def replica(self, index: int) -> dict[str, float]:
-        """``base``, ``new``, ``h`` of one replica."""
-        base, new = self.base[index], self.new[index]
-        return {"base": base, "new": new, "h": harmonic_mean(base, new)}
-
-    def summary(self) -> dict[str, float]:
-        """Means over replicas, their sample standard deviations ``*_std`` (0 for one replica), and ``h_of_means``."""
-        values = {"base": self.base, "new": self.new, "h": tuple(map(harmonic_mean, self.base, self.new))}
-        summary: dict[str, float] = {}
-        for name, numbers in values.items():
-            tensor = torch.tensor(numbers, dtype=torch.float64)
-            summary[name] = float(tensor.mean())
-            summary[f"{name}_std"] = float(tensor.std()) if len(numbers) > 1 else 0.0
+    replicas = len(next(iter(scores.values())).accuracy)
+    rows: list[dict[str, float]] = []
+    for index in range(replicas):
+        row = {name: group.accuracy[index] for name, group in scores.items()}
+        row |= {f"{name}_f1": group.macro_f1[index] for name, group in scores.items()}
+        targets = [name for name in scores if name not in ("base", "new", "source")]
+        if "base" in scores and "new" in scores:
+            row["h"] = harmonic_mean(row["base"], row["new"])
+        if targets:
+            row["targets"] = sum(row[name] for name in targets) / len(targets)
+        rows.append(row)
+    summary: dict[str, float] = {}
+    for name in rows[0]:
+        values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
+        summary[name] = float(values.mean())
+        if not name.endswith("_f1"):
+            summary[f"{name}_std"] = float(values.std()) if replicas > 1 else 0.0
+    if "h" in summary:
         summary["h_of_means"] = harmonic_mean(summary["base"], summary["new"])
-        return summary
+    return summary, rows
 
 
-def score(
-    learner: Learner,
-    params: Params,
-    embeddings: Tensor,
-    labels: Tensor,
-    *,
-    base_rows: Sequence[Sequence[int]],
-    new_rows: Sequence[Sequence[int]],
-    base_bank: PromptBank,
-    new_bank: PromptBank,
-) -> Scores:
-    """Classify each replica's clips.
+@torch.no_grad()
+def evaluate(learner: Learner, params: Params, groups: Mapping[str, Group]) -> dict[str, GroupScores]:
+    """Classify each replica's clips of each group.
 
     Args:
         learner: The baseline.
         params: Stacked parameters.
-        embeddings: Unit-norm clip features ``[clips, dim]``.
-        labels: Class index of every clip, base classes first ``[clips]``.
-        base_rows: For each replica the rows of its base clips.
-        new_rows: For each replica the rows of its new clips.
-        base_bank: Names to choose from for base clips.
-        new_bank: Names to choose from for new clips.
+        groups: What to classify, by name.
     """
-    base, confusion_base = _accuracies(learner, params, embeddings, labels, base_rows, base_bank, first=0)
-    new, confusion_new = _accuracies(learner, params, embeddings, labels, new_rows, new_bank, first=len(base_bank))
-    return Scores(base, new, confusion_base, confusion_new)
+    return {name: _classify(learner, params, group) for name, group in groups.items()}
 
 
-@torch.no_grad()
-def _accuracies(
-    learner: Learner,
-    params: Params,
-    embeddings: Tensor,
-    labels: Tensor,
-    rows: Sequence[Sequence[int]],
-    bank: PromptBank,
-    first: int,
-) -> tuple[tuple[float, ...], list[list[int]]]:
-    """Accuracy of each replica and the confusion counts; ``first`` is the class index of the bank's first name."""
+def _classify(learner: Learner, params: Params, group: Group) -> GroupScores:
     parameter = next(learner.tower.parameters())
-    size = len(bank)
-    text = None if learner.conditional else learner.features(params, None, bank)
-    confusion = torch.zeros(size, size, dtype=torch.int64)
-    accuracies = []
-    for replica, chosen in enumerate(rows):
+    size = len(group.bank)
+    text = None if learner.conditional else learner.features(params, None, group.bank)
+    total = torch.zeros(size, size, dtype=torch.int64)
+    accuracy, macro_f1 = [], []
+    for replica, chosen in enumerate(group.rows):
         index = torch.tensor(chosen, dtype=torch.int64)
-        audio = embeddings[index].to(parameter)[None]  # [1, clips, dim]
+        audio = group.embeddings[index].to(parameter)[None]  # [1, clips, dim]
         own = {name: value[replica : replica + 1] for name, value in params.items()}
         predictions = []
         for clips in audio.split(CLIPS_AT_ONCE if learner.conditional else max(1, len(chosen)), dim=1):
-            features = learner.features(own, clips, bank) if text is None else text[replica : replica + 1]
-            predictions.append(learner.logits(own, clips, features, base=first == 0)[0].argmax(-1).cpu())
-        predicted = torch.cat(predictions)
-        true = labels[index.to(labels.device)].cpu() - first
-        confusion += torch.bincount(true * size + predicted, minlength=size * size).view(size, size)
-        accuracies.append(100.0 * float((true == predicted).double().mean()))
-    return tuple(accuracies), confusion.tolist()
+            features = learner.features(own, clips, group.bank) if text is None else text[replica : replica + 1]
+            predictions.append(learner.logits(own, clips, features, base=group.trained)[0].argmax(-1).cpu())
+        true, predicted = group.labels[index], torch.cat(predictions)
+        confusion = torch.bincount(true * size + predicted, minlength=size * size).view(size, size)
+        total += confusion
+        hits = confusion.diagonal().double()
+        accuracy.append(100.0 * float(hits.sum() / confusion.sum()))
+        # A class that is neither present nor predicted counts as 0: it is part of the task all the same.
+        either = confusion.sum(0) + confusion.sum(1)
+        macro_f1.append(100.0 * float((2 * hits / either.clamp_min(1)).mean()))
+    return GroupScores(tuple(accuracy), tuple(macro_f1), total.tolist())

@@ -54,6 +54,8 @@ class TrialConfig(BaseModel):
     """Everything that a trial's numbers depend on. Made by ``sept_core.trial.make_config``.
 
     Attributes:
+        selection: What the search is measured on; ``protocols.py`` says how. ``paper`` is test data.
+        targets: Cross-dataset: name and manifest digest of each target; else empty.
         hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
         folds: Test folds; one replica is trained per fold and seed.
         epochs: Passes over a replica's training clips; 0 for what trains nothing.
@@ -63,12 +65,13 @@ class TrialConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method_version: int
-    protocol: Literal["base-to-new"]
-    selection: Literal["heldout"]
+    protocol: Literal["base-to-new", "cross-dataset"]
+    selection: Literal["heldout", "nested", "paper"]
     encoder: str
     encoder_fingerprint: str
     dataset: str
     manifest_digest: str
+    targets: dict[str, str] = {}
     neighbors_digest: str | None
     templates_digest: str | None
     baseline: str
@@ -103,8 +106,9 @@ class Report:
 
     Attributes:
         epoch: Epochs trained.
-        metrics: ``val/h`` (the objective), ``val/base``, ``val/new`` in percent, means over replicas on held-out clips;
-            ``loss/total``, ``loss/base``, ``loss/intra``, ``loss/inter``, means over the epoch's steps and replicas.
+        metrics: ``val/h`` (the objective), ``val/base``, ``val/new`` (cross-dataset: ``val/source``, the objective) in
+            percent, means over replicas on held-out clips; ``loss/total``, ``loss/base``, ``loss/intra``,
+            ``loss/inter``, means over the epoch's steps and replicas.
         time_s: Seconds of training so far.
         timestamp_ms: When it was made; not part of what is compared.
     """
@@ -116,8 +120,8 @@ class Report:
 
     @property
     def objective(self) -> float:
-        """What a search maximises: the harmonic mean on held-out clips, in percent."""
-        return self.metrics["val/h"]
+        """What a search maximises, in percent: the harmonic mean on held-out clips; cross-dataset: their accuracy."""
+        return self.metrics["val/h"] if "val/h" in self.metrics else self.metrics["val/source"]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -140,8 +144,8 @@ class Report:
             report = cls(int(data["epoch"]), metrics, float(data["time_s"]), int(data["timestamp_ms"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a report: {error}") from error
-        if not math.isfinite(metrics.get("val/h", math.nan)):
-            raise ValueError("not a report: val/h is missing or not finite")
+        if not math.isfinite(metrics.get("val/h", metrics.get("val/source", math.nan))):
+            raise ValueError("not a report: val/h (or val/source) is missing or not finite")
         return report
 
 
@@ -151,11 +155,14 @@ class TrialResult:
 
     Attributes:
         validation: ``h``, ``base``, ``new`` in percent on held-out clips: means over replicas (``h`` is the mean of the
-            replicas' harmonic means), their sample standard deviations ``*_std``, and ``h_of_means``.
-        test: The same on test clips. Never read by anything that chooses.
+            replicas' harmonic means), their sample standard deviations ``*_std``, macro F1 ``*_f1``, and
+            ``h_of_means``. Cross-dataset: ``source``.
+        test: The same on test clips. Cross-dataset: ``source``, every target by name, and ``targets``, their mean.
+            Never read by anything that chooses.
         replicas: One row per fold and seed.
-        confusion: ``base`` and ``new``: test clips by true class (rows) and predicted class (columns), all replicas.
-        classnames: ``base`` and ``new``: names of the rows.
+        confusion: By group (``base``, ``new``): test clips by true class (rows) and predicted class (columns), all
+            replicas.
+        classnames: By group: names of the rows.
         train_seconds: Seconds of training and validation, all replicas.
         error: Traceback of a failed trial.
     """
@@ -177,8 +184,8 @@ class TrialResult:
 
     @property
     def objective(self) -> float:
-        """What a search maximises: the validation harmonic mean."""
-        return self.validation["h"]
+        """What a search maximises: the validation harmonic mean; cross-dataset: the source's held-out accuracy."""
+        return self.validation["h"] if "h" in self.validation else self.validation["source"]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -232,6 +239,7 @@ class TrialResult:
             raise ValueError(f"signature {result.signature} is not its configuration's ({config.signature})")
         if result.state not in ("finished", "failed"):
             raise ValueError(f"unknown state {result.state!r}")
-        if result.state == "finished" and not (result.curve and math.isfinite(result.validation.get("h", math.nan))):
+        objective = result.validation.get("h", result.validation.get("source", math.nan))
+        if result.state == "finished" and not (result.curve and math.isfinite(objective)):
             raise ValueError("a finished trial without curve or validation metrics")
         return result

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sept_core.datasets import Split
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import SeptError
 from sept_core.learners import Init, Learner
@@ -73,13 +72,13 @@ class FusedTraining:
 
     Args:
         learner: The baseline.
-        classes: The base classes' names, tokenised.
+        classes: The training classes' names, tokenised.
         semantic: SEPT's part, None without it.
         embeddings: Unit-norm clip features ``[clips, dim]`` of the whole dataset.
-        labels: Class index of every clip (base classes first).
-        splits: One replica each.
+        labels: Index of every clip's class in ``classes``; not read for clips that no replica trains on.
+        rows: For each replica the rows of its training clips.
+        keys: For each replica what its random numbers are a function of: dataset, fold and seed.
         schedule: Epochs, batch size, learning rate.
-        dataset: Its name, part of what random numbers are a function of.
         token_budget: Text tokens of one forward pass, None for the device's default.
     """
 
@@ -90,10 +89,10 @@ class FusedTraining:
         classes: PromptBank,
         semantic: SemanticExpansion | None,
         embeddings: Tensor,
-        labels: Sequence[int],
-        splits: Sequence[Split],
+        labels: Tensor,
+        rows: Sequence[Sequence[int]],
+        keys: Sequence[str],
         schedule: Schedule,
-        dataset: str,
         token_budget: int | None = None,
     ) -> None:
         tower_parameter = next(learner.tower.parameters())
@@ -102,9 +101,9 @@ class FusedTraining:
         self._classes = classes
         self._semantic = semantic
         self._audio = embeddings.to(self._device, dtype)
-        self.labels = torch.tensor(list(labels), device=self._device)
-        self._rows = [split.train for split in splits]
-        self._keys = [f"{dataset}/{split.fold}/{split.seed}" for split in splits]
+        self._labels = labels.to(self._device)
+        self._rows = rows
+        self._keys = keys
         self._schedule = schedule
         bank = semantic.bank if semantic else classes
         budget = token_budget or TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cuda"])
@@ -202,7 +201,7 @@ class FusedTraining:
         weights = torch.tensor([[1.0 / len(batch)] * len(batch) + [0.0] * (longest - len(batch)) for batch in batches])
         rows = padded.to(self._device)
         weights = weights.to(self._device, self._audio.dtype)
-        audio, labels = self._audio[rows], self.labels[rows]  # [replicas, clips, dim], [replicas, clips]
+        audio, labels = self._audio[rows], self._labels[rows]  # [replicas, clips, dim], [replicas, clips]
         learner, semantic = self._learner, self._semantic
         if semantic is None:
             text = learner.features(params, audio, self._classes)

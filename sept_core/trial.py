@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
-from sept_core.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint
-from sept_core.datasets import EmbeddingTable, Split, get_dataset, halves, make_split, prompt_name, usable_folds
+from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
+from sept_core.datasets import EmbeddingTable, get_dataset, usable_folds
 from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
-from sept_core.evaluation import Scores, score
+from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.hyper import HyperParameter, Value, complete
-from sept_core.learners import LEARNERS, get_learner
+from sept_core.learners import LEARNERS, Learner, get_learner
+from sept_core.protocols import Stage, make_plan
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, environment, now_ms
 from sept_core.semantic import SEPT_HYPER, Neighbors, SemanticExpansion, load_templates, templates_digest
 from sept_core.training import FusedTraining, Schedule
@@ -40,11 +42,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrialInputs:
-    """What a trial reads besides its configuration: loaded once, shared by all trials of a process."""
+    """What a trial reads besides its configuration: loaded once, shared by all trials of a process.
+
+    Attributes:
+        table: Embeddings of the dataset (cross-dataset: of the source).
+        neighbors: Needed with SEPT.
+        targets: Cross-dataset: embeddings of the targets by name.
+    """
 
     encoder: Encoder
     table: EmbeddingTable
     neighbors: Neighbors | None = None
+    targets: Mapping[str, EmbeddingTable] = field(default_factory=dict)
 
 
 def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
@@ -74,6 +83,9 @@ def make_config(
     epochs: int = 50,
     report_every: int = 10,
     batch_size: int = 16,
+    protocol: str = "base-to-new",
+    selection: str = "heldout",
+    targets: Sequence[EmbeddingTable] = (),
 ) -> TrialConfig:
     """A complete, checked configuration.
 
@@ -90,6 +102,9 @@ def make_config(
         epochs: Passes over a replica's training clips.
         report_every: Epochs between two reports.
         batch_size: Clips per step and replica.
+        protocol: ``base-to-new``, or ``cross-dataset`` with ``table`` the source.
+        selection: What the search is measured on, see ``protocols.py``.
+        targets: Cross-dataset: embeddings of the targets, none of them the source.
 
     Raises:
         InputError: Anything that cannot be used, with key and value.
@@ -122,16 +137,24 @@ def make_config(
         raise InputError("a trial needs at least one fold and one seed")
     if len(set(chosen)) != len(chosen) or len(set(seeds)) != len(seeds):
         raise InputError("folds or seeds name the same replica twice", where=f"folds {chosen}, seeds {tuple(seeds)}")
+    for name, word, known in (
+        ("protocol", protocol, get_args(TrialConfig.model_fields["protocol"].annotation)),
+        ("selection", selection, get_args(TrialConfig.model_fields["selection"].annotation)),
+    ):
+        if word not in known:
+            raise InputError(f"unknown {name} '{word}'", mend=f"known: {', '.join(known)}")
+    _check_targets(protocol, selection, table, targets)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
     trains = LEARNERS[baseline].trainable
     return TrialConfig(
         method_version=METHOD_VERSION,
-        protocol="base-to-new",
-        selection="heldout",
+        protocol=protocol,  # type: ignore[arg-type]
+        selection=selection,  # type: ignore[arg-type]
         encoder=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
         dataset=info.name,
         manifest_digest=table.manifest_digest,
+        targets={target.dataset: target.manifest_digest for target in targets},
         neighbors_digest=neighbors.digest if sept and neighbors is not None else None,
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
@@ -164,47 +187,57 @@ class TrialRun:
     def __init__(self, config: TrialConfig, inputs: TrialInputs, checkpoint: bytes | None = None) -> None:
         _check_inputs(config, inputs)
         self.config = config
-        self._table = inputs.table
-        info = get_dataset(config.dataset)
-        base, new = halves(info.classnames)
-        self._classnames = {"base": list(base), "new": list(new)}
-        tower = inputs.encoder.text
-        seen = inputs.encoder.seen_folds.get(info.name, ())
-        self._splits: list[Split] = [
-            make_split(inputs.table, info, fold, seed, config.shots, seen)
-            for fold in config.folds
-            for seed in config.seeds
-        ]
-        base_prompts = [prompt_name(name) for name in base]
-        self._base = PromptBank.of(tower, base_prompts)
-        self._new = PromptBank.of(tower, [prompt_name(name) for name in new])
-        self._learner = LEARNERS[config.baseline](tower, config.hyper, base_prompts)
+        self._plan = make_plan(
+            protocol=config.protocol,
+            selection=config.selection,
+            table=inputs.table,
+            targets=[inputs.targets[name] for name in config.targets],
+            tower=inputs.encoder.text,
+            seen_folds=inputs.encoder.seen_folds,
+            folds=config.folds,
+            seeds=config.seeds,
+            shots=config.shots,
+        )
+        self._replicas = [(fold, seed) for fold in config.folds for seed in config.seeds]
+        self._learners: list[Learner] = []
+        self._trainings: list[FusedTraining] = []
+        for stage in self._plan.stages:
+            learner = LEARNERS[config.baseline](inputs.encoder.text, config.hyper, stage.classes)
+            self._learners.append(learner)
+            self._trainings.append(self._training(learner, stage, inputs))
+        self._curve: list[Report] = []
+        self._seconds = 0.0
+        if checkpoint is not None:
+            self._restore(load_checkpoint(checkpoint, config.signature))
+
+    def _training(self, learner: Learner, stage: Stage, inputs: TrialInputs) -> FusedTraining:
+        config, tower = self.config, inputs.encoder.text
         semantic = None
         if config.sept:
             assert inputs.neighbors is not None  # _check_inputs has seen to it
-            semantic = SemanticExpansion.of(
-                tower, base_prompts, inputs.neighbors, load_templates(info.kind), config.hyper
-            )
-        self._training = FusedTraining(
-            learner=self._learner,
-            classes=self._base,
+            templates = load_templates(get_dataset(config.dataset).kind)
+            semantic = SemanticExpansion.of(tower, stage.classes, inputs.neighbors, templates, config.hyper)
+        return FusedTraining(
+            learner=learner,
+            classes=PromptBank.of(tower, stage.classes),
             semantic=semantic,
             embeddings=inputs.table.embeddings,
-            labels=[info.classnames.index(name) for name in inputs.table.classnames],
-            splits=self._splits,
-            schedule=Schedule(
-                epochs=config.epochs, batch_size=config.batch_size, lr=float(config.hyper.get("lr", 0.0))
-            ),
-            dataset=config.dataset,
+            labels=stage.labels,
+            rows=stage.rows,
+            keys=[f"{config.dataset}/{fold}/{seed}" for fold, seed in self._replicas],
+            schedule=Schedule(config.epochs, config.batch_size, float(config.hyper.get("lr", 0.0))),
         )
-        self._curve: list[Report] = []
-        if checkpoint is not None:
-            state, curve = load_checkpoint(checkpoint, config.signature)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        if len(checkpoint.states) != len(self._trainings):
+            raise CheckpointError(f"checkpoint of trial {self.config.signature} has {len(checkpoint.states)} trainings")
+        for training, state in zip(self._trainings, checkpoint.states, strict=True):
             try:
-                self._training.load_state(state)
+                training.load_state(state)
             except ValueError as error:
-                raise CheckpointError(f"checkpoint of trial {config.signature} does not fit: {error}") from error
-            self._curve = list(curve)
+                raise CheckpointError(f"checkpoint of trial {self.config.signature} does not fit: {error}") from error
+        self._curve = list(checkpoint.curve)
+        self._seconds = checkpoint.seconds
 
     @property
     def curve(self) -> tuple[Report, ...]:
@@ -213,60 +246,70 @@ class TrialRun:
 
     @property
     def epoch(self) -> int:
-        """Epochs trained."""
-        return self._training.epoch
+        """Epochs trained of what the search measures."""
+        return self._trainings[0].epoch
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are trained and reported."""
+        """Whether all is trained and reported."""
+        return self._reported and self._trainings[-1].epoch >= self.config.epochs
+
+    @property
+    def _reported(self) -> bool:
         return bool(self._curve) and self._curve[-1].epoch >= self.config.epochs
 
-    def advance(self) -> Report:
-        """Train to the next report and measure on held-out clips of the training split, never on test clips.
+    def advance(self) -> Report | None:
+        """Train ``report_every`` epochs on, and measure what the selection allows the search to see.
+
+        Returns:
+            The report; None while the second training of a nested selection is under way, of which the search sees
+            nothing.
 
         Raises:
             NonFiniteError: Loss or parameters are no longer finite.
         """
         started = time.perf_counter()
+        stage = 1 if self._reported else 0
+        training = self._trainings[stage]
         losses: dict[str, float] = {}
-        target = min(self._training.epoch + self.config.report_every, self.config.epochs)
-        while self._training.epoch < target:
-            losses = self._training.train_epoch()
-        scores = self._score("heldout_base", "heldout_new").summary()
-        metrics = {f"val/{name}": scores[name] for name in ("h", "base", "new")}
+        target = min(training.epoch + self.config.report_every, self.config.epochs)
+        while training.epoch < target:
+            losses = training.train_epoch()
+        if stage:
+            self._seconds += time.perf_counter() - started
+            return None
+        summary, _ = summarise(self._measure())
+        metrics = {f"val/{name}": summary[name] for name in ("h", "base", "new", "source") if name in summary}
         metrics |= {f"loss/{name}": value for name, value in losses.items()}
-        before = self._curve[-1].time_s if self._curve else 0.0
-        report = Report(
-            epoch=self._training.epoch,
-            metrics=metrics,
-            time_s=before + time.perf_counter() - started,
-            timestamp_ms=now_ms(),
-        )
+        self._seconds += time.perf_counter() - started
+        report = Report(training.epoch, metrics, time_s=self._seconds, timestamp_ms=now_ms())
         self._curve.append(report)
         return report
 
     def checkpoint(self) -> bytes:
         """State of the training and the curve so far, as safetensors bytes."""
-        return dump_checkpoint(self._training.state(), self.curve, self.config.signature)
+        states = tuple(training.state() for training in self._trainings)
+        return dump_checkpoint(Checkpoint(self.config.signature, states, self.curve, self._seconds))
 
     def result(self) -> TrialResult:
-        """Validation and test metrics of a finished run; the only place where test clips are looked at.
+        """Validation and test metrics of a finished run.
 
         Raises:
             RuntimeError: The run is not finished.
         """
         if not self.finished:
             raise RuntimeError(f"trial {self.config.signature} is at epoch {self.epoch} of {self.config.epochs}")
-        validation = self._score("heldout_base", "heldout_new")
-        test = self._score("test_base", "test_new")
+        validation, validation_rows = summarise(self._measure())
+        scores = evaluate(self._learners[-1], self._trainings[-1].params, self._plan.tested)
+        test, test_rows = summarise(scores)
         replicas = tuple(
             {
-                "fold": split.fold,
-                "seed": split.seed,
-                **{f"val_{name}": value for name, value in validation.replica(index).items()},
-                **{f"test_{name}": value for name, value in test.replica(index).items()},
+                "fold": fold,
+                "seed": seed,
+                **{f"val_{name}": value for name, value in validation_rows[index].items()},
+                **{f"test_{name}": value for name, value in test_rows[index].items()},
             }
-            for index, split in enumerate(self._splits)
+            for index, (fold, seed) in enumerate(self._replicas)
         )
         versions, machine = environment()
         return TrialResult(
@@ -274,28 +317,19 @@ class TrialRun:
             config=self.config,
             state="finished",
             curve=self.curve,
-            validation=validation.summary(),
-            test=test.summary(),
+            validation=validation,
+            test=test,
             replicas=replicas,
-            confusion={"base": test.confusion_base, "new": test.confusion_new},
-            classnames=self._classnames,
-            train_seconds=self._curve[-1].time_s,
+            confusion={name: group.confusion for name, group in scores.items()},
+            classnames=self._plan.classnames,
+            train_seconds=self._seconds,
             finished_ms=now_ms(),
             versions=versions,
             machine=machine,
         )
 
-    def _score(self, base: str, new: str) -> Scores:
-        return score(
-            self._learner,
-            self._training.params,
-            self._table.embeddings,
-            self._training.labels,
-            base_rows=[getattr(split, base) for split in self._splits],
-            new_rows=[getattr(split, new) for split in self._splits],
-            base_bank=self._base,
-            new_bank=self._new,
-        )
+    def _measure(self) -> dict[str, GroupScores]:
+        return evaluate(self._learners[0], self._trainings[0].params, self._plan.stages[0].measured)
 
 
 def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> TrialResult:
@@ -319,6 +353,22 @@ def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> T
     )
 
 
+def _check_targets(protocol: str, selection: str, table: EmbeddingTable, targets: Sequence[EmbeddingTable]) -> None:
+    names = [target.dataset for target in targets]
+    if protocol == "base-to-new" and names:
+        raise InputError(f"targets {', '.join(names)} given", mend="only protocol: cross-dataset has targets")
+    if protocol == "cross-dataset":
+        if not names:
+            raise InputError("cross-dataset needs at least one target")
+        if table.dataset in names or len(set(names)) != len(names):
+            raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
+        if selection != "heldout":
+            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend="use selection: heldout")
+    for target in targets:
+        if target.encoder_fingerprint != table.encoder_fingerprint:
+            raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
+
+
 def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
     pairs = {
         "method_version": (config.method_version, METHOD_VERSION),
@@ -327,11 +377,15 @@ def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
         "dataset": (config.dataset, inputs.table.dataset),
         "manifest_digest": (config.manifest_digest, inputs.table.manifest_digest),
     }
+    for target, wanted in config.targets.items():
+        if target not in inputs.targets:
+            raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
+        pairs[f"manifest_digest of {target}"] = (wanted, inputs.targets[target].manifest_digest)
     if config.sept:
         digest = inputs.neighbors.digest if inputs.neighbors is not None else None
         pairs["neighbors_digest"] = (config.neighbors_digest, digest)
         kind = get_dataset(config.dataset).kind
         pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
-    for name, (wanted, found) in pairs.items():
-        if wanted != found:
-            raise InputError(f"the trial was made for {name} {wanted}, and here is {found}", where=config.signature)
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            raise InputError(f"the trial was made for {name} {expected}, and here is {found}", where=config.signature)

@@ -50,10 +50,10 @@ def test_fused_against_separate_replicas(sept, n_ctx):
             classes=PromptBank.of(encoder.text, base),
             semantic=semantic,
             embeddings=table.embeddings,
-            labels=[info.classnames.index(name) for name in table.classnames],
-            splits=chosen,
+            labels=torch.tensor([info.classnames.index(name) for name in table.classnames]),
+            rows=[split.train for split in chosen],
+            keys=[f"{split.fold}/{split.seed}" for split in chosen],
             schedule=Schedule(epochs=10, batch_size=16, lr=0.002),
-            dataset=info.name,
             token_budget=budget,
         )
         started = time.perf_counter()

@@ -98,7 +98,7 @@ def make_table() -> Callable[..., EmbeddingTable]:
         rows = [
             (f"{fold}-{name}-{number:03d}", name, fold, centres[index])
             for (index, name), size in zip(enumerate(info.classnames), sizes, strict=False)
-            for fold in info.folds
+            for fold in (*info.folds, *(("train",) if info.split == "fixed" else ()))
             for number in range(size)
         ]
         rows.sort(key=lambda row: row[0])

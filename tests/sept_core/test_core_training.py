@@ -30,10 +30,10 @@ def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=N
         classes=PromptBank.of(tower, names),
         semantic=semantic,
         embeddings=table.embeddings,
-        labels=[[*base, *new].index(name) for name in table.classnames],
-        splits=splits,
+        labels=torch.tensor([[*base, *new].index(name) for name in table.classnames]),
+        rows=[split.train for split in splits],
+        keys=[f"{info.name}/{split.fold}/{split.seed}" for split in splits],
         schedule=Schedule(epochs=4, batch_size=8, lr=lr),
-        dataset=info.name,
         token_budget=budget,
     )
 

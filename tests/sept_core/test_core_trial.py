@@ -47,6 +47,13 @@ def finish(run):
     return run.result()
 
 
+def cross(inputs, make_table, **changes):
+    targets = {name: make_table(name, 3) for name in ("ESC10", "SESA")}
+    wider = dataclasses.replace(inputs, targets=targets)
+    trial = config(wider, protocol="cross-dataset", targets=tuple(targets.values()), **changes)
+    return trial, wider
+
+
 def numbers(result):
     """What must be equal between equal trials: everything but clocks."""
     data = result.to_json()
@@ -126,7 +133,7 @@ def test_a_signature_stays_what_it_is_over_the_years():
         baseline="coop", sept=True, hyper={"lr": 0.002, "n_ctx": 16, "margin_mode": "handcrafted"}, shots=16,
         folds=("2", "3"), seeds=(0, 1), epochs=50, report_every=10, batch_size=16,
     )  # fmt: skip
-    assert frozen.signature == "b13a0905b3e39d5f"
+    assert frozen.signature == "9c867eb4aae152f0"
     assert TrialConfig.model_validate_json(frozen.model_dump_json()).signature == frozen.signature
     assert frozen.study_key == "ESC10.mini.base-to-new.coop+sept"
 
@@ -173,6 +180,81 @@ def test_results_and_reports_survive_json(inputs):
     assert TrialResult.from_json(json.loads(json.dumps(failed.to_json()))) == failed
 
 
+@pytest.mark.parametrize("baseline", ["coop", "cocoop", "kgcoop", "dept"])
+def test_nested_selection_sees_nothing_of_the_new_classes_and_tests_on_all_base_classes(inputs, baseline):
+    trial = config(inputs, baseline, selection="nested")
+    heldout = config(inputs, baseline)
+    run = TrialRun(trial, inputs)
+    reports = []
+    while not run.finished:
+        reports.append(run.advance())
+    assert [report and report.epoch for report in reports] == [2, 4, None, None]
+    result = run.result()
+    straight = finish(TrialRun(heldout, inputs))
+    assert result.test == straight.test  # the same training in the end
+    assert result.validation != straight.validation
+    # Whatever the new classes' clips are, the search is told the same.
+    table = inputs.table
+    _, new = halves(get_dataset("FSDD").classnames)
+    rows = [index for index, name in enumerate(table.classnames) if name in new]
+    embeddings = table.embeddings.clone()
+    embeddings[rows] = -embeddings[rows]
+    other = dataclasses.replace(table, embeddings=embeddings)
+    changed = finish(TrialRun(trial, dataclasses.replace(inputs, table=other)))
+    assert changed.validation == result.validation
+    assert changed.test["base"] == result.test["base"]
+    assert changed.test["new"] != result.test["new"]
+
+
+def test_a_nested_trial_continued_from_any_checkpoint_ends_bit_equal(inputs):
+    trial = config(inputs, selection="nested")
+    run = TrialRun(trial, inputs)
+    checkpoints = []
+    while not run.finished:
+        run.advance()
+        checkpoints.append(run.checkpoint())
+    straight = numbers(run.result())
+    for checkpoint in checkpoints:
+        assert numbers(finish(TrialRun(trial, inputs, checkpoint))) == straight
+
+
+def test_paper_selection_is_measured_on_the_test_clips(inputs):
+    result = finish(TrialRun(config(inputs, selection="paper"), inputs))
+    assert result.validation == result.test
+    assert result.test == finish(TrialRun(config(inputs), inputs)).test
+
+
+def test_nested_selection_needs_four_base_classes(encoder, make_table):
+    esc = TrialInputs(encoder, make_table("SESA"), None)
+    with pytest.raises(InputError, match="SESA has 2 base classes.*selection: heldout"):
+        TrialRun(config(esc, sept=False, folds=None, selection="nested"), esc)
+
+
+@pytest.mark.parametrize("baseline", ["zero-shot", "coop", "cocoop", "dept"])
+def test_cross_dataset_trains_on_all_source_classes_and_tests_on_every_target(inputs, make_table, baseline):
+    hyper = {} if baseline == "zero-shot" else {"n_ctx": 3, "lr": 0.05}
+    trial, wider = cross(inputs, make_table, baseline=baseline, sept=False, hyper=hyper)
+    run = TrialRun(trial, wider)
+    result = finish(run)
+    assert set(result.test) >= {"source", "ESC10", "SESA", "targets"}
+    assert result.test["targets"] == pytest.approx((result.test["ESC10"] + result.test["SESA"]) / 2)
+    assert set(result.curve[0].metrics) >= {"val/source"}
+    assert result.objective == result.curve[-1].objective == result.validation["source"]
+    assert sum(map(sum, result.confusion["ESC10"])) == 4 * 10 * 5 * 3  # replicas x classes x folds x clips
+    assert len(result.confusion["source"]) == 10
+    assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_cross_dataset_with_sept_resumes_bit_equal_and_needs_its_targets(inputs, make_table):
+    trial, wider = cross(inputs, make_table)
+    straight = finish(TrialRun(trial, wider))
+    first = TrialRun(trial, wider)
+    first.advance()
+    assert numbers(finish(TrialRun(trial, wider, first.checkpoint()))) == numbers(straight)
+    with pytest.raises(InputError, match="embeddings of the target ESC10 are missing"):
+        TrialRun(trial, inputs)
+
+
 @pytest.mark.parametrize("key", ["signature", "config", "curve", "validation", "test", "state", "replicas"])
 def test_a_damaged_result_is_never_read_as_one(inputs, key):
     data = finish(TrialRun(config(inputs), inputs)).to_json()
@@ -196,7 +278,7 @@ def test_checkpoints_are_small_and_say_what_they_are(inputs):
     data = run.checkpoint()
     assert len(data) < 20_000
     header = read_header(data)
-    assert (header["signature"], header["epoch"]) == (trial.signature, 2)
+    assert (header["signature"], header["epochs"]) == (trial.signature, [2])
     with pytest.raises(CheckpointError, match="wanted"):
         load_checkpoint(data, "0" * 16)
 
@@ -233,6 +315,9 @@ def test_a_damaged_checkpoint_is_an_error_and_never_a_crash(inputs):
         ({"folds": ()}, "at least one fold"),
         ({"seeds": (1, 1)}, "same replica twice"),
         ({"shots": 0}, "shots: 0 is too small"),
+        ({"protocol": "base-to-old"}, "unknown protocol 'base-to-old'; known: base-to-new, cross-dataset"),
+        ({"protocol": "cross-dataset"}, "at least one target"),
+        ({"selection": "test"}, "unknown selection 'test'; known: heldout, nested, paper"),
         ({"baseline": "cop"}, "unknown baseline 'cop'; did you mean 'coop'"),
         ({"baseline": "zero-shot", "hyper": {}}, "SEPT has nothing to act on"),
     ],

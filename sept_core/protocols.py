@@ -1,0 +1,200 @@
+"""What is trained on and what is measured, for every protocol and way to select: the one place that decides it.
+
+Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names.
+
+- ``heldout`` (default): the search sees clips of the training split that no replica trains on.
+- ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on base' and
+  new', so that nothing of the real new classes reaches it; what is tested is a second training, on all base classes,
+  with the same hyper-parameters.
+- ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
+  whoever shows such a result has to say so.
+
+Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips; tested are the
+source's test clips and every clip of every target that the encoder has not seen, among all the target's names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sept_core.datasets import EmbeddingTable, Split, draw_shots, get_dataset, halves, make_split, prompt_name
+from sept_core.encoders import TextTower
+from sept_core.encoders.prefix import PromptBank
+from sept_core.errors import InputError
+from sept_core.evaluation import Group
+
+__all__ = ["Plan", "Stage", "make_plan"]
+
+NESTED_CLASSES = 4
+"""Fewest base classes that ``nested`` can split again, two and two."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Attributes:
+        classes: Names of the training classes, as they stand in prompts.
+        labels: For each clip of the table the index of its class in ``classes``, -1 for any other.
+        rows: For each replica the rows of its training clips.
+        measured: What the search is told, group by group; empty for a training that only serves the test.
+    """
+
+    classes: tuple[str, ...]
+    labels: torch.Tensor
+    rows: tuple[tuple[int, ...], ...]
+    measured: Mapping[str, Group]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trainings of a trial, in order; the last one is tested.
+
+    Attributes:
+        stages: One, or for ``nested`` two.
+        tested: What the test measures, group by group.
+        classnames: Names of each tested group, as the registry spells them.
+    """
+
+    stages: tuple[Stage, ...]
+    tested: Mapping[str, Group]
+    classnames: dict[str, list[str]]
+
+
+def make_plan(
+    *,
+    protocol: str,
+    selection: str,
+    table: EmbeddingTable,
+    targets: Sequence[EmbeddingTable],
+    tower: TextTower,
+    seen_folds: Mapping[str, Sequence[str]],
+    folds: Sequence[str],
+    seeds: Sequence[int],
+    shots: int,
+) -> Plan:
+    """The plan of a trial.
+
+    Args:
+        protocol: ``base-to-new`` or ``cross-dataset``.
+        selection: ``heldout``, ``nested`` or ``paper``.
+        table: Embeddings of the dataset (cross-dataset: of the source).
+        targets: Embeddings of the targets.
+        tower: Tokenises the names.
+        seen_folds: Dataset name -> folds that the encoder was pretrained on.
+        folds: Test folds.
+        seeds: One replica per fold and seed.
+        shots: Training clips per class.
+
+    Raises:
+        InputError: The dataset cannot be used this way.
+    """
+    info = get_dataset(table.dataset)
+    seen = seen_folds.get(info.name, ())
+    splits = [make_split(table, info, fold, seed, shots, seen) for fold in folds for seed in seeds]
+    if protocol == "cross-dataset":
+        return _cross_dataset(table, targets, tower, seen_folds, splits, shots)
+    base, new = halves(info.classnames)
+    test = {
+        "base": _group(tower, table, base, [split.test_base for split in splits], trained=True),
+        "new": _group(tower, table, new, [split.test_new for split in splits]),
+    }
+    held_out = {
+        "base": _group(tower, table, base, [split.heldout_base for split in splits], trained=True),
+        "new": _group(tower, table, new, [split.heldout_new for split in splits]),
+    }
+    final = [split.train for split in splits]
+    names = {"base": list(base), "new": list(new)}
+    if selection == "nested":
+        inner = _inner_stage(table, tower, base, splits)
+        return Plan((inner, _stage(table, base, final, {})), test, names)
+    return Plan((_stage(table, base, final, test if selection == "paper" else held_out),), test, names)
+
+
+def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], splits: Sequence[Split]) -> Stage:
+    if len(base) < NESTED_CLASSES:
+        raise InputError(
+            f"{table.dataset} has {len(base)} base classes, too few to split again",
+            where="selection: nested",
+            mend=f"at least {NESTED_CLASSES} are needed; use selection: heldout",
+        )
+    inner_base, inner_new = halves(base)
+    names = table.classnames
+    train, base_rows, new_rows = [], [], []
+    for split in splits:
+        train.append(tuple(row for row in split.train if names[row] in inner_base))
+        base_rows.append(tuple(row for row in split.heldout_base if names[row] in inner_base))
+        # All clips of new' in the pool: the inner training sees none of them.
+        pool = sorted((*split.train, *split.heldout_base))
+        new_rows.append(tuple(row for row in pool if names[row] in inner_new))
+    for kind, rows in (("base'", base_rows), ("new'", new_rows)):
+        if not all(rows):
+            raise InputError(f"no held-out clips of {kind}", where=f"{table.dataset}, selection: nested")
+    measured = {
+        "base": _group(tower, table, inner_base, base_rows, trained=True),
+        "new": _group(tower, table, inner_new, new_rows),
+    }
+    return _stage(table, inner_base, train, measured)
+
+
+def _cross_dataset(
+    table: EmbeddingTable,
+    targets: Sequence[EmbeddingTable],
+    tower: TextTower,
+    seen_folds: Mapping[str, Sequence[str]],
+    splits: Sequence[Split],
+    shots: int,
+) -> Plan:
+    info = get_dataset(table.dataset)
+    every = info.classnames
+    # The half that a base-to-new split holds out whole is drawn from like the other.
+    train = [split.train + _shots_of_new(table, split, shots) for split in splits]
+    held_out = [
+        tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
+        for split, drawn in zip(splits, train, strict=True)
+    ]
+    tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
+    tested = {"source": _group(tower, table, every, tests, trained=True)}
+    for target in targets:
+        other = get_dataset(target.dataset)
+        seen = set(seen_folds.get(other.name, ()))
+        rows = tuple(row for row, fold in enumerate(target.folds) if fold not in seen)
+        tested[other.name] = _group(tower, target, other.classnames, [rows] * len(splits))
+    measured = {"source": _group(tower, table, every, held_out, trained=True)}
+    names = {"source": list(every)} | {t.dataset: list(get_dataset(t.dataset).classnames) for t in targets}
+    return Plan((_stage(table, every, train, measured),), tested, names)
+
+
+def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int, ...]:
+    drawn: list[int] = []
+    for name in halves(get_dataset(table.dataset).classnames)[1]:
+        rows = {table.clip_ids[row]: row for row in split.heldout_new if table.classnames[row] == name}
+        ids = draw_shots(table.dataset, split.fold, split.seed, name, list(rows), shots)
+        drawn += [rows[clip_id] for clip_id in ids]
+    return tuple(drawn)
+
+
+def _stage(
+    table: EmbeddingTable, classes: Sequence[str], rows: Sequence[tuple[int, ...]], measured: Mapping[str, Group]
+) -> Stage:
+    prompts = tuple(prompt_name(name) for name in classes)
+    return Stage(prompts, _labels(table, classes), tuple(rows), measured)
+
+
+def _group(
+    tower: TextTower,
+    table: EmbeddingTable,
+    classes: Sequence[str],
+    rows: Sequence[tuple[int, ...]],
+    trained: bool = False,
+) -> Group:
+    bank = PromptBank.of(tower, [prompt_name(name) for name in classes])
+    return Group(bank, table.embeddings, _labels(table, classes), rows, trained)
+
+
+def _labels(table: EmbeddingTable, classes: Sequence[str]) -> torch.Tensor:
+    index = {name: position for position, name in enumerate(classes)}
+    return torch.tensor([index.get(name, -1) for name in table.classnames])
