@@ -1,0 +1,89 @@
+"""Makes the embeddings that ship with the package anew; run after every change of the encoder ``mini``.
+
+    python -m pipeline.bundle --esc10 DIR --fsdd DIR
+
+The folders are the data sets as their authors ship them. What an earlier encoder left in the bundle is removed.
+Authors and licences of the audio are in ``store/bundled/ATTRIBUTION.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.embed import EmbedSummary, embed_with
+from pipeline.store.embeddings import BUNDLED
+from pipeline.store.files import open_files
+from sept_core.errors import SeptError
+
+__all__ = ["ATTRIBUTIONS", "bundle", "main"]
+
+ATTRIBUTIONS: Mapping[str, str] = {
+    "ESC10": (
+        "Computed from ESC-10 by Karol J. Piczak (https://github.com/karolpiczak/ESC-10), CC BY 3.0, made of "
+        "recordings from Freesound.org by the authors listed in ATTRIBUTION.md"
+    ),
+    "FSDD": (
+        "Computed from the Free Spoken Digit Dataset by Zohar Jackson and contributors "
+        "(https://github.com/Jakobovski/free-spoken-digit-dataset), CC BY-SA 4.0; these embeddings as well"
+    ),
+}
+"""Data sets that ship embedded, with what their licences want said."""
+
+
+def bundle(folders: Mapping[str, Path], root: Path = BUNDLED) -> list[EmbedSummary]:
+    """Embed the data sets with ``mini`` and remove the embeddings of any other encoder from the bundle.
+
+    Args:
+        folders: Audio folder of every data set of ``ATTRIBUTIONS``.
+        root: Where the bundle is.
+
+    Raises:
+        InputError: A folder does not hold its data set.
+    """
+    from sept_core.encoders import load_encoder
+
+    encoder = load_encoder("mini")
+    made = [
+        embed_with(encoder, dataset, folders[dataset], root, force=True, attribution=attribution)
+        for dataset, attribution in ATTRIBUTIONS.items()
+    ]
+    files = open_files(root)
+    kept = tuple(f"embeddings/{encoder.fingerprint}/{dataset}/" for dataset in ATTRIBUTIONS)
+    for key in files.list("embeddings"):
+        if not key.startswith(kept):
+            files.delete(key)
+    _remove_empty_folders(root / "embeddings")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.bundle", description=(__doc__ or "").splitlines()[0])
+    for dataset in ATTRIBUTIONS:
+        parser.add_argument(f"--{dataset.lower()}", type=Path, required=True, metavar="DIR", help=f"audio of {dataset}")
+    parser.add_argument("--out", type=Path, default=BUNDLED, metavar="DIR", help="another place for the bundle")
+    given = parser.parse_args(arguments)
+    try:
+        made = bundle({dataset: getattr(given, dataset.lower()) for dataset in ATTRIBUTIONS}, given.out)
+    except SeptError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    for summary in made:
+        rate = f"{summary.seconds:.1f} s, {summary.clips_per_second:.0f} clips/s"
+        sys.stdout.write(f"{summary.dataset}: {summary.clips} clips in {rate} -> {summary.where}\n")
+    return 0
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir():
+            _remove_empty_folders(inner)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

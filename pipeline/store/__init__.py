@@ -1,0 +1,25 @@
+"""The truth on disk: files, trials and sweeps, leases, embeddings."""
+
+from pipeline.store.embedding_writer import EmbeddingHeader
+from pipeline.store.embeddings import EmbeddingStore, find_embeddings
+from pipeline.store.files import Files, LocalFiles, StoreError, open_files
+from pipeline.store.lease import Lease, LeaseHeld, LeaseLost
+from pipeline.store.records import Member, Verdict
+from pipeline.store.trials import StoreConflict, TrialStore
+
+__all__ = [
+    "EmbeddingHeader",
+    "EmbeddingStore",
+    "Files",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
+    "LocalFiles",
+    "Member",
+    "StoreConflict",
+    "StoreError",
+    "TrialStore",
+    "Verdict",
+    "find_embeddings",
+    "open_files",
+]

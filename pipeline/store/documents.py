@@ -1,0 +1,48 @@
+"""JSON documents that notice damage: readable by a person, and carrying the digest of their own content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sept_core.results import canonical_json
+
+__all__ = ["seal", "unseal"]
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """The document's bytes: keys sorted, indented, one final newline, ``sha256`` of the canonical content among them.
+
+    Raises:
+        ValueError: The content holds a number that JSON has no word for (NaN, infinity).
+    """
+    # Through JSON once, so that tuples and non-string keys are digested as they will be read.
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    plain["sha256"] = _digest(plain)
+    return (json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def unseal(data: bytes) -> dict[str, Any]:
+    """The content of a sealed document, without its digest.
+
+    Raises:
+        ValueError: Not JSON, not an object, or the digest is missing or does not fit.
+    """
+    try:
+        content = json.loads(data)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    stated = content.pop("sha256", None)
+    if stated is None:
+        raise ValueError("the sha256 of the content is missing")
+    if stated != _digest(content):
+        raise ValueError("the content does not match its sha256")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()

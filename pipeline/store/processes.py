@@ -1,0 +1,107 @@
+"""Which process is which: so that a dead holder of a lease is told from one that is only slow."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Holder", "machine_identity", "process_started"]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        host: Name of the machine, to show.
+        machine: Identity of the machine's process table (boot and process namespace), to compare.
+        pid: Process id there.
+        process_started: Start time of the process as its machine tells it, so that a reused id is not mistaken for it.
+        token: Random; tells two leases of one process apart.
+        fence: Fencing number.
+        since_ms: When the lease was taken, milliseconds since 1970.
+        renewed_ms: When it was last renewed.
+    """
+
+    host: str
+    machine: str
+    pid: int
+    process_started: str
+    token: str
+    fence: int
+    since_ms: int
+    renewed_ms: int
+
+    @classmethod
+    def from_json(cls, data: Any) -> Holder:
+        """Back from plain values.
+
+        Raises:
+            ValueError: Damaged.
+        """
+        try:
+            return cls(
+                host=str(data["host"]),
+                machine=str(data["machine"]),
+                pid=int(data["pid"]),
+                process_started=str(data["process_started"]),
+                token=str(data["token"]),
+                fence=int(data["fence"]),
+                since_ms=int(data["since_ms"]),
+                renewed_ms=int(data["renewed_ms"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a lease: {error}") from error
+
+    def gone(self) -> bool:
+        """Whether this machine can tell that the holder's process exists no more."""
+        if self.machine != machine_identity():
+            return False
+        started = process_started(self.pid)
+        if started is not None:
+            return started != self.process_started
+        try:
+            os.kill(self.pid, 0)
+        except PermissionError:
+            # It exists, but this user may not look at it (a /proc mounted with hidepid).
+            return False
+        except ProcessLookupError:
+            return True
+        # It takes signals and runs no more: a zombie.
+        return True
+
+
+def process_started(pid: int) -> str | None:
+    """When a process of this machine started, in its own units; None when there is no such process.
+
+    A zombie counts as gone: it will never write again, but keeps its id until its parent looks.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+    except ProcessLookupError:
+        return None
+    else:
+        return None if fields[0] in {"Z", "X"} else fields[19]
+    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = shown.stdout.strip().partition(" ")
+    return None if not started or state.startswith("Z") else started.strip()
+
+
+@cache
+def machine_identity() -> str:
+    """What must be equal for process ids to mean the same: name, boot, and process namespace (containers)."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)

@@ -1,0 +1,234 @@
+"""The trial store: the only truth about what was run, what it gave and what each sweep made of it.
+
+    trials/<study>/<signature>/config.json, checkpoint.safetensors, result.json     belong to nobody
+    sweeps/<sweep>/spec.yaml, members/<study>/<number>.json, verdicts/<study>/<number>.json
+    quarantine/<key>.<digest>                                                       damaged objects, moved aside
+
+Everything else (the state of the search, MLflow, tables) is computed from this and can be thrown away. Trials belong
+to nobody, so that a configuration is trained once, whichever sweep asks; what a sweep decides lives with the sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pipeline.store.documents import seal, unseal
+from pipeline.store.files import Files
+from pipeline.store.records import Member, Verdict
+from sept_core.errors import InputError, SeptError
+from sept_core.results import TrialConfig, TrialResult
+
+__all__ = ["StoreConflict", "TrialStore"]
+
+logger = logging.getLogger(__name__)
+
+Record = TypeVar("Record", Member, Verdict, TrialResult)
+
+_SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class StoreConflict(SeptError):  # noqa: N818 (it names a state of the store, like BrokenPipe)
+    """A sweep's member or verdict is already in the store and says something else; the stored one stays."""
+
+
+class TrialStore:
+    """Trials, members and verdicts as objects behind ``Files``.
+
+    Safe to use from several processes: every object is published whole, and members and verdicts are created at most
+    once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported in one line
+    and treated as absent, so that its trial or decision is simply made again.
+
+    Args:
+        files: Where the objects live.
+        on_damage: Called with the line about each damaged object; by default it is logged as a warning.
+    """
+
+    def __init__(self, files: Files, on_damage: Callable[[str], None] | None = None) -> None:
+        self.files = files
+        self._on_damage = on_damage or logger.warning
+
+    # Trials
+
+    def write_config(self, config: TrialConfig) -> None:
+        """Write the configuration of a trial for people and tools to read; once is enough."""
+        data = json.dumps(config.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+        self.files.create(trial_key(config.study_key, config.signature, "config.json"), data.encode())
+
+    def read_checkpoint(self, config: TrialConfig) -> bytes | None:
+        """The newest checkpoint of a trial; None when there is none or it is no complete safetensors file."""
+        key = trial_key(config.study_key, config.signature, "checkpoint.safetensors")
+        try:
+            data = self.files.read(key)
+        except FileNotFoundError:
+            return None
+        reason = _safetensors_damage(data)
+        if reason:
+            self._quarantine(key, data, reason)
+            return None
+        return data
+
+    def write_checkpoint(self, config: TrialConfig, data: bytes) -> None:
+        """Publish a checkpoint in place of the last one."""
+        self.files.write(trial_key(config.study_key, config.signature, "checkpoint.safetensors"), data)
+
+    def reject_checkpoint(self, config: TrialConfig, data: bytes, reason: str) -> None:
+        """Quarantine a checkpoint that the trial could not load, so that the trial starts afresh."""
+        key = trial_key(config.study_key, config.signature, "checkpoint.safetensors")
+        self._quarantine(key, data, reason)
+
+    def read_result(self, study: str, signature: str) -> TrialResult | None:
+        """The result of a trial; None when it has not ended (or its result was damaged)."""
+
+        def check(result: TrialResult) -> bool:
+            return result.signature == signature and result.config.study_key == study
+
+        return self._read(trial_key(study, signature, "result.json"), TrialResult.from_json, check)
+
+    def write_result(self, result: TrialResult) -> None:
+        """Publish how a trial ended."""
+        key = trial_key(result.config.study_key, result.signature, "result.json")
+        self.files.write(key, seal(result.to_json()))
+
+    # Sweeps
+
+    def sweeps(self) -> list[str]:
+        """Names of all sweeps that have a spec."""
+        keys = (key.split("/") for key in self.files.list("sweeps"))
+        return sorted(parts[1] for parts in keys if len(parts) == 3 and parts[2] == "spec.yaml")
+
+    def read_spec(self, sweep: str) -> str | None:
+        """The YAML text that a sweep runs by; None for an unknown sweep."""
+        try:
+            return self.files.read(sweep_key(sweep, "spec.yaml")).decode("utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise SeptError(f"the spec of sweep '{sweep}' is damaged ({error}); put the original back") from error
+
+    def write_spec(self, sweep: str, text: str) -> None:
+        """Keep (or replace) the YAML text that a sweep runs by."""
+        self.files.write(sweep_key(sweep, "spec.yaml"), text.encode("utf-8"))
+
+    def add_member(self, sweep: str, member: Member) -> Member:
+        """Record that the sweep asks for a trial, before the trial starts.
+
+        Returns:
+            The stored member: the one given, or the equal one that was there already (with its ``created_ms``).
+
+        Raises:
+            StoreConflict: The number is taken by a different member.
+        """
+        key = sweep_key(sweep, f"members/{member.study}/{member.number:05d}.json")
+        return self._create(key, member, Member.from_json)
+
+    def members(self, sweep: str) -> list[Member]:
+        """All members of a sweep, by study and number."""
+        members = self._read_all(sweep_key(sweep, "members"), Member.from_json)
+        return sorted(members, key=lambda member: (member.study, member.number))
+
+    def write_verdict(self, sweep: str, verdict: Verdict) -> Verdict:
+        """Record what the sweep decided about a member. A decision is final.
+
+        Returns:
+            The stored verdict: the one given, or the equal one that was there already (with its ``decided_ms``).
+
+        Raises:
+            StoreConflict: There is a different verdict already.
+        """
+        key = sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json")
+        return self._create(key, verdict, Verdict.from_json)
+
+    def verdicts(self, sweep: str) -> list[Verdict]:
+        """All verdicts of a sweep, by study and number."""
+        verdicts = self._read_all(sweep_key(sweep, "verdicts"), Verdict.from_json)
+        return sorted(verdicts, key=lambda verdict: (verdict.study, verdict.number))
+
+    # The common ground
+
+    def _create(self, key: str, record: Record, parse: Callable[[Any], Record]) -> Record:
+        data = seal(record.to_json())
+        # Twice at most: a damaged object in the way is moved aside first.
+        for _ in range(2):
+            if self.files.create(key, data):
+                return record
+            stored = self._read(key, parse, _stands_at(key))
+            if stored == record:
+                return stored
+            if stored is not None:
+                raise StoreConflict(f"'{key}' is already in the store and says something else")
+        raise StoreConflict(f"'{key}' cannot be created: something else keeps writing it")
+
+    def _read_all(self, folder: str, parse: Callable[[Any], Record]) -> list[Record]:
+        found = (self._read(key, parse, _stands_at(key)) for key in self.files.list(folder) if key.endswith(".json"))
+        return [record for record in found if record is not None]
+
+    def _read(self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool]) -> Record | None:
+        try:
+            data = self.files.read(key)
+        except FileNotFoundError:
+            return None
+        try:
+            record = parse(unseal(data))
+            if not check(record):
+                raise ValueError("it belongs to another key")
+        except ValueError as error:
+            self._quarantine(key, data, str(error))
+            return None
+        return record
+
+    def _quarantine(self, key: str, data: bytes, reason: str) -> None:
+        kept = f"quarantine/{key}.{hashlib.sha256(data).hexdigest()[:8]}"
+        # First the copy, then the removal, and that only of the bytes that were judged: another process may have
+        # put a good object there meanwhile.
+        self.files.create(kept, data)
+        try:
+            if self.files.read(key) == data:
+                self.files.delete(key)
+        except FileNotFoundError:
+            pass
+        line = " ".join(reason.split())
+        self._on_damage(f"damaged '{key}' moved to '{kept}' and treated as absent: {line}")
+
+
+def trial_key(study: str, signature: str, name: str) -> str:
+    """Key of an object of a trial."""
+    return f"trials/{study}/{signature}/{name}"
+
+
+def sweep_key(sweep: str, name: str) -> str:
+    """Key of an object of a sweep.
+
+    Raises:
+        InputError: The sweep's name cannot name a folder.
+    """
+    if not _SWEEP_NAME.fullmatch(sweep):
+        raise InputError(
+            f"'{sweep}' cannot name a sweep",
+            mend="use up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
+        )
+    return f"sweeps/{sweep}/{name}"
+
+
+def _stands_at(key: str) -> Callable[[Any], bool]:
+    """Whether a record is the one its key says; a file copied to another number would be counted twice."""
+    return lambda record: key.endswith(f"/{record.study}/{record.number:05d}.json")
+
+
+def _safetensors_damage(data: bytes) -> str:
+    """Why the bytes cannot be a complete safetensors file, by its header alone; empty when they may be one."""
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or len(data) < 8 + size:
+        return f"cut short at {len(data)} bytes"
+    try:
+        header = json.loads(data[8 : 8 + size])
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return "its header cannot be read"
+    if max(ends, default=0) != len(data) - 8 - size:
+        return f"its header does not describe its {len(data)} bytes"
+    return ""

@@ -1,0 +1,48 @@
+"""What several commands ask of a sweep: that it is there, which member of a study is best, how to write a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.store import TrialStore, Verdict
+
+__all__ = ["best_verdict", "known_sweep", "short"]
+
+
+def best_verdict(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The finished member with the highest validation objective; of equals, the one with the lowest number.
+
+    The one rule by which anything is chosen: by held-out clips, never by test clips.
+
+    Returns:
+        None where no member has finished: a pruned member's value is one of an unfinished training, and has no test
+        metrics beside it.
+    """
+    finished = [verdict for verdict in verdicts if verdict.state == "finished" and verdict.objective is not None]
+    return min(finished, key=lambda verdict: (-(verdict.objective or 0.0), verdict.number), default=None)
+
+
+def known_sweep(store: TrialStore, sweep: str) -> str:
+    """The text of a sweep's stored spec.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+    """
+    known = store.sweeps()
+    text = store.read_spec(sweep) if sweep in known else None
+    if text is None:
+        near = get_close_matches(sweep, known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        listed = f"known: {', '.join(known)}" if known else "none was launched there yet; --root names another folder"
+        raise InputError(f"unknown sweep '{sweep}'", where=str(store.files.local_path("sweeps")), mend=hint + listed)
+    return text
+
+
+def short(value: object) -> str:
+    """A hyper-parameter as a person would write it: numbers to three digits, anything else as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

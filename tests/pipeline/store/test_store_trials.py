@@ -1,0 +1,373 @@
+"""The trial store: what goes in comes out, decisions are final, and damage is moved aside instead of believed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.store import LocalFiles, Member, StoreConflict, TrialStore, Verdict
+from pipeline.store.documents import seal, unseal
+from sept_core.errors import InputError, SeptError
+from sept_core.results import Report, TrialConfig, TrialResult
+
+
+def make_config(lr: float = 0.01) -> TrialConfig:
+    return TrialConfig(
+        method_version=1,
+        protocol="base-to-new",
+        selection="heldout",
+        encoder="mini",
+        encoder_fingerprint="0123456789abcdef",
+        dataset="ESC10",
+        manifest_digest="fedcba9876543210",
+        neighbors_digest=None,
+        templates_digest=None,
+        baseline="coop",
+        sept=False,
+        hyper={"n_ctx": 4, "lr": lr, "init": "random"},
+        shots=16,
+        folds=("2", "3"),
+        seeds=(0,),
+        epochs=20,
+        report_every=10,
+        batch_size=16,
+    )
+
+
+def make_curve(*objectives: float) -> tuple[Report, ...]:
+    return tuple(
+        Report(10 * (step + 1), {"val/h": h, "val/base": h, "loss/total": 1 / 3}, 0.1 * step, 1_700_000_000_000 + step)
+        for step, h in enumerate(objectives)
+    )
+
+
+def make_result(config: TrialConfig) -> TrialResult:
+    return TrialResult(
+        signature=config.signature,
+        config=config,
+        state="finished",
+        curve=make_curve(61.25, 70.1),
+        validation={"h": 70.1, "base": 72.0, "new": 68.3},
+        test={"h": 66.6},
+        replicas=({"fold": "2", "seed": 0, "val_h": 70.1},),
+        confusion={"base": [[3, 1], [0, 4]], "new": [[2]]},
+        classnames={"base": ["baby cry", "chainsaw"], "new": ["rain"]},
+        train_seconds=1.25,
+        finished_ms=1_700_000_000_123,
+        versions={"torch": "2.14.1"},
+        machine="Linux x86_64",
+    )
+
+
+def make_member(number: int = 0, lr: float = 0.01, created_ms: int = 5) -> Member:
+    config = make_config(lr)
+    return Member(config.study_key, number, config.signature, config, {"lr": lr}, created_ms)
+
+
+def make_verdict(number: int = 0, *, objective: float | None = 70.1, **changes: Any) -> Verdict:
+    config = make_config()
+    curve = make_curve(61.25, 70.1)
+    verdict = Verdict(config.study_key, number, config.signature, "finished", 20, objective, curve, decided_ms=7)
+    return dataclasses.replace(verdict, **changes)
+
+
+@pytest.fixture
+def damages() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, damages: list[str]) -> TrialStore:
+    return TrialStore(LocalFiles(tmp_path), on_damage=damages.append)
+
+
+def path_of(store: TrialStore, ending: str) -> Path:
+    (key,) = [key for key in store.files.list() if key.endswith(ending)]
+    path = store.files.local_path(key)
+    assert path is not None
+    return path
+
+
+class TestTrials:
+    def test_an_unknown_trial_has_nothing(self, store: TrialStore) -> None:
+        config = make_config()
+        assert store.read_result(config.study_key, config.signature) is None
+        assert store.read_checkpoint(config) is None
+
+    def test_a_result_comes_back_equal(self, store: TrialStore) -> None:
+        result = make_result(make_config())
+        store.write_result(result)
+        assert store.read_result(result.config.study_key, result.signature) == result
+
+    def test_objects_lie_where_the_layout_says(self, store: TrialStore) -> None:
+        config = make_config()
+        store.write_config(config)
+        store.write_config(config)
+        store.write_checkpoint(config, safetensors(b"1234"))
+        store.write_result(make_result(config))
+        folder = f"trials/ESC10.mini.base-to-new.coop/{config.signature}"
+        assert store.files.list() == [f"{folder}/{n}" for n in ("checkpoint.safetensors", "config.json", "result.json")]
+
+    def test_documents_are_sorted_readable_and_end_with_a_newline(self, store: TrialStore) -> None:
+        config = make_config()
+        store.write_config(config)
+        store.write_result(make_result(config))
+        for ending in ("config.json", "result.json"):
+            text = path_of(store, ending).read_text()
+            assert text.endswith("}\n")
+            assert text.count("\n") > 10
+            assert list(json.loads(text)) == sorted(json.loads(text))
+        assert TrialConfig.model_validate(json.loads(path_of(store, "config.json").read_text())) == config
+
+    def test_equal_results_are_equal_bytes(self) -> None:
+        result = make_result(make_config())
+        shuffled = dataclasses.replace(result, validation=dict(reversed(result.validation.items())))
+        assert seal(result.to_json()) == seal(shuffled.to_json())
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("damage", "reason"),
+        [
+            (lambda data: b"", "not JSON"),
+            (lambda data: data[: len(data) // 2], "not JSON"),
+            (lambda data: b"\xff\xfe" + data, "not JSON"),
+            (lambda data: b"[1, 2]\n", "not a JSON object"),
+            (lambda data: data.replace(b"66.6", b"99.9"), "does not match its sha256"),
+            (lambda data: data.replace(b'"sha256"', b'"sha255"'), "sha256 of the content is missing"),
+            (lambda data: reseal(data, state="pruned"), "unknown state"),
+            (lambda data: reseal(data, signature="0" * 16), "is not its configuration's"),
+            (lambda data: reseal(data, test=None), "not a trial result"),
+        ],
+    )
+    def test_a_damaged_result_is_quarantined_and_absent(
+        self, store: TrialStore, damages: list[str], damage: Any, reason: str
+    ) -> None:
+        result = make_result(make_config())
+        store.write_result(result)
+        path = path_of(store, "result.json")
+        bad = damage(path.read_bytes())
+        path.write_bytes(bad)
+        assert store.read_result(result.config.study_key, result.signature) is None
+        assert not path.exists()
+        (key,) = store.files.list("quarantine")
+        assert store.files.read(key) == bad
+        assert len(damages) == 1
+        assert reason in damages[0]
+        assert key in damages[0]
+        assert "\n" not in damages[0]
+        # And the trial can be made again.
+        store.write_result(result)
+        assert store.read_result(result.config.study_key, result.signature) == result
+
+    def test_a_result_copied_to_another_signature_is_not_believed(self, store: TrialStore, damages: list[str]) -> None:
+        result, other = make_result(make_config()), make_config(lr=0.5)
+        key = f"trials/{other.study_key}/{other.signature}/result.json"
+        store.files.write(key, seal(result.to_json()))
+        assert store.read_result(other.study_key, other.signature) is None
+        assert "belongs to another key" in damages[0]
+
+    def test_repeated_damage_keeps_every_version(self, store: TrialStore) -> None:
+        result = make_result(make_config())
+        key = f"trials/{result.config.study_key}/{result.signature}/result.json"
+        for bad in (b"one", b"two", b"one"):
+            store.files.write(key, bad)
+            assert store.read_result(result.config.study_key, result.signature) is None
+        assert sorted(store.files.read(kept) for kept in store.files.list("quarantine")) == [b"one", b"two"]
+
+    def test_damage_is_logged_where_nobody_asked_for_it(
+        self, store: TrialStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        result = make_result(make_config())
+        key = f"trials/{result.config.study_key}/{result.signature}/result.json"
+        store.files.write(key, b"")
+        assert TrialStore(store.files).read_result(result.config.study_key, result.signature) is None
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert key in caplog.text
+
+    def test_a_damaged_checkpoint_is_quarantined_and_absent(self, store: TrialStore, damages: list[str]) -> None:
+        config = make_config()
+        whole = safetensors(b"12345678")
+        store.write_checkpoint(config, whole)
+        assert store.read_checkpoint(config) == whole
+        bad_ones = [b"", whole[:5], whole[:20], whole[:-1], whole + b"x", whole[:8] + b"?" + whole[9:]]
+        for bad in bad_ones:
+            store.write_checkpoint(config, bad)
+            assert store.read_checkpoint(config) is None
+        assert len(damages) == len(bad_ones)
+        assert len(store.files.list("quarantine")) == len(bad_ones)
+
+    def test_a_checkpoint_that_a_trial_refuses_can_be_moved_aside(self, store: TrialStore, damages: list[str]) -> None:
+        config = make_config()
+        data = safetensors(b"12345678")
+        store.write_checkpoint(config, data)
+        store.reject_checkpoint(config, data, "made for another\nsignature")
+        assert store.read_checkpoint(config) is None
+        assert damages[0].endswith("made for another signature")
+
+    def test_moving_a_bad_checkpoint_aside_spares_a_newer_one(self, store: TrialStore) -> None:
+        config = make_config()
+        good = safetensors(b"good")
+        store.write_checkpoint(config, good)
+        store.reject_checkpoint(config, b"the bad one that stood there before", "damaged")
+        assert store.read_checkpoint(config) == good
+
+    def test_damaged_members_and_verdicts_are_absent_and_can_be_written_again(
+        self, store: TrialStore, damages: list[str]
+    ) -> None:
+        for number in range(3):
+            store.add_member("s", make_member(number, lr=0.01 * (number + 1)))
+            store.write_verdict("s", make_verdict(number))
+        for folder in ("members", "verdicts"):
+            path = path_of(store, f"{folder}/{make_member().study}/00001.json")
+            path.write_bytes(path.read_bytes()[:40])
+        assert [member.number for member in store.members("s")] == [0, 2]
+        assert [verdict.number for verdict in store.verdicts("s")] == [0, 2]
+        assert len(damages) == 2
+        store.add_member("s", make_member(1, lr=0.02))
+        store.write_verdict("s", make_verdict(1))
+        assert [member.number for member in store.members("s")] == [0, 1, 2]
+        assert [verdict.number for verdict in store.verdicts("s")] == [0, 1, 2]
+
+    def test_a_damaged_member_does_not_stand_in_the_way_of_its_successor(
+        self, store: TrialStore, damages: list[str]
+    ) -> None:
+        member = make_member()
+        store.add_member("s", member)
+        path_of(store, "00000.json").write_bytes(b"{")
+        assert store.add_member("s", member) == member
+        assert store.members("s") == [member]
+        assert len(damages) == 1
+
+    def test_a_member_copied_to_another_number_is_not_counted_twice(self, store: TrialStore) -> None:
+        store.add_member("s", make_member(0))
+        path = path_of(store, "00000.json")
+        path.with_name("00001.json").write_bytes(path.read_bytes())
+        assert [member.number for member in store.members("s")] == [0]
+
+
+class TestMembersAndVerdicts:
+    def test_members_come_back_equal_and_in_order(self, store: TrialStore) -> None:
+        members = [make_member(number, lr=0.001 * (number + 1)) for number in range(12)]
+        for member in reversed(members):
+            store.add_member("s", member)
+        assert store.members("s") == members
+        assert store.members("another") == []
+
+    def test_parameters_keep_their_types(self, store: TrialStore) -> None:
+        member = dataclasses.replace(make_member(), params={"a": 4, "b": 4.0, "c": "4"})
+        store.add_member("s", member)
+        (stored,) = store.members("s")
+        assert {name: type(value) for name, value in stored.params.items()} == {"a": int, "b": float, "c": str}
+
+    def test_the_same_member_again_is_fine_and_keeps_its_first_time(self, store: TrialStore) -> None:
+        store.add_member("s", make_member(created_ms=5))
+        assert store.add_member("s", make_member(created_ms=99)).created_ms == 5
+        assert store.members("s")[0].created_ms == 5
+
+    def test_another_member_under_the_same_number_is_a_conflict(self, store: TrialStore) -> None:
+        store.add_member("s", make_member(0, lr=0.01))
+        with pytest.raises(StoreConflict, match=r"members/.*/00000\.json"):
+            store.add_member("s", make_member(0, lr=0.02))
+        assert store.members("s") == [make_member(0, lr=0.01)]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"state": "pruned", "epoch": 10, "objective": 61.25, "curve": make_curve(61.25)},
+            {"state": "failed", "epoch": 0, "objective": None, "curve": (), "error": "ValueError: no"},
+        ],
+    )
+    def test_verdicts_come_back_equal(self, store: TrialStore, changes: dict[str, Any]) -> None:
+        verdict = make_verdict(**changes)
+        store.write_verdict("s", verdict)
+        (stored,) = store.verdicts("s")
+        assert stored == verdict
+        assert stored.decided_ms == verdict.decided_ms
+
+    def test_a_verdict_is_final(self, store: TrialStore) -> None:
+        store.write_verdict("s", make_verdict())
+        assert store.write_verdict("s", make_verdict(decided_ms=1234)).decided_ms == 7
+        with pytest.raises(StoreConflict):
+            store.write_verdict("s", make_verdict(state="pruned"))
+        assert store.verdicts("s") == [make_verdict()]
+
+    def test_of_competing_sweep_drivers_one_names_a_number(self, store: TrialStore) -> None:
+        def add(me: int) -> bool:
+            try:
+                store.add_member("s", make_member(0, lr=0.001 * (me + 1)))
+            except StoreConflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(add, range(8))).count(True) == 1
+        assert len(store.members("s")) == 1
+
+    def test_thousands_of_members_list_in_seconds(self, store: TrialStore, tmp_path: Path) -> None:
+        template = make_member()
+        folder = tmp_path / f"sweeps/s/members/{template.study}"
+        folder.mkdir(parents=True)
+        for number in range(2000):
+            # Straight to the disk: what is timed is the reading.
+            data = seal(dataclasses.replace(template, number=number).to_json())
+            (folder / f"{number:05d}.json").write_bytes(data)
+        started = time.perf_counter()
+        assert len(store.members("s")) == 2000
+        assert time.perf_counter() - started < 5
+
+
+class TestSweeps:
+    def test_specs_are_kept_word_for_word(self, store: TrialStore) -> None:
+        text = "name: quickstart  # ein Wörtchen\r\ntrials: 8\n"
+        store.write_spec("quickstart", text)
+        assert store.read_spec("quickstart") == text
+        store.write_spec("quickstart", "trials: 9\n")
+        assert store.read_spec("quickstart") == "trials: 9\n"
+
+    def test_sweeps_are_those_with_a_spec(self, store: TrialStore) -> None:
+        assert store.sweeps() == []
+        assert store.read_spec("b") is None
+        store.write_spec("b", "x")
+        store.write_spec("a-1.2_x", "x")
+        store.add_member("no-spec", make_member())
+        assert store.sweeps() == ["a-1.2_x", "b"]
+
+    @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "ü", "x" * 101])
+    def test_a_name_that_cannot_be_a_folder_is_bad_input(self, store: TrialStore, name: str) -> None:
+        with pytest.raises(InputError, match="cannot name a sweep"):
+            store.read_spec(name)
+
+    def test_a_spec_that_is_no_text_is_not_thrown_away(self, store: TrialStore) -> None:
+        store.files.write("sweeps/s/spec.yaml", b"\xff\xfe\x00")
+        with pytest.raises(SeptError, match="spec of sweep 's' is damaged"):
+            store.read_spec("s")
+        assert store.files.exists("sweeps/s/spec.yaml")
+
+
+def test_a_sealed_document_opens_to_what_went_in() -> None:
+    content = {"b": [1, 2.5, None, True], "a": {"ü": "\n"}, "tiny": 5e-324, "big": 10**20}
+    assert unseal(seal(content)) == content
+
+
+def test_numbers_that_json_cannot_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        seal({"h": float("nan")})
+
+
+def reseal(data: bytes, **changes: Any) -> bytes:
+    """A sealed document with other content and a digest that fits."""
+    return seal({**unseal(data), **changes})
+
+
+def safetensors(payload: bytes) -> bytes:
+    """A file with one byte tensor, by the format's specification."""
+    header = json.dumps({"x": {"dtype": "U8", "shape": [len(payload)], "data_offsets": [0, len(payload)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + payload
