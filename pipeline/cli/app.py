@@ -1,0 +1,54 @@
+"""The command line's entry point: the groups put together. Imports neither torch, Ray, MLflow nor pydantic."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import data, embed, quickstart, report, sweep, track, ui
+from pipeline.cli.errors import guarded, take_debug
+from sept_core import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="sept",
+    help="Semantically expanded prompt tuning (SEPT) of audio-language models: hyper-parameter sweeps from audio clips "
+    "to a ranked result.",
+    epilog="Exit codes: 0 done, 1 failed, 2 something given cannot be used, 75 interrupted (the same command goes on).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("quickstart")(quickstart.quickstart)
+app.command("embed")(embed.embed)
+app.add_typer(data.app, name="data")
+app.add_typer(sweep.app, name="sweep")
+app.add_typer(track.app, name="track")
+app.command("report")(report.report)
+app.command("ui")(ui.ui)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sept {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _sept(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    # Both act before this is called: --version in its callback, --debug in main().
+    del version, debug
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    kept, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(guarded(lambda: app(kept, prog_name="sept"), debug))

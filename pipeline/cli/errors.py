@@ -1,0 +1,57 @@
+"""Errors to exit codes, and one clear line each.
+
+0: done. 1: something failed that is not the person's doing (or a bug). 2: something given cannot be used.
+75: interrupted, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+from sept_core.errors import InputError, SeptError
+
+__all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_RESUMABLE", "guarded", "take_debug"]
+
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
+def guarded(call: Callable[[], object], debug: bool) -> int:
+    """Run ``call`` and return the exit code; what it raises becomes one line on stderr.
+
+    Args:
+        call: The command line.
+        debug: Show the traceback too.
+    """
+    try:
+        call()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except InputError as error:
+        return _say(f"error: {error}", EXIT_INPUT, debug)
+    except SeptError as error:
+        return _say(f"error: {error}", EXIT_FAILED, debug)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130, debug)
+    except Exception as error:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        hint = "" if debug else " (run again with --debug for the traceback)"
+        return _say(f"internal error: {line}{hint}", EXIT_FAILED, debug)
+    return 0
+
+
+def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without ``--debug``, and whether it was there: anywhere, so that it can be put at the end."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for at, argument in enumerate(arguments) if argument != "--debug" or at > end]
+    return kept, len(kept) < len(arguments)
+
+
+def _say(line: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(line, file=sys.stderr)  # noqa: T201 (the one line on stderr is this module's purpose)
+    return code

@@ -1,0 +1,132 @@
+"""What ``sept quickstart`` and ``sept sweep launch`` do: announce, prepare tracking, run, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pipeline.cli.errors import EXIT_FAILED, EXIT_RESUMABLE
+from pipeline.cli.options import root_option
+from pipeline.cli.showing import plural, say, show_report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.spec import SweepSpec
+    from pipeline.tracking import TrackingTarget
+
+__all__ = ["run_sweep"]
+
+
+def run_sweep(
+    source: str, root: Path, *, command: str, overrides: Mapping[str, Any], mlflow: str | None, remark: str = ""
+) -> None:
+    """Launch or resume a sweep, show its progress, and end with its report.
+
+    Args:
+        source: A YAML file, or the name of a sweep that ships.
+        root: Folder of all results.
+        command: What the person typed, to print where it goes on with the same.
+        overrides: Values laid over the file's, by dotted key.
+        mlflow: Tracking URI, None for the root's own database.
+        remark: A sentence about the sweep's budget.
+
+    Raises:
+        typer.Exit: With 75 where it was interrupted, 1 where a study ended without a finished trial.
+        SeptError: As the modules below raise it.
+    """
+    from rich.console import Console
+
+    console = Console()
+    started = time.monotonic()
+    try:
+        with _status(console, "Reading the sweep"):
+            from pipeline.spec import load_sweep
+            from pipeline.tracking import default_target
+
+            spec = load_sweep(source, overrides)
+            target = default_target(root, mlflow)
+        _announce(console, spec, root, target, remark)
+        stopped = _run(console, spec, root, target)
+    except KeyboardInterrupt:
+        stopped = True
+    if stopped:
+        say(console, "\nStopped. Every finished step is kept; the same command goes on from there:")
+        say(console, f"  {command}")
+        raise typer.Exit(EXIT_RESUMABLE)
+    complete = show_report(console, root, spec.name)
+    seconds = time.monotonic() - started
+    say(console, f"Took {int(seconds // 60)} min {int(seconds % 60)} s. Look at every trial in MLflow:")
+    say(console, f"  {_next_command(root, spec.name, mlflow)}")
+    if not complete:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _announce(console: Console, spec: SweepSpec, root: Path, target: TrackingTarget, remark: str) -> None:
+    from pipeline.report import method_title
+
+    studies = spec.studies()
+    methods = ", ".join(method_title(method) for method in spec.methods)
+    total = sum(study.trials for study in studies)
+    say(console, f"{spec.name}: {methods} on {', '.join(spec.datasets)} with encoder {spec.encoder}")
+    work = f"{plural(total, 'trial')} in {plural(len(studies), 'study', 'studies')}"
+    each = f"each over its test folds x {plural(len(spec.seeds), 'seed')}, {plural(spec.training.epochs, 'epoch')}"
+    say(console, f"  budget   {work}, {each}" + (f": {remark}" if remark else ""))
+    say(console, f"  results  {root}")
+    say(console, f"  MLflow   {target.uri}")
+
+
+def _run(console: Console, spec: SweepSpec, root: Path, target: TrackingTarget) -> bool:
+    """Run the sweep with its observers; whether it was stopped before its end."""
+    from pipeline.cli.progress import make_progress
+    from pipeline.search.sweep import launch
+    from pipeline.store import TrialStore, open_files
+    from pipeline.tracking import MlflowTracker
+
+    _prepare(console, target)
+    progress = make_progress(console)
+    tracker = MlflowTracker(target, TrialStore(open_files(root)))
+    try:
+        outcome = launch(spec, root, observers=[progress, tracker])
+    finally:
+        progress.close()
+        with _status(console, "Writing the last records to MLflow"):
+            summary = tracker.close()
+    if not summary.complete:
+        left = summary.pending + summary.refused
+        say(console, f"MLflow did not take {left} updates ({summary.error}); nothing is lost. Write them with:")
+        say(console, f"  sept track sync {spec.name}{root_option(root)}{_mlflow_option(root, target)}")
+    return outcome.state == "stopped"
+
+
+def _prepare(console: Console, target: TrackingTarget) -> None:
+    from pipeline.tracking import one_line, prepare
+
+    try:
+        with _status(console, "Preparing MLflow (some seconds the first time)"):
+            prepare(target)
+    except Exception as error:
+        # Tracking never keeps a sweep from running: the tracker goes on trying.
+        say(console, f"MLflow cannot be reached yet ({one_line(error)}); the sweep runs all the same")
+
+
+def _mlflow_option(root: Path, target: TrackingTarget) -> str:
+    from pipeline.tracking import default_target
+
+    return "" if target == default_target(root) else f" --mlflow {target.uri}"
+
+
+def _next_command(root: Path, sweep: str, mlflow: str | None) -> str:
+    if mlflow is not None and mlflow.startswith("http"):
+        return f"open {mlflow} (experiment '{sweep}')"
+    return f"sept ui{root_option(root)}"
+
+
+def _status(console: Console, text: str) -> AbstractContextManager[object]:
+    """A line with a spinner while something takes its time; nothing where there is no terminal."""
+    return console.status(text) if console.is_terminal else nullcontext()

@@ -1,0 +1,156 @@
+"""``sept neighbors``: lists of related terms from a language model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.errors import EXIT_RESUMABLE
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.neighbors import Estimate, Outcome, Prices, Usage
+
+__all__ = ["neighbors"]
+
+MAX_SHOWN = 30
+
+
+def neighbors(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")],
+    model: Annotated[str, typer.Option("--model", help="Name of the model, as the server calls it.")] = "gpt-4o",
+    n: Annotated[int, typer.Option("--n", min=1, help="Terms per class.")] = 20,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            "--base-url",
+            metavar="URL",
+            envvar="OPENAI_BASE_URL",
+            help="OpenAI-compatible server, such as http://localhost:8000/v1; OpenAI's own unless given.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; neighbors/DATASET.json in the root unless given.")
+    ] = None,
+    price_in: Annotated[
+        float | None, typer.Option("--price-in", min=0.0, help="Price of a million prompt tokens.")
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option("--price-out", min=0.0, help="Price of a million answer tokens.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Requests at a time.")] = 4,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Show what it would cost, and end.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a language model for the neighbours of every class; the key is read from OPENAI_API_KEY."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pipeline.cli.showing import say
+    from pipeline.neighbors import Usage, estimate, generate
+    from sept_core.datasets import get_dataset
+
+    info = get_dataset(dataset)
+    prices = _prices(price_in, price_out)
+    cache = root / "cache" / "neighbors"
+    # What a machine is to read stands alone on the standard output.
+    console = Console(stderr=as_json)
+    expected = estimate(info, model, n, cache_dir=cache)
+    _announce(console, info.name, model, n, expected, prices)
+    if only_estimate:
+        if as_json:
+            typer.echo(json.dumps({**vars(expected), "cost": expected.cost(prices)}, indent=1))
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    usage = Usage()
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("Asking for classes", total=len(info.classnames), completed=expected.cached)
+
+            def moved(done: int, total: int, consumed: Usage) -> None:
+                nonlocal usage
+                usage = consumed
+                bar.update(task, completed=done, total=total)
+
+            outcome = generate(
+                info,
+                model,
+                n,
+                out=out or root / "neighbors" / f"{info.name.lower()}.json",
+                cache_dir=cache,
+                base_url=base_url,
+                concurrency=concurrency,
+                force=force,
+                progress=moved,
+            )
+    except KeyboardInterrupt:
+        say(console, "\nStopped. Every answer is kept; the same command goes on from there.")
+        raise typer.Exit(EXIT_RESUMABLE) from None
+    finally:
+        # Also where it failed: what was asked is paid for.
+        if usage.answers:
+            say(console, f"Consumed {_tokens(usage.input_tokens, usage.output_tokens, usage.cost(prices))}")
+            if usage.uncounted:
+                say(console, f"  {usage.uncounted} of {usage.answers} answers came without a count")
+    _show(console, outcome)
+    if as_json:
+        typer.echo(json.dumps(_as_json(outcome, prices), indent=1))
+
+
+def _prices(price_in: float | None, price_out: float | None) -> Prices | None:
+    from pipeline.neighbors import Prices
+
+    if price_in is None and price_out is None:
+        return None
+    if price_in is None or price_out is None:
+        raise InputError("one price is not enough for a cost", mend="give both --price-in and --price-out")
+    return Prices(price_in, price_out)
+
+
+def _announce(console: Console, dataset: str, model: str, n: int, expected: Estimate, prices: Prices | None) -> None:
+    from pipeline.cli.showing import plural, say
+
+    say(console, f"{dataset}: {n} neighbours per class from {model}")
+    if expected.cached:
+        say(console, f"  {plural(expected.cached, 'class', 'classes')} complete from earlier answers")
+    if expected.requests:
+        tokens = _tokens(expected.input_tokens, expected.output_tokens, expected.cost(prices))
+        say(console, f"  {plural(expected.requests, 'request')}, about {tokens}, and more where terms break a rule")
+
+
+def _tokens(sent: int, received: int, cost: float | None) -> str:
+    price = "cost unknown" if cost is None else f"cost {cost:.4f}"
+    return f"{sent} tokens sent and {received} received: {price}"
+
+
+def _show(console: Console, outcome: Outcome) -> None:
+    from pipeline.cli.showing import plural, say
+
+    if outcome.unusable:
+        say(console, f"{plural(outcome.unusable, 'answer')} held no terms")
+    if outcome.dropped:
+        say(console, f"{plural(len(outcome.dropped), 'term')} not taken:")
+        for line in outcome.dropped[:MAX_SHOWN]:
+            say(console, f"  {line}")
+        if len(outcome.dropped) > MAX_SHOWN:
+            say(console, f"  and {len(outcome.dropped) - MAX_SHOWN} more; --json tells all")
+    say(console, f"Written to {outcome.path}. Read it before you train with it.")
+
+
+def _as_json(outcome: Outcome, prices: Prices | None) -> dict[str, object]:
+    return {
+        "dataset": outcome.neighbors.dataset,
+        "path": str(outcome.path),
+        "usage": vars(outcome.usage),
+        "cost": outcome.usage.cost(prices),
+        "unusable": outcome.unusable,
+        "dropped": [vars(line) for line in outcome.dropped],
+    }

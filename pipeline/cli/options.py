@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+__all__ = ["DEFAULT_ROOT", "JsonOption", "MlflowOption", "RootOption", "WorkersOption", "root_option"]
+
+DEFAULT_ROOT = Path("sept-runs")
+
+RootOption = Annotated[
+    Path,
+    typer.Option("--root", envvar="SEPT_ROOT", help="Folder of all results.", file_okay=False, show_envvar=True),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Trials at a time; as many as there are CPU cores unless given."),
+]
+MlflowOption = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="URI", help="MLflow server or database; an SQLite file in the root unless given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def root_option(root: Path) -> str:
+    """How to name this root in a command that is printed as the next one; nothing for the default."""
+    return "" if root == DEFAULT_ROOT else f" --root {quote(str(root))}"

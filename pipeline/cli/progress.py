@@ -1,0 +1,203 @@
+"""Progress of a sweep on a terminal (bars) or in a log (a line now and then), as observers of the search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.cli.showing import plural
+from pipeline.report.collect import method_title
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from pipeline.search.observer import StudyPlan
+    from pipeline.store import Member, Verdict
+    from sept_core.results import Report, TrialResult
+
+__all__ = ["BarProgress", "LineProgress", "Tally", "make_progress"]
+
+LINE_EVERY_S = 10.0
+
+
+@dataclass
+class Tally:
+    """How far a sweep is, keyed by study and number, so that telling it twice counts once."""
+
+    budgets: dict[str, int] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    ended: dict[tuple[str, int], Verdict] = field(default_factory=dict)
+    running: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def start(self, studies: Sequence[StudyPlan]) -> None:
+        """The sweep's plan."""
+        self.budgets = {plan.key: plan.budget for plan in studies}
+        self.titles = {plan.key: f"{plan.dataset} {method_title(plan.method)}" for plan in studies}
+
+    def move(self, member: Member, epoch: int) -> None:
+        """A trial has come to an epoch."""
+        if (member.study, member.number) not in self.ended:
+            self.running[member.study, member.number] = min(epoch / max(member.config.epochs, 1), 1.0)
+
+    def end(self, member: Member, verdict: Verdict) -> None:
+        """A trial has ended."""
+        self.running.pop((member.study, member.number), None)
+        self.ended[member.study, member.number] = verdict
+
+    @property
+    def budget(self) -> int:
+        """Trials in all."""
+        return sum(self.budgets.values())
+
+    def done(self, study: str | None = None) -> float:
+        """Trials done, those on their way by their share of epochs; of one study or of all."""
+        ended = sum(1 for key, _ in self.ended if study in (None, key))
+        return ended + sum(part for (key, _), part in self.running.items() if study in (None, key))
+
+    def count(self, study: str) -> str:
+        """Such as ``5/8``."""
+        return f"{sum(1 for key, _ in self.ended if key == study)}/{self.budgets[study]}"
+
+    def best(self, study: str) -> float | None:
+        """Highest validation objective of the study's finished trials."""
+        values = [
+            verdict.objective
+            for (key, _), verdict in self.ended.items()
+            if key == study and verdict.state == "finished" and verdict.objective is not None
+        ]
+        return max(values, default=None)
+
+
+class BarProgress:
+    """A bar per study and one over all with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tally = Tally()
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
+        """Show the bars."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._tally.start(studies)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[count]:>7}"),
+            TextColumn("{task.fields[best]:>12}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            # Of the sweep's last few minutes, not of the last second: trials end in bursts.
+            speed_estimate_period=300,
+        )
+        for plan in studies:
+            self._tasks[plan.key] = self._add(self._progress, self._tally.titles[plan.key], plan.budget)
+        self._tasks[""] = self._add(self._progress, "all trials", self._tally.budget)
+        self._progress.start()
+
+    def member_started(self, member: Member, resumed_epoch: int) -> None:
+        """Count what an earlier launch has done of it."""
+        self._tally.move(member, resumed_epoch)
+        self._show(member.study)
+
+    def reported(self, member: Member, report: Report) -> None:
+        """Move the bars."""
+        self._tally.move(member, report.epoch)
+        self._show(member.study)
+
+    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+        """Count the trial."""
+        self._tally.end(member, verdict)
+        self._show(member.study)
+
+    def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
+        """Leave the bars as they stand."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop drawing; also where the sweep ended with an error."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _show(self, study: str) -> None:
+        if self._progress is None:
+            return
+        tally = self._tally
+        best = tally.best(study)
+        shown = "" if best is None else f"val H {best:5.1f}"
+        self._progress.update(self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown)
+        count = f"{len(tally.ended)}/{tally.budget}"
+        self._progress.update(self._tasks[""], completed=tally.done(), count=count)
+
+    @staticmethod
+    def _add(progress: Progress, title: str, budget: int) -> TaskID:
+        return progress.add_task(title, total=budget, count=f"0/{budget}", best="")
+
+
+class LineProgress:
+    """A plain line now and then, for logs and pipes."""
+
+    def __init__(self, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._tally = Tally()
+        self._started = 0.0
+        self._last = 0.0
+
+    def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
+        """Say what is to be done."""
+        self._tally.start(studies)
+        self._started = self._last = self._clock()
+        self._write(f"{sweep}: {self._tally.budget} trials in {plural(len(studies), 'study', 'studies')}")
+
+    def member_started(self, member: Member, resumed_epoch: int) -> None:
+        """Nothing to say: a start is no progress."""
+
+    def reported(self, member: Member, report: Report) -> None:
+        """A line, if the last one is some time ago."""
+        self._tally.move(member, report.epoch)
+        self._maybe(member.study)
+
+    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+        """A line, if the last one is some time ago."""
+        self._tally.end(member, verdict)
+        self._maybe(member.study)
+
+    def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
+        """Say how it ended."""
+        self._write(f"{self._clock_text()} {state}: {len(self._tally.ended)} of {self._tally.budget} trials")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _maybe(self, study: str) -> None:
+        now = self._clock()
+        if now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        tally = self._tally
+        best = tally.best(study)
+        shown = "" if best is None else f", best val H {best:.1f}"
+        share = tally.done() / max(tally.budget, 1)
+        self._write(
+            f"{self._clock_text()} {len(tally.ended)} of {tally.budget} trials ({share:.0%}); "
+            f"{tally.titles[study]} {tally.count(study)}{shown}"
+        )
+
+    def _clock_text(self) -> str:
+        minutes, seconds = divmod(int(self._clock() - self._started), 60)
+        return f"[{minutes:02d}:{seconds:02d}]"
+
+
+def make_progress(console: Console) -> BarProgress | LineProgress:
+    """Bars on a terminal, lines elsewhere."""
+    if console.is_terminal:
+        return BarProgress(console)
+    return LineProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))

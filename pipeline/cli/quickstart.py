@@ -1,0 +1,22 @@
+"""``sept quickstart``: the bundled sweep, from embeddings that ship with the package to a ranked result."""
+
+from __future__ import annotations
+
+from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, WorkersOption, root_option
+
+__all__ = ["quickstart"]
+
+
+def quickstart(root: RootOption = DEFAULT_ROOT, workers: WorkersOption = None, mlflow: MlflowOption = None) -> None:
+    """Run a small sweep on real audio: zero-shot, CoOp, CoOp + SEPT on two datasets. Goes on where it was stopped."""
+    from pipeline.cli.launching import run_sweep
+
+    overrides = {} if workers is None else {"resources.workers": workers}
+    run_sweep(
+        "quickstart",
+        root,
+        command="sept quickstart" + root_option(root) + (f" --mlflow {mlflow}" if mlflow else ""),
+        overrides=overrides,
+        mlflow=mlflow,
+        remark="a small budget to see it work, not the paper's protocol",
+    )

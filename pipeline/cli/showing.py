@@ -1,0 +1,60 @@
+"""A sweep's report on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["plural", "say", "show_report"]
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Such as ``1 study`` and ``6 studies``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def say(console: Console, line: str = "") -> None:
+    """A line as it is: no markup, no colours of rich's own, and paths never broken."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_report(console: Console, root: Path, sweep: str) -> bool:
+    """Write a sweep's report and show it.
+
+    Returns:
+        Whether every study has a finished trial.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+        SeptError: No trial of it has finished yet.
+    """
+    from pipeline.report import chosen_lines, gain_lines, render_table, write_report
+    from pipeline.report.tables import legend
+    from pipeline.store import TrialStore, open_files
+
+    store = TrialStore(open_files(root))
+    table, files = write_report(store, sweep)
+    say(console)
+    console.print(render_table(table))
+    for line in legend(table):
+        say(console, line)
+    if chosen := chosen_lines(table):
+        say(console, "\nChosen on held-out clips")
+        for line in chosen:
+            say(console, f"  {line}")
+    if gains := gain_lines(table):
+        say(console, "\nSEPT against its baseline, points on test clips")
+        for line in gains:
+            say(console, f"  {line}")
+    say(console)
+    failed = sum(row.trials["failed"] for row in table.rows)
+    if failed:
+        say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
+    for study in table.without:
+        say(console, f"{study}: no finished trial")
+    for title, key in (("Plot", files.tradeoff), ("Table", files.table), ("Trials", "trials")):
+        say(console, f"{title:<7} {store.files.local_path(key) or key}")
+    return not table.without

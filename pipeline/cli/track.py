@@ -1,0 +1,65 @@
+"""``sept track``: MLflow brought into line with the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Bring MLflow into line with the store.", no_args_is_help=True)
+
+
+@app.callback()
+def _track() -> None:
+    """Keeps ``sync`` a command of its own group, though it is the only one."""
+
+
+@app.command()
+def sync(
+    sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    root: RootOption = DEFAULT_ROOT,
+    mlflow: MlflowOption = None,
+) -> None:
+    """Write everything that the store knows of a sweep into MLflow; what is there stays untouched."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from pipeline.cli.showing import say
+    from pipeline.status import study_budgets
+    from pipeline.store import Lease, TrialStore, open_files
+    from pipeline.tracking import SweepWriter, connect, default_target, one_line, prepare
+    from pipeline.tracking import sync as run
+    from sept_core.errors import SeptError
+
+    store = TrialStore(open_files(root))
+    budgets = study_budgets(store, sweep)
+    target = default_target(root, mlflow)
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # The lease: MLflow allows one writer, and a sweep that runs tracks itself.
+    with (
+        Lease(store.files, sweep),
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("Writing to MLflow", total=None)
+        try:
+            prepare(target)
+            writer = SweepWriter(connect(target), target, sweep)
+            summary = run(
+                store,
+                sweep,
+                writer,
+                budgets=budgets,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        except SeptError:
+            raise
+        except Exception as error:
+            raise SeptError(f"MLflow at {target.uri} did not take it: {one_line(error)}; try again later") from error
+    say(console, f"{sweep}: {summary.ended} ended trials are in MLflow ({target.uri}, experiment {summary.experiment})")
+    if summary.unended:
+        say(console, f"{summary.unended} trials have begun and not ended; launch the sweep again to go on")

@@ -1,0 +1,144 @@
+"""``sept ui``: MLflow's own pages on a root's results, on this machine only unless another address is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from pipeline.cli.options import DEFAULT_ROOT, RootOption, root_option
+from sept_core.errors import InputError, SeptError
+
+__all__ = ["ui"]
+
+START_S = 120.0
+STOP_S = 10.0
+
+
+def ui(
+    root: RootOption = DEFAULT_ROOT,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5000,
+    host: Annotated[
+        str,
+        typer.Option("--host", help="Address to listen on; any but this machine's own lets others see the results."),
+    ] = "127.0.0.1",
+    sweep: Annotated[str | None, typer.Option("--sweep", help="Sweep to show first; the newest unless given.")] = None,
+) -> None:
+    """Open MLflow on the results; ends with Ctrl-C."""
+    database = (root / "mlflow.db").absolute()
+    if not database.is_file():
+        raise InputError(
+            "no MLflow database",
+            where=str(database),
+            mend=f"run a sweep first (sept quickstart{root_option(root)}), or name its folder with --root",
+        )
+    _check_free(host, port)
+    from rich.console import Console
+
+    from pipeline.cli.showing import say
+
+    console = Console()
+    experiment = _experiment(root, sweep)
+    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
+    # A SIGTERM is answered like Ctrl-C: the server is a process of its own and must be ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryFile() as log:
+        process = _serve(root, database, host, port, log)
+        try:
+            say(console, "Starting MLflow (some seconds)")
+            _wait(process, address)
+            say(console, f"MLflow shows the results at {address}/#/experiments/{experiment}")
+            say(console, "Ctrl-C ends it.")
+            process.wait()
+            raise SeptError(f"MLflow's server ended by itself (code {process.returncode}){_last_line(log)}")
+        except TimeoutError as error:
+            raise SeptError(f"{error}{_last_line(log)}") from error
+        except KeyboardInterrupt:
+            say(console, "")
+        finally:
+            _end(process)
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        with closing(socket.create_server((host, port))):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}", where="--port", mend="try another --port"
+        ) from error
+
+
+def _experiment(root: Path, sweep: str | None) -> str:
+    """Id of the sweep's experiment, or of the newest one."""
+    from pipeline.tracking import connect, default_target
+
+    found = connect(default_target(root)).search_experiments(order_by=["creation_time DESC"])
+    names = {one.name: str(one.experiment_id) for one in found if one.name != "Default"}
+    if sweep is not None and sweep not in names:
+        listed = f"known: {', '.join(names)}" if names else "none is tracked there yet"
+        raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", mend=listed)
+    return names[sweep] if sweep is not None else next(iter(names.values()), "0")
+
+
+def _serve(root: Path, database: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    from pipeline.tracking.client import ENVIRONMENT
+
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{database.as_posix()}"]
+    command += ["--artifacts-destination", (root.absolute() / "mlartifacts").as_uri()]
+    # No background jobs of MLflow's: they are for other uses of it and cost processes.
+    environment = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+    """Until the server answers.
+
+    Raises:
+        TimeoutError: It ended, or took too long.
+    """
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise TimeoutError(f"MLflow's server did not start (code {process.returncode})")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):  # noqa: S310 (our own address)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise TimeoutError(f"MLflow's server did not answer within {START_S:.0f} s")
+
+
+def _last_line(log: IO[bytes]) -> str:
+    """What the server said last, to go behind our own words."""
+    log.seek(0)
+    lines = log.read().decode("utf-8", "replace").split("\n")
+    return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server with its own children, which it leaves behind when it alone is told."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            continue
+        break

@@ -1,0 +1,45 @@
+"""The report of a sweep as files in the store: table, numbers, picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pipeline.report.collect import SweepTable, collect
+from pipeline.report.plots import plot_tradeoff
+from pipeline.report.tables import to_markdown
+from pipeline.store import TrialStore
+
+__all__ = ["ReportFiles", "write_report"]
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where a report lies: keys of the store.
+
+    Attributes:
+        table: Markdown.
+        results: JSON with every number of the table and every replica.
+        tradeoff: PNG.
+    """
+
+    table: str
+    results: str
+    tradeoff: str
+
+
+def write_report(store: TrialStore, sweep: str) -> tuple[SweepTable, ReportFiles]:
+    """Collect a sweep's result and write ``sweeps/<sweep>/report/``; the same result gives the same files.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+        SeptError: No trial of it has finished yet.
+    """
+    table = collect(store, sweep)
+    folder = f"sweeps/{sweep}/report"
+    files = ReportFiles(f"{folder}/table.md", f"{folder}/results.json", f"{folder}/tradeoff.png")
+    store.files.write(files.table, to_markdown(table).encode())
+    numbers = json.dumps(table.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+    store.files.write(files.results, numbers.encode())
+    store.files.write(files.tradeoff, plot_tradeoff(table))
+    return table, files

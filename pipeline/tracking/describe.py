@@ -1,0 +1,158 @@
+"""What a study and a trial look like in MLflow: names, tags, parameters, metrics. Pure functions of the store's values.
+
+Tags are how runs are found again, since MLflow chooses run ids itself: ``sept.study``, ``sept.number`` and
+``sept.signature`` name one trial of one sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.sweeps import best_verdict, short
+from sept_core.results import Report, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from pipeline.store import Member, Verdict
+
+__all__ = [
+    "RUN_STATUS",
+    "Ended",
+    "Point",
+    "final_points",
+    "params_of",
+    "report_points",
+    "run_name",
+    "study_points",
+    "study_tags",
+    "trial_tags",
+    "verdict_tags",
+]
+
+RUN_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+"""MLflow's status of each verdict. A pruned trial ended as it should; the tag ``sept.state`` tells it apart."""
+
+_HEADLINES = ("h", "base", "new", "source", "targets")
+_TAG_LIMIT = 5000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric value of one step."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A member that has ended, with what the study's run shows of it; ``test`` is empty where it did not finish."""
+
+    verdict: Verdict
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+
+
+def run_name(member: Member) -> str:
+    """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``; the searched parameters only."""
+    if not member.params:
+        return member.config.method
+    searched = " ".join(f"{name}={short(value)}" for name, value in sorted(member.params.items()))
+    return f"{member.config.method} #{member.number} {searched}"
+
+
+def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
+    """Tags of a study's run, which its trials carry too."""
+    return {
+        "sept.sweep": sweep,
+        "sept.study": config.study_key,
+        "sept.method": config.method,
+        "sept.dataset": config.dataset,
+        "sept.encoder": config.encoder,
+        "sept.encoder_fingerprint": config.encoder_fingerprint,
+        "sept.manifest_digest": config.manifest_digest,
+        "sept.protocol": config.protocol,
+    }
+
+
+def trial_tags(sweep: str, member: Member, parent_run: str) -> dict[str, str]:
+    """Tags that a trial's run is created with."""
+    return study_tags(sweep, member.config) | {
+        "sept.role": "trial",
+        "sept.number": str(member.number),
+        "sept.signature": member.signature,
+        "sept.state": "running",
+        "mlflow.parentRunId": parent_run,
+    }
+
+
+def verdict_tags(verdict: Verdict, result: TrialResult | None) -> dict[str, str]:
+    """Tags that a trial's run gets at its end; ``sept.tracked`` says that nothing is missing."""
+    tags = {"sept.state": verdict.state, "sept.tracked": "yes"}
+    if verdict.error:
+        tags["sept.error"] = verdict.error[:_TAG_LIMIT]
+    if result is not None:
+        tags["sept.machine"] = result.machine
+        tags |= {f"sept.version.{package}": number for package, number in result.versions.items()}
+    return tags
+
+
+def params_of(member: Member) -> dict[str, str]:
+    """Everything the trial's numbers depend on, as MLflow parameters."""
+    config = member.config
+    fixed: dict[str, object] = {
+        "method": config.method,
+        "baseline": config.baseline,
+        "sept": config.sept,
+        "dataset": config.dataset,
+        "encoder": config.encoder,
+        "protocol": config.protocol,
+        "selection": config.selection,
+        "shots": config.shots,
+        "folds": ",".join(config.folds),
+        "seeds": ",".join(map(str, config.seeds)),
+        "epochs": config.epochs,
+        "report_every": config.report_every,
+        "batch_size": config.batch_size,
+        "signature": member.signature,
+    }
+    return {name: str(value) for name, value in (fixed | config.hyper).items()}
+
+
+def report_points(report: Report) -> list[Point]:
+    """One report's metrics at its epoch, with the report's own timestamp."""
+    return [Point(key, value, report.timestamp_ms, report.epoch) for key, value in sorted(report.metrics.items())]
+
+
+def final_points(verdict: Verdict, result: TrialResult) -> list[Point]:
+    """Validation and test metrics of a finished trial, at its last epoch.
+
+    What the last report has already said under the same name is left out: the same value at another time would be a
+    second point.
+    """
+    said = result.curve[-1].metrics if result.curve else {}
+    values = {f"val/{name}": value for name, value in result.validation.items() if f"val/{name}" not in said}
+    values |= {f"test/{name}": value for name, value in result.test.items()}
+    values["time/train_s"] = result.train_seconds
+    return [Point(key, value, verdict.decided_ms, verdict.epoch) for key, value in sorted(values.items())]
+
+
+def study_points(ended: Sequence[Ended]) -> list[Point]:
+    """A study's run after members 0..n have ended: how many ended how, and the best one's metrics, at step n.
+
+    Args:
+        ended: Members 0..n in order. The best is chosen by held-out clips; its test metrics only stand beside it.
+    """
+    number = ended[-1].verdict.number
+    timestamp_ms = max(one.verdict.decided_ms for one in ended)
+    states = [one.verdict.state for one in ended]
+    values = {f"trials/{state}": float(states.count(state)) for state in ("finished", "pruned", "failed")}
+    best = best_verdict(one.verdict for one in ended)
+    if best is not None:
+        chosen = ended[best.number]
+        for part, metrics in (("val", chosen.validation), ("test", chosen.test)):
+            values |= {f"best/{part}_{name}": metrics[name] for name in _HEADLINES if name in metrics}
+    return [Point(key, value, timestamp_ms, number) for key, value in sorted(values.items())]

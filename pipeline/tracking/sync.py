@@ -1,0 +1,62 @@
+"""MLflow rebuilt from the trial store: what ``sept track sync SWEEP`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pipeline.tracking.writer import SweepWriter
+
+if TYPE_CHECKING:
+    from pipeline.store import TrialStore
+
+__all__ = ["SyncSummary", "sync"]
+
+
+@dataclass(frozen=True)
+class SyncSummary:
+    """What was brought into line: members with a verdict, and members that are still without one."""
+
+    experiment: str
+    ended: int
+    unended: int
+
+
+def sync(
+    store: TrialStore,
+    sweep: str,
+    writer: SweepWriter,
+    *,
+    budgets: Mapping[str, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SyncSummary:
+    """Write everything that the store knows of a sweep; what is there already stays untouched.
+
+    The caller holds the sweep's lease: MLflow allows one writer, and a running sweep tracks itself.
+
+    Args:
+        store: The trial store.
+        sweep: Name of the sweep.
+        writer: Writer of the same sweep.
+        budgets: Study key -> trials that it is to have; a study that has them all is shown as FINISHED.
+        progress: Called with members written and members in all.
+
+    Raises:
+        Exception: What MLflow raises where it cannot be reached.
+    """
+    members = store.members(sweep)
+    verdicts = {(verdict.study, verdict.number): verdict for verdict in store.verdicts(sweep)}
+    experiment = writer.open(budgets)
+    ended = 0
+    for done, member in enumerate(members, start=1):
+        verdict = verdicts.get((member.study, member.number))
+        if verdict is not None:
+            result = store.read_result(member.study, member.signature)
+            writer.end(member, verdict, result, partial(store.read_checkpoint, member.config))
+            ended += 1
+        if progress is not None:
+            progress(done, len(members))
+    writer.close("stopped")
+    return SyncSummary(experiment, ended, len(members) - ended)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.cli import app as module
+from pipeline.cli.errors import guarded, take_debug
+from sept_core import __version__
+from sept_core.errors import InputError, SeptError
+
+HEAVY = ["torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "pydantic", "matplotlib", "numpy"]
+
+COMMANDS = [
+    [],
+    ["quickstart"],
+    ["embed"],
+    ["data"],
+    ["data", "list"],
+    ["sweep"],
+    ["sweep", "launch"],
+    ["sweep", "status"],
+    ["track", "sync"],
+    ["report"],
+    ["ui"],
+]
+
+
+def test_help_answers_in_under_a_second_without_importing_anything_heavy() -> None:
+    program = (
+        "import json, sys\n"
+        "from pipeline.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)"
+    )
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - started)
+        assert json.loads(done.stderr) == []
+        assert "quickstart" in done.stdout
+    # The best of three: other tests may be running beside it.
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str], sept: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = sept(*command, "--help")
+    assert code == 0
+    assert "Usage: sept" in out
+
+
+def test_version_is_the_packages(sept: Callable[..., tuple[int, str, str]]) -> None:
+    assert sept("--version") == (0, f"sept {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--wrong"], ["quickstar"], ["embed"], ["ui", "--port", "x"]], ids=" ".join)
+def test_a_misused_command_line_ends_with_2(arguments: list[str], sept: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = sept(*arguments)
+    assert code == 2
+    assert "Usage: sept" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            InputError("no such thing", where="file.yaml: key", mend="write it"),
+            2,
+            "error: file.yaml: key: no such thing",
+        ),
+        (SeptError("the store failed"), 1, "error: the store failed"),
+        (KeyError("lost"), 1, "internal error: KeyError: 'lost' (run again with --debug for the traceback)"),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_its_exit_code(
+    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert guarded(fail, debug=False) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(line)
+    assert said.err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(
+    sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(module, "app", broken)
+    for arguments in (["--debug", "data", "list"], ["data", "list", "--debug"]):
+        code, _, err = sept(*arguments)
+        assert code == 1
+        assert "Traceback" in err
+        assert err.endswith("internal error: RuntimeError: a bug\n")
+
+
+def test_debug_behind_a_double_dash_is_an_argument() -> None:
+    assert take_debug(["report", "--", "--debug"]) == (["report", "--", "--debug"], False)
+    assert take_debug(["report", "--debug"]) == (["report"], True)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import synthetic_results as made
+
+from pipeline.store import Lease, LocalFiles, TrialStore
+from pipeline.tracking import default_target
+from pipeline.tracking.client import connect
+
+Sept = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def filled(store: TrialStore, tmp_path: Path) -> Path:
+    """A root with the synthetic sweep in it."""
+    made.fill_store(store, made.make_cases())
+    return tmp_path / "root"
+
+
+def test_data_list_names_all_datasets_with_their_halves(sept: Sept) -> None:
+    code, out, _ = sept("data", "list")
+    assert code == 0
+    assert "Beijing-Opera" in out
+    code, out, _ = sept("data", "list", "--json")
+    rows = {row["dataset"]: row for row in json.loads(out)}
+    assert code == 0
+    assert len(rows) == 13
+    assert (rows["ESC10"]["base"], rows["ESC10"]["new"]) == (5, 5)
+    assert rows["FSDD"]["neighbors"] is True
+
+
+def test_status_counts_what_the_store_holds(sept: Sept, filled: Path) -> None:
+    code, out, _ = sept("sweep", "status", made.SWEEP, "--root", filled, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["ended"], found["budget"]) == (14, 14)
+    coop = next(study for study in found["studies"] if study["key"] == "FSDD.mini.base-to-new.coop")
+    assert (coop["finished"], coop["pruned"], coop["failed"], coop["begun"], coop["budget"]) == (2, 1, 0, 0, 3)
+    best = made.best_of(made.make_cases(), coop["key"])
+    assert coop["best_objective"] == best.verdict.objective
+    code, out, _ = sept("sweep", "status", made.SWEEP, "--root", filled)
+    assert code == 0
+    assert "14 of 14 trials ended" in out
+
+
+def test_status_tells_why_trials_failed_and_what_has_begun(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
+    failed, begun = made.make_case("FSDD", "coop", 0, "failed"), made.make_case("FSDD", "coop", 1)
+    made.fill_store(store, [failed])
+    store.add_member(made.SWEEP, begun.member)
+    code, out, _ = sept("sweep", "status", made.SWEEP, "--root", tmp_path / "root")
+    assert code == 0
+    assert f"#0 failed: {failed.verdict.error}" in out
+    code, out, _ = sept("sweep", "status", made.SWEEP, "--root", tmp_path / "root", "--json")
+    study = next(one for one in json.loads(out)["studies"] if one["key"] == failed.member.study)
+    assert (study["failed"], study["begun"]) == (1, 1)
+
+
+def test_report_shows_the_table_and_where_it_lies(sept: Sept, filled: Path) -> None:
+    code, out, _ = sept("report", made.SWEEP, "--root", filled)
+    assert code == 0
+    assert "CoOp + SEPT against CoOp" in out
+    picture = filled / "sweeps" / made.SWEEP / "report" / "tradeoff.png"
+    assert str(picture) in out
+    assert picture.is_file()
+    code, out, _ = sept("report", made.SWEEP, "--root", filled, "--json")
+    assert code == 0
+    assert len(json.loads(out)["rows"]) == 6
+
+
+@pytest.mark.parametrize("command", [["sweep", "status"], ["report"], ["track", "sync"]], ids=" ".join)
+def test_an_unknown_sweep_is_one_line_and_exit_code_2(command: list[str], sept: Sept, filled: Path) -> None:
+    code, out, err = sept(*command, "synthetik", "--root", filled)
+    assert (code, out) == (2, "")
+    assert "did you mean 'synthetic'" in err
+    assert err.count("\n") == 1
+
+
+def test_the_root_may_come_from_the_environment(sept: Sept, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPT_ROOT", str(filled))
+    assert sept("report", made.SWEEP)[0] == 0
+
+
+def test_track_sync_rebuilds_mlflow_from_the_store(sept: Sept, filled: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, filled / "mlflow.db")
+    code, out, _ = sept("track", "sync", made.SWEEP, "--root", filled)
+    assert code == 0
+    assert "14 ended trials are in MLflow" in out
+    client = connect(default_target(filled))
+    experiment = client.get_experiment_by_name(made.SWEEP)
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'trial'")) == 14
+
+
+def test_track_sync_waits_for_no_running_sweep(sept: Sept, filled: Path) -> None:
+    with Lease(LocalFiles(filled), made.SWEEP):
+        code, _, err = sept("track", "sync", made.SWEEP, "--root", filled)
+    assert code == 2
+    assert "is being run by process" in err
+
+
+def test_track_sync_to_a_server_that_is_away_says_so_in_one_line(sept: Sept, filled: Path) -> None:
+    code, _, err = sept("track", "sync", made.SWEEP, "--root", filled, "--mlflow", "http://127.0.0.1:9")
+    assert code == 1
+    assert err.startswith("error: MLflow at http://127.0.0.1:9 did not take it")
+    assert err.count("\n") == 1
+
+
+def test_embed_of_an_unknown_dataset_is_one_line_with_the_nearest_name(sept: Sept, tmp_path: Path) -> None:
+    code, _, err = sept("embed", "esc11", "--audio", tmp_path)
+    assert code == 2
+    assert "unknown dataset 'esc11'" in err
+    assert "ESC10" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_embed_of_a_folder_without_audio_is_one_line(folder: str, sept: Sept, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = sept("embed", "esc10", "--audio", tmp_path / folder)
+    assert code == 2
+    assert str(tmp_path / folder) in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no audio at all"], ids=["zero-length", "corrupt"])
+def test_embed_of_a_clip_that_cannot_be_read_is_one_line_and_leaves_nothing(
+    content: bytes, sept: Sept, tmp_path: Path
+) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    (recordings / "7_theo_0.wav").write_bytes(content)
+    code, _, err = sept("embed", "fsdd", "--audio", tmp_path, "--root", tmp_path / "runs")
+    assert code == 2
+    assert "7_theo_0.wav" in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("runs/**/*.parquet"))
+
+
+def test_a_wrong_key_in_a_sweep_is_one_line_with_file_and_key(sept: Sept, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(made.SPEC.replace("trials: 3", "trails: 3"))
+    code, _, err = sept("sweep", "launch", wrong, "--root", tmp_path / "runs")
+    assert code == 2
+    assert "wrong.yaml" in err
+    assert "did you mean 'trials'" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import synthetic_results as made
+from rich.console import Console
+
+from pipeline.cli.progress import BarProgress, LineProgress, Tally, make_progress
+
+
+def plans(cases: list[made.Case]) -> list[Any]:
+    return [
+        SimpleNamespace(key=key, dataset="FSDD", encoder="mini", method=key.split(".")[-1], budget=3)
+        for key in dict.fromkeys(case.member.study for case in cases)
+    ]
+
+
+def cases_of(method: str) -> list[made.Case]:
+    return [case for case in made.make_cases() if case.member.study == f"FSDD.mini.base-to-new.{method}"]
+
+
+def tell(observer: Any, cases: list[made.Case]) -> None:
+    observer.sweep_started("synthetic", plans(cases))
+    for case in cases:
+        observer.member_started(case.member, 0)
+        for report in case.verdict.curve:
+            observer.reported(case.member, report)
+        observer.member_ended(case.member, case.verdict, case.result)
+    observer.sweep_ended("finished")
+
+
+def test_a_trial_on_its_way_counts_by_its_share_of_epochs() -> None:
+    tally, case = Tally(), cases_of("coop")[0]
+    tally.start(plans([case]))
+    tally.move(case.member, made.EVERY)
+    assert tally.done() == made.EVERY / made.EPOCHS
+    tally.end(case.member, case.verdict)
+    assert tally.done(case.member.study) == 1
+
+
+def test_what_is_told_twice_counts_once() -> None:
+    tally, case = Tally(), cases_of("coop")[0]
+    tally.start(plans([case]))
+    for _ in range(2):
+        tally.end(case.member, case.verdict)
+        tally.move(case.member, made.EVERY)
+    assert tally.done() == 1
+
+
+def test_bars_show_how_many_trials_ended_and_the_best_so_far() -> None:
+    cases = cases_of("coop+sept")
+    console = Console(file=io.StringIO(), force_terminal=True, width=110)
+    progress = make_progress(console)
+    assert isinstance(progress, BarProgress)
+    tell(progress, cases)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    best = made.best_of(cases, cases[0].member.study).verdict.objective
+    assert "FSDD CoOp + SEPT" in text
+    assert "3/3" in text
+    assert f"val H  {best:.1f}" in text
+
+
+def test_without_a_terminal_there_are_a_few_plain_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    assert isinstance(make_progress(console), LineProgress)
+    lines: list[str] = []
+    clock = iter(range(0, 1000, 4))
+    tell(LineProgress(lines.append, lambda: float(next(clock))), cases_of("coop"))
+    assert lines[0] == "synthetic: 3 trials in 1 study"
+    assert "FSDD CoOp" in lines[1]
+    assert lines[-1].endswith("finished: 3 of 3 trials")
+    assert 3 <= len(lines) <= 6

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import synthetic_results as made
+from rich.console import Console
+
+from pipeline.report import SweepTable, collect, gain_lines, plot_tradeoff, render_table, to_markdown, write_report
+from pipeline.store import TrialStore
+
+
+@pytest.fixture
+def table(store: TrialStore) -> SweepTable:
+    made.fill_store(store, made.make_cases())
+    return collect(store, made.SWEEP)
+
+
+def test_the_table_fits_into_eighty_columns_with_every_number_whole(table: SweepTable) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(render_table(table))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    for row in table.rows:
+        assert f"{row.test.h:.1f} ± {row.test.h_std:.1f}" in text
+
+
+def test_markdown_says_mean_and_spread_what_was_chosen_and_what_sept_changes(table: SweepTable) -> None:
+    text = to_markdown(table)
+    for row in table.rows:
+        assert f"{row.test.new:.1f} ± {row.test.new_std:.1f}" in text
+        if row.params:
+            assert row.signature in text
+    gain = table.gains[0]
+    assert f"new {gain.new:+.1f} ± {gain.new_std:.1f}" in text
+    assert "mean of each replica's harmonic mean" in text
+
+
+def test_every_number_of_the_table_comes_from_the_trials(table: SweepTable) -> None:
+    # Other results give another table: nothing in it is typed in.
+    rows = tuple(replace(row, test=replace(row.test, base=1.25, new=2.25, h=3.25)) for row in table.rows)
+    shown = to_markdown(replace(table, rows=rows, gains=()))
+    cells = re.findall(r"(\d+\.\d) ± ", shown)
+    assert set(cells) <= {f"{value:.1f}" for value in (1.25, 2.25, 3.25)}
+
+
+def test_a_loss_is_shown_as_a_loss(table: SweepTable) -> None:
+    worse = replace(table, gains=(replace(table.gains[0], base=-3.0, new=-1.5, h=-2.0),))
+    assert "base -3.0" in gain_lines(worse)[0]
+    assert "H -2.0" in gain_lines(worse)[0]
+
+
+def test_one_replica_has_no_spread(table: SweepTable) -> None:
+    row = replace(table.rows[0], replicas=table.rows[0].replicas[:1])
+    line = next(line for line in to_markdown(replace(table, rows=(row,))).splitlines() if "zero-shot" in line)
+    assert "±" not in line
+
+
+def test_the_report_is_files_in_the_sweeps_folder_and_the_same_result_gives_the_same_bytes(store: TrialStore) -> None:
+    made.fill_store(store, made.make_cases())
+    table, files = write_report(store, made.SWEEP)
+    keys = (files.table, files.results, files.tradeoff)
+    first = [store.files.read(key) for key in keys]
+    assert all(key.startswith(f"sweeps/{made.SWEEP}/report/") for key in keys)
+    numbers = json.loads(first[1])
+    assert numbers["rows"][0]["test"]["h"] == table.rows[0].test.h
+    assert len(numbers["rows"][0]["replicas"]) == len(table.rows[0].replicas)
+    write_report(store, made.SWEEP)
+    assert [store.files.read(key) for key in keys] == first
+
+
+def test_the_picture_shows_the_points(table: SweepTable) -> None:
+    picture = plot_tradeoff(table)
+    assert picture.startswith(b"\x89PNG")
+    moved = replace(table, rows=(replace(table.rows[0], test=replace(table.rows[0].test, new=20.0)), *table.rows[1:]))
+    assert plot_tradeoff(moved) != picture
+
+
+def test_the_picture_holds_one_dataset_or_five_and_accuracies_at_the_ends_of_the_scale(table: SweepTable) -> None:
+    row = table.rows[0]
+    corners = [replace(row, dataset=f"D{at}", test=replace(row.test, base=at * 25.0, new=0.0)) for at in range(5)]
+    assert plot_tradeoff(replace(table, rows=tuple(corners), gains=())).startswith(b"\x89PNG")
+    assert plot_tradeoff(replace(table, rows=(row,), gains=())).startswith(b"\x89PNG")

@@ -1,0 +1,198 @@
+"""A small sweep with made-up numbers, for tests of what shows results (tracking, report, command line)."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from dataclasses import dataclass
+
+from pipeline.store import Member, TrialStore, Verdict
+from pipeline.sweeps import best_verdict
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
+
+SWEEP = "synthetic"
+EPOCHS, EVERY = 15, 5
+START_MS = 1_760_000_000_000
+
+SPEC = f"""
+name: {SWEEP}
+encoder: mini
+datasets: [ESC10, FSDD]
+methods: [zero-shot, coop, coop+sept]
+trials: 3
+training: {{epochs: {EPOCHS}, report_every: {EVERY}}}
+"""
+
+# dataset -> folds, names of base and new classes
+DATASETS = {
+    "ESC10": (("2", "3", "4", "5"), ["baby cry", "chainsaw", "clock tick"], ["helicopter", "rain", "rooster"]),
+    "FSDD": (("nicolas", "theo", "yweweler"), ["eight", "five"], ["seven", "six"]),
+}
+# method -> centre of base and new accuracy
+LEVELS = {"zero-shot": (72.0, 74.0), "coop": (92.0, 61.0), "coop+sept": (90.0, 76.0)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One member with all that belongs to it."""
+
+    member: Member
+    verdict: Verdict
+    result: TrialResult | None
+
+
+def make_config(dataset: str, method: str, hyper: dict[str, int | float | str]) -> TrialConfig:
+    baseline, _, sept = method.partition("+")
+    trains = baseline != "zero-shot"
+    return TrialConfig(
+        method_version=METHOD_VERSION,
+        protocol="base-to-new",
+        selection="heldout",
+        encoder="mini",
+        encoder_fingerprint="0123456789abcdef",
+        dataset=dataset,
+        manifest_digest="fedcba9876543210",
+        targets={},
+        neighbors_digest="aaaaaaaaaaaaaaaa" if sept else None,
+        templates_digest="bbbbbbbbbbbbbbbb" if sept else None,
+        baseline=baseline,
+        sept=bool(sept),
+        hyper=hyper,
+        shots=16,
+        folds=DATASETS[dataset][0],
+        seeds=(0,),
+        epochs=EPOCHS if trains else 0,
+        report_every=EVERY if trains else 1,
+        batch_size=16 if trains else 1,
+    )
+
+
+def make_case(dataset: str, method: str, number: int, state: str = "finished") -> Case:
+    """A member of a study with the given verdict; its numbers depend on nothing but the arguments."""
+    rng = random.Random(f"{dataset} {method} {number}")
+    params: dict[str, int | float | str] = {}
+    if method != "zero-shot":
+        params = {"n_ctx": rng.choice([2, 4, 8]), "lr": round(10 ** rng.uniform(-2.7, -1.3), 5)}
+    if method.endswith("sept"):
+        params["lambda_se"] = round(rng.uniform(1, 50), 3)
+    config = make_config(dataset, method, params | {"logit_scale": 16.0})
+    created = START_MS + 60_000 * number
+    steps = range(EVERY, EPOCHS + 1, EVERY) if config.epochs else [0]
+    curve = tuple(
+        Report(
+            epoch=step,
+            metrics=_losses(rng, config.epochs)
+            | dict(zip(("val/base", "val/new", "val/h"), _scores(rng, method), strict=True)),
+            time_s=0.5 * step,
+            timestamp_ms=created + 1000 * step,
+        )
+        for step in steps
+    )
+    member = Member(config.study_key, number, config.signature, config, params, created)
+    result = make_result(config, curve, rng) if state == "finished" else None
+    error = ""
+    if state == "failed":
+        error = "NonFiniteError: the loss is not finite"
+        result = failed(config, curve, "Traceback (most recent call last):\n  ...\n" + error)
+    shown = curve[:1] if state == "pruned" else curve
+    verdict = Verdict(
+        study=config.study_key,
+        number=number,
+        signature=config.signature,
+        state=state,  # type: ignore[arg-type]
+        epoch=shown[-1].epoch,
+        objective=result.objective if result and state == "finished" else shown[-1].objective,
+        curve=shown,
+        decided_ms=created + 30_000,
+        error=error,
+    )
+    return Case(member, verdict, result)
+
+
+def make_cases(trials: int = 3) -> list[Case]:
+    """Every study of the synthetic sweep; in each trained study member 1 is pruned."""
+    return [
+        make_case(dataset, method, number, "pruned" if number == 1 else "finished")
+        for dataset in DATASETS
+        for method in LEVELS
+        for number in range(1 if method == "zero-shot" else trials)
+    ]
+
+
+def fill_store(store: TrialStore, cases: list[Case], sweep: str = SWEEP) -> None:
+    store.write_spec(sweep, SPEC)
+    for case in cases:
+        store.add_member(sweep, case.member)
+        if case.result is not None:
+            store.write_result(case.result)
+        store.write_verdict(sweep, case.verdict)
+
+
+def best_of(cases: list[Case], study: str) -> Case:
+    best = best_verdict(case.verdict for case in cases if case.member.study == study)
+    return next(case for case in cases if case.verdict is best)
+
+
+def make_result(config: TrialConfig, curve: tuple[Report, ...], rng: random.Random) -> TrialResult:
+    replicas = []
+    for fold in config.folds:
+        row: dict[str, object] = {"fold": fold, "seed": 0}
+        for part in ("val", "test"):
+            row |= {
+                f"{part}_{name}": value
+                for name, value in zip(("base", "new", "h"), _scores(rng, config.method), strict=True)
+            }
+        replicas.append(row)
+    last = curve[-1].metrics
+    validation = summary(replicas, "val") | {name: last[f"val/{name}"] for name in ("base", "new", "h")}
+    _, base, new = DATASETS[config.dataset]
+    return TrialResult(
+        signature=config.signature,
+        config=config,
+        state="finished",
+        curve=curve,
+        validation=validation,
+        test=summary(replicas, "test"),
+        replicas=tuple(replicas),
+        confusion={"base": counts(rng, len(base)), "new": counts(rng, len(new))},
+        classnames={"base": base, "new": new},
+        train_seconds=curve[-1].time_s,
+        finished_ms=curve[-1].timestamp_ms + 100,
+        versions={"torch": "2.11.0", "python": "3.11.0"},
+        machine="test",
+    )
+
+
+def failed(config: TrialConfig, curve: tuple[Report, ...], error: str) -> TrialResult:
+    return TrialResult(
+        config.signature, config, "failed", curve, {}, {}, (), {}, {}, 1.0, START_MS, {"torch": "2.11.0"}, "test", error
+    )
+
+
+def summary(replicas: list[dict[str, object]], part: str) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name in ("h", "base", "new"):
+        column = [float(str(row[f"{part}_{name}"])) for row in replicas]
+        values[name] = statistics.fmean(column)
+        values[f"{name}_std"] = statistics.stdev(column) if len(column) > 1 else 0.0
+    values["h_of_means"] = harmonic(values["base"], values["new"])
+    return values
+
+
+def harmonic(base: float, new: float) -> float:
+    return 2 * base * new / (base + new)
+
+
+def counts(rng: random.Random, size: int) -> list[list[int]]:
+    return [
+        [rng.randint(20, 32) if row == column else rng.randint(0, 6) for column in range(size)] for row in range(size)
+    ]
+
+
+def _scores(rng: random.Random, method: str) -> tuple[float, float, float]:
+    base, new = (round(level + rng.uniform(-5, 5), 3) for level in LEVELS[method])
+    return base, new, harmonic(base, new)
+
+
+def _losses(rng: random.Random, epochs: int) -> dict[str, float]:
+    return {f"loss/{name}": rng.random() for name in ("total", "base")} if epochs else {}

@@ -1,0 +1,170 @@
+"""A sweep's YAML: what ships is right, and what is wrong gives one line with file, key, value and what to do."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.spec import SweepSpec, load_sweep, parse_sweep, spec_differences
+from sept_core.errors import InputError
+from sept_core.trial import hyper_parameters
+
+
+def quickstart(**changes: Any) -> SweepSpec:
+    return load_sweep("quickstart", changes)
+
+
+def refusal(changes: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as caught:
+        load_sweep("quickstart", changes)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith("quickstart.yaml")
+    return line
+
+
+def test_quickstart_compares_coop_with_and_without_sept_on_two_datasets() -> None:
+    studies = load_sweep("quickstart").studies()
+    assert [study.key for study in studies] == [
+        f"{dataset}.mini.base-to-new.{method}"
+        for dataset in ("ESC10", "FSDD")
+        for method in ("zero-shot", "coop", "coop+sept")
+    ]
+    assert [study.trials for study in studies[:3]] == [1, 8, 8]
+    assert set(studies[1].searched) == {"n_ctx", "lr"}
+    assert set(studies[2].searched) == {"n_ctx", "lr", "n_neighbors", "margin_intra", "margin_inter", "lambda_se"}
+
+
+@pytest.mark.parametrize("name", ["coop", "sept", "quickstart"])
+def test_every_shipped_file_carries_the_command_that_runs_it(name: str) -> None:
+    text = files("search_spaces").joinpath(f"{name}.yaml").read_text()
+    assert text.startswith("#")
+    assert "sept sweep launch search_spaces/quickstart.yaml" in text
+
+
+def test_a_study_space_is_its_baseline_plus_sept_with_the_sweeps_overrides_laid_over() -> None:
+    spec = quickstart(**{"spaces.coop.n_ctx": {"fixed": 16}, "spaces.sept.lambda_se": {"choices": [1.0, 10.0]}})
+    _, plain, with_sept = spec.studies()[:3]
+    assert plain.constants == {"n_ctx": 16}
+    assert set(plain.searched) == {"lr"}
+    assert with_sept.constants == {"n_ctx": 16}
+    assert with_sept.searched["lambda_se"].choices == (1.0, 10.0)
+    assert with_sept.searched["lr"] == plain.searched["lr"]
+
+
+def test_a_study_with_nothing_to_search_has_one_trial() -> None:
+    fixed = {"spaces.coop": {"n_ctx": {"fixed": 4}, "lr": {"choices": [0.01]}}}
+    assert quickstart(**fixed).studies()[1].trials == 1
+
+
+def test_what_the_store_keeps_reads_back_as_the_same_spec() -> None:
+    spec = quickstart(**{"folds": {"esc10": [2, 3]}, "spaces.coop.lr": {"low": 0.01, "high": 0.02, "step": 0.005}})
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
+    assert spec.folds_of("ESC10") == ("2", "3")
+    assert spec.folds_of("FSDD") is None
+
+
+def test_names_are_taken_in_any_case_and_kept_as_registered() -> None:
+    assert quickstart(datasets=["esc10", "fsdd"]).datasets == ("ESC10", "FSDD")
+
+
+def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(files("search_spaces").joinpath("quickstart.yaml").read_text().replace("trials: 8", "trials: 9"))
+    assert load_sweep(path).trials == 9
+    assert load_sweep(str(path)).trials == 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"trails": 3}, "trails: unknown key 'trails'; did you mean 'trials'?"),
+        ({"training.epocs": 3}, "training.epocs: unknown key 'epocs'; did you mean 'epochs'?"),
+        ({"spaces.coop.lr": {"lo": 1}}, "spaces.coop.lr.lo: unknown key 'lo'; did you mean 'low'?"),
+        ({"spaces.coop.lrr": {"fixed": 1}}, "spaces.coop.lrr: unknown hyper-parameter 'lrr'; did you mean 'lr'?"),
+        ({"spaces.coop.lambda_se": {"fixed": 1}}, "spaces.coop.lambda_se: unknown hyper-parameter 'lambda_se'"),
+        ({"spaces.kgcoop.lr": {"fixed": 1}}, "spaces.kgcoop: no method of this sweep uses 'kgcoop'"),
+        ({"spaces.coop.n_ctx": {"low": 1, "high": 1000}}, "spaces.coop.n_ctx: 1000 is out of range; allowed: 1 to"),
+        ({"spaces.sept.n_neighbors": {"fixed": 2.5}}, "spaces.sept.n_neighbors: 2.5 is not a whole number"),
+        ({"spaces.coop.lr": {"low": 0.1}}, "spaces.coop.lr: low and high go together"),
+        ({"spaces.coop.lr": {"low": 0.1, "high": 0.1}}, "low 0.1 is not below high 0.1"),
+        ({"spaces.coop.lr": {"low": 0, "high": 1, "log": True}}, "a logarithmic range starts above 0"),
+        ({"spaces.coop.lr": {"fixed": 1, "choices": [1]}}, "give one of choices: [...], low: and high:, or fixed:"),
+        ({"spaces.coop.lr": {"fixed": 1, "log": True}}, "log and step belong to low: and high:"),
+        ({"spaces.coop.n_ctx": {"choices": [2, 2]}}, "choices are doubled"),
+        ({"spaces.coop.n_ctx": {"choices": [2, True]}}, "spaces.coop.n_ctx.choices.1: True: should be a valid"),
+        ({"spaces.coop.lr": {"low": "1e-3", "high": 0.1}}, "spaces.coop.lr.low: '1e-3': should be a valid"),
+        ({"spaces.coop.lr": {"low": "1e-3", "high": 0.1}}, "YAML takes 1e-3 for a text; write 0.001"),
+        ({"trials": 0}, "trials: 0: should be greater than or equal to 1"),
+        ({"trials": "many"}, "trials: 'many': should be a valid integer"),
+        ({"datasets": ["ESC11"]}, "datasets.0: unknown dataset 'ESC11'; did you mean 'ESC10'?"),
+        ({"datasets": ["ESC10", "esc10"]}, "the same entry twice"),
+        ({"encoder": "minni"}, "encoder: unknown encoder 'minni'; did you mean 'mini'?"),
+        ({"methods": ["coop", "cop"]}, "methods.1: unknown baseline 'cop'; did you mean 'coop'?"),
+        ({"methods": ["zero-shot+sept"]}, "methods.0: 'zero-shot' learns nothing"),
+        ({"folds": {"ESC10": [9]}}, "folds.ESC10: ESC10 has no fold '9'; known: 1, 2, 3, 4, 5"),
+        ({"folds": {"ESC50": [1]}}, "folds.ESC50: 'ESC50' is no dataset of this sweep"),
+        ({"protocol": "few-shot"}, "protocol: 'few-shot': should be 'base-to-new'"),
+        ({"name": "../x"}, "name: '../x': letters, digits"),
+        ({"resources": {"gpus_per_trial": 0.4}}, "resources.gpus_per_trial: 0.4: 0, a whole number, or 1/n"),
+        ({"resources": {"workers": 0}}, "resources.workers: 0: at least 1"),
+        ({"sampler": {"name": "random", "group": True}}, "sampler: group means nothing to the sampler 'random'"),
+        ({"sampler": {"name": "tpe", "multivariate": False, "group": True}}, "sampler: group needs multivariate"),
+        ({"pruner": {"name": "none", "n_warmup_epochs": 1}}, "pruner: n_warmup_epochs means nothing to the pruner"),
+        ({"seeds": []}, "seeds: []: tuple should have at least 1 item"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_key_value_and_what_to_do(changes: dict[str, Any], says: str) -> None:
+    assert says in refusal(changes)
+
+
+def test_a_missing_key_is_named() -> None:
+    document = yaml.safe_load(files("search_spaces").joinpath("quickstart.yaml").read_text())
+    del document["training"]["epochs"]
+    with pytest.raises(InputError, match=r"my\.yaml: training\.epochs: missing; add 'epochs:'"):
+        parse_sweep(yaml.safe_dump(document), "my.yaml")
+
+
+def test_several_errors_give_one_line_that_counts_them() -> None:
+    assert "(and 1 more errors)" in refusal({"trials": 0, "shots": 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [1", r"my\.yaml: not YAML: line 1"),
+        ("- 1\n- 2\n", r"my\.yaml: not a mapping"),
+        ("", r"my\.yaml: not a mapping"),
+        ("name: x\ntrials: 2\nname: y\n", r"my\.yaml: key 'name' stands twice \(line 3\)"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_one_line(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        parse_sweep(text, "my.yaml")
+
+
+def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read the sweep: No such file or directory.*quickstart"):
+        load_sweep(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="quickstar: cannot read the sweep"):
+        load_sweep("quickstar")
+
+
+def test_a_sweep_may_go_on_with_more_trials_and_other_resources_only() -> None:
+    stored = quickstart()
+    assert spec_differences(stored, quickstart(trials=16, **{"resources.workers": 7})) == []
+    assert spec_differences(stored, quickstart(trials=4)) == ["trials was 8 and is now 4, and it may only be raised"]
+    assert spec_differences(stored, quickstart(parallel=3)) == ["parallel was 2 and is now 3"]
+    assert spec_differences(stored, quickstart(**{"spaces.coop.n_ctx": {"fixed": 2}})) == [
+        "spaces.coop.n_ctx.choices was [2, 4, 8, 16] and is now not set",
+        "spaces.coop.n_ctx.fixed was not set and is now 2",
+    ]
+
+
+def test_hyper_parameters_of_the_shipped_spaces_are_those_that_the_method_declares() -> None:
+    searched = set(load_sweep("quickstart").studies()[2].space)
+    assert searched <= set(hyper_parameters("coop", True))
