@@ -25,8 +25,10 @@ from typer.testing import CliRunner
 
 from pipeline.cli.neighbors import neighbors as command
 from pipeline.neighbors import Outcome, Prices, Usage, cache, estimate, generate
+from pipeline.neighbors.client import ChatClient
+from pipeline.neighbors.prompt import messages
 from pipeline.neighbors.terms import MAX_READ, read_terms, sort_out
-from sept_core.datasets import DatasetInfo
+from sept_core.datasets import DATASETS, DatasetInfo, prompt_name
 from sept_core.errors import InputError, SeptError
 from sept_core.semantic import load_neighbors
 
@@ -411,6 +413,8 @@ def test_case_quotes_and_spaces_around_a_term_are_put_right() -> None:
         ('["a"]', ["a"]),
         ('Sure [see below]: {"terms": ["a"]} Bye {x}', ["a"]),
         ('```json\n{"terms": ["a", 3, null]}\n```', ["a"]),
+        ('As {"terms": ["...", "..."]}: ["x"], so {"terms": ["a"]}', ["a"]),
+        ('{"result": {"terms": ["a"]}}', ["a"]),
         ("", None),
         ('{"terms": []}', None),
     ],
@@ -512,17 +516,29 @@ def test_a_killed_run_goes_on_with_the_classes_that_have_no_answer(server: Serve
     assert load_neighbors("Yard", run.out) == outcome.neighbors
 
 
-def test_an_interruption_sends_nothing_more_and_keeps_what_comes_in(server: Server, run: Run) -> None:
+def test_an_interruption_sends_nothing_more_and_keeps_what_comes_in(
+    server: Server, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = threading.Event()
+    stop = ChatClient.stop
+    told: list[int] = []
+
     def interrupted(done: int, total: int, usage: Usage) -> None:
-        if done == 1 and usage.answers == 1:
+        told.append(usage.answers)
+        if len(told) == 1:
             raise KeyboardInterrupt
 
-    server.respond = lambda asked: chat(good(asked), delay_s=0.3 if asked.number == 1 else 0.0)
+    def respond(asked: Asked) -> Reply:
+        assert asked.number == 0 or stopped.wait(30)
+        return chat(good(asked))
+
+    monkeypatch.setattr(ChatClient, "stop", lambda self: (stop(self), stopped.set()))
+    server.respond = respond
     with pytest.raises(KeyboardInterrupt):
         run(progress=interrupted)
-    assert len(server.asked) <= 2
-    kept = len(list(run.cache.glob("*.json")))
-    assert kept == len(server.asked)
+    assert len(server.asked) in (1, 2)
+    assert len(list(run.cache.glob("*.json"))) == len(server.asked) == told[-1]
+    assert not run.out.exists()
     run()
     assert len(server.asked) == len(NAMES)
 
@@ -577,6 +593,16 @@ def test_requests_at_a_time_stay_within_the_bound(server: Server, run: Run) -> N
     server.respond = lambda asked: chat(good(asked), delay_s=0.1)
     run(concurrency=2)
     assert server.peak == 2
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_registered_dataset_can_be_asked_for_and_its_packaged_lists_would_pass(name: str) -> None:
+    info = DATASETS[name]
+    request = messages(info, prompt_name(info.classnames[0]), 24)[1]["content"]
+    assert all(f" {prompt_name(classname)}" in request for classname in info.classnames)
+    packaged = load_neighbors(name).by_class
+    state = sort_out(info, packaged, 20)
+    assert (state.by_class, state.missing, state.dropped) == (packaged, {}, ())
 
 
 def test_the_estimate_asks_nothing_and_counts_what_the_cache_lacks(server: Server, run: Run) -> None:
@@ -650,6 +676,18 @@ def test_the_command_tells_what_was_consumed_even_where_it_fails(server: Server,
     assert isinstance(result.exception, InputError)
     assert "Consumed 100 tokens sent and 50 received" in result.output
     assert KEY not in result.output + "".join(traceback.format_exception(result.exception))
+
+
+def test_an_interrupted_command_says_how_it_goes_on_and_ends_with_the_code_for_that(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.neighbors.generate", interrupted)
+    result = invoke("sesa", "--base-url", server.url, "--root", str(tmp_path))
+    assert result.exit_code == 75
+    assert "the same command goes on from there" in result.output
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,244 @@
+"""The driver of a sweep: connects studies, store and observers; knows nothing of Ray.
+
+    driver = SweepDriver(spec, store, observers, provider)
+    driver.replay()
+    while (member := driver.ask()) is not None:
+        ...  # run it, and tell: begun, reported, and then ended or lost
+
+The order of writes is what makes a kill at any moment harmless: a member is recorded before it starts, a trial's result
+is published before the verdict on it, and everything in memory is computed from those. Test metrics pass through to
+observers; nothing here reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from pipeline.search.book import Idle, StudyBook
+from pipeline.search.observer import StudyPlan, SweepObserver
+from pipeline.search.studies import Params
+from pipeline.spec import StudySpec, SweepSpec
+from pipeline.store.records import Member, Verdict
+from pipeline.store.trials import TrialStore
+from sept_core.datasets import get_dataset, halves, prompt_name
+from sept_core.errors import InputError
+from sept_core.results import Report, TrialConfig, TrialResult, now_ms
+from sept_core.trial import TrialInputs, failed_result, make_config
+
+__all__ = ["Provider", "SweepDriver"]
+
+logger = logging.getLogger(__name__)
+
+Provider = Callable[[str, str, bool], TrialInputs]
+"""Encoder, embeddings and neighbours of (encoder, dataset, with SEPT)."""
+
+# Workers that a trial may lose one after another without a single new report in between.
+_MAX_LOSSES = 5
+
+
+class SweepDriver:
+    """Not thread-safe: all calls come from one thread.
+
+    Args:
+        spec: The sweep.
+        store: Where everything is.
+        observers: Who is told.
+        provider: Loads what trials read; asked only where a study has something left to do.
+        guard: Called before every write that decides something; raises when this driver must not write any more.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        store: TrialStore,
+        observers: Sequence[SweepObserver],
+        provider: Provider,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.spec = spec
+        self.ended = Counter[str]()  # verdicts by state, those of earlier launches included
+        self.started = 0
+        self._store = store
+        self._observers = tuple(observers)
+        self._provider = provider
+        self._guard = guard
+        self._books: dict[str, StudyBook] = {}
+        self._curves: dict[tuple[str, int], tuple[Report, ...]] = {}
+        self._losses: Counter[tuple[str, int]] = Counter()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every study has its budget and all its members have ended."""
+        return all(book.done for book in self._books.values())
+
+    def replay(self) -> None:
+        """Read what earlier launches left, tell observers what has ended, and check that one can go on from there.
+
+        Raises:
+            InputError: Inputs are missing, or not those that the sweep was begun with.
+        """
+        studies = self.spec.studies()
+        plans = [StudyPlan(study.key, study.dataset, study.encoder, study.method, study.trials) for study in studies]
+        for observer in self._observers:
+            observer.sweep_started(self.spec.name, plans)
+        members, verdicts = self._store.members(self.spec.name), self._store.verdicts(self.spec.name)
+        for study in studies:
+            book = StudyBook(
+                study,
+                [member for member in members if member.study == study.key],
+                [verdict for verdict in verdicts if verdict.study == study.key],
+                self._admit,
+            )
+            self._books[study.key] = book
+            for member in book.members:
+                verdict = book.verdict(member)
+                if verdict is not None:
+                    self._replay_verdict(book, member, verdict)
+            if not book.done:
+                self._check_inputs(book)
+
+    def ask(self) -> Member | None:
+        """The next member to run, studies in turn; None when all that is left is in flight, or nothing is left.
+
+        Members whose trial has a result already end here, without running.
+        """
+        for key, book in tuple(self._books.items()):
+            while not isinstance(member := book.next(), Idle):
+                result = self._store.read_result(member.study, member.signature)
+                if result is not None:
+                    self._conclude(book, member, result)
+                    continue
+                # Who was served goes to the end of the queue, so that all studies advance together.
+                self._books[key] = self._books.pop(key)
+                return member
+        return None
+
+    def release(self, member: Member) -> None:
+        """Take back a member that `ask` handed out and that does not run; it is handed out again."""
+        self._books[member.study].release(member)
+
+    def begun(self, member: Member, curve: tuple[Report, ...]) -> bool:
+        """A worker has begun with a member, at the end of ``curve``; whether it should go on."""
+        self.started += 1
+        for observer in self._observers:
+            observer.member_started(member, curve[-1].epoch if curve else 0)
+        self._curves[member.study, member.number] = ()
+        return self.reported(member, curve)
+
+    def reported(self, member: Member, curve: tuple[Report, ...]) -> bool:
+        """A worker has the curve so far; whether it should go on (else: the member is pruned)."""
+        key = (member.study, member.number)
+        book = self._books[member.study]
+        # The verdict on a member that only runs to restore a lost result is made already.
+        pruned = book.judge(member, curve) if book.verdict(member) is None else None
+        counted = curve if pruned is None else pruned.curve
+        for report in counted[len(self._curves[key]) :]:
+            self._losses[key] = 0
+            for observer in self._observers:
+                observer.reported(member, report)
+        self._curves[key] = counted
+        if pruned is not None:
+            self._end(book, member, pruned, None)
+        return pruned is None
+
+    def concluded(self, member: Member) -> None:
+        """A worker says that the member's result is in the store."""
+        result = self._store.read_result(member.study, member.signature)
+        if result is None:
+            self.lost(member, "its result is damaged or gone")
+        else:
+            self._conclude(self._books[member.study], member, result)
+
+    def lost(self, member: Member, reason: str) -> None:
+        """The member's worker is gone: the member will run again, from its last checkpoint.
+
+        That doesn't count against its trial, unless it loses one worker after another without getting anywhere.
+        """
+        book, key = self._books[member.study], (member.study, member.number)
+        self._losses[key] += 1
+        logger.warning("%s, number %d, will start again: %s", member.study, member.number, reason)
+        if self._losses[key] > _MAX_LOSSES:
+            error = f"lost {self._losses[key]} workers in a row without a new report; the last one: {reason}"
+            self._guard()
+            self._store.write_result(failed_result(member.config, self._curves.get(key, ()), error))
+        book.release(member)
+
+    def close(self) -> None:
+        """Nothing runs any more, whatever the reason; observers hear it last."""
+        for observer in self._observers:
+            observer.sweep_ended("finished" if self._books and self.finished else "stopped")
+
+    def _conclude(self, book: StudyBook, member: Member, result: TrialResult) -> None:
+        verdict = book.verdict(member) or book.conclude(member, result)
+        told = self._curves.get((member.study, member.number))
+        if told is not None:
+            for report in verdict.curve[len(told) :]:
+                for observer in self._observers:
+                    observer.reported(member, report)
+        self._end(book, member, verdict, result)
+
+    def _end(self, book: StudyBook, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+        self._guard()
+        known = book.verdict(member)
+        if known is None:
+            verdict = self._store.write_verdict(self.spec.name, verdict)
+            self.ended[verdict.state] += 1
+        book.end(member, verdict)
+        for observer in self._observers:
+            # What the sweep pruned has no result in this sweep, even where another one trained it to the end.
+            observer.member_ended(member, verdict, None if verdict.state == "pruned" else result)
+
+    def _replay_verdict(self, book: StudyBook, member: Member, verdict: Verdict) -> None:
+        self.ended[verdict.state] += 1
+        result = None
+        if verdict.state != "pruned":
+            result = self._store.read_result(member.study, member.signature)
+            if result is None:
+                book.reopen(member)
+                return
+        for observer in self._observers:
+            observer.member_ended(member, verdict, result)
+
+    def _admit(self, study: StudySpec, number: int, params: Params) -> Member:
+        config = self._config(study, params)
+        member = Member(study.key, number, config.signature, config, params, now_ms())
+        self._guard()
+        self._store.write_config(config)
+        return self._store.add_member(self.spec.name, member)
+
+    def _config(self, study: StudySpec, params: Params) -> TrialConfig:
+        inputs = self._provider(study.encoder, study.dataset, study.sept)
+        return make_config(
+            encoder=inputs.encoder,
+            table=inputs.table,
+            neighbors=inputs.neighbors,
+            baseline=study.baseline,
+            sept=study.sept,
+            hyper=study.constants | params,
+            shots=self.spec.shots,
+            folds=self.spec.folds_of(study.dataset),
+            seeds=self.spec.seeds,
+            epochs=self.spec.training.epochs,
+            report_every=self.spec.training.report_every,
+            batch_size=self.spec.training.batch_size,
+        )
+
+    def _check_inputs(self, book: StudyBook) -> None:
+        study = book.study
+        inputs = self._provider(study.encoder, study.dataset, study.sept)
+        for member in book.members:
+            now = self._config(study, member.params)
+            for name, value in member.config:
+                if getattr(now, name) != value:
+                    raise InputError(
+                        f"its {name} was {value} when the sweep began and is {getattr(now, name)} now",
+                        where=f"sweep '{self.spec.name}', {study.key}",
+                        mend="results of both cannot be one search: give the sweep another name",
+                    )
+        wanted = study.space.get("n_neighbors")
+        if wanted is not None and inputs.neighbors is not None:
+            base, _ = halves(get_dataset(study.dataset).classnames)
+            most = max(int(value) for value in wanted.extremes)
+            inputs.neighbors.first([prompt_name(name) for name in base], most)

@@ -1,0 +1,68 @@
+"""What driver and workers say to each other: plain values, for they travel through Ray Tune."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sept_core.results import Report, TrialConfig
+
+__all__ = ["Assignment", "Message"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is told: the trial, and where to find everything.
+
+    Attributes:
+        root: The store.
+        provider: ``package.module:function`` that loads what trials read.
+        config: The trial's configuration as JSON.
+        threads: Threads to compute with.
+        gpu: Whether to compute on the GPU that the worker was given.
+    """
+
+    root: str
+    provider: str
+    config: str
+    threads: int
+    gpu: bool
+
+    @property
+    def trial(self) -> TrialConfig:
+        """The configuration."""
+        return TrialConfig.model_validate_json(self.config)
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker says after a step.
+
+    Attributes:
+        phase: ``begun``, ``report``, ``ended`` (the result is in the store) or ``unusable`` (store or inputs are).
+        curve: All reports so far.
+        error: What cannot be used, in one line.
+        input_error: Whether that is somebody's input.
+    """
+
+    phase: Literal["begun", "report", "ended", "unusable"]
+    curve: tuple[Report, ...] = ()
+    error: str = ""
+    input_error: bool = False
+
+    def to_tune(self) -> dict[str, Any]:
+        """As the result of a step; the curve as text, for Tune flattens and copies what is nested."""
+        return {
+            "phase": self.phase,
+            "curve": json.dumps([report.to_json() for report in self.curve]),
+            "error": self.error,
+            "input_error": self.input_error,
+            "done": self.phase in ("ended", "unusable"),
+        }
+
+    @classmethod
+    def from_tune(cls, result: dict[str, Any]) -> Message:
+        """Back from what Tune hands on."""
+        curve = tuple(Report.from_json(report) for report in json.loads(result["curve"]))
+        return cls(result["phase"], curve, result["error"], result["input_error"])

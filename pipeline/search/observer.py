@@ -1,0 +1,53 @@
+"""Who is told what a sweep does: tracking, progress display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pipeline.store.records import Member, Verdict
+from sept_core.results import Report, TrialResult
+
+__all__ = ["StudyPlan", "SweepObserver", "SweepState"]
+
+SweepState = Literal["finished", "stopped"]
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a sweep is about to do in one study.
+
+    Attributes:
+        budget: Members that the study ends with.
+    """
+
+    key: str
+    dataset: str
+    encoder: str
+    method: str
+    budget: int
+
+
+class SweepObserver(Protocol):
+    """Told of everything that happens to a sweep.
+
+    Contract: all calls come from one thread of the driver's process and must return quickly (queue what takes longer).
+    Everything is told again when a sweep goes on after a stop, and a trial whose worker died starts again: observers
+    must be idempotent, keyed by study and number. What an observer raises ends the sweep, resumably.
+    """
+
+    def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
+        """First of all calls; ``member_ended`` follows for every member that ended in an earlier launch."""
+
+    def member_started(self, member: Member, resumed_epoch: int) -> None:
+        """A worker has begun, from the checkpoint at ``resumed_epoch`` (0: from the beginning)."""
+
+    def reported(self, member: Member, report: Report) -> None:
+        """One more point of the member's curve, in order; after a resume those before it too."""
+
+    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+        """The sweep is through with a member; ``result`` is there for what finished or failed, never for pruned."""
+
+    def sweep_ended(self, state: SweepState) -> None:
+        """Last of all calls; what was started and not ended is ``stopped`` and will be resumed."""

@@ -1,0 +1,195 @@
+"""The search of one study: what to try next and when to stop a trial, as pure functions of what came before.
+
+With ``parallel`` = W, proposal n is computed from exactly the outcomes of members 0..n-W and the parameters (not the
+outcomes) of members n-W+1..n-1, by a sampler seeded anew from (seed, study, n). Whether member n is pruned at a step is
+computed from exactly the outcomes of members 0..n-W and its own curve up to that step. So no timing, no crash and no
+result that was there already changes which trials a study consists of, and there is no state to save: each answer
+rebuilds a small Optuna study in memory from the history.
+
+Why not one live Optuna study, told as results come in? Its answers would depend on the order in which trials happen to
+end, and a killed search could not be continued as the same search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from pipeline.spec import Dimension, StudySpec
+from pipeline.store.records import Verdict
+from sept_core.hyper import Value
+from sept_core.results import Report
+
+__all__ = ["Params", "Past", "propose", "pruned_at", "visible"]
+
+Params = dict[str, Value]
+
+_STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+# Proposals that repeat an earlier member are asked for again this often; then the space is taken to be exhausted.
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Past:
+    """One member of a study as the search sees it: its parameters and, once it has ended, its verdict."""
+
+    params: Params
+    verdict: Verdict | None
+
+
+def visible(study: StudySpec, number: int) -> int:
+    """How many members' outcomes proposal and pruning of member ``number`` are computed from: 0..number-W."""
+    return max(0, number - study.parallel + 1)
+
+
+def propose(study: StudySpec, history: Sequence[Past]) -> Params:
+    """Parameters of the next member, number ``len(history)``.
+
+    Outcomes that came in early (of the last W-1 members) are looked past.
+
+    Raises:
+        ValueError: An outcome that the proposal depends on is not known yet.
+    """
+    number = len(history)
+    distributions = _distributions(study)
+    trials = _trials(study, history, number, distributions)
+    earlier = [past.params for past in history]
+    params: Params = {}
+    for attempt in range(_ATTEMPTS + 1):
+        optuna_study = _study(trials, _sampler(study, number, attempt))
+        params = {name: _plain(value) for name, value in sorted(optuna_study.ask(distributions).params.items())}
+        if params not in earlier:
+            break
+    return params
+
+
+def pruned_at(
+    study: StudySpec, number: int, history: Sequence[Past], curve: Sequence[Report], epochs: int
+) -> int | None:
+    """How many reports of a curve count before member ``number`` is pruned, or None if it is not.
+
+    Decisions are made at each report in order, except at the last one of a training (``epochs``): stopping there would
+    save nothing.
+
+    Raises:
+        ValueError: An outcome that the decision depends on is not known yet.
+    """
+    judge = _Judge(study, number, history)
+    for count, report in enumerate(curve, start=1):
+        if report.epoch < epochs and judge.stops(curve[:count]):
+            return count
+    return None
+
+
+class _Judge:
+    """The pruner of one member, its history rebuilt once for a whole curve."""
+
+    def __init__(self, study: StudySpec, number: int, history: Sequence[Past]) -> None:
+        self._distributions = _distributions(study)
+        self._pruner = _pruner(study)
+        self._params = history[number].params
+        finished = _trials(study, history[: visible(study, number)], number, self._distributions)
+        self._study = _study(finished, RandomSampler(seed=0))
+
+    def stops(self, curve: Sequence[Report]) -> bool:
+        trial = _trial(TrialState.RUNNING, self._params, self._distributions, curve)
+        return self._pruner.prune(self._study, trial)
+
+
+def _trials(
+    study: StudySpec, history: Sequence[Past], number: int, distributions: Mapping[str, BaseDistribution]
+) -> list[FrozenTrial]:
+    """The history as Optuna's trials, as member ``number`` may see it."""
+    known = visible(study, number)
+    trials = []
+    for index, past in enumerate(history):
+        if index >= known:
+            trials.append(_trial(TrialState.RUNNING, past.params, distributions))
+            continue
+        if past.verdict is None:
+            raise ValueError(f"member {number} of {study.key} depends on member {index}, which has not ended")
+        state = _STATES[past.verdict.state]
+        value = past.verdict.objective if state is TrialState.COMPLETE else None
+        trials.append(_trial(state, past.params, distributions, past.verdict.curve, value))
+    return trials
+
+
+def _trial(
+    state: TrialState,
+    params: Params,
+    distributions: Mapping[str, BaseDistribution],
+    curve: Sequence[Report] = (),
+    value: float | None = None,
+) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        value=value,
+        params=dict(params),
+        distributions=dict(distributions),
+        intermediate_values={report.epoch: report.objective for report in curve},
+    )
+
+
+def _study(trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Study:
+    # Optuna announces each new study, and there is one for every answer.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials(trials)
+    return study
+
+
+def _sampler(study: StudySpec, number: int, attempt: int) -> BaseSampler:
+    settings = study.sampler
+    key = json.dumps([settings.seed, study.key, number, attempt])
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
+    if settings.name == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(
+        seed=seed,
+        n_startup_trials=settings.n_startup_trials,
+        n_ei_candidates=24,
+        multivariate=settings.multivariate,
+        group=settings.group,
+        constant_liar=settings.constant_liar,
+    )
+
+
+def _pruner(study: StudySpec) -> BasePruner:
+    if study.pruner.name == "none":
+        return NopPruner()
+    return MedianPruner(
+        n_startup_trials=study.pruner.n_startup_trials,
+        n_warmup_steps=study.pruner.n_warmup_epochs,
+        interval_steps=1,
+        n_min_trials=1,
+    )
+
+
+def _distributions(study: StudySpec) -> dict[str, BaseDistribution]:
+    return {
+        name: _distribution(dimension, study.declared[name].kind is int) for name, dimension in study.searched.items()
+    }
+
+
+def _distribution(dimension: Dimension, whole: bool) -> BaseDistribution:
+    if dimension.choices is not None:
+        return CategoricalDistribution(dimension.choices)
+    low, high, step = dimension.low, dimension.high, dimension.step
+    if low is None or high is None:
+        raise ValueError("a fixed dimension has no distribution")
+    if whole:
+        return IntDistribution(int(low), int(high), log=dimension.log, step=int(step or 1))
+    return FloatDistribution(float(low), float(high), log=dimension.log, step=None if step is None else float(step))
+
+
+def _plain(value: Any) -> Value:
+    return value if isinstance(value, int | str) else float(value)

@@ -1,0 +1,205 @@
+"""Launching a sweep, which is also resuming it: the same call, the same command.
+
+    outcome = launch(load_sweep("quickstart"), Path("sept-runs"), observers=[...])
+
+Whatever is in the store already is taken from there; the rest is run. A sweep ends with the same members and the same
+verdicts however often it was stopped, killed and launched again in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipeline.search.driver import SweepDriver
+from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
+from pipeline.search.messages import Assignment
+from pipeline.search.observer import SweepObserver, SweepState
+from pipeline.spec import SweepSpec, parse_sweep, spec_differences
+from pipeline.store.files import Files, open_files
+from pipeline.store.lease import Lease
+from pipeline.store.records import Member
+from pipeline.store.trials import TrialStore
+from sept_core.errors import InputError
+from sept_core.trial import TrialInputs
+
+__all__ = ["STOPPED_EXIT_CODE", "SweepOutcome", "launch"]
+
+logger = logging.getLogger(__name__)
+
+STOPPED_EXIT_CODE = 75
+"""What a process should exit with when its sweep was stopped: EX_TEMPFAIL, run the same command again."""
+
+# What a private Ray reads when it is imported: it listens on the loopback interface only (the switch is named after
+# the systems on which that is its default), and a lost worker is the driver's line to say, not a paragraph of Ray's.
+_RAY_AT_IMPORT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^A worker died or was killed",
+}
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """How a launch ended.
+
+    Attributes:
+        state: ``finished``, or ``stopped`` by a signal: launch again to go on.
+        members: Members with a verdict, all studies, earlier launches included; the three below add up to it.
+        started: Trials that this launch had a worker begin, resumed ones included; the others cost nothing.
+        seconds: Wall time of this launch.
+    """
+
+    sweep: str
+    state: SweepState
+    members: int
+    finished: int
+    pruned: int
+    failed: int
+    started: int
+    seconds: float
+
+
+def launch(
+    spec: SweepSpec,
+    root: Path | str,
+    *,
+    observers: Sequence[SweepObserver] = (),
+    address: str = "local",
+    provider: str = DEFAULT_PROVIDER,
+) -> SweepOutcome:
+    """Run a sweep to its end, or until SIGINT or SIGTERM, from wherever earlier launches left it.
+
+    The first signal stops gracefully: nothing new is started, trials in flight go on to their next checkpoint, the
+    lease is released, and the outcome is ``stopped``. A second one ends the process at once.
+
+    Args:
+        spec: The sweep; under a name that the store has already, it may differ only in ``trials`` (more) and
+            ``resources``.
+        root: The results folder.
+        observers: Tracking, progress display.
+        address: Where Ray is: ``local`` starts a private one, ``auto`` or ``host:port`` use a running one. Ray is not
+            started at all when nothing is left to run.
+        provider: ``package.module:function`` that loads what trials read; see `inputs.load_inputs`.
+
+    Raises:
+        InputError: A spec that is not the sweep's, missing inputs, no cluster.
+        LeaseHeld: Another process is running this sweep.
+    """
+    began = time.monotonic()
+    where = str(Path(root).expanduser().resolve()) if "://" not in str(root) else str(root)
+    files = open_files(where)
+    store = TrialStore(files)
+
+    def inputs(encoder: str, dataset: str, sept: bool) -> TrialInputs:
+        return resolve_provider(provider)(where, encoder, dataset, sept)
+
+    def assign(member: Member) -> dict[str, Any]:
+        resources = spec.resources
+        threads = max(1, int(resources.cpus_per_trial))
+        gpu = resources.gpus_per_trial > 0
+        return asdict(Assignment(where, provider, member.config.model_dump_json(), threads, gpu))
+
+    with Lease(files, spec.name) as lease, _Interrupts() as interrupts:
+        _settle_spec(store, spec)
+        driver = SweepDriver(spec, store, observers, inputs, lease.check)
+        try:
+            driver.replay()
+            # Results that are there already may be all that was missing; then Ray need not start.
+            first = driver.ask()
+            if first is not None:
+                driver.release(first)
+                if address == "local":
+                    os.environ.update(_RAY_AT_IMPORT)
+                from pipeline.search.tune import cluster, run_members
+
+                with _scratch(files, spec.name) as scratch, cluster(address, spec.resources, interrupts.install):
+                    run_members(driver, spec.resources, assign, lambda: interrupts.asked, scratch)
+        except SystemExit:
+            # Ray's own answer to SIGTERM while it starts.
+            interrupts.asked = True
+        finally:
+            driver.close()
+    return SweepOutcome(
+        sweep=spec.name,
+        state="finished" if driver.finished else "stopped",
+        members=sum(driver.ended.values()),
+        finished=driver.ended["finished"],
+        pruned=driver.ended["pruned"],
+        failed=driver.ended["failed"],
+        started=driver.started,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _settle_spec(store: TrialStore, spec: SweepSpec) -> None:
+    """Keep the spec of a new sweep; refuse another one under the same name.
+
+    Raises:
+        InputError: With the differences.
+    """
+    stored = store.read_spec(spec.name)
+    if stored is not None:
+        differences = spec_differences(parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml"), spec)
+        if differences:
+            more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+            raise InputError(
+                "this sweep was begun with another spec: " + "; ".join(differences[:3]) + more,
+                where=f"sweep '{spec.name}'",
+                mend="undo the change, or give the sweep another name",
+            )
+    if stored != spec.text():
+        store.write_spec(spec.name, spec.text())
+
+
+@contextmanager
+def _scratch(files: Files, sweep: str) -> Iterator[Path]:
+    """A folder for Tune, empty at the start (a killed launch leaves its own behind) and gone at the end."""
+    spec = files.local_path(f"sweeps/{sweep}/spec.yaml")
+    # Hidden, so that the store does not list it.
+    folder = spec.with_name(".tune") if spec is not None else Path(tempfile.mkdtemp(prefix="sept-tune-"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Interrupts:
+    """SIGINT and SIGTERM while a sweep runs: the first asks for a stop, the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take the signals; again after Ray's start, which takes SIGTERM for itself."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._handle)
+                self._before.setdefault(number, before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            # Nothing to clean up that the next launch would not: the lease of a dead process is free.
+            os._exit(STOPPED_EXIT_CODE)
+        self.asked = True
+
+    def __enter__(self) -> _Interrupts:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)

@@ -1,0 +1,276 @@
+"""Thin adapters: Ray Tune asks, executes and reports; every decision is the driver's.
+
+Checked against Ray 2.60. What is deliberately not used, and why:
+
+* Tune's restore, checkpoints and experiment state: starting and resuming a sweep is one thing here, a replay of the
+  trial store, and Tune's files are thrown away after each launch.
+* ``max_failures``: a worker lost while it is being reset for its next trial is never retried by it. Here every loss
+  ends Tune's trial, and the driver hands the member out again as a new one.
+* ``Tuner``: it pickles the searcher when it is made, and ours holds the driver. ``tune.run`` does the same without.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from pipeline.search.driver import SweepDriver
+from pipeline.search.messages import Message
+from pipeline.search.worker import TrialWorker
+from pipeline.spec import Resources
+from pipeline.store.records import Member
+from sept_core.errors import InputError, SeptError
+
+__all__ = ["cluster", "run_members", "worker_count"]
+
+# Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
+_GRACE_S = 20.0
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever the verbosity
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+
+
+@contextmanager
+def cluster(address: str, resources: Resources, started: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A Ray to run on: the one that this process is connected to already, a running one, or a private one.
+
+    Args:
+        address: ``local`` for a private one on this machine that ends with the sweep, ``auto`` for the one running on
+            this machine, or ``host:port``.
+        resources: How many workers a private one is made for.
+        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
+
+    Raises:
+        InputError: An address that the driver cannot run with, or no Ray there.
+    """
+    if address.startswith("ray://"):
+        raise InputError(
+            "the driver of a sweep runs inside the cluster, not as a Ray client",
+            where=f"address {address}",
+            mend="submit the command as a job (ray job submit ... -- sept sweep launch ...)",
+        )
+    if ray.is_initialized():
+        with _environment(_QUIET):
+            yield
+        return
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        # Trials exchange a few kilobytes: about the smallest object store that Ray takes does.
+        options |= {"include_dashboard": False, "object_store_memory": 100_000_000}
+        if resources.workers != "auto":
+            options["num_cpus"] = max(1, math.ceil(resources.workers * resources.cpus_per_trial))
+    with _environment(_QUIET):
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            raise InputError(f"no Ray cluster: {error}", where=f"address {address}", mend="use 'local'") from error
+        try:
+            started()
+            yield
+        finally:
+            ray.shutdown()
+
+
+def worker_count(resources: Resources) -> int:
+    """Trials at a time: as asked for, or as many as fit into the cluster.
+
+    Raises:
+        InputError: Not even one trial fits.
+    """
+    have = ray.cluster_resources()
+    fitting = int(have.get("CPU", 0) / resources.cpus_per_trial)
+    if resources.gpus_per_trial:
+        fitting = min(fitting, int(have.get("GPU", 0) / resources.gpus_per_trial + 1e-6))
+    if fitting < 1:
+        raise InputError(
+            f"no trial fits: the cluster has {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs",
+            where="resources",
+            mend="lower cpus_per_trial or gpus_per_trial",
+        )
+    return fitting if resources.workers == "auto" else min(resources.workers, fitting)
+
+
+def run_members(
+    driver: SweepDriver,
+    resources: Resources,
+    assign: Callable[[Member], dict[str, Any]],
+    stopping: Callable[[], bool],
+    scratch: Path,
+) -> None:
+    """Run what the driver hands out until nothing is left, or until a stop is asked for.
+
+    Args:
+        driver: Decides everything.
+        resources: What a trial occupies, and how many run at a time.
+        assign: The `Assignment` of a member as a dict.
+        stopping: Whether a stop was asked for; trials in flight then go on to their next checkpoint.
+        scratch: Folder for what Tune insists on writing.
+
+    Raises:
+        SeptError: What a worker could not use, or what store or observers raised.
+    """
+    link = _Link(driver, assign, stopping)
+    # It calls a lost worker an error at the end, when the member has long been run by another one.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    tune.run(
+        TrialWorker,
+        name="tune",
+        config={},
+        search_alg=_MemberSearcher(link),
+        scheduler=_DriverScheduler(link),
+        stop=_DriverStopper(link),
+        num_samples=-1,
+        max_concurrent_trials=worker_count(resources),
+        reuse_actors=True,
+        resources_per_trial={"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+        storage_path=str(scratch),
+        trial_name_creator=lambda trial: str(trial.trial_id),
+        trial_dirname_creator=lambda trial: str(trial.trial_id),
+        raise_on_failed_trial=False,
+        verbose=0,
+    )
+    if link.error is not None:
+        raise link.error
+
+
+class _Link:
+    """What searcher, scheduler and stopper share: which Tune trial is which member.
+
+    An exception of the driver must not be raised into Tune, which would wrap or swallow it: it is kept, everything is
+    stopped, and `run_members` raises it.
+    """
+
+    def __init__(
+        self, driver: SweepDriver, assign: Callable[[Member], dict[str, Any]], stopping: Callable[[], bool]
+    ) -> None:
+        self.error: BaseException | None = None
+        self._driver = driver
+        self._assign = assign
+        self._stopping = stopping
+        self._members: dict[str, Member] = {}
+        self._deadline = math.inf
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        # After FINISHED Tune never asks again: it is said only when a lost worker can give no member back.
+        if self._halted():
+            return str(Searcher.FINISHED)
+        try:
+            member = self._driver.ask()
+            if member is None:
+                return str(Searcher.FINISHED) if self._driver.finished else None
+            self._members[trial_id] = member
+            return self._assign(member)
+        except Exception as error:
+            return self._fail(error)
+
+    def result(self, trial_id: str, result: dict[str, Any]) -> str:
+        try:
+            message, member = Message.from_tune(result), self._members[trial_id]
+            tell = self._driver.begun if message.phase == "begun" else self._driver.reported
+            if tell(member, message.curve) and not self._halted():
+                return str(TrialScheduler.CONTINUE)
+        except Exception as error:
+            self._fail(error)
+        return str(TrialScheduler.STOP)
+
+    def complete(self, trial_id: str, result: dict[str, Any] | None, lost: bool) -> None:
+        member = self._members.pop(trial_id, None)
+        if member is None:
+            return
+        try:
+            if lost or not result:
+                self._driver.lost(member, "its worker process is gone")
+                return
+            message = Message.from_tune(result)
+            if message.phase == "ended":
+                self._driver.concluded(member)
+            elif message.phase == "unusable":
+                kind = InputError if message.input_error else SeptError
+                raise kind(message.error)
+        except Exception as error:
+            self._fail(error)
+
+    def stop_all(self) -> bool:
+        if not self._halted():
+            return False
+        if self._deadline == math.inf:
+            self._deadline = time.monotonic() + _GRACE_S
+        return self.error is not None or not self._members or time.monotonic() > self._deadline
+
+    def _halted(self) -> bool:
+        return self.error is not None or self._stopping()
+
+    def _fail(self, error: Exception) -> str:
+        self.error = self.error or error
+        return str(Searcher.FINISHED)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles whatever it meets into its experiment state, which nobody reads.
+        return {}
+
+
+class _MemberSearcher(Searcher):
+    def __init__(self, link: _Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._link.suggest(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._link.complete(trial_id, result, error)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the store is the state."""
+
+
+class _DriverScheduler(FIFOScheduler):
+    def __init__(self, link: _Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self._link.result(trial.trial_id, result)
+
+
+class _DriverStopper(Stopper):
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._link.stop_all()
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,145 @@
+"""What runs on a worker: one trial after the other in one process, from its own checkpoint in the trial store.
+
+Tune calls `step` again and again. The first step of a trial begins it (inputs, checkpoint) and hands over the curve so
+far; every other one trains to the next report, writes the checkpoint, and only then hands over the curve, so that
+whatever the driver has seen survives the worker. With the last report the result is published.
+
+Errors of a trial's own making are tried again a few times and then end it as ``failed``. A store or inputs that cannot
+be used end the sweep, for they say nothing about the trial. Nothing is raised through Tune: what Tune sees as a failure
+is the loss of this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from functools import lru_cache
+from typing import Any
+
+import torch
+from ray.tune import Trainable
+
+from pipeline.search.inputs import resolve_provider
+from pipeline.search.messages import Assignment, Message
+from pipeline.store.files import open_files
+from pipeline.store.trials import TrialStore
+from sept_core.checkpoint import CheckpointError
+from sept_core.errors import InputError
+from sept_core.results import TrialResult
+from sept_core.training import NonFiniteError
+from sept_core.trial import TrialRun, failed_result
+
+__all__ = ["TrialProcess", "TrialWorker"]
+
+logger = logging.getLogger(__name__)
+
+# Attempts at one stretch of training before a trial's own exceptions end it.
+_ATTEMPTS = 3
+
+
+class TrialWorker(Trainable):
+    """Runs assignments one after the other (``reuse_actors``), keeping encoder and embeddings loaded between them."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """First assignment of the process."""
+        self._trial = TrialProcess(Assignment(**config))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Next assignment of the process."""
+        self._trial = TrialProcess(Assignment(**new_config))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One step of the trial."""
+        return self._trial.step().to_tune()
+
+    def cleanup(self) -> None:
+        """Nothing to do: whatever matters is in the store already."""
+
+
+class TrialProcess:
+    """One assignment on its way; knows nothing of Tune."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._begun = False
+        self._result: TrialResult | None = None
+
+    def step(self) -> Message:
+        """Begin, or train to the next report; see the module's docstring."""
+        try:
+            return self._train() if self._begun else self._begin()
+        except Exception as error:
+            logger.exception("the worker cannot go on")
+            line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            return Message("unusable", error=" ".join(line.split()), input_error=isinstance(error, InputError))
+
+    def _begin(self) -> Message:
+        assignment = self._assignment
+        _prepare_torch(assignment.threads, assignment.gpu)
+        config = self._config = assignment.trial
+        store = self._store = TrialStore(open_files(assignment.root))
+        done = store.read_result(config.study_key, config.signature)
+        if done is not None:
+            return Message("ended", done.curve)
+        provider = resolve_provider(assignment.provider)
+        self._inputs = provider(assignment.root, config.encoder, config.dataset, config.sept)
+        if assignment.gpu:
+            self._inputs.encoder.text.to("cuda")
+        self._checkpoint = store.read_checkpoint(config)
+        try:
+            self._run: TrialRun | None = TrialRun(config, self._inputs, self._checkpoint)
+        except CheckpointError as error:
+            if self._checkpoint is not None:
+                store.reject_checkpoint(config, self._checkpoint, str(error))
+            self._checkpoint = None
+            self._run = TrialRun(config, self._inputs)
+        self._curve = self._run.curve
+        self._begun = True
+        return Message("begun", self._curve)
+
+    def _train(self) -> Message:
+        error = self._attempts()
+        if error:
+            self._store.write_result(failed_result(self._config, self._curve, error))
+            return Message("ended", self._curve)
+        if self._run is None or self._checkpoint is None:
+            raise RuntimeError("a trial that has trained has a run and a checkpoint")
+        self._curve = self._run.curve
+        self._store.write_checkpoint(self._config, self._checkpoint)
+        if self._result is None:
+            return Message("report", self._curve)
+        self._store.write_result(self._result)
+        return Message("ended", self._curve)
+
+    def _attempts(self) -> str:
+        """Train to the next report, again from the last checkpoint if it fails; the traceback if it fails for good."""
+        error = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                if self._run is None:
+                    self._run = TrialRun(self._config, self._inputs, self._checkpoint)
+                if not self._run.finished:
+                    self._run.advance()
+                self._result = self._run.result() if self._run.finished else None
+                self._checkpoint = self._run.checkpoint()
+            except NonFiniteError:
+                # The same numbers would come again.
+                return traceback.format_exc()
+            except Exception:
+                logger.exception("trial %s failed", self._config.signature)
+                error, self._run = traceback.format_exc(), None
+            else:
+                return ""
+        return error
+
+
+@lru_cache(maxsize=1)
+def _prepare_torch(threads: int, gpu: bool) -> None:
+    """Once per process: as many threads as CPUs were given, and the same numbers every time."""
+    if gpu:
+        # What CUDA's matrix products need to be deterministic; read when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)

@@ -1,0 +1,24 @@
+"""The sweep that a person writes as YAML, checked against the code before anything runs.
+
+spec = load_sweep("quickstart")              # a sweep that ships with the package
+spec = load_sweep(Path("my.yaml"), {"trials": 32})
+for study in spec.studies():
+    print(study.key, study.trials)
+"""
+
+from pipeline.spec.load import load_sweep, parse_sweep, spec_differences
+from pipeline.spec.models import Dimension, Pruner, Resources, Sampler, Training
+from pipeline.spec.sweep import StudySpec, SweepSpec
+
+__all__ = [
+    "Dimension",
+    "Pruner",
+    "Resources",
+    "Sampler",
+    "StudySpec",
+    "SweepSpec",
+    "Training",
+    "load_sweep",
+    "parse_sweep",
+    "spec_differences",
+]

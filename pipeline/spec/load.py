@@ -1,0 +1,188 @@
+"""Reading a sweep: its file, the spaces that it builds on, and the checks of one against the other and the code.
+
+A study's space is its baseline's file in ``search_spaces/``, plus ``sept.yaml`` where SEPT is on, with what the sweep's
+``spaces`` says laid over it key by key. A loaded spec holds its spaces complete, so that what is stored with a sweep
+says all that its search depends on, whatever the files say later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pipeline.spec.models import Dimension, Model
+from pipeline.spec.read import near_miss, read_yaml, validate
+from pipeline.spec.sweep import SweepSpec, split_method
+from sept_core.datasets import get_dataset
+from sept_core.encoders import ENCODERS
+from sept_core.errors import InputError
+from sept_core.hyper import HyperParameter
+from sept_core.trial import hyper_parameters
+
+__all__ = ["load_sweep", "parse_sweep", "spec_differences"]
+
+# What may change between two launches of one sweep: more trials, and where they run. All else defines the search.
+_MAY_CHANGE = frozenset({"trials", "resources"})
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class _SpaceFile(Model):
+    baseline: str | None = None
+    space: dict[str, Dimension]
+
+
+def load_sweep(source: str | Path, overrides: Mapping[str, Any] | None = None) -> SweepSpec:
+    """Read a sweep, lay its spaces over those that ship, and check all of it against the code.
+
+    Args:
+        source: A YAML file, or the name of a sweep that ships with the package, such as ``quickstart``.
+        overrides: Values laid over the file's, by dotted key, such as ``{"trials": 16, "training.epochs": 50}``.
+
+    Raises:
+        InputError: One line naming file, key, value and what to do.
+    """
+    path = Path(source)
+    if not path.exists() and _WORD.fullmatch(str(source)):
+        packaged = files("search_spaces").joinpath(f"{source}.yaml")
+        if packaged.is_file():
+            return parse_sweep(packaged.read_text(encoding="utf-8"), packaged.name, overrides)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        shipped = "a YAML file, or the name of a sweep that ships: quickstart"
+        raise InputError(f"cannot read the sweep: {reason}", where=str(path), mend=f"give {shipped}") from error
+    return parse_sweep(text, str(path), overrides)
+
+
+def parse_sweep(text: str, where: str, overrides: Mapping[str, Any] | None = None) -> SweepSpec:
+    """`load_sweep` of text already read; ``where`` names its file in errors."""
+    document = read_yaml(text, where)
+    for key, value in (overrides or {}).items():
+        _lay_over(document, key, value)
+    spec = validate(SweepSpec, document, where)
+    datasets = []
+    for index, name in enumerate(spec.datasets):
+        with _located(f"{where}: datasets.{index}"):
+            datasets.append(get_dataset(name).name)
+    if spec.encoder not in ENCODERS:
+        mend = near_miss(spec.encoder, ENCODERS)
+        raise InputError(f"unknown encoder '{spec.encoder}'", where=f"{where}: encoder", mend=mend)
+    for index, method in enumerate(spec.methods):
+        with _located(f"{where}: methods.{index}"):
+            hyper_parameters(*split_method(method))
+    folds = _folds(spec, datasets, f"{where}: folds")
+    return spec.model_copy(update={"datasets": tuple(datasets), "folds": folds, "spaces": _spaces(spec, where)})
+
+
+def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
+    """What speaks against going on with a stored sweep under another spec: a line each, empty where it may.
+
+    Trials may be raised and resources changed; anything else would make it another search under the same name.
+    """
+    before, after = (
+        dict(_leaves(spec.model_dump(mode="json", exclude_none=True, exclude=set(_MAY_CHANGE))))
+        for spec in (stored, wanted)
+    )
+    lines = [
+        f"{key} was {before.get(key, 'not set')} and is now {after.get(key, 'not set')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    if wanted.trials < stored.trials:
+        lines.append(f"trials was {stored.trials} and is now {wanted.trials}, and it may only be raised")
+    return lines
+
+
+def _spaces(spec: SweepSpec, where: str) -> dict[str, dict[str, Dimension]]:
+    """The complete space of every baseline in use, and SEPT's where some method has it."""
+    methods = [split_method(method) for method in spec.methods]
+    used = {baseline: hyper_parameters(baseline, False) for baseline, _ in methods}
+    plugged = next((baseline for baseline, sept in methods if sept), None)
+    if plugged:
+        both = hyper_parameters(plugged, True)
+        used["sept"] = {name: both[name] for name in both if name not in used[plugged]}
+    for part in spec.spaces:
+        if part not in used:
+            raise InputError(f"no method of this sweep uses '{part}'", where=f"{where}: spaces.{part}")
+    spaces = {}
+    for part, declared in used.items():
+        shipped = files("search_spaces").joinpath(f"{part}.yaml")
+        space: dict[str, Dimension] = {}
+        if shipped.is_file():
+            text = shipped.read_text(encoding="utf-8")
+            space |= validate(_SpaceFile, read_yaml(text, shipped.name), shipped.name).space
+            _check_space(space, declared, f"{shipped.name}: space")
+        overrides = spec.spaces.get(part, {})
+        _check_space(overrides, declared, f"{where}: spaces.{part}")
+        if space | overrides:
+            spaces[part] = space | overrides
+    return spaces
+
+
+def _check_space(space: Mapping[str, Dimension], declared: Mapping[str, HyperParameter], where: str) -> None:
+    """Every hyper-parameter is known, and every value that it can take is allowed.
+
+    Raises:
+        InputError: Naming the place, the value, and what is known or allowed.
+    """
+    for name, dimension in space.items():
+        if name not in declared:
+            raise InputError(
+                f"unknown hyper-parameter '{name}'", where=f"{where}.{name}", mend=near_miss(name, declared)
+            )
+        parameter = declared[name]
+        if parameter.kind is str and dimension.low is not None:
+            raise InputError("a range of words", where=f"{where}.{name}", mend="use choices: [...]")
+        for value in dimension.extremes:
+            parameter.check(value, f"{where}.{name}")
+        if parameter.kind is int and dimension.step is not None and dimension.step != int(dimension.step):
+            raise InputError(f"{dimension.step} is not a whole number", where=f"{where}.{name}.step")
+
+
+def _folds(spec: SweepSpec, datasets: Iterable[str], where: str) -> str | dict[str, tuple[str, ...]]:
+    if isinstance(spec.folds, str):
+        return spec.folds
+    canonical = {}
+    for name, chosen in spec.folds.items():
+        with _located(f"{where}.{name}"):
+            info = get_dataset(name)
+        if info.name not in datasets:
+            raise InputError(f"'{name}' is no dataset of this sweep", where=f"{where}.{name}")
+        for fold in chosen:
+            if fold not in info.folds:
+                mend = near_miss(fold, info.folds)
+                raise InputError(f"{info.name} has no fold '{fold}'", where=f"{where}.{name}", mend=mend)
+        canonical[info.name] = chosen
+    return canonical
+
+
+def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = document.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"'{parent}' holds no keys", where=f"override {key}", mend="name a key that the file has")
+        document = inner
+    document[last] = value
+
+
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Says where in the file an error of the code below belongs."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.what, where=where, mend=error.mend) from error
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

@@ -1,0 +1,150 @@
+"""The sweep that a YAML describes, and the studies that it consists of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, StrictInt, field_validator
+
+from pipeline.spec.models import Dimension, Model, Pruner, Resources, Sampler, Training
+from sept_core.hyper import HyperParameter, Value
+from sept_core.trial import hyper_parameters
+
+__all__ = ["StudySpec", "SweepSpec", "split_method"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """One search: one dataset, one encoder, one method.
+
+    Attributes:
+        key: Such as ``ESC10.mini.base-to-new.coop+sept``; names the study everywhere.
+        space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
+        declared: What the method declares of its hyper-parameters.
+        trials: Members that the study ends with.
+        parallel: Members in flight at most. Part of the search: proposal n sees the outcomes 0..n-parallel only.
+    """
+
+    key: str
+    dataset: str
+    encoder: str
+    baseline: str
+    sept: bool
+    space: Mapping[str, Dimension]
+    declared: Mapping[str, HyperParameter]
+    trials: int
+    parallel: int
+    sampler: Sampler
+    pruner: Pruner
+
+    @property
+    def method(self) -> str:
+        """Such as ``coop`` or ``coop+sept``."""
+        return f"{self.baseline}+sept" if self.sept else self.baseline
+
+    @property
+    def searched(self) -> dict[str, Dimension]:
+        """The dimensions that the sampler decides, by name in alphabetical order."""
+        return {name: self.space[name] for name in sorted(self.space) if self.space[name].searched}
+
+    @property
+    def constants(self) -> dict[str, Value]:
+        """The values that the space fixes."""
+        return {name: dim.constant for name, dim in sorted(self.space.items()) if not dim.searched}
+
+
+class SweepSpec(Model):
+    """A sweep: datasets x methods, each pair a study. Made by `load_sweep`, which completes and checks it.
+
+    Attributes:
+        name: Folder of the sweep in the store, experiment in MLflow.
+        folds: ``all`` that the encoder has not seen, or by dataset.
+        trials: Members of each study; a study with nothing to search has one.
+        spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
+    """
+
+    name: str
+    encoder: str
+    protocol: Literal["base-to-new"] = "base-to-new"
+    selection: Literal["heldout"] = "heldout"
+    datasets: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+    trials: int = Field(ge=1)
+    parallel: int = Field(default=2, ge=1)
+    shots: int = Field(default=16, ge=1)
+    seeds: tuple[StrictInt, ...] = Field(default=(0,), min_length=1)
+    folds: Literal["all"] | dict[str, tuple[str, ...]] = "all"
+    training: Training
+    sampler: Sampler = Sampler()
+    pruner: Pruner = Pruner()
+    resources: Resources = Resources()
+    spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("letters, digits, '.', '_' and '-', at most 64, starting with a letter or digit")
+        return value
+
+    @field_validator("datasets", "methods", "seeds")
+    @classmethod
+    def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len({str(value).lower() for value in values}) != len(values):
+            raise ValueError("the same entry twice")
+        return values
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _folds_as_words(cls, value: Any) -> Any:
+        # Folds are names; a YAML that lists them as numbers means the names.
+        if isinstance(value, dict):
+            return {
+                name: [str(fold) for fold in folds] if isinstance(folds, list | tuple) else folds
+                for name, folds in value.items()
+            }
+        return value
+
+    def studies(self) -> tuple[StudySpec, ...]:
+        """The studies, dataset by dataset, in the order of the file."""
+        return tuple(self._study(dataset, method) for dataset in self.datasets for method in self.methods)
+
+    def folds_of(self, dataset: str) -> tuple[str, ...] | None:
+        """The test folds chosen for a dataset, None for all that the encoder has not seen."""
+        return self.folds.get(dataset) if isinstance(self.folds, dict) else None
+
+    def text(self) -> str:
+        """The whole spec as YAML, spaces complete: what the store keeps."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+    def _study(self, dataset: str, method: str) -> StudySpec:
+        baseline, sept = split_method(method)
+        space = dict(self.spaces.get(baseline, {}))
+        if sept:
+            space |= self.spaces.get("sept", {})
+        searched = any(dimension.searched for dimension in space.values())
+        return StudySpec(
+            key=f"{dataset}.{self.encoder}.{self.protocol}.{method}",
+            dataset=dataset,
+            encoder=self.encoder,
+            baseline=baseline,
+            sept=sept,
+            space=space,
+            declared=hyper_parameters(baseline, sept),
+            trials=self.trials if searched else 1,
+            parallel=self.parallel,
+            sampler=self.sampler,
+            pruner=self.pruner,
+        )
+
+
+def split_method(method: str) -> tuple[str, bool]:
+    """Baseline, and whether SEPT is on: ``coop+sept`` is ``("coop", True)``."""
+    baseline = method.removesuffix("+sept")
+    return baseline, baseline != method

@@ -1,0 +1,1 @@
+"""Search spaces and sweeps as YAML: one space per baseline, one for SEPT, and sweeps that are ready to run."""

@@ -1,0 +1,41 @@
+"""Launches the tiny sweep as the command line does, in a process of its own that may be killed.
+
+python tiny_launch.py ROOT
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tiny_sweep import make_spec
+
+from pipeline.search.sweep import STOPPED_EXIT_CODE, launch
+from pipeline.store import Member, Verdict
+from sept_core.results import Report, TrialResult
+
+
+class Listener:
+    """Notes on which addresses the private Ray of this process can be reached."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def sweep_started(self, sweep: str, studies: object) -> None: ...
+
+    def member_started(self, member: Member, resumed_epoch: int) -> None:
+        import ray
+
+        self.path.write_text(" ".join(node["NodeManagerAddress"] for node in ray.nodes()))
+
+    def reported(self, member: Member, report: Report) -> None: ...
+
+    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None: ...
+
+    def sweep_ended(self, state: str) -> None: ...
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    outcome = launch(make_spec(), root, observers=[Listener(root / "addresses")], provider="tiny_inputs:provide_slowly")
+    sys.exit(0 if outcome.state == "finished" else STOPPED_EXIT_CODE)

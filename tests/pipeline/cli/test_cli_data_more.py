@@ -1,0 +1,114 @@
+"""``sept data prepare``, ``check`` and ``download``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+
+from pipeline.cli import data_more
+from pipeline.cli.errors import guarded
+from pipeline.download import DownloadSummary
+from pipeline.prepared import own_datasets
+
+Ran = tuple[int, str, str]
+
+
+@pytest.fixture
+def data(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ran]:
+    """Runs the commands as they will stand under ``sept data``."""
+    monkeypatch.delenv("SEPT_ROOT", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    for command in (data_more.download, data_more.prepare, data_more.check):
+        app.command()(command)
+
+    def run(*arguments: object) -> Ran:
+        code = guarded(lambda: app([str(argument) for argument in arguments]), debug=False)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def birds(tmp_path: Path) -> list[object]:
+    """A CSV file of one's own with its audio; the options that name them."""
+    lines = ["path,classname,fold"]
+    for number in range(64):
+        name = f"{('wren', 'tit')[number % 2]}{number}.wav"
+        sound = np.random.default_rng(number).uniform(-0.5, 0.5, 400).astype(np.float32)
+        (tmp_path / "audio").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "audio" / name, sound, 8000)
+        lines.append(f"{name},{('wren', 'tit')[number % 2]},{1 + number // 32}")
+    (tmp_path / "birds.csv").write_text("\n".join(lines))
+    return ["--audio", tmp_path / "audio", "--csv", tmp_path / "birds.csv"]
+
+
+def test_preparing_ones_own_dataset_makes_it_known_and_says_what_comes_next(
+    data: Callable[..., Ran], birds: list[object], tmp_path: Path
+) -> None:
+    code, out, err = data("prepare", "birds", *birds, "--kind", "speech")
+    assert (code, err) == (0, "")
+    assert "birds: 64 clips, 2 classes, 2 folds" in out
+    assert f"sept embed birds --audio {tmp_path / 'audio'}" in out
+    assert [info.kind for info in own_datasets(tmp_path / "sept-runs")] == ["speech"]
+    code, out, _ = data("check", "birds", *birds[:2])
+    assert (code, out) == (0, "birds: 64 clips checked, 0 errors, 0 warnings\n")
+
+
+def test_what_would_poison_a_result_is_not_prepared(
+    data: Callable[..., Ran], birds: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "audio" / "wren0.wav").write_bytes((tmp_path / "audio" / "wren32.wav").read_bytes())
+    code, _, err = data("prepare", "birds", *birds)
+    assert code == 2
+    assert err.startswith("error: birds: fold 1: 1 test clips are also trained on, by content: wren32 = wren0")
+    assert own_datasets(tmp_path / "sept-runs") == []
+
+
+def test_the_check_lists_every_finding_and_ends_with_2(
+    data: Callable[..., Ran], birds: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "audio" / "wren0.wav").write_bytes(b"no audio")
+    code, out, _ = data("check", "birds", *birds)
+    assert code == 2
+    assert "error: 1 of 64 clips cannot be read: wren0.wav (cannot be decoded as audio" in out
+    assert out.endswith("birds: 64 clips checked, 1 error, 0 warnings\n")
+    code, out, _ = data("check", "birds", *birds, "--json")
+    found = json.loads(out)
+    assert code == 2
+    assert (found["dataset"], found["clips"], len(found["errors"]), found["warnings"]) == ("birds", 64, 1, [])
+
+
+def test_an_unknown_dataset_is_refused_in_one_line(data: Callable[..., Ran], tmp_path: Path) -> None:
+    code, out, err = data("check", "esc5", "--audio", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: unknown dataset 'esc5'; did you mean 'ESC50'?")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("made", "said"), [(True, ""), (False, "; all of it was there")])
+def test_a_download_says_what_came_and_how_to_check_it(
+    data: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, made: bool, said: str
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def fake(dataset: str, out: Path, revision: str, progress: object) -> DownloadSummary:
+        asked.append((dataset, out, revision))
+        return DownloadSummary("SESA", "c" * 40, 3, 5_000_000, 2, str(out), made)
+
+    monkeypatch.setattr("pipeline.download.download", fake)
+    code, out, _ = data("download", "sesa", "--out", "here", "--revision", "v1")
+    assert code == 0
+    assert asked == [("sesa", Path("here"), "v1")]
+    assert out == (
+        f"SESA: 3 files (5 MB) of commit cccccccccccc, 2 files unpacked{said}\n"
+        "Check it with: sept data check SESA --audio here\n"
+    )

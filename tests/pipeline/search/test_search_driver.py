@@ -1,0 +1,332 @@
+"""The driver: whatever happens in whatever order, the store ends the same, and observers hear it all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tiny_inputs import provide
+from tiny_sweep import make_spec, outcome_of
+
+from pipeline.search.driver import SweepDriver
+from pipeline.search.observer import StudyPlan
+from pipeline.spec import SweepSpec
+from pipeline.store import LocalFiles, Member, TrialStore, Verdict
+from sept_core.errors import InputError
+from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.semantic import Neighbors
+from sept_core.trial import TrialInputs, failed_result
+
+TIMES = iter(range(1, 10**9))
+
+
+@dataclass
+class Trials:
+    """Trials of a made-up method that 'train' at once: curves are a function of the configuration, times are not."""
+
+    store: TrialStore
+    checkpoints: dict[str, tuple[Report, ...]] = field(default_factory=dict)
+    trained: list[str] = field(default_factory=list)
+    failing: int = 0  # of ten
+    test_metric: float = 50.0
+
+    def step(self, member: Member) -> tuple[Report, ...]:
+        """Train to the next report; the last one publishes the result."""
+        curve = self.checkpoints.get(member.signature, ())
+        number = random.Random(member.signature)
+        height, fails = 40 + 40 * number.random(), number.randrange(10) < self.failing
+        epoch = len(curve) + 1 if member.config.epochs else 0
+        self.trained.append(f"{member.signature}:{epoch}")
+        curve = (*curve, Report(epoch, {"val/h": height + epoch}, float(next(TIMES)), next(TIMES)))
+        self.checkpoints[member.signature] = curve
+        if fails and epoch == 2:
+            self.store.write_result(failed_result(member.config, curve, "Traceback:\n  ...\nValueError: no luck\n"))
+        elif epoch == member.config.epochs:
+            self.store.write_result(self._result(member.config, curve))
+        return curve
+
+    def _result(self, config: TrialConfig, curve: tuple[Report, ...]) -> TrialResult:
+        return replace(
+            failed_result(config, curve, ""),
+            state="finished",
+            validation={"h": curve[-1].objective},
+            test={"h": self.test_metric},
+        )
+
+
+class Heard:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.plans: Sequence[StudyPlan] = ()
+        self.curves: dict[tuple[str, int], list[Report]] = {}
+        self.ends: dict[tuple[str, int], tuple[Verdict, TrialResult | None]] = {}
+        self.resumed: list[int] = []
+        self.state = ""
+
+    def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
+        self.plans = studies
+
+    def member_started(self, member: Member, resumed_epoch: int) -> None:
+        self.curves[member.study, member.number] = []
+        self.resumed.append(resumed_epoch)
+
+    def reported(self, member: Member, report: Report) -> None:
+        self.curves[member.study, member.number].append(report)
+
+    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+        self.ends[member.study, member.number] = (verdict, result)
+
+    def sweep_ended(self, state: str) -> None:
+        self.state = state
+
+
+@dataclass
+class Play:
+    """A sweep run by a made-up cluster in a random order, with mishaps."""
+
+    root: Path
+    spec: SweepSpec = field(default_factory=make_spec)
+    trials: Trials = None  # type: ignore[assignment]
+    workers: int = 3
+    losses: int = 0  # of a hundred steps
+    crashes: int = 0  # of a hundred steps, of the driver
+
+    def __post_init__(self) -> None:
+        self.store = TrialStore(LocalFiles(self.root))
+        self.trials = self.trials or Trials(self.store)
+
+    def driver(self, heard: Heard) -> SweepDriver:
+        driver = SweepDriver(self.spec, self.store, [heard], partial(provide, str(self.root)))
+        driver.replay()
+        return driver
+
+    def run(self, seed: int) -> Heard:
+        chance = random.Random(seed)
+        while True:
+            heard = Heard()
+            driver = self.driver(heard)
+            if self._to_the_end(driver, chance):
+                driver.close()
+                return heard
+
+    def _to_the_end(self, driver: SweepDriver, chance: random.Random) -> bool:
+        flying: list[tuple[Member, bool]] = []
+        while True:
+            while len(flying) < self.workers and (member := driver.ask()) is not None:
+                flying.append((member, False))
+            if not flying:
+                assert driver.finished
+                return True
+            assert not driver.finished
+            if chance.randrange(100) < self.crashes:
+                return False
+            index = chance.randrange(len(flying))
+            member, begun = flying.pop(index)
+            if chance.randrange(100) < self.losses:
+                driver.lost(member, "as arranged")
+            elif not begun:
+                if driver.begun(member, self.trials.checkpoints.get(member.signature, ())):
+                    flying.append((member, True))
+            else:
+                curve = self.trials.step(member)
+                if self.store.read_result(member.study, member.signature) is not None:
+                    driver.concluded(member)
+                elif driver.reported(member, curve):
+                    flying.append((member, True))
+
+
+def test_a_sweep_runs_every_study_to_its_budget_and_prunes(tmp_path: Path) -> None:
+    heard = Play(tmp_path).run(0)
+    assert [plan.budget for plan in heard.plans] == [1, 7, 7]
+    assert heard.state == "finished"
+    assert {verdict.state for verdict, _ in heard.ends.values()} == {"finished", "pruned"}
+    assert len(heard.ends) == len(outcome_of(tmp_path)["verdicts"]) == 15
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_order_losses_and_crashes_change_neither_members_nor_verdicts_nor_results(tmp_path: Path, seed: int) -> None:
+    calm = Play(tmp_path / "calm", workers=1)
+    calm.run(0)
+    rough = Play(tmp_path / "rough", workers=1 + seed % 4, losses=15, crashes=10)
+    rough.run(seed)
+    assert outcome_of(tmp_path / "rough") == outcome_of(tmp_path / "calm")
+
+
+def test_no_report_is_trained_twice_without_a_loss(tmp_path: Path) -> None:
+    play = Play(tmp_path, crashes=20)
+    play.run(1)
+    assert len(set(play.trials.trained)) == len(play.trials.trained)
+
+
+def test_results_of_another_sweep_cost_nothing_and_change_nothing(tmp_path: Path) -> None:
+    Play(tmp_path / "alone").run(0)
+    other = Play(tmp_path / "shared", make_spec({"name": "other", "pruner": {"name": "none"}}))
+    other.run(0)
+    assert {verdict.state for verdict in other.store.verdicts("other")} == {"finished"}
+    before = len(other.trials.trained)
+    second = Play(tmp_path / "shared", trials=other.trials)
+    heard = second.run(3)
+    alone, shared = outcome_of(tmp_path / "alone"), outcome_of(tmp_path / "shared")
+    assert shared["members"] == alone["members"]
+    assert shared["verdicts"] == alone["verdicts"]
+    # Both searches begin alike; what the other one has trained is not trained again.
+    assert len(other.trials.trained) - before < len(alone["members"]) * 4 / 2
+    assert all(result is None for verdict, result in heard.ends.values() if verdict.state == "pruned")
+
+
+def test_a_failed_trial_is_a_verdict_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.trials.failing = 5
+    heard = play.run(0)
+    failed = [(verdict, result) for verdict, result in heard.ends.values() if verdict.state == "failed"]
+    assert failed
+    assert all(verdict.error == "ValueError: no luck" for verdict, _ in failed)
+    assert all(result is not None and result.state == "failed" for _, result in failed)
+    assert heard.state == "finished"
+
+
+def test_failures_are_remembered_alike_by_a_calm_and_a_rough_sweep(tmp_path: Path) -> None:
+    calm, rough = Play(tmp_path / "calm"), Play(tmp_path / "rough", losses=10, crashes=10)
+    calm.trials.failing = rough.trials.failing = 5
+    calm.run(0)
+    rough.run(5)
+    assert outcome_of(tmp_path / "rough") == outcome_of(tmp_path / "calm")
+
+
+def test_a_trial_that_kills_every_worker_fails_and_does_not_hold_up_the_sweep(tmp_path: Path) -> None:
+    play = Play(tmp_path, losses=100)
+    heard = play.run(0)
+    assert {verdict.state for verdict, _ in heard.ends.values()} == {"failed"}
+    assert all("lost 6 workers in a row" in verdict.error for verdict, _ in heard.ends.values())
+
+
+def test_observers_hear_each_point_of_a_curve_once_and_in_order(tmp_path: Path) -> None:
+    heard = Play(tmp_path, losses=10).run(2)
+    assert heard.curves
+    for key, reports in heard.curves.items():
+        assert reports == list(heard.ends[key][0].curve)
+
+
+def test_a_resumed_member_is_announced_with_its_epoch_and_its_earlier_points(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    first = play.driver(Heard())
+    while (member := first.ask()) is not None and member.config.epochs == 0:
+        continue
+    assert member is not None
+    assert first.begun(member, ())
+    assert first.reported(member, play.trials.step(member))
+    heard = Heard()
+    second = play.driver(heard)
+    while second.ask() != member:
+        continue
+    second.begun(member, play.trials.checkpoints[member.signature])
+    assert heard.resumed == [1]
+    assert [report.epoch for report in heard.curves[member.study, member.number]] == [1]
+
+
+def test_replaying_a_finished_sweep_tells_observers_all_and_asks_for_nothing(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    told = play.run(0).ends
+    trained = len(play.trials.trained)
+    heard = Heard()
+
+    def nothing(*_: object) -> TrialInputs:
+        raise AssertionError("a finished sweep needs no inputs")
+
+    driver = SweepDriver(play.spec, play.store, [heard], nothing)
+    driver.replay()
+    assert driver.ask() is None
+    assert driver.finished
+    assert heard.ends == told
+    assert len(play.trials.trained) == trained
+
+
+def test_a_lost_result_is_made_again_and_the_verdict_stands(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.run(0)
+    before, whole = play.store.verdicts("tiny"), outcome_of(tmp_path)
+    lost = next(verdict for verdict in before if verdict.state == "finished" and verdict.study.endswith("sept"))
+    (tmp_path / "trials" / lost.study / lost.signature / "result.json").write_text("{")
+    play.trials.checkpoints.pop(lost.signature)
+    heard = play.run(1)
+    assert heard.ends[lost.study, lost.number][1] is not None
+    assert play.store.verdicts("tiny") == before
+    assert outcome_of(tmp_path) == whole
+
+
+def test_a_damaged_member_is_proposed_again_as_it_was(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.run(0)
+    whole = outcome_of(tmp_path)
+    (tmp_path / "sweeps/tiny/members/FSDD.mini.base-to-new.coop/00003.json").write_text("garbage")
+    heard = play.run(1)
+    assert outcome_of(tmp_path) == whole
+    assert heard.state == "finished"
+
+
+def test_a_damaged_verdict_is_given_again_as_it_was(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.run(0)
+    whole = outcome_of(tmp_path)
+    for path in (tmp_path / "sweeps/tiny/verdicts/FSDD.mini.base-to-new.coop").iterdir():
+        path.write_text("garbage")
+    play.run(1)
+    assert outcome_of(tmp_path) == whole
+
+
+def test_more_trials_may_be_asked_for_later_and_are_the_same_as_at_once(tmp_path: Path) -> None:
+    Play(tmp_path / "twice", make_spec(trials=4)).run(0)
+    Play(tmp_path / "twice", make_spec(trials=7)).run(1)
+    Play(tmp_path / "once", make_spec(trials=7)).run(2)
+    assert outcome_of(tmp_path / "twice") == outcome_of(tmp_path / "once")
+
+
+def test_test_metrics_change_no_member_and_no_verdict(tmp_path: Path) -> None:
+    Play(tmp_path / "a").run(0)
+    other = Play(tmp_path / "b")
+    other.trials.test_metric = 99.0
+    other.run(0)
+    a, b = outcome_of(tmp_path / "a"), outcome_of(tmp_path / "b")
+    assert (a["members"], a["verdicts"]) == (b["members"], b["verdicts"])
+    assert a["results"] != b["results"]
+
+
+def test_going_on_with_other_embeddings_is_refused_with_what_changed(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.driver(Heard()).ask()
+
+    def others(encoder: str, dataset: str, sept: bool) -> TrialInputs:
+        inputs = provide("", encoder, dataset, sept)
+        return replace(inputs, table=replace(inputs.table, manifest_digest="fedcba9876543210"))
+
+    with pytest.raises(InputError, match="manifest_digest was 0123456789abcdef.*fedcba9876543210.*another name"):
+        SweepDriver(play.spec, play.store, [], others).replay()
+
+
+def test_a_space_that_asks_for_more_neighbours_than_there_are_is_refused_at_once(tmp_path: Path) -> None:
+    def few(encoder: str, dataset: str, sept: bool) -> TrialInputs:
+        inputs = provide("", encoder, dataset, sept)
+        if inputs.neighbors is None:
+            return inputs
+        short = {name: terms[:2] for name, terms in inputs.neighbors.by_class.items()}
+        return replace(inputs, neighbors=Neighbors(dataset, short))
+
+    with pytest.raises(InputError, match="has 2 neighbours, 3 were asked for"):
+        SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
+
+
+def test_nothing_is_decided_once_the_guard_refuses(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise RuntimeError("lease lost")
+
+    store = TrialStore(LocalFiles(tmp_path))
+    driver = SweepDriver(make_spec(), store, [], partial(provide, str(tmp_path)), refuse)
+    driver.replay()
+    with pytest.raises(RuntimeError, match="lease lost"):
+        driver.ask()
+    assert store.members("tiny") == []

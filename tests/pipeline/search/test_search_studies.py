@@ -1,0 +1,290 @@
+"""The search is a pure function: of the study's spec and the outcomes that it may see, and of nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_inputs import provide
+from tiny_sweep import make_spec
+
+from pipeline.search.book import Idle, StudyBook
+from pipeline.search.studies import Params, Past, propose, pruned_at, visible
+from pipeline.spec import StudySpec
+from pipeline.store.records import Member, Verdict
+from sept_core.results import Report, TrialConfig
+from sept_core.trial import make_config
+
+EPOCHS = 4
+"""Of the trials below; each reports at every epoch."""
+
+
+def curve_of(params: Params, noise: float = 0.0) -> tuple[Report, ...]:
+    """A made-up training: better for a learning rate near 0.3, and rising."""
+    height = 60 - 10 * abs(float(params["lr"]) - 0.3) + noise
+    return tuple(Report(epoch, {"val/h": height + 2 * epoch}, float(epoch), epoch) for epoch in range(1, EPOCHS + 1))
+
+
+def finished(number: int, params: Params, noise: float = 0.0) -> Past:
+    curve = curve_of(params, noise)
+    verdict = Verdict("s", number, "x", "finished", EPOCHS, curve[-1].objective, curve, 0)
+    return Past(params, verdict)
+
+
+@pytest.fixture
+def study() -> StudySpec:
+    return make_spec(trials=30).studies()[2]
+
+
+def grown(study: StudySpec, size: int) -> list[Past]:
+    """A study that has come to ``size`` members, all finished."""
+    history: list[Past] = []
+    for number in range(size):
+        history.append(finished(number, propose(study, history)))
+    return history
+
+
+def test_proposals_are_inside_the_space_and_have_its_types(study: StudySpec) -> None:
+    for past in grown(study, 12):
+        assert sorted(past.params) == ["lambda_se", "lr", "margin_inter", "margin_intra", "n_ctx", "n_neighbors"]
+        assert past.params["n_ctx"] in (1, 2)
+        assert type(past.params["n_neighbors"]) is int
+        assert 1 <= past.params["n_neighbors"] <= 3
+        assert 0.01 <= past.params["lr"] <= 5.0
+
+
+def test_a_proposal_is_the_same_whenever_it_is_asked_for(study: StudySpec) -> None:
+    history = grown(study, 10)
+    assert propose(study, history) == propose(study, history)
+    assert [past.params for past in grown(study, 10)] == [past.params for past in history]
+
+
+def test_a_proposal_looks_past_outcomes_that_came_in_early(study: StudySpec) -> None:
+    history = grown(study, 10)
+    early = [*history[:-1], Past(history[-1].params, None)]
+    assert propose(study, early) == propose(study, history)
+    better = [*history[:-1], finished(9, history[-1].params, noise=30.0)]
+    assert propose(study, better) == propose(study, history)
+
+
+def test_a_proposal_depends_on_the_outcomes_before(study: StudySpec) -> None:
+    history = grown(study, 10)
+    changed = [finished(number, past.params, noise=7.0 * (number % 3)) for number, past in enumerate(history)]
+    assert propose(study, changed) != propose(study, history)
+
+
+def test_a_proposal_depends_on_the_parameters_in_flight(study: StudySpec) -> None:
+    wide = dataclasses.replace(study, parallel=4)
+    history = grown(wide, 16)
+
+    def crowded(size: int) -> bool:
+        """Whether three members in flight right where the next proposal would go drive it elsewhere."""
+        known, flying = history[: size - 3], history[size - 3 : size]
+        wanted = propose(wide, [*known, *flying])
+        crowd = [Past(wanted | {"lr": float(wanted["lr"]) * (1 + index / 1000)}, None) for index in (1, 2, 3)]
+        return propose(wide, [*known, *crowd]) != wanted
+
+    assert any(crowded(size) for size in range(8, 17))
+
+
+def test_asking_too_early_is_refused_rather_than_answered_differently(study: StudySpec) -> None:
+    history = grown(study, 5)
+    history[2] = Past(history[2].params, None)
+    with pytest.raises(ValueError, match="has not ended"):
+        propose(study, history)
+
+
+def test_studies_and_seeds_search_differently(study: StudySpec) -> None:
+    other = dataclasses.replace(study, key="another")
+    reseeded = dataclasses.replace(study, sampler=study.sampler.model_copy(update={"seed": 4}))
+    assert len({str(propose(each, [])) for each in (study, other, reseeded)}) == 3
+
+
+def test_no_configuration_is_proposed_twice_while_there_are_others() -> None:
+    changes = {"spaces.coop.lr": {"choices": [0.1, 0.2]}, "sampler": {"name": "random"}, "trials": 5}
+    study = make_spec(changes).studies()[1]
+    params = [str(past.params) for past in grown(study, 5)]
+    assert len(set(params[:4])) == 4
+    assert params[4] in params[:4]
+
+
+def test_the_best_region_is_found_more_often_than_at_random() -> None:
+    def near(sampler: dict[str, object]) -> int:
+        study = make_spec(sampler=sampler).studies()[1]
+        return sum(0.1 < float(past.params["lr"]) < 0.9 for past in grown(study, 40))
+
+    assert near({"name": "tpe", "n_startup_trials": 5}) > near({"name": "random"})
+
+
+def test_a_member_below_the_median_is_pruned_and_one_above_is_not(study: StudySpec) -> None:
+    history = [finished(number, {"lr": 0.3 + number / 10, "n_ctx": 1}) for number in range(6)]
+    history = [Past(_complete(study, past.params), past.verdict) for past in history]
+    history.append(Past(history[0].params, None))
+    assert pruned_at(study, 6, history, curve_of({"lr": 3.0}), EPOCHS) == 1
+    assert pruned_at(study, 6, history, curve_of({"lr": 0.3}), EPOCHS) is None
+
+
+def test_nothing_is_pruned_during_the_warm_up_or_at_the_last_report(study: StudySpec) -> None:
+    late = dataclasses.replace(study, pruner=study.pruner.model_copy(update={"n_warmup_epochs": 3}))
+    history = [*grown(late, 6), Past(_complete(late, {"lr": 3.0}), None)]
+    bad = curve_of({"lr": 3.0})
+    assert pruned_at(late, 6, history, bad, EPOCHS) == 3
+    assert pruned_at(late, 6, history, bad[:2], EPOCHS) is None
+    never = dataclasses.replace(late, pruner=late.pruner.model_copy(update={"n_warmup_epochs": EPOCHS}))
+    assert pruned_at(never, 6, history, bad, EPOCHS) is None
+
+
+def test_pruning_looks_past_outcomes_that_came_in_early(study: StudySpec) -> None:
+    history = [*grown(study, 6), Past(_complete(study, {"lr": 0.5}), None)]
+    curve = curve_of({"lr": 0.5})
+    lifted = [*history[:5], finished(5, history[5].params, noise=50.0), history[6]]
+    unknown = [*history[:5], Past(history[5].params, None), history[6]]
+    assert (
+        pruned_at(study, 6, history, curve, EPOCHS)
+        == pruned_at(study, 6, lifted, curve, EPOCHS)
+        == pruned_at(study, 6, unknown, curve, EPOCHS)
+    )
+
+
+def test_missed_reports_give_the_decision_that_live_ones_would_have_given(study: StudySpec) -> None:
+    history = [*grown(study, 8), Past(_complete(study, {"lr": 2.0}), None)]
+    curve = curve_of({"lr": 2.0})
+    live = next(
+        (count for count in range(1, EPOCHS + 1) if pruned_at(study, 8, history, curve[:count], EPOCHS) is not None),
+        None,
+    )
+    assert pruned_at(study, 8, history, curve, EPOCHS) == live
+
+
+def test_visible_members_are_those_that_cannot_be_in_flight(study: StudySpec) -> None:
+    wide = dataclasses.replace(study, parallel=3)
+    assert [visible(wide, number) for number in range(5)] == [0, 0, 0, 1, 2]
+
+
+def _complete(study: StudySpec, params: Params) -> Params:
+    return propose(study, []) | params
+
+
+# The book
+
+
+def _book(study: StudySpec, members: list[Member] = [], verdicts: list[Verdict] = []) -> StudyBook:  # noqa: B006
+    return StudyBook(study, members, verdicts, _admit)
+
+
+def _admit(study: StudySpec, number: int, params: Params) -> Member:
+    config = _config(study, params)
+    return Member(study.key, number, config.signature, config, params, 0)
+
+
+def _config(study: StudySpec, params: Params) -> TrialConfig:
+    inputs = provide("", "mini", study.dataset, study.sept)
+    return make_config(
+        encoder=inputs.encoder,
+        table=inputs.table,
+        neighbors=inputs.neighbors,
+        baseline=study.baseline,
+        sept=study.sept,
+        hyper=study.constants | params,
+        shots=2,
+        folds=["theo"],
+        epochs=EPOCHS,
+        report_every=1,
+    )
+
+
+def _end(book: StudyBook, member: Member) -> None:
+    curve = curve_of(member.params)
+    verdict = book.judge(member, curve)
+    if verdict is None:
+        objective = curve[-1].objective
+        verdict = Verdict(member.study, member.number, member.signature, "finished", EPOCHS, objective, curve, 0)
+    book.end(member, verdict)
+
+
+def _play(study: StudySpec, order: random.Random, book: StudyBook | None = None, events: int = 10_000) -> StudyBook:
+    """Run a study with members ending in random order."""
+    book = book or _book(study)
+    flying: list[Member] = []
+    for _ in range(events):
+        while isinstance(member := book.next(), Member):
+            flying.append(member)
+        assert len(flying) <= study.parallel
+        if not flying:
+            assert member is Idle.DONE
+            break
+        _end(book, flying.pop(order.randrange(len(flying))))
+    return book
+
+
+def _story(book: StudyBook) -> list[object]:
+    def told(member: Member) -> object:
+        verdict = book.verdict(member)
+        return verdict and (verdict.state, verdict.epoch, verdict.objective)
+
+    return [(member.number, member.signature, told(member)) for member in book.members]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), parallel=st.integers(1, 4))
+def test_a_study_is_the_same_whatever_order_its_members_end_in(seed: int, parallel: int) -> None:
+    study = dataclasses.replace(make_spec(trials=10).studies()[1], parallel=parallel)
+    assert _story(_play(study, random.Random(seed))) == _story(_play(study, random.Random(0)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 9))
+def test_a_study_cut_off_anywhere_and_read_back_ends_the_same(seed: int, cut: int) -> None:
+    study = make_spec(trials=10).studies()[2]
+    cut_off = _play(study, random.Random(seed), events=cut)
+    verdicts = [verdict for member in cut_off.members if (verdict := cut_off.verdict(member))]
+    resumed = _play(study, random.Random(seed + 1), _book(study, cut_off.members, verdicts))
+    assert _story(resumed) == _story(_play(study, random.Random(0)))
+
+
+def test_some_members_of_the_played_study_are_pruned() -> None:
+    states = {entry[2][0] for entry in _story(_play(make_spec(trials=10).studies()[1], random.Random(0)))}  # type: ignore[index]
+    assert states == {"finished", "pruned"}
+
+
+def test_a_lost_member_is_asked_for_again_as_it_was() -> None:
+    study = make_spec(trials=10).studies()[1]
+    whole = _play(study, random.Random(0))
+    verdicts = [verdict for member in whole.members if (verdict := whole.verdict(member))]
+    without = [member for member in whole.members if member.number != 4]
+    book = _play(study, random.Random(0), _book(study, without, verdicts))
+    assert _story(book) == _story(whole)
+
+
+def test_raising_the_budget_continues_the_same_search() -> None:
+    short = _play(make_spec(trials=6).studies()[1], random.Random(0))
+    verdicts = [verdict for member in short.members if (verdict := short.verdict(member))]
+    longer = make_spec(trials=10).studies()[1]
+    raised = _play(longer, random.Random(0), _book(longer, short.members, verdicts))
+    assert _story(raised) == _story(_play(longer, random.Random(0)))
+
+
+def test_members_that_were_in_flight_come_first_and_in_order() -> None:
+    study = dataclasses.replace(make_spec().studies()[1], parallel=3)
+    before = _book(study)
+    flying = [before.next(), before.next(), before.next()]
+    after = _book(study, [member for member in flying if isinstance(member, Member)])
+    assert [after.next(), after.next(), after.next()] == flying
+    assert after.next() is Idle.WAIT
+
+
+def test_a_configuration_in_flight_is_not_run_twice_at_once() -> None:
+    space = {"spaces.coop": {"n_ctx": {"choices": [1, 2]}, "lr": {"fixed": 0.1}}}
+    study = dataclasses.replace(make_spec(space).studies()[1], trials=3, parallel=3)
+    book = _book(study)
+    first, second = book.next(), book.next()
+    assert isinstance(first, Member)
+    assert isinstance(second, Member)
+    assert book.next() is Idle.WAIT  # the third repeats one of the two
+    repeated = book.members[2]
+    twin = first if first.signature == repeated.signature else second
+    book.end(twin, Verdict(twin.study, twin.number, twin.signature, "failed", 0, None, (), 0))
+    assert book.next() == repeated

@@ -1,0 +1,195 @@
+"""Launching on a real Ray cluster: the same outcome as one trial after the other, whatever is killed in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
+
+from pipeline.search.sweep import SweepOutcome, launch
+from pipeline.store import Lease, LeaseHeld, LocalFiles, Member, Verdict
+from sept_core.errors import InputError, SeptError
+from sept_core.results import Report, TrialResult
+
+# Each worker is a process that imports torch; one is enough where nothing depends on there being two.
+ONE_WORKER = {"workers": 1}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One small Ray for all tests of this file; its workers find the tests' own modules."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=80_000_000,
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    run_inline(make_spec(), root)
+    return outcome_of(root)
+
+
+class Observer:
+    """Does something at the n-th report, and knows the state at the end."""
+
+    def __init__(self, at: int = 0, act: Callable[[], None] = lambda: None) -> None:
+        self.at, self.act, self.count, self.state = at, act, 0, ""
+
+    def sweep_started(self, sweep: str, studies: object) -> None: ...
+
+    def member_started(self, member: Member, resumed_epoch: int) -> None: ...
+
+    def reported(self, member: Member, report: Report) -> None:
+        self.count += 1
+        if self.count == self.at:
+            self.act()
+
+    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None: ...
+
+    def sweep_ended(self, state: str) -> None:
+        self.state = state
+
+
+def run(root: Path, observer: Observer | None = None, provider: str = "provide", **changes: Any) -> SweepOutcome:
+    observers = [observer] if observer else []
+    return launch(make_spec(**changes), root, observers=observers, provider=f"tiny_inputs:{provider}")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_sweep_on_ray_is_the_sweep_one_trial_after_the_other(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    outcome = run(tmp_path)
+    assert outcome_of(tmp_path) == undisturbed
+    assert (outcome.state, outcome.members, outcome.started) == ("finished", 15, 15)
+    assert outcome.finished + outcome.pruned == 15
+    assert outcome.pruned > 0
+    assert sorted(path.name for path in (tmp_path / "sweeps/tiny").iterdir() if path.name[0] != ".") == [
+        "members",
+        "spec.yaml",
+        "verdicts",
+    ]
+    assert not (tmp_path / "sweeps/tiny/.tune").exists()
+
+
+def test_launching_a_finished_sweep_does_not_start_ray(
+    tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_inline(make_spec(), tmp_path)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("pipeline.search.tune.cluster", never)
+    observer = Observer()
+    outcome = run(tmp_path, observer)
+    assert (outcome.state, outcome.started, observer.state) == ("finished", 0, "finished")
+    assert outcome_of(tmp_path) == undisturbed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_signal_stops_gracefully_and_the_next_launch_ends_the_same(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    observer = Observer(12, lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcome = run(tmp_path, observer, resources=ONE_WORKER)
+    assert (outcome.state, observer.state) == ("stopped", "stopped")
+    assert 0 < outcome.members < 15
+    assert not (tmp_path / "sweeps/tiny/lease.json").exists()
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    resumed = run(tmp_path, resources=ONE_WORKER)
+    assert resumed.state == "finished"
+    assert resumed.started <= 15 - outcome.members
+    assert outcome_of(tmp_path) == undisturbed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_worker_process_costs_nothing_but_time(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    killed = []
+
+    def kill_a_worker() -> None:
+        killed.append(worker_pids(tmp_path)[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    outcome = run(tmp_path, Observer(6, kill_a_worker), "provide_slowly")
+    assert killed
+    assert (outcome.state, outcome.failed) == ("finished", 0)
+    assert outcome_of(tmp_path) == undisturbed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_inputs_that_only_a_worker_lacks_end_the_sweep_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "driver.pid").write_text(str(os.getpid()))
+    with pytest.raises(InputError, match="no embeddings here; bring them"):
+        run(tmp_path, None, "provide_in_the_driver_only", resources=ONE_WORKER)
+    assert outcome_of(tmp_path)["verdicts"] == {}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_an_observer_raises_ends_the_sweep_resumably(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    def fail() -> None:
+        raise SeptError("the observer broke")
+
+    with pytest.raises(SeptError, match="the observer broke"):
+        run(tmp_path, Observer(5, fail), resources=ONE_WORKER)
+    assert run(tmp_path, resources=ONE_WORKER).state == "finished"
+    assert outcome_of(tmp_path) == undisturbed
+
+
+def test_labels_of_test_clips_change_test_metrics_and_nothing_else(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    run_inline(make_spec(), tmp_path, "tiny_inputs:provide_other_test_labels")
+    other = outcome_of(tmp_path)
+    assert other["members"] == undisturbed["members"]
+    assert other["verdicts"] == undisturbed["verdicts"]
+    for key, result in other["results"].items():
+        assert result["curve"] == undisturbed["results"][key]["curve"]
+        assert result["validation"] == undisturbed["results"][key]["validation"]
+    assert any(result["test"] != undisturbed["results"][key]["test"] for key, result in other["results"].items())
+
+
+def test_another_spec_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
+    run_inline(make_spec(), tmp_path)
+    run(tmp_path)
+    with pytest.raises(InputError, match=r"shots was 2 and is now 3; undo the change, or give the sweep another name"):
+        run(tmp_path, shots=3)
+    with pytest.raises(InputError, match=r"spaces\.coop\.lr\.high was 5\.0 and is now 1\.0"):
+        run(tmp_path, **{"spaces.coop.lr": {"low": 0.01, "high": 1.0, "log": True}})
+    with pytest.raises(InputError, match="trials was 7 and is now 6, and it may only be raised"):
+        run(tmp_path, trials=6)
+    assert run(tmp_path, resources={"workers": 1}).state == "finished"
+
+
+def test_a_second_driver_of_the_same_sweep_is_refused(tmp_path: Path) -> None:
+    with Lease(LocalFiles(tmp_path), "tiny"), pytest.raises(LeaseHeld, match="is being run by process"):
+        run(tmp_path)
+
+
+def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="ray job submit"):
+        launch(make_spec(), tmp_path, address="ray://somewhere:10001", provider="tiny_inputs:provide")
+
+
+def test_missing_inputs_are_one_line_before_ray_starts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="provider nowhere:nothing: no such function"):
+        launch(make_spec(), tmp_path, provider="nowhere:nothing")

@@ -1,0 +1,105 @@
+"""A small sweep with a tiny encoder, and what a sweep left in the store as plain values that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.search.driver import SweepDriver
+from pipeline.search.inputs import resolve_provider
+from pipeline.search.messages import Assignment
+from pipeline.spec import SweepSpec, parse_sweep
+from pipeline.store import LocalFiles, TrialStore
+
+SWEEP: dict[str, Any] = {
+    "name": "tiny",
+    "encoder": "mini",
+    "datasets": ["FSDD"],
+    "methods": ["zero-shot", "coop", "coop+sept"],
+    "trials": 7,
+    "parallel": 2,
+    "shots": 2,
+    "folds": {"FSDD": ["theo"]},
+    "training": {"epochs": 4, "report_every": 1, "batch_size": 8},
+    "sampler": {"name": "tpe", "seed": 3, "n_startup_trials": 2},
+    "pruner": {"name": "median", "n_startup_trials": 1, "n_warmup_epochs": 1},
+    "resources": {"workers": 2},
+    "spaces": {
+        "coop": {"n_ctx": {"choices": [1, 2]}, "lr": {"low": 0.01, "high": 5.0, "log": True}},
+        "sept": {"n_neighbors": {"low": 1, "high": 3}},
+    },
+}
+
+
+def make_spec(changes: Mapping[str, Any] | None = None, **more: Any) -> SweepSpec:
+    """The sweep with changes by dotted key."""
+    return parse_sweep(yaml.safe_dump(SWEEP), "tiny.yaml", {**(changes or {}), **more})
+
+
+def outcome_of(root: Path, sweep: str = "tiny") -> dict[str, Any]:
+    """Members, verdicts and results without what differs between two runs: times, and the machine's load."""
+    store = TrialStore(LocalFiles(root))
+    members = store.members(sweep)
+    verdicts = store.verdicts(sweep)
+    pruned = {verdict.signature for verdict in verdicts if verdict.state == "pruned"}
+    results = {}
+    for member in members:
+        result = store.read_result(member.study, member.signature)
+        if result is not None and member.signature not in pruned:
+            plain = result.to_json()
+            plain["curve"] = [report["metrics"] for report in plain["curve"]]
+            results[member.study, member.number] = {
+                name: plain[name] for name in ("state", "curve", "validation", "test", "replicas", "confusion")
+            }
+    return {
+        "members": {(member.study, member.number): (member.signature, member.params) for member in members},
+        "verdicts": {
+            (verdict.study, verdict.number): (
+                verdict.signature,
+                verdict.state,
+                verdict.epoch,
+                verdict.objective,
+                [report.metrics for report in verdict.curve],
+            )
+            for verdict in verdicts
+        },
+        "results": results,
+    }
+
+
+def run_inline(spec: SweepSpec, root: Path, provider: str = "tiny_inputs:provide") -> None:
+    """The whole sweep in this process, one trial after the other: what every launch must come to."""
+    # Imports Ray, which a launch prepares first.
+    from pipeline.search.worker import TrialProcess
+
+    driver = SweepDriver(spec, TrialStore(LocalFiles(root)), [], partial(resolve_provider(provider), str(root)))
+    driver.replay()
+    while (member := driver.ask()) is not None:
+        trial = TrialProcess(Assignment(str(root), provider, member.config.model_dump_json(), 1, False))
+        message = trial.step()
+        go_on = driver.begun(member, message.curve)
+        while go_on:
+            message = trial.step()
+            assert message.phase in ("report", "ended"), message.error
+            if message.phase == "ended":
+                driver.concluded(member)
+                break
+            go_on = driver.reported(member, message.curve)
+    assert driver.finished
+
+
+def worker_pids(root: Path) -> list[int]:
+    """Processes that run trials of ``provide_slowly`` in this store at the moment, found by what they left there."""
+    pids = [int(path.name) for path in (root / "pids").iterdir()]
+    return sorted(pid for pid in pids if b"TrialWorker" in _title(pid))
+
+
+def _title(pid: int) -> bytes:
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
