@@ -10,7 +10,8 @@ Base-to-new: train on shots of the base classes; base clips among base names, ne
   whoever shows such a result has to say so.
 
 Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips; tested are the
-source's test clips and every clip of every target that the encoder has not seen, among all the target's names.
+source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
+target's names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sept_core.datasets import EmbeddingTable, Split, draw_shots, get_dataset, halves, make_split, prompt_name
+from sept_core.datasets import EmbeddingTable, Split, draw_shots, halves, make_split, prompt_name
+from sept_core.datasets.folds import roles_of
 from sept_core.encoders import TextTower
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -92,7 +94,7 @@ def make_plan(
     Raises:
         InputError: The dataset cannot be used this way.
     """
-    info = get_dataset(table.dataset)
+    info = table.info
     seen = seen_folds.get(info.name, ())
     splits = [make_split(table, info, fold, seed, shots, seen) for fold in folds for seed in seeds]
     if protocol == "cross-dataset":
@@ -148,7 +150,7 @@ def _cross_dataset(
     splits: Sequence[Split],
     shots: int,
 ) -> Plan:
-    info = get_dataset(table.dataset)
+    info = table.info
     every = info.classnames
     # The half that a base-to-new split holds out whole is drawn from like the other.
     train = [split.train + _shots_of_new(table, split, shots) for split in splits]
@@ -159,18 +161,21 @@ def _cross_dataset(
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": _group(tower, table, every, tests, trained=True)}
     for target in targets:
-        other = get_dataset(target.dataset)
-        seen = set(seen_folds.get(other.name, ()))
-        rows = tuple(row for row, fold in enumerate(target.folds) if fold not in seen)
+        other = target.info
+        seen = frozenset(seen_folds.get(other.name, ()))
+        roles = [roles_of(fold, other).test for fold in target.folds]
+        rows = tuple(row for row, test in enumerate(roles) if test and not test & seen)
+        if not rows:
+            raise InputError("no test clips that the encoder has not seen", where=f"target {other.name}")
         tested[other.name] = _group(tower, target, other.classnames, [rows] * len(splits))
     measured = {"source": _group(tower, table, every, held_out, trained=True)}
-    names = {"source": list(every)} | {t.dataset: list(get_dataset(t.dataset).classnames) for t in targets}
+    names = {"source": list(every)} | {target.dataset: list(target.info.classnames) for target in targets}
     return Plan((_stage(table, every, train, measured),), tested, names)
 
 
 def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int, ...]:
     drawn: list[int] = []
-    for name in halves(get_dataset(table.dataset).classnames)[1]:
+    for name in halves(table.info.classnames)[1]:
         rows = {table.clip_ids[row]: row for row in split.heldout_new if table.classnames[row] == name}
         ids = draw_shots(table.dataset, split.fold, split.seed, name, list(rows), shots)
         drawn += [rows[clip_id] for clip_id in ids]

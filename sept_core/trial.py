@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
-from sept_core.datasets import EmbeddingTable, get_dataset, usable_folds
+from sept_core.datasets import EmbeddingTable, usable_folds
 from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -109,7 +109,7 @@ def make_config(
     Raises:
         InputError: Anything that cannot be used, with key and value.
     """
-    info = get_dataset(table.dataset)
+    info = table.info
     declared = hyper_parameters(baseline, sept)
     method = f"{baseline}+sept" if sept else baseline
     if table.encoder_fingerprint != encoder.fingerprint:
@@ -215,7 +215,7 @@ class TrialRun:
         semantic = None
         if config.sept:
             assert inputs.neighbors is not None  # _check_inputs has seen to it
-            templates = load_templates(get_dataset(config.dataset).kind)
+            templates = load_templates(inputs.table.info.kind)
             semantic = SemanticExpansion.of(tower, stage.classes, inputs.neighbors, templates, config.hyper)
         return FusedTraining(
             learner=learner,
@@ -384,7 +384,7 @@ def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
     if config.sept:
         digest = inputs.neighbors.digest if inputs.neighbors is not None else None
         pairs["neighbors_digest"] = (config.neighbors_digest, digest)
-        kind = get_dataset(config.dataset).kind
+        kind = inputs.table.info.kind
         pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
     for name, (expected, found) in pairs.items():
         if expected != found:

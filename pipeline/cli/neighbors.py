@@ -45,6 +45,7 @@ def neighbors(
         float | None, typer.Option("--price-out", min=0.0, help="Price of a million answer tokens.")
     ] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Requests at a time.")] = 4,
+    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds that an answer may take.")] = 60.0,
     only_estimate: Annotated[bool, typer.Option("--estimate", help="Show what it would cost, and end.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
     root: RootOption = DEFAULT_ROOT,
@@ -88,6 +89,7 @@ def neighbors(
                 cache_dir=cache,
                 base_url=base_url,
                 concurrency=concurrency,
+                timeout_s=timeout,
                 force=force,
                 progress=moved,
             )

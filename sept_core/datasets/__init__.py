@@ -1,11 +1,13 @@
 """Data sets: the registry, folders as their authors ship them, manifests, embeddings and splits.
 
-The way of a clip: ``read_layout`` turns a folder into a `Manifest`, an encoder turns that into an `EmbeddingTable`,
-and ``make_split`` picks its rows for one replica.
+The way of a clip: ``read_layout`` (or ``read_csv_dataset``, for one's own data) turns a folder into a `Manifest`, an
+encoder turns that into an `EmbeddingTable`, and ``make_split`` picks its rows for one replica.
 """
 
+from sept_core.datasets.check import Finding, Findings, check_manifest
 from sept_core.datasets.layouts import read_layout
 from sept_core.datasets.manifest import Clip, Manifest
+from sept_core.datasets.own import info_from_json, info_to_json, read_csv_dataset
 from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name
 from sept_core.datasets.splits import Split, draw_shots, make_split, usable_folds
 from sept_core.datasets.table import EmbeddingTable
@@ -15,13 +17,19 @@ __all__ = [
     "Clip",
     "DatasetInfo",
     "EmbeddingTable",
+    "Finding",
+    "Findings",
     "Manifest",
     "Split",
+    "check_manifest",
     "draw_shots",
     "get_dataset",
     "halves",
+    "info_from_json",
+    "info_to_json",
     "make_split",
     "prompt_name",
+    "read_csv_dataset",
     "read_layout",
     "usable_folds",
 ]

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
+from sept_core.datasets.folds import roles_of
 from sept_core.datasets.registry import DATASETS
 from sept_core.errors import InputError
 
@@ -30,7 +31,8 @@ class Clip:
         clip_id: Unique within the data set.
         path: Where its file lies, relative to the audio folder, with ``/`` between folders.
         classname: Spelled as in the registry.
-        fold: ``"train"`` or ``"test"`` where the data set has one fixed split.
+        fold: Fold that it is tested in; ``"train"`` or ``"test"`` where the data set has one fixed split; or its
+            roles written out, where a published split is neither (see ``sept_core.datasets.folds``).
         group: Source recording or speaker; ``""`` where it is not known.
         sha256: Digest of the file's bytes, 64 hex digits.
 
@@ -87,7 +89,6 @@ class Manifest:
         info = DATASETS.get(self.dataset)
         if info is None:
             return
-        folds = info.folds if info.split == "kfold" else ("train", "test")
         for clip in self.clips:
             if clip.classname not in info.classnames:
                 raise InputError(
@@ -95,12 +96,10 @@ class Manifest:
                     where=where,
                     mend=f"classes are {', '.join(info.classnames)}",
                 )
-            if clip.fold not in folds:
-                raise InputError(
-                    f"unknown fold '{clip.fold}' of clip '{clip.path}'",
-                    where=where,
-                    mend=f"folds are {', '.join(folds)}",
-                )
+            try:
+                roles_of(clip.fold, info)
+            except InputError as error:
+                raise InputError(f"{error.what} of clip '{clip.path}'", where=where, mend=error.mend) from error
 
     # A frozen dataclass without slots still has a __dict__, which is all that cached_property needs.
     @cached_property

@@ -8,7 +8,7 @@ that are small and open enough to try things on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from typing import Literal
 
 from sept_core.errors import InputError
 
-__all__ = ["DATASETS", "DatasetInfo", "get_dataset", "halves", "prompt_name"]
+__all__ = ["DATASETS", "DatasetInfo", "dataset_key", "get_dataset", "halves", "prompt_name"]
 
 Kind = Literal["events", "instruments", "emotion", "scenes", "music", "vocal", "speech"]
 
@@ -34,6 +34,7 @@ class DatasetInfo:
         split: ``kfold``: each fold in turn is the test set and the others are the pool that shots are drawn from.
             ``fixed``: clips of fold ``train`` are the pool, clips of fold ``test`` the test set.
         extra: True for the data sets that are not among the benchmark's eleven.
+        clips: How many clips its authors publish, for the check of a copy; 0 where that is not fixed.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DatasetInfo:
     folds: tuple[str, ...]
     split: Literal["kfold", "fixed"]
     extra: bool = False
+    clips: int = 0
 
 
 def prompt_name(classname: str) -> str:
@@ -66,21 +68,28 @@ def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
     return names[:middle], names[middle:]
 
 
-def get_dataset(name: str) -> DatasetInfo:
+def get_dataset(name: str, own: Iterable[DatasetInfo] = ()) -> DatasetInfo:
     """The data set of that name; case, ``-``, ``_`` and spaces don't matter (``esc50_actions`` is ``ESC50-Actions``).
+
+    Args:
+        name: Name of a registered data set, or of one of ``own``.
+        own: A person's own data sets; which those are is known to the caller, never to this module.
 
     Raises:
         InputError: No data set has this name.
     """
-    found = _BY_KEY.get(_key(name))
+    by_key = {dataset_key(info.name): info for info in own} | _BY_KEY
+    found = by_key.get(dataset_key(name))
     if found is None:
-        near = get_close_matches(_key(name), _BY_KEY, n=1)
-        hint = f"did you mean '{_BY_KEY[near[0]].name}'? " if near else ""
-        raise InputError(f"unknown dataset '{name}'", mend=f"{hint}known: {', '.join(DATASETS)}")
+        near = get_close_matches(dataset_key(name), by_key, n=1)
+        hint = f"did you mean '{by_key[near[0]].name}'? " if near else ""
+        known = [*DATASETS, *(info.name for info in by_key.values() if info.name not in DATASETS)]
+        raise InputError(f"unknown dataset '{name}'", mend=f"{hint}known: {', '.join(known)}")
     return found
 
 
-def _key(name: str) -> str:
+def dataset_key(name: str) -> str:
+    """What two spellings of one data set's name have in common."""
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
@@ -99,9 +108,23 @@ _PLAYED = "This is a sound of {} being played."
 _SPEECH_EMOTION = "This is a human vocal sound of {} speech."
 
 _ALL = (
-    DatasetInfo("Beijing-Opera", "instruments", _names("bangu, daluo, naobo, xiaoluo"), _PLAYED, _numbered(5), "kfold"),
     DatasetInfo(
-        "CREMA-D", "emotion", _names("anger, disgust, fear, happy, neutral, sad"), _SPEECH_EMOTION, _FIXED, "fixed"
+        "Beijing-Opera",
+        "instruments",
+        _names("bangu, daluo, naobo, xiaoluo"),
+        _PLAYED,
+        _numbered(5),
+        "kfold",
+        clips=236,
+    ),
+    DatasetInfo(
+        "CREMA-D",
+        "emotion",
+        _names("anger, disgust, fear, happy, neutral, sad"),
+        _SPEECH_EMOTION,
+        _FIXED,
+        "fixed",
+        clips=7442,
     ),
     DatasetInfo(
         "ESC50",
@@ -117,6 +140,7 @@ _ALL = (
         _CHARACTERISTIC,
         _numbered(5),
         "kfold",
+        clips=2000,
     ),
     DatasetInfo(
         "ESC50-Actions",
@@ -128,6 +152,7 @@ _ALL = (
         _CHARACTERISTIC,
         _numbered(5),
         "kfold",
+        clips=400,
     ),
     DatasetInfo(
         "GT-Music-Genre",
@@ -136,6 +161,7 @@ _ALL = (
         "This is {} music.",
         _FIXED,
         "fixed",
+        clips=1000,
     ),
     DatasetInfo(
         "NS-Instruments",
@@ -152,8 +178,9 @@ _ALL = (
         _SPEECH_EMOTION,
         _FIXED,
         "fixed",
+        clips=2452,
     ),
-    DatasetInfo("SESA", "events", _names("casual, explosion, gunshot, siren"), _SOUND, _FIXED, "fixed"),
+    DatasetInfo("SESA", "events", _names("casual, explosion, gunshot, siren"), _SOUND, _FIXED, "fixed", clips=585),
     DatasetInfo(
         "TUT2017",
         "scenes",
@@ -164,6 +191,7 @@ _ALL = (
         _SOUND,
         _numbered(4),
         "kfold",
+        clips=4680,
     ),
     DatasetInfo(
         "UrbanSound8K",
@@ -175,6 +203,7 @@ _ALL = (
         _CHARACTERISTIC,
         _numbered(10),
         "kfold",
+        clips=8732,
     ),
     DatasetInfo(
         "VocalSound",
@@ -183,6 +212,7 @@ _ALL = (
         "This is a human vocal sound of {}.",
         _FIXED,
         "fixed",
+        clips=21024,
     ),
     DatasetInfo(
         "ESC10",
@@ -195,6 +225,7 @@ _ALL = (
         _numbered(5),
         "kfold",
         extra=True,
+        clips=400,
     ),
     DatasetInfo(
         "FSDD",
@@ -210,4 +241,4 @@ _ALL = (
 DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({info.name: info for info in _ALL})
 """All known data sets by canonical name: the benchmark's eleven, then the extras."""
 
-_BY_KEY = {_key(info.name): info for info in _ALL}
+_BY_KEY = {dataset_key(info.name): info for info in _ALL}

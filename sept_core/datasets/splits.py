@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sept_core.datasets.folds import Roles, roles_of
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.errors import InputError
@@ -113,13 +114,13 @@ def make_split(
     """
     if shots < 1:
         raise InputError(f"shots must be at least 1, got {shots}")
-    _check_table(table, info)
+    roles_by_row = _check_table(table, info)
     usable = usable_folds(info, seen)
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
-    pool_folds = set(usable) - {fold} if info.split == "kfold" else {"train"}
-    pool = [row for row, of in enumerate(table.folds) if of in pool_folds]
-    test = [row for row, of in enumerate(table.folds) if of == fold]
+    unseen = [(row, roles) for row, roles in enumerate(roles_by_row) if not roles.test & set(seen)]
+    pool = [row for row, roles in unseen if fold in roles.train]
+    test = [row for row, roles in unseen if fold in roles.test]
     _check_apart(table, info, fold, pool, test)
 
     base, new = halves(info.classnames)
@@ -158,7 +159,8 @@ def make_split(
     return split
 
 
-def _check_table(table: EmbeddingTable, info: DatasetInfo) -> None:
+def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Roles]:
+    """The roles of each row, when the table is the data set's."""
     if table.dataset != info.name:
         raise InputError(f"the embeddings are of data set '{table.dataset}', not '{info.name}'")
     present = set(table.classnames)
@@ -172,10 +174,10 @@ def _check_table(table: EmbeddingTable, info: DatasetInfo) -> None:
     strange = sorted(present - set(info.classnames))
     if strange:
         raise InputError(f"unknown classes: {_some(strange)}", where=f"embeddings of {info.name}")
-    folds = set(info.folds) | ({"train"} if info.split == "fixed" else set())
-    strange = sorted(set(table.folds) - folds)
-    if strange:
-        raise InputError(f"unknown folds: {_some(strange)}", where=f"embeddings of {info.name}")
+    try:
+        return [roles_of(fold, info) for fold in table.folds]
+    except InputError as error:
+        raise InputError(error.what, where=f"embeddings of {info.name}", mend=error.mend) from error
 
 
 def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list[int], test: list[int]) -> None:
@@ -185,7 +187,7 @@ def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list
     shared = [f"{in_pool[table.sha256[row]]} = {table.clip_ids[row]}" for row in test if table.sha256[row] in in_pool]
     if shared:
         raise InputError(
-            f"{len(shared)} clips of the test fold have the same content as clips of other folds: {_some(shared)}",
+            f"{len(shared)} clips of the test fold have the same content as clips of the pool: {_some(shared)}",
             where=where,
             mend="mend the data set's folds, then embed it again",
         )
@@ -193,7 +195,7 @@ def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list
     crossing = sorted(({table.groups[row] for row in pool} & {table.groups[row] for row in test}) - {""})
     if crossing:
         raise InputError(
-            f"{len(crossing)} groups (source recordings or speakers) stand in the test fold and in other folds: "
+            f"{len(crossing)} groups (source recordings or speakers) stand in the test fold and in the pool: "
             f"{_some(crossing)}",
             where=where,
             mend="mend the data set's folds, then embed it again",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sept_core.datasets.registry import DatasetInfo, get_dataset
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,18 +25,20 @@ class EmbeddingTable:
     All per-clip fields have one entry per clip and are sorted by clip id.
 
     Args:
-        dataset: Name in the registry, such as ``"ESC10"``.
+        dataset: Name of the data set, such as ``"ESC10"``.
         encoder_fingerprint: Digest of the encoder's weights and preprocessing.
         manifest_digest: `Manifest.digest` of the clips embedded.
         clip_ids: Unique names of the clips.
         classnames: True class of each clip, spelled as in the registry.
-        folds: Fold of each clip; ``"train"`` or ``"test"`` where the data set has one fixed split.
+        folds: Fold of each clip, as in its ``Clip``.
         groups: Source recording or speaker of each clip; ``""`` where it is not known.
         sha256: Digest of each clip's file.
         embeddings: float32 ``[clips, dim]``, rows of unit norm.
+        description: What the data set is, where it is a person's own; None for one of the registry.
 
     Raises:
-        InputError: Lengths differ, ids are unsorted or doubled, or the embeddings are not finite unit-norm float32.
+        InputError: Lengths differ, ids are unsorted or doubled, the embeddings are not finite unit-norm float32, or
+            the description is of another data set.
     """
 
     dataset: str
@@ -47,6 +50,7 @@ class EmbeddingTable:
     groups: tuple[str, ...]
     sha256: tuple[str, ...]
     embeddings: Tensor
+    description: DatasetInfo | None = None
 
     def __post_init__(self) -> None:
         # Imported here, so that listing data sets or reading a folder does not pay for torch.
@@ -62,6 +66,8 @@ class EmbeddingTable:
         for previous, current in zip(self.clip_ids, self.clip_ids[1:], strict=False):
             if previous >= current:
                 raise InputError(f"clip ids are not sorted and unique at '{current}'", where=where)
+        if self.description is not None and self.description.name != self.dataset:
+            raise InputError(f"the description is of data set '{self.description.name}'", where=where)
         shape = tuple(self.embeddings.shape)
         if len(shape) != 2 or shape[0] != count or self.embeddings.dtype != torch.float32:
             raise InputError(
@@ -75,6 +81,15 @@ class EmbeddingTable:
 
     def __len__(self) -> int:
         return len(self.clip_ids)
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the data set is: its own description, or the registry's.
+
+        Raises:
+            InputError: It has none and is not registered.
+        """
+        return self.description if self.description is not None else get_dataset(self.dataset)
 
     @property
     def dim(self) -> int:

@@ -61,7 +61,8 @@ class PromptBank:
         """
         if not names:
             raise InputError("no names to encode")
-        tokens = tower.tokenize(names)
+        # Behind a context a name is not the start of a text: GPT-2's and RoBERTa's tokens tell ' dog' from 'dog'.
+        tokens = tower.tokenize([f" {name.lstrip()}" for name in names])
         device = next(tower.parameters()).device
         lengths = tokens.lengths.to(device)
         if int(lengths.min()) < 1:

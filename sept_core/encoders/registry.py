@@ -4,31 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from sept_core.encoders.base import Encoder
 from sept_core.errors import InputError
 
+if TYPE_CHECKING:
+    from sept_core.encoders.weights import Fetch, ModelFiles, Place
+
 __all__ = ["ENCODERS", "load_encoder"]
 
 
-def _mini() -> Encoder:
+def _mini(files: ModelFiles) -> Encoder:
     from sept_core.encoders.mini import load_mini
 
+    if files.weights is not None:
+        raise InputError("mini comes with its weights", where=str(files.weights), mend="leave weights out")
+    if files.text_model is not None:
+        raise InputError("mini comes with its tokenizer", where=str(files.text_model), mend="leave text_model out")
     return load_mini()
 
 
-ENCODERS: dict[str, Callable[[], Encoder]] = {"mini": _mini}
+def _msclap_2022(files: ModelFiles) -> Encoder:
+    from sept_core.encoders.msclap import load_msclap
+
+    return load_msclap("msclap-2022", files)
 
 
-def load_encoder(name: str) -> Encoder:
-    """Load an encoder by name, on the CPU, frozen and in ``eval()``.
+def _msclap_2023(files: ModelFiles) -> Encoder:
+    from sept_core.encoders.msclap import load_msclap
+
+    return load_msclap("msclap-2023", files)
+
+
+def _laion_clap(files: ModelFiles) -> Encoder:
+    from sept_core.encoders.laion import load_laion
+
+    return load_laion(files)
+
+
+ENCODERS: dict[str, Callable[[ModelFiles], Encoder]] = {
+    "mini": _mini,
+    "msclap-2022": _msclap_2022,
+    "msclap-2023": _msclap_2023,
+    "laion-clap": _laion_clap,
+}
+
+
+def load_encoder(
+    name: str, weights: Place | None = None, text_model: Place | None = None, fetch: Fetch | None = None
+) -> Encoder:
+    """Load an encoder by name, on the CPU, in float32, frozen and in ``eval()``.
+
+    Args:
+        name: One of ``ENCODERS``.
+        weights: Where its weights lie: a local path, ``hub:OWNER/NAME`` to download them, or an address that ``fetch``
+            understands. None for those that an earlier download left on this machine (``mini`` brings its own).
+        text_model: Folder of the text model's tokenizer, likewise, where it does not lie beside the weights.
+        fetch: Brings an address such as ``s3://bucket/folder`` to a local file or folder.
 
     Raises:
-        InputError: No encoder has this name.
+        InputError: No encoder has this name, or its files are missing, damaged or of another architecture.
     """
+    from sept_core.encoders.weights import ModelFiles
+
     loader = ENCODERS.get(name)
     if loader is None:
         near = get_close_matches(name, ENCODERS, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise InputError(f"unknown encoder '{name}'", mend=f"{hint}known: {', '.join(sorted(ENCODERS))}")
-    return loader()
+    return loader(ModelFiles(weights, text_model, fetch))

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sept_core.encoders import CausalTextTower, Tokens
+from sept_core.encoders.gpt2 import Gpt2Block
 from sept_core.encoders.prefix import PromptBank, encode_prompts
 
 transformers = pytest.importorskip("transformers", reason="the dev extra installs transformers")
@@ -23,18 +24,6 @@ transformers = pytest.importorskip("transformers", reason="the dev extra install
 N_CTX, PAD_TO, ROUNDS = 16, 77, 3
 SUBJECTS = ["dog bark", "rain", "sea waves", "baby cry", "clock tick", "person sneeze", "helicopter", "chainsaw"]
 VARIANTS = ["{}", "loud {}", "distant {}", "a {} at night", "the {} of a recording", "soft {}", "{} indoors"]
-
-
-class GPT2Block:
-    def __init__(self, block: nn.Module, heads: int) -> None:
-        self.block, self.heads = block, heads
-
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.block.attn.c_attn(self.block.ln_1(x)).chunk(3, dim=-1)
-
-    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + self.block.attn.c_proj(attended)
-        return x + self.block.mlp(self.block.ln_2(x))
 
 
 class GPT2Tower(CausalTextTower):
@@ -47,8 +36,8 @@ class GPT2Tower(CausalTextTower):
         self.max_tokens = PAD_TO
 
     @property
-    def blocks(self) -> Sequence[GPT2Block]:
-        return [GPT2Block(block, 12) for block in self.model.h]
+    def blocks(self) -> Sequence[Gpt2Block]:
+        return [Gpt2Block(block, 12) for block in self.model.h]
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         ids = [[1 + sum(map(ord, word)) % 50_000 for word in text.split()] + [50_256] for text in texts]

@@ -232,7 +232,7 @@ def test_a_source_in_both_pool_and_test_is_refused_with_its_name() -> None:
     table = grid(KFOLD, KFOLD.folds, 3)
     groups = [f"source{row}" for row in range(len(table))]
     groups[0] = groups[-1] = "speaker7"
-    with pytest.raises(InputError, match=r"Toy, fold 1: 1 groups .* in other folds: speaker7"):
+    with pytest.raises(InputError, match=r"Toy, fold 1: 1 groups .* in the pool: speaker7"):
         make_split(replace(table, groups=tuple(groups)), KFOLD, "1", 0, 1, ())
 
 
@@ -266,7 +266,7 @@ def test_a_table_of_another_dataset_or_with_other_classes_or_folds_is_refused() 
         make_split(table, replace(KFOLD, classnames=("a", "b", "c", "d")), "1", 0, 1, ())
     with pytest.raises(InputError, match="unknown classes: c"):
         make_split(table, replace(KFOLD, classnames=("a", "b")), "1", 0, 1, ())
-    with pytest.raises(InputError, match="unknown folds: 3"):
+    with pytest.raises(InputError, match="unknown fold '3'; folds are 1, 2"):
         make_split(table, replace(KFOLD, folds=("1", "2")), "1", 0, 1, ())
 
 

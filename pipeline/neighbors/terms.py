@@ -1,0 +1,144 @@
+"""Answers to terms, and terms to lists that keep every rule, with what was dropped and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from sept_core.datasets import DatasetInfo, prompt_name
+from sept_core.semantic.neighbors import Neighbors, check_neighbors
+
+__all__ = ["MAX_WORDS", "Dropped", "Sorted", "read_terms", "sort_out"]
+
+MAX_WORDS = 5
+"""Longest term, in words."""
+
+MAX_READ = 200
+"""Terms read from one answer: a model that goes round in circles can fill an answer with thousands."""
+
+# Brackets at which the list may begin; more than any answer needs, and a bound for one that is nothing but brackets.
+MAX_STARTS = 200
+
+_PLAIN = re.compile(r"[a-z]+(?:['-][a-z]+)*(?: [a-z]+(?:['-][a-z]+)*)*")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A term that was offered and not taken; ``str`` of it is one line.
+
+    Args:
+        classname: The class that it was offered for.
+        term: The term as it was sorted out.
+        reason: The rule that it breaks.
+    """
+
+    classname: str
+    term: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.classname}: {self.term!r} {self.reason}"
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """What has come of all answers so far.
+
+    Args:
+        by_class: The first terms of each class that keep the rules, at most as many as wanted, best first.
+        missing: How many terms a class still lacks; classes that lack none are not listed.
+        dropped: What was not taken, in the order of classes and answers.
+    """
+
+    by_class: Mapping[str, tuple[str, ...]]
+    missing: Mapping[str, int]
+    dropped: tuple[Dropped, ...] = field(default=())
+
+
+def read_terms(text: str) -> list[str] | None:
+    """The terms in an answer: ``{"terms": [...]}`` or a bare list, in a code fence or among prose; None without any.
+
+    Only texts count, and at most the first `MAX_READ`; whatever else a list holds is no term.
+    """
+    decoder = json.JSONDecoder()
+    bare: list[str] | None = None
+    marked: list[str] | None = None
+    end = 0
+    for start in islice((match.start() for match in re.finditer(r"[{\[]", text)), MAX_STARTS):
+        if start < end:
+            continue
+        try:
+            found, stop = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if terms := _texts(found.get("terms") if isinstance(found, dict) else found):
+            end = stop
+            if isinstance(found, dict):
+                # The last one: a model that thinks aloud repeats the form that it was given, and its drafts.
+                marked = terms
+            else:
+                bare = bare or terms
+    return marked or bare
+
+
+def _texts(found: object) -> list[str]:
+    return [item for item in found[:MAX_READ] if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def sort_out(info: DatasetInfo, offered: Mapping[str, Sequence[str]], n: int) -> Sorted:
+    """Sort out what was offered for each class.
+
+    A term that two classes were offered serves neither: it tells them apart badly, whichever was asked first. The
+    result depends on the answers alone and not on the order in which they came in.
+
+    Args:
+        info: The data set.
+        offered: All terms that answers gave for a class (in the form that prompts use), best first.
+        n: How many terms a class should have.
+    """
+    names = [prompt_name(name) for name in info.classnames]
+    kept: dict[str, list[str]] = {name: [] for name in names}
+    dropped: dict[str, list[Dropped]] = {name: [] for name in names}
+    owners: dict[str, set[str]] = {}
+    for name in names:
+        for term in map(_tidy, offered.get(name, ())):
+            reason = _broken_rule(info, names, name, term, kept[name])
+            if reason:
+                dropped[name].append(Dropped(name, term, reason))
+            else:
+                kept[name].append(term)
+                owners.setdefault(term, set()).add(name)
+    by_class = {}
+    for name in names:
+        alone = []
+        for term in kept[name]:
+            others = sorted(owners[term] - {name})
+            if others:
+                dropped[name].append(Dropped(name, term, f"was also offered for '{others[0]}'"))
+            else:
+                alone.append(term)
+        by_class[name] = tuple(alone[:n])
+    missing = {name: n - len(terms) for name, terms in by_class.items() if len(terms) < n}
+    return Sorted(by_class, missing, tuple(line for name in names for line in dropped[name]))
+
+
+def _tidy(term: str) -> str:
+    # What models put around a term without meaning it: quotes, a final full stop, a curly apostrophe.
+    return " ".join(prompt_name(term.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).split()).strip(" .\"'`")
+
+
+def _broken_rule(info: DatasetInfo, names: Sequence[str], name: str, term: str, kept: Sequence[str]) -> str:
+    if term in kept:
+        return "is there twice"
+    start = f"class '{name}': neighbour {term!r} "
+    lines = check_neighbors(Neighbors(info.name, {name: (term,)}), names)
+    broken = [line.removeprefix(start) for line in lines if line.startswith(start)]
+    if broken:
+        return broken[0]
+    if not _PLAIN.fullmatch(term):
+        return "is not written in plain English letters"
+    words = len(term.split())
+    return f"has {words} words, more than {MAX_WORDS}" if words > MAX_WORDS else ""

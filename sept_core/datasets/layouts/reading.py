@@ -1,0 +1,132 @@
+"""Which layouts a data set has, which of them stands in a folder, and the manifest of what is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sept_core.datasets.assign import Unplaced, assign_folds
+from sept_core.datasets.layouts.base import Found, Layout, audio_below, listing, visible
+from sept_core.datasets.layouts.events import ESC10, ESC50, SESA, URBANSOUND8K
+from sept_core.datasets.layouts.music import BEIJING_OPERA, GTZAN, NSYNTH
+from sept_core.datasets.layouts.palm import PALM_FIXED, PALM_FOLDS
+from sept_core.datasets.layouts.scenes import TUT2017
+from sept_core.datasets.layouts.voices import CREMA_D, FSDD, RAVDESS, VOCALSOUND
+from sept_core.datasets.manifest import Clip, Manifest
+from sept_core.datasets.registry import DatasetInfo, get_dataset
+from sept_core.errors import InputError
+
+__all__ = ["LAYOUTS", "Progress", "hash_clips", "read_layout"]
+
+Progress = Callable[[int, int], None]
+"""Called with (clips hashed, clips in all) after each clip."""
+
+# PALM's first: where its CSV files stand beside the clips, they say what the split is.
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "Beijing-Opera": (PALM_FOLDS, BEIJING_OPERA),
+    "CREMA-D": (PALM_FIXED, CREMA_D),
+    "ESC50": (PALM_FOLDS, ESC50),
+    "ESC50-Actions": (PALM_FOLDS, ESC50),
+    "GT-Music-Genre": (PALM_FIXED, GTZAN),
+    "NS-Instruments": (PALM_FIXED, NSYNTH),
+    "RAVDESS": (PALM_FIXED, RAVDESS),
+    "SESA": (PALM_FIXED, SESA),
+    "TUT2017": (PALM_FOLDS, TUT2017),
+    "UrbanSound8K": (PALM_FOLDS, URBANSOUND8K),
+    "VocalSound": (PALM_FIXED, VOCALSOUND),
+    "ESC10": (ESC10,),
+    "FSDD": (FSDD,),
+}
+
+
+def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> Manifest:
+    """Read a data set's folder into a manifest.
+
+    Each of the benchmark's data sets is read from PALM's copy or from what its authors ship, whichever stands in the
+    folder; ``LAYOUTS`` says what is expected of each. The files are only hashed here, not decoded. A folder that holds
+    a part of the clips is read as it is where the layout has no list of them, but an audio file whose name or folder
+    does not fit is an error.
+
+    Args:
+        dataset: Name of the data set, as `get_dataset` takes it.
+        root: Its folder, or one that holds this folder alone (as archives often unpack).
+        progress: Called after each clip.
+
+    Raises:
+        InputError: The data set is unknown; the folder does not exist or holds none of its layouts; a file's name has
+            an unknown class or fold, or it is listed but missing or unreadable.
+    """
+    info = get_dataset(dataset)
+    try:
+        if not root.exists():
+            raise InputError("folder does not exist", where=str(root), mend=f"give the folder of {info.name}")
+        if not root.is_dir():
+            raise InputError("is a file, not a folder", where=str(root), mend=f"give the folder of {info.name}")
+        layout, folder = _standing(info, root)
+        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress))
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})", where=str(error.filename or root)) from error
+
+
+def hash_clips(
+    info: DatasetInfo,
+    root: Path,
+    found: Sequence[Found],
+    progress: Progress | None = None,
+    name: Callable[[Path], str] = lambda file: file.stem,
+) -> tuple[Clip, ...]:
+    """Clips with the digest of their files; those without a fold are placed by ``sept_core.datasets.assign``.
+
+    Args:
+        info: The data set.
+        root: Folder that the paths are relative to.
+        found: Its clips.
+        progress: Called after each clip.
+        name: The clip id of a file.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    digests = []
+    for done, item in enumerate(found, start=1):
+        with item.file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        if progress is not None:
+            progress(done, len(found))
+    folds = [item.fold for item in found]
+    if not all(folds):
+        folds = assign_folds(
+            info,
+            [
+                Unplaced(name(item.file), item.classname, item.group, digest)
+                for item, digest in zip(found, digests, strict=True)
+            ],
+        )
+    return tuple(
+        Clip(
+            clip_id=name(item.file),
+            path=item.file.relative_to(root).as_posix(),
+            classname=item.classname,
+            fold=fold,
+            group=item.group,
+            sha256=digest,
+        )
+        for item, fold, digest in zip(found, folds, digests, strict=True)
+    )
+
+
+def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:
+    """The layout in a folder, or in the only folder in it that has one."""
+    layouts = LAYOUTS[info.name]
+    inner = [folder for folder in visible(root) if folder.is_dir()]
+    # Layout by layout, since a folder around PALM's copy holds the file names that some originals are known by.
+    for layout in layouts:
+        if layout.stands_in(root):
+            return layout, root
+        standing = [folder for folder in inner if layout.stands_in(folder)]
+        if len(standing) == 1:
+            return layout, standing[0]
+    expected = " or ".join(f"{layout.expected} ({layout.origin})" for layout in layouts)
+    what = info.name if next(audio_below(root), None) else "audio"
+    raise InputError(f"no {what} in {root}", mend=f"{listing(root)}; expected {expected}")

@@ -1,0 +1,220 @@
+"""A person's own data set: a CSV file with a path and a class name for each clip.
+
+    path,classname,fold,group
+    wren/0001.wav,wren,north,garden
+    ...
+
+``path`` is relative to the audio folder; ``classname`` is what prompts are made of. Optional: ``group``, the speaker
+or source recording, which never crosses a split; and either ``fold`` (each in turn is the test set) or ``split``
+(``train`` or ``test``). With neither, folds are made by ``sept_core.datasets.assign``. Other columns are left alone.
+
+manifest, info = read_csv_dataset(Path("birds.csv"), Path("audio"), name="birds")
+
+``info`` stands for the data set wherever a registered one stands: it travels with the manifest and the embeddings
+(``EmbeddingTable.description``), and nothing remembers it globally.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, cast, get_args
+
+from sept_core.datasets.assign import PARTS, Unplaced, units_of
+from sept_core.datasets.folds import RESERVED
+from sept_core.datasets.layouts.base import Found, complete, inside, read_table
+from sept_core.datasets.layouts.reading import Progress, hash_clips
+from sept_core.datasets.manifest import Clip, Manifest
+from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
+from sept_core.errors import InputError
+
+__all__ = ["DEFAULT_TEMPLATE", "info_from_json", "info_to_json", "read_csv_dataset"]
+
+DEFAULT_TEMPLATE = "This is a sound of {}."
+
+# Folders and study keys are named after the data set, and the parts of a study key are joined by full stops.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def read_csv_dataset(
+    table: Path,
+    audio_root: Path,
+    *,
+    name: str,
+    kind: str = "events",
+    template: str = DEFAULT_TEMPLATE,
+    progress: Progress | None = None,
+) -> tuple[Manifest, DatasetInfo]:
+    """Read a data set of one's own.
+
+    Args:
+        table: The CSV file, with a header.
+        audio_root: Folder that its paths are relative to.
+        name: What it is to be called: letters, digits, ``-`` and ``_``; no registered data set's name.
+        kind: What its classes are; picks the hand-crafted templates that SEPT's margins are computed with.
+        template: Zero-shot template with one ``{}``.
+        progress: Called after each clip.
+
+    Returns:
+        The manifest, whose clip ids are the paths without suffix, and what the data set is: classes sorted, folds in
+        the order of the numbers in them.
+
+    Raises:
+        InputError: Name, kind or template cannot be used; the table is not such a CSV file; a clip is missing, listed
+            twice or has no class; there are fewer than two classes or folds.
+    """
+    _check_description(name, kind, template)
+    found, split = _rows(table, audio_root)
+    classnames = _classnames(found, table)
+
+    def info_of(folds: tuple[str, ...]) -> DatasetInfo:
+        return DatasetInfo(
+            name, cast(Kind, kind), classnames, template, folds, "fixed" if split == "split" else "kfold", extra=True
+        )
+
+    def clip_id(file: Path) -> str:
+        return file.relative_to(audio_root).with_suffix("").as_posix()
+
+    if split:
+        info = info_of(("test",) if split == "split" else tuple(sorted({item.fold for item in found}, key=_natural)))
+    else:
+        info = info_of(tuple(str(number) for number in range(1, PARTS + 1)))
+    try:
+        clips = hash_clips(info, audio_root, found, progress, clip_id)
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", where=str(error.filename or audio_root)
+        ) from error
+    if not split:
+        _check_enough_sources(clips, table)
+    _check_folds(info, clips, table)
+    return Manifest(name, clips), info
+
+
+def info_to_json(info: DatasetInfo) -> dict[str, Any]:
+    """What a data set is, as plain JSON values."""
+    return {
+        "name": info.name,
+        "kind": info.kind,
+        "classnames": list(info.classnames),
+        "template": info.template,
+        "folds": list(info.folds),
+        "split": info.split,
+    }
+
+
+def info_from_json(data: Mapping[str, Any]) -> DatasetInfo:
+    """Read back what `info_to_json` gave.
+
+    Raises:
+        InputError: A key is missing or unknown, or a value is not of its type.
+    """
+    keys = {"name", "kind", "classnames", "template", "folds", "split"}
+    if not isinstance(data, Mapping) or set(data) != keys:
+        raise InputError("not the description of a data set", mend=f"it has the keys {', '.join(sorted(keys))}")
+    texts = all(isinstance(data[key], str) for key in ("name", "kind", "template", "split"))
+    lists = all(
+        isinstance(data[key], list) and all(isinstance(item, str) and item for item in data[key])
+        for key in ("classnames", "folds")
+    )
+    if not texts or not lists or data["split"] not in ("kfold", "fixed"):
+        raise InputError("a value in it is of the wrong type", where=f"description of data set {data['name']}")
+    _check_description(data["name"], data["kind"], data["template"])
+    return DatasetInfo(
+        data["name"],
+        data["kind"],
+        tuple(data["classnames"]),
+        data["template"],
+        tuple(data["folds"]),
+        data["split"],
+        extra=True,
+    )
+
+
+def _check_description(name: str, kind: str, template: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"'{name}' cannot be a data set's name", mend="use letters, digits, '-' and '_'")
+    taken = next((known for known in DATASETS if dataset_key(known) == dataset_key(name)), None)
+    if taken:
+        raise InputError(f"'{name}' is the name of the registered data set {taken}", mend="give yours another name")
+    if kind not in _KINDS:
+        raise InputError(f"unknown kind '{kind}'", where=name, mend=f"kinds are {', '.join(_KINDS)}")
+    if template.count("{}") != 1 or "{" in template.replace("{}", ""):
+        raise InputError(
+            f"template '{template}' does not have one {{}}", where=name, mend=f"as in '{DEFAULT_TEMPLATE}'"
+        )
+
+
+def _rows(table: Path, audio_root: Path) -> tuple[list[Found], str]:
+    """The clips listed, and the column that places them: ``fold``, ``split`` or none."""
+    if not audio_root.is_dir():
+        raise InputError("no such folder", where=str(audio_root), mend="give the folder that the paths start from")
+    rows = list(read_table(table, ("path", "classname")))
+    columns = rows[0][1]
+    if "fold" in columns and "split" in columns:
+        raise InputError("has both columns fold and split", where=str(table), mend="keep one of them")
+    split = next((column for column in ("fold", "split") if column in columns), "")
+    found = []
+    places: dict[str, str] = {}
+    for where, row in rows:
+        file = inside(audio_root, row["path"].strip(), where)
+        key = str(PurePosixPath(row["path"].strip()))
+        if key in places:
+            raise InputError(f"{row['path']} is listed already in {places[key]}", where=where)
+        places[key] = where
+        classname = row["classname"].strip()
+        fold = row.get(split, "").strip() if split else ""
+        if not classname:
+            raise InputError(f"{row['path']} has no classname", where=where)
+        if split and not fold:
+            raise InputError(f"{row['path']} has no {split}", where=where)
+        if split == "split" and fold not in ("train", "test"):
+            raise InputError(f"split '{fold}' of {row['path']} is neither 'train' nor 'test'", where=where)
+        if set(fold) & RESERVED:
+            raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where)
+        found.append(Found(file, classname, fold, row.get("group", "").strip()))
+    return complete(found, audio_root, table.name), split
+
+
+def _classnames(found: list[Found], table: Path) -> tuple[str, ...]:
+    names = tuple(sorted({item.classname for item in found}))
+    if len(names) < 2:
+        raise InputError(f"has only the class '{names[0]}'", where=str(table), mend="two classes are the least")
+    spoken = Counter(prompt_name(name) for name in names)
+    same = [name for name in names if spoken[prompt_name(name)] > 1]
+    if same:
+        raise InputError(
+            f"classes {', '.join(same)} are one and the same in a prompt", where=str(table), mend="spell them alike"
+        )
+    return names
+
+
+def _check_enough_sources(clips: tuple[Clip, ...], table: Path) -> None:
+    """Folds are made here: every class needs a source for each of them."""
+    units = units_of([Unplaced(clip.clip_id, clip.classname, clip.group, clip.sha256) for clip in clips])
+    sources: dict[str, set[str]] = {}
+    for unit, clip in zip(units, clips, strict=True):
+        sources.setdefault(clip.classname, set()).add(unit)
+    few = {name: len(of) for name, of in sources.items() if len(of) < PARTS}
+    if few:
+        name, count = min(few.items(), key=lambda item: item[1])
+        raise InputError(
+            f"class '{name}' has clips of {count} sources, too few to be dealt into {PARTS} folds",
+            where=str(table),
+            mend="add clips, or a column fold or split that says where they belong",
+        )
+
+
+def _check_folds(info: DatasetInfo, clips: tuple[Clip, ...], table: Path) -> None:
+    folds = {clip.fold for clip in clips}
+    if len(folds) < 2:
+        lacking = "" if info.split == "kfold" else f"; '{'test' if 'train' in folds else 'train'}' is missing"
+        raise InputError(f"all clips are of '{min(folds)}'{lacking}", where=str(table), mend="two folds are the least")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Orders ``fold2`` before ``fold10``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]

@@ -1,0 +1,41 @@
+"""Sources in file names: the speaker, recording or instrument that a clip comes from, where its name tells.
+
+Which of them a published split keeps apart is a property of the original data set. PALM's copies keep the file names,
+so a source that crosses one of PALM's splits can be seen even though its CSV files don't list it.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["SEPARATED", "source_in_name"]
+
+_SOURCES = {
+    # 03-01-05-01-02-01-12: modality-channel-emotion-intensity-statement-repetition-actor
+    "RAVDESS": re.compile(r"[0-9]{2}(?:-[0-9]{2}){5}-([0-9]{2})"),
+    "CREMA-D": re.compile(r"([0-9]{4})_[A-Z]{3}_[A-Z]{3}_[A-Z]+"),
+    "ESC50": re.compile(r"[1-5]-([0-9]+)-[A-Z]-[0-9]+"),
+    "ESC50-Actions": re.compile(r"[1-5]-([0-9]+)-[A-Z]-[0-9]+"),
+    # 100032-3-0-0: Freesound id, class, occurrence, slice
+    "UrbanSound8K": re.compile(r"([0-9]+)-[0-9]-[0-9]+-[0-9]+"),
+    "VocalSound": re.compile(r"([fm][0-9]+)_[0-9]+_[a-z]+"),
+    # bass_electronic_018-022-100: instrument, pitch, velocity
+    "NS-Instruments": re.compile(r"([a-z_]+_[0-9]{3})-[0-9]{3}-[0-9]{3}"),
+    # b020_90_100: recording, start and end in seconds
+    "TUT2017": re.compile(r"([a-z][0-9]+)_[0-9]+_[0-9]+"),
+}
+
+SEPARATED = frozenset({"ESC50", "ESC50-Actions", "NS-Instruments", "TUT2017", "UrbanSound8K", "VocalSound"})
+"""Data sets whose authors' own folds keep the sources apart: a copy in which one crosses the split is faulty."""
+
+
+def source_in_name(dataset: str, stem: str) -> str:
+    """The source that a clip's file name (without suffix) tells, ``""`` where it tells none.
+
+    Args:
+        dataset: Canonical name of the data set.
+        stem: Such as ``03-01-05-01-02-01-12`` (actor 12 of RAVDESS).
+    """
+    pattern = _SOURCES.get(dataset)
+    found = pattern.fullmatch(stem) if pattern else None
+    return found[1] if found else ""

@@ -1,0 +1,87 @@
+"""Tokenizers of pretrained text towers, from a local folder, and their ids as padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from sept_core.encoders.base import Tokens
+from sept_core.encoders.weights import reason
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    Kind = TypeVar("Kind", bound=PreTrainedTokenizerFast)
+
+__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_tokenizer", "pad_tokens", "tokenizer_files"]
+
+# Everything that can change which ids a text gets. ``config.json`` is the text model's.
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+# Either of these sets is a whole tokenizer.
+_WHOLE = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether ``folder`` holds the files of a tokenizer."""
+    return any(all((folder / name).is_file() for name in names) for names in _WHOLE)
+
+
+def tokenizer_files(folder: Path) -> dict[str, Path]:
+    """Role -> path of the tokenizer's files in ``folder``, for a fingerprint."""
+    return {f"tokenizer/{name}": folder / name for name in TOKENIZER_FILES if (folder / name).is_file()}
+
+
+def load_tokenizer(kind: type[Kind], folder: Path, vocab_size: int) -> Kind:
+    """Load a tokenizer of class ``kind`` from ``folder``, without network.
+
+    Args:
+        kind: Tokenizer class of transformers.
+        folder: Folder with ``tokenizer.json``, or with the vocabulary that ``kind`` reads.
+        vocab_size: Rows of the text model's embedding table.
+
+    Raises:
+        InputError: Files are missing or damaged, or are of another model.
+    """
+    mend = f"give a folder with the files of a {kind.__name__}"
+    if not folder.is_dir() or not has_tokenizer(folder):
+        raise InputError("there is no tokenizer in this folder", where=str(folder), mend=mend)
+    try:
+        tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # a damaged file fails in whichever way its damage leads to
+        raise InputError(f"the tokenizer cannot be read ({reason(error)})", where=str(folder), mend=mend) from error
+    if len(tokenizer) > vocab_size:
+        raise InputError(
+            f"the tokenizer has {len(tokenizer)} tokens, the text model {vocab_size}", where=str(folder), mend=mend
+        )
+    return tokenizer
+
+
+def pad_tokens(texts: Sequence[str], ids: Sequence[Sequence[int]], max_tokens: int, encoder: str) -> Tokens:
+    """Ids of each text, padded on the right with 0.
+
+    Raises:
+        InputError: A text has more than ``max_tokens`` tokens.
+    """
+    for text, row in zip(texts, ids, strict=True):
+        if len(row) > max_tokens:
+            raise InputError(
+                f"the text '{text[:40]}...' has {len(row)} tokens, the text tower of {encoder} takes {max_tokens}",
+                mend="shorten it",
+            )
+    lengths = torch.tensor([len(row) for row in ids], dtype=torch.int64)
+    padded = torch.zeros(len(ids), max((len(row) for row in ids), default=0), dtype=torch.int64)
+    for target, row in zip(padded, ids, strict=True):
+        target[: len(row)] = torch.tensor(row)
+    return Tokens(padded, lengths)

@@ -1,0 +1,138 @@
+"""What the check of a data set finds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from layout_folders import noise
+
+from sept_core.datasets import DatasetInfo, Manifest, check_manifest, read_layout
+from sept_core.datasets.layouts.base import Found
+from sept_core.datasets.layouts.reading import hash_clips
+from sept_core.errors import InputError
+
+INFO = DatasetInfo("toy", "events", ("a", "b"), "{}", ("1", "2"), "kfold")
+SHARED_AUDIO = Path(__file__).parents[4] / "shared" / "audio"
+real_audio = pytest.mark.skipif(not SHARED_AUDIO.is_dir(), reason="no audio folders beside the project")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Manifest:
+    """Two classes, two folds, 16 clips of each in both."""
+    found = []
+    for name in INFO.classnames:
+        for number in range(32):
+            file = tmp_path / f"{name}{number:02d}.wav"
+            noise(file)
+            found.append(Found(file, name, INFO.folds[number % 2], f"{name}{number}"))
+    return Manifest("toy", hash_clips(INFO, tmp_path, found))
+
+
+def changed(manifest: Manifest, **changes: dict[str, str]) -> Manifest:
+    clips = [replace(clip, **changes.get(clip.clip_id, {})) for clip in manifest.clips]
+    return Manifest("toy", tuple(clips))
+
+
+def test_a_sound_dataset_has_no_findings(toy: Manifest, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    findings = check_manifest(toy, tmp_path, INFO, lambda done, total: calls.append((done, total)))
+    assert findings.all == ()
+    assert calls[-1] == (64, 64)
+    findings.refuse()
+
+
+def test_missing_unreadable_empty_and_other_files_are_errors(toy: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "a00.wav").unlink()
+    (tmp_path / "a01.wav").write_bytes(b"RIFFnonsense")
+    soundfile.write(tmp_path / "a02.wav", np.zeros(0, np.float32), 8000)
+    noise(tmp_path / "other.wav")
+    (tmp_path / "other.wav").replace(tmp_path / "a03.wav")
+    with_digests = Manifest(
+        "toy",
+        tuple(
+            replace(clip, sha256=_digest(tmp_path / clip.path)) if clip.clip_id in ("a01", "a02") else clip
+            for clip in toy.clips
+        ),
+    )
+    errors = check_manifest(with_digests, tmp_path, INFO).errors
+    assert errors[0] == "1 of 64 clips are missing: a00.wav"
+    assert errors[1] == "1 of 64 clips are not those of the manifest: a03.wav"
+    assert errors[2].startswith("2 of 64 clips cannot be read: a01.wav (cannot be decoded as audio")
+    assert errors[2].endswith("a02.wav (the clip has no samples)")
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_silent_clip_is_a_warning(toy: Manifest, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a00.wav", np.zeros(800, np.float32), 8000)
+    findings = check_manifest(changed(toy, a00={"sha256": _digest(tmp_path / "a00.wav")}), tmp_path, INFO)
+    assert findings.warnings == ("1 of 64 clips are silent: a00.wav",)
+    assert findings.errors == ()
+
+
+def test_a_test_clip_that_is_trained_on_under_another_name_is_an_error_with_both_names(toy: Manifest) -> None:
+    copied = changed(toy, a01={"sha256": toy.clips[0].sha256})
+    errors = check_manifest(copied, None, INFO).errors
+    assert errors == (
+        "fold 1: 1 test clips are also trained on, by content: a01 = a00",
+        "fold 2: 1 test clips are also trained on, by content: a00 = a01",
+    )
+
+
+def test_a_source_on_both_sides_is_an_error(toy: Manifest) -> None:
+    errors = check_manifest(changed(toy, a01={"group": "a0"}), None, INFO).errors
+    assert errors[0] == "fold 1: 1 sources stand in both training and test: a0"
+
+
+def test_one_content_under_two_classes_is_an_error_and_twice_in_a_class_a_warning(toy: Manifest) -> None:
+    same = {clip.clip_id: clip.sha256 for clip in toy.clips}
+    torn = check_manifest(changed(toy, b00={"sha256": same["a00"]}), None, INFO)
+    assert torn.errors == ("1 contents stand under several classes: a00 = b00",)
+    alike = check_manifest(changed(toy, a02={"sha256": same["a00"]}), None, INFO)
+    assert alike.errors == ()
+    assert alike.warnings == ("1 contents stand more than once in a class: a00 = a02",)
+
+
+def test_an_empty_class_is_an_error(toy: Manifest) -> None:
+    errors = check_manifest(toy, None, replace(INFO, classnames=("a", "b", "c"))).errors
+    assert errors == ("1 of 3 classes have no clips: c",)
+
+
+def test_a_class_with_nothing_to_train_on_is_an_error_and_with_little_a_warning(toy: Manifest) -> None:
+    one_sided = check_manifest(Manifest("toy", toy.clips[:1] + toy.clips[32:]), None, INFO)
+    assert one_sided.errors == ("fold 1: nothing to train on of a",)
+    assert "fold 2: nothing to test on of a" in one_sided.warnings
+    assert "fold 2: fewer than 16 clips to draw shots from: a 1" in one_sided.warnings
+
+
+def test_a_fold_without_clips_is_an_error(toy: Manifest) -> None:
+    errors = check_manifest(toy, None, replace(INFO, folds=("1", "2", "3"))).errors
+    assert errors == ("fold 3: no clips to test on",)
+
+
+def test_a_count_other_than_the_published_one_is_a_warning(toy: Manifest) -> None:
+    assert check_manifest(toy, None, replace(INFO, clips=65)).warnings == ("64 clips; toy is published with 65",)
+
+
+def test_refusing_names_the_first_error_and_how_many_there_are(toy: Manifest) -> None:
+    findings = check_manifest(changed(toy, a01={"group": "a0"}), None, INFO)
+    with pytest.raises(InputError, match=r"toy: fold 1: 1 sources .*: a0 \(and 1 more errors\); sept data check"):
+        findings.refuse("toy")
+
+
+@pytest.mark.audio
+@real_audio
+def test_the_real_esc10_has_no_errors() -> None:
+    from sept_core.datasets import DATASETS
+
+    root = SHARED_AUDIO / "esc10"
+    findings = check_manifest(read_layout("ESC10", root), root, DATASETS["ESC10"])
+    assert findings.errors == ()
