@@ -16,8 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.prepared import find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
-from sept_core.datasets import Clip, get_dataset, read_layout
+from sept_core.datasets import Clip, get_dataset, info_to_json
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,15 +72,18 @@ def embed(
     root: Path | str | Files,
     progress: Progress | None = None,
     *,
+    weights: str | None = None,
+    text_model: str | None = None,
     force: bool = False,
     attribution: str = "",
 ) -> EmbedSummary:
-    """Embed a data set with an encoder of the registry; see ``embed_with``."""
+    """Embed a data set with an encoder of the registry; see ``load_encoder`` and ``embed_with``."""
     # Asked before torch is imported: a mistyped name should be told at once.
-    get_dataset(dataset)
+    get_dataset(dataset, own_datasets(root))
     from sept_core.encoders import load_encoder
 
-    return embed_with(load_encoder(encoder_name), dataset, audio, root, progress, force=force, attribution=attribution)
+    encoder = load_encoder(encoder_name, weights, text_model)
+    return embed_with(encoder, dataset, audio, root, progress, force=force, attribution=attribution)
 
 
 def embed_with(
@@ -101,8 +105,8 @@ def embed_with(
 
     Args:
         encoder: The encoder; its audio tower is loaded only if there is something to do.
-        dataset: Name of the data set, as ``get_dataset`` takes it.
-        audio: Its folder, as its authors ship it.
+        dataset: Name of a registered data set, or of one's own that was prepared under ``root``.
+        audio: Its folder: as its authors ship it, PALM's copy, or the one that was prepared.
         root: Results folder.
         progress: Called as the work goes on.
         force: Make the embeddings again even where complete ones of the same clips exist.
@@ -114,7 +118,8 @@ def embed_with(
         InputError: Unknown data set, a folder that does not hold it, or clips that cannot be used: the first is named
             with its reason, and how many there are.
     """
-    manifest = read_layout(dataset, audio)
+    prepared = find_manifest(dataset, audio, root)
+    manifest, description = prepared.manifest, prepared.description
     store = EmbeddingStore(root)
     folder = store.folder(encoder.fingerprint, manifest.dataset)
 
@@ -129,7 +134,7 @@ def embed_with(
             made=made,
         )
 
-    if not force and store.digest(encoder.fingerprint, manifest.dataset) == manifest.digest:
+    if not force and store.digest(encoder.fingerprint, manifest.dataset, description) == manifest.digest:
         return summary(0.0, made=False)
 
     started = time.perf_counter()
@@ -142,6 +147,7 @@ def embed_with(
         dim=tower.dim,
         preprocessing={"sample_rate": tower.sample_rate, "seconds": tower.seconds},
         attribution=attribution,
+        description=None if description is None else info_to_json(description),
     )
     bad: list[InputError] = []
     done = 0

@@ -1,6 +1,7 @@
 """Prepared data sets: manifests kept with the results, and the only place where a person's own data sets are known.
 
     datasets/<name>/dataset.json      the manifest and, for one's own data set, what it is
+    datasets/<name>/neighbors.json    the neighbours of one's own data set's classes, as sept neighbors writes them
 
 A registered data set need not be prepared. One's own must be, once; from then on its name works wherever a registered
 one does, with this results folder.
@@ -12,6 +13,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.store import Files, open_files
 from pipeline.store.documents import seal, unseal
@@ -26,7 +28,18 @@ from sept_core.datasets import (
 )
 from sept_core.errors import InputError
 
-__all__ = ["Prepared", "find_manifest", "own_datasets", "read_prepared", "write_prepared"]
+if TYPE_CHECKING:
+    from sept_core.semantic import Neighbors
+
+__all__ = [
+    "Prepared",
+    "find_manifest",
+    "find_neighbors",
+    "neighbors_key",
+    "own_datasets",
+    "read_prepared",
+    "write_prepared",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -150,6 +163,45 @@ def find_manifest(dataset: str, audio: Path, root: Path | str | Files, progress:
         if progress is not None:
             progress(done, len(clips))
     return prepared
+
+
+def neighbors_key(name: str) -> str:
+    """Key of the file with the neighbours of one's own data set."""
+    return f"{_FOLDER}/{name}/neighbors.json"
+
+
+def find_neighbors(root: Path | str | Files, info: DatasetInfo, given: str | None = None) -> Neighbors:
+    """The neighbours of a data set's classes, checked against *all* of its class names.
+
+    Args:
+        root: Results folder.
+        info: The data set.
+        given: A file to take; None for the packaged ones of a registered data set, or those kept with one's own.
+
+    Raises:
+        InputError: There are none, or they break a rule: what names a class of the same data set would leak new
+            classes into training.
+    """
+    from sept_core.semantic.neighbors import check_neighbors, load_neighbors, read_neighbors
+
+    if given is not None or info.name in DATASETS:
+        neighbors = load_neighbors(info.name, None if given is None else Path(given))
+        where = given or f"packaged neighbours of {info.name}"
+    else:
+        files, key = _files(root), neighbors_key(info.name)
+        where = str(files.local_path(key) or key)
+        try:
+            text = files.read(key)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"no neighbours of {info.name}, which SEPT needs", where=where, mend=f"sept neighbors {info.name}"
+            ) from error
+        neighbors = read_neighbors(text, info.name, where)
+    broken = check_neighbors(neighbors, info.classnames)
+    if broken:
+        more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
+        raise InputError(broken[0] + more, where=where, mend="correct the list")
+    return neighbors
 
 
 def _key(name: str) -> str:

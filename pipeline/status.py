@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from pipeline.prepared import own_datasets
 from pipeline.spec import parse_sweep
 from pipeline.store import Lease, TrialStore
 from pipeline.sweeps import best_verdict, known_sweep
@@ -19,7 +20,7 @@ class StudyStatus:
 
     Attributes:
         begun: Trials that were asked for and have not ended.
-        best_objective: Validation H of the best finished trial, percent.
+        best_objective: Validation H of the best finished trial (cross-dataset: accuracy on the source), percent.
     """
 
     key: str
@@ -66,7 +67,7 @@ def study_budgets(store: TrialStore, sweep: str) -> dict[str, int]:
     Raises:
         InputError: The store has no sweep of this name, or its spec is no longer valid.
     """
-    spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml")
+    spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
     return {study.key: study.trials for study in spec.studies()}
 
 

@@ -74,6 +74,7 @@ def make_plan(
     targets: Sequence[EmbeddingTable],
     tower: TextTower,
     seen_folds: Mapping[str, Sequence[str]],
+    seen_clips: frozenset[str] = frozenset(),
     folds: Sequence[str],
     seeds: Sequence[int],
     shots: int,
@@ -87,6 +88,7 @@ def make_plan(
         targets: Embeddings of the targets.
         tower: Tokenises the names.
         seen_folds: Dataset name -> folds that the encoder was pretrained on.
+        seen_clips: SHA-256 of the files that it was pretrained on.
         folds: Test folds.
         seeds: One replica per fold and seed.
         shots: Training clips per class.
@@ -96,9 +98,9 @@ def make_plan(
     """
     info = table.info
     seen = seen_folds.get(info.name, ())
-    splits = [make_split(table, info, fold, seed, shots, seen) for fold in folds for seed in seeds]
+    splits = [make_split(table, info, fold, seed, shots, seen, seen_clips) for fold in folds for seed in seeds]
     if protocol == "cross-dataset":
-        return _cross_dataset(table, targets, tower, seen_folds, splits, shots)
+        return _cross_dataset(table, targets, tower, seen_folds, seen_clips, splits, shots)
     base, new = halves(info.classnames)
     test = {
         "base": _group(tower, table, base, [split.test_base for split in splits], trained=True),
@@ -147,6 +149,7 @@ def _cross_dataset(
     targets: Sequence[EmbeddingTable],
     tower: TextTower,
     seen_folds: Mapping[str, Sequence[str]],
+    seen_clips: frozenset[str],
     splits: Sequence[Split],
     shots: int,
 ) -> Plan:
@@ -158,15 +161,26 @@ def _cross_dataset(
         tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
         for split, drawn in zip(splits, train, strict=True)
     ]
+    trained = {table.sha256[row] for rows in train for row in rows}
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": _group(tower, table, every, tests, trained=True)}
     for target in targets:
         other = target.info
         seen = frozenset(seen_folds.get(other.name, ()))
         roles = [roles_of(fold, other).test for fold in target.folds]
-        rows = tuple(row for row, test in enumerate(roles) if test and not test & seen)
+        rows = tuple(
+            row
+            for row, (test, digest) in enumerate(zip(roles, target.sha256, strict=True))
+            if test and not test & seen and digest not in seen_clips
+        )
         if not rows:
             raise InputError("no test clips that the encoder has not seen", where=f"target {other.name}")
+        if shared := sum(target.sha256[row] in trained for row in rows):
+            raise InputError(
+                f"{shared} of its test clips are clips that the source {info.name} trains on",
+                where=f"target {other.name}",
+                mend="take a target with other clips",
+            )
         tested[other.name] = _group(tower, target, other.classnames, [rows] * len(splits))
     measured = {"source": _group(tower, table, every, held_out, trained=True)}
     names = {"source": list(every)} | {target.dataset: list(target.info.classnames) for target in targets}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
-from sept_core.datasets import EmbeddingTable, usable_folds
+from sept_core.datasets import EmbeddingTable, unheard_folds
 from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -120,7 +120,7 @@ def make_config(
         )
     if sept and neighbors is None:
         raise InputError(f"SEPT needs semantic neighbours of {table.dataset}'s classes, and there are none")
-    usable = usable_folds(info, encoder.seen_folds.get(info.name, ()))
+    usable = unheard_folds(table, info, encoder.seen_folds.get(info.name, ()), encoder.seen_clips)
     chosen = usable if folds is None else tuple(folds)
     for fold in chosen:
         if fold not in usable:
@@ -194,6 +194,7 @@ class TrialRun:
             targets=[inputs.targets[name] for name in config.targets],
             tower=inputs.encoder.text,
             seen_folds=inputs.encoder.seen_folds,
+            seen_clips=inputs.encoder.seen_clips,
             folds=config.folds,
             seeds=config.seeds,
             shots=config.shots,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import data, embed, quickstart, report, sweep, track, ui
+from pipeline.cli import data, embed, neighbors, quickstart, report, sweep, track, ui
 from pipeline.cli.errors import guarded, take_debug
 from sept_core import __version__
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.command("embed")(embed.embed)
 app.add_typer(data.app, name="data")
+app.command("neighbors")(neighbors.neighbors)
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(track.app, name="track")
 app.command("report")(report.report)

@@ -1,29 +1,44 @@
-"""``sept data``: the datasets."""
+"""``sept data``: the datasets; getting one, seeing whether it can be trusted, and making one's own known."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
+from pipeline.cli.errors import EXIT_INPUT
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
+
+if TYPE_CHECKING:
+    from pipeline.prepared import Prepared
 
 __all__ = ["app"]
 
-app = typer.Typer(help="See the datasets and what is there of each.", no_args_is_help=True)
+app = typer.Typer(help="List, download, prepare and check datasets, your own included.", no_args_is_help=True)
 
+DatasetArgument = Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")]
+AudioOption = Annotated[
+    Path, typer.Option("--audio", help="Its folder: PALM's copy, or as its authors ship it; for a CSV, of its paths.")
+]
+CsvOption = Annotated[
+    Path | None,
+    typer.Option("--csv", help="A dataset of your own: columns path and classname; optional fold or split, and group."),
+]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="Of your own classes: events, instruments, emotion, scenes, music, vocal, speech.")
+]
+TemplateOption = Annotated[str, typer.Option("--template", help="Zero-shot template of your own dataset, with one {}.")]
 
-@app.callback()
-def _data() -> None:
-    """Keeps ``list`` a command of its own group, though it is the only one."""
+_TEMPLATE = "This is a sound of {}."
 
 
 @app.command("list")
 def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
-    """List the datasets: classes, folds, and whether neighbours and embeddings are there."""
+    """List the datasets, your own included: classes, folds, and whether neighbours and embeddings are there."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -53,15 +68,132 @@ def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) 
     say(console, "Embeddings are made with: sept embed DATASET --audio DIR --encoder mini")
 
 
+@app.command()
+def download(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder to put it in.")],
+    revision: Annotated[str, typer.Option("--revision", help="Branch, tag or commit of the copy.")] = "main",
+) -> None:
+    """Download PALM's copy of a dataset from the Hugging Face hub; the same command goes on after an interruption."""
+    from rich.console import Console
+
+    from pipeline.cli.showing import plural, say
+    from pipeline.download import download as run
+
+    console = Console()
+    with _bar("Downloading", in_bytes=True) as progress:
+        summary = run(dataset, out, revision, progress)
+    files = f"{plural(summary.files, 'file')} ({summary.size / 1e6:.0f} MB) of commit {summary.revision[:12]}"
+    packed = f", {plural(summary.unpacked, 'file')} unpacked" if summary.unpacked else ""
+    say(console, f"{summary.dataset}: {files}{packed}" + ("" if summary.made else "; all of it was there"))
+    say(console, f"Check it with: sept data check {summary.dataset} --audio {summary.where}")
+
+
+@app.command()
+def prepare(
+    dataset: DatasetArgument,
+    audio: AudioOption,
+    csv: CsvOption = None,
+    kind: KindOption = "events",
+    template: TemplateOption = _TEMPLATE,
+    root: RootOption = DEFAULT_ROOT,
+) -> None:
+    """Read a folder into a manifest, refuse what would poison a result, and keep it; needed for your own dataset."""
+    from rich.console import Console
+
+    from pipeline.cli.showing import plural, say
+    from pipeline.prepared import write_prepared
+    from sept_core.datasets import check_manifest
+
+    console = Console()
+    prepared = _read(dataset, audio, csv, kind, template, root)
+    info, clips = prepared.info, prepared.manifest.clips
+    findings = check_manifest(prepared.manifest, None, info)
+    for line in findings.warnings:
+        say(console, f"warning: {line}")
+    findings.refuse(info.name)
+    where = write_prepared(root, prepared)
+    folds = plural(len(info.folds), "fold") if info.split == "kfold" else "one split"
+    say(
+        console,
+        f"{info.name}: {plural(len(clips), 'clip')}, {plural(len(info.classnames), 'class', 'classes')}, {folds}",
+    )
+    say(console, where)
+    say(console, f"Embed it with: sept embed {info.name} --audio {audio}{root_option(root)}")
+
+
+@app.command()
+def check(
+    dataset: DatasetArgument,
+    audio: AudioOption,
+    csv: CsvOption = None,
+    kind: KindOption = "events",
+    template: TemplateOption = _TEMPLATE,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Read and decode every clip and say what is wrong; exit code 2 where a result would be poisoned."""
+    from rich.console import Console
+
+    from pipeline.cli.showing import plural, say
+    from sept_core.datasets import check_manifest
+
+    console = Console()
+    prepared = _read(dataset, audio, csv, kind, template, root)
+    with _bar("Decoding clips") as progress:
+        findings = check_manifest(prepared.manifest, audio, prepared.info, progress)
+    name, clips = prepared.info.name, len(prepared.manifest.clips)
+    if as_json:
+        found = {"dataset": name, "clips": clips, "errors": findings.errors, "warnings": findings.warnings}
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        for finding in findings.all:
+            say(console, f"{finding.severity}: {finding.what}")
+        errors, warnings = plural(len(findings.errors), "error"), plural(len(findings.warnings), "warning")
+        say(console, f"{name}: {plural(clips, 'clip')} checked, {errors}, {warnings}")
+    if findings.errors:
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _read(dataset: str, audio: Path, csv: Path | None, kind: str, template: str, root: Path) -> Prepared:
+    """A data set from its folder, or from a CSV file of one's own."""
+    from pipeline.prepared import Prepared, find_manifest
+    from sept_core.datasets import read_csv_dataset
+
+    with _bar("Reading clips") as progress:
+        if csv is None:
+            return find_manifest(dataset, audio, root, progress)
+        manifest, info = read_csv_dataset(csv, audio, name=dataset, kind=kind, template=template, progress=progress)
+        return Prepared(manifest, info)
+
+
+@contextmanager
+def _bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar where someone is watching; on stderr, so that what is printed can be piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def _datasets(root: Path) -> Iterator[dict[str, Any]]:
+    from pipeline.prepared import find_neighbors, own_datasets
     from sept_core.datasets import DATASETS, halves
     from sept_core.errors import InputError
-    from sept_core.semantic.neighbors import load_neighbors
 
     embedded = _embedded(root)
-    for info in DATASETS.values():
+    for info in (*DATASETS.values(), *own_datasets(root)):
         try:
-            load_neighbors(info.name)
+            find_neighbors(root, info)
             neighbors = True
         except InputError:
             neighbors = False
@@ -74,6 +206,7 @@ def _datasets(root: Path) -> Iterator[dict[str, Any]]:
             "new": len(new),
             "folds": list(info.folds),
             "benchmark": not info.extra,
+            "own": info.name not in DATASETS,
             "neighbors": neighbors,
             "embeddings": embedded.get(info.name, []),
         }

@@ -14,8 +14,18 @@ __all__ = ["embed"]
 
 def embed(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")],
-    audio: Annotated[Path, typer.Option("--audio", help="Its folder, as its authors ship it.")],
+    audio: Annotated[
+        Path,
+        typer.Option("--audio", help="Its folder: as its authors ship it, PALM's copy, or the one that was prepared."),
+    ],
     encoder: Annotated[str, typer.Option("--encoder", help="Name of the encoder.")] = "mini",
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", help="Its weights: a local path, or hub:OWNER/NAME to download them."),
+    ] = None,
+    text_model: Annotated[
+        str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise, if not beside the weights.")
+    ] = None,
     root: RootOption = DEFAULT_ROOT,
     force: Annotated[bool, typer.Option("--force", help="Make them again where they are there already.")] = False,
 ) -> None:
@@ -36,6 +46,8 @@ def embed(
             encoder,
             root,
             lambda done, total: progress.update(task, completed=done, total=total),
+            weights=weights,
+            text_model=text_model,
             force=force,
         )
     if summary.made:

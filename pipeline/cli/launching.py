@@ -46,10 +46,11 @@ def run_sweep(
     started = time.monotonic()
     try:
         with _status(console, "Reading the sweep"):
+            from pipeline.prepared import own_datasets
             from pipeline.spec import load_sweep
             from pipeline.tracking import default_target
 
-            spec = load_sweep(source, overrides)
+            spec = load_sweep(source, overrides, own_datasets(root))
             target = default_target(root, mlflow)
         _announce(console, spec, root, target, remark)
         stopped = _run(console, spec, root, target)
@@ -73,7 +74,12 @@ def _announce(console: Console, spec: SweepSpec, root: Path, target: TrackingTar
     studies = spec.studies()
     methods = ", ".join(method_title(method) for method in spec.methods)
     total = sum(study.trials for study in studies)
-    say(console, f"{spec.name}: {methods} on {', '.join(spec.datasets)} with encoder {spec.encoder}")
+    on = f"on {', '.join(spec.datasets)}"
+    if spec.protocol == "cross-dataset":
+        on = f"from {', '.join(spec.sources)} to {', '.join(spec.targets)}"
+    say(console, f"{spec.name}: {methods} {on} with encoder {spec.encoder.name}")
+    if spec.selection == "paper":
+        say(console, "  WARNING  configurations are chosen on test clips (selection: paper): not for unseen data")
     work = f"{plural(total, 'trial')} in {plural(len(studies), 'study', 'studies')}"
     each = f"each over its test folds x {plural(len(spec.seeds), 'seed')}, {plural(spec.training.epochs, 'epoch')}"
     say(console, f"  budget   {work}, {each}" + (f": {remark}" if remark else ""))

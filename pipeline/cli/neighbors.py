@@ -36,7 +36,11 @@ def neighbors(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; neighbors/DATASET.json in the root unless given.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write; unless given, neighbors/DATASET.json in the root, or with your own dataset.",
+        ),
     ] = None,
     price_in: Annotated[
         float | None, typer.Option("--price-in", min=0.0, help="Price of a million prompt tokens.")
@@ -57,9 +61,12 @@ def neighbors(
 
     from pipeline.cli.showing import say
     from pipeline.neighbors import Usage, estimate, generate
-    from sept_core.datasets import get_dataset
+    from pipeline.prepared import neighbors_key, own_datasets
+    from sept_core.datasets import DATASETS, get_dataset
 
-    info = get_dataset(dataset)
+    info = get_dataset(dataset, own_datasets(root))
+    kept = root / neighbors_key(info.name)
+    target = out or (root / "neighbors" / f"{info.name.lower()}.json" if info.name in DATASETS else kept)
     prices = _prices(price_in, price_out)
     cache = root / "cache" / "neighbors"
     # What a machine is to read stands alone on the standard output.
@@ -85,7 +92,7 @@ def neighbors(
                 info,
                 model,
                 n,
-                out=out or root / "neighbors" / f"{info.name.lower()}.json",
+                out=target,
                 cache_dir=cache,
                 base_url=base_url,
                 concurrency=concurrency,
@@ -102,7 +109,7 @@ def neighbors(
             say(console, f"Consumed {_tokens(usage.input_tokens, usage.output_tokens, usage.cost(prices))}")
             if usage.uncounted:
                 say(console, f"  {usage.uncounted} of {usage.answers} answers came without a count")
-    _show(console, outcome)
+    _show(console, outcome, kept=target == kept)
     if as_json:
         typer.echo(json.dumps(_as_json(outcome, prices), indent=1))
 
@@ -133,7 +140,7 @@ def _tokens(sent: int, received: int, cost: float | None) -> str:
     return f"{sent} tokens sent and {received} received: {price}"
 
 
-def _show(console: Console, outcome: Outcome) -> None:
+def _show(console: Console, outcome: Outcome, *, kept: bool) -> None:
     from pipeline.cli.showing import plural, say
 
     if outcome.unusable:
@@ -145,6 +152,11 @@ def _show(console: Console, outcome: Outcome) -> None:
         if len(outcome.dropped) > MAX_SHOWN:
             say(console, f"  and {len(outcome.dropped) - MAX_SHOWN} more; --json tells all")
     say(console, f"Written to {outcome.path}. Read it before you train with it.")
+    if kept:
+        say(console, f"Sweeps on {outcome.neighbors.dataset} take it from there.")
+    else:
+        say(console, "A sweep takes it with this line in its YAML:")
+        say(console, f"  neighbors: {{{outcome.neighbors.dataset}: {outcome.path.absolute()}}}")
 
 
 def _as_json(outcome: Outcome, prices: Prices | None) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.cli.showing import plural
-from pipeline.report.collect import method_title
+from pipeline.report.rows import method_title
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,7 +131,7 @@ class BarProgress:
             return
         tally = self._tally
         best = tally.best(study)
-        shown = "" if best is None else f"val H {best:5.1f}"
+        shown = "" if best is None else f"val {best:5.1f}"
         self._progress.update(self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown)
         count = f"{len(tally.ended)}/{tally.budget}"
         self._progress.update(self._tasks[""], completed=tally.done(), count=count)
@@ -184,7 +184,7 @@ class LineProgress:
         self._last = now
         tally = self._tally
         best = tally.best(study)
-        shown = "" if best is None else f", best val H {best:.1f}"
+        shown = "" if best is None else f", best val {best:.1f}"
         share = tally.done() / max(tally.budget, 1)
         self._write(
             f"{self._clock_text()} {len(tally.ended)} of {tally.budget} trials ({share:.0%}); "

@@ -17,7 +17,7 @@ def report(
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a sweep's result so far and write table.md, results.json and tradeoff.png."""
+    """Show a sweep's result so far and write table.md, results.json and a picture."""
     from rich.console import Console
 
     from pipeline.cli.showing import show_report

@@ -31,8 +31,7 @@ def show_report(console: Console, root: Path, sweep: str) -> bool:
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    from pipeline.report import chosen_lines, gain_lines, render_table, write_report
-    from pipeline.report.tables import legend
+    from pipeline.report import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
     from pipeline.store import TrialStore, open_files
 
     store = TrialStore(open_files(root))
@@ -42,7 +41,7 @@ def show_report(console: Console, root: Path, sweep: str) -> bool:
     for line in legend(table):
         say(console, line)
     if chosen := chosen_lines(table):
-        say(console, "\nChosen on held-out clips")
+        say(console, f"\n{chosen_title(table)}")
         for line in chosen:
             say(console, f"  {line}")
     if gains := gain_lines(table):
@@ -50,11 +49,11 @@ def show_report(console: Console, root: Path, sweep: str) -> bool:
         for line in gains:
             say(console, f"  {line}")
     say(console)
-    failed = sum(row.trials["failed"] for row in table.rows)
+    failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
         say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
     for study in table.without:
         say(console, f"{study}: no finished trial")
-    for title, key in (("Plot", files.tradeoff), ("Table", files.table), ("Trials", "trials")):
+    for title, key in (("Plot", files.picture), ("Table", files.table), ("Trials", "trials")):
         say(console, f"{title:<7} {store.files.local_path(key) or key}")
     return not table.without

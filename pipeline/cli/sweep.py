@@ -59,7 +59,7 @@ def status(
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("study", no_wrap=True)
-    for name in ("finished", "pruned", "failed", "begun", "budget", "val H"):
+    for name in ("finished", "pruned", "failed", "begun", "budget", "best val"):
         table.add_column(name, justify="right")
     for study in found.studies:
         best = "" if study.best_objective is None else f"{study.best_objective:.1f}"

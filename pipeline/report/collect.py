@@ -3,129 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
+from pipeline.report.rows import Accuracy, Chosen, Gain, Row, Score, SweepTable, TransferGain, TransferRow
 from pipeline.store import Member, TrialStore, Verdict
 from pipeline.sweeps import best_verdict, known_sweep
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 
-__all__ = ["Accuracy", "Gain", "Row", "SweepTable", "collect", "method_title"]
+__all__ = ["collect"]
 
-_TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Percent over a trial's replicas (folds x seeds): means and sample standard deviations.
-
-    Attributes:
-        h: Mean of the replicas' harmonic means of base and new; the headline.
-        h_of_means: Harmonic mean of the mean base and the mean new accuracy, as papers often print it.
-    """
-
-    base: float
-    new: float
-    h: float
-    base_std: float
-    new_std: float
-    h_std: float
-    h_of_means: float
-
-    @classmethod
-    def of(cls, metrics: Mapping[str, float]) -> Accuracy:
-        """From the metrics of a ``TrialResult``."""
-        return cls(**{name: metrics[name] for name in cls.__dataclass_fields__})
-
-
-@dataclass(frozen=True)
-class Row:
-    """One study: its best member and how many trials stand behind the choice.
-
-    Attributes:
-        params: What the search chose; empty where there was nothing to search.
-        selection: What the search measured trials on, as in ``TrialConfig``.
-        validation: What the member was chosen by.
-        test: On test clips; never looked at in choosing.
-        replicas: One mapping per fold and seed, as in ``TrialResult``.
-        trials: Trials by state (``finished``, ``pruned``, ``failed``).
-    """
-
-    study: str
-    dataset: str
-    encoder: str
-    protocol: str
-    selection: str
-    method: str
-    number: int
-    signature: str
-    params: dict[str, int | float | str]
-    shots: int
-    folds: tuple[str, ...]
-    seeds: tuple[int, ...]
-    validation: Accuracy
-    test: Accuracy
-    replicas: tuple[dict[str, Any], ...]
-    trials: dict[str, int]
-    versions: dict[str, str]
-    machine: str
-
-    @property
-    def baseline(self) -> str:
-        """The method without SEPT."""
-        return self.method.removesuffix("+sept")
-
-
-@dataclass(frozen=True)
-class Gain:
-    """SEPT minus its baseline on test clips, in points: mean and spread of the differences replica by replica.
-
-    Both train on the same draws of the same folds, so the differences are paired.
-    """
-
-    dataset: str
-    baseline: str
-    replicas: int
-    base: float
-    new: float
-    h: float
-    base_std: float
-    new_std: float
-    h_std: float
-
-
-@dataclass(frozen=True)
-class SweepTable:
-    """A sweep's result.
-
-    Attributes:
-        rows: One per study that has a finished member, in the order of the sweep's datasets and methods.
-        gains: One per dataset and baseline where both it and its SEPT twin have a row.
-        without: Keys of studies that have no finished member.
-    """
-
-    sweep: str
-    rows: tuple[Row, ...]
-    gains: tuple[Gain, ...]
-    without: tuple[str, ...]
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """The datasets of the rows, in order."""
-        return tuple(dict.fromkeys(row.dataset for row in self.rows))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``results.json``."""
-        return asdict(self)
-
-
-def method_title(method: str) -> str:
-    """A method as papers write it: ``coop+sept`` is ``CoOp + SEPT``."""
-    baseline = method.removesuffix("+sept")
-    title = _TITLES.get(baseline, baseline)
-    return title if baseline == method else f"{title} + SEPT"
+_C = TypeVar("_C", bound=Chosen)
 
 
 def collect(store: TrialStore, sweep: str) -> SweepTable:
@@ -143,65 +32,105 @@ def collect(store: TrialStore, sweep: str) -> SweepTable:
     for verdict in store.verdicts(sweep):
         verdicts.setdefault(verdict.study, []).append(verdict)
     rows: list[Row] = []
+    transfers: list[TransferRow] = []
     without: list[str] = []
     for study, decided in verdicts.items():
         best = best_verdict(decided)
         result = store.read_result(study, best.signature) if best else None
         if best is None or result is None or best.number not in members.get(study, {}):
             without.append(study)
+        elif result.config.protocol == "cross-dataset":
+            transfers.append(_transfer(members[study][best.number], result, decided))
         else:
             rows.append(_row(members[study][best.number], result, decided))
-    if not rows:
+    if not rows and not transfers:
         raise SeptError(f"no trial of sweep '{sweep}' has finished yet; there is nothing to report")
-    rows.sort(key=lambda row: (row.dataset, row.encoder, _rank(row.method)))
-    return SweepTable(sweep, tuple(rows), tuple(_gains(rows)), tuple(sorted(without)))
-
-
-def _rank(method: str) -> tuple[bool, str]:
-    """Zero-shot first, then each baseline followed by its SEPT twin."""
-    return method != "zero-shot", method
-
-
-def _row(member: Member, result: TrialResult, decided: list[Verdict]) -> Row:
-    config = member.config
-    states = [verdict.state for verdict in decided]
-    return Row(
-        study=member.study,
-        dataset=config.dataset,
-        encoder=config.encoder,
-        protocol=config.protocol,
-        selection=config.selection,
-        method=config.method,
-        number=member.number,
-        signature=member.signature,
-        params=dict(sorted(member.params.items())),
-        shots=config.shots,
-        folds=config.folds,
-        seeds=config.seeds,
-        validation=Accuracy.of(result.validation),
-        test=Accuracy.of(result.test),
-        replicas=result.replicas,
-        trials={state: states.count(state) for state in ("finished", "pruned", "failed")},
-        versions=result.versions,
-        machine=result.machine,
+    rows.sort(key=_place)
+    transfers.sort(key=_place)
+    return SweepTable(
+        sweep=sweep,
+        rows=tuple(rows),
+        gains=tuple(_gains(rows)),
+        without=tuple(sorted(without)),
+        transfers=tuple(transfers),
+        transfer_gains=tuple(_transfer_gains(transfers)),
     )
 
 
-def _gains(rows: list[Row]) -> list[Gain]:
-    twins = {(row.dataset, row.encoder, row.method): row for row in rows}
-    gains = []
+def _place(row: Chosen) -> tuple[str, str, bool, str]:
+    """Dataset by dataset, zero-shot first, then each baseline followed by its SEPT twin."""
+    return row.dataset, row.encoder, row.method != "zero-shot", row.method
+
+
+def _row(member: Member, result: TrialResult, decided: list[Verdict]) -> Row:
+    validation, test = Accuracy.of(result.validation), Accuracy.of(result.test)
+    return Row(**_chosen(member, result, decided), validation=validation, test=test)
+
+
+def _transfer(member: Member, result: TrialResult, decided: list[Verdict]) -> TransferRow:
+    return TransferRow(
+        **_chosen(member, result, decided),
+        validation=result.validation["source"],
+        source=Score.of(result.test, "source"),
+        targets={target: Score.of(result.test, target) for target in sorted(result.config.targets)},
+        mean=result.test["targets"],
+        mean_std=result.test["targets_std"],
+    )
+
+
+def _chosen(member: Member, result: TrialResult, decided: list[Verdict]) -> dict[str, Any]:
+    config = member.config
+    states = [verdict.state for verdict in decided]
+    return {
+        "study": member.study,
+        "dataset": config.dataset,
+        "encoder": config.encoder,
+        "protocol": config.protocol,
+        "selection": config.selection,
+        "method": config.method,
+        "number": member.number,
+        "signature": member.signature,
+        "params": dict(sorted(member.params.items())),
+        "shots": config.shots,
+        "folds": config.folds,
+        "seeds": config.seeds,
+        "replicas": result.replicas,
+        "trials": {state: states.count(state) for state in ("finished", "pruned", "failed")},
+        "versions": result.versions,
+        "machine": result.machine,
+    }
+
+
+def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
+    for row, twin in _twins(rows):
+        pairs, values = _differences(row, twin, ("base", "new", "h"))
+        if pairs:
+            yield Gain(row.dataset, row.method, pairs, **values)
+
+
+def _transfer_gains(rows: Sequence[TransferRow]) -> Iterator[TransferGain]:
+    for row, twin in _twins(rows):
+        pairs, values = _differences(row, twin, ("source", "targets"))
+        if pairs:
+            yield TransferGain(row.dataset, row.method, pairs, **values)
+
+
+def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
+    """Every baseline with its SEPT twin."""
+    by_method = {(row.dataset, row.encoder, row.method): row for row in rows}
     for row in rows:
-        twin = twins.get((row.dataset, row.encoder, f"{row.method}+sept"))
-        if twin is None:
-            continue
-        before = {(replica["fold"], replica["seed"]): replica for replica in row.replicas}
-        pairs = [(before[key], after) for after in twin.replicas if (key := (after["fold"], after["seed"])) in before]
-        if not pairs:
-            continue
-        values: dict[str, float] = {}
-        for name in ("base", "new", "h"):
-            differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
-            values[name] = statistics.fmean(differences)
-            values[f"{name}_std"] = statistics.stdev(differences) if len(differences) > 1 else 0.0
-        gains.append(Gain(row.dataset, row.method, len(pairs), **values))
-    return gains
+        twin = by_method.get((row.dataset, row.encoder, f"{row.method}+sept"))
+        if twin is not None:
+            yield row, twin
+
+
+def _differences(row: Chosen, twin: Chosen, names: Sequence[str]) -> tuple[int, dict[str, float]]:
+    """Replicas that both have, and mean and spread of what the second has more, replica by replica."""
+    before = {(replica["fold"], replica["seed"]): replica for replica in row.replicas}
+    pairs = [(before[key], after) for after in twin.replicas if (key := (after["fold"], after["seed"])) in before]
+    values: dict[str, float] = {}
+    for name in names if pairs else ():
+        differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
+        values[name] = statistics.fmean(differences)
+        values[f"{name}_std"] = statistics.stdev(differences) if len(differences) > 1 else 0.0
+    return len(pairs), values

@@ -6,18 +6,19 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report.collect import Row, SweepTable, method_title
+from pipeline.report.rows import Row, SweepTable, method_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_tradeoff"]
+__all__ = ["COLOURS", "marker", "plot_tradeoff"]
 
 # Okabe and Ito's colours, told apart by all common kinds of colour blindness; SEPT is filled, its baseline hollow.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _ZERO_SHOT = "#444444"
 _GREY = "#B8B8B8"
 _PANEL_INCHES = 4.6
+_MOST_LABELS = 5
 
 
 def plot_tradeoff(table: SweepTable) -> bytes:
@@ -38,7 +39,7 @@ def plot_tradeoff(table: SweepTable) -> bytes:
     figure = Figure(figsize=(_PANEL_INCHES * columns, 4.5 * lines + 0.5), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     methods = sorted({row.method for row in table.rows}, key=lambda method: (method != "zero-shot", method))
-    colours = dict(zip(sorted({row.baseline for row in table.rows} - {"zero-shot"}), _COLOURS * 2, strict=False))
+    colours = dict(zip(sorted({row.baseline for row in table.rows} - {"zero-shot"}), COLOURS * 2, strict=False))
     for index, dataset in enumerate(datasets):
         axes = figure.add_subplot(lines, columns, index + 1)
         _panel(axes, [row for row in table.rows if row.dataset == dataset], colours)
@@ -46,9 +47,11 @@ def plot_tradeoff(table: SweepTable) -> bytes:
         axes.set_xlabel("accuracy on base classes, %", fontsize=10)
         if index % columns == 0:
             axes.set_ylabel("accuracy on new classes, %", fontsize=10)
+    if table.warning:
+        figure.suptitle(table.warning.replace(": not", ":\nnot"), fontsize=11, fontweight="bold", color="#B00020")
     # The markers alone: with their error bars they would look like boxes.
     figure.legend(
-        [Line2D([], [], linestyle="none", **_marker(method, colours)) for method in methods],
+        [Line2D([], [], linestyle="none", **marker(method, colours)) for method in methods],
         [method_title(method) for method in methods],
         loc="outside lower center",
         ncols=min(len(methods), 4),
@@ -65,6 +68,8 @@ def _panel(axes: Axes, rows: list[Row], colours: dict[str, str]) -> None:
     _limits(axes, rows)
     _equal_h(axes)
     places = {row.method: (row.test.base, row.test.new) for row in rows}
+    # More would hide each other and the points; the table has the numbers.
+    labelled = len(rows) <= _MOST_LABELS
     for row in rows:
         colour = colours.get(row.baseline, _ZERO_SHOT)
         sept = row.method.endswith("+sept")
@@ -76,12 +81,12 @@ def _panel(axes: Axes, rows: list[Row], colours: dict[str, str]) -> None:
             ecolor=colour,
             elinewidth=1,
             capsize=3,
-            alpha=0.5,
+            alpha=0.5 if labelled else 0.2,
             zorder=2,
         )
-        axes.plot(*place, linestyle="none", zorder=5, **_marker(row.method, colours))
+        axes.plot(*place, linestyle="none", zorder=5, **marker(row.method, colours))
         axes.annotate(
-            f"H {row.test.h:.1f}",
+            f"H {row.test.h:.1f}" if labelled else "",
             place,
             xytext=(9, 8),
             textcoords="offset points",
@@ -104,7 +109,7 @@ def _panel(axes: Axes, rows: list[Row], colours: dict[str, str]) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _marker(method: str, colours: dict[str, str]) -> dict[str, Any]:
+def marker(method: str, colours: dict[str, str]) -> dict[str, Any]:
     """How a method's point looks: a diamond without learning, hollow for a baseline, filled with SEPT."""
     baseline = method.removesuffix("+sept")
     colour = colours.get(baseline, _ZERO_SHOT)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from pipeline.report.collect import SweepTable, collect
+from pipeline.report.collect import collect
 from pipeline.report.plots import plot_tradeoff
+from pipeline.report.rows import SweepTable
 from pipeline.report.tables import to_markdown
+from pipeline.report.transfer import plot_transfer
 from pipeline.store import TrialStore
 
 __all__ = ["ReportFiles", "write_report"]
@@ -20,12 +22,12 @@ class ReportFiles:
     Attributes:
         table: Markdown.
         results: JSON with every number of the table and every replica.
-        tradeoff: PNG.
+        picture: PNG: ``tradeoff.png``, or ``transfer.png`` of a cross-dataset sweep.
     """
 
     table: str
     results: str
-    tradeoff: str
+    picture: str
 
 
 def write_report(store: TrialStore, sweep: str) -> tuple[SweepTable, ReportFiles]:
@@ -37,9 +39,10 @@ def write_report(store: TrialStore, sweep: str) -> tuple[SweepTable, ReportFiles
     """
     table = collect(store, sweep)
     folder = f"sweeps/{sweep}/report"
-    files = ReportFiles(f"{folder}/table.md", f"{folder}/results.json", f"{folder}/tradeoff.png")
+    picture = "transfer.png" if table.transfers else "tradeoff.png"
+    files = ReportFiles(f"{folder}/table.md", f"{folder}/results.json", f"{folder}/{picture}")
     store.files.write(files.table, to_markdown(table).encode())
     numbers = json.dumps(table.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
     store.files.write(files.results, numbers.encode())
-    store.files.write(files.tradeoff, plot_tradeoff(table))
+    store.files.write(files.picture, plot_transfer(table) if table.transfers else plot_tradeoff(table))
     return table, files

@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from pipeline.search.book import Idle, StudyBook
 from pipeline.search.observer import StudyPlan, SweepObserver
 from pipeline.search.studies import Params
-from pipeline.spec import StudySpec, SweepSpec
+from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import TrialStore
-from sept_core.datasets import get_dataset, halves, prompt_name
+from sept_core.datasets import halves, prompt_name
 from sept_core.errors import InputError
 from sept_core.results import Report, TrialConfig, TrialResult, now_ms
 from sept_core.trial import TrialInputs, failed_result, make_config
@@ -31,8 +31,8 @@ __all__ = ["Provider", "SweepDriver"]
 
 logger = logging.getLogger(__name__)
 
-Provider = Callable[[str, str, bool], TrialInputs]
-"""Encoder, embeddings and neighbours of (encoder, dataset, with SEPT)."""
+Provider = Callable[[StudyInputs], TrialInputs]
+"""Loads what the trials of a study read."""
 
 # Workers that a trial may lose one after another without a single new report in between.
 _MAX_LOSSES = 5
@@ -97,7 +97,7 @@ class SweepDriver:
                 if verdict is not None:
                     self._replay_verdict(book, member, verdict)
             if not book.done:
-                self._check_inputs(book)
+                self._check_inputs(book, members)
 
     def ask(self) -> Member | None:
         """The next member to run, studies in turn; None when all that is left is in flight, or nothing is left.
@@ -209,7 +209,7 @@ class SweepDriver:
         return self._store.add_member(self.spec.name, member)
 
     def _config(self, study: StudySpec, params: Params) -> TrialConfig:
-        inputs = self._provider(study.encoder, study.dataset, study.sept)
+        inputs = self._provider(study.inputs)
         return make_config(
             encoder=inputs.encoder,
             table=inputs.table,
@@ -223,22 +223,36 @@ class SweepDriver:
             epochs=self.spec.training.epochs,
             report_every=self.spec.training.report_every,
             batch_size=self.spec.training.batch_size,
+            protocol=self.spec.protocol,
+            selection=self.spec.selection,
+            targets=[inputs.targets[name] for name in study.inputs.targets],
         )
 
-    def _check_inputs(self, book: StudyBook) -> None:
+    def _check_inputs(self, book: StudyBook, others: Sequence[Member]) -> None:
         study = book.study
-        inputs = self._provider(study.encoder, study.dataset, study.sept)
+        inputs = self._provider(study.inputs)
         for member in book.members:
             now = self._config(study, member.params)
             for name, value in member.config:
-                if getattr(now, name) != value:
-                    raise InputError(
-                        f"its {name} was {value} when the sweep began and is {getattr(now, name)} now",
-                        where=f"sweep '{self.spec.name}', {study.key}",
-                        mend="results of both cannot be one search: give the sweep another name",
-                    )
+                self._check_same(study, name, value, getattr(now, name))
         wanted = study.space.get("n_neighbors")
         if wanted is not None and inputs.neighbors is not None:
-            base, _ = halves(get_dataset(study.dataset).classnames)
+            classes = inputs.table.info.classnames
+            trained = halves(classes)[0] if self.spec.protocol == "base-to-new" else classes
             most = max(int(value) for value in wanted.extremes)
-            inputs.neighbors.first([prompt_name(name) for name in base], most)
+            inputs.neighbors.first([prompt_name(name) for name in trained], most)
+        # Studies that are done already, or not begun yet, must have read the same as this one.
+        for config in {member.config.signature: member.config for member in others}.values():
+            self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
+            if config.dataset == study.dataset:
+                self._check_same(study, "manifest_digest", config.manifest_digest, inputs.table.manifest_digest)
+                if config.sept and inputs.neighbors is not None:
+                    self._check_same(study, "neighbors_digest", config.neighbors_digest, inputs.neighbors.digest)
+
+    def _check_same(self, study: StudySpec, name: str, before: object, now: object) -> None:
+        if now != before:
+            raise InputError(
+                f"its {name} was {before} when the sweep began and is {now} now",
+                where=f"sweep '{self.spec.name}', {study.key}",
+                mend="results of both cannot be one search: give the sweep another name",
+            )

@@ -6,46 +6,69 @@ import importlib
 from collections.abc import Callable
 from functools import lru_cache
 
+from pipeline.prepared import find_neighbors, read_prepared
+from pipeline.spec import StudyInputs
 from pipeline.store.embeddings import find_embeddings
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
-from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs
 
-__all__ = ["DEFAULT_PROVIDER", "load_inputs", "resolve_provider"]
+__all__ = ["DEFAULT_PROVIDER", "Loader", "load_inputs", "resolve_provider"]
 
 DEFAULT_PROVIDER = f"{__name__}:load_inputs"
 
+Loader = Callable[[str, StudyInputs], TrialInputs]
+"""Loads, from the results folder, what the trials of a study read."""
 
-def load_inputs(root: str, encoder: str, dataset: str, sept: bool) -> TrialInputs:
-    """Encoder, embeddings (the user's, else the shipped ones) and, with SEPT, neighbours of a dataset.
+
+def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
+    """Encoder, embeddings (the user's, else the shipped ones), targets and, with SEPT, neighbours.
 
     Raises:
-        InputError: Unknown encoder, no embeddings, no neighbours; with what to do.
+        InputError: Unknown encoder or files that are not its own, no embeddings, no neighbours or neighbours that break
+            a rule; with what to do.
     """
-    return TrialInputs(_encoder(encoder), _table(root, encoder, dataset), load_neighbors(dataset) if sept else None)
+    encoder = _encoder(inputs.encoder, inputs.weights, inputs.text_model)
+    table = _table(root, encoder, inputs.dataset)
+    return TrialInputs(
+        encoder,
+        table,
+        find_neighbors(root, table.info, inputs.neighbors) if inputs.sept else None,
+        {target: _table(root, encoder, target) for target in inputs.targets},
+    )
 
 
-def resolve_provider(path: str) -> Callable[[str, str, str, bool], TrialInputs]:
-    """The function (root, encoder, dataset, with SEPT) -> inputs that ``package.module:function`` names.
+def resolve_provider(path: str) -> Loader:
+    """The function (root, inputs) -> what trials read that ``package.module:function`` names.
 
     Raises:
         InputError: There is no such function.
     """
     module, _, name = path.partition(":")
     try:
-        provider: Callable[[str, str, str, bool], TrialInputs] = getattr(importlib.import_module(module), name)
+        provider: Loader = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"no such function: {error}", where=f"provider {path}", mend="give module:function") from error
     return provider
 
 
 @lru_cache(maxsize=2)
-def _encoder(name: str) -> Encoder:
-    return load_encoder(name)
+def _encoder(name: str, weights: str | None, text_model: str | None) -> Encoder:
+    return load_encoder(name, weights, text_model)
 
 
-@lru_cache(maxsize=4)
-def _table(root: str, encoder: str, dataset: str) -> EmbeddingTable:
-    return find_embeddings(_encoder(encoder).fingerprint, dataset, root, encoder=encoder)
+@lru_cache(maxsize=16)
+def _read_table(root: str, fingerprint: str, encoder: str, dataset: str) -> EmbeddingTable:
+    table = find_embeddings(fingerprint, dataset, root, encoder=encoder)
+    prepared = read_prepared(root, dataset) if table.description is not None else None
+    if prepared is not None and (prepared.info, prepared.manifest.digest) != (table.info, table.manifest_digest):
+        raise InputError(
+            f"the data set {dataset} was prepared anew after it was embedded",
+            mend=f"sept embed {dataset} --audio DIR --encoder {encoder}",
+        )
+    return table
+
+
+def _table(root: str, encoder: Encoder, dataset: str) -> EmbeddingTable:
+    return _read_table(root, encoder.fingerprint, encoder.name, dataset)

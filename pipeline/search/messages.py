@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipeline.spec import StudyInputs
 from sept_core.results import Report, TrialConfig
 
 __all__ = ["Assignment", "Message"]
@@ -18,6 +19,7 @@ class Assignment:
     Attributes:
         root: The store.
         provider: ``package.module:function`` that loads what trials read.
+        inputs: What that is, `StudyInputs` as JSON.
         config: The trial's configuration as JSON.
         threads: Threads to compute with.
         gpu: Whether to compute on the GPU that the worker was given.
@@ -25,9 +27,23 @@ class Assignment:
 
     root: str
     provider: str
+    inputs: str
     config: str
     threads: int
     gpu: bool
+
+    @classmethod
+    def of(
+        cls, root: str, provider: str, inputs: StudyInputs, config: TrialConfig, threads: int = 1, gpu: bool = False
+    ) -> Assignment:
+        """The assignment of a trial of a study with these inputs."""
+        return cls(root, provider, json.dumps(asdict(inputs)), config.model_dump_json(), threads, gpu)
+
+    @property
+    def study_inputs(self) -> StudyInputs:
+        """What the trial reads."""
+        content = json.loads(self.inputs)
+        return StudyInputs(**content | {"targets": tuple(content["targets"])})
 
     @property
     def trial(self) -> TrialConfig:

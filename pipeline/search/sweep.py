@@ -22,11 +22,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.prepared import own_datasets
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
 from pipeline.search.messages import Assignment
 from pipeline.search.observer import SweepObserver, SweepState
-from pipeline.spec import SweepSpec, parse_sweep, spec_differences
+from pipeline.spec import StudyInputs, SweepSpec, parse_sweep, spec_differences
 from pipeline.store.files import Files, open_files
 from pipeline.store.lease import Lease
 from pipeline.store.records import Member
@@ -84,8 +85,8 @@ def launch(
     lease is released, and the outcome is ``stopped``. A second one ends the process at once.
 
     Args:
-        spec: The sweep; under a name that the store has already, it may differ only in ``trials`` (more) and
-            ``resources``.
+        spec: The sweep; under a name that the store has already, it may differ only in ``trials`` (more), ``resources``
+            and where files lie.
         root: The results folder.
         observers: Tracking, progress display.
         address: Where Ray is: ``local`` starts a private one, ``auto`` or ``host:port`` use a running one. Ray is not
@@ -101,18 +102,19 @@ def launch(
     files = open_files(where)
     store = TrialStore(files)
 
-    def inputs(encoder: str, dataset: str, sept: bool) -> TrialInputs:
-        return resolve_provider(provider)(where, encoder, dataset, sept)
+    wanted = {study.key: study.inputs for study in spec.studies()}
+
+    def load(inputs: StudyInputs) -> TrialInputs:
+        return resolve_provider(provider)(where, inputs)
 
     def assign(member: Member) -> dict[str, Any]:
-        resources = spec.resources
-        threads = max(1, int(resources.cpus_per_trial))
-        gpu = resources.gpus_per_trial > 0
-        return asdict(Assignment(where, provider, member.config.model_dump_json(), threads, gpu))
+        threads = max(1, int(spec.resources.cpus_per_trial))
+        gpu = spec.resources.gpus_per_trial > 0
+        return asdict(Assignment.of(where, provider, wanted[member.study], member.config, threads, gpu))
 
     with Lease(files, spec.name) as lease, _Interrupts() as interrupts:
         _settle_spec(store, spec)
-        driver = SweepDriver(spec, store, observers, inputs, lease.check)
+        driver = SweepDriver(spec, store, observers, load, lease.check)
         try:
             driver.replay()
             # Results that are there already may be all that was missing; then Ray need not start.
@@ -150,7 +152,8 @@ def _settle_spec(store: TrialStore, spec: SweepSpec) -> None:
     """
     stored = store.read_spec(spec.name)
     if stored is not None:
-        differences = spec_differences(parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml"), spec)
+        before = parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml", own=own_datasets(store.files))
+        differences = spec_differences(before, spec)
         if differences:
             more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
             raise InputError(

@@ -84,7 +84,7 @@ class TrialProcess:
         if done is not None:
             return Message("ended", done.curve)
         provider = resolve_provider(assignment.provider)
-        self._inputs = provider(assignment.root, config.encoder, config.dataset, config.sept)
+        self._inputs = provider(assignment.root, assignment.study_inputs)
         if assignment.gpu:
             self._inputs.encoder.text.to("cuda")
         self._checkpoint = store.read_checkpoint(config)

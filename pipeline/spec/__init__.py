@@ -7,14 +7,16 @@ for study in spec.studies():
 """
 
 from pipeline.spec.load import load_sweep, parse_sweep, spec_differences
-from pipeline.spec.models import Dimension, Pruner, Resources, Sampler, Training
-from pipeline.spec.sweep import StudySpec, SweepSpec
+from pipeline.spec.models import Dimension, EncoderFiles, Pruner, Resources, Sampler, Training
+from pipeline.spec.sweep import StudyInputs, StudySpec, SweepSpec
 
 __all__ = [
     "Dimension",
+    "EncoderFiles",
     "Pruner",
     "Resources",
     "Sampler",
+    "StudyInputs",
     "StudySpec",
     "SweepSpec",
     "Training",

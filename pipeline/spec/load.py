@@ -8,25 +8,26 @@ says all that its search depends on, whatever the files say later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pipeline.spec.models import Dimension, Model
-from pipeline.spec.read import near_miss, read_yaml, validate
+from pipeline.spec.protocol import check_protocol
+from pipeline.spec.read import located, near_miss, read_yaml, validate
 from pipeline.spec.sweep import SweepSpec, split_method
-from sept_core.datasets import get_dataset
+from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.encoders import ENCODERS
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
 from sept_core.trial import hyper_parameters
 
-__all__ = ["load_sweep", "parse_sweep", "spec_differences"]
+__all__ = ["load_sweep", "parse_sweep", "shipped_sweeps", "spec_differences"]
 
-# What may change between two launches of one sweep: more trials, and where they run. All else defines the search.
-_MAY_CHANGE = frozenset({"trials", "resources"})
+# What may change between two launches of one sweep: more trials, where they run, and where files lie (their digests are
+# compared with those of the trials that are there). All else defines the search.
+_MAY_CHANGE = frozenset({"trials", "resources", "neighbors"})
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -35,12 +36,15 @@ class _SpaceFile(Model):
     space: dict[str, Dimension]
 
 
-def load_sweep(source: str | Path, overrides: Mapping[str, Any] | None = None) -> SweepSpec:
+def load_sweep(
+    source: str | Path, overrides: Mapping[str, Any] | None = None, own: Iterable[DatasetInfo] = ()
+) -> SweepSpec:
     """Read a sweep, lay its spaces over those that ship, and check all of it against the code.
 
     Args:
         source: A YAML file, or the name of a sweep that ships with the package, such as ``quickstart``.
         overrides: Values laid over the file's, by dotted key, such as ``{"trials": 16, "training.epochs": 50}``.
+        own: The person's own datasets, which the sweep may name beside the registered ones.
 
     Raises:
         InputError: One line naming file, key, value and what to do.
@@ -49,43 +53,81 @@ def load_sweep(source: str | Path, overrides: Mapping[str, Any] | None = None) -
     if not path.exists() and _WORD.fullmatch(str(source)):
         packaged = files("search_spaces").joinpath(f"{source}.yaml")
         if packaged.is_file():
-            return parse_sweep(packaged.read_text(encoding="utf-8"), packaged.name, overrides)
+            return parse_sweep(packaged.read_text(encoding="utf-8"), packaged.name, overrides, own)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
-        shipped = "a YAML file, or the name of a sweep that ships: quickstart"
+        shipped = f"a YAML file, or the name of a sweep that ships: {', '.join(shipped_sweeps())}"
         raise InputError(f"cannot read the sweep: {reason}", where=str(path), mend=f"give {shipped}") from error
-    return parse_sweep(text, str(path), overrides)
+    return parse_sweep(text, str(path), overrides, own, folder=path.parent)
 
 
-def parse_sweep(text: str, where: str, overrides: Mapping[str, Any] | None = None) -> SweepSpec:
-    """`load_sweep` of text already read; ``where`` names its file in errors."""
+def shipped_sweeps() -> tuple[str, ...]:
+    """Names of the sweeps that ship with the package."""
+    names = [entry.name for entry in files("search_spaces").iterdir() if entry.name.endswith(".yaml")]
+    texts = {name: files("search_spaces").joinpath(name).read_text(encoding="utf-8") for name in sorted(names)}
+    return tuple(name.removesuffix(".yaml") for name, text in texts.items() if re.search("^name:", text, re.MULTILINE))
+
+
+def parse_sweep(
+    text: str,
+    where: str,
+    overrides: Mapping[str, Any] | None = None,
+    own: Iterable[DatasetInfo] = (),
+    folder: Path | None = None,
+) -> SweepSpec:
+    """`load_sweep` of text already read.
+
+    Args:
+        text: The YAML.
+        where: Names its file in errors.
+        overrides: As in `load_sweep`.
+        own: As in `load_sweep`.
+        folder: What relative paths in it start from; None for the current folder.
+    """
     document = read_yaml(text, where)
     for key, value in (overrides or {}).items():
         _lay_over(document, key, value)
     spec = validate(SweepSpec, document, where)
-    datasets = []
-    for index, name in enumerate(spec.datasets):
-        with _located(f"{where}: datasets.{index}"):
-            datasets.append(get_dataset(name).name)
-    if spec.encoder not in ENCODERS:
-        mend = near_miss(spec.encoder, ENCODERS)
-        raise InputError(f"unknown encoder '{spec.encoder}'", where=f"{where}: encoder", mend=mend)
+    find = _Finder(tuple(own), where)
+    named: dict[str, Any] = {key: find.all(key, getattr(spec, key)) for key in ("datasets", "sources", "targets")}
+    if spec.encoder.name not in ENCODERS:
+        mend = near_miss(spec.encoder.name, ENCODERS)
+        raise InputError(f"unknown encoder '{spec.encoder.name}'", where=f"{where}: encoder", mend=mend)
     for index, method in enumerate(spec.methods):
-        with _located(f"{where}: methods.{index}"):
+        with located(f"{where}: methods.{index}"):
             hyper_parameters(*split_method(method))
-    folds = _folds(spec, datasets, f"{where}: folds")
-    return spec.model_copy(update={"datasets": tuple(datasets), "folds": folds, "spaces": _spaces(spec, where)})
+    spec = spec.model_copy(update=named)
+    check_protocol(spec, where, find.infos)
+    start = Path.cwd() if folder is None else folder
+    settled: dict[str, Any] = {
+        "encoder": spec.encoder.model_copy(
+            update={key: _absolute(getattr(spec.encoder, key), start) for key in ("weights", "text_model")}
+        ),
+        "neighbors": {
+            find.one_of(spec.trained_on, f"neighbors.{name}", name): _absolute(path, start)
+            for name, path in spec.neighbors.items()
+        },
+        "folds": _folds(spec, find, f"{where}: folds"),
+        "spaces": _spaces(spec, where),
+    }
+    return spec.model_copy(update=settled)
 
 
 def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
     """What speaks against going on with a stored sweep under another spec: a line each, empty where it may.
 
-    Trials may be raised and resources changed; anything else would make it another search under the same name.
+    Trials may be raised, resources changed and files moved; anything else would make it another search under the same
+    name.
     """
     before, after = (
-        dict(_leaves(spec.model_dump(mode="json", exclude_none=True, exclude=set(_MAY_CHANGE))))
+        dict(
+            _leaves(
+                spec.model_dump(mode="json", exclude_none=True, exclude=set(_MAY_CHANGE))
+                | {"encoder": spec.encoder.name}
+            )
+        )
         for spec in (stored, wanted)
     )
     lines = [
@@ -144,15 +186,44 @@ def _check_space(space: Mapping[str, Dimension], declared: Mapping[str, HyperPar
             raise InputError(f"{dimension.step} is not a whole number", where=f"{where}.{name}.step")
 
 
-def _folds(spec: SweepSpec, datasets: Iterable[str], where: str) -> str | dict[str, tuple[str, ...]]:
+class _Finder:
+    """Datasets by the names that a person writes, with errors that say where they stand."""
+
+    def __init__(self, own: tuple[DatasetInfo, ...], where: str) -> None:
+        self.infos: dict[str, DatasetInfo] = {}
+        self._own = own
+        self._where = where
+
+    def one(self, key: str, name: str) -> str:
+        with located(f"{self._where}: {key}"):
+            info = get_dataset(name, self._own)
+        self.infos[info.name] = info
+        return info.name
+
+    def one_of(self, known: Sequence[str], key: str, name: str) -> str:
+        found = self.one(key, name)
+        if found not in known:
+            mend = f"those of this sweep: {', '.join(known)}"
+            raise InputError(f"'{name}' is no dataset of this sweep", where=f"{self._where}: {key}", mend=mend)
+        return found
+
+    def all(self, key: str, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self.one(f"{key}.{index}", name) for index, name in enumerate(names))
+
+
+def _absolute(place: str | None, folder: Path) -> str | None:
+    """A local path as seen from anywhere, since workers may run in another folder; addresses stay as they are."""
+    if place is None or "://" in place or place.startswith("hub:"):
+        return place
+    return str((folder / Path(place).expanduser()).absolute())
+
+
+def _folds(spec: SweepSpec, find: _Finder, where: str) -> str | dict[str, tuple[str, ...]]:
     if isinstance(spec.folds, str):
         return spec.folds
     canonical = {}
     for name, chosen in spec.folds.items():
-        with _located(f"{where}.{name}"):
-            info = get_dataset(name)
-        if info.name not in datasets:
-            raise InputError(f"'{name}' is no dataset of this sweep", where=f"{where}.{name}")
+        info = find.infos[find.one_of(spec.trained_on, f"folds.{name}", name)]
         for fold in chosen:
             if fold not in info.folds:
                 mend = near_miss(fold, info.folds)
@@ -169,15 +240,6 @@ def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
             raise InputError(f"'{parent}' holds no keys", where=f"override {key}", mend="name a key that the file has")
         document = inner
     document[last] = value
-
-
-@contextmanager
-def _located(where: str) -> Iterator[None]:
-    """Says where in the file an error of the code below belongs."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

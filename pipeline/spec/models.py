@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,7 @@ from pydantic import (
 
 from sept_core.hyper import Value
 
-__all__ = ["Dimension", "Model", "Pruner", "Resources", "Sampler", "Training"]
+__all__ = ["Dimension", "EncoderFiles", "Model", "Pruner", "Resources", "Sampler", "Training"]
 
 _Number = StrictInt | StrictFloat
 
@@ -87,6 +87,31 @@ class Dimension(Model):
         if self.low is not None and self.high is not None:
             return (self.low, self.high)
         return (self.constant,)
+
+
+class EncoderFiles(Model):
+    """The encoder: a name alone, or with where its files lie.
+
+    The places are no part of what is computed: every signature carries the fingerprint of the files themselves.
+
+    Attributes:
+        name: Such as ``mini`` or ``msclap-2023``.
+        weights: Local path or ``hub:OWNER/NAME``; without it, what an earlier download left on this machine.
+        text_model: Folder of the text model's tokenizer, likewise.
+    """
+
+    name: str
+    weights: str | None = None
+    text_model: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, dict | EncoderFiles):
+            raise ValueError("give a name, or a mapping with name, weights and text_model")
+        return value
 
 
 class Training(Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
@@ -11,9 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from sept_core.errors import InputError
 
-__all__ = ["near_miss", "read_yaml", "validate"]
+__all__ = ["located", "near_miss", "read_yaml", "validate"]
 
 _M = TypeVar("_M", bound=BaseModel)
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Says where in the file an error of the code below belongs."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.what, where=where, mend=error.mend) from error
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:

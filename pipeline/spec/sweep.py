@@ -10,21 +10,44 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, StrictInt, field_validator
 
-from pipeline.spec.models import Dimension, Model, Pruner, Resources, Sampler, Training
+from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
 from sept_core.hyper import HyperParameter, Value
 from sept_core.trial import hyper_parameters
 
-__all__ = ["StudySpec", "SweepSpec", "split_method"]
+__all__ = ["StudyInputs", "StudySpec", "SweepSpec", "split_method"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
+class StudyInputs:
+    """What the trials of a study read: driver and workers load the same from it.
+
+    Attributes:
+        encoder: Name of the encoder.
+        dataset: Name of the dataset; cross-dataset: of the source.
+        sept: Whether neighbours are needed.
+        targets: Cross-dataset: names of the targets.
+        weights, text_model: Where the encoder's files lie, as `EncoderFiles` says.
+        neighbors: A file of neighbours; None for those that belong to the dataset.
+    """
+
+    encoder: str
+    dataset: str
+    sept: bool
+    targets: tuple[str, ...] = ()
+    weights: str | None = None
+    text_model: str | None = None
+    neighbors: str | None = None
+
+
+@dataclass(frozen=True)
 class StudySpec:
-    """One search: one dataset, one encoder, one method.
+    """One search: one dataset (cross-dataset: one source), one encoder, one method.
 
     Attributes:
         key: Such as ``ESC10.mini.base-to-new.coop+sept``; names the study everywhere.
+        inputs: What its trials read.
         space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
         declared: What the method declares of its hyper-parameters.
         trials: Members that the study ends with.
@@ -32,16 +55,29 @@ class StudySpec:
     """
 
     key: str
-    dataset: str
-    encoder: str
+    inputs: StudyInputs
     baseline: str
-    sept: bool
     space: Mapping[str, Dimension]
     declared: Mapping[str, HyperParameter]
     trials: int
     parallel: int
     sampler: Sampler
     pruner: Pruner
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset (cross-dataset: of the source)."""
+        return self.inputs.dataset
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder."""
+        return self.inputs.encoder
+
+    @property
+    def sept(self) -> bool:
+        """Whether SEPT is on."""
+        return self.inputs.sept
 
     @property
     def method(self) -> str:
@@ -64,16 +100,23 @@ class SweepSpec(Model):
 
     Attributes:
         name: Folder of the sweep in the store, experiment in MLflow.
+        selection: What configurations are chosen on; ``sept_core/protocols.py`` says what each means.
+        datasets: What base-to-new runs on.
+        sources, targets: Cross-dataset, in place of ``datasets``: each source is trained on and then tested on every
+            target but itself.
+        neighbors: By dataset: a file of neighbours, in place of those that belong to the dataset.
         folds: ``all`` that the encoder has not seen, or by dataset.
         trials: Members of each study; a study with nothing to search has one.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """
 
     name: str
-    encoder: str
-    protocol: Literal["base-to-new"] = "base-to-new"
-    selection: Literal["heldout"] = "heldout"
-    datasets: tuple[str, ...] = Field(min_length=1)
+    encoder: EncoderFiles
+    protocol: Literal["base-to-new", "cross-dataset"] = "base-to-new"
+    selection: Literal["heldout", "nested", "paper"] = "heldout"
+    datasets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     methods: tuple[str, ...] = Field(min_length=1)
     trials: int = Field(ge=1)
     parallel: int = Field(default=2, ge=1)
@@ -84,6 +127,7 @@ class SweepSpec(Model):
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
     resources: Resources = Resources()
+    neighbors: dict[str, str] = Field(default_factory=dict)
     spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -93,7 +137,7 @@ class SweepSpec(Model):
             raise ValueError("letters, digits, '.', '_' and '-', at most 64, starting with a letter or digit")
         return value
 
-    @field_validator("datasets", "methods", "seeds")
+    @field_validator("datasets", "sources", "targets", "methods", "seeds")
     @classmethod
     def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len({str(value).lower() for value in values}) != len(values):
@@ -111,9 +155,18 @@ class SweepSpec(Model):
             }
         return value
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The datasets that have studies: ``datasets``, or ``sources``."""
+        return self.sources if self.protocol == "cross-dataset" else self.datasets
+
     def studies(self) -> tuple[StudySpec, ...]:
         """The studies, dataset by dataset, in the order of the file."""
-        return tuple(self._study(dataset, method) for dataset in self.datasets for method in self.methods)
+        return tuple(self._study(dataset, method) for dataset in self.trained_on for method in self.methods)
+
+    def targets_of(self, source: str) -> tuple[str, ...]:
+        """The targets that a source is tested on: all but itself."""
+        return tuple(target for target in self.targets if target != source)
 
     def folds_of(self, dataset: str) -> tuple[str, ...] | None:
         """The test folds chosen for a dataset, None for all that the encoder has not seen."""
@@ -121,7 +174,11 @@ class SweepSpec(Model):
 
     def text(self) -> str:
         """The whole spec as YAML, spaces complete: what the store keeps."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+        content = self.model_dump(mode="json", exclude_none=True)
+        for key in ("datasets", "sources", "targets", "neighbors"):
+            if not content[key]:
+                del content[key]
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
     def _study(self, dataset: str, method: str) -> StudySpec:
         baseline, sept = split_method(method)
@@ -130,11 +187,17 @@ class SweepSpec(Model):
             space |= self.spaces.get("sept", {})
         searched = any(dimension.searched for dimension in space.values())
         return StudySpec(
-            key=f"{dataset}.{self.encoder}.{self.protocol}.{method}",
-            dataset=dataset,
-            encoder=self.encoder,
+            key=f"{dataset}.{self.encoder.name}.{self.protocol}.{method}",
+            inputs=StudyInputs(
+                encoder=self.encoder.name,
+                dataset=dataset,
+                sept=sept,
+                targets=self.targets_of(dataset),
+                weights=self.encoder.weights,
+                text_model=self.encoder.text_model,
+                neighbors=self.neighbors.get(dataset) if sept else None,
+            ),
             baseline=baseline,
-            sept=sept,
             space=space,
             declared=hyper_parameters(baseline, sept),
             trials=self.trials if searched else 1,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.store.documents import seal
 from pipeline.store.files import Files
@@ -33,13 +33,14 @@ class EmbeddingHeader:
     """What embeddings are of, and by what they were made.
 
     Attributes:
-        dataset: Name in the registry.
+        dataset: Name of the data set.
         encoder: Name of the encoder.
         fingerprint: The encoder's, over weights and preprocessing.
         manifest_digest: ``Manifest.digest`` of the clips.
         dim: Size of an embedding.
         preprocessing: Plain values that say what was done to a clip before the encoder, to be read by people.
         attribution: Authors and licence of the audio, where its licence asks for them.
+        description: What the data set is (``info_to_json``), where it is a person's own; None for a registered one.
     """
 
     dataset: str
@@ -49,6 +50,7 @@ class EmbeddingHeader:
     dim: int
     preprocessing: dict[str, int | float | str] = field(default_factory=dict)
     attribution: str = ""
+    description: dict[str, Any] | None = None
 
 
 def embeddings_folder(fingerprint: str, dataset: str) -> str:
@@ -178,6 +180,8 @@ def _arrow(header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Sequence[
         "sept.manifest_digest": header.manifest_digest,
         "sept.preprocessing": json.dumps(header.preprocessing, sort_keys=True),
     }
+    if header.description is not None:
+        metadata["sept.description"] = json.dumps(header.description, sort_keys=True)
     if header.attribution:
         metadata["sept.attribution"] = header.attribution
     columns = [pa.array([getattr(clip, name) for clip in clips], pa.string()) for name in TEXT_COLUMNS]

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.store.documents import unseal
 from pipeline.store.embedding_writer import TEXT_COLUMNS, EmbeddingHeader, EmbeddingWriter, embeddings_folder
 from pipeline.store.files import Files, open_files
-from sept_core.datasets import Clip, EmbeddingTable, Manifest
+from sept_core.datasets import Clip, EmbeddingTable, Manifest, info_from_json
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from sept_core.datasets import DatasetInfo
 
 __all__ = ["BUNDLED", "EmbeddingStore", "find_embeddings"]
 
@@ -56,12 +58,13 @@ class EmbeddingStore:
         """Whether the embeddings were written to the end; only ``read`` tells whether they are still sound."""
         return self.files.exists(f"{embeddings_folder(fingerprint, dataset)}/manifest.json")
 
-    def digest(self, fingerprint: str, dataset: str) -> str | None:
-        """Manifest digest of the embeddings that are there and sound; None when they are missing or damaged."""
+    def digest(self, fingerprint: str, dataset: str, description: DatasetInfo | None = None) -> str | None:
+        """Manifest digest of the embeddings that are there, sound and of this description; else None."""
         try:
-            return self.read(fingerprint, dataset).manifest_digest if self.has(fingerprint, dataset) else None
+            table = self.read(fingerprint, dataset) if self.has(fingerprint, dataset) else None
         except InputError:
             return None
+        return None if table is None or table.description != description else table.manifest_digest
 
     def folder(self, fingerprint: str, dataset: str) -> str:
         """Where the embeddings lie (or would lie): a path where there is one, else the key."""
@@ -106,6 +109,8 @@ class EmbeddingStore:
         said = (manifest["fingerprint"], manifest["dataset"], manifest["manifest_digest"], manifest["rows"])
         if said != (fingerprint, dataset, digest, table.num_rows):
             raise _damaged(dataset, "manifest.json does not describe the rows")
+        # Embeddings of registered data sets have none; those of earlier releases lack the key.
+        description = manifest.get("description")
         flat = table.column("embedding").combine_chunks().flatten().to_numpy()
         return EmbeddingTable(
             dataset=dataset,
@@ -118,6 +123,7 @@ class EmbeddingStore:
             sha256=columns["sha256"],
             # Copied: Arrow's memory is read-only and goes with the table.
             embeddings=torch.from_numpy(flat.reshape(table.num_rows, manifest["dim"]).copy()),
+            description=None if description is None else info_from_json(description),
         )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "params_of",
     "report_points",
     "run_name",
+    "selection_mark",
     "study_points",
     "study_tags",
     "trial_tags",
@@ -59,9 +60,14 @@ class Ended:
 def run_name(member: Member) -> str:
     """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``; the searched parameters only."""
     if not member.params:
-        return member.config.method
+        return member.config.method + selection_mark(member.config)
     searched = " ".join(f"{name}={short(value)}" for name, value in sorted(member.params.items()))
-    return f"{member.config.method} #{member.number} {searched}"
+    return f"{member.config.method} #{member.number} {searched}{selection_mark(member.config)}"
+
+
+def selection_mark(config: TrialConfig) -> str:
+    """What the name of every run says that was chosen by looking at test clips; else nothing."""
+    return " [chosen on test clips]" if config.selection == "paper" else ""
 
 
 def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
@@ -75,6 +81,7 @@ def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
         "sept.encoder_fingerprint": config.encoder_fingerprint,
         "sept.manifest_digest": config.manifest_digest,
         "sept.protocol": config.protocol,
+        "sept.selection": config.selection,
     }
 
 
@@ -119,6 +126,8 @@ def params_of(member: Member) -> dict[str, str]:
         "batch_size": config.batch_size,
         "signature": member.signature,
     }
+    if config.targets:
+        fixed["targets"] = ",".join(config.targets)
     return {name: str(value) for name, value in (fixed | config.hyper).items()}
 
 

@@ -19,6 +19,7 @@ from pipeline.tracking.describe import (
     params_of,
     report_points,
     run_name,
+    selection_mark,
     study_points,
     study_tags,
     trial_tags,
@@ -197,7 +198,8 @@ class SweepWriter:
         run = self._parents.get(member.study)
         if run is None:
             tags = study_tags(self._sweep, member.config) | {"sept.role": "study"}
-            made = self._client.create_run(experiment, start_time=member.created_ms, tags=tags, run_name=member.study)
+            name = member.study + selection_mark(member.config)
+            made = self._client.create_run(experiment, start_time=member.created_ms, tags=tags, run_name=name)
             run = self._parents[member.study] = _Run(made.info.run_id, "RUNNING")
         return run
 

@@ -9,7 +9,7 @@ from sept_core.datasets.layouts import read_layout
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own import info_from_json, info_to_json, read_csv_dataset
 from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name
-from sept_core.datasets.splits import Split, draw_shots, make_split, usable_folds
+from sept_core.datasets.splits import Split, draw_shots, make_split, unheard_folds, usable_folds
 from sept_core.datasets.table import EmbeddingTable
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "prompt_name",
     "read_csv_dataset",
     "read_layout",
+    "unheard_folds",
     "usable_folds",
 ]

@@ -36,6 +36,8 @@ DEFAULT_TEMPLATE = "This is a sound of {}."
 
 # Folders and study keys are named after the data set, and the parts of a study key are joined by full stops.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# Cross-dataset results name measures by target, beside these.
+_MEASURES = frozenset({"base", "new", "h", "h_of_means", "source", "targets", "total"})
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -135,6 +137,8 @@ def info_from_json(data: Mapping[str, Any]) -> DatasetInfo:
 
 
 def _check_description(name: str, kind: str, template: str) -> None:
+    if name.lower() in _MEASURES or name.endswith(("_std", "_f1")):
+        raise InputError(f"'{name}' is the name of a measure in results", mend="give the data set another name")
     if not _NAME.fullmatch(name):
         raise InputError(f"'{name}' cannot be a data set's name", mend="use letters, digits, '-' and '_'")
     taken = next((known for known in DATASETS if dataset_key(known) == dataset_key(name)), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sept_core.datasets.folds import Roles, roles_of
@@ -17,7 +17,7 @@ from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.errors import InputError
 
-__all__ = ["Split", "draw_shots", "make_split", "usable_folds"]
+__all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,41 @@ def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
     return left if info.split == "kfold" else info.folds
 
 
+def unheard_folds(
+    table: EmbeddingTable, info: DatasetInfo, seen: Sequence[str], seen_clips: Collection[str]
+) -> tuple[str, ...]:
+    """``usable_folds``, of which those are left that still test base and new classes without the clips heard.
+
+    Args:
+        table: Embeddings of ``info``'s clips.
+        info: The data set.
+        seen: Folds of the encoder's pretraining.
+        seen_clips: SHA-256 of the files of the encoder's pretraining.
+
+    Raises:
+        InputError: No fold is left.
+    """
+    folds = usable_folds(info, seen)
+    heard = [digest in seen_clips for digest in table.sha256]
+    if not any(heard):
+        return folds
+    new = set(halves(info.classnames)[1])
+    tested = {
+        (fold, classname in new)
+        for place, classname, known in zip(table.folds, table.classnames, heard, strict=True)
+        if not known
+        for fold in roles_of(place, info).test
+    }
+    left = tuple(fold for fold in folds if {(fold, False), (fold, True)} <= tested)
+    if not left:
+        raise InputError(
+            f"the encoder was pretrained on {sum(heard)} of its {len(heard)} clips, which leaves no fold to test on",
+            where=info.name,
+            mend="use an encoder that did not train on these clips",
+        )
+    return left
+
+
 def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Sequence[str], shots: int) -> list[str]:
     """Draw up to ``shots`` of a class's clips, all of them where there are fewer.
 
@@ -95,7 +130,13 @@ def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Seq
 
 
 def make_split(
-    table: EmbeddingTable, info: DatasetInfo, fold: str, seed: int, shots: int, seen: Sequence[str]
+    table: EmbeddingTable,
+    info: DatasetInfo,
+    fold: str,
+    seed: int,
+    shots: int,
+    seen: Sequence[str],
+    seen_clips: Collection[str] = (),
 ) -> Split:
     """Split a table's rows for the replica (fold, seed) of the base-to-new protocol.
 
@@ -106,6 +147,7 @@ def make_split(
         seed: Seed of the draw.
         shots: Clips per base class to train on; all of the class's pool where it has fewer.
         seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
+        seen_clips: SHA-256 of the files of the encoder's pretraining; nor do these.
 
     Raises:
         InputError: The table is not this data set's, lacks a class or has one too many; the fold cannot be tested on;
@@ -118,7 +160,9 @@ def make_split(
     usable = usable_folds(info, seen)
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
-    unseen = [(row, roles) for row, roles in enumerate(roles_by_row) if not roles.test & set(seen)]
+    heard = frozenset(row for row, digest in enumerate(table.sha256) if digest in seen_clips)
+    unseen = [(row, roles) for row, roles in enumerate(roles_by_row) if not roles.test & set(seen) and row not in heard]
+    besides = f" besides those {len(heard)} clips that the encoder was pretrained on" if heard else ""
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
     _check_apart(table, info, fold, pool, test)
@@ -128,7 +172,9 @@ def make_split(
     for classname in base:
         rows = {table.clip_ids[row]: row for row in pool if table.classnames[row] == classname}
         if not rows:
-            raise InputError(f"no clips of class '{classname}' to draw shots from", where=f"{info.name}, fold {fold}")
+            raise InputError(
+                f"no clips of class '{classname}' to draw shots from{besides}", where=f"{info.name}, fold {fold}"
+            )
         train += [rows[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(rows), shots)]
     drawn = set(train)
 
@@ -152,10 +198,10 @@ def make_split(
             mend=f"lower shots (now {shots})",
         )
     if not split.heldout_new:
-        raise InputError("no held-out clips of the new classes outside the test fold", where=where)
+        raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where)
     if not split.test_base or not split.test_new:
         kind = "new" if split.test_base else "base"
-        raise InputError(f"the test fold has no clips of the {kind} classes", where=where)
+        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where)
     return split
 
 

@@ -144,6 +144,8 @@ class Encoder:
         logit_scale: The scale that the encoder was trained with (multiplies the cosine).
         fingerprint: 16 hex digits over weights and preprocessing; names embeddings and enters every signature.
         seen_folds: Dataset name -> folds that the encoder was pretrained on. Trials neither draw nor test there.
+        seen_clips: SHA-256 of files that it was pretrained on, whatever the dataset that holds them is called. Trials
+            neither draw nor test these either.
     """
 
     name: str
@@ -152,3 +154,4 @@ class Encoder:
     logit_scale: float
     fingerprint: str
     seen_folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seen_clips: frozenset[str] = frozenset()

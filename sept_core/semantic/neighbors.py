@@ -26,7 +26,7 @@ from typing import Any
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
 
-__all__ = ["MAX_NEIGHBOR_LENGTH", "Neighbors", "check_neighbors", "load_neighbors"]
+__all__ = ["MAX_NEIGHBOR_LENGTH", "Neighbors", "check_neighbors", "load_neighbors", "read_neighbors"]
 
 MAX_NEIGHBOR_LENGTH = 60
 """Longest neighbour, in characters: a term, not a sentence; the text towers take 77 tokens with the context."""
@@ -110,11 +110,22 @@ def load_neighbors(dataset: str, path: Path | None = None) -> Neighbors:
     source = _packaged(dataset) if path is None else path
     where = source.name if path is None else str(path)
     try:
-        document = json.loads(source.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        text = source.read_bytes()
     except OSError as error:
         raise InputError(
             f"cannot read the neighbours: {error.strerror or error}", where=where, mend="check the path"
         ) from error
+    return read_neighbors(text, dataset, where)
+
+
+def read_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
+    """`load_neighbors` of a file already read; ``where`` names it in errors.
+
+    Raises:
+        InputError: As `load_neighbors`.
+    """
+    try:
+        document = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repeats)
     except ValueError as error:
         raise InputError(f"not a file of neighbours in JSON: {error}", where=where, mend="correct the file") from error
     neighbors = _parse(document, dataset, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.store import Member, TrialStore, Verdict
 from pipeline.sweeps import best_verdict
@@ -175,6 +175,7 @@ def summary(replicas: list[dict[str, object]], part: str) -> dict[str, float]:
         column = [float(str(row[f"{part}_{name}"])) for row in replicas]
         values[name] = statistics.fmean(column)
         values[f"{name}_std"] = statistics.stdev(column) if len(column) > 1 else 0.0
+    values |= {"base_f1": values["base"] - 1.0, "new_f1": values["new"] - 2.0}
     values["h_of_means"] = harmonic(values["base"], values["new"])
     return values
 
@@ -196,3 +197,70 @@ def _scores(rng: random.Random, method: str) -> tuple[float, float, float]:
 
 def _losses(rng: random.Random, epochs: int) -> dict[str, float]:
     return {f"loss/{name}": rng.random() for name in ("total", "base")} if epochs else {}
+
+
+def make_transfer(source: str, method: str, target: str) -> Case:
+    """The only member of a cross-dataset study, finished; its numbers depend on nothing but the arguments."""
+    rng = random.Random(f"{source} {method} {target}")
+    config = make_config(source, method, {"logit_scale": 16.0}).model_copy(
+        update={"protocol": "cross-dataset", "targets": {target: "0011223344556677"}}
+    )
+    replicas = []
+    for fold in config.folds:
+        row: dict[str, object] = {"fold": fold, "seed": 0, "val_source": rng.uniform(50, 90)}
+        row |= {f"test_{name}": rng.uniform(50, 90) for name in ("source", target)}
+        replicas.append(row | {"test_targets": row[f"test_{target}"]})
+    test: dict[str, float] = {}
+    for name in ("source", target, "targets"):
+        column = [float(str(row[f"test_{name}"])) for row in replicas]
+        test |= {name: statistics.fmean(column), f"{name}_std": statistics.stdev(column), f"{name}_f1": 40.0}
+    curve = (Report(config.epochs, {"val/source": rng.uniform(50, 90)}, 1.0, START_MS),)
+    result = TrialResult(
+        signature=config.signature,
+        config=config,
+        state="finished",
+        curve=curve,
+        validation={"source": curve[0].objective, "source_std": 1.0, "source_f1": 50.0},
+        test=test,
+        replicas=tuple(replicas),
+        confusion={"source": counts(rng, 2), target: counts(rng, 2)},
+        classnames={"source": ["a", "b"], target: ["c", "d"]},
+        train_seconds=1.0,
+        finished_ms=START_MS,
+        versions={"torch": "2.11.0"},
+        machine="test",
+    )
+    member = Member(config.study_key, 0, config.signature, config, {}, START_MS)
+    verdict = Verdict(
+        study=config.study_key,
+        number=0,
+        signature=config.signature,
+        state="finished",
+        epoch=config.epochs,
+        objective=result.objective,
+        curve=curve,
+        decided_ms=START_MS + 1,
+        error="",
+    )
+    return Case(member, verdict, result)
+
+
+def make_transfers() -> list[Case]:
+    """ESC10 to FSDD and back, by every method."""
+    return [
+        make_transfer(*pair, other)
+        for one, other in (("ESC10", "FSDD"), ("FSDD", "ESC10"))
+        for pair in ((one, method) for method in LEVELS)
+    ]
+
+
+def chosen_on_test(case: Case) -> Case:
+    """The same member of a sweep with ``selection: paper``."""
+    assert case.result is not None
+    config = case.member.config.model_copy(update={"selection": "paper"})
+    signature = config.signature
+    return Case(
+        replace(case.member, config=config, signature=signature),
+        replace(case.verdict, signature=signature),
+        replace(case.result, config=config, signature=signature),
+    )

@@ -16,9 +16,10 @@ from torch.nn.functional import normalize
 from pipeline import embed as embed_module
 from pipeline.bundle import ATTRIBUTIONS, main
 from pipeline.embed import embed, embed_with
+from pipeline.prepared import Prepared, write_prepared
 from pipeline.store import EmbeddingStore
 from pipeline.store.embeddings import BUNDLED
-from sept_core.datasets import read_layout
+from sept_core.datasets import read_csv_dataset, read_layout
 from sept_core.encoders import AudioTower, Encoder, load_encoder
 from sept_core.errors import InputError
 
@@ -104,6 +105,61 @@ def test_progress_counts_every_clip(audio: Path, tmp_path: Path) -> None:
     assert seen == [(8, 20), (16, 20), (20, 20)]
 
 
+class TestOwnData:
+    @pytest.fixture
+    def prepared(self, tmp_path: Path) -> tuple[Path, Path]:
+        """The root and the audio of a dataset of one's own."""
+        lines = ["path,classname,fold"]
+        for number in range(8):
+            name = f"{number}.wav"
+            (tmp_path / "audio").mkdir(exist_ok=True)
+            sound = np.random.default_rng(number).normal(0, 0.1, 800).astype("float32")
+            soundfile.write(tmp_path / "audio" / name, sound, RATE)
+            lines.append(f"{name},{('wren', 'tit')[number % 2]},{1 + number // 4}")
+        (tmp_path / "birds.csv").write_text("\n".join(lines))
+        self.prepare(tmp_path, "events")
+        return tmp_path, tmp_path / "audio"
+
+    @staticmethod
+    def prepare(root: Path, kind: str) -> None:
+        made = read_csv_dataset(root / "birds.csv", root / "audio", name="birds", kind=kind)
+        write_prepared(root, Prepared(*made))
+
+    def test_what_it_is_travels_with_the_embeddings(self, prepared: tuple[Path, Path]) -> None:
+        root, audio = prepared
+        summary = embed_with(make_encoder(FakeTower()), "Birds", audio, root)
+        table = EmbeddingStore(root).read("f" * 16, "birds")
+        assert (summary.dataset, summary.clips) == ("birds", 8)
+        assert table.description == table.info
+        assert table.info.classnames == ("tit", "wren")
+
+    def test_another_description_of_the_same_clips_is_embedded_anew(self, prepared: tuple[Path, Path]) -> None:
+        root, audio = prepared
+        embed_with(make_encoder(FakeTower()), "birds", audio, root)
+        assert not embed_with(make_encoder(FakeTower()), "birds", audio, root).made
+        self.prepare(root, "speech")
+        assert embed_with(make_encoder(FakeTower()), "birds", audio, root).made
+        assert EmbeddingStore(root).read("f" * 16, "birds").info.kind == "speech"
+
+    def test_it_is_unknown_under_another_root(self, prepared: tuple[Path, Path], tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="unknown dataset 'birds'"):
+            embed("birds", prepared[1], "mini", tmp_path / "elsewhere")
+
+
+def test_where_weights_lie_reaches_the_encoders_loader(
+    audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def fake(*arguments: object) -> Encoder:
+        asked.append(arguments)
+        return make_encoder(FakeTower())
+
+    monkeypatch.setattr("sept_core.encoders.load_encoder", fake)
+    embed("fsdd", audio, "msclap-2023", tmp_path / "runs", weights="w.pth", text_model="hub:gpt2")
+    assert asked == [("msclap-2023", "w.pth", "hub:gpt2")]
+
+
 class TestAgain:
     def test_complete_embeddings_of_the_same_clips_are_left_alone(self, audio: Path, tmp_path: Path) -> None:
         embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
@@ -179,7 +235,7 @@ class TestBadInput:
         assert not (tmp_path / "runs").exists()
 
     def test_unknown_names_and_folders_are_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sept_core.encoders.load_encoder", lambda name: make_encoder(FakeTower()))
+        monkeypatch.setattr("sept_core.encoders.load_encoder", lambda *_: make_encoder(FakeTower()))
         with pytest.raises(InputError, match=r"unknown dataset 'esc11'; did you mean 'ESC10'"):
             embed("esc11", tmp_path, "mini", tmp_path / "runs")
         with pytest.raises(InputError, match="folder does not exist"):
@@ -229,7 +285,7 @@ class TestBundle:
         self, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr("pipeline.bundle.ATTRIBUTIONS", {"FSDD": "by somebody"})
-        monkeypatch.setattr("sept_core.encoders.load_encoder", lambda name: make_encoder(FakeTower()))
+        monkeypatch.setattr("sept_core.encoders.load_encoder", lambda *_: make_encoder(FakeTower()))
         root = tmp_path / "bundled"
         (root / "embeddings/0000/FSDD").mkdir(parents=True)
         (root / "embeddings/0000/FSDD/manifest.json").write_text("{}")

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from pipeline.spec import SweepSpec, load_sweep, parse_sweep, spec_differences
+from pipeline.spec.load import shipped_sweeps
+from sept_core.datasets import DATASETS, DatasetInfo
 from sept_core.errors import InputError
 from sept_core.trial import hyper_parameters
 
@@ -168,3 +170,112 @@ def test_a_sweep_may_go_on_with_more_trials_and_other_resources_only() -> None:
 def test_hyper_parameters_of_the_shipped_spaces_are_those_that_the_method_declares() -> None:
     searched = set(load_sweep("quickstart").studies()[2].space)
     assert searched <= set(hyper_parameters("coop", True))
+
+
+OWN = DatasetInfo("birds", "events", ("jay", "kite", "tit", "wren"), "A {}.", ("1", "2"), "kfold", extra=True)
+
+
+def cross(**changes: Any) -> SweepSpec:
+    return load_sweep("cross_dataset", changes, [OWN])
+
+
+def test_every_shipped_sweep_is_valid_and_says_how_it_is_run() -> None:
+    assert shipped_sweeps() == ("cross_dataset", "full", "paper", "quickstart")
+    for name in shipped_sweeps():
+        spec = load_sweep(name)
+        assert spec.name == name
+        assert parse_sweep(spec.text(), "spec.yaml") == spec
+        header = files("search_spaces").joinpath(f"{name}.yaml").read_text().partition("name:")[0]
+        assert f"sept sweep launch {name}" in header or f"sept sweep launch search_spaces/{name}.yaml" in header
+
+
+def test_the_full_sweep_has_every_baseline_with_and_without_sept() -> None:
+    spec = load_sweep("full")
+    trained = {"coop", "cocoop", "kgcoop", "dept"}
+    assert set(spec.methods) == {"zero-shot"} | trained | {f"{name}+sept" for name in trained}
+    assert spec.encoder.name == "mini"
+    assert {study.dataset for study in spec.studies()} == {"ESC10", "FSDD"}
+
+
+def test_the_papers_sweep_is_on_all_of_the_benchmark_with_three_seeds() -> None:
+    spec = load_sweep("paper")
+    assert set(spec.datasets) == {info.name for info in DATASETS.values() if not info.extra}
+    assert spec.methods == load_sweep("full").methods
+    assert (spec.encoder.name, spec.seeds, spec.selection) == ("msclap-2023", (0, 1, 2), "heldout")
+
+
+def test_a_cross_dataset_study_is_one_source_and_one_method_and_its_targets_are_all_but_itself() -> None:
+    spec = cross(sources=["esc10", "BIRDS"], targets=["ESC10", "fsdd", "birds"], methods=["coop", "coop+sept"])
+    assert [(study.key, study.inputs.targets) for study in spec.studies()] == [
+        ("ESC10.mini.cross-dataset.coop", ("FSDD", "birds")),
+        ("ESC10.mini.cross-dataset.coop+sept", ("FSDD", "birds")),
+        ("birds.mini.cross-dataset.coop", ("ESC10", "FSDD")),
+        ("birds.mini.cross-dataset.coop+sept", ("ESC10", "FSDD")),
+    ]
+    assert parse_sweep(spec.text(), "spec.yaml", own=[OWN]) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"targets": ["ESC10"], "sources": ["esc10"]}, "targets: the only target of the source ESC10 is ESC10 itself"),
+        ({"selection": "nested"}, "selection: selection 'nested' has no meaning for cross-dataset"),
+        ({"selection": "paper"}, "selection: selection 'paper' has no meaning for cross-dataset"),
+        ({"targets": []}, "targets: missing or empty; add 'targets: [...]'"),
+        ({"datasets": ["ESC10"]}, "datasets: protocol cross-dataset has no datasets"),
+        ({"protocol": "base-to-new"}, "sources: protocol base-to-new has no sources"),
+        ({"folds": {"birds": [1]}}, "folds.birds: 'birds' is no dataset of this sweep"),
+        ({"targets": ["bird"]}, "targets.0: unknown dataset 'bird'; did you mean 'birds'?"),
+    ],
+)
+def test_a_cross_dataset_sweep_that_cannot_be_run_is_refused_in_one_line(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        cross(**changes)
+    assert str(caught.value).startswith(f"cross_dataset.yaml: {says}")
+    assert "\n" not in str(caught.value)
+
+
+def test_nested_selection_needs_base_classes_that_can_be_split_again() -> None:
+    assert quickstart(selection="nested").selection == "nested"
+    assert quickstart(selection="paper").selection == "paper"
+    with pytest.raises(InputError, match=r"selection: birds has 2 base classes, too few to split again.*heldout"):
+        load_sweep("quickstart", {"selection": "nested", "datasets": ["ESC10", "birds"]}, [OWN])
+
+
+def test_ones_own_dataset_is_known_only_where_it_was_prepared() -> None:
+    spec = load_sweep("quickstart", {"datasets": ["birds"], "folds": {"Birds": [2]}}, [OWN])
+    assert (spec.datasets, spec.folds_of("birds")) == (("birds",), ("2",))
+    with pytest.raises(InputError, match=r"datasets\.0: unknown dataset 'birds'"):
+        quickstart(datasets=["birds"])
+
+
+def test_an_encoder_is_a_name_or_a_name_with_places_and_these_reach_every_study(tmp_path: Path) -> None:
+    path = tmp_path / "sweeps" / "my.yaml"
+    path.parent.mkdir()
+    text = files("search_spaces").joinpath("quickstart.yaml").read_text()
+    places = "{name: msclap-2023, weights: ../clap.pth, text_model: hub:gpt2}"
+    path.write_text(text.replace("encoder: mini", f"encoder: {places}") + "neighbors: {esc10: my.json}\n")
+    spec = load_sweep(path)
+    esc10, fsdd = (next(s for s in spec.studies() if s.dataset == name and s.sept) for name in ("ESC10", "FSDD"))
+    assert esc10.encoder == "msclap-2023"
+    # Relative to the file, and the same from whatever folder a worker runs in.
+    assert Path(esc10.inputs.weights or "").resolve() == tmp_path / "clap.pth"
+    assert Path(esc10.inputs.weights or "").is_absolute()
+    assert (esc10.inputs.text_model, esc10.inputs.neighbors) == ("hub:gpt2", str(tmp_path / "sweeps" / "my.json"))
+    assert fsdd.inputs.neighbors is None
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
+    assert spec_differences(spec, load_sweep(path, {"encoder.weights": "/elsewhere.pth", "neighbors": {}})) == []
+    assert spec_differences(spec, load_sweep(path, {"encoder": "mini"})) == ["encoder was msclap-2023 and is now mini"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"encoder": 3}, "encoder: 3: give a name, or a mapping with name, weights and text_model"),
+        ({"encoder": {"name": "mini", "weight": "x"}}, "encoder.weight: unknown key 'weight'; did you mean 'weights'?"),
+        ({"encoder": {"weights": "x"}}, "encoder.name: missing"),
+        ({"neighbors": {"ESC50": "x.json"}}, "neighbors.ESC50: 'ESC50' is no dataset of this sweep; those of this"),
+    ],
+)
+def test_a_wrong_encoder_or_list_is_one_line(changes: dict[str, Any], says: str) -> None:
+    assert says in refusal(changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -112,7 +113,7 @@ def make_table() -> Callable[..., EmbeddingTable]:
             classnames=tuple(row[1] for row in rows),
             folds=tuple(row[2] for row in rows),
             groups=tuple(row[2] for row in rows),
-            sha256=tuple(f"{index:064x}" for index in range(len(rows))),
+            sha256=tuple(hashlib.sha256(f"{info.name} {row[0]}".encode()).hexdigest() for row in rows),
             embeddings=embeddings,
         )
 

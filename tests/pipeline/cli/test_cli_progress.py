@@ -59,7 +59,7 @@ def test_bars_show_how_many_trials_ended_and_the_best_so_far() -> None:
     best = made.best_of(cases, cases[0].member.study).verdict.objective
     assert "FSDD CoOp + SEPT" in text
     assert "3/3" in text
-    assert f"val H  {best:.1f}" in text
+    assert f"val  {best:.1f}" in text
 
 
 def test_without_a_terminal_there_are_a_few_plain_lines() -> None:

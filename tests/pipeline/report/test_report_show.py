@@ -62,7 +62,7 @@ def test_one_replica_has_no_spread(table: SweepTable) -> None:
 def test_the_report_is_files_in_the_sweeps_folder_and_the_same_result_gives_the_same_bytes(store: TrialStore) -> None:
     made.fill_store(store, made.make_cases())
     table, files = write_report(store, made.SWEEP)
-    keys = (files.table, files.results, files.tradeoff)
+    keys = (files.table, files.results, files.picture)
     first = [store.files.read(key) for key in keys]
     assert all(key.startswith(f"sweeps/{made.SWEEP}/report/") for key in keys)
     numbers = json.loads(first[1])

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny_inputs import provide
-from tiny_sweep import make_spec, outcome_of
+from tiny_sweep import SWEEP, make_spec, outcome_of, run_inline
 
 from pipeline.search.driver import SweepDriver
 from pipeline.search.observer import StudyPlan
-from pipeline.spec import SweepSpec
+from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
 from pipeline.store import LocalFiles, Member, TrialStore, Verdict
 from sept_core.errors import InputError
 from sept_core.results import Report, TrialConfig, TrialResult
@@ -300,8 +301,8 @@ def test_going_on_with_other_embeddings_is_refused_with_what_changed(tmp_path: P
     play = Play(tmp_path)
     play.driver(Heard()).ask()
 
-    def others(encoder: str, dataset: str, sept: bool) -> TrialInputs:
-        inputs = provide("", encoder, dataset, sept)
+    def others(wanted: StudyInputs) -> TrialInputs:
+        inputs = provide("", wanted)
         return replace(inputs, table=replace(inputs.table, manifest_digest="fedcba9876543210"))
 
     with pytest.raises(InputError, match="manifest_digest was 0123456789abcdef.*fedcba9876543210.*another name"):
@@ -309,12 +310,12 @@ def test_going_on_with_other_embeddings_is_refused_with_what_changed(tmp_path: P
 
 
 def test_a_space_that_asks_for_more_neighbours_than_there_are_is_refused_at_once(tmp_path: Path) -> None:
-    def few(encoder: str, dataset: str, sept: bool) -> TrialInputs:
-        inputs = provide("", encoder, dataset, sept)
+    def few(wanted: StudyInputs) -> TrialInputs:
+        inputs = provide("", wanted)
         if inputs.neighbors is None:
             return inputs
         short = {name: terms[:2] for name, terms in inputs.neighbors.by_class.items()}
-        return replace(inputs, neighbors=Neighbors(dataset, short))
+        return replace(inputs, neighbors=Neighbors(wanted.dataset, short))
 
     with pytest.raises(InputError, match="has 2 neighbours, 3 were asked for"):
         SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
@@ -330,3 +331,72 @@ def test_nothing_is_decided_once_the_guard_refuses(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="lease lost"):
         driver.ask()
     assert store.members("tiny") == []
+
+
+def _cross(**changes: object) -> SweepSpec:
+    document = {name: value for name, value in SWEEP.items() if name != "datasets"}
+    document |= {"protocol": "cross-dataset", "sources": ["FSDD"], "targets": ["ESC10"], "trials": 2, **changes}
+    return parse_sweep(yaml.safe_dump(document), "tiny.yaml")
+
+
+def test_a_cross_dataset_sweep_trains_on_the_source_and_tests_on_its_targets(tmp_path: Path) -> None:
+    run_inline(_cross(), tmp_path)
+    store = TrialStore(LocalFiles(tmp_path))
+    finished = [verdict for verdict in store.verdicts("tiny") if verdict.state == "finished"]
+    assert {verdict.study for verdict in finished} >= {"FSDD.mini.cross-dataset.coop+sept"}
+    for verdict in finished:
+        result = store.read_result(verdict.study, verdict.signature)
+        assert result is not None
+        assert {"source", "ESC10", "targets"} <= result.test.keys()
+        assert verdict.objective == result.validation["source"]
+
+
+def test_a_cross_dataset_space_needs_neighbours_of_all_classes_of_the_source(tmp_path: Path) -> None:
+    def few(wanted: StudyInputs) -> TrialInputs:
+        inputs = provide("", wanted)
+        if inputs.neighbors is None:
+            return inputs
+        last = max(inputs.neighbors.by_class)  # a class of the half that base-to-new would not train on
+        return replace(inputs, neighbors=Neighbors("FSDD", {**inputs.neighbors.by_class, last: ("one",)}))
+
+    SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
+    with pytest.raises(InputError, match="has 1 neighbours, 3 were asked for"):
+        SweepDriver(_cross(name="other"), TrialStore(LocalFiles(tmp_path)), [], few).replay()
+
+
+@pytest.mark.parametrize("selection", ["nested", "paper"])
+def test_a_sweep_runs_with_every_way_to_select(tmp_path: Path, selection: str) -> None:
+    # Nested selection splits the five base classes of FSDD again.
+    run_inline(make_spec(selection=selection, trials=2), tmp_path)
+    store = TrialStore(LocalFiles(tmp_path))
+    results = [store.read_result(verdict.study, verdict.signature) for verdict in store.verdicts("tiny")]
+    done = [result for result in results if result is not None]
+    assert {result.config.selection for result in done} == {selection}
+    for result in done:
+        assert (result.validation["h"] == result.test["h"]) == (selection == "paper")
+
+
+def test_studies_of_one_sweep_must_all_read_the_same_encoder_and_neighbours(tmp_path: Path) -> None:
+    methods = ["zero-shot", "coop+sept", "kgcoop+sept"]
+    spec = make_spec(methods=methods, trials=1)
+    play = Play(tmp_path, spec)
+    driver = play.driver(Heard())
+    while (member := driver.ask()) is not None and member.config.method != "coop+sept":
+        pass
+
+    def others(wanted: StudyInputs) -> TrialInputs:
+        inputs = provide("", wanted)
+        if wanted.sept and inputs.neighbors is not None:
+            changed = {name: (*terms[1:], terms[0]) for name, terms in inputs.neighbors.by_class.items()}
+            return replace(inputs, neighbors=Neighbors("FSDD", changed))
+        return inputs
+
+    # Of kgcoop+sept nothing is there yet.
+    assert {member.config.method for member in play.store.members("tiny")} == {"zero-shot", "coop+sept"}
+    with pytest.raises(InputError, match="neighbors_digest was .* when the sweep began and is"):
+        SweepDriver(replace_methods(spec), play.store, [], others).replay()
+
+
+def replace_methods(spec: SweepSpec) -> SweepSpec:
+    """The sweep without the study that has a member with neighbours of its own."""
+    return spec.model_copy(update={"methods": ("kgcoop+sept",)})

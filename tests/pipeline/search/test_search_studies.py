@@ -181,7 +181,7 @@ def _admit(study: StudySpec, number: int, params: Params) -> Member:
 
 
 def _config(study: StudySpec, params: Params) -> TrialConfig:
-    inputs = provide("", "mini", study.dataset, study.sept)
+    inputs = provide("", study.inputs)
     return make_config(
         encoder=inputs.encoder,
         table=inputs.table,

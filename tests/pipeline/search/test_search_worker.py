@@ -9,14 +9,17 @@ from tiny_inputs import provide
 
 from pipeline.search.messages import Assignment, Message
 from pipeline.search.worker import TrialProcess
+from pipeline.spec import StudyInputs
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.results import TrialConfig, TrialResult
 from sept_core.trial import TrialRun, make_config
 
+INPUTS = StudyInputs("mini", "FSDD", True)
+
 
 @pytest.fixture
 def config() -> TrialConfig:
-    inputs = provide("", "mini", "FSDD", True)
+    inputs = provide("", INPUTS)
     return make_config(
         encoder=inputs.encoder,
         table=inputs.table,
@@ -33,7 +36,7 @@ def config() -> TrialConfig:
 
 
 def process(root: Path, config: TrialConfig, provider: str = "tiny_inputs:provide") -> TrialProcess:
-    return TrialProcess(Assignment(str(root), provider, config.model_dump_json(), 1, False))
+    return TrialProcess(Assignment.of(str(root), provider, INPUTS, config))
 
 
 def to_the_end(trial: TrialProcess) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import time
 from functools import lru_cache
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.spec import StudyInputs
 from sept_core.datasets import EmbeddingTable, get_dataset, halves, prompt_name
 from sept_core.encoders import Encoder
 from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
@@ -24,34 +26,36 @@ FINGERPRINT = "00000000deadbeef"
 DIM = 8
 
 
-def provide(root: str, encoder: str, dataset: str, sept: bool) -> TrialInputs:
+def provide(root: str, inputs: StudyInputs) -> TrialInputs:
     """A random encoder and clustered embeddings."""
-    return TrialInputs(_encoder(), _table(dataset), _neighbors(dataset) if sept else None)
+    neighbors = _neighbors(inputs.dataset) if inputs.sept else None
+    targets = {target: _table(target) for target in inputs.targets}
+    return TrialInputs(_encoder(), _table(inputs.dataset), neighbors, targets)
 
 
-def provide_slowly(root: str, encoder: str, dataset: str, sept: bool) -> TrialInputs:
+def provide_slowly(root: str, inputs: StudyInputs) -> TrialInputs:
     """The same, slowly enough to be interrupted; leaves the process's id beside the store."""
     Path(root, "pids").mkdir(parents=True, exist_ok=True)
     Path(root, "pids", str(os.getpid())).touch()
-    return dataclasses.replace(provide(root, encoder, dataset, sept), encoder=_encoder(_SlowTower))
+    return dataclasses.replace(provide(root, inputs), encoder=_encoder(_SlowTower))
 
 
-def provide_in_the_driver_only(root: str, encoder: str, dataset: str, sept: bool) -> TrialInputs:
+def provide_in_the_driver_only(root: str, inputs: StudyInputs) -> TrialInputs:
     """The same in the process whose id stands in ``driver.pid``, an error of input in any other."""
     if Path(root, "driver.pid").read_text() != str(os.getpid()):
         raise InputError("no embeddings here", mend="bring them")
-    return provide(root, encoder, dataset, sept)
+    return provide(root, inputs)
 
 
-def provide_other_test_labels(root: str, encoder: str, dataset: str, sept: bool) -> TrialInputs:
+def provide_other_test_labels(root: str, inputs: StudyInputs) -> TrialInputs:
     """The same, with the labels of the test fold's clips turned round within base and new classes."""
-    inputs = provide(root, encoder, dataset, sept)
-    table, info = inputs.table, get_dataset(dataset)
+    loaded = provide(root, inputs)
+    table, info = loaded.table, get_dataset(inputs.dataset)
     other = {name: half[(index + 1) % len(half)] for half in halves(info.classnames) for index, name in enumerate(half)}
     names = tuple(
         other[name] if fold == TEST_FOLD else name for name, fold in zip(table.classnames, table.folds, strict=True)
     )
-    return dataclasses.replace(inputs, table=dataclasses.replace(table, classnames=names))
+    return dataclasses.replace(loaded, table=dataclasses.replace(table, classnames=names))
 
 
 TEST_FOLD = "theo"
@@ -108,7 +112,7 @@ def _table(dataset: str) -> EmbeddingTable:
         classnames=tuple(row[1] for row in rows),
         folds=tuple(row[2] for row in rows),
         groups=tuple(row[2] for row in rows),
-        sha256=tuple(f"{index:064x}" for index in range(len(rows))),
+        sha256=tuple(hashlib.sha256(f"{info.name} {row[0]}".encode()).hexdigest() for row in rows),
         embeddings=F.normalize(torch.stack([centres[row[3]] for row in rows]) + 0.8 * noise, dim=-1),
     )
 

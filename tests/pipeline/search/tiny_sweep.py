@@ -78,8 +78,9 @@ def run_inline(spec: SweepSpec, root: Path, provider: str = "tiny_inputs:provide
 
     driver = SweepDriver(spec, TrialStore(LocalFiles(root)), [], partial(resolve_provider(provider), str(root)))
     driver.replay()
+    inputs = {study.key: study.inputs for study in spec.studies()}
     while (member := driver.ask()) is not None:
-        trial = TrialProcess(Assignment(str(root), provider, member.config.model_dump_json(), 1, False))
+        trial = TrialProcess(Assignment.of(str(root), provider, inputs[member.study], member.config))
         message = trial.step()
         go_on = driver.begun(member, message.curve)
         while go_on:

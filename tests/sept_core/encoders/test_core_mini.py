@@ -314,3 +314,28 @@ def test_synthesised_sounds_are_reproducible_and_named_by_the_vocabulary() -> No
         assert 0.15 < float(clip.abs().max()) < 1.0
     assert torch.equal(synthesise("rain", 3), synthesise("rain", 3))
     assert not torch.equal(synthesise("rain", 3), synthesise("rain", 4))
+
+
+def test_the_vocabulary_has_every_class_name_and_template_of_the_benchmark() -> None:
+    from sept_core.datasets import DATASETS, prompt_name
+    from sept_core.encoders.mini.pretraining.vocabulary import TEMPLATES, read_vocabulary
+
+    names = {name for concept in read_vocabulary() for name in concept.names}
+    for info in DATASETS.values():
+        assert {prompt_name(name) for name in info.classnames} <= names
+        assert info.template in TEMPLATES
+
+
+@pytest.mark.audio
+@needs_audio
+def test_cross_validation_keeps_takes_of_a_source_and_a_speaker_together() -> None:
+    from sept_core.encoders.mini.pretraining.clips import real_clips
+    from sept_core.encoders.mini.pretraining.crossvalidate import split_of
+
+    clips = real_clips(AUDIO / "esc10", AUDIO / "fsdd")
+    split = split_of(clips)
+    together: dict[tuple[str, str], set[int]] = {}
+    for clip, own in zip(clips, split, strict=True):
+        together.setdefault((clip.kind, clip.source if clip.kind == "esc10" else clip.fold), set()).add(own)
+    assert all(len(splits) == 1 for splits in together.values())
+    assert set(split) == {0, 1, 2}

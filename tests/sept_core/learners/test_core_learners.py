@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,7 +13,9 @@ from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.hyper import complete
 from sept_core.learners import LEARNERS, Init, get_learner
+from sept_core.training import FusedTraining, Schedule
 
+README = Path(__file__).parents[3] / "README.md"
 NAMES = ["rain", "dog bark", "sea waves"]
 OTHERS = ["rooster", "a helicopter engine"]
 FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
@@ -123,6 +128,39 @@ def test_zero_shot_fills_its_template(problem, causal_tower):
     learner, params, audio, _, bank, _ = problem("zero-shot", template="the noise of {}")
     text = learner.features(params, audio, bank)
     torch.testing.assert_close(text[1], causal_tower.encode([f"the noise of {name}" for name in NAMES]))
+
+
+def test_the_readmes_palm_trains_fused_and_refuses_unseen_classes(causal_tower, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code = next(block for block in blocks if "class PALM" in block)
+    monkeypatch.setattr("builtins.print", lambda *_: None)
+    monkeypatch.delitem(LEARNERS, "palm", raising=False)
+    exec(compile(code, str(README), "exec"), {"__name__": "readme"})
+    palm = LEARNERS.pop("palm")
+    bank = PromptBank.of(causal_tower, NAMES)
+    embeddings = F.normalize(torch.randn(6, causal_tower.dim, dtype=torch.float64), dim=-1)
+    labels, rows = torch.tensor([0, 1, 2, 0, 1, 2]), [[0, 1, 2, 3], [2, 3, 4, 5]]
+
+    def train(chosen):
+        training = FusedTraining(
+            learner=palm(causal_tower, {"logit_scale": 10.0}, NAMES),
+            classes=bank,
+            semantic=None,
+            embeddings=embeddings,
+            labels=labels,
+            rows=[rows[index] for index in chosen],
+            keys=[str(index) for index in chosen],
+            schedule=Schedule(epochs=20, batch_size=4, lr=0.5),
+        )
+        return training, [training.train_epoch()["total"] for _ in range(20)]
+
+    fused, losses = train([0, 1])
+    assert losses[-1] < 0.5 * losses[0]
+    torch.testing.assert_close(fused.params["ctx"][1], train([1])[0].params["ctx"][0], rtol=1e-8, atol=1e-10)
+    with pytest.raises(InputError, match="none for 'rooster'; it cannot predict unseen classes"):
+        palm(causal_tower, {"logit_scale": 10.0}, NAMES).features(
+            fused.params, None, PromptBank.of(causal_tower, OTHERS)
+        )
 
 
 def test_an_unknown_baseline_is_refused_with_a_hint():

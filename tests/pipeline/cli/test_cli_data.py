@@ -1,4 +1,4 @@
-"""``sept data prepare``, ``check`` and ``download``."""
+"""``sept data prepare``, ``check``, ``download``, and ``list`` of what was prepared."""
 
 from __future__ import annotations
 
@@ -9,30 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import typer
 
-from pipeline.cli import data_more
-from pipeline.cli.errors import guarded
 from pipeline.download import DownloadSummary
+from pipeline.neighbors import Outcome, Usage
 from pipeline.prepared import own_datasets
+from sept_core.datasets import DatasetInfo
+from sept_core.semantic import Neighbors
 
 Ran = tuple[int, str, str]
 
 
 @pytest.fixture
-def data(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ran]:
-    """Runs the commands as they will stand under ``sept data``."""
-    monkeypatch.delenv("SEPT_ROOT", raising=False)
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
-    app = typer.Typer(pretty_exceptions_enable=False)
-    for command in (data_more.download, data_more.prepare, data_more.check):
-        app.command()(command)
+def data(sept: Callable[..., Ran]) -> Callable[..., Ran]:
+    """Runs the commands under ``sept data``."""
 
     def run(*arguments: object) -> Ran:
-        code = guarded(lambda: app([str(argument) for argument in arguments]), debug=False)
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        return sept("data", *arguments)
 
     return run
 
@@ -112,3 +104,47 @@ def test_a_download_says_what_came_and_how_to_check_it(
         f"SESA: 3 files (5 MB) of commit cccccccccccc, 2 files unpacked{said}\n"
         "Check it with: sept data check SESA --audio here\n"
     )
+
+
+def test_ones_own_dataset_is_listed_once_it_is_prepared(data: Callable[..., Ran], birds: list[object]) -> None:
+    assert "birds" not in data("list")[1]
+    data("prepare", "birds", *birds)
+    code, out, _ = data("list", "--json")
+    own = [row for row in json.loads(out) if row["own"]]
+    assert code == 0
+    assert [(row["dataset"], row["base"], row["new"], row["neighbors"]) for row in own] == [("birds", 1, 1, False)]
+    assert "birds" in data("list")[1]
+
+
+def test_neighbours_of_ones_own_dataset_are_kept_with_it_and_those_of_others_name_the_line_for_a_sweep(
+    data: Callable[..., Ran], sept: Callable[..., Ran], birds: list[object], tmp_path: Path, monkeypatch
+) -> None:
+    data("prepare", "birds", *birds)
+    written: list[Path] = []
+
+    def fake(info: DatasetInfo, model: str, n: int, *, out: Path, **_: object) -> Outcome:
+        written.append(out)
+        lists = {name: (f"kind of {number}",) for number, name in enumerate(info.classnames)}
+        return Outcome(Neighbors(info.name, lists), out, Usage(), (), 0)
+
+    monkeypatch.setattr("pipeline.neighbors.generate", fake)
+    code, out, err = sept("neighbors", "Birds", "--n", 1)
+    assert (code, err) == (0, "")
+    assert "Sweeps on birds take it from there" in out
+    code, out, _ = sept("neighbors", "esc50", "--n", 1)
+    assert code == 0
+    assert f"  neighbors: {{ESC50: {tmp_path / 'sept-runs' / 'neighbors' / 'esc50.json'}}}" in out
+    assert written == [Path("sept-runs/datasets/birds/neighbors.json"), Path("sept-runs/neighbors/esc50.json")]
+
+
+def test_neighbours_of_an_unknown_dataset_are_refused_in_one_line(sept: Callable[..., Ran]) -> None:
+    code, out, err = sept("neighbors", "birds")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: unknown dataset 'birds'")
+
+
+@pytest.mark.parametrize("name", ["source", "Targets", "h", "my_std"])
+def test_a_dataset_cannot_be_called_like_a_measure(data: Callable[..., Ran], birds: list[object], name: str) -> None:
+    code, _, err = data("prepare", name, *birds)
+    assert code == 2
+    assert f"'{name}' is the name of a measure in results" in err

@@ -1,0 +1,10 @@
+"""The embedded encoder ``mini``: small enough to ship, trained by this project, offline on a CPU.
+
+``MODEL_CARD.md`` beside this file says what it was trained on and what it can do; ``pretraining/`` makes it anew.
+"""
+
+from sept_core.encoders.mini.audio import MiniAudioConfig, MiniAudioTower
+from sept_core.encoders.mini.loading import WEIGHTS, load_mini
+from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
+
+__all__ = ["WEIGHTS", "MiniAudioConfig", "MiniAudioTower", "MiniTextConfig", "MiniTextTower", "load_mini"]

@@ -1,0 +1,152 @@
+"""What trials read is found by name or place, checked, and the same for driver and worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from pipeline.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
+from pipeline.search import inputs as module
+from pipeline.search.inputs import load_inputs
+from pipeline.search.messages import Assignment
+from pipeline.spec import StudyInputs
+from pipeline.store import EmbeddingHeader, EmbeddingStore
+from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, info_to_json
+from sept_core.encoders import Encoder, load_encoder
+from sept_core.errors import InputError
+from sept_core.trial import make_config
+
+BIRDS = DatasetInfo("birds", "events", ("jay", "kite", "tit", "wren"), "A {}.", ("1", "2"), "kfold", extra=True)
+
+
+def manifest(info: DatasetInfo, salt: str = "") -> Manifest:
+    clips = [
+        Clip(
+            f"{name}{fold}{number}",
+            f"{name}{fold}{number}.wav",
+            name,
+            fold,
+            "",
+            hashlib.sha256(f"{salt}{name}{fold}{number}".encode()).hexdigest(),
+        )
+        for name in info.classnames
+        for fold in info.folds
+        for number in range(4)
+    ]
+    return Manifest(info.name, tuple(sorted(clips, key=lambda clip: clip.clip_id)))
+
+
+def embedded(root: Path, encoder: Encoder, info: DatasetInfo, made: Manifest) -> None:
+    rows = normalize(torch.randn(len(made.clips), 256, generator=torch.Generator().manual_seed(0)), dim=1)
+    description = None if info.name == "FSDD" else info_to_json(info)
+    header = EmbeddingHeader(info.name, "mini", encoder.fingerprint, made.digest, 256, description=description)
+    EmbeddingStore(root).write(header, made.clips, rows)
+
+
+def write_lists(path: Path, dataset: str, lists: dict[str, list[str]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"dataset": dataset, "origin": {}, "neighbors": lists}))
+    return path
+
+
+LISTS = {"jay": ["blue bird"], "kite": ["raptor"], "tit": ["small songbird"], "wren": ["brown singer"]}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder("mini")
+
+
+@pytest.fixture
+def root(tmp_path: Path, encoder: Encoder) -> Path:
+    """A results folder with a dataset of one's own, prepared and embedded, and FSDD as a target."""
+    write_prepared(tmp_path, Prepared(manifest(BIRDS), BIRDS))
+    embedded(tmp_path, encoder, BIRDS, manifest(BIRDS))
+    fsdd = get_dataset("FSDD")
+    embedded(tmp_path, encoder, fsdd, manifest(fsdd))
+    return tmp_path
+
+
+def test_ones_own_dataset_is_loaded_with_what_it_is_its_own_neighbours_and_targets(root: Path) -> None:
+    write_lists(root / neighbors_key("birds"), "birds", LISTS)
+    loaded = load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",)))
+    assert loaded.table.info == BIRDS
+    assert loaded.neighbors is not None
+    assert loaded.neighbors.by_class["jay"] == ("blue bird",)
+    assert loaded.targets["FSDD"].info.name == "FSDD"
+    assert load_inputs(str(root), StudyInputs("mini", "birds", False)).neighbors is None
+
+
+def test_a_file_of_neighbours_goes_before_those_of_the_dataset_and_into_the_signature(
+    root: Path, tmp_path: Path
+) -> None:
+    write_lists(root / neighbors_key("birds"), "birds", LISTS)
+    other = write_lists(tmp_path / "other.json", "birds", LISTS | {"jay": ["screeching bird"]})
+    digests = []
+    for given in (None, str(other)):
+        loaded = load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=given))
+        config = make_config(
+            encoder=loaded.encoder,
+            table=loaded.table,
+            neighbors=loaded.neighbors,
+            baseline="coop",
+            sept=True,
+            hyper={"n_neighbors": 1},
+            shots=2,
+        )
+        digests.append((config.neighbors_digest, config.signature))
+    assert digests[0][0] != digests[1][0]
+    assert digests[0][1] != digests[1][1]
+
+
+def test_a_neighbour_that_names_any_class_of_the_dataset_is_refused_before_anything_starts(
+    root: Path, tmp_path: Path
+) -> None:
+    # "wren" is a new class: its name would come into the training of "jay".
+    leaking = write_lists(tmp_path / "leak.json", "birds", LISTS | {"jay": ["bird like a wren"]})
+    with pytest.raises(InputError, match=r"leak\.json: class 'jay': neighbour 'bird like a wren' holds the name"):
+        load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=str(leaking)))
+    # Also where the file itself doesn't list the class that is named.
+    partial = write_lists(tmp_path / "part.json", "birds", {"jay": ["bird like a wren"]})
+    with pytest.raises(InputError, match=r"part\.json: class 'kite' has no neighbours"):
+        find_neighbors(root, BIRDS, str(partial))
+
+
+def test_missing_neighbours_of_ones_own_dataset_say_how_to_make_them(root: Path) -> None:
+    with pytest.raises(InputError, match="no neighbours of birds, which SEPT needs; sept neighbors birds"):
+        load_inputs(str(root), StudyInputs("mini", "birds", True))
+
+
+def test_a_dataset_that_was_prepared_anew_must_be_embedded_anew(root: Path) -> None:
+    write_prepared(root, Prepared(manifest(BIRDS, "other"), BIRDS))
+    module._read_table.cache_clear()
+    with pytest.raises(InputError, match="birds was prepared anew after it was embedded; sept embed birds"):
+        load_inputs(str(root), StudyInputs("mini", "birds", False))
+
+
+def test_where_weights_lie_reaches_the_encoders_loader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def fake(*arguments: object) -> Encoder:
+        asked.append(arguments)
+        return load_encoder("mini")
+
+    monkeypatch.setattr(module, "load_encoder", fake)
+    module._encoder.cache_clear()
+    load_inputs(str(root), StudyInputs("mini", "birds", False, weights="/w.pth", text_model="hub:gpt2"))
+    module._encoder.cache_clear()
+    assert asked == [("mini", "/w.pth", "hub:gpt2")]
+
+
+def test_an_assignment_carries_what_a_study_reads(root: Path, encoder: Encoder) -> None:
+    wanted = StudyInputs("mini", "birds", True, ("FSDD",), "/w.pth", None, "/n.json")
+    table = load_inputs(str(root), StudyInputs("mini", "birds", False)).table
+    config = make_config(encoder=encoder, table=table, neighbors=None, baseline="coop", sept=False, hyper={}, shots=2)
+    assignment = Assignment.of(str(root), "a:b", wanted, config)
+    assert assignment.study_inputs == wanted
+    assert assignment.trial == config

@@ -1,0 +1,41 @@
+"""The README says what holds: its code runs, its commands and files exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from pipeline.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", range(len(re.findall(r"```python\n(.*?)```", README, re.DOTALL))))
+def test_python_in_the_readme_runs(number, tmp_path):
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"\bsept ((?:[a-z]+ ?)+)", README))))
+def test_commands_in_the_readme_exist(line):
+    command: click.Command = typer.main.get_command(app)
+    for word in line.split():
+        if not isinstance(command, click.Group):
+            break  # what follows a command is its argument
+        found = command.get_command(click.Context(command), word)
+        assert found is not None, f"the README names 'sept {line.strip()}', and there is no '{word}'"
+        command = found
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)", README))))
+def test_files_that_the_readme_links_exist(link):
+    assert (ROOT / link).exists()
