@@ -18,7 +18,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _ZERO_SHOT = "#444444"
 _GREY = "#B8B8B8"
 _PANEL_INCHES = 4.6
-_MOST_LABELS = 5
+_FEW = 5
+"""Methods up to which a panel names every H and shows spreads strongly."""
 
 
 def plot_tradeoff(table: SweepTable) -> bytes:
@@ -43,7 +44,11 @@ def plot_tradeoff(table: SweepTable) -> bytes:
     for index, dataset in enumerate(datasets):
         axes = figure.add_subplot(lines, columns, index + 1)
         _panel(axes, [row for row in table.rows if row.dataset == dataset], colours)
-        axes.set_title(dataset, fontsize=12, fontweight="bold")
+        axes.set_title(f"{dataset}\n", fontsize=12, fontweight="bold")
+        # Above the panel, not at the points: methods often lie so close that labels would cover each other and them.
+        values = [f"{method_title(row.method)} {row.test.h:.1f}" for row in table.rows if row.dataset == dataset]
+        text = f"H: {', '.join(values)}" if len(values) <= _FEW else f"best H: {_best(table, dataset)}"
+        axes.text(0.5, 1.02, text, transform=axes.transAxes, ha="center", fontsize=9.5, color="#333333")
         axes.set_xlabel("accuracy on base classes, %", fontsize=10)
         if index % columns == 0:
             axes.set_ylabel("accuracy on new classes, %", fontsize=10)
@@ -64,12 +69,15 @@ def plot_tradeoff(table: SweepTable) -> bytes:
     return picture.getvalue()
 
 
+def _best(table: SweepTable, dataset: str) -> str:
+    row = max((row for row in table.rows if row.dataset == dataset), key=lambda row: row.test.h)
+    return f"{method_title(row.method)} {row.test.h:.1f}"
+
+
 def _panel(axes: Axes, rows: list[Row], colours: dict[str, str]) -> None:
     _limits(axes, rows)
     _equal_h(axes)
     places = {row.method: (row.test.base, row.test.new) for row in rows}
-    # More would hide each other and the points; the table has the numbers.
-    labelled = len(rows) <= _MOST_LABELS
     for row in rows:
         colour = colours.get(row.baseline, _ZERO_SHOT)
         sept = row.method.endswith("+sept")
@@ -81,20 +89,10 @@ def _panel(axes: Axes, rows: list[Row], colours: dict[str, str]) -> None:
             ecolor=colour,
             elinewidth=1,
             capsize=3,
-            alpha=0.5 if labelled else 0.2,
+            alpha=0.5 if len(rows) <= _FEW else 0.2,
             zorder=2,
         )
         axes.plot(*place, linestyle="none", zorder=5, **marker(row.method, colours))
-        axes.annotate(
-            f"H {row.test.h:.1f}" if labelled else "",
-            place,
-            xytext=(9, 8),
-            textcoords="offset points",
-            fontsize=9,
-            color=colour,
-            zorder=6,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
-        )
         if sept and row.baseline in places:
             axes.annotate(
                 "",
@@ -123,7 +121,7 @@ def marker(method: str, colours: dict[str, str]) -> dict[str, Any]:
 
 
 def _limits(axes: Axes, rows: list[Row]) -> None:
-    """Room for every point with its spread, and some more for the labels."""
+    """Room for every point with its spread."""
     for values, setter in (
         ([(row.test.base, row.test.base_std) for row in rows], axes.set_xlim),
         ([(row.test.new, row.test.new_std) for row in rows], axes.set_ylim),
@@ -131,7 +129,7 @@ def _limits(axes: Axes, rows: list[Row]) -> None:
         low = min(mean - std for mean, std in values)
         high = max(mean + std for mean, std in values)
         room = max(0.12 * (high - low), 2.0)
-        setter(max(low - room, 0.0), min(high + 1.4 * room, 102.0))
+        setter(max(low - room, 0.0), min(high + room, 102.0))
 
 
 def _equal_h(axes: Axes) -> None:
