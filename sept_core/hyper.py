@@ -50,10 +50,12 @@ class HyperParameter:
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{value!r} is not a number", where=place)
+        if not math.isfinite(value):
+            raise InputError(f"{value!r} is not a finite number", where=place)
         if self.kind is int and value != int(value):
             raise InputError(f"{value!r} is not a whole number", where=place)
         number = int(value) if self.kind is int else float(value)
-        if not math.isfinite(number) or not self.low <= number <= self.high:
+        if not self.low <= number <= self.high:
             raise InputError(f"{value!r} is out of range", where=place, mend=f"allowed: {self.low:g} to {self.high:g}")
         return number
 

@@ -161,7 +161,8 @@ def _cross_dataset(
         tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
         for split, drawn in zip(splits, train, strict=True)
     ]
-    trained = {table.sha256[row] for rows in train for row in rows}
+    # What the source trains on, and what its search is measured on: targets may influence neither.
+    used = {table.sha256[row] for rows in (*train, *held_out) for row in rows}
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": _group(tower, table, every, tests, trained=True)}
     for target in targets:
@@ -175,9 +176,9 @@ def _cross_dataset(
         )
         if not rows:
             raise InputError("no test clips that the encoder has not seen", where=f"target {other.name}")
-        if shared := sum(target.sha256[row] in trained for row in rows):
+        if shared := sum(target.sha256[row] in used for row in rows):
             raise InputError(
-                f"{shared} of its test clips are clips that the source {info.name} trains on",
+                f"{shared} of its test clips are clips that the source {info.name} trains on or selects by",
                 where=f"target {other.name}",
                 mend="take a target with other clips",
             )

@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -110,13 +110,14 @@ class Report:
             percent, means over replicas on held-out clips; ``loss/total``, ``loss/base``, ``loss/intra``,
             ``loss/inter``, means over the epoch's steps and replicas.
         time_s: Seconds of training so far.
-        timestamp_ms: When it was made; not part of what is compared.
+        timestamp_ms: When it was made. Neither of the two is compared.
     """
 
     epoch: int
     metrics: dict[str, float]
-    time_s: float
-    timestamp_ms: int
+    # Clocks are not compared: the same training, done twice, makes the same report.
+    time_s: float = field(compare=False)
+    timestamp_ms: int = field(compare=False)
 
     @property
     def objective(self) -> float:

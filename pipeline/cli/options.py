@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DEFAULT_ROOT", "JsonOption", "MlflowOption", "RootOption", "WorkersOption", "root_option"]
+__all__ = ["DEFAULT_ROOT", "JsonOption", "MlflowOption", "RootOption", "WorkersOption", "rest", "root_option"]
 
 DEFAULT_ROOT = Path("sept-runs")
 
@@ -30,3 +30,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 def root_option(root: Path) -> str:
     """How to name this root in a command that is printed as the next one; nothing for the default."""
     return "" if root == DEFAULT_ROOT else f" --root {quote(str(root))}"
+
+
+def rest(workers: int | None, mlflow: str | None) -> str:
+    """How to say again what else was asked for, in a command that is printed as the one that goes on."""
+    return (f" --workers {workers}" if workers is not None else "") + (f" --mlflow {quote(mlflow)}" if mlflow else "")

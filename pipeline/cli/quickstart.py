@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, WorkersOption, root_option
+from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, WorkersOption, rest, root_option
 
 __all__ = ["quickstart"]
 
@@ -15,7 +15,7 @@ def quickstart(root: RootOption = DEFAULT_ROOT, workers: WorkersOption = None, m
     run_sweep(
         "quickstart",
         root,
-        command="sept quickstart" + root_option(root) + (f" --mlflow {mlflow}" if mlflow else ""),
+        command="sept quickstart" + root_option(root) + rest(workers, mlflow),
         overrides=overrides,
         mlflow=mlflow,
         remark="a small budget to see it work, not the paper's protocol",

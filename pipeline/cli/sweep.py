@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import DEFAULT_ROOT, JsonOption, MlflowOption, RootOption, WorkersOption, root_option
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, MlflowOption, RootOption, WorkersOption, rest, root_option
 
 __all__ = ["app"]
 
@@ -33,7 +33,7 @@ def launch(
         overrides["trials"] = trials
     command = f"sept sweep launch {quote(file)}{root_option(root)}"
     command += f" --trials {trials}" if trials is not None else ""
-    command += f" --mlflow {quote(mlflow)}" if mlflow else ""
+    command += rest(workers, mlflow)
     run_sweep(file, root, command=command, overrides=overrides, mlflow=mlflow)
 
 

@@ -37,7 +37,7 @@ def collect(store: TrialStore, sweep: str) -> SweepTable:
     for study, decided in verdicts.items():
         best = best_verdict(decided)
         result = store.read_result(study, best.signature) if best else None
-        if best is None or result is None or best.number not in members.get(study, {}):
+        if best is None or result is None or result.state != "finished" or best.number not in members.get(study, {}):
             without.append(study)
         elif result.config.protocol == "cross-dataset":
             transfers.append(_transfer(members[study][best.number], result, decided))

@@ -76,13 +76,13 @@ class StudyBook:
         while True:
             busy = {self.members[number].signature for number in self._running}
             for member in self.members:
-                if self._to_run(member.number) and member.signature not in busy:
+                if self._to_run(member.number) and self._decidable(member.number) and member.signature not in busy:
                     self._running.add(member.number)
                     return member
             number = len(self.members)
             if number >= self.study.trials:
                 return Idle.DONE if self.done else Idle.WAIT
-            if any(index not in self._verdicts for index in range(visible(self.study, number))):
+            if not self._decidable(number):
                 return Idle.WAIT
             self.members.append(self._admit(self.study, number, propose(self.study, self._history())))
 
@@ -118,6 +118,13 @@ class StudyBook:
 
     def _to_run(self, number: int) -> bool:
         return number not in self._running and (number not in self._verdicts or number in self._reopened)
+
+    def _decidable(self, number: int) -> bool:
+        """Whether all outcomes are known that the member's proposal and pruning are computed from.
+
+        Of a recorded member too: a verdict before it may have been damaged, and is then made again first.
+        """
+        return all(index in self._verdicts for index in range(visible(self.study, number)))
 
     @staticmethod
     def _make(member: Member, state: VerdictState, curve: tuple[Report, ...]) -> Verdict:

@@ -90,9 +90,12 @@ class TrialStore:
         return self._read(trial_key(study, signature, "result.json"), TrialResult.from_json, check)
 
     def write_result(self, result: TrialResult) -> None:
-        """Publish how a trial ended."""
+        """Publish how a trial ended. A failure never takes the place of a result that is there already."""
         key = trial_key(result.config.study_key, result.signature, "result.json")
-        self.files.write(key, seal(result.to_json()))
+        if result.state == "failed":
+            self.files.create(key, seal(result.to_json()))
+        else:
+            self.files.write(key, seal(result.to_json()))
 
     # Sweeps
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from sept_core.encoders.base import TextTower
 from sept_core.encoders.prefix import PromptBank
+from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
 from sept_core.semantic.margins import MARGIN_MODES, margins
 from sept_core.semantic.neighbors import Neighbors
@@ -96,6 +97,10 @@ class SemanticExpansion:
             InputError: A class has fewer neighbours than asked for, or there are fewer templates.
         """
         terms = neighbors.first(classes, int(hyper["n_neighbors"]))
+        if len(templates) < int(hyper["n_templates"]):
+            raise InputError(
+                f"{hyper['n_templates']} templates wanted, there are {len(templates)}", where="n_templates"
+            )
         intra, inter = margins(
             str(hyper["margin_mode"]),
             margin_intra=float(hyper["margin_intra"]),

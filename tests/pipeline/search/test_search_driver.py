@@ -280,6 +280,19 @@ def test_a_damaged_verdict_is_given_again_as_it_was(tmp_path: Path) -> None:
     assert outcome_of(tmp_path) == whole
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_damaged_verdict_amid_unended_members_does_not_wedge_the_sweep(tmp_path: Path, number: int) -> None:
+    play = Play(tmp_path)
+    play.run(0)
+    whole = outcome_of(tmp_path)
+    verdicts = tmp_path / "sweeps/tiny/verdicts/FSDD.mini.base-to-new.coop"
+    (verdicts / f"{number:05d}.json").write_text("garbage")
+    for path in sorted(verdicts.iterdir())[number + 1 :]:
+        path.unlink()  # as of a driver killed before it decided them
+    play.run(1)
+    assert outcome_of(tmp_path) == whole
+
+
 def test_more_trials_may_be_asked_for_later_and_are_the_same_as_at_once(tmp_path: Path) -> None:
     Play(tmp_path / "twice", make_spec(trials=4)).run(0)
     Play(tmp_path / "twice", make_spec(trials=7)).run(1)

@@ -15,6 +15,7 @@ from pipeline.store import LocalFiles, Member, StoreConflict, TrialStore, Verdic
 from pipeline.store.documents import seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.trial import failed_result
 
 
 def make_config(lr: float = 0.01) -> TrialConfig:
@@ -104,6 +105,15 @@ class TestTrials:
         result = make_result(make_config())
         store.write_result(result)
         assert store.read_result(result.config.study_key, result.signature) == result
+
+    def test_a_failure_never_takes_the_place_of_a_finished_result(self, store: TrialStore) -> None:
+        finished = make_result(make_config())
+        failed = failed_result(finished.config, finished.curve[:1], "Traceback: out of memory")
+        store.write_result(failed)
+        assert store.read_result(finished.config.study_key, finished.signature) == failed
+        store.write_result(finished)
+        store.write_result(failed)
+        assert store.read_result(finished.config.study_key, finished.signature) == finished
 
     def test_objects_lie_where_the_layout_says(self, store: TrialStore) -> None:
         config = make_config()
