@@ -86,7 +86,8 @@ def connect(target: TrackingTarget) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     # MLflow's import configures its own loggers again.
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # What it logs as an error, with a traceback, it raises as well, and whoever calls says it in one line.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=target.uri)
 
 
