@@ -25,8 +25,8 @@ __all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState"]
 
 MOMENTUM = 0.9
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 262_144}
-"""Text tokens of one forward pass; a step with more is cut into chunks of replicas. On a CPU small chunks stay in the
-cache (tests/benchmarks/bench_fused.py); on a GPU the budget bounds memory."""
+"""Text tokens of one forward pass; a step with more is cut into chunks of replicas, which bounds memory and changes
+little else (tests/benchmarks/bench_fused.py)."""
 
 
 class NonFiniteError(SeptError):
