@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.report.rows import Row, SweepTable, method_title
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from collections.abc import Sequence
 
-__all__ = ["COLOURS", "marker", "plot_tradeoff"]
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "finish", "marker", "plot_tradeoff"]
 
 # Okabe and Ito's colours, told apart by all common kinds of colour blindness; SEPT is filled, its baseline hollow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -32,7 +35,6 @@ def plot_tradeoff(table: SweepTable) -> bytes:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     datasets = table.datasets
     columns = min(len(datasets), 3)
@@ -54,6 +56,13 @@ def plot_tradeoff(table: SweepTable) -> bytes:
             axes.set_ylabel("accuracy on new classes, %", fontsize=10)
     if table.warning:
         figure.suptitle(table.warning.replace(": not", ":\nnot"), fontsize=11, fontweight="bold", color="#B00020")
+    return finish(figure, methods, colours)
+
+
+def finish(figure: Figure, methods: Sequence[str], colours: dict[str, str]) -> bytes:
+    """Put the legend of all methods below the panels and return the picture as a PNG."""
+    from matplotlib.lines import Line2D
+
     # The markers alone: with their error bars they would look like boxes.
     figure.legend(
         [Line2D([], [], linestyle="none", **marker(method, colours)) for method in methods],

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
-from pipeline.report.plots import COLOURS, marker
-from pipeline.report.rows import SweepTable, method_title
+from pipeline.report.plots import COLOURS, finish, marker
+from pipeline.report.rows import SweepTable
 
 __all__ = ["plot_transfer"]
 
@@ -20,7 +18,6 @@ def plot_transfer(table: SweepTable) -> bytes:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     sources = table.datasets
     methods = sorted({row.method for row in table.transfers}, key=lambda method: (method != "zero-shot", method))
@@ -47,15 +44,4 @@ def plot_transfer(table: SweepTable) -> bytes:
             axes.set_ylabel("accuracy on test clips, %", fontsize=10)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    figure.legend(
-        [Line2D([], [], linestyle="none", **marker(method, colours)) for method in methods],
-        [method_title(method) for method in methods],
-        loc="outside lower center",
-        ncols=min(len(methods), 4),
-        frameon=False,
-        fontsize=10,
-    )
-    picture = io.BytesIO()
-    # Without the library's version and the date in it, the same result is the same file.
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()
+    return finish(figure, methods, colours)
