@@ -3,7 +3,7 @@
     python -m pipeline.bundle --esc10 DIR --fsdd DIR
 
 The folders are the data sets as their authors ship them. What an earlier encoder left in the bundle is removed.
-Authors and licences of the audio are in ``store/bundled/ATTRIBUTION.md``.
+Authors and licences of the audio are in ``sept_core/datasets/bundled/ATTRIBUTION.md``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.embed import EmbedSummary, embed_with
-from pipeline.store.embeddings import BUNDLED
 from pipeline.store.files import open_files
+from sept_core.datasets.embeddings import BUNDLED
 from sept_core.errors import SeptError
 
 __all__ = ["ATTRIBUTIONS", "bundle", "main"]

@@ -107,7 +107,7 @@ def download(
     if info.extra:
         raise InputError(f"{info.name} is not among PALM's copies", mend="get it where its authors publish it")
     repository = f"{_OWNER}/{info.name}"
-    with _hub_errors(repository, revision):
+    with _hub_errors(repository, revision, endpoint):
         commit, files = _listed(repository, revision, endpoint)
     size = sum(file.size for file in files)
     receipt = {"repository": repository, "revision": commit, "files": len(files), "bytes": size}
@@ -123,7 +123,7 @@ def download(
     _check_room(out, files)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _hub_errors(repository, revision):
+        with _hub_errors(repository, revision, endpoint):
             _fetch_all(repository, commit, files, out, progress, endpoint)
         unpacked = sum(unpack(out / file.path, out) for file in files if file.path.lower().endswith(".zip"))
         _write_receipt(out, {**receipt, "unpacked": unpacked})
@@ -259,12 +259,13 @@ def _hub() -> Any:
 
 
 @contextmanager
-def _hub_errors(repository: str, revision: str) -> Iterator[None]:
+def _hub_errors(repository: str, revision: str, endpoint: str | None) -> Iterator[None]:
     """The hub client's many exceptions as ours, and its own progress bars, one per file, put away."""
     _hub()
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+    hub = endpoint or constants.ENDPOINT
     quiet = are_progress_bars_disabled()
     disable_progress_bars()
     try:
@@ -278,17 +279,24 @@ def _hub_errors(repository: str, revision: str) -> Iterator[None]:
             f"{repository} is not on the hub, or is not open to you", mend="check HF_ENDPOINT, or log in: hf auth login"
         ) from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise _unreachable(repository, error) from error
+        raise _unreachable(repository, hub, error) from error
     except OSError as error:
         # The client's connection errors are OSErrors without a file; those with one are the disk's.
         if error.filename:
             raise
-        raise _unreachable(repository, error) from error
+        raise _unreachable(repository, hub, error) from error
     finally:
         if not quiet:
             enable_progress_bars()
 
 
-def _unreachable(repository: str, error: Exception) -> DownloadError:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return DownloadError(f"{repository} cannot be downloaded: {line}; the same command goes on where this stopped")
+def _unreachable(repository: str, hub: str, error: Exception) -> DownloadError:
+    inner: BaseException = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    # Of a connection that fails, the system's own word is what a person can read; around it are layers of libraries.
+    told = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error)
+    line = (told.strip().splitlines() or [type(error).__name__])[0][:200]
+    return DownloadError(
+        f"{repository} cannot be downloaded from {hub}: {line}; the same command goes on where this stopped"
+    )

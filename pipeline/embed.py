@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.prepared import find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
+from pipeline.store.places import fetch
 from sept_core.datasets import Clip, get_dataset, info_to_json
 from sept_core.errors import InputError
 
@@ -47,7 +48,7 @@ class EmbedSummary:
         fingerprint: Of the encoder.
         clips: Number of clips in the store.
         seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
-        where: Folder (or key) of the embeddings.
+        where: Folder or ``s3://`` address of the embeddings.
         made: False where complete embeddings of the same clips were there already.
     """
 
@@ -82,7 +83,7 @@ def embed(
     get_dataset(dataset, own_datasets(root))
     from sept_core.encoders import load_encoder
 
-    encoder = load_encoder(encoder_name, weights, text_model)
+    encoder = load_encoder(encoder_name, weights, text_model, fetch)
     return embed_with(encoder, dataset, audio, root, progress, force=force, attribution=attribution)
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.store import Files, open_files
-from pipeline.store.documents import seal, unseal
 from sept_core.datasets import (
     DATASETS,
     DatasetInfo,
@@ -26,6 +25,8 @@ from sept_core.datasets import (
     info_to_json,
     read_layout,
 )
+from sept_core.datasets.registry import dataset_key
+from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,28 +69,25 @@ def write_prepared(root: Path | str | Files, prepared: Prepared) -> str:
     """Keep a data set under the results folder, in place of an earlier one of its name.
 
     Returns:
-        Where it is kept: a path where there is one, else the key.
+        Where it is kept: a path or an ``s3://`` address.
 
     Raises:
         InputError: Its name differs only in case, ``-`` or ``_`` from that of another data set kept there.
     """
     files = _files(root)
-    others = [info for info in own_datasets(files) if info.name != prepared.info.name]
-    if prepared.description is not None:
-        try:
-            taken = get_dataset(prepared.info.name, others).name
-        except InputError:
-            taken = ""
-        if taken:
-            raise InputError(f"'{prepared.info.name}' reads like the data set '{taken}'", mend="give it another name")
+    name = prepared.info.name
+    # By their folders' names: one that is damaged must not keep it from being made again.
+    alike = [other for other in _kept(files) if other != name and dataset_key(other) == dataset_key(name)]
+    if alike and prepared.description is not None:
+        raise InputError(f"'{name}' reads like the data set '{alike[0]}'", mend="give it another name")
     description = prepared.description
     content = {
         "info": None if description is None else info_to_json(description),
         "manifest": prepared.manifest.to_json(),
     }
-    key = _key(prepared.info.name)
+    key = _key(name)
     files.write(key, seal(content))
-    return str(files.local_path(key) or key)
+    return files.address(key)
 
 
 def read_prepared(root: Path | str | Files, name: str) -> Prepared | None:
@@ -99,20 +97,19 @@ def read_prepared(root: Path | str | Files, name: str) -> Prepared | None:
         InputError: It is damaged.
     """
     key = _key(name)
+    mend = f"make it again: sept data prepare {name}"
     try:
         content = unseal(_files(root).read(key))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise InputError(
-            f"the prepared data set {name} is damaged ({error})", mend="make it again: sept data prepare"
-        ) from error
+        raise InputError(f"the prepared data set {name} is damaged ({error})", mend=mend) from error
     if set(content) != {"info", "manifest"}:
-        raise InputError(f"the prepared data set {name} is damaged", mend="make it again: sept data prepare")
+        raise InputError(f"the prepared data set {name} is damaged", mend=mend)
     manifest = Manifest.from_json(content["manifest"])
     info = get_dataset(manifest.dataset) if content["info"] is None else info_from_json(content["info"])
     if info.name != manifest.dataset:
-        raise InputError(f"the prepared data set {name} is damaged", mend="make it again: sept data prepare")
+        raise InputError(f"the prepared data set {name} is damaged", mend=mend)
     return Prepared(manifest, info)
 
 
@@ -123,12 +120,13 @@ def own_datasets(root: Path | str | Files) -> list[DatasetInfo]:
         InputError: One of them is damaged.
     """
     files = _files(root)
-    names = [key.split("/")[1] for key in files.list(_FOLDER) if key == _key(key.split("/")[1])]
-    found = [read_prepared(files, name) for name in names if name not in DATASETS]
+    found = [read_prepared(files, name) for name in _kept(files) if name not in DATASETS]
     return [prepared.info for prepared in found if prepared is not None]
 
 
-def find_manifest(dataset: str, audio: Path, root: Path | str | Files, progress: Progress | None = None) -> Prepared:
+def find_manifest(
+    dataset: str, audio: Path, root: Path | str | Files, progress: Progress | None = None, *, compare: bool = True
+) -> Prepared:
     """The clips of a data set in an audio folder: read from its layout, or as prepared for one's own.
 
     Args:
@@ -136,33 +134,49 @@ def find_manifest(dataset: str, audio: Path, root: Path | str | Files, progress:
         audio: Its audio folder.
         root: Results folder.
         progress: Called with (clips hashed, clips in all) after each clip.
+        compare: Whether the files of one's own are compared with those that were prepared; False leaves that to the
+            caller.
 
     Raises:
-        InputError: No such data set, or the folder does not hold it: for one's own, a clip is missing or is not the
-            one that was prepared.
+        InputError: No such data set, or the folder does not hold it: for one's own, clips are missing or are not those
+            that were prepared.
     """
     info = get_dataset(dataset, own_datasets(root))
     if info.name in DATASETS:
         return Prepared(read_layout(info.name, audio, progress), info)
     prepared = read_prepared(root, info.name)
     if prepared is None:
-        raise InputError(f"{info.name} is not prepared any more", mend="make it again: sept data prepare")
-    clips = prepared.manifest.clips
+        raise InputError(f"{info.name} is not prepared any more", mend=f"make it again: sept data prepare {info.name}")
+    if not audio.is_dir():
+        raise InputError("no such folder", where=str(audio), mend=f"give the folder that {info.name} was prepared from")
+    if compare:
+        _compare(prepared, audio, progress)
+    return prepared
+
+
+def _compare(prepared: Prepared, audio: Path, progress: Progress | None) -> None:
+    """See that the clips in a folder are those that were prepared."""
+    name, clips = prepared.info.name, prepared.manifest.clips
+    missing, changed = [], []
     for done, clip in enumerate(clips, start=1):
         try:
             with (audio / clip.path).open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(clip.path)
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror or error})", where=str(audio / clip.path)) from error
-        if digest != clip.sha256:
-            raise InputError(
-                f"is not the clip of {info.name} that was prepared",
-                where=str(audio / clip.path),
-                mend="prepare the data set again: sept data prepare",
-            )
+        else:
+            changed += [clip.path] if digest != clip.sha256 else []
         if progress is not None:
             progress(done, len(clips))
-    return prepared
+    for paths, fault in ((missing, "are missing"), (changed, "are not those that were prepared")):
+        if paths:
+            raise InputError(
+                f"{len(paths)} of {len(clips)} clips of {name} {fault}, first {paths[0]}",
+                where=str(audio),
+                mend=f"give the folder that it was prepared from, or prepare it again: sept data prepare {name}",
+            )
 
 
 def neighbors_key(name: str) -> str:
@@ -189,7 +203,7 @@ def find_neighbors(root: Path | str | Files, info: DatasetInfo, given: str | Non
         where = given or f"packaged neighbours of {info.name}"
     else:
         files, key = _files(root), neighbors_key(info.name)
-        where = str(files.local_path(key) or key)
+        where = files.address(key)
         try:
             text = files.read(key)
         except FileNotFoundError as error:
@@ -200,8 +214,15 @@ def find_neighbors(root: Path | str | Files, info: DatasetInfo, given: str | Non
     broken = check_neighbors(neighbors, info.classnames)
     if broken:
         more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
-        raise InputError(broken[0] + more, where=where, mend="correct the list")
+        # The classes of one's own data set may have changed since.
+        again = "" if info.name in DATASETS else f", or make it anew: sept neighbors {info.name} --force"
+        raise InputError(broken[0] + more, where=where, mend=f"correct the list{again}")
     return neighbors
+
+
+def _kept(files: Files) -> list[str]:
+    """The names of all data sets that are kept."""
+    return [name for key in files.list(_FOLDER) if key == _key(name := key.split("/")[1])]
 
 
 def _key(name: str) -> str:

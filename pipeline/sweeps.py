@@ -39,7 +39,7 @@ def known_sweep(store: TrialStore, sweep: str) -> str:
         near = get_close_matches(sweep, known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         listed = f"known: {', '.join(known)}" if known else "none was launched there yet; --root names another folder"
-        raise InputError(f"unknown sweep '{sweep}'", where=str(store.files.local_path("sweeps")), mend=hint + listed)
+        raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), mend=hint + listed)
     return text
 
 

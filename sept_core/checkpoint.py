@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from sept_core.documents import canonical_json
 from sept_core.errors import SeptError
-from sept_core.results import METHOD_VERSION, Report, canonical_json
+from sept_core.results import METHOD_VERSION, Report
 from sept_core.training import TrainState
 
 __all__ = ["Checkpoint", "CheckpointError", "dump_checkpoint", "load_checkpoint", "read_header"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import platform
 import time
@@ -14,15 +13,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["METHOD_VERSION", "Report", "TrialConfig", "TrialResult", "canonical_json", "environment", "now_ms"]
+from sept_core.documents import canonical_json
 
-METHOD_VERSION = 1
+__all__ = [
+    "METHOD_VERSION",
+    "Precision",
+    "Report",
+    "TrialConfig",
+    "TrialResult",
+    "canonical_json",
+    "environment",
+    "now_ms",
+]
+
+Precision = Literal["float32", "bfloat16"]
+
+METHOD_VERSION = 2
 """Raised whenever the numbers of an unchanged configuration change, so that old results are never mistaken for new."""
-
-
-def canonical_json(value: object) -> str:
-    """JSON of which equal values have equal text: sorted keys, no spaces, ASCII, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def now_ms() -> int:
@@ -55,11 +62,14 @@ class TrialConfig(BaseModel):
 
     Attributes:
         selection: What the search is measured on; ``protocols.py`` says how. ``paper`` is test data.
-        targets: Cross-dataset: name and manifest digest of each target; else empty.
+        embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
+            other last digits, and so another trial.
+        targets: Cross-dataset: name and embeddings digest of each target; else empty.
         hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
         folds: Test folds; one replica is trained per fold and seed.
         epochs: Passes over a replica's training clips; 0 for what trains nothing.
         report_every: Epochs between two reports.
+        precision: Of the text tower in training; all else, and every measurement, is float32.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +81,7 @@ class TrialConfig(BaseModel):
     encoder_fingerprint: str
     dataset: str
     manifest_digest: str
+    embeddings_digest: str
     targets: dict[str, str] = {}
     neighbors_digest: str | None
     templates_digest: str | None
@@ -83,6 +94,7 @@ class TrialConfig(BaseModel):
     epochs: int
     report_every: int
     batch_size: int
+    precision: Precision = "float32"
 
     @property
     def signature(self) -> str:

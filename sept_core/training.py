@@ -16,17 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sept_core.encoders.prefix import PromptBank
+from sept_core.encoders.prefix import PromptBank, token_budget
 from sept_core.errors import SeptError
 from sept_core.learners import Init, Learner
+from sept_core.results import Precision
 from sept_core.semantic import SemanticExpansion
 
 __all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState"]
 
 MOMENTUM = 0.9
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 262_144}
-"""Text tokens of one forward pass; a step with more is cut into chunks of replicas, which bounds memory and changes
-little else (tests/benchmarks/bench_fused.py)."""
 
 
 class NonFiniteError(SeptError):
@@ -79,7 +77,10 @@ class FusedTraining:
         rows: For each replica the rows of its training clips.
         keys: For each replica what its random numbers are a function of: dataset, fold and seed.
         schedule: Epochs, batch size, learning rate.
-        token_budget: Text tokens of one forward pass, None for the device's default.
+        precision: ``bfloat16`` runs the text tower, forward and backward, under autocast; parameters, losses and SGD
+            stay float32.
+        budget: Text tokens of one forward pass, None for the device's default (``prefix.token_budget``): a step with
+            more is cut into chunks of replicas.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class FusedTraining:
         rows: Sequence[Sequence[int]],
         keys: Sequence[str],
         schedule: Schedule,
-        token_budget: int | None = None,
+        precision: Precision = "float32",
+        budget: int | None = None,
     ) -> None:
         tower_parameter = next(learner.tower.parameters())
         self._device, dtype = tower_parameter.device, tower_parameter.dtype
@@ -105,13 +107,24 @@ class FusedTraining:
         self._rows = rows
         self._keys = keys
         self._schedule = schedule
-        bank = semantic.bank if semantic else classes
-        budget = token_budget or TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cuda"])
-        passes = schedule.batch_size if learner.conditional else 1
-        self._chunk = max(1, budget // (learner.tokens(bank) * passes))
+        self._precision = precision
+        self._chunk = max(1, (budget or token_budget(self._device)) // self._tokens())
         self.epoch = 0
         self.params = learner.init(Init(self._keys, self._device, dtype))
         self._momentum = {name: torch.zeros_like(value) for name, value in self.params.items()}
+
+    @property
+    def step_tokens(self) -> int:
+        """Text tokens of one step of all replicas: what its time grows with, and its memory up to the budget."""
+        return len(self._keys) * self._tokens()
+
+    def _tokens(self) -> int:
+        """Text tokens of one replica's step."""
+        learner, semantic = self._learner, self._semantic
+        if learner.conditional:
+            expansion = learner.tokens(semantic.bank) if semantic else 0
+            return self._schedule.batch_size * learner.tokens(self._classes) + expansion
+        return learner.tokens(semantic.bank if semantic else self._classes)
 
     def state(self) -> TrainState:
         """A copy of the state, on the CPU."""
@@ -204,18 +217,23 @@ class FusedTraining:
         audio, labels = self._audio[rows], self._labels[rows]  # [replicas, clips, dim], [replicas, clips]
         learner, semantic = self._learner, self._semantic
         if semantic is None:
-            text = learner.features(params, audio, self._classes)
+            text = self._features(params, audio, self._classes)
             base = (learner.loss(params, audio, labels, text) * weights).sum(1) + learner.penalty(params, text)
             return {"total": base, "base": base}
         size = len(self._classes)
         if learner.conditional:
             # Our reading for a context that depends on the clip: one set of prompts a step, for the mean clip.
-            text = learner.features(params, audio, self._classes)
+            text = self._features(params, audio, self._classes)
             mean = (audio * weights[..., None]).sum(1, keepdim=True)
-            both = learner.features(params, mean, semantic.bank).squeeze(1)
+            both = self._features(params, mean, semantic.bank).squeeze(1)
         else:
-            both = learner.features(params, audio, semantic.bank)  # the classes come first: one pass serves both
+            both = self._features(params, audio, semantic.bank)  # the classes come first: one pass serves both
             text = both[:, :size]
         base = (learner.loss(params, audio, labels, text) * weights).sum(1) + learner.penalty(params, text)
         intra, inter = semantic.losses(both)
         return {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}
+
+    def _features(self, params: dict[str, Tensor], audio: Tensor, bank: PromptBank) -> Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            features = self._learner.features(params, audio, bank)
+        return features.to(self._audio.dtype)

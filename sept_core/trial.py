@@ -1,7 +1,7 @@
 """A trial: one configuration, all its replicas at once; a pure function of what its signature covers.
 
-config = make_config(encoder=encoder, table=table, neighbors=neighbors, baseline="coop", sept=True, hyper={...}, ...)
-run = TrialRun(config, TrialInputs(encoder, table, neighbors))
+inputs = TrialInputs(encoder, table, neighbors)
+run = TrialRun(make_config(inputs, "coop+sept", {"n_ctx": 4}, epochs=20), inputs)
 while not run.finished:
     run.advance()
 print(run.result().test["h"])
@@ -23,7 +23,7 @@ from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.hyper import HyperParameter, Value, complete
 from sept_core.learners import LEARNERS, Learner, get_learner
 from sept_core.protocols import Stage, make_plan
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, environment, now_ms
+from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
 from sept_core.semantic import SEPT_HYPER, Neighbors, SemanticExpansion, load_templates, templates_digest
 from sept_core.training import FusedTraining, Schedule
 
@@ -37,6 +37,7 @@ __all__ = [
     "failed_result",
     "hyper_parameters",
     "make_config",
+    "split_method",
 ]
 
 
@@ -56,13 +57,24 @@ class TrialInputs:
     targets: Mapping[str, EmbeddingTable] = field(default_factory=dict)
 
 
+def split_method(method: str) -> tuple[str, bool]:
+    """Baseline, and whether SEPT is on: ``coop+sept`` is ``("coop", True)``."""
+    baseline = method.removesuffix("+sept")
+    return baseline, baseline != method
+
+
 def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
     """What a space may search or fix for a baseline, with or without SEPT, by name.
 
     Raises:
-        InputError: Unknown baseline, or SEPT on one that trains nothing.
+        InputError: Unknown baseline, one that no protocol can measure, or SEPT on one that trains nothing.
     """
     learner = get_learner(baseline)
+    if not learner.unseen:
+        raise InputError(
+            f"'{baseline}' cannot name a class that it was not trained on",
+            mend="base-to-new, cross-dataset and SEPT all need that; train it with sept_core.training alone",
+        )
     if sept and not learner.trainable:
         raise InputError(f"'{baseline}' learns nothing, so SEPT has nothing to act on", mend=f"use '{baseline}' alone")
     declared = (*learner.hyper, *(SEPT_HYPER if sept else ()))
@@ -70,31 +82,26 @@ def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
 
 
 def make_config(
+    inputs: TrialInputs,
+    method: str,
+    hyper: Mapping[str, Value] | None = None,
     *,
-    encoder: Encoder,
-    table: EmbeddingTable,
-    neighbors: Neighbors | None,
-    baseline: str,
-    sept: bool,
-    hyper: Mapping[str, Value],
     shots: int = 16,
     folds: Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
     epochs: int = 50,
     report_every: int = 10,
     batch_size: int = 16,
+    precision: str = "float32",
     protocol: str = "base-to-new",
     selection: str = "heldout",
-    targets: Sequence[EmbeddingTable] = (),
 ) -> TrialConfig:
     """A complete, checked configuration.
 
     Args:
-        encoder: Gives name, fingerprint, the logit scale where ``hyper`` does not set it, and the folds it has seen.
-        table: The embeddings of the dataset by this encoder.
-        neighbors: Semantic neighbours of the dataset's classes; needed with SEPT only.
-        baseline: Key of ``LEARNERS``.
-        sept: Whether SEPT is added.
+        inputs: What it is to be trained on. The encoder gives the logit scale where ``hyper`` does not set it, and the
+            folds and clips that it has seen; neighbours are needed with SEPT only, targets with cross-dataset only.
+        method: Key of ``LEARNERS``, with ``+sept`` behind it where SEPT is added: ``coop+sept``.
         hyper: Hyper-parameters by name; what is missing takes its default.
         shots: Training clips per base class (all, where a class has fewer).
         folds: Test folds, None for all that the encoder has not seen.
@@ -102,16 +109,19 @@ def make_config(
         epochs: Passes over a replica's training clips.
         report_every: Epochs between two reports.
         batch_size: Clips per step and replica.
-        protocol: ``base-to-new``, or ``cross-dataset`` with ``table`` the source.
+        precision: ``float32``, or ``bfloat16`` to run the text tower in training under autocast, which is meant for a
+            GPU; what is measured is measured in float32.
+        protocol: ``base-to-new``, or ``cross-dataset`` with ``inputs.table`` the source.
         selection: What the search is measured on, see ``protocols.py``.
-        targets: Cross-dataset: embeddings of the targets, none of them the source.
 
     Raises:
         InputError: Anything that cannot be used, with key and value.
     """
+    encoder, table, neighbors = inputs.encoder, inputs.table, inputs.neighbors
+    targets = tuple(inputs.targets.values())
     info = table.info
+    baseline, sept = split_method(method)
     declared = hyper_parameters(baseline, sept)
-    method = f"{baseline}+sept" if sept else baseline
     if table.encoder_fingerprint != encoder.fingerprint:
         raise InputError(
             f"embeddings were made by encoder {table.encoder_fingerprint}, not {encoder.fingerprint}",
@@ -138,6 +148,7 @@ def make_config(
     if len(set(chosen)) != len(chosen) or len(set(seeds)) != len(seeds):
         raise InputError("folds or seeds name the same replica twice", where=f"folds {chosen}, seeds {tuple(seeds)}")
     for name, word, known in (
+        ("precision", precision, get_args(Precision)),
         ("protocol", protocol, get_args(TrialConfig.model_fields["protocol"].annotation)),
         ("selection", selection, get_args(TrialConfig.model_fields["selection"].annotation)),
     ):
@@ -154,12 +165,13 @@ def make_config(
         encoder_fingerprint=encoder.fingerprint,
         dataset=info.name,
         manifest_digest=table.manifest_digest,
-        targets={target.dataset: target.manifest_digest for target in targets},
+        embeddings_digest=table.digest,
+        targets={target.dataset: target.digest for target in targets},
         neighbors_digest=neighbors.digest if sept and neighbors is not None else None,
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
         sept=sept,
-        hyper=complete(tuple(declared.values()), hyper, where=method, fallback=fallback),
+        hyper=complete(tuple(declared.values()), hyper or {}, where=method, fallback=fallback),
         shots=shots,
         folds=chosen,
         seeds=tuple(seeds),
@@ -167,6 +179,7 @@ def make_config(
         epochs=epochs if trains else 0,
         report_every=min(report_every, epochs) if trains else 1,
         batch_size=batch_size if trains else 1,
+        precision=precision if trains else "float32",  # type: ignore[arg-type]
     )
 
 
@@ -227,6 +240,7 @@ class TrialRun:
             rows=stage.rows,
             keys=[f"{config.dataset}/{fold}/{seed}" for fold, seed in self._replicas],
             schedule=Schedule(config.epochs, config.batch_size, float(config.hyper.get("lr", 0.0))),
+            precision=config.precision,
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -249,6 +263,11 @@ class TrialRun:
     def epoch(self) -> int:
         """Epochs trained of what the search measures."""
         return self._trainings[0].epoch
+
+    @property
+    def step_tokens(self) -> int:
+        """Text tokens of one step of all replicas."""
+        return max(training.step_tokens for training in self._trainings)
 
     @property
     def finished(self) -> bool:
@@ -377,11 +396,12 @@ def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
         "embeddings of encoder": (config.encoder_fingerprint, inputs.table.encoder_fingerprint),
         "dataset": (config.dataset, inputs.table.dataset),
         "manifest_digest": (config.manifest_digest, inputs.table.manifest_digest),
+        "embeddings_digest": (config.embeddings_digest, inputs.table.digest),
     }
     for target, wanted in config.targets.items():
         if target not in inputs.targets:
             raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
-        pairs[f"manifest_digest of {target}"] = (wanted, inputs.targets[target].manifest_digest)
+        pairs[f"embeddings_digest of {target}"] = (wanted, inputs.targets[target].digest)
     if config.sept:
         digest = inputs.neighbors.digest if inputs.neighbors is not None else None
         pairs["neighbors_digest"] = (config.neighbors_digest, digest)

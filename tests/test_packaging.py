@@ -6,7 +6,6 @@ import ast
 import importlib
 import pkgutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -43,16 +42,6 @@ def test_the_core_knows_nothing_of_the_orchestration(path):
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module]
         assert not {name.partition(".")[0] for name in names} & FORBIDDEN_IN_CORE, f"{path}:{node.lineno}"
-
-
-def test_the_core_trains_without_the_orchestration_being_importable(tmp_path):
-    script = f"""
-import sys
-for name in {sorted(FORBIDDEN_IN_CORE - {"search_spaces"})!r}:
-    sys.modules[name] = None  # any import of it now raises
-import sept_core.trial
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_no_tracked_file_is_too_large_for_a_repository():

@@ -12,6 +12,7 @@ import typer
 
 from pipeline.cli.errors import EXIT_INPUT
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
+from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.prepared import Prepared
@@ -29,11 +30,19 @@ CsvOption = Annotated[
     typer.Option("--csv", help="A dataset of your own: columns path and classname; optional fold or split, and group."),
 ]
 KindOption = Annotated[
-    str, typer.Option("--kind", help="Of your own classes: events, instruments, emotion, scenes, music, vocal, speech.")
+    str | None,
+    typer.Option(
+        "--kind",
+        help="Of the classes in a CSV: events (unless given), instruments, emotion, scenes, music, vocal, speech.",
+    ),
 ]
-TemplateOption = Annotated[str, typer.Option("--template", help="Zero-shot template of your own dataset, with one {}.")]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option("--template", help="Zero-shot template for a CSV, with one {}; a general one unless given."),
+]
 
-_TEMPLATE = "This is a sound of {}."
+
+_WIDE = 1000  # columns of a file or a pipe, in which nothing need be cut
 
 
 @app.command("list")
@@ -49,9 +58,10 @@ def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) 
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("dataset", "kind", "classes", "base/new", "folds", "neighbours", "embeddings"):
-        table.add_column(name, justify="right" if name in ("classes", "base/new", "folds") else "left", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("dataset", "kind", "classes", "base/new", "folds", "neighbors", "embeddings"):
+        numbers = name in ("classes", "base/new", "folds")
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(
             str(row["dataset"]),
@@ -63,6 +73,8 @@ def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) 
             ", ".join(row["embeddings"]) or "-",
         )
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
     console.print(table)
     say(console)
     say(console, "Embeddings are made with: sept embed DATASET --audio DIR --encoder mini")
@@ -94,8 +106,8 @@ def prepare(
     dataset: DatasetArgument,
     audio: AudioOption,
     csv: CsvOption = None,
-    kind: KindOption = "events",
-    template: TemplateOption = _TEMPLATE,
+    kind: KindOption = None,
+    template: TemplateOption = None,
     root: RootOption = DEFAULT_ROOT,
 ) -> None:
     """Read a folder into a manifest, refuse what would poison a result, and keep it; needed for your own dataset."""
@@ -127,8 +139,8 @@ def check(
     dataset: DatasetArgument,
     audio: AudioOption,
     csv: CsvOption = None,
-    kind: KindOption = "events",
-    template: TemplateOption = _TEMPLATE,
+    kind: KindOption = None,
+    template: TemplateOption = None,
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,7 +151,8 @@ def check(
     from sept_core.datasets import check_manifest
 
     console = Console()
-    prepared = _read(dataset, audio, csv, kind, template, root)
+    # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
+    prepared = _read(dataset, audio, csv, kind, template, root, compare=False)
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, audio, prepared.info, progress)
     name, clips = prepared.info.name, len(prepared.manifest.clips)
@@ -155,16 +168,28 @@ def check(
         raise typer.Exit(EXIT_INPUT)
 
 
-def _read(dataset: str, audio: Path, csv: Path | None, kind: str, template: str, root: Path) -> Prepared:
+def _read(
+    dataset: str,
+    audio: Path,
+    csv: Path | None,
+    kind: str | None,
+    template: str | None,
+    root: str,
+    *,
+    compare: bool = True,
+) -> Prepared:
     """A data set from its folder, or from a CSV file of one's own."""
     from pipeline.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
 
+    described = {option: value for option, value in (("kind", kind), ("template", template)) if value is not None}
+    if described and csv is None:
+        mend = "give that file with --csv, or leave it out"
+        raise InputError("says what a CSV file holds", where=f"--{next(iter(described))}", mend=mend)
     with _bar("Reading clips") as progress:
         if csv is None:
-            return find_manifest(dataset, audio, root, progress)
-        manifest, info = read_csv_dataset(csv, audio, name=dataset, kind=kind, template=template, progress=progress)
-        return Prepared(manifest, info)
+            return find_manifest(dataset, audio, root, progress, compare=compare)
+        return Prepared(*read_csv_dataset(csv, audio, name=dataset, progress=progress, **described))
 
 
 @contextmanager
@@ -185,10 +210,9 @@ def _bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], No
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _datasets(root: Path) -> Iterator[dict[str, Any]]:
+def _datasets(root: str) -> Iterator[dict[str, Any]]:
     from pipeline.prepared import find_neighbors, own_datasets
     from sept_core.datasets import DATASETS, halves
-    from sept_core.errors import InputError
 
     embedded = _embedded(root)
     for info in (*DATASETS.values(), *own_datasets(root)):
@@ -212,10 +236,10 @@ def _datasets(root: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _embedded(root: Path) -> dict[str, list[str]]:
+def _embedded(root: str) -> dict[str, list[str]]:
     """Dataset -> encoders that it is embedded with, here or in what ships."""
     from pipeline.store import EmbeddingStore
-    from pipeline.store.embeddings import BUNDLED
+    from sept_core.datasets.embeddings import BUNDLED
 
     found: dict[str, list[str]] = {}
     for where, note in ((root, ""), (BUNDLED, " (bundled)")):

@@ -21,7 +21,9 @@ def embed(
     encoder: Annotated[str, typer.Option("--encoder", help="Name of the encoder.")] = "mini",
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="Its weights: a local path, or hub:OWNER/NAME to download them."),
+        typer.Option(
+            "--weights", help="Its weights: a local path, an s3:// address, or hub:OWNER/NAME to download them."
+        ),
     ] = None,
     text_model: Annotated[
         str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise, if not beside the weights.")

@@ -17,6 +17,7 @@ __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_RESUMABLE", "guarded", "take_debug
 EXIT_FAILED = 1
 EXIT_INPUT = 2
 EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: try again
+_TYPERS_CTRL_C = 130
 
 
 def guarded(call: Callable[[], object], debug: bool) -> int:
@@ -29,13 +30,15 @@ def guarded(call: Callable[[], object], debug: bool) -> int:
     try:
         call()
     except SystemExit as end:
+        if end.code == _TYPERS_CTRL_C:
+            return _interrupted(debug)
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except InputError as error:
         return _say(f"error: {error}", EXIT_INPUT, debug)
     except SeptError as error:
         return _say(f"error: {error}", EXIT_FAILED, debug)
     except KeyboardInterrupt:
-        return _say("interrupted", 130, debug)
+        return _interrupted(debug)
     except Exception as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         hint = "" if debug else " (run again with --debug for the traceback)"
@@ -50,8 +53,15 @@ def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return kept, len(kept) < len(arguments)
 
 
+def _interrupted(debug: bool) -> int:
+    # A command that can be continued in mid-course says so itself; any other begins anew, with nothing half-written.
+    return _say("interrupted; the same command goes on", EXIT_RESUMABLE, debug)
+
+
 def _say(line: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    # What a person gave may hold line breaks, or codes that a terminal acts on.
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
     print(line, file=sys.stderr)  # noqa: T201 (the one line on stderr is this module's purpose)
     return code

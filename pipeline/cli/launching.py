@@ -24,16 +24,26 @@ __all__ = ["run_sweep"]
 
 
 def run_sweep(
-    source: str, root: Path, *, command: str, overrides: Mapping[str, Any], mlflow: str | None, remark: str = ""
+    source: str,
+    root: str,
+    *,
+    command: str,
+    overrides: Mapping[str, Any],
+    mlflow: str | None,
+    address: str = "local",
+    retry_failed: bool = False,
+    remark: str = "",
 ) -> None:
     """Launch or resume a sweep, show its progress, and end with its report.
 
     Args:
         source: A YAML file, or the name of a sweep that ships.
-        root: Folder of all results.
+        root: Folder or s3:// address of all results.
         command: What the person typed, to print where it goes on with the same.
         overrides: Values laid over the file's, by dotted key.
         mlflow: Tracking URI, None for the root's own database.
+        address: Where Ray is.
+        retry_failed: Whether trials that failed are run once more.
         remark: A sentence about the sweep's budget.
 
     Raises:
@@ -47,13 +57,16 @@ def run_sweep(
     try:
         with _status(console, "Reading the sweep"):
             from pipeline.prepared import own_datasets
+            from pipeline.search.address import CLIENT
             from pipeline.spec import load_sweep
             from pipeline.tracking import default_target
 
             spec = load_sweep(source, overrides, own_datasets(root))
+            if address.startswith(CLIENT):
+                raise typer.Exit(_through_client(spec, root, mlflow, address, retry_failed))
             target = default_target(root, mlflow)
         _announce(console, spec, root, target, remark)
-        stopped = _run(console, spec, root, target)
+        stopped = _run(console, spec, root, target, address, retry_failed)
     except KeyboardInterrupt:
         stopped = True
     if stopped:
@@ -63,13 +76,26 @@ def run_sweep(
     complete = show_report(console, root, spec.name)
     seconds = time.monotonic() - started
     say(console, f"Took {int(seconds // 60)} min {int(seconds % 60)} s. Look at every trial in MLflow:")
-    say(console, f"  {_next_command(root, spec.name, mlflow)}")
+    say(console, f"  {_next_command(root, spec.name, target)}")
     if not complete:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _announce(console: Console, spec: SweepSpec, root: Path, target: TrackingTarget, remark: str) -> None:
+def _through_client(spec: SweepSpec, root: str, mlflow: str | None, address: str, retry_failed: bool) -> int:
+    """The same command on a cluster that this machine is no part of; its exit code."""
+    from pipeline.search.remote import launch_remotely
+    from pipeline.store import is_remote
+
+    # A folder is one that both see, under the same path.
+    options = ["--root", root if is_remote(root) else str(Path(root).expanduser().absolute())]
+    options += ["--mlflow", mlflow] if mlflow else []
+    options += ["--retry-failed"] if retry_failed else []
+    return launch_remotely(address, spec.name, spec.text(), options, lambda said: typer.echo(said, nl=False))
+
+
+def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarget, remark: str) -> None:
     from pipeline.report import method_title
+    from pipeline.store import is_remote
 
     studies = spec.studies()
     methods = ", ".join(method_title(method) for method in spec.methods)
@@ -84,10 +110,13 @@ def _announce(console: Console, spec: SweepSpec, root: Path, target: TrackingTar
     each = f"each over its test folds x {plural(len(spec.seeds), 'seed')}, {plural(spec.training.epochs, 'epoch')}"
     say(console, f"  budget   {work}, {each}" + (f": {remark}" if remark else ""))
     say(console, f"  results  {root}")
-    say(console, f"  MLflow   {target.uri}")
+    note = "" if target.served or not is_remote(root) else " (on this machine, for it cannot lie in a bucket)"
+    say(console, f"  MLflow   {target.uri}{note}")
 
 
-def _run(console: Console, spec: SweepSpec, root: Path, target: TrackingTarget) -> bool:
+def _run(
+    console: Console, spec: SweepSpec, root: str, target: TrackingTarget, address: str, retry_failed: bool
+) -> bool:
     """Run the sweep with its observers; whether it was stopped before its end."""
     from pipeline.cli.progress import make_progress
     from pipeline.search.sweep import launch
@@ -98,7 +127,7 @@ def _run(console: Console, spec: SweepSpec, root: Path, target: TrackingTarget) 
     progress = make_progress(console)
     tracker = MlflowTracker(target, TrialStore(open_files(root)))
     try:
-        outcome = launch(spec, root, observers=[progress, tracker])
+        outcome = launch(spec, root, observers=[progress, tracker], address=address, retry_failed=retry_failed)
     finally:
         progress.close()
         with _status(console, "Writing the last records to MLflow"):
@@ -121,15 +150,15 @@ def _prepare(console: Console, target: TrackingTarget) -> None:
         say(console, f"MLflow cannot be reached yet ({one_line(error)}); the sweep runs all the same")
 
 
-def _mlflow_option(root: Path, target: TrackingTarget) -> str:
+def _mlflow_option(root: str, target: TrackingTarget) -> str:
     from pipeline.tracking import default_target
 
     return "" if target == default_target(root) else f" --mlflow {target.uri}"
 
 
-def _next_command(root: Path, sweep: str, mlflow: str | None) -> str:
-    if mlflow is not None and mlflow.startswith("http"):
-        return f"open {mlflow} (experiment '{sweep}')"
+def _next_command(root: str, sweep: str, target: TrackingTarget) -> str:
+    if target.served:
+        return f"open {target.uri} (experiment '{sweep}')"
     return f"sept ui{root_option(root)}"
 
 

@@ -62,13 +62,18 @@ def neighbors(
     from pipeline.cli.showing import say
     from pipeline.neighbors import Usage, estimate, generate
     from pipeline.prepared import neighbors_key, own_datasets
+    from pipeline.store import is_remote, local_folder
     from sept_core.datasets import DATASETS, get_dataset
 
     info = get_dataset(dataset, own_datasets(root))
-    kept = root / neighbors_key(info.name)
-    target = out or (root / "neighbors" / f"{info.name.lower()}.json" if info.name in DATASETS else kept)
+    folder = local_folder(root) if is_remote(root) else Path(root)
+    kept = folder / neighbors_key(info.name)
+    if out is None and info.name not in DATASETS and is_remote(root):
+        mend = f"give --out FILE, and name the file in the sweep: neighbors: {{{info.name}: FILE}}"
+        raise InputError("neighbours are written to a folder, not to a bucket", where="--root", mend=mend)
+    target = out or (folder / "neighbors" / f"{info.name.lower()}.json" if info.name in DATASETS else kept)
     prices = _prices(price_in, price_out)
-    cache = root / "cache" / "neighbors"
+    cache = folder / "cache" / "neighbors"
     # What a machine is to read stands alone on the standard output.
     console = Console(stderr=as_json)
     expected = estimate(info, model, n, cache_dir=cache)
@@ -99,6 +104,7 @@ def neighbors(
                 timeout_s=timeout,
                 force=force,
                 progress=moved,
+                notice=lambda line: say(console, line),
             )
     except KeyboardInterrupt:
         say(console, "\nStopped. Every answer is kept; the same command goes on from there.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
@@ -10,11 +9,14 @@ import typer
 
 __all__ = ["DEFAULT_ROOT", "JsonOption", "MlflowOption", "RootOption", "WorkersOption", "rest", "root_option"]
 
-DEFAULT_ROOT = Path("sept-runs")
+DEFAULT_ROOT = "sept-runs"
 
+# A text, not a path: paths make one slash of the two in s3://.
 RootOption = Annotated[
-    Path,
-    typer.Option("--root", envvar="SEPT_ROOT", help="Folder of all results.", file_okay=False, show_envvar=True),
+    str,
+    typer.Option(
+        "--root", metavar="FOLDER", envvar="SEPT_ROOT", help="Folder or s3:// address of all results.", show_envvar=True
+    ),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -22,14 +24,19 @@ WorkersOption = Annotated[
 ]
 MlflowOption = Annotated[
     str | None,
-    typer.Option("--mlflow", metavar="URI", help="MLflow server or database; an SQLite file in the root unless given."),
+    typer.Option(
+        "--mlflow",
+        metavar="URI",
+        help="MLflow server or database; an SQLite file in the root unless given. For a root in S3: what "
+        "MLFLOW_TRACKING_URI says, else a file in ./sept-runs.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def root_option(root: Path) -> str:
+def root_option(root: str) -> str:
     """How to name this root in a command that is printed as the next one; nothing for the default."""
-    return "" if root == DEFAULT_ROOT else f" --root {quote(str(root))}"
+    return "" if root == DEFAULT_ROOT else f" --root {quote(root)}"
 
 
 def rest(workers: int | None, mlflow: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def say(console: Console, line: str = "") -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def show_report(console: Console, root: Path, sweep: str) -> bool:
+def show_report(console: Console, root: str, sweep: str) -> bool:
     """Write a sweep's report and show it.
 
     Returns:
@@ -31,6 +30,8 @@ def show_report(console: Console, root: Path, sweep: str) -> bool:
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
+    from pipeline.cli.planning import accuracy_lines
+    from pipeline.plan import estimate_accuracy
     from pipeline.report import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
     from pipeline.store import TrialStore, open_files
 
@@ -49,11 +50,14 @@ def show_report(console: Console, root: Path, sweep: str) -> bool:
         for line in gains:
             say(console, f"  {line}")
     say(console)
+    accuracy = estimate_accuracy(store, sweep)
+    for line in accuracy_lines(accuracy, every=False) if accuracy else ():
+        say(console, line)
     failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
         say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
     for study in table.without:
         say(console, f"{study}: no finished trial")
     for title, key in (("Plot", files.picture), ("Table", files.table), ("Trials", "trials")):
-        say(console, f"{title:<7} {store.files.local_path(key) or key}")
+        say(console, f"{title:<7} {store.files.address(key)}")
     return not table.without

@@ -1,18 +1,20 @@
-"""``sept sweep``: launch (and resume) a sweep, and tell how far it is."""
+"""``sept sweep``: launch (and resume) a sweep, tell how far it is, and stop it."""
 
 from __future__ import annotations
 
 import json
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from pipeline.cli import plan
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, MlflowOption, RootOption, WorkersOption, rest, root_option
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Launch a sweep, or see how far it is.", no_args_is_help=True)
+app = typer.Typer(help="Plan and launch a sweep, see how far it is, or stop it.", no_args_is_help=True)
+app.command("plan")(plan.plan)
 
 
 @app.command()
@@ -22,51 +24,72 @@ def launch(
     workers: WorkersOption = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
     mlflow: MlflowOption = None,
+    address: Annotated[
+        str, typer.Option("--address", help="'local' starts a Ray; auto, HOST:PORT, ray://HOST:PORT use a running one.")
+    ] = "local",
+    fork: Annotated[
+        str | None,
+        typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials that both have are run once."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is mended.")
+    ] = False,
 ) -> None:
     """Run a sweep to its end. The same command resumes it, with what is done kept."""
     from pipeline.cli.launching import run_sweep
 
-    overrides: dict[str, Any] = {}
-    if workers is not None:
-        overrides["resources.workers"] = workers
-    if trials is not None:
-        overrides["trials"] = trials
+    given = {"resources.workers": workers, "trials": trials, "name": fork}
+    overrides = {key: value for key, value in given.items() if value is not None}
     command = f"sept sweep launch {quote(file)}{root_option(root)}"
     command += f" --trials {trials}" if trials is not None else ""
+    command += f" --fork {quote(fork)}" if fork is not None else ""
+    command += f" --address {quote(address)}" if address != "local" else ""
     command += rest(workers, mlflow)
-    run_sweep(file, root, command=command, overrides=overrides, mlflow=mlflow)
+    run_sweep(
+        file, root, command=command, overrides=overrides, mlflow=mlflow, address=address, retry_failed=retry_failed
+    )
 
 
 @app.command()
 def status(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     root: RootOption = DEFAULT_ROOT,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until the sweep ends, or Ctrl-C.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option("--every", metavar="SECONDS", min=0.1, help="With --watch: how often; 2 unless given."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how far a sweep is, from its store alone."""
-    from rich import box
+    """Tell how far a sweep is, from its store alone: from any machine, whether or not it runs."""
     from rich.console import Console
-    from rich.table import Table
 
-    from pipeline.cli.showing import say
-    from pipeline.status import sweep_status
+    from pipeline.cli import watching
+    from pipeline.status import SweepReader
     from pipeline.store import TrialStore, open_files
+    from sept_core.errors import InputError
 
-    found = sweep_status(TrialStore(open_files(root)), sweep)
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
-        return
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("study", no_wrap=True)
-    for name in ("finished", "pruned", "failed", "begun", "budget", "best val"):
-        table.add_column(name, justify="right")
-    for study in found.studies:
-        best = "" if study.best_objective is None else f"{study.best_objective:.1f}"
-        counts = (study.finished, study.pruned, study.failed, study.begun, study.budget)
-        table.add_row(study.key, *map(str, counts), best)
-    console.print(table)
-    say(console)
-    say(console, f"{found.ended} of {found.budget} trials ended; {found.running or 'nobody runs it at the moment'}")
-    for line in found.failures:
-        say(console, line)
+    if every is not None and not watch:
+        raise InputError("--every says how often to look again", mend="give --watch as well")
+    reader = SweepReader(TrialStore(open_files(root)), sweep)
+    if watch:
+        watching.watch(reader, every or 2.0, as_json)
+    elif as_json:
+        typer.echo(json.dumps(reader.read().to_json(), indent=1))
+    else:
+        watching.show(Console(), reader.read())
+
+
+@app.command()
+def stop(
+    sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    root: RootOption = DEFAULT_ROOT,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait until it has stopped.")
+    ] = 60.0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and do not wait.")] = False,
+) -> None:
+    """Stop a sweep gracefully, on whatever machine it runs; launching it again goes on."""
+    from pipeline.cli.stopping import stop_sweep
+
+    stop_sweep(sweep, root, 0.0 if no_wait else wait)

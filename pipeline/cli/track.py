@@ -48,7 +48,7 @@ def sync(
         task = progress.add_task("Writing to MLflow", total=None)
         try:
             prepare(target)
-            writer = SweepWriter(connect(target), target, sweep)
+            writer = SweepWriter(connect(target), target, sweep, store)
             summary = run(
                 store,
                 sweep,

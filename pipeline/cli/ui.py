@@ -36,7 +36,10 @@ def ui(
     sweep: Annotated[str | None, typer.Option("--sweep", help="Sweep to show first; the newest unless given.")] = None,
 ) -> None:
     """Open MLflow on the results; ends with Ctrl-C."""
-    database = (root / "mlflow.db").absolute()
+    from pipeline.store import local_folder
+
+    folder = local_folder(root)
+    database = folder / "mlflow.db"
     if not database.is_file():
         raise InputError(
             "no MLflow database",
@@ -49,12 +52,12 @@ def ui(
     from pipeline.cli.showing import say
 
     console = Console()
-    experiment = _experiment(root, sweep)
+    experiment = _experiment(folder, sweep)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
     # A SIGTERM is answered like Ctrl-C: the server is a process of its own and must be ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
-        process = _serve(root, database, host, port, log)
+        process = _serve(folder, host, port, log)
         try:
             say(console, "Starting MLflow (some seconds)")
             _wait(process, address)
@@ -80,11 +83,11 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-def _experiment(root: Path, sweep: str | None) -> str:
+def _experiment(folder: Path, sweep: str | None) -> str:
     """Id of the sweep's experiment, or of the newest one."""
     from pipeline.tracking import connect, default_target
 
-    found = connect(default_target(root)).search_experiments(order_by=["creation_time DESC"])
+    found = connect(default_target(folder)).search_experiments(order_by=["creation_time DESC"])
     names = {one.name: str(one.experiment_id) for one in found if one.name != "Default"}
     if sweep is not None and sweep not in names:
         listed = f"known: {', '.join(names)}" if names else "none is tracked there yet"
@@ -92,12 +95,12 @@ def _experiment(root: Path, sweep: str | None) -> str:
     return names[sweep] if sweep is not None else next(iter(names.values()), "0")
 
 
-def _serve(root: Path, database: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _serve(folder: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     from pipeline.tracking.client import ENVIRONMENT
 
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{database.as_posix()}"]
-    command += ["--artifacts-destination", (root.absolute() / "mlartifacts").as_uri()]
+    command += ["--backend-store-uri", f"sqlite:///{(folder / 'mlflow.db').as_posix()}"]
+    command += ["--artifacts-destination", (folder / "mlartifacts").as_uri()]
     # No background jobs of MLflow's: they are for other uses of it and cost processes.
     environment = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return subprocess.Popen(

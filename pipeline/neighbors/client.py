@@ -11,10 +11,10 @@ import math
 import os
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +22,10 @@ from pipeline.neighbors.cost import Usage
 from pipeline.neighbors.prompt import SCHEMA
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "ChatClient", "StoppedError"]
+__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "ChatClient", "Notice", "StoppedError"]
+
+Notice = Callable[[str], object]
+"""Told what a person who waits should know."""
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -31,6 +34,8 @@ FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 30.0
 # A server that asks for more patience than this is told back to the person.
 MAX_RETRY_AFTER_S = 120.0
+# An answer has a few kilobytes; what has thousands of times that is none.
+MAX_ANSWER_BYTES = 8_000_000
 
 _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_schema", "json_schema": {"name": "terms", "strict": True, "schema": SCHEMA}},
@@ -39,11 +44,17 @@ _FORMATS: Sequence[Mapping[str, Any] | None] = (
 )
 _REFUSES_FORMAT = {400, 422}
 _BUSY = {408, 409, 425, 429}
+_COUNTED = ("prompt", "completion")
 _REASON_LENGTH = 300
+_AGAIN = "answers so far are kept: run the same command again"
 
 
 class StoppedError(SeptError):
     """The client was stopped before it could ask: by its owner, or by another request's failure."""
+
+
+class _BrokenOffError(Exception):
+    """An answer that began well and did not come to its end."""
 
 
 class ChatClient:
@@ -55,9 +66,10 @@ class ChatClient:
         timeout_s: How long an answer may take, in seconds.
         retries: How often a request that a busy or broken server failed is sent again.
         pause: Waits that many seconds between two tries; None for a wait that ``stop`` ends.
+        notice: Told, once for each reason, why a request is sent again.
 
     Raises:
-        InputError: The address or the key cannot be used, or the ``openai`` package is not installed.
+        InputError: The model, the address or the key cannot be used, or the ``openai`` package is not installed.
     """
 
     def __init__(
@@ -68,7 +80,10 @@ class ChatClient:
         timeout_s: float = 60.0,
         retries: int = 5,
         pause: Callable[[float], object] | None = None,
+        notice: Notice | None = None,
     ) -> None:
+        if not model.strip():
+            raise InputError("no model is named", where="--model", mend="name one as the server calls it")
         address = DEFAULT_BASE_URL if base_url is None else base_url
         _check_address(address)
         try:
@@ -80,10 +95,13 @@ class ChatClient:
         # Retries are this class's: their number and waits do not depend on the package's version.
         self._client = openai.OpenAI(api_key=self._key, base_url=address, timeout=timeout_s, max_retries=0)
         self._model = model
+        self._timeout_s = timeout_s
         self._host = urlsplit(address).netloc
         self._retries = retries
         self._stopped = threading.Event()
         self._pause = self._stopped.wait if pause is None else pause
+        self._notice = notice
+        self._noticed: set[str] = set()
         self._lock = threading.Lock()
         self._format = 0
         self._usage = Usage()
@@ -122,17 +140,18 @@ class ChatClient:
                 passing = error.status_code in _BUSY or error.status_code >= 500
                 final = not passing or error.code == "insufficient_quota" or (patience or 0.0) > MAX_RETRY_AFTER_S
             except self._openai.APITimeoutError:
-                failure, patience, final = SeptError(f"{self._host}: no answer in time"), None, False
-            except self._openai.OpenAIError as error:
+                failure, patience, final = SeptError(f"{self._host}: no answer in {self._timeout_s:g} s"), None, False
+            except (self._openai.OpenAIError, _BrokenOffError) as error:
                 cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
                 failure, patience, final = SeptError(f"{self._host}: {self._plain(f'{error}{cause}')}"), None, False
             # Outside of the except clauses, so that the client's exception is not this one's context.
             if not final and tries == self._retries:
-                final, failure = True, SeptError(f"{failure}; gave up after {tries + 1} tries")
+                final, failure = True, SeptError(f"{failure}; gave up after {tries + 1} tries; {_AGAIN}")
             if final:
                 # Here and not in the caller: another thread would send its next request meanwhile.
                 self.stop()
                 raise failure
+            self._tell(f"{failure}; trying again")
             self._pause(_delay(tries) if patience is None else patience)
             tries += 1
         raise StoppedError("stopped")
@@ -140,30 +159,40 @@ class ChatClient:
     def _send(self, messages: Sequence[Mapping[str, str]], form: int) -> str:
         asked = _FORMATS[form]
         extra: dict[str, Any] = {} if asked is None else {"response_format": asked}
-        create: Callable[..., Any] = self._client.chat.completions.create
+        create: Callable[..., Any] = self._client.chat.completions.with_streaming_response.create
+        until = monotonic() + self._timeout_s
+        with create(model=self._model, messages=list(messages), **extra) as response:
+            body = _read(response.iter_bytes(), until, self._timeout_s)
         try:
-            reply = create(model=self._model, messages=list(messages), **extra)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            reply = json.loads(body)
+        except (ValueError, RecursionError):
             # A success whose body is no JSON: an answer without terms, like other garbage.
             reply = None
         self._count(reply)
         try:
-            text = reply.choices[0].message.content
-        except (AttributeError, IndexError, KeyError, TypeError):
+            text = reply["choices"][0]["message"]["content"]
+        except (IndexError, KeyError, TypeError):
             return ""
         return text.replace(self._key, "***") if isinstance(text, str) else ""
 
     def _count(self, reply: Any) -> None:
-        usage = getattr(reply, "usage", None)
-        counts = (getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
+        usage = reply.get("usage") if isinstance(reply, dict) else None
+        sent, received = (usage.get(f"{kind}_tokens") if isinstance(usage, dict) else None for kind in _COUNTED)
         with self._lock:
             total = replace(self._usage, answers=self._usage.answers + 1)
-            if isinstance(counts[0], int) and isinstance(counts[1], int):
+            if isinstance(sent, int) and isinstance(received, int):
                 self._usage = replace(
-                    total, input_tokens=total.input_tokens + counts[0], output_tokens=total.output_tokens + counts[1]
+                    total, input_tokens=total.input_tokens + sent, output_tokens=total.output_tokens + received
                 )
             else:
                 self._usage = replace(total, uncounted=total.uncounted + 1)
+
+    def _tell(self, line: str) -> None:
+        with self._lock:
+            new = line not in self._noticed
+            self._noticed.add(line)
+        if new and self._notice is not None and not self._stopped.is_set():
+            self._notice(line)
 
     def _explain_status(self, error: Any) -> SeptError:
         told = error.body.get("message") if isinstance(error.body, dict) else None
@@ -173,13 +202,38 @@ class ChatClient:
         if error.status_code == 404:
             return InputError(f"not found: {what}", where=self._host, mend="check --model and --base-url")
         if (patience := _retry_after(error.response.headers) or 0.0) > MAX_RETRY_AFTER_S:
-            return SeptError(f"{self._host}: asks to come back in {patience:.0f} s: {what}")
+            return SeptError(f"{self._host}: asks to come back in {patience:.0f} s: {what}; {_AGAIN} then")
+        if error.code == "insufficient_quota":
+            return SeptError(f"{self._host}: {what}; add credit; {_AGAIN} then")
         return SeptError(f"{self._host}: {what}")
 
     def _plain(self, text: object) -> str:
         """One printable line of bounded length, without the key."""
         line = " ".join(str(text).replace(self._key, "***").split())
         return "".join(character if character.isprintable() else "?" for character in line)[:_REASON_LENGTH]
+
+
+def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
+    """The whole of an answer.
+
+    The client's own time-out is for each read: a server that sends a space now and then, as gateways do to keep a
+    connection open, would never reach it.
+
+    Raises:
+        _BrokenOffError: It ends too early, takes too long or has no end.
+    """
+    body = bytearray()
+    try:
+        for chunk in chunks:
+            body += chunk
+            if monotonic() > until or len(body) > MAX_ANSWER_BYTES:
+                break
+        else:
+            return bytes(body)
+    except Exception as error:
+        # Which HTTP library lies beneath, and so which exceptions, depends on the version of the openai package.
+        raise _BrokenOffError(f"the answer broke off ({error})") from None
+    raise _BrokenOffError(f"no complete answer in {timeout_s:g} s" if monotonic() > until else "the answer has no end")
 
 
 def _check_address(address: str) -> None:

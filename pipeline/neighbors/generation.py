@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.neighbors.cache import AnswerCache
-from pipeline.neighbors.client import ChatClient, StoppedError
+from pipeline.neighbors.client import ChatClient, Notice, StoppedError
 from pipeline.neighbors.cost import SPARE, Usage, check_count, offered_so_far
 from pipeline.neighbors.prompt import PROMPT_VERSION, messages, prompt_text
 from pipeline.neighbors.terms import Dropped, Sorted, read_terms, sort_out
@@ -59,6 +59,7 @@ def generate(
     force: bool = False,
     progress: Progress | None = None,
     pause: Callable[[float], object] | None = None,
+    notice: Notice | None = None,
 ) -> Outcome:
     """Generate the neighbours of a data set; run again after an interruption, it goes on where it was.
 
@@ -79,6 +80,7 @@ def generate(
         force: Replace the file where it exists.
         progress: Told after every answer.
         pause: Waits that many seconds between two tries; None for a wait that an interruption ends.
+        notice: Told why a wait takes long: a server that is busy or broken, or answers to come after an interruption.
 
     Raises:
         InputError: An argument cannot be used, ``out`` exists, or the server refuses the key or the model.
@@ -91,8 +93,8 @@ def generate(
     state = sort_out(info, offered, n)
     usage, unusable = Usage(), 0
     if state.missing:
-        client = ChatClient(model, base_url, timeout_s=timeout_s, retries=retries, pause=pause)
-        asker = _Asker(info, client, cache, concurrency, progress or _silent)
+        client = ChatClient(model, base_url, timeout_s=timeout_s, retries=retries, pause=pause, notice=notice)
+        asker = _Asker(info, client, cache, concurrency, progress or _silent, notice or _deaf)
         for _ in range(rounds):
             answers = asker.ask(state.missing, offered)
             unusable += sum(terms is None for terms in answers.values())
@@ -114,13 +116,20 @@ class _Asker:
     """Asks for several classes at once and keeps every answer in the cache as soon as it is there."""
 
     def __init__(
-        self, info: DatasetInfo, client: ChatClient, cache: AnswerCache, concurrency: int, progress: Progress
+        self,
+        info: DatasetInfo,
+        client: ChatClient,
+        cache: AnswerCache,
+        concurrency: int,
+        progress: Progress,
+        notice: Notice,
     ) -> None:
         self._info = info
         self._client = client
         self._cache = cache
         self._concurrency = concurrency
         self._progress = progress
+        self._notice = notice
 
     def ask(self, missing: Mapping[str, int], offered: Mapping[str, Sequence[str]]) -> dict[str, list[str] | None]:
         """All terms offered for each class of ``missing`` so far, this answer's last; None for an unusable answer."""
@@ -137,9 +146,11 @@ class _Asker:
                     except StoppedError:
                         continue  # by the failure of another one, which is the one to raise
                     self._progress(total - len(missing) + len(answers), total, self._client.usage)
-            except BaseException:
+            except BaseException as error:
                 # What is on its way still comes in and is kept; nothing else is sent.
                 self._client.stop()
+                if isinstance(error, KeyboardInterrupt):
+                    self._notice("Stopping; waiting for the answers that are on their way, since they are paid for")
                 pool.shutdown(wait=True, cancel_futures=True)
                 self._progress(total - len(missing) + len(answers), total, self._client.usage)
                 raise
@@ -155,6 +166,10 @@ class _Asker:
 
 def _silent(done: int, total: int, usage: Usage) -> None:
     del done, total, usage
+
+
+def _deaf(line: str) -> None:
+    del line
 
 
 def _check_out(out: Path, force: bool) -> None:
@@ -173,7 +188,7 @@ def _incomplete(state: Sorted, n: int, unusable: int) -> str:
     garbage = f"; {unusable} answers held no terms" if unusable else ""
     return (
         f"class '{name}'{others}: {lacking} of {n} neighbours still missing after all rounds{examples}{garbage}; "
-        "the answers are kept: run the same command again, lower --n or take another model"
+        "run the same command again (terms so far are kept), lower --n or take another model"
     )
 
 

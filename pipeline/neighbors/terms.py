@@ -19,6 +19,9 @@ MAX_WORDS = 5
 MAX_READ = 200
 """Terms read from one answer: a model that goes round in circles can fill an answer with thousands."""
 
+# A term that is too long is told, but not in full.
+_MAX_TERM = 100
+
 # Brackets at which the list may begin; more than any answer needs, and a bound for one that is nothing but brackets.
 MAX_STARTS = 200
 
@@ -50,7 +53,7 @@ class Sorted:
     Args:
         by_class: The first terms of each class that keep the rules, at most as many as wanted, best first.
         missing: How many terms a class still lacks; classes that lack none are not listed.
-        dropped: What was not taken, in the order of classes and answers.
+        dropped: What was not taken, in the order of classes and answers, each once.
     """
 
     by_class: Mapping[str, tuple[str, ...]]
@@ -85,7 +88,7 @@ def read_terms(text: str) -> list[str] | None:
 
 
 def _texts(found: object) -> list[str]:
-    return [item for item in found[:MAX_READ] if isinstance(item, str)] if isinstance(found, list) else []
+    return [item[:_MAX_TERM] for item in found[:MAX_READ] if isinstance(item, str)] if isinstance(found, list) else []
 
 
 def sort_out(info: DatasetInfo, offered: Mapping[str, Sequence[str]], n: int) -> Sorted:
@@ -122,7 +125,8 @@ def sort_out(info: DatasetInfo, offered: Mapping[str, Sequence[str]], n: int) ->
                 alone.append(term)
         by_class[name] = tuple(alone[:n])
     missing = {name: n - len(terms) for name, terms in by_class.items() if len(terms) < n}
-    return Sorted(by_class, missing, tuple(line for name in names for line in dropped[name]))
+    # A model that is asked again tends to give the same again.
+    return Sorted(by_class, missing, tuple(dict.fromkeys(line for name in names for line in dropped[name])))
 
 
 def _tidy(term: str) -> str:

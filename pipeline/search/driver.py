@@ -18,14 +18,15 @@ from collections.abc import Callable, Sequence
 
 from pipeline.search.book import Idle, StudyBook
 from pipeline.search.observer import StudyPlan, SweepObserver
+from pipeline.search.sizing import trial_config
 from pipeline.search.studies import Params
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import TrialStore
 from sept_core.datasets import halves, prompt_name
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult, now_ms
-from sept_core.trial import TrialInputs, failed_result, make_config
+from sept_core.trial import TrialInputs, failed_result
 
 __all__ = ["Provider", "SweepDriver"]
 
@@ -36,6 +37,8 @@ Provider = Callable[[StudyInputs], TrialInputs]
 
 # Workers that a trial may lose one after another without a single new report in between.
 _MAX_LOSSES = 5
+# Workers that may be lost in a row, whatever the trials, before any of them has begun: then it is not the trials.
+_MAX_STILLBORN = 10
 
 
 class SweepDriver:
@@ -47,6 +50,8 @@ class SweepDriver:
         observers: Who is told.
         provider: Loads what trials read; asked only where a study has something left to do.
         guard: Called before every write that decides something; raises when this driver must not write any more.
+        heard: Called with a member and its curve so far whenever its worker has said something, also where that is
+            nothing new for observers.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class SweepDriver:
         observers: Sequence[SweepObserver],
         provider: Provider,
         guard: Callable[[], None] = lambda: None,
+        heard: Callable[[Member, tuple[Report, ...]], None] = lambda member, curve: None,
     ) -> None:
         self.spec = spec
         self.ended = Counter[str]()  # verdicts by state, those of earlier launches included
@@ -64,9 +70,12 @@ class SweepDriver:
         self._observers = tuple(observers)
         self._provider = provider
         self._guard = guard
+        self._heard = heard
         self._books: dict[str, StudyBook] = {}
         self._curves: dict[tuple[str, int], tuple[Report, ...]] = {}
         self._losses: Counter[tuple[str, int]] = Counter()
+        self._stillborn = 0
+        self._begun: set[tuple[str, int]] = set()
 
     @property
     def finished(self) -> bool:
@@ -92,19 +101,23 @@ class SweepDriver:
                 self._admit,
             )
             self._books[study.key] = book
-            for member in book.members:
-                verdict = book.verdict(member)
-                if verdict is not None:
-                    self._replay_verdict(book, member, verdict)
+            decided = [(member, verdict) for member in book.members if (verdict := book.verdict(member)) is not None]
+            ended = ((study.key, member.signature) for member, verdict in decided if verdict.state != "pruned")
+            results = self._store.read_results(ended)
+            for member, verdict in decided:
+                self._replay_verdict(book, member, verdict, results.get((study.key, member.signature)))
             if not book.done:
                 self._check_inputs(book, members)
 
     def ask(self) -> Member | None:
-        """The next member to run, studies in turn; None when all that is left is in flight, or nothing is left.
+        """The next member to run; None when all that is left is in flight, or nothing is left.
+
+        Studies of a higher priority first, those of one priority in turn: so no worker idles while any study has a
+        member that may run.
 
         Members whose trial has a result already end here, without running.
         """
-        for key, book in tuple(self._books.items()):
+        for key, book in sorted(self._books.items(), key=lambda item: -item[1].study.priority):
             while not isinstance(member := book.next(), Idle):
                 result = self._store.read_result(member.study, member.signature)
                 if result is not None:
@@ -122,6 +135,8 @@ class SweepDriver:
     def begun(self, member: Member, curve: tuple[Report, ...]) -> bool:
         """A worker has begun with a member, at the end of ``curve``; whether it should go on."""
         self.started += 1
+        self._stillborn = 0
+        self._begun.add((member.study, member.number))
         for observer in self._observers:
             observer.member_started(member, curve[-1].epoch if curve else 0)
         self._curves[member.study, member.number] = ()
@@ -129,6 +144,7 @@ class SweepDriver:
 
     def reported(self, member: Member, curve: tuple[Report, ...]) -> bool:
         """A worker has the curve so far; whether it should go on (else: the member is pruned)."""
+        self._heard(member, curve)
         key = (member.study, member.number)
         book = self._books[member.study]
         # The verdict on a member that only runs to restore a lost result is made already.
@@ -155,9 +171,21 @@ class SweepDriver:
         """The member's worker is gone: the member will run again, from its last checkpoint.
 
         That doesn't count against its trial, unless it loses one worker after another without getting anywhere.
+
+        Raises:
+            SeptError: Workers are lost before they begin, one after the other: something else is wrong.
         """
         book, key = self._books[member.study], (member.study, member.number)
-        self._losses[key] += 1
+        if key in self._begun:
+            self._begun.remove(key)
+            self._losses[key] += 1
+        else:
+            self._stillborn += 1
+        if self._stillborn > _MAX_STILLBORN:
+            raise SeptError(
+                f"{self._stillborn} workers in a row were gone before they began, the last one because {reason}; no "
+                "trial is to blame. See Ray's logs (versions, memory, authentication), then run the same command again"
+            )
         logger.warning("%s, number %d, will start again: %s", member.study, member.number, reason)
         if self._losses[key] > _MAX_LOSSES:
             error = f"lost {self._losses[key]} workers in a row without a new report; the last one: {reason}"
@@ -190,14 +218,14 @@ class SweepDriver:
             # What the sweep pruned has no result in this sweep, even where another one trained it to the end.
             observer.member_ended(member, verdict, None if verdict.state == "pruned" else result)
 
-    def _replay_verdict(self, book: StudyBook, member: Member, verdict: Verdict) -> None:
+    def _replay_verdict(self, book: StudyBook, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
         self.ended[verdict.state] += 1
-        result = None
-        if verdict.state != "pruned":
-            result = self._store.read_result(member.study, member.signature)
-            if result is None:
-                book.reopen(member)
-                return
+        if verdict.state == "pruned":
+            # Another member of the same configuration, or another sweep, may have trained it to the end.
+            result = None
+        elif result is None:
+            book.reopen(member)
+            return
         for observer in self._observers:
             observer.member_ended(member, verdict, result)
 
@@ -209,24 +237,7 @@ class SweepDriver:
         return self._store.add_member(self.spec.name, member)
 
     def _config(self, study: StudySpec, params: Params) -> TrialConfig:
-        inputs = self._provider(study.inputs)
-        return make_config(
-            encoder=inputs.encoder,
-            table=inputs.table,
-            neighbors=inputs.neighbors,
-            baseline=study.baseline,
-            sept=study.sept,
-            hyper=study.constants | params,
-            shots=self.spec.shots,
-            folds=self.spec.folds_of(study.dataset),
-            seeds=self.spec.seeds,
-            epochs=self.spec.training.epochs,
-            report_every=self.spec.training.report_every,
-            batch_size=self.spec.training.batch_size,
-            protocol=self.spec.protocol,
-            selection=self.spec.selection,
-            targets=[inputs.targets[name] for name in study.inputs.targets],
-        )
+        return trial_config(self.spec, study, self._provider(study.inputs), params)
 
     def _check_inputs(self, book: StudyBook, others: Sequence[Member]) -> None:
         study = book.study
@@ -246,6 +257,7 @@ class SweepDriver:
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
             if config.dataset == study.dataset:
                 self._check_same(study, "manifest_digest", config.manifest_digest, inputs.table.manifest_digest)
+                self._check_same(study, "embeddings_digest", config.embeddings_digest, inputs.table.digest)
                 if config.sept and inputs.neighbors is not None:
                     self._check_same(study, "neighbors_digest", config.neighbors_digest, inputs.neighbors.digest)
 

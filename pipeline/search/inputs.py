@@ -9,12 +9,13 @@ from functools import lru_cache
 from pipeline.prepared import find_neighbors, read_prepared
 from pipeline.spec import StudyInputs
 from pipeline.store.embeddings import find_embeddings
+from pipeline.store.places import fetch
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs
 
-__all__ = ["DEFAULT_PROVIDER", "Loader", "load_inputs", "resolve_provider"]
+__all__ = ["DEFAULT_PROVIDER", "Loader", "load_inputs", "resolve_provider", "study_encoder", "study_table"]
 
 DEFAULT_PROVIDER = f"{__name__}:load_inputs"
 
@@ -29,14 +30,32 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
         InputError: Unknown encoder or files that are not its own, no embeddings, no neighbours or neighbours that break
             a rule; with what to do.
     """
-    encoder = _encoder(inputs.encoder, inputs.weights, inputs.text_model)
-    table = _table(root, encoder, inputs.dataset)
+    encoder = study_encoder(inputs)
+    table = study_table(root, encoder, inputs.dataset)
     return TrialInputs(
         encoder,
         table,
         find_neighbors(root, table.info, inputs.neighbors) if inputs.sept else None,
-        {target: _table(root, encoder, target) for target in inputs.targets},
+        {target: study_table(root, encoder, target) for target in inputs.targets},
     )
+
+
+def study_encoder(inputs: StudyInputs) -> Encoder:
+    """The encoder, loaded once per process.
+
+    Raises:
+        InputError: As `load_encoder`.
+    """
+    return _encoder(inputs.encoder, inputs.weights, inputs.text_model)
+
+
+def study_table(root: str, encoder: Encoder, dataset: str) -> EmbeddingTable:
+    """A dataset's embeddings, read once per process.
+
+    Raises:
+        InputError: There are none, or they are not of the dataset as it is prepared now.
+    """
+    return _read_table(root, encoder.fingerprint, encoder.name, dataset)
 
 
 def resolve_provider(path: str) -> Loader:
@@ -55,7 +74,7 @@ def resolve_provider(path: str) -> Loader:
 
 @lru_cache(maxsize=2)
 def _encoder(name: str, weights: str | None, text_model: str | None) -> Encoder:
-    return load_encoder(name, weights, text_model)
+    return load_encoder(name, weights, text_model, fetch)
 
 
 @lru_cache(maxsize=16)
@@ -68,7 +87,3 @@ def _read_table(root: str, fingerprint: str, encoder: str, dataset: str) -> Embe
             mend=f"sept embed {dataset} --audio DIR --encoder {encoder}",
         )
     return table
-
-
-def _table(root: str, encoder: Encoder, dataset: str) -> EmbeddingTable:
-    return _read_table(root, encoder.fingerprint, encoder.name, dataset)

@@ -21,23 +21,28 @@ class Assignment:
         provider: ``package.module:function`` that loads what trials read.
         inputs: What that is, `StudyInputs` as JSON.
         config: The trial's configuration as JSON.
-        threads: Threads to compute with.
-        gpu: Whether to compute on the GPU that the worker was given.
+        cpus: CPUs that the trial occupies.
+        gpus: Share of a GPU that it occupies.
     """
 
     root: str
     provider: str
     inputs: str
     config: str
-    threads: int
-    gpu: bool
+    cpus: float
+    gpus: float
 
     @classmethod
     def of(
-        cls, root: str, provider: str, inputs: StudyInputs, config: TrialConfig, threads: int = 1, gpu: bool = False
+        cls, root: str, provider: str, inputs: StudyInputs, config: TrialConfig, cpus: float = 1, gpus: float = 0
     ) -> Assignment:
         """The assignment of a trial of a study with these inputs."""
-        return cls(root, provider, json.dumps(asdict(inputs)), config.model_dump_json(), threads, gpu)
+        return cls(root, provider, json.dumps(asdict(inputs)), config.model_dump_json(), cpus, gpus)
+
+    @property
+    def threads(self) -> int:
+        """Threads to compute with."""
+        return max(1, int(self.cpus))
 
     @property
     def study_inputs(self) -> StudyInputs:

@@ -8,6 +8,9 @@ rebuilds a small Optuna study in memory from the history.
 
 Why not one live Optuna study, told as results come in? Its answers would depend on the order in which trials happen to
 end, and a killed search could not be continued as the same search.
+
+Where a space was narrowed between two launches, members that lie outside of it stay what they are, and proposals no
+longer look at them.
 """
 
 from __future__ import annotations
@@ -62,12 +65,12 @@ def propose(study: StudySpec, history: Sequence[Past]) -> Params:
     number = len(history)
     distributions = _distributions(study)
     trials = _trials(study, history, number, distributions)
-    earlier = [past.params for past in history]
+    earlier = [study.constants | past.params for past in history]
     params: Params = {}
     for attempt in range(_ATTEMPTS + 1):
         optuna_study = _study(trials, _sampler(study, number, attempt))
         params = {name: _plain(value) for name, value in sorted(optuna_study.ask(distributions).params.items())}
-        if params not in earlier:
+        if study.constants | params not in earlier:
             break
     return params
 
@@ -94,29 +97,29 @@ class _Judge:
     """The pruner of one member, its history rebuilt once for a whole curve."""
 
     def __init__(self, study: StudySpec, number: int, history: Sequence[Past]) -> None:
-        self._distributions = _distributions(study)
         self._pruner = _pruner(study)
-        self._params = history[number].params
-        finished = _trials(study, history[: visible(study, number)], number, self._distributions)
-        self._study = _study(finished, RandomSampler(seed=0))
+        # Parameters are nothing to the pruner, and those of a member may lie outside of a space narrowed since.
+        bare = [Past({}, past.verdict) for past in history[: visible(study, number)]]
+        self._study = _study(_trials(study, bare, number, {}), RandomSampler(seed=0))
 
     def stops(self, curve: Sequence[Report]) -> bool:
-        trial = _trial(TrialState.RUNNING, self._params, self._distributions, curve)
-        return self._pruner.prune(self._study, trial)
+        return self._pruner.prune(self._study, _trial(TrialState.RUNNING, {}, {}, curve))
 
 
 def _trials(
     study: StudySpec, history: Sequence[Past], number: int, distributions: Mapping[str, BaseDistribution]
 ) -> list[FrozenTrial]:
-    """The history as Optuna's trials, as member ``number`` may see it."""
+    """The history as Optuna's trials, as member ``number`` may see it; only what lies in the study's space."""
     known = visible(study, number)
     trials = []
     for index, past in enumerate(history):
-        if index >= known:
+        if index < known and past.verdict is None:
+            raise ValueError(f"member {number} of {study.key} depends on member {index}, which has not ended")
+        if not all(study.space[name].contains(value) for name, value in past.params.items()):
+            continue
+        if index >= known or past.verdict is None:
             trials.append(_trial(TrialState.RUNNING, past.params, distributions))
             continue
-        if past.verdict is None:
-            raise ValueError(f"member {number} of {study.key} depends on member {index}, which has not ended")
         state = _STATES[past.verdict.state]
         value = past.verdict.objective if state is TrialState.COMPLETE else None
         trials.append(_trial(state, past.params, distributions, past.verdict.curve, value))
@@ -133,7 +136,7 @@ def _trial(
     return create_trial(
         state=state,
         value=value,
-        params=dict(params),
+        params={name: params[name] for name in distributions},
         distributions=dict(distributions),
         intermediate_values={report.epoch: report.objective for report in curve},
     )

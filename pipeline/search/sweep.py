@@ -23,31 +23,35 @@ from types import FrameType
 from typing import Any
 
 from pipeline.prepared import own_datasets
+from pipeline.search.attendant import Attendant
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
 from pipeline.search.messages import Assignment
 from pipeline.search.observer import SweepObserver, SweepState
+from pipeline.search.sizing import trial_needs
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep, spec_differences
 from pipeline.store.files import Files, open_files
 from pipeline.store.lease import Lease
+from pipeline.store.notices import Noticeboard
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs
 
-__all__ = ["STOPPED_EXIT_CODE", "SweepOutcome", "launch"]
+__all__ = ["STOPPED_EXIT_CODE", "SweepOutcome", "check_spec", "launch"]
 
 logger = logging.getLogger(__name__)
 
 STOPPED_EXIT_CODE = 75
 """What a process should exit with when its sweep was stopped: EX_TEMPFAIL, run the same command again."""
 
-# What a private Ray reads when it is imported: it listens on the loopback interface only (the switch is named after
-# the systems on which that is its default), and a lost worker is the driver's line to say, not a paragraph of Ray's.
+# What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
 _RAY_AT_IMPORT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^A worker died or was killed",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died or was killed|Raylet is terminated|The node with node id)",
 }
+# And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
+# its default).
+_PRIVATE_RAY_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class SweepOutcome:
     """How a launch ended.
 
     Attributes:
-        state: ``finished``, or ``stopped`` by a signal: launch again to go on.
+        state: ``finished``, or ``stopped`` by a signal or a request: launch again to go on.
         members: Members with a verdict, all studies, earlier launches included; the three below add up to it.
         started: Trials that this launch had a worker begin, resumed ones included; the others cost nothing.
         seconds: Wall time of this launch.
@@ -78,20 +82,23 @@ def launch(
     observers: Sequence[SweepObserver] = (),
     address: str = "local",
     provider: str = DEFAULT_PROVIDER,
+    retry_failed: bool = False,
 ) -> SweepOutcome:
-    """Run a sweep to its end, or until SIGINT or SIGTERM, from wherever earlier launches left it.
+    """Run a sweep to its end, or until SIGINT, SIGTERM or ``sept sweep stop``, from wherever earlier launches left it.
 
-    The first signal stops gracefully: nothing new is started, trials in flight go on to their next checkpoint, the
-    lease is released, and the outcome is ``stopped``. A second one ends the process at once.
+    The first signal stops gracefully, as a request to stop does: nothing new is started, trials in flight go on to
+    their next checkpoint, the lease is released, and the outcome is ``stopped``. A second one ends the process at once.
 
     Args:
-        spec: The sweep; under a name that the store has already, it may differ only in ``trials`` (more), ``resources``
-            and where files lie.
+        spec: The sweep; under a name that the store has already, it may have larger budgets, narrower spaces, more
+            datasets and methods, and other resources; see `spec_differences`.
         root: The results folder.
         observers: Tracking, progress display.
         address: Where Ray is: ``local`` starts a private one, ``auto`` or ``host:port`` use a running one. Ray is not
             started at all when nothing is left to run.
         provider: ``package.module:function`` that loads what trials read; see `inputs.load_inputs`.
+        retry_failed: Whether trials that failed for good are run once more. Their failure was an outcome that later
+            proposals may have been computed from; these stay as they are.
 
     Raises:
         InputError: A spec that is not the sweep's, missing inputs, no cluster.
@@ -103,30 +110,45 @@ def launch(
     store = TrialStore(files)
 
     wanted = {study.key: study.inputs for study in spec.studies()}
+    needs: dict[str, tuple[float, float]] = {}
 
     def load(inputs: StudyInputs) -> TrialInputs:
         return resolve_provider(provider)(where, inputs)
 
     def assign(member: Member) -> dict[str, Any]:
-        threads = max(1, int(spec.resources.cpus_per_trial))
-        gpu = spec.resources.gpus_per_trial > 0
-        return asdict(Assignment.of(where, provider, wanted[member.study], member.config, threads, gpu))
+        return asdict(Assignment.of(where, provider, wanted[member.study], member.config, *needs[member.study]))
 
-    with Lease(files, spec.name) as lease, _Interrupts() as interrupts:
+    with (
+        Lease(files, spec.name) as lease,
+        _Interrupts() as interrupts,
+        Attendant(Noticeboard(files, spec.name), lease.token, lease.check) as attendant,
+    ):
         _settle_spec(store, spec)
-        driver = SweepDriver(spec, store, observers, load, lease.check)
+        if retry_failed:
+            lease.check()
+            store.forget_failures(spec.name)
+        driver = SweepDriver(spec, store, [*observers, attendant], load, lease.check, attendant.heard)
+
+        def stopping() -> bool:
+            return interrupts.asked or attendant.stop_asked
+
         try:
             driver.replay()
             # Results that are there already may be all that was missing; then Ray need not start.
             first = driver.ask()
             if first is not None:
                 driver.release(first)
-                if address == "local":
-                    os.environ.update(_RAY_AT_IMPORT)
-                from pipeline.search.tune import cluster, run_members
+                os.environ.update(_RAY_AT_IMPORT | (_PRIVATE_RAY_AT_IMPORT if address == "local" else {}))
+                from pipeline.search.tune import cluster, gpu_count, run_members, worker_count
 
-                with _scratch(files, spec.name) as scratch, cluster(address, spec.resources, interrupts.install):
-                    run_members(driver, spec.resources, assign, lambda: interrupts.asked, scratch)
+                methods = [study.method for study in spec.studies()]
+                with (
+                    _scratch(files, spec.name) as scratch,
+                    cluster(address, spec.resources, methods, interrupts.install),
+                ):
+                    needs.update(trial_needs(spec, gpu_count(), load))
+                    attendant.workers = workers = worker_count(needs, spec.resources.workers)
+                    run_members(driver, workers, assign, stopping, scratch)
         except SystemExit:
             # Ray's own answer to SIGTERM while it starts.
             interrupts.asked = True
@@ -144,25 +166,39 @@ def launch(
     )
 
 
+def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
+    """See that a sweep's stored spec, if there is one, may become this one.
+
+    Returns:
+        The stored one's text.
+
+    Raises:
+        InputError: With the differences.
+    """
+    stored = store.read_spec(spec.name)
+    if stored is None:
+        return None
+    before = parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml", own=own_datasets(store.files))
+    differences = spec_differences(before, spec)
+    if differences:
+        more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+        raise InputError(
+            "this sweep was begun with another spec: " + "; ".join(differences[:3]) + more,
+            where=f"sweep '{spec.name}'",
+            mend="undo the change, or make another sweep of it with --fork NAME",
+        )
+    return stored
+
+
 def _settle_spec(store: TrialStore, spec: SweepSpec) -> None:
     """Keep the spec of a new sweep; refuse another one under the same name.
 
     Raises:
         InputError: With the differences.
     """
-    stored = store.read_spec(spec.name)
-    if stored is not None:
-        before = parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml", own=own_datasets(store.files))
-        differences = spec_differences(before, spec)
-        if differences:
-            more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-            raise InputError(
-                "this sweep was begun with another spec: " + "; ".join(differences[:3]) + more,
-                where=f"sweep '{spec.name}'",
-                mend="undo the change, or give the sweep another name",
-            )
+    stored = check_spec(store, spec)
     if stored != spec.text():
-        store.write_spec(spec.name, spec.text())
+        store.write_spec(spec.name, spec.text(), before=stored)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray import tune
@@ -26,6 +26,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from pipeline.search.address import CLIENT, knock
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Message
 from pipeline.search.worker import TrialWorker
@@ -33,7 +34,7 @@ from pipeline.spec import Resources
 from pipeline.store.records import Member
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["cluster", "run_members", "worker_count"]
+__all__ = ["cluster", "gpu_count", "run_members", "worker_count"]
 
 # Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
 _GRACE_S = 20.0
@@ -49,24 +50,29 @@ _QUIET = {
 
 
 @contextmanager
-def cluster(address: str, resources: Resources, started: Callable[[], None] = lambda: None) -> Iterator[None]:
+def cluster(
+    address: str, resources: Resources, methods: Sequence[str], started: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """A Ray to run on: the one that this process is connected to already, a running one, or a private one.
 
     Args:
         address: ``local`` for a private one on this machine that ends with the sweep, ``auto`` for the one running on
             this machine, or ``host:port``.
         resources: How many workers a private one is made for.
+        methods: What they run.
         started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
 
     Raises:
         InputError: An address that the driver cannot run with, or no Ray there.
     """
-    if address.startswith("ray://"):
+    if address.startswith(CLIENT):
         raise InputError(
             "the driver of a sweep runs inside the cluster, not as a Ray client",
             where=f"address {address}",
-            mend="submit the command as a job (ray job submit ... -- sept sweep launch ...)",
+            mend="use the command line (sept sweep launch --address ray://...), which runs it there",
         )
+    if address not in ("local", "auto"):
+        knock(address)
     if ray.is_initialized():
         with _environment(_QUIET):
             yield
@@ -76,12 +82,16 @@ def cluster(address: str, resources: Resources, started: Callable[[], None] = la
         # Trials exchange a few kilobytes: about the smallest object store that Ray takes does.
         options |= {"include_dashboard": False, "object_store_memory": 100_000_000}
         if resources.workers != "auto":
-            options["num_cpus"] = max(1, math.ceil(resources.workers * resources.cpus_per_trial))
+            most = max(resources.of(method)[0] for method in methods)
+            options["num_cpus"] = max(1, math.ceil(resources.workers * most))
     with _environment(_QUIET):
         try:
             ray.init(**options)
         except ConnectionError as error:
-            raise InputError(f"no Ray cluster: {error}", where=f"address {address}", mend="use 'local'") from error
+            token = "; if it asks for a token, set RAY_AUTH_MODE=token" if address != "auto" else ""
+            raise InputError(
+                f"no Ray cluster: {error}", where=f"address {address}", mend=f"use 'local', or start one{token}"
+            ) from error
         try:
             started()
             yield
@@ -89,28 +99,43 @@ def cluster(address: str, resources: Resources, started: Callable[[], None] = la
             ray.shutdown()
 
 
-def worker_count(resources: Resources) -> int:
-    """Trials at a time: as asked for, or as many as fit into the cluster.
+def gpu_count() -> float:
+    """GPUs of the cluster."""
+    return float(ray.cluster_resources().get("GPU", 0.0))
+
+
+def worker_count(needs: Mapping[str, tuple[float, float]], workers: int | Literal["auto"]) -> int:
+    """Trials at a time: as asked for, or as many of the smallest as fit into the cluster.
+
+    Larger ones wait for their room, which Ray sees to.
+
+    Args:
+        needs: By study: CPUs and share of a GPU that a trial occupies.
+        workers: As the spec says.
 
     Raises:
-        InputError: Not even one trial fits.
+        InputError: Of some study not even one trial fits.
     """
     have = ray.cluster_resources()
-    fitting = int(have.get("CPU", 0) / resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        fitting = min(fitting, int(have.get("GPU", 0) / resources.gpus_per_trial + 1e-6))
-    if fitting < 1:
-        raise InputError(
-            f"no trial fits: the cluster has {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs",
-            where="resources",
-            mend="lower cpus_per_trial or gpus_per_trial",
-        )
-    return fitting if resources.workers == "auto" else min(resources.workers, fitting)
+    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    fitting = {}
+    for study, (cpu, gpu) in needs.items():
+        # A share of a GPU lies on one of them.
+        fitting[study] = min(int(cpus / cpu + 1e-6), int(gpus) * round(1 / gpu) if gpu else int(cpus / cpu + 1e-6))
+        if fitting[study] < 1:
+            raise InputError(
+                f"no trial of {study} fits: it needs {cpu:g} CPUs and {gpu:g} GPUs, the cluster has {cpus:g} and "
+                f"{gpus:g}",
+                where="resources",
+                mend="lower cpus_per_trial or gpus_per_trial",
+            )
+    most = max(fitting.values())
+    return most if workers == "auto" else min(workers, most)
 
 
 def run_members(
     driver: SweepDriver,
-    resources: Resources,
+    workers: int,
     assign: Callable[[Member], dict[str, Any]],
     stopping: Callable[[], bool],
     scratch: Path,
@@ -119,7 +144,7 @@ def run_members(
 
     Args:
         driver: Decides everything.
-        resources: What a trial occupies, and how many run at a time.
+        workers: Trials at a time.
         assign: The `Assignment` of a member as a dict.
         stopping: Whether a stop was asked for; trials in flight then go on to their next checkpoint.
         scratch: Folder for what Tune insists on writing.
@@ -138,9 +163,8 @@ def run_members(
         scheduler=_DriverScheduler(link),
         stop=_DriverStopper(link),
         num_samples=-1,
-        max_concurrent_trials=worker_count(resources),
+        max_concurrent_trials=workers,
         reuse_actors=True,
-        resources_per_trial={"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
         storage_path=str(scratch),
         trial_name_creator=lambda trial: str(trial.trial_id),
         trial_dirname_creator=lambda trial: str(trial.trial_id),

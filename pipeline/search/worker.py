@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from ray.tune import Trainable
+from ray.tune import PlacementGroupFactory, Trainable
 
 from pipeline.search.inputs import resolve_provider
 from pipeline.search.messages import Assignment, Message
@@ -40,6 +40,11 @@ _ATTEMPTS = 3
 
 class TrialWorker(Trainable):
     """Runs assignments one after the other (``reuse_actors``), keeping encoder and embeddings loaded between them."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What the assignment says that its trial occupies."""
+        return PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """First assignment of the process."""
@@ -77,7 +82,7 @@ class TrialProcess:
 
     def _begin(self) -> Message:
         assignment = self._assignment
-        _prepare_torch(assignment.threads, assignment.gpu)
+        _prepare_torch(assignment.threads, assignment.gpus > 0)
         config = self._config = assignment.trial
         store = self._store = TrialStore(open_files(assignment.root))
         done = store.read_result(config.study_key, config.signature)
@@ -85,7 +90,7 @@ class TrialProcess:
             return Message("ended", done.curve)
         provider = resolve_provider(assignment.provider)
         self._inputs = provider(assignment.root, assignment.study_inputs)
-        if assignment.gpu:
+        if assignment.gpus:
             self._inputs.encoder.text.to("cuda")
         self._checkpoint = store.read_checkpoint(config)
         try:

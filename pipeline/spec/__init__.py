@@ -6,7 +6,8 @@ for study in spec.studies():
     print(study.key, study.trials)
 """
 
-from pipeline.spec.load import load_sweep, parse_sweep, spec_differences
+from pipeline.spec.changes import spec_differences
+from pipeline.spec.load import load_sweep, parse_sweep
 from pipeline.spec.models import Dimension, EncoderFiles, Pruner, Resources, Sampler, Training
 from pipeline.spec.sweep import StudyInputs, StudySpec, SweepSpec
 

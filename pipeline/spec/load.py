@@ -8,7 +8,7 @@ says all that its search depends on, whatever the files say later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,17 @@ from typing import Any
 from pipeline.spec.models import Dimension, Model
 from pipeline.spec.protocol import check_protocol
 from pipeline.spec.read import located, near_miss, read_yaml, validate
-from pipeline.spec.sweep import SweepSpec, split_method
+from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.encoders import ENCODERS
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
-from sept_core.trial import hyper_parameters
+from sept_core.trial import hyper_parameters, split_method
 
-__all__ = ["load_sweep", "parse_sweep", "shipped_sweeps", "spec_differences"]
+__all__ = ["load_sweep", "parse_sweep", "shipped_sweeps"]
 
-# What may change between two launches of one sweep: more trials, where they run, and where files lie (their digests are
-# compared with those of the trials that are there). All else defines the search.
-_MAY_CHANGE = frozenset({"trials", "resources", "neighbors"})
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
+_SWEEPS = files("search_spaces").joinpath("sweeps")
 
 
 class _SpaceFile(Model):
@@ -51,7 +49,7 @@ def load_sweep(
     """
     path = Path(source)
     if not path.exists() and _WORD.fullmatch(str(source)):
-        packaged = files("search_spaces").joinpath(f"{source}.yaml")
+        packaged = _SWEEPS.joinpath(f"{source}.yaml")
         if packaged.is_file():
             return parse_sweep(packaged.read_text(encoding="utf-8"), packaged.name, overrides, own)
     try:
@@ -65,9 +63,8 @@ def load_sweep(
 
 def shipped_sweeps() -> tuple[str, ...]:
     """Names of the sweeps that ship with the package."""
-    names = [entry.name for entry in files("search_spaces").iterdir() if entry.name.endswith(".yaml")]
-    texts = {name: files("search_spaces").joinpath(name).read_text(encoding="utf-8") for name in sorted(names)}
-    return tuple(name.removesuffix(".yaml") for name, text in texts.items() if re.search("^name:", text, re.MULTILINE))
+    names = [entry.name for entry in _SWEEPS.iterdir()]
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
 def parse_sweep(
@@ -99,6 +96,8 @@ def parse_sweep(
         with located(f"{where}: methods.{index}"):
             hyper_parameters(*split_method(method))
     spec = spec.model_copy(update=named)
+    for key in spec.resources.by_method:
+        find.method(spec, f"resources.by_method.{key}", key)
     check_protocol(spec, where, find.infos)
     start = Path.cwd() if folder is None else folder
     settled: dict[str, Any] = {
@@ -110,34 +109,11 @@ def parse_sweep(
             for name, path in spec.neighbors.items()
         },
         "folds": _folds(spec, find, f"{where}: folds"),
+        "budgets": {find.study(spec, f"budgets.{key}", key): value for key, value in spec.budgets.items()},
+        "priorities": {find.study(spec, f"priorities.{key}", key): value for key, value in spec.priorities.items()},
         "spaces": _spaces(spec, where),
     }
     return spec.model_copy(update=settled)
-
-
-def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
-    """What speaks against going on with a stored sweep under another spec: a line each, empty where it may.
-
-    Trials may be raised, resources changed and files moved; anything else would make it another search under the same
-    name.
-    """
-    before, after = (
-        dict(
-            _leaves(
-                spec.model_dump(mode="json", exclude_none=True, exclude=set(_MAY_CHANGE))
-                | {"encoder": spec.encoder.name}
-            )
-        )
-        for spec in (stored, wanted)
-    )
-    lines = [
-        f"{key} was {before.get(key, 'not set')} and is now {after.get(key, 'not set')}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
-    if wanted.trials < stored.trials:
-        lines.append(f"trials was {stored.trials} and is now {wanted.trials}, and it may only be raised")
-    return lines
 
 
 def _spaces(spec: SweepSpec, where: str) -> dict[str, dict[str, Dimension]]:
@@ -207,6 +183,22 @@ class _Finder:
             raise InputError(f"'{name}' is no dataset of this sweep", where=f"{self._where}: {key}", mend=mend)
         return found
 
+    def method(self, spec: SweepSpec, key: str, name: str) -> str:
+        known = [*spec.methods, *(split_method(method)[0] for method in spec.methods)]
+        if name not in known:
+            mend = near_miss(name, known)
+            raise InputError(f"'{name}' is no method of this sweep", where=f"{self._where}: {key}", mend=mend)
+        return name
+
+    def study(self, spec: SweepSpec, key: str, name: str) -> str:
+        """A study (``ESC50.coop+sept``), a method, or a dataset of the sweep, as the spec spells it."""
+        if name in spec.methods:
+            return name
+        dataset, dot, method = name.rpartition(".")
+        if dot and method in spec.methods:
+            return f"{self.one_of(spec.trained_on, key, dataset)}.{method}"
+        return self.one_of(spec.trained_on, key, name)
+
     def all(self, key: str, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.one(f"{key}.{index}", name) for index, name in enumerate(names))
 
@@ -240,11 +232,3 @@ def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
             raise InputError(f"'{parent}' holds no keys", where=f"override {key}", mend="name a key that the file has")
         document = inner
     document[last] = value
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictFloat,
@@ -16,8 +18,9 @@ from pydantic import (
 )
 
 from sept_core.hyper import Value
+from sept_core.results import Precision
 
-__all__ = ["Dimension", "EncoderFiles", "Model", "Pruner", "Resources", "Sampler", "Training"]
+__all__ = ["Dimension", "EncoderFiles", "MethodResources", "Model", "Pruner", "Resources", "Sampler", "Training"]
 
 _Number = StrictInt | StrictFloat
 
@@ -65,6 +68,27 @@ class Dimension(Model):
         if self.choices is not None and len(set(self.choices)) != len(self.choices):
             raise ValueError("choices are doubled")
         return self
+
+    def contains(self, value: Value) -> bool:
+        """Whether a value can come from it."""
+        if self.fixed is not None:
+            return value == self.fixed
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, str) or self.low is None or self.high is None:
+            return False
+        if not self.low <= value <= self.high:
+            return False
+        # Multiples of a decimal step are not exact in binary.
+        steps = (value - self.low) / self.step if self.step is not None else 0.0
+        return abs(steps - round(steps)) < 1e-9
+
+    def narrows(self, other: Dimension) -> bool:
+        """Whether all that can come from it can come from ``other`` too, searched on the same scale."""
+        if self.fixed is not None or self.choices is not None:
+            return all(other.contains(value) for value in self.extremes)
+        same_scale = (self.log, self.step) == (other.log, other.step)
+        return other.low is not None and same_scale and all(other.contains(value) for value in self.extremes)
 
     @property
     def searched(self) -> bool:
@@ -115,11 +139,16 @@ class EncoderFiles(Model):
 
 
 class Training(Model):
-    """How long every trial trains and how often it reports (and can be pruned and resumed)."""
+    """How long every trial trains and how often it reports (and can be pruned and resumed).
+
+    Attributes:
+        precision: ``bfloat16`` trains the text tower under autocast, meant for a GPU; measuring stays float32.
+    """
 
     epochs: int = Field(ge=1)
     report_every: int = Field(ge=1)
     batch_size: int = Field(default=16, ge=1)
+    precision: Precision = "float32"
 
 
 class Sampler(Model):
@@ -169,31 +198,56 @@ class Pruner(Model):
         return self
 
 
+def _share(value: Any) -> Any:
+    """``1/4`` as a number: YAML reads it as a word. No other fractions: Ray leaves a fifth of a GPU idle at 0.4."""
+    if value == "auto":
+        return value
+    if isinstance(value, str) and (found := re.fullmatch(r"1\s*/\s*([1-9][0-9]?)", value)):
+        return 1 / int(found[1])
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1 or (value and abs(1 / value - round(1 / value)) > 1e-3):
+        raise ValueError("0, 1, 1/n, or auto")
+    return float(value)
+
+
+GpuShare = Annotated[float | Literal["auto"], BeforeValidator(_share)]
+
+
+class MethodResources(Model):
+    """What the trials of one method occupy, where it is not what all others do."""
+
+    cpus_per_trial: float | None = Field(default=None, gt=0)
+    gpus_per_trial: GpuShare | None = None
+
+
 class Resources(Model):
     """Where trials run; never part of a trial's identity.
 
     Attributes:
         workers: Trials at a time, over all studies; ``auto``: as many as fit into the cluster.
         cpus_per_trial: CPUs that a trial occupies; also its number of threads.
-        gpus_per_trial: GPUs that a trial occupies: 0, a whole number, or 1/n to share one among n trials.
+        gpus_per_trial: Share of a GPU that a trial occupies: 0, 1, or 1/n for n trials to share one. ``auto``: none
+            where the cluster has none, else by the size of the study (`pipeline.search.sizing`).
+        by_method: By baseline (``cocoop``) or method (``cocoop+sept``, which goes before): other values of the two.
     """
 
     workers: int | Literal["auto"] = "auto"
     cpus_per_trial: float = Field(default=1, gt=0)
-    gpus_per_trial: float = Field(default=0, ge=0)
+    gpus_per_trial: GpuShare = 0.0
+    by_method: dict[str, MethodResources] = Field(default_factory=dict)
+
+    def of(self, method: str) -> tuple[float, float | Literal["auto"]]:
+        """CPUs and share of a GPU that a trial of ``method`` occupies."""
+        cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
+        for key in dict.fromkeys((method.removesuffix("+sept"), method)):
+            own = self.by_method.get(key, MethodResources())
+            cpus = cpus if own.cpus_per_trial is None else own.cpus_per_trial
+            gpus = gpus if own.gpus_per_trial is None else own.gpus_per_trial
+        return cpus, gpus
 
     @field_validator("workers")
     @classmethod
     def _some_worker(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError("at least 1")
-        return value
-
-    @field_validator("gpus_per_trial")
-    @classmethod
-    def _schedulable(cls, value: float) -> float:
-        # Ray mis-schedules other fractions: 0.4 leaves a fifth of every GPU idle, 0.6 places one trial on each.
-        share = 1 / value if 0 < value < 1 else value
-        if abs(share - round(share)) > 1e-3:
-            raise ValueError("0, a whole number, or 1/n")
         return value

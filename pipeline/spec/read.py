@@ -50,7 +50,8 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     for line_number, key in _doubled(tree):
         raise InputError(f"key '{key}' stands twice (line {line_number})", where=where, mend="keep one of them")
     if not isinstance(document, dict):
-        raise InputError("not a mapping of keys to values", where=where, mend="see search_spaces/quickstart.yaml")
+        mend = "see search_spaces/sweeps/quickstart.yaml"
+        raise InputError("not a mapping of keys to values", where=where, mend=mend)
     return document
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, StrictInt, field_validator
 
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
 from sept_core.hyper import HyperParameter, Value
-from sept_core.trial import hyper_parameters
+from sept_core.trial import hyper_parameters, split_method
 
-__all__ = ["StudyInputs", "StudySpec", "SweepSpec", "split_method"]
+__all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -51,6 +51,7 @@ class StudySpec:
         space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
         declared: What the method declares of its hyper-parameters.
         trials: Members that the study ends with.
+        priority: Studies of a higher one are served first.
         parallel: Members in flight at most. Part of the search: proposal n sees the outcomes 0..n-parallel only.
     """
 
@@ -60,6 +61,7 @@ class StudySpec:
     space: Mapping[str, Dimension]
     declared: Mapping[str, HyperParameter]
     trials: int
+    priority: int
     parallel: int
     sampler: Sampler
     pruner: Pruner
@@ -107,6 +109,9 @@ class SweepSpec(Model):
         neighbors: By dataset: a file of neighbours, in place of those that belong to the dataset.
         folds: ``all`` that the encoder has not seen, or by dataset.
         trials: Members of each study; a study with nothing to search has one.
+        budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
+            order.
+        priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """
 
@@ -119,6 +124,8 @@ class SweepSpec(Model):
     targets: tuple[str, ...] = ()
     methods: tuple[str, ...] = Field(min_length=1)
     trials: int = Field(ge=1)
+    budgets: dict[str, Annotated[StrictInt, Field(ge=1)]] = Field(default_factory=dict)
+    priorities: dict[str, StrictInt] = Field(default_factory=dict)
     parallel: int = Field(default=2, ge=1)
     shots: int = Field(default=16, ge=1)
     seeds: tuple[StrictInt, ...] = Field(default=(0,), min_length=1)
@@ -175,9 +182,11 @@ class SweepSpec(Model):
     def text(self) -> str:
         """The whole spec as YAML, spaces complete: what the store keeps."""
         content = self.model_dump(mode="json", exclude_none=True)
-        for key in ("datasets", "sources", "targets", "neighbors"):
+        for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities"):
             if not content[key]:
                 del content[key]
+        if not content["resources"]["by_method"]:
+            del content["resources"]["by_method"]
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
     def _study(self, dataset: str, method: str) -> StudySpec:
@@ -200,14 +209,17 @@ class SweepSpec(Model):
             baseline=baseline,
             space=space,
             declared=hyper_parameters(baseline, sept),
-            trials=self.trials if searched else 1,
+            trials=_of_study(self.budgets, dataset, method, self.trials) if searched else 1,
+            priority=_of_study(self.priorities, dataset, method, 0),
             parallel=self.parallel,
             sampler=self.sampler,
             pruner=self.pruner,
         )
 
 
-def split_method(method: str) -> tuple[str, bool]:
-    """Baseline, and whether SEPT is on: ``coop+sept`` is ``("coop", True)``."""
-    baseline = method.removesuffix("+sept")
-    return baseline, baseline != method
+def _of_study(values: Mapping[str, int], dataset: str, method: str, default: int) -> int:
+    """The value for a study: by the study, its method, or its dataset."""
+    for key in (f"{dataset}.{method}", method, dataset):
+        if key in values:
+            return values[key]
+    return default

@@ -11,21 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.store.documents import seal
 from pipeline.store.files import Files
 from sept_core.datasets import Clip
+from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder
+from sept_core.documents import seal
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-__all__ = ["ROWS_PER_PART", "TEXT_COLUMNS", "EmbeddingHeader", "EmbeddingWriter", "embeddings_folder"]
+__all__ = ["ROWS_PER_PART", "EmbeddingHeader", "EmbeddingWriter"]
 
 ROWS_PER_PART = 4096
 """A part is what writer and reader hold in memory at once: at 1,024 dimensions 16 MB."""
-
-TEXT_COLUMNS = ("clip_id", "path", "classname", "fold", "group", "sha256")
-"""The columns before ``embedding``: the fields of a ``Clip``, in its order."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,6 @@ class EmbeddingHeader:
     preprocessing: dict[str, int | float | str] = field(default_factory=dict)
     attribution: str = ""
     description: dict[str, Any] | None = None
-
-
-def embeddings_folder(fingerprint: str, dataset: str) -> str:
-    """Key of the folder that holds a data set's embeddings by one encoder."""
-    return f"embeddings/{fingerprint}/{dataset}"
 
 
 class EmbeddingWriter:

@@ -1,23 +1,15 @@
-"""Embeddings of data sets as Parquet: made once per encoder and data set, read by every trial.
-
-    embeddings/<encoder fingerprint>/<dataset>/part-00000.parquet, ..., manifest.json
-
-``manifest.json`` is written last: without it the embeddings are not there. One row per clip, sorted by clip id, with
-the columns clip_id, path, classname, fold, group, sha256 and embedding (a fixed-size list of float32); encoder and
-preprocessing stand in the schema's metadata. pandas, DuckDB and Polars read the parts as they are.
-"""
+"""Embeddings under a results folder; the format itself is `sept_core.datasets.embeddings`."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.store.documents import unseal
-from pipeline.store.embedding_writer import TEXT_COLUMNS, EmbeddingHeader, EmbeddingWriter, embeddings_folder
+from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingWriter
 from pipeline.store.files import Files, open_files
-from sept_core.datasets import Clip, EmbeddingTable, Manifest, info_from_json
+from sept_core.datasets import Clip, EmbeddingTable
+from sept_core.datasets.embeddings import BUNDLED, embeddings_folder, parse_embeddings, parse_manifest
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,10 +17,7 @@ if TYPE_CHECKING:
 
     from sept_core.datasets import DatasetInfo
 
-__all__ = ["BUNDLED", "EmbeddingStore", "find_embeddings"]
-
-BUNDLED = Path(__file__).parent / "bundled"
-"""Root of the embeddings that ship with the package, so that a first sweep needs no audio."""
+__all__ = ["EmbeddingStore", "find_embeddings"]
 
 
 class EmbeddingStore:
@@ -48,11 +37,9 @@ class EmbeddingStore:
             InputError: It is damaged.
         """
         try:
-            return unseal(self.files.read(f"{embeddings_folder(fingerprint, dataset)}/manifest.json"))
+            return parse_manifest(dataset, self.files.read(f"{embeddings_folder(fingerprint, dataset)}/manifest.json"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise _damaged(dataset, f"manifest.json: {error}") from error
 
     def has(self, fingerprint: str, dataset: str) -> bool:
         """Whether the embeddings were written to the end; only ``read`` tells whether they are still sound."""
@@ -67,9 +54,9 @@ class EmbeddingStore:
         return None if table is None or table.description != description else table.manifest_digest
 
     def folder(self, fingerprint: str, dataset: str) -> str:
-        """Where the embeddings lie (or would lie): a path where there is one, else the key."""
+        """Where the embeddings lie (or would lie): a path or an ``s3://`` address."""
         key = embeddings_folder(fingerprint, dataset)
-        return str(self.files.local_path(key) or key)
+        return self.files.address(key)
 
     def writer(self, header: EmbeddingHeader) -> EmbeddingWriter:
         """A context manager that takes rows bit by bit and publishes all of them, or nothing, at its end."""
@@ -86,45 +73,11 @@ class EmbeddingStore:
         Raises:
             InputError: They are not there, or they are damaged.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-        import torch
-
         manifest = self.manifest(fingerprint, dataset)
         if manifest is None:
             raise _missing(fingerprint, dataset, "")
-        tables = []
-        for part in manifest["parts"]:
-            try:
-                data = self.files.read(f"{embeddings_folder(fingerprint, dataset)}/{part['name']}")
-            except FileNotFoundError as error:
-                raise _damaged(dataset, f"{part['name']} is missing") from error
-            if hashlib.sha256(data).hexdigest() != part["sha256"]:
-                raise _damaged(dataset, f"{part['name']} does not match its sha256")
-            tables.append(pq.read_table(pa.BufferReader(data)))
-        table = pa.concat_tables(tables).combine_chunks()
-        columns = {name: tuple(table.column(name).to_pylist()) for name in TEXT_COLUMNS}
-        # The digest is computed from the rows rather than believed: it is what a trial's signature rests on.
-        digest = Manifest(dataset, tuple(map(Clip, *(columns[name] for name in TEXT_COLUMNS)))).digest
-        said = (manifest["fingerprint"], manifest["dataset"], manifest["manifest_digest"], manifest["rows"])
-        if said != (fingerprint, dataset, digest, table.num_rows):
-            raise _damaged(dataset, "manifest.json does not describe the rows")
-        # Embeddings of registered data sets have none; those of earlier releases lack the key.
-        description = manifest.get("description")
-        flat = table.column("embedding").combine_chunks().flatten().to_numpy()
-        return EmbeddingTable(
-            dataset=dataset,
-            encoder_fingerprint=fingerprint,
-            manifest_digest=digest,
-            clip_ids=columns["clip_id"],
-            classnames=columns["classname"],
-            folds=columns["fold"],
-            groups=columns["group"],
-            sha256=columns["sha256"],
-            # Copied: Arrow's memory is read-only and goes with the table.
-            embeddings=torch.from_numpy(flat.reshape(table.num_rows, manifest["dim"]).copy()),
-            description=None if description is None else info_from_json(description),
-        )
+        folder = embeddings_folder(fingerprint, dataset)
+        return parse_embeddings(fingerprint, dataset, manifest, lambda name: self.files.read(f"{folder}/{name}"))
 
 
 def find_embeddings(
@@ -155,11 +108,4 @@ def _missing(fingerprint: str, dataset: str, encoder: str) -> InputError:
     option = f" --encoder {encoder}" if encoder else ""
     return InputError(
         f"no embeddings of {dataset} for {maker}", mend=f"make them: sept embed {dataset.lower()} --audio DIR{option}"
-    )
-
-
-def _damaged(dataset: str, what: str) -> InputError:
-    return InputError(
-        f"the embeddings of {dataset} are damaged ({what})",
-        mend=f"make them again: sept embed {dataset.lower()} --audio DIR --force",
     )

@@ -6,12 +6,17 @@
 
 ``lease.json`` says who holds it; a daemon thread renews it. Whoever comes second is refused with one line, unless the
 holder is gone: at once when it ran on this machine and its process no longer exists, else when it has not renewed for
-``expiry_s``. Every holder gets a higher fencing number than all before it, also after a release.
+``expiry_s``. The file is only ever replaced, and only in place of exactly the bytes that were judged: of several who
+take over one wins, and a holder that was away finds out. It stays after a release and says so, so that every holder
+gets a higher fencing number than all before it.
+
+What a holder writes when it has lost the lease without knowing (it was suspended between its look and its write) can
+harm nothing either: a driver creates members, verdicts and failures where there are none, and replaces its spec only in
+place of the one that it has read.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -19,11 +24,8 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 
 from pipeline.store.files import Files, StoreError
@@ -35,7 +37,8 @@ __all__ = ["Lease", "LeaseHeld", "LeaseLost"]
 
 logger = logging.getLogger(__name__)
 
-TURN_TIMEOUT_S = 20.0
+# A lease changes hands this often while somebody asks for it only where something else writes the file.
+_ATTEMPTS = 20
 
 
 class LeaseHeld(InputError):  # noqa: N818 (it names a state, like BlockingIO)
@@ -52,9 +55,9 @@ class Lease:
     Methods may be called from any thread. A lease object can be acquired again after its release.
 
     Args:
-        files: The store; it must be a local folder, for competing processes take turns by a lock on a file in it.
+        files: The store.
         sweep: Name of the sweep.
-        expiry_s: Seconds without renewal after which anyone may take over. Machines that share the folder must agree
+        expiry_s: Seconds without renewal after which anyone may take over. Machines that share the store must agree
             on the time to well within this.
         heartbeat_s: Seconds between two renewals.
     """
@@ -65,12 +68,9 @@ class Lease:
         self.heartbeat_s = heartbeat_s
         self._files = files
         self._key = sweep_key(sweep, "lease.json")
-        local = files.local_path(self._key)
-        if local is None:
-            raise InputError("a sweep needs a local results folder", where=repr(files), mend="give a folder")
-        # Hidden, so that the store does not list it, and never removed: a lock on a removed file protects nothing.
-        self._lock_path = Path(local).with_name(".lease.lock")
         self._held: Holder | None = None
+        self._written = b""  # the bytes of ``_held`` in the store
+        self._turn = threading.Lock()
         self._lost = ""
         self._renewed = 0.0
         self._stop = threading.Event()
@@ -82,19 +82,23 @@ class Lease:
         return self._held.fence if self._held else 0
 
     @property
+    def token(self) -> str:
+        """What tells the lease held from every other one; empty when none is held."""
+        return self._held.token if self._held else ""
+
+    @property
     def lost(self) -> bool:
         """Whether the lease was held and is known to be lost."""
         return bool(self._lost)
 
     def holder(self) -> Holder | None:
         """Who holds the lease at the moment, alive or not; None when nobody does."""
-        try:
-            return Holder.from_json(json.loads(self._files.read(self._key)))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            logger.warning("damaged '%s' treated as absent: %s", self._key, error)
-            return None
+        last = self._parse(self._read())
+        return None if last is None or last.released_ms else last
+
+    def alive(self, holder: Holder) -> bool:
+        """Whether a holder is to be respected: its process is not known to be gone, and it has renewed in time."""
+        return not holder.gone() and _now_ms() - holder.renewed_ms <= self.expiry_s * 1000
 
     def acquire(self) -> Lease:
         """Take the lease and start renewing it.
@@ -104,27 +108,17 @@ class Lease:
         """
         if self._held is not None:
             raise RuntimeError("this lease is already held by this object")
-        with self._turn() as lock:
-            current = self.holder()
-            if current is not None and self._alive(current):
-                raise self._refusal(current)
-            if current is not None:
-                logger.info("taking over sweep '%s' from process %d on %s", self.sweep, current.pid, current.host)
-            fence = max(_last_fence(lock), current.fence if current else 0) + 1
-            _set_last_fence(lock, fence)
-            now = _now_ms()
-            pid = os.getpid()
-            holder = Holder(
-                host=platform.node(),
-                machine=machine_identity(),
-                pid=pid,
-                process_started=process_started(pid) or "",
-                token=secrets.token_hex(8),
-                fence=fence,
-                since_ms=now,
-                renewed_ms=now,
-            )
-            self._publish(holder)
+        for _ in range(_ATTEMPTS):
+            found = self._read()
+            last = self._parse(found)
+            if last is not None and not last.released_ms:
+                if self.alive(last):
+                    raise self._refusal(last)
+                logger.info("taking over sweep '%s' from process %d on %s", self.sweep, last.pid, last.host)
+            if self._publish(found, _new_holder(last.fence + 1 if last else 1)):
+                break
+        else:
+            raise StoreError(f"'{self._key}' is being written by something else; no lease can be taken")
         self._lost = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="lease", daemon=True)
@@ -153,11 +147,11 @@ class Lease:
         self._thread = None
         if self._held is None:
             return
-        with self._turn():
-            current = self.holder()
-            if current is not None and current.token == self._held.token:
-                self._files.delete(self._key)
-            self._held = None
+        try:
+            self._rewrite(released=True)
+        except StoreError as error:
+            logger.warning("the lease of sweep '%s' was not given back and will expire: %s", self.sweep, error)
+        self._held = None
 
     def __enter__(self) -> Lease:
         return self.acquire()
@@ -167,11 +161,30 @@ class Lease:
     ) -> None:
         self.release()
 
-    def _publish(self, holder: Holder) -> None:
-        content = json.dumps(asdict(holder), sort_keys=True, indent=1) + "\n"
-        self._files.write(self._key, content.encode())
-        self._held = holder
-        self._renewed = _clock()
+    def _read(self) -> bytes | None:
+        try:
+            return self._files.read(self._key)
+        except FileNotFoundError:
+            return None
+
+    def _parse(self, content: bytes | None) -> Holder | None:
+        if content is None:
+            return None
+        try:
+            return Holder.from_json(json.loads(content))
+        except ValueError as error:
+            logger.warning("damaged '%s' treated as absent: %s", self._key, error)
+            return None
+
+    def _publish(self, expected: bytes | None, holder: Holder) -> bool:
+        """Write ``holder`` in place of exactly what was read; whether that was still there."""
+        content = (json.dumps(asdict(holder), sort_keys=True, indent=1) + "\n").encode()
+        # Before the write, which may take its time: others count from the time in it.
+        began = _clock()
+        if not self._files.replace(self._key, expected, content):
+            return False
+        self._held, self._written, self._renewed = holder, content, began
+        return True
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(self.heartbeat_s):
@@ -181,29 +194,34 @@ class Lease:
                 return
 
     def _renew(self) -> None:
-        try:
-            with self._turn():
-                # Read under the lock: the other thread of this process may have renewed or released meanwhile.
-                held = self._held
-                if held is None or self._lost:
-                    return
-                current = self.holder()
-                if current is None:
-                    self._lost = f"the lease of sweep '{self.sweep}' was removed; this driver must stop"
-                elif current.token != held.token:
-                    self._lost = (
-                        f"the lease of sweep '{self.sweep}' was taken over by process {current.pid} on {current.host} "
-                        f"at {_local_time(current.since_ms)}; this driver must stop"
-                    )
-                else:
-                    self._publish(Holder(**{**asdict(held), "renewed_ms": _now_ms()}))
-        except (OSError, StoreError) as error:
-            # A passing failure of the disk costs nothing; after the expiry others may rightly take over.
-            if _clock() - self._renewed > self.expiry_s:
-                self._lost = f"the lease of sweep '{self.sweep}' could not be renewed: {error}; this driver must stop"
+        # In turn: the other thread of this process may have renewed meanwhile.
+        with self._turn:
+            if self._held is None or self._lost:
+                return
+            try:
+                self._rewrite()
+            except StoreError as error:
+                # A passing failure of the store costs nothing; after the expiry others may rightly take over.
+                if _clock() - self._renewed > self.expiry_s:
+                    fate = f"could not be renewed: {error}"
+                    self._lost = f"the lease of sweep '{self.sweep}' {fate}; this driver must stop"
 
-    def _alive(self, holder: Holder) -> bool:
-        return not holder.gone() and _now_ms() - holder.renewed_ms <= self.expiry_s * 1000
+    def _rewrite(self, released: bool = False) -> None:
+        """Renew the own lease in the store or give it back, or find out that it is not the own one any more."""
+        for _ in range(2):
+            if self._held is None:
+                return
+            now = _now_ms()
+            changed = replace(self._held, renewed_ms=now, released_ms=now if released else 0)
+            if self._publish(self._written, changed):
+                return
+            found = self._read()
+            current = self._parse(found)
+            if current is None or current.token != self._held.token:
+                self._lost = f"the lease of sweep '{self.sweep}' {_fate(current)}; this driver must stop"
+                return
+            # A change that failed by the store's account has come through after all: this one goes in its place.
+            self._written = found or b""
 
     def _refusal(self, holder: Holder) -> LeaseHeld:
         age = max(0, _now_ms() - holder.renewed_ms) // 1000
@@ -213,45 +231,26 @@ class Lease:
             mend=f"wait for it or stop it; if that machine is gone, try again in {self.expiry_s:.0f} s",
         )
 
-    @contextmanager
-    def _turn(self) -> Iterator[int]:
-        """Hold the file lock: among the processes and threads that see this folder only one is inside."""
-        try:
-            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise StoreError(f"cannot lock {self._lock_path}: {error.strerror}") from error
-        try:
-            _flock(descriptor, self._lock_path)
-            yield descriptor
-        finally:
-            # Closing alone would leave the lock to a child forked meanwhile.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+
+def _new_holder(fence: int) -> Holder:
+    """This process, from now on."""
+    now, pid = _now_ms(), os.getpid()
+    return Holder(
+        host=platform.node(),
+        machine=machine_identity(),
+        pid=pid,
+        process_started=process_started(pid) or "",
+        token=secrets.token_hex(8),
+        fence=fence,
+        since_ms=now,
+        renewed_ms=now,
+    )
 
 
-def _flock(descriptor: int, path: Path) -> None:
-    """Lock, but not for ever: turns take milliseconds, unless a process was suspended in the middle of its own."""
-    deadline = _clock() + TURN_TIMEOUT_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if _clock() > deadline:
-                raise StoreError(f"{path} has been locked by another process for {TURN_TIMEOUT_S:.0f} s") from None
-            time.sleep(0.01)
-        except OSError as error:
-            raise StoreError(f"cannot lock {path}: {error.strerror}") from error
-
-
-def _last_fence(lock: int) -> int:
-    text = os.pread(lock, 64, 0)
-    return int(text) if text.strip().isdigit() else 0
-
-
-def _set_last_fence(lock: int, fence: int) -> None:
-    os.pwrite(lock, f"{fence}\n".encode(), 0)
-    os.fsync(lock)
+def _fate(holder: Holder | None) -> str:
+    if holder is None:
+        return "was removed"
+    return f"was taken over by process {holder.pid} on {holder.host} at {_local_time(holder.since_ms)}"
 
 
 def _now_ms() -> int:

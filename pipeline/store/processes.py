@@ -27,6 +27,7 @@ class Holder:
         fence: Fencing number.
         since_ms: When the lease was taken, milliseconds since 1970.
         renewed_ms: When it was last renewed.
+        released_ms: When it was given back; 0 while it is held.
     """
 
     host: str
@@ -37,6 +38,7 @@ class Holder:
     fence: int
     since_ms: int
     renewed_ms: int
+    released_ms: int = 0
 
     @classmethod
     def from_json(cls, data: Any) -> Holder:
@@ -55,6 +57,7 @@ class Holder:
                 fence=int(data["fence"]),
                 since_ms=int(data["since_ms"]),
                 renewed_ms=int(data["renewed_ms"]),
+                released_ms=int(data.get("released_ms", 0)),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a lease: {error}") from error

@@ -14,12 +14,12 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from pipeline.store.documents import seal, unseal
 from pipeline.store.files import Files
 from pipeline.store.records import Member, Verdict
+from sept_core.documents import seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import TrialConfig, TrialResult
 
@@ -83,11 +83,18 @@ class TrialStore:
 
     def read_result(self, study: str, signature: str) -> TrialResult | None:
         """The result of a trial; None when it has not ended (or its result was damaged)."""
+        key = trial_key(study, signature, "result.json")
+        return self._read(key, TrialResult.from_json, _belongs_to(study, signature))
 
-        def check(result: TrialResult) -> bool:
-            return result.signature == signature and result.config.study_key == study
-
-        return self._read(trial_key(study, signature, "result.json"), TrialResult.from_json, check)
+    def read_results(self, trials: Iterable[tuple[str, str]]) -> dict[tuple[str, str], TrialResult]:
+        """The results of all trials (study, signature) that have ended: `read_result` of many at once."""
+        wanted = {trial_key(study, signature, "result.json"): (study, signature) for study, signature in trials}
+        found = {}
+        for key, data in self.files.read_many(wanted).items():
+            result = self._judge(key, data, TrialResult.from_json, _belongs_to(*wanted[key]))
+            if result is not None:
+                found[wanted[key]] = result
+        return found
 
     def write_result(self, result: TrialResult) -> None:
         """Publish how a trial ended. A failure never takes the place of a result that is there already."""
@@ -113,9 +120,16 @@ class TrialStore:
         except UnicodeDecodeError as error:
             raise SeptError(f"the spec of sweep '{sweep}' is damaged ({error}); put the original back") from error
 
-    def write_spec(self, sweep: str, text: str) -> None:
-        """Keep (or replace) the YAML text that a sweep runs by."""
-        self.files.write(sweep_key(sweep, "spec.yaml"), text.encode("utf-8"))
+    def write_spec(self, sweep: str, text: str, before: str | None = None) -> None:
+        """Keep the YAML text that a sweep runs by, in place of the one that was read (None: of none).
+
+        Raises:
+            StoreConflict: Meanwhile another text is there.
+        """
+        expected = None if before is None else before.encode("utf-8")
+        replaced = self.files.replace(sweep_key(sweep, "spec.yaml"), expected, text.encode("utf-8"))
+        if not replaced and self.read_spec(sweep) != text:
+            raise StoreConflict(f"the spec of sweep '{sweep}' was changed by somebody else; look at it, and try again")
 
     def add_member(self, sweep: str, member: Member) -> Member:
         """Record that the sweep asks for a trial, before the trial starts.
@@ -129,9 +143,14 @@ class TrialStore:
         key = sweep_key(sweep, f"members/{member.study}/{member.number:05d}.json")
         return self._create(key, member, Member.from_json)
 
-    def members(self, sweep: str) -> list[Member]:
-        """All members of a sweep, by study and number."""
-        members = self._read_all(sweep_key(sweep, "members"), Member.from_json)
+    def member(self, sweep: str, study: str, number: int) -> Member | None:
+        """One member of a sweep; None where it was never asked for."""
+        key = sweep_key(sweep, f"members/{study}/{number:05d}.json")
+        return self._read(key, Member.from_json, _stands_at(key))
+
+    def members(self, sweep: str, known: Iterable[Member] = ()) -> list[Member]:
+        """All members of a sweep, by study and number. Those ``known`` from before are not read again."""
+        members = self._read_all(sweep_key(sweep, "members"), Member.from_json, known)
         return sorted(members, key=lambda member: (member.study, member.number))
 
     def write_verdict(self, sweep: str, verdict: Verdict) -> Verdict:
@@ -146,10 +165,27 @@ class TrialStore:
         key = sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json")
         return self._create(key, verdict, Verdict.from_json)
 
-    def verdicts(self, sweep: str) -> list[Verdict]:
-        """All verdicts of a sweep, by study and number."""
-        verdicts = self._read_all(sweep_key(sweep, "verdicts"), Verdict.from_json)
+    def verdicts(self, sweep: str, known: Iterable[Verdict] = ()) -> list[Verdict]:
+        """All verdicts of a sweep, by study and number. Those ``known`` from before are not read again."""
+        verdicts = self._read_all(sweep_key(sweep, "verdicts"), Verdict.from_json, known)
         return sorted(verdicts, key=lambda verdict: (verdict.study, verdict.number))
+
+    def forget_failures(self, sweep: str) -> int:
+        """Remove the verdicts on failed members and the failed results, so that these trials are run once more.
+
+        Only the launch that holds the sweep's lease may call this.
+
+        Returns:
+            How many there were.
+        """
+        failed = [verdict for verdict in self.verdicts(sweep) if verdict.state == "failed"]
+        for verdict in failed:
+            # A result that was made since, by another sweep, is kept.
+            result = self.read_result(verdict.study, verdict.signature)
+            if result is not None and result.state == "failed":
+                self.files.delete(trial_key(verdict.study, verdict.signature, "result.json"))
+            self.files.delete(sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json"))
+        return len(failed)
 
     # The common ground
 
@@ -166,8 +202,12 @@ class TrialStore:
                 raise StoreConflict(f"'{key}' is already in the store and says something else")
         raise StoreConflict(f"'{key}' cannot be created: something else keeps writing it")
 
-    def _read_all(self, folder: str, parse: Callable[[Any], Record]) -> list[Record]:
-        found = (self._read(key, parse, _stands_at(key)) for key in self.files.list(folder) if key.endswith(".json"))
+    def _read_all(self, folder: str, parse: Callable[[Any], Record], known: Iterable[Any]) -> list[Record]:
+        listed = [key for key in self.files.list(folder) if key.endswith(".json")]
+        there = {f"{folder}/{record.study}/{record.number:05d}.json": record for record in known}
+        new = self.files.read_many(key for key in listed if key not in there)
+        found = [there[key] for key in listed if key in there]
+        found += (self._judge(key, data, parse, _stands_at(key)) for key, data in new.items())
         return [record for record in found if record is not None]
 
     def _read(self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool]) -> Record | None:
@@ -175,6 +215,12 @@ class TrialStore:
             data = self.files.read(key)
         except FileNotFoundError:
             return None
+        return self._judge(key, data, parse, check)
+
+    def _judge(
+        self, key: str, data: bytes, parse: Callable[[Any], Record], check: Callable[[Any], bool]
+    ) -> Record | None:
+        """The record that the bytes at ``key`` are; None, and the bytes moved aside, where they are damaged."""
         try:
             record = parse(unseal(data))
             if not check(record):
@@ -215,6 +261,11 @@ def sweep_key(sweep: str, name: str) -> str:
             mend="use up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
         )
     return f"sweeps/{sweep}/{name}"
+
+
+def _belongs_to(study: str, signature: str) -> Callable[[TrialResult], bool]:
+    """Whether a result is of this trial."""
+    return lambda result: result.signature == signature and result.config.study_key == study
 
 
 def _stands_at(key: str) -> Callable[[Any], bool]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pipeline.store.files import StoreError, is_remote, local_folder
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ENVIRONMENT", "TrackingTarget", "connect", "default_target", "is_passing", "one_line", "prepare"]
 
 # Read by MLflow when it is imported or at each request. Its own retries are off: they repeat a request that creates a
-# run without looking whether the first one got through; ours look (``SweepWriter.forget``).
+# run without looking whether the first one got through; ours look (``Runs``).
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -25,16 +26,23 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Else the end of every run costs a request more, and is announced on the terminal.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
-# What the same request would meet again: error codes of the caller's own making.
+# What the same request would meet again: error codes of the caller's own making, or of what it believes is there.
 PERMANENT = {
     "BAD_REQUEST",
     "ENDPOINT_NOT_FOUND",
     "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
     "PERMISSION_DENIED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
     "UNAUTHENTICATED",
 }
+# Of the answers that say so, those to ask again after: time-out, too early, too many requests.
+ASK_AGAIN = {408, 425, 429}
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
@@ -57,21 +65,26 @@ class TrackingTarget:
         return urlsplit(self.uri).scheme in ("http", "https")
 
 
-def default_target(root: Path, uri: str | None = None) -> TrackingTarget:
-    """The tracking target of a results root: its own SQLite database, or the URI that was asked for.
+def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
+    """The tracking target of a results root: the URI that was asked for, or else an SQLite database of its own.
+
+    Of results in a bucket it is the URI of ``MLFLOW_TRACKING_URI``, or else the database in ``./sept-runs``: a database
+    in a bucket would have to be fetched and put back whole.
 
     Raises:
         InputError: The URI is of a kind that MLflow has no store for.
     """
-    root = root.absolute()
-    artifacts = (root / "mlartifacts").as_uri()
+    folder = local_folder(root)
+    artifacts = (folder / "mlartifacts").as_uri()
+    if uri is None and is_remote(root):
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or None
     if uri is None:
-        return TrackingTarget(f"sqlite:///{(root / 'mlflow.db').as_posix()}", artifacts)
+        return TrackingTarget(f"sqlite:///{(folder / 'mlflow.db').as_posix()}", artifacts)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
         raise InputError(
             f"'{uri}' is not a tracking URI",
-            where="--mlflow",
+            where="--mlflow or MLFLOW_TRACKING_URI",
             mend="give a server (http://HOST:PORT) or a database (sqlite:///PATH/mlflow.db)",
         )
     return TrackingTarget(uri, None if scheme in ("http", "https") else artifacts)
@@ -110,7 +123,9 @@ def is_passing(error: Exception) -> bool:
     code = getattr(error, "error_code", None)
     if code is not None:
         return str(code) not in PERMANENT
-    return isinstance(error, OSError)  # requests' exceptions are OSErrors too
+    # What `requests` raises are OSErrors too; where files are sent it is the server's answer as well.
+    status = getattr(getattr(error, "response", None), "status_code", 500)
+    return isinstance(error, OSError | StoreError) and (status >= 500 or status in ASK_AGAIN)
 
 
 def one_line(error: Exception) -> str:

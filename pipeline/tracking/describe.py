@@ -6,7 +6,8 @@ Tags are how runs are found again, since MLflow chooses run ids itself: ``sept.s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUN_STATUS",
-    "Ended",
     "Point",
+    "Tally",
     "final_points",
     "params_of",
     "report_points",
     "run_name",
     "selection_mark",
-    "study_points",
     "study_tags",
     "trial_tags",
     "verdict_tags",
@@ -46,15 +46,6 @@ class Point:
     value: float
     timestamp_ms: int
     step: int
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A member that has ended, with what the study's run shows of it; ``test`` is empty where it did not finish."""
-
-    verdict: Verdict
-    validation: Mapping[str, float]
-    test: Mapping[str, float]
 
 
 def run_name(member: Member) -> str:
@@ -100,7 +91,8 @@ def verdict_tags(verdict: Verdict, result: TrialResult | None) -> dict[str, str]
     """Tags that a trial's run gets at its end; ``sept.tracked`` says that nothing is missing."""
     tags = {"sept.state": verdict.state, "sept.tracked": "yes"}
     if verdict.error:
-        tags["sept.error"] = verdict.error[:_TAG_LIMIT]
+        # PostgreSQL takes no NUL in a text.
+        tags["sept.error"] = verdict.error.replace("\0", "")[:_TAG_LIMIT]
     if result is not None:
         tags["sept.machine"] = result.machine
         tags |= {f"sept.version.{package}": number for package, number in result.versions.items()}
@@ -124,6 +116,7 @@ def params_of(member: Member) -> dict[str, str]:
         "epochs": config.epochs,
         "report_every": config.report_every,
         "batch_size": config.batch_size,
+        "precision": config.precision,
         "signature": member.signature,
     }
     if config.targets:
@@ -149,19 +142,39 @@ def final_points(verdict: Verdict, result: TrialResult) -> list[Point]:
     return [Point(key, value, verdict.decided_ms, verdict.epoch) for key, value in sorted(values.items())]
 
 
-def study_points(ended: Sequence[Ended]) -> list[Point]:
-    """A study's run after members 0..n have ended: how many ended how, and the best one's metrics, at step n.
+class Tally:
+    """What the members 0..n of a study have come to, added one by one in the order of their numbers."""
 
-    Args:
-        ended: Members 0..n in order. The best is chosen by held-out clips; its test metrics only stand beside it.
-    """
-    number = ended[-1].verdict.number
-    timestamp_ms = max(one.verdict.decided_ms for one in ended)
-    states = [one.verdict.state for one in ended]
-    values = {f"trials/{state}": float(states.count(state)) for state in ("finished", "pruned", "failed")}
-    best = best_verdict(one.verdict for one in ended)
-    if best is not None:
-        chosen = ended[best.number]
-        for part, metrics in (("val", chosen.validation), ("test", chosen.test)):
+    def __init__(self) -> None:
+        self.counted = 0
+        self.best: Verdict | None = None  # by held-out clips; its test metrics only stand beside it
+        self._states = Counter[str]()
+        self._timestamp_ms = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, verdict: Verdict) -> None:
+        """The next member's outcome."""
+        self.counted += 1
+        self.best = best_verdict(one for one in (self.best, verdict) if one is not None)
+        self._states[verdict.state] += 1
+        self._timestamp_ms = max(self._timestamp_ms, verdict.decided_ms)
+        self._digest.update(f"{verdict.signature} {verdict.state} {verdict.decided_ms}\n".encode())
+
+    @property
+    def outcomes(self) -> str:
+        """Digest of the outcomes so far: another one, and points that were written may not be true any more."""
+        return self._digest.hexdigest()[:16]
+
+    def points(self, best: TrialResult | None) -> list[Point]:
+        """The study's metrics at step n: how many members ended how, and the metrics of the best one's result."""
+        values = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
+        for part, metrics in (("val", best.validation), ("test", best.test)) if best is not None else ():
             values |= {f"best/{part}_{name}": metrics[name] for name in _HEADLINES if name in metrics}
-    return [Point(key, value, timestamp_ms, number) for key, value in sorted(values.items())]
+        return [Point(key, value, self._timestamp_ms, self.counted - 1) for key, value in sorted(values.items())]
+
+    def tags(self) -> dict[str, str]:
+        """What the study's run is tagged with, beside its points."""
+        tags = {"sept.counted": str(self.counted), "sept.outcomes": self.outcomes}
+        if self.best is not None:
+            tags |= {"sept.best_signature": self.best.signature, "sept.best_number": str(self.best.number)}
+        return tags

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.tracking.writer import SweepWriter
+from sept_core.checkpoint import CheckpointError, read_header
+from sept_core.results import Report, TrialConfig
 
 if TYPE_CHECKING:
     from pipeline.store import TrialStore
@@ -53,10 +54,21 @@ def sync(
     for done, member in enumerate(members, start=1):
         verdict = verdicts.get((member.study, member.number))
         if verdict is not None:
-            result = store.read_result(member.study, member.signature)
-            writer.end(member, verdict, result, partial(store.read_checkpoint, member.config))
+            writer.end(member, verdict)
             ended += 1
+        elif curve := _curve(store, member.config):
+            # Interrupted: shown as far as it has come, like a sweep that was stopped shows it.
+            writer.report(member, curve)
         if progress is not None:
             progress(done, len(members))
     writer.close("stopped")
     return SyncSummary(experiment, ended, len(members) - ended)
+
+
+def _curve(store: TrialStore, config: TrialConfig) -> tuple[Report, ...]:
+    """The reports in a trial's checkpoint; none where there is no sound one."""
+    data = store.read_checkpoint(config)
+    try:
+        return () if data is None else tuple(Report.from_json(report) for report in read_header(data)["curve"])
+    except (CheckpointError, ValueError, KeyError):
+        return ()

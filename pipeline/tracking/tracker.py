@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.tracking.client import TrackingTarget, connect, is_passing, one_line
@@ -26,16 +24,14 @@ logger = logging.getLogger(__name__)
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 
-Event = Callable[[SweepWriter], None]
-
 
 @dataclass(frozen=True)
 class TrackingSummary:
     """How tracking ended.
 
     Attributes:
-        pending: Updates that MLflow has not taken: the server was away.
-        refused: Updates that MLflow would never take.
+        pending: Trials of which MLflow has not taken all, and one for the sweep itself: the server was away.
+        refused: Trials of which MLflow would never take something.
         error: The last failure, in one line; empty where there was none left over.
     """
 
@@ -49,58 +45,87 @@ class TrackingSummary:
         return not self.pending and not self.refused
 
 
+@dataclass
+class _Update:
+    """What MLflow is still to be told of a member."""
+
+    member: Member
+    started: bool = False
+    reports: dict[int, Report] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    refused: bool = False
+
+    def add(self, newer: _Update) -> None:
+        """What has happened since; a verdict has the whole curve, and says all that was to be said before it."""
+        self.started |= newer.started
+        self.reports |= newer.reports
+        self.verdict = newer.verdict or self.verdict
+        if self.verdict is not None:
+            self.reports = {}
+
+    def write(self, writer: SweepWriter) -> None:
+        """Tell it."""
+        if self.verdict is not None:
+            writer.end(self.member, self.verdict)
+            return
+        if self.started:
+            writer.start(self.member)
+        if self.reports:
+            writer.report(self.member, [self.reports[epoch] for epoch in sorted(self.reports)])
+
+
 class MlflowTracker:
     """A ``SweepObserver`` that projects a sweep into MLflow without ever holding it up.
 
-    Calls only append to a queue. One background thread writes; where the server is away it tries again with growing
-    pauses for as long as the sweep runs, and ``close`` tells what is left (``sept track sync`` writes that later).
+    Calls only note down what is to be told, and one background thread tells it. Where the server is away the thread
+    tries again with growing pauses for as long as the sweep runs, and ``close`` says what is left (``sept track sync``
+    writes that later). Meanwhile what is noted of a member is what it has come to, not how it got there: of a trial in
+    flight its curve, of an ended one its verdict, which the driver has in memory anyway. So an outage of any length
+    costs a few hundred bytes a trial, and catching up takes fewer requests than were missed.
 
     Args:
         target: Where MLflow's records go.
-        store: Gives the learned context of finished trials.
+        store: Gives results and learned contexts of trials that have ended.
     """
 
     def __init__(self, target: TrackingTarget, store: TrialStore) -> None:
         self._target = target
         self._store = store
-        self._events: deque[Event] = deque()
+        self._waiting: dict[tuple[str, int], _Update] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._grace_s = 0.0
-        self._given_up = False
+        self._deadline: float | None = None
+        self._pause_s = _FIRST_WAIT_S
+        self._ended = False
         self._refused = 0
         self._error = ""
         self._sweep = ""
+        self._budgets: dict[str, int] = {}
+        self._state: Literal["finished", "stopped"] = "stopped"
         self._thread = threading.Thread(target=self._run, name="sept-mlflow", daemon=True)
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
-        """Open the experiment and start the background thread."""
+        """The background thread starts, and opens the experiment."""
         self._sweep = sweep
-        budgets = {plan.key: plan.budget for plan in studies}
-        self._put(lambda writer: _opened(writer, budgets))
+        self._budgets = {plan.key: plan.budget for plan in studies}
         self._thread.start()
 
     def member_started(self, member: Member, resumed_epoch: int) -> None:
         """The member's run is there and RUNNING."""
-        self._put(lambda writer: writer.start(member))
+        self._note(_Update(member, started=True))
 
     def reported(self, member: Member, report: Report) -> None:
         """One point of the member's curve."""
-        self._put(lambda writer: writer.report(member, report))
+        self._note(_Update(member, reports={report.epoch: report}))
 
     def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
         """The member's verdict, metrics and files."""
-        context = partial(self._store.read_checkpoint, member.config)
-        self._put(lambda writer: writer.end(member, verdict, result, context))
+        self._note(_Update(member, verdict=verdict))
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
-        """No run is left RUNNING."""
-        self._put(lambda writer: writer.close(state))
-
-    @property
-    def pending(self) -> int:
-        """Updates not yet written."""
-        return len(self._events)
+        """No run is left RUNNING, once ``close`` is called."""
+        self._state = state
 
     def close(self, grace_s: float = 15.0) -> TrackingSummary:
         """Write what is left, and say what could not be written.
@@ -112,61 +137,93 @@ class MlflowTracker:
         with self._changed:
             self._closing, self._grace_s = True, grace_s
             self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join()
-        pending = len(self._events)
+        if self._thread.ident is None:
+            return TrackingSummary(0, 0, "")
+        self._thread.join()
+        pending = len(self._waiting) + (not self._ended)
         return TrackingSummary(pending, self._refused, self._error if pending or self._refused else "")
 
-    def _put(self, event: Event) -> None:
+    def _note(self, update: _Update) -> None:
         with self._changed:
-            self._events.append(event)
+            there = self._waiting.setdefault((update.member.study, update.member.number), update)
+            if there is not update:
+                there.add(update)
             self._changed.notify_all()
+
+    def _put_back(self, update: _Update) -> None:
+        """Behind all others: where only this one fails it holds up none of them."""
+        key = (update.member.study, update.member.number)
+        with self._changed:
+            if (newer := self._waiting.pop(key, None)) is not None:
+                update.add(newer)
+            self._waiting[key] = update
 
     def _run(self) -> None:
         try:
-            writer = SweepWriter(connect(self._target), self._target, self._sweep)
+            writer = SweepWriter(connect(self._target), self._target, self._sweep, self._store)
         except Exception as error:
             self._error = one_line(error)
             return
-        while (event := self._next()) is not None:
-            if not self._write(writer, event):
-                return
-            self._events.popleft()
+        self._insist(writer, lambda: writer.open(self._budgets))
+        while (update := self._take()) is not None:
+            self._write(writer, update)
+        self._ended = self._insist(writer, lambda: writer.close(self._state))
 
-    def _next(self) -> Event | None:
+    def _take(self) -> _Update | None:
+        """What was noted first; None when nothing is left, or no time."""
         with self._changed:
-            while not self._events and not self._closing:
-                self._changed.wait()
-            return self._events[0] if self._events else None
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting or self._late():
+                return None
+            return self._waiting.pop(next(iter(self._waiting)))
 
-    def _write(self, writer: SweepWriter, event: Event) -> bool:
-        """Write one event, however long the server is away; False: closing, and it stayed away."""
-        wait, deadline = _FIRST_WAIT_S, None
+    def _write(self, writer: SweepWriter, update: _Update) -> None:
+        try:
+            update.write(writer)
+        except Exception as error:
+            # Whatever is wrong with tracking, the trials go on.
+            if self._failed(writer, error):
+                self._put_back(update)
+            elif not update.refused:
+                # What is believed of the server may be wrong: a run that somebody has deleted takes no update.
+                update.refused = True
+                self._put_back(update)
+            else:
+                self._refused += 1
+        else:
+            self._pause_s, self._deadline = _FIRST_WAIT_S, None
+
+    def _insist(self, writer: SweepWriter, call: Callable[[], object]) -> bool:
+        """Call until it succeeds; False: MLflow refuses it, or there is no time left."""
         while True:
             try:
-                event(writer)
+                call()
             except Exception as error:
-                # Whatever is wrong with tracking, the trials go on.
-                self._error = one_line(error)
-                writer.forget()
-                if not is_passing(error):
-                    logger.debug("MLflow refused an update", exc_info=error)
-                    self._refused += 1
-                    return True
-                logger.debug("MLflow cannot be reached: %s", self._error)
+                if not self._failed(writer, error) or self._late():
+                    return False
             else:
                 return True
-            now = time.monotonic()
-            with self._changed:
-                if self._closing:
-                    deadline = deadline or now + self._grace_s
-                    if now >= deadline:
-                        return False
-                    self._changed.wait(min(wait, deadline - now))
-                else:
-                    self._changed.wait_for(lambda: self._closing, timeout=wait)
-            wait = min(2 * wait, _LONGEST_WAIT_S)
 
+    def _failed(self, writer: SweepWriter, error: Exception) -> bool:
+        """Note a failure, and pause where the server is away; whether the same request may yet succeed."""
+        self._error = one_line(error)
+        writer.doubt()
+        if not is_passing(error):
+            logger.debug("MLflow refused an update", exc_info=error)
+            writer.forget()
+            return False
+        logger.debug("MLflow cannot be reached: %s", self._error)
+        with self._changed:
+            if self._closing:
+                now = time.monotonic()
+                self._deadline = self._deadline or now + self._grace_s
+                # Nobody has anything more to tell: only time can end this.
+                self._changed.wait(min(self._pause_s, max(0.0, self._deadline - now)))
+            else:
+                self._changed.wait_for(lambda: self._closing, timeout=self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_WAIT_S)
+        return True
 
-def _opened(writer: SweepWriter, budgets: dict[str, int]) -> None:
-    writer.open(budgets)
+    def _late(self) -> bool:
+        """Whether nothing more is to be tried."""
+        return self._closing and self._deadline is not None and time.monotonic() >= self._deadline

@@ -5,6 +5,7 @@ encoder turns that into an `EmbeddingTable`, and ``make_split`` picks its rows f
 """
 
 from sept_core.datasets.check import Finding, Findings, check_manifest
+from sept_core.datasets.embeddings import load_embeddings
 from sept_core.datasets.layouts import read_layout
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own import info_from_json, info_to_json, read_csv_dataset
@@ -27,6 +28,7 @@ __all__ = [
     "halves",
     "info_from_json",
     "info_to_json",
+    "load_embeddings",
     "make_split",
     "prompt_name",
     "read_csv_dataset",

@@ -17,6 +17,7 @@ from sept_core.datasets.folds import roles_of
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.sources import source_in_name
+from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = ["Finding", "Findings", "check_manifest"]
@@ -24,6 +25,7 @@ __all__ = ["Finding", "Findings", "check_manifest"]
 Progress = Callable[[int, int], None]
 
 _SHOTS = 16
+_EQUAL_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,13 @@ def _files(manifest: Manifest, root: Path, progress: Progress | None) -> Iterabl
             progress(done, len(manifest.clips))
     total = len(manifest.clips)
     if missing:
-        yield _error(f"{len(missing)} of {total} clips are missing: {_some(missing)}")
+        yield _error(f"{len(missing)} of {total} clips are missing: {some(missing)}")
     if changed:
-        yield _error(f"{len(changed)} of {total} clips are not those of the manifest: {_some(changed)}")
+        yield _error(f"{len(changed)} of {total} clips are not those of the manifest: {some(changed)}")
     if unreadable:
-        yield _error(f"{len(unreadable)} of {total} clips cannot be read: {_some(unreadable)}")
+        yield _error(f"{len(unreadable)} of {total} clips cannot be read: {some(unreadable)}")
     if silent:
-        yield _warning(f"{len(silent)} of {total} clips are silent: {_some(silent)}")
+        yield _warning(f"{len(silent)} of {total} clips are silent: {some(silent)}")
 
 
 def _is_silent(file: Path) -> bool:
@@ -141,7 +143,7 @@ def _counts(manifest: Manifest, info: DatasetInfo) -> Iterable[Finding]:
     counts = Counter(clip.classname for clip in manifest.clips)
     empty = [name for name in info.classnames if not counts[name]]
     if empty:
-        yield _error(f"{len(empty)} of {len(info.classnames)} classes have no clips: {_some(empty)}")
+        yield _error(f"{len(empty)} of {len(info.classnames)} classes have no clips: {some(empty)}")
     if info.clips and len(manifest.clips) != info.clips:
         yield _warning(f"{len(manifest.clips)} clips; {info.name} is published with {info.clips}")
 
@@ -153,10 +155,10 @@ def _duplicates(manifest: Manifest) -> Iterable[Finding]:
     doubled = [clips for clips in by_content.values() if len(clips) > 1]
     torn = [_equal(clips) for clips in doubled if len({clip.classname for clip in clips}) > 1]
     if torn:
-        yield _error(f"{len(torn)} contents stand under several classes: {_some(torn)}")
+        yield _error(f"{len(torn)} contents stand under several classes: {some(torn)}")
     alike = [_equal(clips) for clips in doubled if len({clip.classname for clip in clips}) == 1]
     if alike:
-        yield _warning(f"{len(alike)} contents stand more than once in a class: {_some(alike)}")
+        yield _warning(f"{len(alike)} contents stand more than once in a class: {some(alike)}")
 
 
 def _fold(manifest: Manifest, info: DatasetInfo, fold: str) -> Iterable[Finding]:
@@ -168,27 +170,30 @@ def _fold(manifest: Manifest, info: DatasetInfo, fold: str) -> Iterable[Finding]
     contents = {clip.sha256: clip.clip_id for clip in pool}
     shared = [f"{contents[clip.sha256]} = {clip.clip_id}" for clip in test if clip.sha256 in contents]
     if shared:
-        yield _error(f"{name}: {len(shared)} test clips are also trained on, by content: {_some(shared)}")
+        yield _error(f"{name}: {len(shared)} test clips are also trained on, by content: {some(shared)}")
     crossing = sorted(({clip.group for clip in pool} & {clip.group for clip in test}) - {""})
     if crossing:
-        yield _error(f"{name}: {len(crossing)} sources stand in both training and test: {_some(crossing)}")
+        yield _error(f"{name}: {len(crossing)} sources stand in both training and test: {some(crossing)}")
     if len(test) > len(pool):
         yield _warning(f"{name}: {len(test)} clips to test on and {len(pool)} to train on; swapped, perhaps?")
     counts = Counter(clip.classname for clip in pool)
     present = {clip.classname for clip in manifest.clips}
     without = [classname for classname in info.classnames if classname in present and not counts[classname]]
     if without:
-        yield _error(f"{name}: nothing to train on of {_some(without)}")
-    base, _ = halves(info.classnames)
+        yield _error(f"{name}: nothing to train on of {some(without)}")
+    base, new = halves(info.classnames)
     few = [f"{classname} {counts[classname]}" for classname in base if 0 < counts[classname] < _SHOTS]
     if few:
-        yield _warning(f"{name}: fewer than {_SHOTS} clips to draw shots from: {_some(few)}")
+        yield _warning(f"{name}: fewer than {_SHOTS} clips to draw shots from: {some(few)}")
     tested = {clip.classname for clip in test}
     untested = [classname for classname in info.classnames if classname in present and classname not in tested]
     if untested and test:
-        yield _warning(f"{name}: nothing to test on of {_some(untested)}")
+        yield _warning(f"{name}: nothing to test on of {some(untested)}")
     if not test:
         yield _error(f"{name}: no clips to test on")
+    for half, classnames in (("base", base), ("new", new)):
+        if test and tested.isdisjoint(classnames) and not present.isdisjoint(classnames):
+            yield _error(f"{name}: no clips of the {half} classes to test on")
 
 
 def _hidden_sources(manifest: Manifest, info: DatasetInfo) -> Iterable[Finding]:
@@ -206,7 +211,7 @@ def _hidden_sources(manifest: Manifest, info: DatasetInfo) -> Iterable[Finding]:
             name = f"fold {fold}" if info.split == "kfold" else "the split"
             yield _warning(
                 f"{name}: {len(crossing)} speakers or sources stand in both training and test, as published by the "
-                f"authors of this copy: {_some(crossing)}"
+                f"authors of this copy: {some(crossing)}"
             )
 
 
@@ -219,9 +224,5 @@ def _warning(what: str) -> Finding:
 
 
 def _equal(clips: Sequence[Clip]) -> str:
-    return " = ".join(clip.clip_id for clip in clips)
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+    more = f" = {len(clips) - _EQUAL_SHOWN} more" if len(clips) > _EQUAL_SHOWN else ""
+    return " = ".join(clip.clip_id for clip in clips[:_EQUAL_SHOWN]) + more

@@ -17,7 +17,8 @@ manifest, info = read_csv_dataset(Path("birds.csv"), Path("audio"), name="birds"
 from __future__ import annotations
 
 import re
-from collections import Counter
+import unicodedata
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
@@ -39,6 +40,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Cross-dataset results name measures by target, beside these.
 _MEASURES = frozenset({"base", "new", "h", "h_of_means", "source", "targets", "total"})
 _KINDS: tuple[Kind, ...] = get_args(Kind)
+# Text towers take 77 tokens, with the context in front of the name.
+_MAX_CLASSNAME = 100
 
 
 def read_csv_dataset(
@@ -140,13 +143,15 @@ def _check_description(name: str, kind: str, template: str) -> None:
     if name.lower() in _MEASURES or name.endswith(("_std", "_f1")):
         raise InputError(f"'{name}' is the name of a measure in results", mend="give the data set another name")
     if not _NAME.fullmatch(name):
-        raise InputError(f"'{name}' cannot be a data set's name", mend="use letters, digits, '-' and '_'")
+        raise InputError(
+            f"'{name}' cannot be a data set's name", mend="use letters, digits, '-' and '_', at most 64 of them"
+        )
     taken = next((known for known in DATASETS if dataset_key(known) == dataset_key(name)), None)
     if taken:
         raise InputError(f"'{name}' is the name of the registered data set {taken}", mend="give yours another name")
     if kind not in _KINDS:
         raise InputError(f"unknown kind '{kind}'", where=name, mend=f"kinds are {', '.join(_KINDS)}")
-    if template.count("{}") != 1 or "{" in template.replace("{}", ""):
+    if template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
         raise InputError(
             f"template '{template}' does not have one {{}}", where=name, mend=f"as in '{DEFAULT_TEMPLATE}'"
         )
@@ -167,33 +172,51 @@ def _rows(table: Path, audio_root: Path) -> tuple[list[Found], str]:
         file = inside(audio_root, row["path"].strip(), where)
         key = str(PurePosixPath(row["path"].strip()))
         if key in places:
-            raise InputError(f"{row['path']} is listed already in {places[key]}", where=where)
+            raise InputError(f"{row['path']} is listed already in {places[key]}", where=where, mend="keep one of them")
         places[key] = where
         classname = row["classname"].strip()
         fold = row.get(split, "").strip() if split else ""
         if not classname:
-            raise InputError(f"{row['path']} has no classname", where=where)
+            raise InputError(f"{row['path']} has no classname", where=where, mend="give it one, or leave it out")
         if split and not fold:
-            raise InputError(f"{row['path']} has no {split}", where=where)
+            raise InputError(f"{row['path']} has no {split}", where=where, mend="give it one, or leave it out")
         if split == "split" and fold not in ("train", "test"):
             raise InputError(f"split '{fold}' of {row['path']} is neither 'train' nor 'test'", where=where)
         if set(fold) & RESERVED:
-            raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where)
+            raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where, mend="rename it")
         found.append(Found(file, classname, fold, row.get("group", "").strip()))
-    return complete(found, audio_root, table.name), split
+    return complete(found, audio_root, table.name, "correct the paths, or give the folder that they start from"), split
 
 
 def _classnames(found: list[Found], table: Path) -> tuple[str, ...]:
     names = tuple(sorted({item.classname for item in found}))
+    for name in names:
+        _check_classname(name, str(table))
     if len(names) < 2:
         raise InputError(f"has only the class '{names[0]}'", where=str(table), mend="two classes are the least")
-    spoken = Counter(prompt_name(name) for name in names)
-    same = [name for name in names if spoken[prompt_name(name)] > 1]
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        # As a text tower and a reader take it: neither sees two spaces, nor how an accent is encoded.
+        spellings[unicodedata.normalize("NFKC", " ".join(prompt_name(name).split())).casefold()].append(name)
+    same = next((alike for alike in spellings.values() if len(alike) > 1), None)
     if same:
         raise InputError(
             f"classes {', '.join(same)} are one and the same in a prompt", where=str(table), mend="spell them alike"
         )
     return names
+
+
+def _check_classname(name: str, where: str) -> None:
+    if not name.isprintable():
+        raise InputError(f"class {name!r} holds an invisible character", where=where, mend="write it in plain text")
+    if not any(character.isalnum() for character in name):
+        raise InputError(f"class '{name}' holds no word for a prompt", where=where, mend="name it in words")
+    if len(name) > _MAX_CLASSNAME:
+        raise InputError(
+            f"class '{name[:40]}...' has {len(name)} characters, more than {_MAX_CLASSNAME}",
+            where=where,
+            mend="a class is a name, not a description",
+        )
 
 
 def _check_enough_sources(clips: tuple[Clip, ...], table: Path) -> None:
@@ -206,7 +229,7 @@ def _check_enough_sources(clips: tuple[Clip, ...], table: Path) -> None:
     if few:
         name, count = min(few.items(), key=lambda item: item[1])
         raise InputError(
-            f"class '{name}' has clips of {count} sources, too few to be dealt into {PARTS} folds",
+            f"class '{name}' has clips of {count} source{'s' * (count > 1)}, too few to be dealt into {PARTS} folds",
             where=str(table),
             mend="add clips, or a column fold or split that says where they belong",
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sept_core.datasets.folds import Roles, roles_of
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
+from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
@@ -213,13 +214,13 @@ def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Roles]:
     missing = [name for name in info.classnames if name not in present]
     if missing:
         raise InputError(
-            f"no clips of {len(missing)} of {len(info.classnames)} classes: {_some(missing)}",
+            f"no clips of {len(missing)} of {len(info.classnames)} classes: {some(missing)}",
             where=f"embeddings of {info.name}",
             mend="embed the complete data set",
         )
     strange = sorted(present - set(info.classnames))
     if strange:
-        raise InputError(f"unknown classes: {_some(strange)}", where=f"embeddings of {info.name}")
+        raise InputError(f"unknown classes: {some(strange)}", where=f"embeddings of {info.name}")
     try:
         return [roles_of(fold, info) for fold in table.folds]
     except InputError as error:
@@ -233,7 +234,7 @@ def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list
     shared = [f"{in_pool[table.sha256[row]]} = {table.clip_ids[row]}" for row in test if table.sha256[row] in in_pool]
     if shared:
         raise InputError(
-            f"{len(shared)} clips of the test fold have the same content as clips of the pool: {_some(shared)}",
+            f"{len(shared)} clips of the test fold have the same content as clips of the pool: {some(shared)}",
             where=where,
             mend="mend the data set's folds, then embed it again",
         )
@@ -242,12 +243,7 @@ def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list
     if crossing:
         raise InputError(
             f"{len(crossing)} groups (source recordings or speakers) stand in the test fold and in the pool: "
-            f"{_some(crossing)}",
+            f"{some(crossing)}",
             where=where,
             mend="mend the data set's folds, then embed it again",
         )
-
-
-def _some(names: Sequence[str], limit: int = 8) -> str:
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest

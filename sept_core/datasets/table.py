@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sept_core.datasets.registry import DatasetInfo, get_dataset
@@ -90,6 +92,13 @@ class EmbeddingTable:
             InputError: It has none and is not registered.
         """
         return self.description if self.description is not None else get_dataset(self.dataset)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over the clips and every bit of their embeddings: what a trial's numbers depend on."""
+        digest = hashlib.sha256(f"{self.encoder_fingerprint}\n{self.manifest_digest}\n".encode())
+        digest.update(self.embeddings.contiguous().numpy().astype("<f4", copy=False).tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def dim(self) -> int:

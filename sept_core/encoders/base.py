@@ -7,6 +7,7 @@ learned context vector lives in), ``dim`` the width of the joint space.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,10 @@ import torch
 from torch import Tensor, nn
 
 __all__ = ["AudioTower", "CausalBlock", "CausalTextTower", "Encoder", "TextTower", "Tokens"]
+
+
+# Features of plain texts that a tower keeps: 256 MB at 1024 floats each; the largest study has some 5,000.
+_KEPT_TEXTS = 65_536
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,10 @@ class TextTower(nn.Module, ABC):
     max_tokens: int
     causal: bool
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._encoded: OrderedDict[tuple[tuple[str, ...], torch.device, torch.dtype], Tensor] = OrderedDict()
+
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Tokenise plain texts exactly as the tower was trained on them (end token included where it has one)."""
@@ -87,11 +96,25 @@ class TextTower(nn.Module, ABC):
         """
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Un-normalised features ``[texts, dim]`` of plain texts, without gradients."""
+        """Un-normalised features ``[texts, dim]`` of plain texts, without gradients; not to be changed in place.
+
+        A frozen tower keeps what it has encoded: hand-crafted prompts, margins' neighbours and anchors are the same
+        for all trials of a study. Kept by the whole list, never text by text: the last digits of a feature depend on
+        the batch that it was computed in, and a trial must not depend on what ran before it.
+        """
+        parameter = next(self.parameters())
+        key = (tuple(texts), parameter.device, parameter.dtype)
+        if key in self._encoded:
+            self._encoded.move_to_end(key)
+            return self._encoded[key]
         with torch.no_grad():
             tokens = self.tokenize(texts)
-            device = next(self.parameters()).device
-            return self(self.embed(tokens.ids.to(device)), tokens.lengths.to(device))
+            features: Tensor = self(self.embed(tokens.ids.to(parameter.device)), tokens.lengths.to(parameter.device))
+        if not parameter.requires_grad:
+            self._encoded[key] = features
+            while sum(len(kept) for kept in self._encoded.values()) > _KEPT_TEXTS:
+                self._encoded.popitem(last=False)
+        return features
 
 
 class CausalBlock(Protocol):

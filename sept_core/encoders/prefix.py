@@ -13,19 +13,31 @@ A prompt is ``[V][tokens of the name]``. Three ways, all exact and differentiabl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from sept_core.encoders.base import CausalTextTower, TextTower
 from sept_core.errors import InputError
 
-__all__ = ["PromptBank", "encode_prompts"]
+__all__ = ["PromptBank", "encode_prompts", "token_budget"]
 
 Way = Literal["auto", "shared", "cropped", "padded"]
+
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 16_384}
+"""Text tokens whose activations are kept at a time, by kind of device. GPT-2 small and BERT base take 0.8 to 1.2 MB for
+each, forward and backward (tests/benchmarks/bench_memory.py): a step stays within 5 GB on a CPU, whatever the study,
+and by that measure within 20 GB on a GPU. On a CPU larger steps are no faster (tests/benchmarks/bench_fused.py)."""
+
+
+def token_budget(device: torch.device) -> int:
+    """Text tokens of one pass on ``device`` (``TOKEN_BUDGET``)."""
+    return TOKEN_BUDGET.get(device.type, TOKEN_BUDGET["cuda"])
 
 
 @dataclass(frozen=True)
@@ -100,9 +112,17 @@ class PromptBank:
 
 
 def encode_prompts(
-    tower: TextTower, context: Tensor, bank: PromptBank, way: Way = "auto", pad_to: int | None = None
+    tower: TextTower,
+    context: Tensor,
+    bank: PromptBank,
+    way: Way = "auto",
+    pad_to: int | None = None,
+    budget: int | None = None,
 ) -> Tensor:
     """Features of every name behind every context.
+
+    What exceeds the budget is done in parts, whose activations are computed anew in the backward pass: memory stays
+    bounded, at the price of one more forward pass. A single context's names are one part where they share its prefix.
 
     Args:
         tower: The frozen text tower.
@@ -110,6 +130,7 @@ def encode_prompts(
         bank: The names.
         way: See the module; ``auto`` is ``shared`` for causal towers, else ``cropped``.
         pad_to: Tokens per prompt for ``padded``; the tower's longest sequence where None.
+        budget: Text tokens of one pass; None for the device's ``token_budget``.
 
     Returns:
         Un-normalised features ``[..., names, dim]``; gradients flow to ``context`` only.
@@ -126,32 +147,53 @@ def encode_prompts(
         )
     lead = context.shape[:-2]
     flat = context.reshape(math.prod(lead), n_ctx, context.shape[-1])  # [contexts, n_ctx, token_dim]
+    budget = budget or token_budget(flat.device)
     if way == "auto":
         way = "shared" if isinstance(tower, CausalTextTower) else "cropped"
     if way == "shared":
         if not isinstance(tower, CausalTextTower):
             raise InputError("only a causal text tower can share a prefix", mend="use way='cropped'")
-        features = _shared(tower, flat, bank)
+        chunks = flat.split(max(1, budget // (n_ctx + bank.tokens)))
+        parts = [partial(_shared, tower, part, bank) for part in chunks]
+        features = torch.cat(_passes(parts))
     else:
         longest = n_ctx + bank.longest if way == "cropped" else (pad_to or tower.max_tokens)
-        features = _plain(tower, flat, bank, longest)
+        features = _plain(tower, flat, bank, longest, max(1, budget // longest))
     return features.reshape(*lead, len(bank), features.shape[-1])
 
 
-def _plain(tower: TextTower, context: Tensor, bank: PromptBank, longest: int) -> Tensor:
+def _passes(parts: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
+    """The result of every part; where there are several, no more than one part's activations live at a time."""
+    if len(parts) == 1:
+        return [parts[0]()]
+    return [checkpoint(part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+
+
+def _plain(tower: TextTower, context: Tensor, bank: PromptBank, longest: int, at_once: int) -> Tensor:
+    """Prompts of ``longest`` tokens, ``at_once`` of them in one pass: whole contexts, or a part of one's names."""
+    count = len(bank)
+    names = [slice(start, start + at_once) for start in range(0, count, at_once)]
+    chunks = context.split(max(1, at_once // count))
+    parts = [partial(_prompts, tower, part, bank, longest, some) for part in chunks for some in names]
+    done = _passes(parts)
+    rows = [torch.cat(done[start : start + len(names)], dim=1) for start in range(0, len(done), len(names))]
+    return torch.cat(rows)
+
+
+def _prompts(tower: TextTower, context: Tensor, bank: PromptBank, longest: int, names: slice) -> Tensor:
     contexts, n_ctx, width = context.shape
-    names = len(bank)
-    padding = bank.embeddings.new_zeros(contexts, names, longest - n_ctx - bank.longest, width)
+    tokens = bank.embeddings[names]
     prompts = torch.cat(
         [
-            context[:, None].expand(contexts, names, n_ctx, width),
-            bank.embeddings[None].expand(contexts, *bank.embeddings.shape),
-            padding,
+            context[:, None].expand(contexts, len(tokens), n_ctx, width),
+            tokens[None].expand(contexts, *tokens.shape),
+            tokens.new_zeros(contexts, len(tokens), longest - n_ctx - bank.longest, width),
         ],
         dim=2,
     )
-    lengths = (n_ctx + bank.lengths).repeat(contexts)
-    return tower(prompts.flatten(0, 1), lengths).unflatten(0, (contexts, names))
+    lengths = (n_ctx + bank.lengths[names]).repeat(contexts)
+    features: Tensor = tower(prompts.flatten(0, 1), lengths)
+    return features.unflatten(0, (contexts, len(tokens)))
 
 
 def _shared(tower: CausalTextTower, context: Tensor, bank: PromptBank) -> Tensor:

@@ -5,7 +5,8 @@ handed to every call, so that any number of replicas is trained as one batch and
 Whatever a learner computes for one replica must not depend on another one's parameters or clips.
 
 To add a baseline: one file with a subclass, its line in ``learners/__init__.py``, a space in ``search_spaces/`` and a
-test. SEPT needs nothing from it beyond ``features``.
+test (``tests/sept_core/learners/`` runs every registered one through the contract). SEPT needs nothing from it beyond
+``features``.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Learner(ABC):
         hyper: What it can be given.
         trainable: Whether it has parameters at all.
         lr_factors: Parameter name -> factor on the learning rate, where it is not 1.
+        unseen: Whether it can name classes that it was not trained on. Both protocols ask for that, and so does SEPT,
+            which encodes neighbours: what cannot is refused there before anything starts.
         conditional: Whether ``features`` depends on the clip (CoCoOp): then it wants ``audio`` and returns one set of
             text features per clip.
     """
@@ -99,6 +102,7 @@ class Learner(ABC):
     hyper: ClassVar[tuple[HyperParameter, ...]]
     trainable: ClassVar[bool] = True
     lr_factors: ClassVar[Mapping[str, float]] = {}
+    unseen: ClassVar[bool] = True
     conditional: ClassVar[bool] = False
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:

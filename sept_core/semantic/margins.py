@@ -42,14 +42,15 @@ def handcrafted_distances(
     Returns:
         ``[C, C, N]``: class i, neighbour n of class j.
     """
-    count = len(neighbors[0])
-    total = torch.zeros(len(classes), len(classes), count, device=next(tower.parameters()).device)
-    flat = [term for terms in neighbors for term in terms]
+    # Every class's first neighbours together, then all second ones: the tower keeps such lists (`TextTower.encode`), so
+    # that trials with other N and T encode only what none before them has.
+    ranks = list(zip(*neighbors, strict=True))
+    total: Tensor | float = 0.0
     for template in templates:
         c = F.normalize(tower.encode(fill(template, classes)), dim=-1)
-        p = F.normalize(tower.encode(fill(template, flat)), dim=-1)
-        difference = c[:, None] - p[None]  # [C, C*N, dim]
-        total = total.to(c.dtype) + difference.norm(dim=-1).unflatten(1, (len(classes), count))
+        p = [F.normalize(tower.encode(fill(template, terms)), dim=-1) for terms in ranks]
+        total = total + torch.stack([(c[:, None] - own[None]).norm(dim=-1) for own in p], dim=-1)
+    assert isinstance(total, Tensor)  # there is a template
     return total / len(templates)
 
 

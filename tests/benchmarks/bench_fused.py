@@ -54,7 +54,7 @@ def test_fused_against_separate_replicas(sept, n_ctx):
             rows=[split.train for split in chosen],
             keys=[f"{split.fold}/{split.seed}" for split in chosen],
             schedule=Schedule(epochs=10, batch_size=16, lr=0.002),
-            token_budget=budget,
+            budget=budget,
         )
         started = time.perf_counter()
         training.train_epoch()

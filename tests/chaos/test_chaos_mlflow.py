@@ -1,20 +1,22 @@
-"""A real sweep, by the command line, killed with SIGKILL and launched again: MLflow shows each trial once and whole."""
+"""A real sweep, by the command line: MLflow shows each trial once and whole, whatever was killed or away meanwhile."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow_server import until
+from s3_faults import proxying
 
 from pipeline.store import LocalFiles, TrialStore
-from pipeline.tracking import connect, default_target, prepare
+from pipeline.tracking import TrackingTarget, connect, default_target, prepare
 
 TINY = Path(__file__).parents[1] / "pipeline" / "search"
 
@@ -27,7 +29,6 @@ main(sys.argv[1:])
 """
 
 SWEEP = """
-name: killed
 encoder: mini
 datasets: [FSDD]
 methods: [zero-shot, coop]
@@ -43,48 +44,32 @@ spaces:
 """
 
 
-def launch(folder: Path) -> subprocess.Popen[bytes]:
+def launch(folder: Path, target: TrackingTarget) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(filter(None, [str(TINY), os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-c", PROGRAM, "sweep", "launch", "killed.yaml", "--root", "runs"]
+    command += ["--mlflow", target.uri] if target.served else []
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, stdout=log, stderr=log)
 
 
-def reports_in(root: Path) -> int:
+def runs_in(target: TrackingTarget, sweep: str) -> list[Any]:
+    """What MLflow shows of the sweep."""
+    client = connect(target)
+    experiment = client.get_experiment_by_name(sweep)
+    return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def reports_in(target: TrackingTarget, sweep: str) -> int:
     """Points of curves that MLflow shows so far."""
-    client = connect(default_target(root))
-    experiment = client.get_experiment_by_name("killed")
-    if experiment is None:
-        return 0
-    runs = client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'trial'")
-    return sum(len(client.get_metric_history(run.info.run_id, "val/h")) for run in runs)
+    trials = [run for run in runs_in(target, sweep) if run.data.tags["sept.role"] == "trial"]
+    return sum(len(connect(target).get_metric_history(run.info.run_id, "val/h")) for run in trials)
 
 
-@pytest.mark.slow
-def test_sigkill_of_the_launch_loses_and_doubles_nothing_in_mlflow(tmp_path: Path) -> None:
-    root = tmp_path / "runs"
-    (tmp_path / "killed.yaml").write_text(SWEEP)
-    prepare(default_target(root))
-    rng = random.Random(7)
-    for least in (1, 6):
-        process = launch(tmp_path)
-        deadline = time.monotonic() + 180
-        while reports_in(root) < least and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(rng.uniform(0, 0.6))
-        process.kill()
-        assert process.wait(30) == -signal.SIGKILL, (tmp_path / "log.txt").read_text()
-        assert reports_in(root) >= least
-    last = launch(tmp_path)
-    assert last.wait(300) == 0, (tmp_path / "log.txt").read_text()
-
-    store = TrialStore(LocalFiles(root))
-    verdicts = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("killed")}
+def check(target: TrackingTarget, root: Path, sweep: str) -> None:
+    """Each trial of the store is one run that has ended, with its curve, under one run for its study."""
+    verdicts = {(verdict.study, verdict.number): verdict for verdict in TrialStore(LocalFiles(root)).verdicts(sweep)}
     assert len(verdicts) == 6
-    client = connect(default_target(root))
-    experiment = client.get_experiment_by_name("killed")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    client, runs = connect(target), runs_in(target, sweep)
     assert {run.info.status for run in runs} == {"FINISHED"}
     trials = [run for run in runs if run.data.tags["sept.role"] == "trial"]
     assert sorted((run.data.tags["sept.study"], int(run.data.tags["sept.number"])) for run in trials) == sorted(
@@ -100,4 +85,51 @@ def test_sigkill_of_the_launch_loses_and_doubles_nothing_in_mlflow(tmp_path: Pat
             (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in verdict.curve
         ]
         assert ("test/h" in run.data.metrics) == (verdict.state == "finished")
-    shutil.rmtree(root)
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> TrackingTarget:
+    """Either kind of place to track into."""
+    uri = None if request.param == "sqlite" else request.getfixturevalue("server")
+    place = default_target(tmp_path / "runs", uri)
+    prepare(place)
+    return place
+
+
+@pytest.mark.long
+def test_sigkill_of_the_launch_loses_and_doubles_nothing_in_mlflow(tmp_path: Path, target: TrackingTarget) -> None:
+    root = tmp_path / "runs"
+    (tmp_path / "killed.yaml").write_text(f"name: killed{SWEEP}")
+    rng = random.Random(7)
+    for least in (1, 6):
+        process = launch(tmp_path, target)
+        deadline = time.monotonic() + 180
+        while reports_in(target, "killed") < least and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(rng.uniform(0, 0.6))
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL, (tmp_path / "log.txt").read_text()
+        assert reports_in(target, "killed") >= least
+    last = launch(tmp_path, target)
+    assert last.wait(300) == 0, (tmp_path / "log.txt").read_text()
+    check(target, root, "killed")
+
+
+@pytest.mark.long
+def test_trials_go_on_while_mlflow_is_away_and_are_there_once_it_is_back(tmp_path: Path, server: str) -> None:
+    root, direct = tmp_path / "runs", default_target(tmp_path / "runs", server)
+    (tmp_path / "killed.yaml").write_text(f"name: away{SWEEP}")
+    store = TrialStore(LocalFiles(root))
+    with proxying(server) as proxy:
+        process = launch(tmp_path, default_target(root, proxy.address))
+        until(lambda: reports_in(direct, "away") > 0 or process.poll() is not None)
+        ended, proxy.answer = len(store.verdicts("away")), (500, "InternalError")
+        until(lambda: len(store.verdicts("away")) >= ended + 3 or process.poll() is not None)
+        before = reports_in(direct, "away")
+        until(lambda: len(store.verdicts("away")) >= ended + 4 or process.poll() is not None)
+        assert process.poll() is None, (tmp_path / "log.txt").read_text()
+        assert reports_in(direct, "away") == before
+        proxy.answer = None
+        assert process.wait(300) == 0, (tmp_path / "log.txt").read_text()
+    assert "did not take" not in (tmp_path / "log.txt").read_text()
+    check(direct, root, "away")

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
 
+from pipeline.store import Lease, LocalFiles
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 HERE = Path(__file__).parent
@@ -80,7 +82,7 @@ def test_a_stop_and_a_kill_of_a_worker_in_one_sweep_change_nothing(tmp_path: Pat
         wait_for_progress(tmp_path, objects(tmp_path) + 6, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 75
-    assert not (tmp_path / "sweeps" / "tiny" / "lease.json").exists()
+    assert Lease(LocalFiles(tmp_path), "tiny").holder() is None
     assert (tmp_path / "addresses").read_text() == "127.0.0.1"
     with launched(tmp_path) as process:
         assert process.wait(timeout=150) == 0

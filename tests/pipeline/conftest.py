@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from s3_fixtures import s3_endpoint, s3_root  # noqa: F401 (fixtures)
 
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import TrackingTarget, default_target, prepare

@@ -52,6 +52,7 @@ def make_config(dataset: str, method: str, hyper: dict[str, int | float | str]) 
         encoder_fingerprint="0123456789abcdef",
         dataset=dataset,
         manifest_digest="fedcba9876543210",
+        embeddings_digest="fedcba9876543210",
         targets={},
         neighbors_digest="aaaaaaaaaaaaaaaa" if sept else None,
         templates_digest="bbbbbbbbbbbbbbbb" if sept else None,

@@ -207,9 +207,10 @@ def test_an_unknown_revision_an_unknown_copy_and_a_hub_that_is_down_are_told(hub
     with pytest.raises(InputError, match="MahiA/ESC50 is not on the hub, or is not open to you"):
         download("ESC50", tmp_path, endpoint=hub.endpoint)
     hub.down = True
-    with pytest.raises(DownloadError, match="MahiA/SESA cannot be downloaded: .*; the same command goes on"):
+    with pytest.raises(DownloadError, match="MahiA/SESA cannot be downloaded from .*; the same command goes on"):
         download("SESA", tmp_path, endpoint=hub.endpoint)
-    with pytest.raises(DownloadError, match="MahiA/SESA cannot be downloaded"):
+    complaint = "MahiA/SESA cannot be downloaded from http://127.0.0.1:9: Connection refused; the same command goes on"
+    with pytest.raises(DownloadError, match=complaint):
         download("SESA", tmp_path, endpoint="http://127.0.0.1:9")
 
 

@@ -18,8 +18,9 @@ from pipeline.bundle import ATTRIBUTIONS, main
 from pipeline.embed import embed, embed_with
 from pipeline.prepared import Prepared, write_prepared
 from pipeline.store import EmbeddingStore
-from pipeline.store.embeddings import BUNDLED
+from pipeline.store.places import fetch
 from sept_core.datasets import read_csv_dataset, read_layout
+from sept_core.datasets.embeddings import BUNDLED
 from sept_core.encoders import AudioTower, Encoder, load_encoder
 from sept_core.errors import InputError
 
@@ -157,7 +158,7 @@ def test_where_weights_lie_reaches_the_encoders_loader(
 
     monkeypatch.setattr("sept_core.encoders.load_encoder", fake)
     embed("fsdd", audio, "msclap-2023", tmp_path / "runs", weights="w.pth", text_model="hub:gpt2")
-    assert asked == [("msclap-2023", "w.pth", "hub:gpt2")]
+    assert asked == [("msclap-2023", "w.pth", "hub:gpt2", fetch)]
 
 
 class TestAgain:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from pipeline.prepared import Prepared, find_manifest, own_datasets, read_prepared, write_prepared
+from pipeline.prepared import Prepared, find_manifest, find_neighbors, own_datasets, read_prepared, write_prepared
 from sept_core.datasets import DATASETS, get_dataset, read_csv_dataset, read_layout
 from sept_core.errors import InputError
 
@@ -69,17 +70,41 @@ def test_preparing_again_replaces_and_another_spelling_is_refused(audio: Path, t
 
 
 def test_audio_that_is_not_what_was_prepared_is_refused(audio: Path, tmp_path: Path) -> None:
-    write_prepared(tmp_path / "root", own(audio))
+    root = tmp_path / "root"
+    write_prepared(root, own(audio))
     (audio / "w1.wav").write_bytes(b"other")
-    with pytest.raises(InputError, match=r"w1\.wav: is not the clip of birds that was prepared"):
-        find_manifest("birds", audio, tmp_path / "root")
+    complaint = (
+        r"audio: 1 of 4 clips of birds are not those that were prepared, first w1\.wav; .*sept data prepare birds"
+    )
+    with pytest.raises(InputError, match=complaint):
+        find_manifest("birds", audio, root)
     (audio / "t1.wav").unlink()
-    with pytest.raises(InputError, match=r"t1\.wav: cannot be read \(No such file or directory\)"):
-        find_manifest("birds", audio, tmp_path / "root")
+    (audio / "t2.wav").unlink()
+    with pytest.raises(InputError, match=r"audio: 2 of 4 clips of birds are missing, first t1\.wav; give the folder"):
+        find_manifest("birds", audio, root)
+    with pytest.raises(InputError, match="nowhere: no such folder; give the folder that birds was prepared from"):
+        find_manifest("birds", tmp_path / "nowhere", root)
+    assert find_manifest("birds", audio, root, compare=False) == read_prepared(root, "birds")
 
 
-def test_a_damaged_file_is_refused_with_what_to_do(audio: Path, tmp_path: Path) -> None:
-    where = Path(write_prepared(tmp_path / "root", own(audio)))
-    where.write_text(where.read_text().replace("wren", "wran"))
-    with pytest.raises(InputError, match="the prepared data set birds is damaged .*; make it again: sept data prepare"):
-        read_prepared(tmp_path / "root", "birds")
+def test_a_damaged_file_is_refused_with_what_to_do_and_that_helps(audio: Path, tmp_path: Path) -> None:
+    root, prepared = tmp_path / "root", own(audio)
+    where = Path(write_prepared(root, prepared))
+    for damage in (where.read_text().replace("wren", "wran"), "{", ""):
+        where.write_text(damage)
+        with pytest.raises(InputError, match="data set birds is damaged .*; make it again: sept data prepare birds"):
+            read_prepared(root, "birds")
+        with pytest.raises(InputError, match="damaged"):
+            own_datasets(root)
+        write_prepared(root, own(audio, "others"))
+        write_prepared(root, prepared)
+        assert read_prepared(root, "birds") == prepared
+
+
+def test_neighbours_of_classes_that_have_changed_are_refused_with_what_to_do(audio: Path, tmp_path: Path) -> None:
+    prepared = own(audio)
+    lists = {"dataset": "birds", "neighbors": {"wren": ["jenny"], "robin": ["redbreast"]}}
+    (tmp_path / "datasets" / "birds").mkdir(parents=True)
+    (tmp_path / "datasets" / "birds" / "neighbors.json").write_text(json.dumps(lists))
+    with pytest.raises(InputError, match="class 'tit' has no neighbours .*make it anew: sept neighbors birds --force"):
+        find_neighbors(tmp_path, prepared.info)

@@ -13,6 +13,8 @@ from pipeline.spec import SweepSpec, load_sweep, parse_sweep, spec_differences
 from pipeline.spec.load import shipped_sweeps
 from sept_core.datasets import DATASETS, DatasetInfo
 from sept_core.errors import InputError
+from sept_core.learners import LEARNERS
+from sept_core.learners.coop import CoOp
 from sept_core.trial import hyper_parameters
 
 
@@ -41,11 +43,11 @@ def test_quickstart_compares_coop_with_and_without_sept_on_two_datasets() -> Non
     assert set(studies[2].searched) == {"n_ctx", "lr", "n_neighbors", "margin_intra", "margin_inter", "lambda_se"}
 
 
-@pytest.mark.parametrize("name", ["coop", "sept", "quickstart"])
+@pytest.mark.parametrize("name", ["coop", "sept", "sweeps/quickstart"])
 def test_every_shipped_file_carries_the_command_that_runs_it(name: str) -> None:
     text = files("search_spaces").joinpath(f"{name}.yaml").read_text()
     assert text.startswith("#")
-    assert "sept sweep launch search_spaces/quickstart.yaml" in text
+    assert "sept sweep launch search_spaces/sweeps/quickstart.yaml" in text
 
 
 def test_a_study_space_is_its_baseline_plus_sept_with_the_sweeps_overrides_laid_over() -> None:
@@ -76,7 +78,9 @@ def test_names_are_taken_in_any_case_and_kept_as_registered() -> None:
 
 def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
-    path.write_text(files("search_spaces").joinpath("quickstart.yaml").read_text().replace("trials: 8", "trials: 9"))
+    path.write_text(
+        files("search_spaces").joinpath("sweeps/quickstart.yaml").read_text().replace("trials: 8", "trials: 9")
+    )
     assert load_sweep(path).trials == 9
     assert load_sweep(str(path)).trials == 9
 
@@ -112,7 +116,14 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
         ({"folds": {"ESC50": [1]}}, "folds.ESC50: 'ESC50' is no dataset of this sweep"),
         ({"protocol": "few-shot"}, "protocol: 'few-shot': should be 'base-to-new'"),
         ({"name": "../x"}, "name: '../x': letters, digits"),
-        ({"resources": {"gpus_per_trial": 0.4}}, "resources.gpus_per_trial: 0.4: 0, a whole number, or 1/n"),
+        ({"resources": {"gpus_per_trial": 0.4}}, "resources.gpus_per_trial: 0.4: 0, 1, 1/n, or auto"),
+        ({"resources": {"gpus_per_trial": "2/3"}}, "resources.gpus_per_trial: '2/3': 0, 1, 1/n, or auto"),
+        ({"resources": {"gpus_per_trial": 2}}, "resources.gpus_per_trial: 2: 0, 1, 1/n, or auto"),
+        ({"resources": {"by_method": {"dept": {}}}}, "resources.by_method.dept: 'dept' is no method of this sweep"),
+        ({"budgets": {"ESC50": 3}}, "budgets.ESC50: 'ESC50' is no dataset of this sweep"),
+        ({"budgets": {"ESC10.dept": 3}}, "budgets.ESC10.dept: unknown dataset 'ESC10.dept'"),
+        ({"budgets": {"coop": 0}}, "budgets.coop: 0: "),
+        ({"priorities": {"cop": 1}}, "priorities.cop: unknown dataset 'cop'"),
         ({"resources": {"workers": 0}}, "resources.workers: 0: at least 1"),
         ({"sampler": {"name": "random", "group": True}}, "sampler: group means nothing to the sampler 'random'"),
         ({"sampler": {"name": "tpe", "multivariate": False, "group": True}}, "sampler: group needs multivariate"),
@@ -124,8 +135,17 @@ def test_a_wrong_value_is_one_line_with_key_value_and_what_to_do(changes: dict[s
     assert says in refusal(changes)
 
 
+def test_a_baseline_that_cannot_name_unseen_classes_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(LEARNERS, "closed", type("Closed", (CoOp,), {"name": "closed", "unseen": False}))
+    for method in ("closed", "closed+sept"):
+        line = refusal({"methods": ["coop", method]})
+        assert "methods.1: 'closed' cannot name a class that it was not trained on" in line
+
+
 def test_a_missing_key_is_named() -> None:
-    document = yaml.safe_load(files("search_spaces").joinpath("quickstart.yaml").read_text())
+    document = yaml.safe_load(files("search_spaces").joinpath("sweeps/quickstart.yaml").read_text())
     del document["training"]["epochs"]
     with pytest.raises(InputError, match=r"my\.yaml: training\.epochs: missing; add 'epochs:'"):
         parse_sweep(yaml.safe_dump(document), "my.yaml")
@@ -156,15 +176,76 @@ def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Pa
         load_sweep("quickstar")
 
 
-def test_a_sweep_may_go_on_with_more_trials_and_other_resources_only() -> None:
-    stored = quickstart()
-    assert spec_differences(stored, quickstart(trials=16, **{"resources.workers": 7})) == []
-    assert spec_differences(stored, quickstart(trials=4)) == ["trials was 8 and is now 4, and it may only be raised"]
-    assert spec_differences(stored, quickstart(parallel=3)) == ["parallel was 2 and is now 3"]
-    assert spec_differences(stored, quickstart(**{"spaces.coop.n_ctx": {"fixed": 2}})) == [
-        "spaces.coop.n_ctx.choices was [2, 4, 8, 16] and is now not set",
-        "spaces.coop.n_ctx.fixed was not set and is now 2",
-    ]
+N_CTX = {"spaces.coop.n_ctx": {"choices": [2, 4, 8]}}
+LR = {"spaces.coop.lr": {"low": 0.01, "high": 0.05, "log": True}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trials": 16, "resources.workers": 7},
+        {"budgets": {"coop": 9}},
+        {"priorities": {"esc10": 3}},
+        {"datasets": ["SESA", "FSDD", "ESC10"]},
+        {"methods": ["zero-shot", "coop", "coop+sept", "dept", "dept+sept"]},
+        N_CTX,
+        LR,
+        {"spaces.coop.n_ctx": {"fixed": 2}, "spaces.coop.lr": {"choices": [0.01, 0.02]}},
+        {"spaces.sept.n_neighbors": {"low": 2, "high": 3}},
+    ],
+)
+def test_a_sweep_may_go_on_with_larger_budgets_narrower_spaces_and_more_studies(changes: dict[str, Any]) -> None:
+    assert spec_differences(quickstart(), quickstart(**changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"trials": 4}, ["trials of ESC10.mini.base-to-new.coop were 8 and are now 4, and may only be raised"]),
+        ({"budgets": {"ESC10.coop": 4}}, ["trials of ESC10.mini.base-to-new.coop were 8 and are now 4"]),
+        ({"parallel": 3}, ["parallel was 2 and is now 3"]),
+        ({"training.epochs": 50}, ["training.epochs was 20 and is now 50"]),
+        ({"training.precision": "bfloat16"}, ["training.precision was float32 and is now bfloat16"]),
+        ({"datasets": ["ESC10"]}, ["datasets had FSDD and may only be added to"]),
+        ({"methods": ["coop"]}, ["methods had zero-shot, coop+sept and may only be added to"]),
+        ({"folds": {"ESC10": [2, 3]}}, ["folds of ESC10 were all and are now 2, 3"]),
+        ({"encoder": "msclap-2023"}, ["encoder was mini and is now msclap-2023"]),
+        (
+            {"spaces.coop.n_ctx": {"choices": [2, 32]}},
+            ["spaces.coop.n_ctx was choices [2, 4, 8, 16] and is now choices [2, 32], and may only be narrowed"],
+        ),
+        ({"spaces.sept.n_neighbors": {"low": 1, "high": 12}}, ["spaces.sept.n_neighbors was low 1, high 10"]),
+        ({"spaces.coop.lr": {"low": 0.01, "high": 0.05}}, ["spaces.coop.lr was"]),
+        ({"spaces.coop.logit_scale": {"fixed": 100.0}}, ["spaces.coop.logit_scale was not set and is now fixed 100.0"]),
+    ],
+)
+def test_what_would_make_another_search_is_named_with_before_and_after(
+    changes: dict[str, Any], says: list[str]
+) -> None:
+    differences = spec_differences(quickstart(), quickstart(**changes))
+    assert all(any(line.startswith(start) for line in differences) for start in says), differences
+
+
+def test_budgets_and_priorities_are_looked_up_by_study_then_method_then_dataset() -> None:
+    values = {"esc10": 3, "coop": 4, "ESC10.coop+sept": 5}
+    spec = quickstart(budgets=values, priorities=values)
+    found = {study.key.replace(".mini.base-to-new", ""): (study.trials, study.priority) for study in spec.studies()}
+    assert found == {
+        "ESC10.zero-shot": (1, 3),
+        "ESC10.coop": (4, 4),
+        "ESC10.coop+sept": (5, 5),
+        "FSDD.zero-shot": (1, 0),
+        "FSDD.coop": (4, 4),
+        "FSDD.coop+sept": (8, 0),
+    }
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
+
+
+def test_resources_may_differ_by_baseline_and_method() -> None:
+    own = {"coop": {"gpus_per_trial": "1/4"}, "coop+sept": {"gpus_per_trial": "1/2", "cpus_per_trial": 2}}
+    spec = quickstart(resources={"gpus_per_trial": "auto", "by_method": own})
+    assert [spec.resources.of(method) for method in spec.methods] == [(1, "auto"), (1, 0.25), (2, 0.5)]
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
 
 
 def test_hyper_parameters_of_the_shipped_spaces_are_those_that_the_method_declares() -> None:
@@ -180,27 +261,41 @@ def cross(**changes: Any) -> SweepSpec:
 
 
 def test_every_shipped_sweep_is_valid_and_says_how_it_is_run() -> None:
-    assert shipped_sweeps() == ("cross_dataset", "full", "paper", "quickstart")
+    assert shipped_sweeps() == ("all_mini", "cross_dataset", "full", "paper", "quickstart")
     for name in shipped_sweeps():
         spec = load_sweep(name)
         assert spec.name == name
         assert parse_sweep(spec.text(), "spec.yaml") == spec
-        header = files("search_spaces").joinpath(f"{name}.yaml").read_text().partition("name:")[0]
-        assert f"sept sweep launch {name}" in header or f"sept sweep launch search_spaces/{name}.yaml" in header
+        header = files("search_spaces").joinpath(f"sweeps/{name}.yaml").read_text().partition("name:")[0]
+        assert f"sept sweep launch {name}" in header or f"sept sweep launch search_spaces/sweeps/{name}.yaml" in header
 
 
-def test_the_full_sweep_has_every_baseline_with_and_without_sept() -> None:
-    spec = load_sweep("full")
-    trained = {"coop", "cocoop", "kgcoop", "dept"}
-    assert set(spec.methods) == {"zero-shot"} | trained | {f"{name}+sept" for name in trained}
-    assert spec.encoder.name == "mini"
-    assert {study.dataset for study in spec.studies()} == {"ESC10", "FSDD"}
+BENCHMARK = {info.name for info in DATASETS.values() if not info.extra}
+TRAINED = {"coop", "cocoop", "kgcoop", "dept"}
 
 
-def test_the_papers_sweep_is_on_all_of_the_benchmark_with_three_seeds() -> None:
+@pytest.mark.parametrize(("name", "datasets"), [("all_mini", {"ESC10"}), ("full", BENCHMARK), ("paper", BENCHMARK)])
+def test_a_whole_sweep_has_every_baseline_with_and_without_sept_on_every_dataset(name: str, datasets: set[str]) -> None:
+    spec = load_sweep(name)
+    assert set(spec.methods) == {"zero-shot"} | TRAINED | {f"{name}+sept" for name in TRAINED}
+    assert {study.dataset for study in spec.studies()} == datasets
+    assert len(spec.studies()) == 9 * len(datasets)
+
+
+def test_all_mini_needs_nothing_but_the_package() -> None:
+    assert load_sweep("all_mini").encoder.name == "mini"
+
+
+def test_the_full_sweep_searches_what_the_paper_fixes() -> None:
+    full, paper = (
+        {study.key: set(study.searched) for study in load_sweep(name).studies()} for name in ("full", "paper")
+    )
+    added = {"n_ctx", "margin_intra", "margin_inter"}
+    assert full["ESC50.msclap-2023.base-to-new.coop+sept"] - paper["ESC50.msclap-2023.base-to-new.coop+sept"] == added
+
+
+def test_the_papers_sweep_has_three_seeds_and_chooses_on_held_out_clips() -> None:
     spec = load_sweep("paper")
-    assert set(spec.datasets) == {info.name for info in DATASETS.values() if not info.extra}
-    assert spec.methods == load_sweep("full").methods
     assert (spec.encoder.name, spec.seeds, spec.selection) == ("msclap-2023", (0, 1, 2), "heldout")
 
 
@@ -252,7 +347,7 @@ def test_ones_own_dataset_is_known_only_where_it_was_prepared() -> None:
 def test_an_encoder_is_a_name_or_a_name_with_places_and_these_reach_every_study(tmp_path: Path) -> None:
     path = tmp_path / "sweeps" / "my.yaml"
     path.parent.mkdir()
-    text = files("search_spaces").joinpath("quickstart.yaml").read_text()
+    text = files("search_spaces").joinpath("sweeps/quickstart.yaml").read_text()
     places = "{name: msclap-2023, weights: ../clap.pth, text_model: hub:gpt2}"
     path.write_text(text.replace("encoder: mini", f"encoder: {places}") + "neighbors: {esc10: my.json}\n")
     spec = load_sweep(path)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sept_core.datasets import get_dataset, halves, make_split, prompt_name
-from sept_core.encoders.prefix import PromptBank
+from sept_core.encoders.mini import load_mini
+from sept_core.encoders.prefix import TOKEN_BUDGET, PromptBank
 from sept_core.hyper import complete
 from sept_core.learners import LEARNERS
 from sept_core.semantic import SEPT_HYPER, SemanticExpansion, load_neighbors, load_templates
@@ -14,7 +15,7 @@ FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
 TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
 
 
-def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=None, order=None):
+def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=None, order=None, precision="float32"):
     """A tiny training; ``sept`` holds SEPT's hyper-parameters, ``order`` permutes the base classes."""
     info = get_dataset(table.dataset)
     base, new = halves(info.classnames)
@@ -34,14 +35,15 @@ def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=N
         rows=[split.train for split in splits],
         keys=[f"{info.name}/{split.fold}/{split.seed}" for split in splits],
         schedule=Schedule(epochs=4, batch_size=8, lr=lr),
-        token_budget=budget,
+        budget=budget,
+        precision=precision,
     )
 
 
 @pytest.fixture
 def splits(make_table):
-    def make(per_class, shots=3):
-        table = make_table("FSDD", per_class)
+    def make(per_class, shots=3, dim=12):
+        table = make_table("FSDD", per_class, dim)
         info = get_dataset("FSDD")
         return table, [
             make_split(table, info, fold, seed, shots, ("george",)) for fold in ("theo", "lucas") for seed in (0, 1)
@@ -81,6 +83,40 @@ def test_chunks_of_replicas_give_what_one_pass_gives(causal_tower, splits, basel
     torch.testing.assert_close(whole.params["ctx"], chunked.params["ctx"], rtol=1e-8, atol=1e-10)
     for one, other in losses:
         assert one == pytest.approx(other, rel=1e-9)
+
+
+@pytest.mark.parametrize("tower", ["causal_tower", "bidirectional_tower"])
+@pytest.mark.parametrize("baseline", TRAINED)
+def test_a_replica_that_alone_exceeds_the_budget_is_trained_in_parts_to_the_same_end(
+    request, splits, baseline, tower, monkeypatch
+):
+    tower = request.getfixturevalue(tower)
+    table, replicas = splits(4)
+    whole, parts = (training(tower, table, replicas, baseline, SEPT) for _ in range(2))
+    expected = [whole.train_epoch() for _ in range(2)]
+    monkeypatch.setitem(TOKEN_BUDGET, "cpu", 1)
+    assert [parts.train_epoch() for _ in range(2)] == [pytest.approx(losses, rel=1e-9) for losses in expected]
+    for name, value in whole.params.items():
+        torch.testing.assert_close(parts.params[name], value, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("baseline", TRAINED)
+def test_bfloat16_trains_near_float32_and_keeps_parameters_and_momentum_in_float32(splits, baseline):
+    tower = load_mini().text
+    table, replicas = splits(4, dim=tower.dim)
+    exact, rounded = (
+        training(tower, table, replicas, baseline, SEPT, lr=0.01, precision=name) for name in ("float32", "bfloat16")
+    )
+    start = exact.params["ctx"].clone()
+    for _ in range(2):
+        expected, found = exact.train_epoch(), rounded.train_epoch()
+        assert found["base"] == pytest.approx(expected["base"], rel=0.05)
+    assert {value.dtype for part in (rounded.state().params, rounded.state().momentum) for value in part.values()} == {
+        torch.float32
+    }
+    moved, other = (run.params["ctx"] - start for run in (exact, rounded))
+    assert not torch.equal(moved, other)
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), other.flatten(), dim=0) > 0.95
 
 
 @pytest.mark.parametrize("baseline", TRAINED)

@@ -6,9 +6,11 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from sept_core.datasets.registry import DatasetInfo, prompt_name
+from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = [
@@ -88,13 +90,10 @@ def named(pattern: re.Pattern[str]) -> Callable[[Path], bool]:
     return lambda root: any(pattern.fullmatch(file.stem) for file in audio_below(root))
 
 
-def listing(folder: Path, limit: int = 5) -> str:
+def listing(folder: Path) -> str:
     """What a folder holds, in a few words."""
     names = [path.name + ("/" if path.is_dir() else "") for path in visible(folder)]
-    if not names:
-        return "the folder is empty"
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"found {', '.join(names[:limit])}{rest}"
+    return f"found {some(names)}" if names else "the folder is empty"
 
 
 def no_audio(folder: Path, expected: str) -> InputError:
@@ -112,18 +111,22 @@ def inside(folder: Path, name: str, where: str) -> Path:
     """A file that a table lists, which must not lead out of its folder."""
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name:
-        raise InputError(f"'{name}' is not the path of a file in {folder}", where=where)
+        raise InputError(
+            f"'{name}' is not the path of a file in {folder}", where=where, mend="write it as seen from there, with '/'"
+        )
     return folder / pure
 
 
-def complete(found: list[Found], folder: Path, listed_in: str) -> list[Found]:
+def complete(
+    found: list[Found], folder: Path, listed_in: str, mend: str = "unpack or download the data set again"
+) -> list[Found]:
     """The clips as they are, when all their files are there."""
     missing = sorted(item.file.relative_to(folder).as_posix() for item in found if not item.file.is_file())
     if missing:
         raise InputError(
             f"{len(missing)} of {len(found)} clips listed in {listed_in} are missing, first {missing[0]}",
             where=str(folder),
-            mend="unpack or download the data set again",
+            mend=mend,
         )
     return found
 
@@ -133,36 +136,55 @@ def read_table(
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a table with the place of each for messages; a short row has ``""`` in the columns it lacks.
 
+    Rows with nothing in them, as spreadsheets leave them at the end, are passed over, and so is space around the names
+    of columns.
+
     Args:
         path: A CSV file in UTF-8.
         columns: Columns that its header must have. None: the columns are numbered, and it has no header.
         delimiter: Between two fields.
 
     Raises:
-        InputError: No such file, not such a table, a column missing, or no rows.
+        InputError: No such file, not such a table, a column missing or there twice, or no rows.
     """
     if not path.is_file():
         beside = listing(path.parent) if path.parent.is_dir() else f"there is no folder {path.parent}"
         raise InputError("no such file", where=str(path), mend=beside)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            if columns is None:
-                plain = csv.reader(stream, delimiter=delimiter)
-                rows = [(plain.line_num, {str(at): text for at, text in enumerate(row)}) for row in plain if row]
-            else:
-                reader = csv.DictReader(stream, delimiter=delimiter)
-                header = tuple(reader.fieldnames or ())
-                lacking = [column for column in columns if column not in header]
-                if lacking:
-                    raise InputError(
-                        f"column {', '.join(lacking)} missing", where=str(path), mend=f"found: {', '.join(header)}"
-                    )
-                rows = [
-                    (reader.line_num, {key: text or "" for key, text in row.items() if key is not None})
-                    for row in reader
-                ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"is not a CSV file in UTF-8 ({error})", where=str(path)) from error
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        # Strict, since a quote that is not closed would swallow all rows after it.
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        try:
+            header = None if columns is None else _header(path, next(reader, []), columns, delimiter)
+            rows = [(reader.line_num, row) for row in reader if any(text.strip() for text in row)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            line = f"line {reader.line_num}: " if isinstance(error, csv.Error) else ""
+            raise InputError(
+                f"is not a CSV file in UTF-8 ({line}{error})", where=str(path), mend="save it as CSV in UTF-8"
+            ) from error
     if not rows:
-        raise InputError("lists no clips", where=str(path))
-    return ((f"{path}, line {line}", row) for line, row in rows)
+        raise InputError("lists no clips", where=str(path), mend="give it a row for each clip")
+    return ((f"{path}, line {line}", _fields(row, header)) for line, row in rows)
+
+
+def _header(path: Path, found: Sequence[str], wanted: Sequence[str], delimiter: str) -> tuple[str, ...]:
+    """The names of the columns, when those that are wanted are among them, once each."""
+    header = tuple(name.strip() for name in found)
+    if not any(header):
+        raise InputError("has no header", where=str(path), mend=f"its first line names the columns {', '.join(wanted)}")
+    lacking = [column for column in wanted if column not in header]
+    if lacking:
+        other = next((mark for mark in ";\t|" if len(header) == 1 and mark in found[0]), "")
+        hint = f"; put '{delimiter}' between columns, not {other!r}" if other else ""
+        raise InputError(
+            f"column {', '.join(lacking)} missing", where=str(path), mend=f"found: {', '.join(header)}{hint}"
+        )
+    doubled = next((name for name in header if name and header.count(name) > 1), None)
+    if doubled:
+        raise InputError(f"column {doubled} stands twice", where=str(path), mend="keep one of them")
+    return header
+
+
+def _fields(row: Sequence[str], header: Sequence[str] | None) -> dict[str, str]:
+    if header is None:
+        return {str(at): text for at, text in enumerate(row)}
+    return dict(zip_longest(header, row[: len(header)], fillvalue=""))

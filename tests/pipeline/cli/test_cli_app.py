@@ -13,7 +13,7 @@ from pipeline.cli.errors import guarded, take_debug
 from sept_core import __version__
 from sept_core.errors import InputError, SeptError
 
-HEAVY = ["torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "pydantic", "matplotlib", "numpy"]
+HEAVY = ["torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "pydantic", "matplotlib", "numpy", "boto3"]
 
 COMMANDS = [
     [],
@@ -26,8 +26,10 @@ COMMANDS = [
     ["data", "check"],
     ["neighbors"],
     ["sweep"],
+    ["sweep", "plan"],
     ["sweep", "launch"],
     ["sweep", "status"],
+    ["sweep", "stop"],
     ["track", "sync"],
     ["report"],
     ["ui"],
@@ -80,11 +82,14 @@ def test_a_misused_command_line_ends_with_2(arguments: list[str], sept: Callable
             "error: file.yaml: key: no such thing",
         ),
         (SeptError("the store failed"), 1, "error: the store failed"),
+        (InputError("no file 'a\nb\x1b[31m\tc'"), 2, "error: no file 'a\\nb\\x1b[31m\\tc'"),
+        (KeyboardInterrupt(), 75, "interrupted; the same command goes on"),
+        (SystemExit(130), 75, "interrupted; the same command goes on"),
         (KeyError("lost"), 1, "internal error: KeyError: 'lost' (run again with --debug for the traceback)"),
     ],
 )
 def test_an_error_is_one_line_on_stderr_and_its_exit_code(
-    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
         raise error

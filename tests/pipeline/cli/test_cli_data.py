@@ -79,6 +79,54 @@ def test_the_check_lists_every_finding_and_ends_with_2(
     assert (found["dataset"], found["clips"], len(found["errors"]), found["warnings"]) == ("birds", 64, 1, [])
 
 
+def test_the_check_of_a_prepared_dataset_counts_what_is_missing_and_what_has_changed(
+    data: Callable[..., Ran], birds: list[object], tmp_path: Path
+) -> None:
+    data("prepare", "birds", *birds)
+    for number in (0, 2, 4):
+        (tmp_path / "audio" / f"wren{number}.wav").unlink()
+    (tmp_path / "audio" / "tit1.wav").write_bytes(b"other")
+    code, out, err = data("check", "birds", *birds[:2])
+    assert (code, err) == (2, "")
+    assert "error: 3 of 64 clips are missing: wren0.wav, wren2.wav, wren4.wav\n" in out
+    assert "error: 1 of 64 clips are not those of the manifest: tit1.wav\n" in out
+    code, out, err = data("check", "birds", "--audio", tmp_path / "nowhere")
+    assert (code, out) == (2, "")
+    assert "no such folder; give the folder that birds was prepared from" in err
+
+
+@pytest.mark.parametrize("option", [("--kind", "speech"), ("--template", "A {}.")])
+def test_what_describes_a_csv_is_refused_without_one(
+    data: Callable[..., Ran], birds: list[object], option: tuple[str, str]
+) -> None:
+    data("prepare", "birds", *birds)
+    code, out, err = data("check", "birds", *birds[:2], *option)
+    assert (code, out) == (2, "")
+    assert err == f"error: {option[0]}: says what a CSV file holds; give that file with --csv, or leave it out\n"
+
+
+def test_a_damaged_dataset_is_mended_by_the_command_that_the_error_names(
+    data: Callable[..., Ran], birds: list[object], tmp_path: Path
+) -> None:
+    data("prepare", "birds", *birds)
+    (tmp_path / "sept-runs" / "datasets" / "birds" / "dataset.json").write_text("{")
+    code, _, err = data("list")
+    assert code == 2
+    assert err.endswith("; make it again: sept data prepare birds\n")
+    assert data("prepare", "birds", *birds)[0] == 0
+    assert data("list")[0] == 0
+
+
+def test_the_list_is_not_cut_where_nobody_watches(
+    data: Callable[..., Ran], birds: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    data("prepare", "b" * 64, *birds)
+    lines = data("list")[1].splitlines()
+    assert any(line.startswith("b" * 64 + "  events") for line in lines)
+    assert any(line.startswith("ESC10") and line.rstrip().endswith("mini (bundled)") for line in lines)
+
+
 def test_an_unknown_dataset_is_refused_in_one_line(data: Callable[..., Ran], tmp_path: Path) -> None:
     code, out, err = data("check", "esc5", "--audio", tmp_path)
     assert (code, out) == (2, "")

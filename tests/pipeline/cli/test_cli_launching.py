@@ -25,8 +25,8 @@ class FakeLaunch:
         self.state = state
         self.spec: Any = None
 
-    def __call__(self, spec: Any, root: Path, *, observers: list[Any]) -> Any:
-        self.spec = spec
+    def __call__(self, spec: Any, root: Path, *, observers: list[Any], **options: Any) -> Any:
+        self.spec, self.options = spec, options
         store = TrialStore(LocalFiles(root))
         made.fill_store(store, self.cases, spec.name)
         plans = [
@@ -122,6 +122,22 @@ def test_trials_of_the_command_line_go_over_those_of_the_file(
     assert sept("sweep", "launch", file, "--root", root, "--trials", 7)[0] == 0
     assert fake.spec.trials == 7
     assert parse_sweep(file.read_text(), "sweep.yaml").trials == 3
+
+
+def test_a_fork_is_the_same_sweep_under_another_name(
+    sept: Sept, launch: Callable[[Any], Any], root: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(made.SPEC)
+    fake = launch(FakeLaunch(made.make_cases(trials=1)[:1], state="stopped"))
+    command = ("sweep", "launch", file, "--root", root, "--fork", "wider", "--address", "10.0.0.1:6379")
+    code, out, _ = sept(*command, "--retry-failed")
+    assert code == 75
+    assert fake.spec.name == "wider"
+    assert fake.options == {"address": "10.0.0.1:6379", "retry_failed": True}
+    # What has been tried again is not to be tried again by the command that goes on.
+    assert out.endswith("  sept " + " ".join(map(str, command)) + "\n")
+    assert sept("sweep", "launch", file, "--root", root, "--fork", "../x")[0] == 2
 
 
 def test_a_study_without_a_finished_trial_ends_with_1(sept: Sept, launch: Callable[[Any], Any], root: Path) -> None:

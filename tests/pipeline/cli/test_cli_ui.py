@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import synthetic_results as made
 
+from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import SweepWriter, default_target
 from pipeline.tracking.client import connect
 
@@ -25,7 +26,7 @@ def tracked(tmp_path: Path, empty_database: Path) -> Path:
     root.mkdir()
     shutil.copy(empty_database, root / "mlflow.db")
     target = default_target(root)
-    SweepWriter(connect(target), target, made.SWEEP).open()
+    SweepWriter(connect(target), target, made.SWEEP, TrialStore(LocalFiles(root))).open()
     return root
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +18,7 @@ from pipeline.search.driver import SweepDriver
 from pipeline.search.observer import StudyPlan
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
 from pipeline.store import LocalFiles, Member, TrialStore, Verdict
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult
 from sept_core.semantic import Neighbors
 from sept_core.trial import TrialInputs, failed_result
@@ -158,6 +159,45 @@ def test_order_losses_and_crashes_change_neither_members_nor_verdicts_nor_result
     assert outcome_of(tmp_path / "rough") == outcome_of(tmp_path / "calm")
 
 
+WIDER = {
+    "spaces.coop.n_ctx": {"fixed": 2},
+    "spaces.sept.n_neighbors": {"low": 1, "high": 2},
+    "methods": ["zero-shot", "coop", "coop+sept", "kgcoop"],
+    "budgets": {"coop": 9},
+    "trials": 8,
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_sweep_goes_on_with_narrower_spaces_larger_budgets_and_more_methods(tmp_path: Path, seed: int) -> None:
+    outcomes = []
+    for name, mishaps in (("calm", {}), ("rough", {"losses": 15, "crashes": 10})):
+        play = Play(tmp_path / name)
+        play.run(0)
+        before = outcome_of(tmp_path / name)
+        Play(tmp_path / name, make_spec(WIDER), play.trials, workers=1 + seed, **mishaps).run(seed)
+        outcomes.append(outcome_of(tmp_path / name))
+        for part, kept in before.items():
+            assert outcomes[-1][part].items() >= kept.items()
+    assert outcomes[0] == outcomes[1]
+    budgets = Counter(study.rpartition(".")[2] for study, _ in outcomes[0]["members"])
+    assert budgets == {"zero-shot": 1, "coop": 9, "coop+sept": 8, "kgcoop": 8}
+    assert all(
+        params["n_neighbors"] <= 2 and "n_ctx" not in params
+        for (study, number), (_, params) in outcomes[0]["members"].items()
+        if study.endswith("coop+sept") and number >= 7
+    )
+
+
+def test_studies_of_a_higher_priority_are_served_first_and_no_worker_waits_for_them(tmp_path: Path) -> None:
+    play = Play(tmp_path, make_spec(priorities={"coop+sept": 2, "coop": 1}))
+    driver = play.driver(Heard())
+    asked = [driver.ask() for _ in range(5)]
+    # Two of a study at a time: then the next priority is served.
+    methods = [member.config.method for member in asked if member is not None]
+    assert methods == ["coop+sept", "coop+sept", "coop", "coop", "zero-shot"]
+
+
 def test_no_report_is_trained_twice_without_a_loss(tmp_path: Path) -> None:
     play = Play(tmp_path, crashes=20)
     play.run(1)
@@ -191,6 +231,26 @@ def test_a_failed_trial_is_a_verdict_and_the_sweep_goes_on(tmp_path: Path) -> No
     assert heard.state == "finished"
 
 
+def test_failed_trials_are_run_once_more_when_asked_for_and_nothing_else_is(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.trials.failing = 5
+    play.run(0)
+    before = outcome_of(tmp_path)
+    failed = {key for key, verdict in before["verdicts"].items() if verdict[1] == "failed"}
+    assert play.store.forget_failures("tiny") == len(failed) > 0
+    play.trials.failing = 0
+    trained = len(play.trials.trained)
+    heard = play.run(1)
+    after = outcome_of(tmp_path)
+    assert after["members"] == before["members"]
+    changed = {key for key in after["verdicts"] if after["verdicts"][key] != before["verdicts"][key]}
+    assert changed == failed
+    assert {after["verdicts"][key][1] for key in failed} <= {"finished", "pruned"}
+    again = {entry.partition(":")[0] for entry in play.trials.trained[trained:]}
+    assert again <= {after["members"][key][0] for key in failed}
+    assert heard.state == "finished"
+
+
 def test_failures_are_remembered_alike_by_a_calm_and_a_rough_sweep(tmp_path: Path) -> None:
     calm, rough = Play(tmp_path / "calm"), Play(tmp_path / "rough", losses=10, crashes=10)
     calm.trials.failing = rough.trials.failing = 5
@@ -200,10 +260,23 @@ def test_failures_are_remembered_alike_by_a_calm_and_a_rough_sweep(tmp_path: Pat
 
 
 def test_a_trial_that_kills_every_worker_fails_and_does_not_hold_up_the_sweep(tmp_path: Path) -> None:
-    play = Play(tmp_path, losses=100)
-    heard = play.run(0)
+    heard = Heard()
+    driver = Play(tmp_path).driver(heard)
+    while (member := driver.ask()) is not None:
+        assert driver.begun(member, ())
+        driver.lost(member, "as arranged")
+    assert driver.finished
     assert {verdict.state for verdict, _ in heard.ends.values()} == {"failed"}
     assert all("lost 6 workers in a row" in verdict.error for verdict, _ in heard.ends.values())
+
+
+def test_workers_that_never_begin_are_no_fault_of_any_trial_and_end_the_launch(tmp_path: Path) -> None:
+    play = Play(tmp_path, losses=100)
+    with pytest.raises(SeptError, match="11 workers in a row were gone before they began.*the same command again"):
+        play.run(0)
+    assert outcome_of(tmp_path)["verdicts"] == {}
+    play.losses = 0
+    assert play.run(0).state == "finished"
 
 
 def test_observers_hear_each_point_of_a_curve_once_and_in_order(tmp_path: Path) -> None:

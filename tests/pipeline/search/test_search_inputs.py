@@ -16,10 +16,11 @@ from pipeline.search.inputs import load_inputs
 from pipeline.search.messages import Assignment
 from pipeline.spec import StudyInputs
 from pipeline.store import EmbeddingHeader, EmbeddingStore
+from pipeline.store.places import fetch
 from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, info_to_json
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
-from sept_core.trial import make_config
+from sept_core.trial import TrialInputs, make_config
 
 BIRDS = DatasetInfo("birds", "events", ("jay", "kite", "tit", "wren"), "A {}.", ("1", "2"), "kfold", extra=True)
 
@@ -90,15 +91,7 @@ def test_a_file_of_neighbours_goes_before_those_of_the_dataset_and_into_the_sign
     digests = []
     for given in (None, str(other)):
         loaded = load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=given))
-        config = make_config(
-            encoder=loaded.encoder,
-            table=loaded.table,
-            neighbors=loaded.neighbors,
-            baseline="coop",
-            sept=True,
-            hyper={"n_neighbors": 1},
-            shots=2,
-        )
+        config = make_config(loaded, "coop+sept", {"n_neighbors": 1}, shots=2)
         digests.append((config.neighbors_digest, config.signature))
     assert digests[0][0] != digests[1][0]
     assert digests[0][1] != digests[1][1]
@@ -140,13 +133,13 @@ def test_where_weights_lie_reaches_the_encoders_loader(root: Path, monkeypatch: 
     module._encoder.cache_clear()
     load_inputs(str(root), StudyInputs("mini", "birds", False, weights="/w.pth", text_model="hub:gpt2"))
     module._encoder.cache_clear()
-    assert asked == [("mini", "/w.pth", "hub:gpt2")]
+    assert asked == [("mini", "/w.pth", "hub:gpt2", fetch)]
 
 
 def test_an_assignment_carries_what_a_study_reads(root: Path, encoder: Encoder) -> None:
     wanted = StudyInputs("mini", "birds", True, ("FSDD",), "/w.pth", None, "/n.json")
     table = load_inputs(str(root), StudyInputs("mini", "birds", False)).table
-    config = make_config(encoder=encoder, table=table, neighbors=None, baseline="coop", sept=False, hyper={}, shots=2)
+    config = make_config(TrialInputs(encoder, table), "coop", shots=2)
     assignment = Assignment.of(str(root), "a:b", wanted, config)
     assert assignment.study_inputs == wanted
     assert assignment.trial == config

@@ -164,6 +164,42 @@ def test_visible_members_are_those_that_cannot_be_in_flight(study: StudySpec) ->
     assert [visible(wide, number) for number in range(5)] == [0, 0, 0, 1, 2]
 
 
+NARROW = {"spaces.coop.n_ctx": {"fixed": 2}, "spaces.coop.lr": {"low": 0.1, "high": 1.0, "log": True}}
+
+
+@pytest.fixture
+def narrowed() -> StudySpec:
+    """The study after its space was narrowed between two launches."""
+    return make_spec(NARROW, trials=30).studies()[2]
+
+
+def test_proposals_after_a_space_was_narrowed_lie_in_the_narrower_one(study: StudySpec, narrowed: StudySpec) -> None:
+    history = grown(study, 8)
+    for number in range(8, 14):
+        params = propose(narrowed, history)
+        assert "n_ctx" not in params
+        assert 0.1 <= float(params["lr"]) <= 1.0
+        history.append(finished(number, params))
+
+
+def test_what_lies_outside_a_narrowed_space_is_not_looked_at(study: StudySpec, narrowed: StudySpec) -> None:
+    history = grown(study, 12)
+    outside = [
+        number for number, past in enumerate(history) if past.params["n_ctx"] == 1 or not 0.1 <= past.params["lr"] <= 1
+    ]
+    assert 0 < len(outside) < 12
+    other = [finished(n, past.params, 40.0 if n in outside else 0.0) for n, past in enumerate(history)]
+    assert propose(narrowed, other) == propose(narrowed, history)
+    inside = [finished(n, past.params, 0.0 if n in outside else 9.0 * (n % 3)) for n, past in enumerate(history)]
+    assert propose(narrowed, inside) != propose(narrowed, history)
+
+
+def test_a_member_outside_a_narrowed_space_is_still_judged_by_all_others(study: StudySpec, narrowed: StudySpec) -> None:
+    history = [*grown(study, 8), Past(_complete(study, {"lr": 4.0, "n_ctx": 1}), None)]
+    bad = curve_of({"lr": 4.0})
+    assert pruned_at(narrowed, 8, history, bad, EPOCHS) == pruned_at(study, 8, history, bad, EPOCHS) == 1
+
+
 def _complete(study: StudySpec, params: Params) -> Params:
     return propose(study, []) | params
 
@@ -181,14 +217,10 @@ def _admit(study: StudySpec, number: int, params: Params) -> Member:
 
 
 def _config(study: StudySpec, params: Params) -> TrialConfig:
-    inputs = provide("", study.inputs)
     return make_config(
-        encoder=inputs.encoder,
-        table=inputs.table,
-        neighbors=inputs.neighbors,
-        baseline=study.baseline,
-        sept=study.sept,
-        hyper=study.constants | params,
+        provide("", study.inputs),
+        study.method,
+        study.constants | params,
         shots=2,
         folds=["theo"],
         epochs=EPOCHS,

@@ -30,6 +30,7 @@ def cluster() -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(
+        "local",  # never another one that happens to run on this machine
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
@@ -85,11 +86,21 @@ def test_a_sweep_on_ray_is_the_sweep_one_trial_after_the_other(tmp_path: Path, u
     assert outcome.finished + outcome.pruned == 15
     assert outcome.pruned > 0
     assert sorted(path.name for path in (tmp_path / "sweeps/tiny").iterdir() if path.name[0] != ".") == [
+        "lease.json",
         "members",
         "spec.yaml",
         "verdicts",
     ]
     assert not (tmp_path / "sweeps/tiny/.tune").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_methods_may_occupy_more_or_less_than_others(tmp_path: Path) -> None:
+    wide = {"workers": 2, "cpus_per_trial": 0.5, "by_method": {"coop": {"cpus_per_trial": 2}}}
+    outcome = run(tmp_path, resources=wide, trials=2)
+    assert (outcome.state, outcome.members) == ("finished", 5)
+    with pytest.raises(InputError, match=r"resources: no trial of FSDD.*\.coop fits: it needs 3 CPUs and 0 GPUs"):
+        run(tmp_path / "other", resources={"by_method": {"coop": {"cpus_per_trial": 3}}})
 
 
 def test_launching_a_finished_sweep_does_not_start_ray(
@@ -116,7 +127,7 @@ def test_a_signal_stops_gracefully_and_the_next_launch_ends_the_same(
     outcome = run(tmp_path, observer, resources=ONE_WORKER)
     assert (outcome.state, observer.state) == ("stopped", "stopped")
     assert 0 < outcome.members < 15
-    assert not (tmp_path / "sweeps/tiny/lease.json").exists()
+    assert Lease(LocalFiles(tmp_path), "tiny").holder() is None
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     resumed = run(tmp_path, resources=ONE_WORKER)
     assert resumed.state == "finished"
@@ -171,11 +182,13 @@ def test_labels_of_test_clips_change_test_metrics_and_nothing_else(tmp_path: Pat
 def test_another_spec_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
     run_inline(make_spec(), tmp_path)
     run(tmp_path)
-    with pytest.raises(InputError, match=r"shots was 2 and is now 3; undo the change, or give the sweep another name"):
+    with pytest.raises(
+        InputError, match=r"shots was 2 and is now 3; undo the change, or make another sweep of it with --fork NAME"
+    ):
         run(tmp_path, shots=3)
-    with pytest.raises(InputError, match=r"spaces\.coop\.lr\.high was 5\.0 and is now 1\.0"):
-        run(tmp_path, **{"spaces.coop.lr": {"low": 0.01, "high": 1.0, "log": True}})
-    with pytest.raises(InputError, match="trials was 7 and is now 6, and it may only be raised"):
+    with pytest.raises(InputError, match=r"spaces\.coop\.lr was low 0.01, high 5\.0, .*and may only be narrowed"):
+        run(tmp_path, **{"spaces.coop.lr": {"low": 0.01, "high": 9.0, "log": True}})
+    with pytest.raises(InputError, match="coop were 7 and are now 6, and may only be raised"):
         run(tmp_path, trials=6)
     assert run(tmp_path, resources={"workers": 1}).state == "finished"
 
@@ -186,8 +199,20 @@ def test_a_second_driver_of_the_same_sweep_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ray job submit"):
+    with pytest.raises(InputError, match="sept sweep launch --address ray:"):
         launch(make_spec(), tmp_path, address="ray://somewhere:10001", provider="tiny_inputs:provide")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("127.0.0.1:1", "address 127.0.0.1:1: no Ray cluster: Connection refused"),
+        ("somewhere", "no address of Ray; give local, auto"),
+    ],
+)
+def test_an_address_where_no_ray_is_is_one_line_at_once(tmp_path: Path, address: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        launch(make_spec(), tmp_path, address=address, provider="tiny_inputs:provide")
 
 
 def test_missing_inputs_are_one_line_before_ray_starts(tmp_path: Path) -> None:

@@ -19,14 +19,10 @@ INPUTS = StudyInputs("mini", "FSDD", True)
 
 @pytest.fixture
 def config() -> TrialConfig:
-    inputs = provide("", INPUTS)
     return make_config(
-        encoder=inputs.encoder,
-        table=inputs.table,
-        neighbors=inputs.neighbors,
-        baseline="coop",
-        sept=True,
-        hyper={"n_ctx": 2, "n_neighbors": 2},
+        provide("", INPUTS),
+        "coop+sept",
+        {"n_ctx": 2, "n_neighbors": 2},
         shots=2,
         folds=["theo"],
         epochs=3,

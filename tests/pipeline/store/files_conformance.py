@@ -52,6 +52,47 @@ class FilesConformance:
         assert files.create("key", b"second")
         assert files.read("key") == b"second"
 
+    def test_replace_takes_the_place_of_what_was_expected_and_of_nothing_else(self, files: Files) -> None:
+        assert not files.replace("a/key", b"never there", b"first")
+        assert not files.exists("a/key")
+        assert files.replace("a/key", None, b"first")
+        assert not files.replace("a/key", None, b"second")
+        assert not files.replace("a/key", b"another", b"second")
+        assert files.read("a/key") == b"first"
+        assert files.replace("a/key", b"first", b"second")
+        assert not files.replace("a/key", b"first", b"third")
+        assert files.read("a/key") == b"second"
+        assert files.list() == ["a/key"]
+
+    def test_of_competing_replacers_exactly_one_wins_every_round(self, files: Files) -> None:
+        current: bytes | None = None
+        for round_number in range(6):
+            contents = [f"{round_number} {me} ".encode() * 500 for me in range(6)]
+            with ThreadPoolExecutor(6) as pool:
+                won = list(pool.map(lambda data, old=current: files.replace("race", old, data), contents))
+            assert won.count(True) == 1
+            current = contents[won.index(True)]
+            assert files.read("race") == current
+
+    def test_nothing_is_lost_where_many_count_by_replace(self, files: Files) -> None:
+        files.create("count", b"0")
+
+        def add(_: int) -> int:
+            for attempt in range(1, 500):
+                old = files.read("count")
+                if files.replace("count", old, str(int(old) + 1).encode()):
+                    return attempt
+            raise AssertionError("never won")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(20)))
+        assert files.read("count") == b"20"
+
+    def test_equal_bytes_of_competing_creators_have_one_winner_too(self, files: Files) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(lambda _: files.create("race", b"the same"), range(8)))
+        assert won.count(True) == 1
+
     def test_of_competing_creators_exactly_one_wins(self, files: Files) -> None:
         for round_number in range(5):
             key = f"race/{round_number}"
@@ -81,6 +122,15 @@ class FilesConformance:
         assert files.list("b/c") == ["b/c/d/e"]
         assert files.list() == ["a", "b.txt", "b/10", "b/2", "b/c/d/e", "bb/1"]
 
+    def test_many_are_read_in_the_order_asked_for_without_those_that_are_missing(self, files: Files) -> None:
+        contents = {f"many/{number}": f"{number}".encode() * number for number in range(40)}
+        for key, data in contents.items():
+            files.write(key, data)
+        asked = [*reversed(contents), "many/none", "many"]
+        assert list(files.read_many(asked).items()) == list(reversed(contents.items()))
+        assert files.read_many([]) == {}
+        assert files.read_many(["many/3", "many/3"]) == {"many/3": b"333"}
+
     def test_list_of_nothing_is_empty(self, files: Files) -> None:
         assert files.list() == []
         assert files.list("no/such/folder") == []
@@ -99,9 +149,13 @@ class FilesConformance:
             lambda: files.read(key),
             lambda: files.write(key, b"x"),
             lambda: files.create(key, b"x"),
+            lambda: files.replace(key, None, b"x"),
+            lambda: files.replace(key, b"x", b"y"),
+            lambda: files.read_many([key]),
             lambda: files.exists(key),
             lambda: files.delete(key),
             lambda: files.local_path(key),
+            lambda: files.address(key),
         ]
         for call in calls:
             with pytest.raises(ValueError, match="not a key"):
@@ -117,3 +171,10 @@ class FilesConformance:
         files.write("a/key", b"content")
         path = files.local_path("a/key")
         assert path is None or path.read_bytes() == b"content"
+
+    def test_an_address_ends_with_the_key(self, files: Files) -> None:
+        assert files.address("a/key").endswith("/a/key")
+        path = files.local_path("a/key")
+        assert files.address("a/key") == (
+            f"{files.address('a').removesuffix('/a')}/a/key" if path is None else str(path)
+        )

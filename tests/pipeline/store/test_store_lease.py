@@ -1,4 +1,7 @@
-"""The lease of a sweep, with real processes: one holder, dead ones make way, a lost lease is noticed."""
+"""The lease of a sweep, with real processes: one holder, dead ones make way, a lost lease is noticed.
+
+All of it once on a folder and once on a bucket.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import Lease, LeaseHeld, LeaseLost, LocalFiles
+from pipeline.store import Files, Lease, LeaseHeld, LeaseLost, StoreError
 from pipeline.store.processes import process_started
 from sept_core.errors import InputError
 
@@ -21,19 +24,20 @@ REPOSITORY = Path(__file__).parents[3]
 
 HOLD = """
 import sys, time
-from pathlib import Path
-from pipeline.store import Lease, LocalFiles
-with Lease(LocalFiles(Path(sys.argv[1])), "s", expiry_s=float(sys.argv[2]), heartbeat_s=0.05) as lease:
+from pipeline.store import Lease, open_files
+with Lease(open_files(sys.argv[1]), "s", expiry_s=float(sys.argv[2]), heartbeat_s=0.05) as lease:
     print(lease.fence, flush=True)
     sys.stdin.readline()
 """
 
 RACE = """
-import sys, time
-from pathlib import Path
-from pipeline.store import Lease, LeaseHeld, LocalFiles
-lease = Lease(LocalFiles(Path(sys.argv[1])), "s")
-time.sleep(max(0.0, float(sys.argv[2]) - time.time()))
+import sys
+from pipeline.store import Lease, LeaseHeld, open_files
+files = open_files(sys.argv[1])
+files.exists("warm")
+lease = Lease(files, "s", expiry_s=float(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
 try:
     lease.acquire()
 except LeaseHeld:
@@ -43,10 +47,26 @@ else:
 sys.stdin.readline()
 """
 
-
-@pytest.fixture
-def files(tmp_path: Path) -> LocalFiles:
-    return LocalFiles(tmp_path)
+# Takes the lease as often as it can get it, and makes sure that nobody else is inside.
+TAKE_TURNS = """
+import sys, time
+from pipeline.store import Lease, LeaseHeld, open_files
+files = open_files(sys.argv[1])
+files.exists("warm")
+print("ready", flush=True)
+sys.stdin.readline()
+taken = 0
+while taken < 4:
+    try:
+        with Lease(files, "s") as lease:
+            inside = files.create("inside", b"")
+            files.write(f"taken/{lease.fence:04d}", str(inside).encode())
+            time.sleep(0.01)
+            files.delete("inside")
+            taken += 1
+    except LeaseHeld:
+        time.sleep(0.005)
+"""
 
 
 class Processes:
@@ -66,10 +86,24 @@ class Processes:
         self.started.append(process)
         return process
 
-    def holder(self, root: Path, expiry_s: float = 60.0) -> tuple[subprocess.Popen[str], int]:
+    def holder(self, root: str, expiry_s: float = 60.0) -> tuple[subprocess.Popen[str], int]:
         """A process that holds the lease, and its fencing number."""
         process = self.start(HOLD, root, expiry_s)
         return process, int(self.line(process))
+
+    def race(self, root: str, count: int, expiry_s: float = 60.0) -> list[str]:
+        """What processes come to that ask for the lease at the same moment: ``held``, or their fencing number."""
+        racers = [self.start(RACE, root, expiry_s) for _ in range(count)]
+        self.let_go(racers)
+        return [self.line(racer) for racer in racers]
+
+    def let_go(self, racers: list[subprocess.Popen[str]]) -> None:
+        """Wait until all are ready, then start them together."""
+        assert [self.line(racer) for racer in racers] == ["ready"] * len(racers)
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("\n")
+            racer.stdin.flush()
 
     @staticmethod
     def line(process: subprocess.Popen[str]) -> str:
@@ -102,17 +136,21 @@ def wait_until(what: object, seconds: float = 10.0) -> bool:
 
 
 class TestOneHolder:
-    def test_a_free_lease_is_taken_and_released(self, files: LocalFiles) -> None:
+    def test_a_free_lease_is_taken_and_released(self, files: Files) -> None:
         with Lease(files, "s") as lease:
             assert lease.fence == 1
             assert not lease.lost
             lease.check()
-            assert files.exists("sweeps/s/lease.json")
-        assert not files.exists("sweeps/s/lease.json")
+            holder = lease.holder()
+            assert holder is not None
+            assert holder.pid == os.getpid()
+        assert lease.holder() is None
         assert lease.fence == 0
 
-    def test_a_second_process_is_refused_with_who_and_since_when(self, files: LocalFiles, processes: Processes) -> None:
-        process, _ = processes.holder(files.root)
+    def test_a_second_process_is_refused_with_who_and_since_when(
+        self, files: Files, root: str, processes: Processes
+    ) -> None:
+        process, _ = processes.holder(root)
         with pytest.raises(LeaseHeld) as refusal:
             Lease(files, "s").acquire()
         line = str(refusal.value)
@@ -123,45 +161,72 @@ class TestOneHolder:
         with Lease(files, "s") as lease:
             assert lease.fence == 2
 
-    def test_a_second_lease_of_the_same_process_is_refused_too(self, files: LocalFiles) -> None:
+    def test_a_second_lease_of_the_same_process_is_refused_too(self, files: Files) -> None:
         with Lease(files, "s"), pytest.raises(LeaseHeld, match=f"process {os.getpid()} "):
             Lease(files, "s").acquire()
 
-    def test_sweeps_do_not_block_each_other(self, files: LocalFiles) -> None:
+    def test_sweeps_do_not_block_each_other(self, files: Files) -> None:
         with Lease(files, "a") as first, Lease(files, "b") as second:
             first.check()
             second.check()
 
-    def test_of_racing_processes_exactly_one_gets_it(self, files: LocalFiles, processes: Processes) -> None:
-        together = time.time() + 1.5
-        racers = [processes.start(RACE, files.root, together) for _ in range(6)]
-        answers = [processes.line(racer) for racer in racers]
-        assert sorted(answers) == ["1"] + ["held"] * 5
+    def test_of_racing_processes_exactly_one_gets_it(self, root: str, processes: Processes) -> None:
+        assert sorted(processes.race(root, 6)) == ["1"] + ["held"] * 5
 
     def test_of_processes_racing_for_a_dead_holders_lease_exactly_one_gets_it(
-        self, files: LocalFiles, processes: Processes
+        self, root: str, processes: Processes
     ) -> None:
-        dead, _ = processes.holder(files.root)
+        dead, _ = processes.holder(root)
         dead.kill()
-        together = time.time() + 1.5
-        racers = [processes.start(RACE, files.root, together) for _ in range(5)]
-        answers = [processes.line(racer) for racer in racers]
-        assert sorted(answers) == ["2"] + ["held"] * 4
+        assert sorted(processes.race(root, 5)) == ["2"] + ["held"] * 4
+
+    def test_of_processes_racing_for_an_expired_lease_exactly_one_gets_it(
+        self, files: Files, root: str, processes: Processes
+    ) -> None:
+        with Lease(files, "s"):
+            held = json.loads(files.read("sweeps/s/lease.json"))
+        elsewhere = {
+            **held,
+            "host": "spot-7",
+            "machine": "spot-7 boot",
+            "fence": 7,
+            "renewed_ms": held["since_ms"] - 21_000,
+        }
+        files.write("sweeps/s/lease.json", json.dumps(elsewhere).encode())
+        assert sorted(processes.race(root, 5, expiry_s=20.0)) == ["8"] + ["held"] * 4
+
+    def test_drivers_that_take_turns_are_never_two_and_every_turn_has_a_number_of_its_own(
+        self, files: Files, root: str, processes: Processes
+    ) -> None:
+        drivers = [processes.start(TAKE_TURNS, root) for _ in range(3)]
+        processes.let_go(drivers)
+        assert [driver.wait(60) for driver in drivers] == [0] * 3
+        turns = files.read_many(files.list("taken"))
+        assert list(turns) == [f"taken/{fence:04d}" for fence in range(1, 13)]
+        assert set(turns.values()) == {b"True"}
 
     def test_the_fencing_number_grows_over_releases_and_take_overs(
-        self, files: LocalFiles, processes: Processes
+        self, files: Files, root: str, processes: Processes
     ) -> None:
         fences = []
         for _ in range(3):
             with Lease(files, "s") as lease:
                 fences.append(lease.fence)
-            process, fence = processes.holder(files.root)
+            process, fence = processes.holder(root)
             fences.append(fence)
             process.kill()
             process.wait()
         assert fences == [1, 2, 3, 4, 5, 6]
 
-    def test_the_same_object_can_be_acquired_again(self, files: LocalFiles) -> None:
+    def test_the_file_of_a_released_lease_stays_and_carries_the_fencing_number_on(self, files: Files) -> None:
+        for fence in (1, 2, 3):
+            with Lease(files, "s"):
+                pass
+            left = json.loads(files.read("sweeps/s/lease.json"))
+            assert left["fence"] == fence
+            assert left["released_ms"] >= left["since_ms"]
+
+    def test_the_same_object_can_be_acquired_again(self, files: Files) -> None:
         lease = Lease(files, "s")
         for fence in (1, 2):
             with lease:
@@ -170,8 +235,10 @@ class TestOneHolder:
 
 
 class TestDeadHolders:
-    def test_a_killed_holder_of_this_machine_is_replaced_at_once(self, files: LocalFiles, processes: Processes) -> None:
-        process, _ = processes.holder(files.root)
+    def test_a_killed_holder_of_this_machine_is_replaced_at_once(
+        self, files: Files, root: str, processes: Processes
+    ) -> None:
+        process, _ = processes.holder(root)
         process.kill()
         # Not waited for: until its parent looks, a killed process is a zombie that still has its id.
         assert wait_until(lambda: process_started(process.pid) is None)
@@ -179,7 +246,7 @@ class TestDeadHolders:
         with Lease(files, "s") as lease:
             lease.check()
 
-    def test_a_reused_process_id_is_not_mistaken_for_the_holder(self, files: LocalFiles) -> None:
+    def test_a_reused_process_id_is_not_mistaken_for_the_holder(self, files: Files) -> None:
         with Lease(files, "s"):
             held = json.loads(files.read("sweeps/s/lease.json"))
         files.write("sweeps/s/lease.json", json.dumps({**held, "process_started": "1"}).encode())
@@ -187,12 +254,12 @@ class TestDeadHolders:
             lease.check()
 
     def test_a_process_that_this_user_may_not_see_is_not_taken_for_dead(
-        self, files: LocalFiles, processes: Processes, monkeypatch: pytest.MonkeyPatch
+        self, files: Files, root: str, processes: Processes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def forbidden(*_: int) -> None:
             raise PermissionError
 
-        process, _ = processes.holder(files.root)
+        process, _ = processes.holder(root)
         with monkeypatch.context() as patch:
             patch.setattr("pipeline.store.processes.process_started", lambda pid: None)
             patch.setattr(os, "kill", forbidden)
@@ -203,7 +270,7 @@ class TestDeadHolders:
         process.wait()
         assert holder.gone()
 
-    def test_a_holder_on_another_machine_is_replaced_only_after_the_expiry(self, files: LocalFiles) -> None:
+    def test_a_holder_on_another_machine_is_replaced_only_after_the_expiry(self, files: Files) -> None:
         with Lease(files, "s"):
             held = json.loads(files.read("sweeps/s/lease.json"))
         # A process id that means nothing here says nothing about the other machine.
@@ -216,7 +283,7 @@ class TestDeadHolders:
         with Lease(files, "s") as lease:
             assert lease.fence == 42
 
-    def test_a_damaged_lease_file_does_not_block_for_ever(self, files: LocalFiles) -> None:
+    def test_a_damaged_lease_file_does_not_block_for_ever(self, files: Files) -> None:
         for content in (b"", b"{", b"[]", b'{"pid": 1}', b"\xff"):
             files.write("sweeps/s/lease.json", content)
             with Lease(files, "s") as lease:
@@ -224,7 +291,7 @@ class TestDeadHolders:
 
 
 class TestLoss:
-    def test_the_heartbeat_keeps_the_lease_past_its_expiry(self, files: LocalFiles) -> None:
+    def test_the_heartbeat_keeps_the_lease_past_its_expiry(self, files: Files) -> None:
         with Lease(files, "s", expiry_s=2.0, heartbeat_s=0.05) as lease:
             time.sleep(2.3)
             lease.check()
@@ -232,7 +299,7 @@ class TestLoss:
                 Lease(files, "s", expiry_s=2.0).acquire()
 
     def test_a_suspended_holder_is_replaced_and_notices_when_it_wakes(
-        self, files: LocalFiles, processes: Processes
+        self, files: Files, root: str, processes: Processes
     ) -> None:
         code = (
             HOLD
@@ -244,7 +311,7 @@ class TestLoss:
     print(lease.lost, flush=True)
 """
         )
-        process = processes.start(code, files.root, 0.5)
+        process = processes.start(code, root, 0.5)
         assert processes.line(process) == "1"
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(0.7)
@@ -263,7 +330,29 @@ class TestLoss:
             lease.check()
             assert files.exists("sweeps/s/lease.json")
 
-    def test_a_lease_taken_over_is_noticed_by_the_heartbeat(self, files: LocalFiles) -> None:
+    def test_a_renewal_that_came_through_though_it_failed_costs_nothing(
+        self, files: Files, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace = files.replace
+
+        def write_and_fail(key: str, expected: bytes | None, data: bytes) -> bool:
+            replace(key, expected, data)
+            raise StoreError("the answer was lost")
+
+        with Lease(files, "s", expiry_s=1.0, heartbeat_s=60) as lease:
+            before = files.read("sweeps/s/lease.json")
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "replace", write_and_fail)
+                time.sleep(0.6)
+                lease.check()
+            assert files.read("sweeps/s/lease.json") != before
+            lease.check()
+            assert not lease.lost
+            with pytest.raises(LeaseHeld):
+                Lease(files, "s", expiry_s=1.0).acquire()
+        assert lease.holder() is None
+
+    def test_a_lease_taken_over_is_noticed_by_the_heartbeat(self, files: Files) -> None:
         with Lease(files, "s", heartbeat_s=0.02) as lease:
             held = json.loads(files.read("sweeps/s/lease.json"))
             # The heartbeat in between may put the own lease back once; what stands at the end is the thief's.
@@ -273,13 +362,13 @@ class TestLoss:
                 lease.check()
         assert files.read("sweeps/s/lease.json") == thief
 
-    def test_a_removed_lease_is_noticed(self, files: LocalFiles) -> None:
+    def test_a_removed_lease_is_noticed(self, files: Files) -> None:
         with Lease(files, "s", heartbeat_s=0.02) as lease:
             assert wait_until(lambda: files.delete("sweeps/s/lease.json") or lease.lost)
             with pytest.raises(LeaseLost, match="was removed"):
                 lease.check()
 
-    def test_check_asks_by_itself_when_the_heartbeat_is_late(self, files: LocalFiles) -> None:
+    def test_check_asks_by_itself_when_the_heartbeat_is_late(self, files: Files) -> None:
         with Lease(files, "s", expiry_s=0.2, heartbeat_s=60) as lease:
             time.sleep(0.3)
             lease.check()
@@ -288,21 +377,21 @@ class TestLoss:
             with pytest.raises(LeaseLost):
                 lease.check()
 
-    def test_a_disk_that_fails_past_the_expiry_costs_the_lease(
-        self, files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+    def test_a_store_that_fails_past_the_expiry_costs_the_lease(
+        self, files: Files, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object) -> None:
-            raise OSError(5, "Input/output error")
+            raise StoreError("Input/output error")
 
         with Lease(files, "s", expiry_s=1.0, heartbeat_s=0.02) as lease, monkeypatch.context() as patch:
-            patch.setattr(files, "write", broken)
+            patch.setattr(files, "replace", broken)
             time.sleep(0.1)
             assert not lease.lost
             assert wait_until(lambda: lease.lost)
             with pytest.raises(LeaseLost, match="could not be renewed"):
                 lease.check()
 
-    def test_without_the_lease_nothing_passes(self, files: LocalFiles) -> None:
+    def test_without_the_lease_nothing_passes(self, files: Files) -> None:
         with pytest.raises(LeaseLost, match="without its lease"):
             Lease(files, "s").check()
 

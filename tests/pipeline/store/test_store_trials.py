@@ -1,4 +1,7 @@
-"""The trial store: what goes in comes out, decisions are final, and damage is moved aside instead of believed."""
+"""The trial store: what goes in comes out, decisions are final, and damage is moved aside instead of believed.
+
+All of it once on a folder and once on a bucket.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.store import LocalFiles, Member, StoreConflict, TrialStore, Verdict
-from pipeline.store.documents import seal, unseal
+from pipeline.store import Files, LocalFiles, Member, StoreConflict, TrialStore, Verdict
+from sept_core.documents import seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult
 from sept_core.trial import failed_result
@@ -27,6 +30,7 @@ def make_config(lr: float = 0.01) -> TrialConfig:
         encoder_fingerprint="0123456789abcdef",
         dataset="ESC10",
         manifest_digest="fedcba9876543210",
+        embeddings_digest="fedcba9876543210",
         neighbors_digest=None,
         templates_digest=None,
         baseline="coop",
@@ -84,15 +88,13 @@ def damages() -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, damages: list[str]) -> TrialStore:
-    return TrialStore(LocalFiles(tmp_path), on_damage=damages.append)
+def store(files: Files, damages: list[str]) -> TrialStore:
+    return TrialStore(files, on_damage=damages.append)
 
 
-def path_of(store: TrialStore, ending: str) -> Path:
+def key_of(store: TrialStore, ending: str) -> str:
     (key,) = [key for key in store.files.list() if key.endswith(ending)]
-    path = store.files.local_path(key)
-    assert path is not None
-    return path
+    return key
 
 
 class TestTrials:
@@ -105,6 +107,21 @@ class TestTrials:
         result = make_result(make_config())
         store.write_result(result)
         assert store.read_result(result.config.study_key, result.signature) == result
+
+    def test_many_results_are_read_at_once_and_those_that_are_missing_or_damaged_are_left_out(
+        self, store: TrialStore, damages: list[str]
+    ) -> None:
+        results = [make_result(make_config(lr=0.001 * (number + 1))) for number in range(6)]
+        for result in results[:5]:
+            store.write_result(result)
+        key = f"trials/{results[0].config.study_key}/{results[0].signature}/result.json"
+        store.files.write(key, store.files.read(key)[:100])
+        wanted = [(result.config.study_key, result.signature) for result in results]
+        assert store.read_results(wanted) == {
+            (result.config.study_key, result.signature): result for result in results[1:5]
+        }
+        assert len(damages) == 1
+        assert store.read_results([]) == {}
 
     def test_a_failure_never_takes_the_place_of_a_finished_result(self, store: TrialStore) -> None:
         finished = make_result(make_config())
@@ -129,11 +146,11 @@ class TestTrials:
         store.write_config(config)
         store.write_result(make_result(config))
         for ending in ("config.json", "result.json"):
-            text = path_of(store, ending).read_text()
+            text = store.files.read(key_of(store, ending)).decode()
             assert text.endswith("}\n")
             assert text.count("\n") > 10
             assert list(json.loads(text)) == sorted(json.loads(text))
-        assert TrialConfig.model_validate(json.loads(path_of(store, "config.json").read_text())) == config
+        assert TrialConfig.model_validate(json.loads(store.files.read(key_of(store, "config.json")))) == config
 
     def test_equal_results_are_equal_bytes(self) -> None:
         result = make_result(make_config())
@@ -161,11 +178,11 @@ class TestDamage:
     ) -> None:
         result = make_result(make_config())
         store.write_result(result)
-        path = path_of(store, "result.json")
-        bad = damage(path.read_bytes())
-        path.write_bytes(bad)
+        path = key_of(store, "result.json")
+        bad = damage(store.files.read(path))
+        store.files.write(path, bad)
         assert store.read_result(result.config.study_key, result.signature) is None
-        assert not path.exists()
+        assert not store.files.exists(path)
         (key,) = store.files.list("quarantine")
         assert store.files.read(key) == bad
         assert len(damages) == 1
@@ -235,8 +252,8 @@ class TestDamage:
             store.add_member("s", make_member(number, lr=0.01 * (number + 1)))
             store.write_verdict("s", make_verdict(number))
         for folder in ("members", "verdicts"):
-            path = path_of(store, f"{folder}/{make_member().study}/00001.json")
-            path.write_bytes(path.read_bytes()[:40])
+            key = key_of(store, f"{folder}/{make_member().study}/00001.json")
+            store.files.write(key, store.files.read(key)[:40])
         assert [member.number for member in store.members("s")] == [0, 2]
         assert [verdict.number for verdict in store.verdicts("s")] == [0, 2]
         assert len(damages) == 2
@@ -250,15 +267,15 @@ class TestDamage:
     ) -> None:
         member = make_member()
         store.add_member("s", member)
-        path_of(store, "00000.json").write_bytes(b"{")
+        store.files.write(key_of(store, "00000.json"), b"{")
         assert store.add_member("s", member) == member
         assert store.members("s") == [member]
         assert len(damages) == 1
 
     def test_a_member_copied_to_another_number_is_not_counted_twice(self, store: TrialStore) -> None:
         store.add_member("s", make_member(0))
-        path = path_of(store, "00000.json")
-        path.with_name("00001.json").write_bytes(path.read_bytes())
+        key = key_of(store, "00000.json")
+        store.files.write(key.replace("00000", "00001"), store.files.read(key))
         assert [member.number for member in store.members("s")] == [0]
 
 
@@ -321,8 +338,9 @@ class TestMembersAndVerdicts:
             assert list(pool.map(add, range(8))).count(True) == 1
         assert len(store.members("s")) == 1
 
-    def test_thousands_of_members_list_in_seconds(self, store: TrialStore, tmp_path: Path) -> None:
+    def test_thousands_of_members_list_in_seconds(self, tmp_path: Path) -> None:
         template = make_member()
+        store = TrialStore(LocalFiles(tmp_path))
         folder = tmp_path / f"sweeps/s/members/{template.study}"
         folder.mkdir(parents=True)
         for number in range(2000):
@@ -339,8 +357,17 @@ class TestSweeps:
         text = "name: quickstart  # ein Wörtchen\r\ntrials: 8\n"
         store.write_spec("quickstart", text)
         assert store.read_spec("quickstart") == text
-        store.write_spec("quickstart", "trials: 9\n")
+        store.write_spec("quickstart", "trials: 9\n", before=text)
         assert store.read_spec("quickstart") == "trials: 9\n"
+
+    def test_a_spec_only_takes_the_place_of_the_one_that_was_read(self, store: TrialStore) -> None:
+        store.write_spec("s", "trials: 8\n")
+        store.write_spec("s", "trials: 8\n")
+        store.write_spec("s", "trials: 20\n", before="trials: 8\n")
+        for before in (None, "trials: 8\n"):
+            with pytest.raises(StoreConflict, match="spec of sweep 's' was changed by somebody else"):
+                store.write_spec("s", "trials: 10\n", before=before)
+        assert store.read_spec("s") == "trials: 20\n"
 
     def test_sweeps_are_those_with_a_spec(self, store: TrialStore) -> None:
         assert store.sweeps() == []

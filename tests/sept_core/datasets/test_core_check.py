@@ -101,6 +101,12 @@ def test_one_content_under_two_classes_is_an_error_and_twice_in_a_class_a_warnin
     assert alike.warnings == ("1 contents stand more than once in a class: a00 = a02",)
 
 
+def test_many_copies_of_one_content_make_a_line_and_no_more(toy: Manifest) -> None:
+    copies = {clip.clip_id: {"sha256": toy.clips[0].sha256} for clip in toy.clips[:32:2]}
+    (line,) = check_manifest(changed(toy, **copies), None, INFO).warnings
+    assert line == "1 contents stand more than once in a class: a00 = a02 = a04 = 13 more"
+
+
 def test_an_empty_class_is_an_error(toy: Manifest) -> None:
     errors = check_manifest(toy, None, replace(INFO, classnames=("a", "b", "c"))).errors
     assert errors == ("1 of 3 classes have no clips: c",)
@@ -108,7 +114,10 @@ def test_an_empty_class_is_an_error(toy: Manifest) -> None:
 
 def test_a_class_with_nothing_to_train_on_is_an_error_and_with_little_a_warning(toy: Manifest) -> None:
     one_sided = check_manifest(Manifest("toy", toy.clips[:1] + toy.clips[32:]), None, INFO)
-    assert one_sided.errors == ("fold 1: nothing to train on of a",)
+    assert one_sided.errors == (
+        "fold 1: nothing to train on of a",
+        "fold 2: no clips of the base classes to test on",
+    )
     assert "fold 2: nothing to test on of a" in one_sided.warnings
     assert "fold 2: fewer than 16 clips to draw shots from: a 1" in one_sided.warnings
 

@@ -111,6 +111,8 @@ def test_a_name_that_is_taken_or_makes_no_folder_is_refused(name: str, tmp_path:
         ({"template": "a bird"}, "does not have one {}"),
         ({"template": "{} and {}"}, "does not have one {}"),
         ({"template": "{} {name}"}, "does not have one {}"),
+        ({"template": "{} }"}, "does not have one {}"),
+        ({"name": "b" * 65}, "at most 64 of them"),
     ],
 )
 def test_a_kind_or_template_that_cannot_be_used_is_refused(options: dict[str, str], said: str, tmp_path: Path) -> None:
@@ -135,13 +137,85 @@ def test_a_kind_or_template_that_cannot_be_used_is_refused(options: dict[str, st
             [["a.wav", "wren", "train"], ["b.wav", "tit", "train"]],
             "all clips are of 'train'; 'test' is missing",
         ),
-        (["path", "classname"], [["a.wav", "wren"], ["b.wav", "tit"]], "class 'wren' has clips of 1 sources, too few"),
+        (["path", "classname"], [["a.wav", "wren"], ["b.wav", "tit"]], "class 'wren' has clips of 1 source, too few"),
     ],
 )
 def test_a_csv_that_makes_no_dataset_is_refused_with_the_place(
     header: list[str], rows: list[list[str]], said: str, tmp_path: Path
 ) -> None:
     assert said in refusal(tmp_path, header, rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("___", "class '___' holds no word for a prompt; name it in words"),
+        ("...", "class '...' holds no word for a prompt"),
+        ("\N{DOG FACE}", "holds no word for a prompt"),
+        ("\N{ZERO WIDTH SPACE}", r"class '\u200b' holds an invisible character; write it in plain text"),
+        ("\x1b[31mtit", r"class '\x1b[31mtit' holds an invisible character"),
+        ("tit\nlark", r"class 'tit\nlark' holds an invisible character"),
+        ("great\N{NO-BREAK SPACE}tit", "holds an invisible character"),
+        ("tit " * 26, "has 103 characters, more than 100"),
+    ],
+)
+def test_a_class_whose_name_makes_no_prompt_is_refused(name: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(tmp_path, rows=[["a.wav", "wren", "1"], ["b.wav", name, "2"]])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("great tit", "great  tit"),
+        ("great_tit", "Great tit"),
+        ("m\u00e9sange", "me\u0301sange"),
+        ("gro\u00df", "GROSS"),
+    ],
+)
+def test_two_spellings_of_one_class_are_refused(one: str, other: str, tmp_path: Path) -> None:
+    line = refusal(tmp_path, rows=[["a.wav", one, "1"], ["b.wav", other, "2"]])
+    assert "are one and the same in a prompt; spell them alike" in line
+
+
+def test_a_class_may_be_named_in_any_script_and_hold_a_comma(tmp_path: Path) -> None:
+    _, info = read(tmp_path, rows=[["a.wav", "\N{CJK UNIFIED IDEOGRAPH-96E8}", "1"], ["b.wav", "tit, great", "2"]])
+    assert info.classnames == ("tit, great", "\N{CJK UNIFIED IDEOGRAPH-96E8}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffpath,classname,fold\na.wav,wren,1\nb.wav,tit,2\n",
+        "path,classname,fold\r\na.wav,wren,1\r\nb.wav,tit,2\r\n",
+        "path, classname ,fold\na.wav, wren ,1\n\n,,\nb.wav,tit, 2\n  \n",
+        'path,classname,fold\n"a.wav","wren","1"\n"b.wav","tit","2"',
+        "path,classname,fold,\na.wav,wren,1,,\nb.wav,tit,2,,more\n",
+    ],
+)
+def test_what_spreadsheets_make_of_a_csv_is_read(text: str, tmp_path: Path) -> None:
+    plain = read(tmp_path, rows=[["a.wav", "wren", "1"], ["b.wav", "tit", "2"]])
+    (tmp_path / "birds.csv").write_bytes(text.encode())
+    assert read_csv_dataset(tmp_path / "birds.csv", tmp_path / "audio", name="birds") == plain
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "has no header; its first line names the columns path, classname"),
+        (b"\npath,classname\na.wav,wren\n", "has no header"),
+        (b"path;classname\na.wav;wren\n", "column path, classname missing; .*; put ',' between columns, not ';'"),
+        (b"path\tclassname\na.wav\twren\n", r"put ',' between columns, not '\\t'"),
+        (b"path,classname,fold,fold\na.wav,wren,1,2\n", "column fold stands twice; keep one of them"),
+        (b'path,classname\na.wav,wren\n"b.wav,tit\n', r"\(line 3: unexpected end of data\); save it as CSV in UTF-8"),
+        ("path,classname\na.wav,m\u00e9sange\n".encode("latin-1"), "is not a CSV file in UTF-8 .*; save it as"),
+        ("path,classname\na.wav,wren\n".encode("utf-16"), "is not a CSV file in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_such_table_is_refused_with_what_to_do(content: bytes, said: str, tmp_path: Path) -> None:
+    write(tmp_path, HEADER, ROWS)
+    (tmp_path / "birds.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_csv_dataset(tmp_path / "birds.csv", tmp_path / "audio", name="birds")
 
 
 def test_a_csv_without_a_row_is_refused(tmp_path: Path) -> None:
@@ -165,7 +239,7 @@ def test_missing_clips_a_missing_folder_and_a_missing_csv_are_refused(tmp_path: 
     with pytest.raises(InputError, match=r"other\.csv: no such file; found audio/, birds\.csv"):
         read_csv_dataset(tmp_path / "other.csv", tmp_path / "audio", name="birds")
     (tmp_path / "audio" / "t1.flac").unlink()
-    with pytest.raises(InputError, match=r"1 of 3 clips listed in birds\.csv are missing, first t1\.flac"):
+    with pytest.raises(InputError, match=r"1 of 3 clips listed in birds\.csv are missing, first t1\.flac; correct the"):
         read_csv_dataset(listed, tmp_path / "audio", name="birds")
 
 

@@ -44,12 +44,12 @@ def test_no_clip_heard_is_drawn_held_out_or_tested(digits: EmbeddingTable) -> No
 def test_folds_that_were_heard_whole_are_no_test_folds(digits: EmbeddingTable, encoder: Encoder) -> None:
     knowing = dataclasses.replace(encoder, seen_clips=heard_of(digits, "george", "jackson", "lucas"))
     assert unheard_folds(digits, digits.info, (), knowing.seen_clips) == ("nicolas", "theo", "yweweler")
-    make = {"encoder": knowing, "table": digits, "neighbors": None, "baseline": "coop", "sept": False, "hyper": {}}
-    config = make_config(**make, shots=2, epochs=1)  # type: ignore[arg-type]
+    inputs = TrialInputs(knowing, digits)
+    config = make_config(inputs, "coop", shots=2, epochs=1)
     assert config.folds == ("nicolas", "theo", "yweweler")
-    TrialRun(config, TrialInputs(knowing, digits)).advance()
+    TrialRun(config, inputs).advance()
     with pytest.raises(InputError, match="fold 'george' of digits cannot be used; usable: nicolas, theo, yweweler"):
-        make_config(**make, folds=["george"], shots=2, epochs=1)  # type: ignore[arg-type]
+        make_config(inputs, "coop", folds=["george"], shots=2, epochs=1)
 
 
 def test_a_dataset_that_was_heard_whole_is_refused_with_the_reason(digits: EmbeddingTable) -> None:
@@ -69,19 +69,8 @@ def test_heard_clips_of_a_target_are_not_tested(digits: EmbeddingTable, make_tab
     tested = {}
     for name, seen in (("all", frozenset()), ("unheard", heard)):
         knowing = dataclasses.replace(encoder, seen_clips=seen)
-        config = make_config(
-            encoder=knowing,
-            table=esc10,
-            neighbors=None,
-            baseline="zero-shot",
-            sept=False,
-            hyper={},
-            shots=2,
-            folds=["1"],
-            protocol="cross-dataset",
-            targets=[digits],
-        )
-        run = TrialRun(config, TrialInputs(knowing, esc10, None, {"digits": digits}))
+        inputs = TrialInputs(knowing, esc10, None, {"digits": digits})
+        run = TrialRun(make_config(inputs, "zero-shot", shots=2, folds=["1"], protocol="cross-dataset"), inputs)
         run.advance()
         tested[name] = sum(map(sum, run.result().confusion["digits"]))
     assert tested == {"all": 240, "unheard": 160}
@@ -91,22 +80,12 @@ def test_a_target_that_holds_clips_of_the_source_is_refused(
     digits: EmbeddingTable, make_table, encoder: Encoder
 ) -> None:
     fsdd = make_table("FSDD")
-    config = make_config(
-        encoder=encoder,
-        table=fsdd,
-        neighbors=None,
-        baseline="coop",
-        sept=False,
-        hyper={},
-        shots=2,
-        folds=["theo"],
-        protocol="cross-dataset",
-        targets=[digits],
-    )
+    inputs = TrialInputs(encoder, fsdd, None, {"digits": digits})
+    config = make_config(inputs, "coop", shots=2, folds=["theo"], protocol="cross-dataset")
     with pytest.raises(
         InputError, match="target digits: .* of its test clips are clips that the source FSDD trains on"
     ):
-        TrialRun(config, TrialInputs(encoder, fsdd, None, {"digits": digits}))
+        TrialRun(config, inputs)
 
 
 def test_mini_knows_as_many_clips_by_content_as_it_lists_by_name() -> None:

@@ -29,6 +29,31 @@ def test_shared_prefix_equals_the_plain_forward_in_values_and_gradients(causal_t
             torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("tower", ["causal_tower", "bidirectional_tower"])
+@pytest.mark.parametrize("budget", [1, 30, 100])
+def test_a_budget_changes_neither_values_nor_gradients_and_bounds_every_pass(request, tower, budget, monkeypatch):
+    tower = request.getfixturevalue(tower)
+    bank = PromptBank.of(tower, NAMES)
+    context = torch.randn(5, 3, tower.token_dim, dtype=torch.float64)
+    weights = torch.randn(5, len(NAMES), tower.dim, dtype=torch.float64)
+    widest = max(3 + bank.longest, 3 + bank.tokens if tower.causal else 0, budget)
+    outcomes = []
+    for tokens in (10**9, budget):
+        seen = []
+        watched = "readout" if tower.causal else "forward"
+        plain = getattr(type(tower), watched)
+        monkeypatch.setattr(tower, watched, lambda x, *rest: seen.append(x.shape) or plain(tower, x, *rest))  # noqa: B023
+        learned = context.clone().requires_grad_()
+        features = encode_prompts(tower, learned, bank, budget=tokens)
+        outcomes.append((features.detach(), torch.autograd.grad((features * weights).sum(), learned)[0]))
+        if tokens == budget:
+            passes = [shape[0] * (3 + bank.tokens) if tower.causal else shape[0] * shape[1] for shape in seen]
+            assert len(passes) > 2
+            assert max(passes) <= widest
+    for whole, parts in zip(*outcomes, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-11)
+
+
 def test_cropping_equals_padding_for_a_bidirectional_tower(bidirectional_tower):
     bank = PromptBank.of(bidirectional_tower, NAMES)
     context = torch.randn(2, 3, bidirectional_tower.token_dim, dtype=torch.float64)

@@ -14,6 +14,7 @@ from sept_core.errors import InputError
 from sept_core.hyper import complete
 from sept_core.learners import LEARNERS, Init, get_learner
 from sept_core.training import FusedTraining, Schedule
+from sept_core.trial import hyper_parameters
 
 README = Path(__file__).parents[3] / "README.md"
 NAMES = ["rain", "dog bark", "sea waves"]
@@ -133,10 +134,10 @@ def test_zero_shot_fills_its_template(problem, causal_tower):
 def test_the_readmes_palm_trains_fused_and_refuses_unseen_classes(causal_tower, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     code = next(block for block in blocks if "class PALM" in block)
-    monkeypatch.setattr("builtins.print", lambda *_: None)
-    monkeypatch.delitem(LEARNERS, "palm", raising=False)
-    exec(compile(code, str(README), "exec"), {"__name__": "readme"})
-    palm = LEARNERS.pop("palm")
+    module = {"__name__": "sept_core.learners.palm"}
+    exec(compile(code, str(README), "exec"), module)
+    palm = module["PALM"]
+    monkeypatch.setitem(LEARNERS, palm.name, palm)
     bank = PromptBank.of(causal_tower, NAMES)
     embeddings = F.normalize(torch.randn(6, causal_tower.dim, dtype=torch.float64), dim=-1)
     labels, rows = torch.tensor([0, 1, 2, 0, 1, 2]), [[0, 1, 2, 3], [2, 3, 4, 5]]
@@ -157,10 +158,13 @@ def test_the_readmes_palm_trains_fused_and_refuses_unseen_classes(causal_tower, 
     fused, losses = train([0, 1])
     assert losses[-1] < 0.5 * losses[0]
     torch.testing.assert_close(fused.params["ctx"][1], train([1])[0].params["ctx"][0], rtol=1e-8, atol=1e-10)
-    with pytest.raises(InputError, match="none for 'rooster'; it cannot predict unseen classes"):
+    with pytest.raises(InputError, match="none for 'rooster'"):
         palm(causal_tower, {"logit_scale": 10.0}, NAMES).features(
             fused.params, None, PromptBank.of(causal_tower, OTHERS)
         )
+    for sept in (False, True):
+        with pytest.raises(InputError, match="'palm' cannot name a class that it was not trained on; base-to-new"):
+            hyper_parameters("palm", sept)
 
 
 def test_an_unknown_baseline_is_refused_with_a_hint():

@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sept_core.results import canonical_json
+__all__ = ["canonical_json", "seal", "unseal"]
 
-__all__ = ["seal", "unseal"]
+
+def canonical_json(value: object) -> str:
+    """JSON of which equal values have equal text: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def seal(content: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,175 @@
+"""A sweep's plan on the terminal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pipeline.cli.showing import plural, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.plan import Accuracy, PlannedStudy, SweepPlan
+    from pipeline.spec import SweepSpec
+
+__all__ = ["accuracy_lines", "duration", "show_plan"]
+
+_SOURCES = {
+    "store": "store: finished trials of the study, scaled by epochs and replicas.",
+    "alike": "alike: finished trials of the method on other datasets, scaled by text tokens.",
+    "calibrated": "calibrated: steps of a trial in the middle of the space, timed on this machine.",
+    "unknown": "unknown: not in any total.",
+}
+_NOT_INCLUDED = (
+    "Not included: starting Ray, handing trials over, encoding hand-crafted prompts,",
+    "each trial's test at its end, and what trials on one machine take from each other.",
+)
+
+_BUSY = 0.2
+
+
+def duration(seconds: float) -> str:
+    """Such as ``0.84 s``, ``12 s``, ``3.4 min``, ``2.1 h`` or ``3.5 d``."""
+    if seconds < 99.5:
+        return f"{seconds:.2g} s"
+    for limit, size, unit in ((5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
+
+
+def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float | None) -> None:
+    """Show a plan, at most 80 columns wide where no path or message is longer.
+
+    Args:
+        console: Where.
+        spec: The sweep.
+        plan: Its plan.
+        price: Of a GPU-hour or worker-hour; None for no cost.
+    """
+    from rich import box
+    from rich.table import Table
+
+    studies = plural(len(plan.studies), "study", "studies")
+    trials = plural(sum(study.trials for study in plan.studies), "trial")
+    say(console, f"{plan.sweep}: {trials} in {studies} with encoder {spec.encoder.name}, {spec.protocol}, each trial")
+    say(console, f"with its test folds x {plural(len(spec.seeds), 'seed')} trained for {spec.training.epochs} epochs")
+    say(console)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("study", no_wrap=True, max_width=26)
+    for name in ("ended", "rep.", "a trial", "left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("from", no_wrap=True)
+    for study in plan.studies:
+        table.add_row(*_cells(study, plan.totals.spared))
+    console.print(table)
+    say(console)
+    for line in (*_legend(plan), "", *_total_lines(plan, price), *_NOT_INCLUDED):
+        say(console, line)
+    _show_problems(console, plan)
+    if plan.accuracy is not None:
+        say(console)
+        for line in accuracy_lines(plan.accuracy, every=True):
+            say(console, line)
+    if plan.kept and plan.accuracy is None:
+        say(console, f"\nThe estimate is kept, to be held against what the trials take: {plan.kept}")
+
+
+def accuracy_lines(accuracy: Accuracy, *, every: bool) -> list[str]:
+    """How good the first estimate was.
+
+    Args:
+        accuracy: What was compared.
+        every: Whether to name each study, or the best and the worst only.
+    """
+    made = datetime.fromtimestamp(accuracy.made_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    trials = plural(sum(study.trials for study in accuracy.studies), "finished trial")
+    planned, took = duration(accuracy.planned), duration(accuracy.took)
+    lines = [f"Estimate of {made}: {planned} for the {trials}; they took {took}, {accuracy.ratio:.2f} times as long"]
+    if every:
+        lines += [
+            f"  {study.study}: {duration(study.planned)} a trial ({study.source}), took {duration(study.took)}, "
+            f"{study.ratio:.2f} times"
+            for study in accuracy.studies
+        ]
+    elif len(accuracy.studies) > 1:
+        ratios = [study.ratio for study in accuracy.studies]
+        lines.append(f"  by study: from {min(ratios):.2f} to {max(ratios):.2f} times")
+    return lines
+
+
+def _cells(study: PlannedStudy, spared: float) -> list[str]:
+    ended = study.trials - study.left
+    counts = [f"{ended}/{study.trials}"]
+    states = ((study.pruned, "p"), (study.failed, "f"), (study.begun, "b"))
+    counts += [f"{count}{letter}" for count, letter in states if count]
+    replicas = "?" if study.replicas is None else f"{'' if study.replicas_known else '≤'}{study.replicas}"
+    seconds = study.estimate.seconds
+    each = "?" if seconds is None else duration(seconds)
+    left = "-" if not study.left else "?" if seconds is None else duration(seconds * (1 - spared) * study.left)
+    return [f"{study.dataset} {study.method}", " ".join(counts), replicas, each, left, study.estimate.source]
+
+
+def _legend(plan: SweepPlan) -> list[str]:
+    lines = ["ended: of all trials" + _states(plan) + "; rep.: replicas, test folds x seeds, trained together."]
+    used = {study.estimate.source for study in plan.studies}
+    lines += [text for source, text in _SOURCES.items() if source in used]
+    reasons = dict.fromkeys(study.estimate.basis for study in plan.studies if study.estimate.seconds is None)
+    if reasons:
+        lines.append(f"  because: {', '.join(reasons)}")
+    if plan.waited > _BUSY:
+        lines.append(f"  Other processes took {plan.waited:.0%} of that time: on a quiet machine it takes less.")
+    if plan.machines:
+        lines.append(f"Earlier trials ran on: {'; '.join(plan.machines)}")
+    return lines
+
+
+def _states(plan: SweepPlan) -> str:
+    used = {
+        "p pruned": any(study.pruned for study in plan.studies),
+        "f failed": any(study.failed for study in plan.studies),
+        "b begun": any(study.begun for study in plan.studies),
+    }
+    named = ", ".join(name for name, some in used.items() if some)
+    return f" ({named})" if named else ""
+
+
+def _total_lines(plan: SweepPlan, price: float | None) -> list[str]:
+    totals = plan.totals
+    if not totals.trials:
+        return ["Nothing is left to run."]
+    if totals.unknown == totals.trials:
+        return [f"Left: {plural(totals.trials, 'trial')} of unknown length"]
+    without = f" ({totals.unknown} of unknown length left out)" if totals.unknown else ""
+    one_by_one = duration(3600 * totals.trial_hours)
+    lines = [f"Left: {plural(totals.trials, 'trial')}{without}, {one_by_one} one after the other"]
+    if totals.gpu_hours:
+        lines.append(f"GPU-hours: {totals.gpu_hours:.3g}")
+    if totals.wall_hours is not None:
+        lines.append(
+            f"Wall time: {duration(3600 * totals.wall_hours)}, up to {plural(totals.workers, 'trial')} at a time on "
+            f"{totals.where}"
+        )
+    saved = f"go on saving {totals.spared:.0%} of the epochs, as so far" if totals.spared else "save nothing"
+    lines.append(f"Pruning is taken to {saved}.")
+    if price is not None:
+        used, held = totals.cost(price)
+        unit = "GPU" if totals.gpu_hours else "worker"
+        whole = "" if held is None else f"; {held:.2f} if every {unit} is paid from beginning to end"
+        lines.append(f"Cost at {price:g} per {unit}-hour: {used:.2f} for the hours in use{whole}")
+    return lines
+
+
+def _show_problems(console: Console, plan: SweepPlan) -> None:
+    if plan.missing:
+        say(console, f"\nMissing ({len(plan.missing)}):")
+    for missing in plan.missing:
+        count = plural(len(missing.studies), "study", "studies")
+        say(console, f"  {missing.what} ({count})")
+        if missing.mend:
+            say(console, f"    {missing.mend}")
+    if plan.refusals:
+        say(console, "\nsept sweep launch would refuse it:")
+    for refusal in plan.refusals:
+        say(console, f"  {refusal}")

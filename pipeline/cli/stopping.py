@@ -1,0 +1,79 @@
+"""What ``sept sweep stop`` does: ask, wait, and say what happened."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pipeline.cli.options import root_option
+from pipeline.cli.showing import say
+from pipeline.cli.watching import ago
+from sept_core.errors import SeptError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.stopping import StopEnd
+    from pipeline.store import TrialStore
+    from pipeline.store.processes import Holder
+
+__all__ = ["stop_sweep"]
+
+
+def stop_sweep(sweep: str, root: str, wait_s: float) -> None:
+    """Ask whoever runs a sweep to stop, and wait until that has happened.
+
+    Args:
+        sweep: Name of the sweep.
+        root: Folder or s3:// address of all results.
+        wait_s: How long to wait at most; 0: not at all.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+        SeptError: It has not stopped in that time.
+    """
+    from rich.console import Console
+
+    from pipeline.stopping import ask_to_stop, wait_for_stop
+    from pipeline.store import TrialStore, open_files
+    from sept_core.results import now_ms
+
+    console, store = Console(), TrialStore(open_files(root))
+    asked = ask_to_stop(store, sweep)
+    if asked is None:
+        say(console, f"nobody runs {sweep}: there is nothing to stop")
+        return
+    holder = asked.holder
+    if not asked.alive:
+        heard = f"its driver on {holder.host} was last heard of {ago((now_ms() - holder.renewed_ms) / 1000)} ago"
+        more = "there is nothing to stop" if asked.request is None else "should it come back, it will stop"
+        say(console, f"nobody runs {sweep}: {heard}; {more}")
+        return
+    say(console, f"asked process {holder.pid} on {holder.host} to stop {sweep}")
+    if not wait_s:
+        say(console, "its trials go on to their next checkpoint; 'sept sweep status' tells when it is through")
+        return
+    say(console, f"waiting up to {ago(wait_s)} until its trials have come to their next checkpoint")
+    began = time.monotonic()
+    end = wait_for_stop(store, sweep, holder, wait_s)
+    if end == "waiting":
+        raise SeptError(
+            f"{sweep} has not stopped within {ago(wait_s)}; the request stands: wait for it with the same command, or "
+            f"see sept sweep status {sweep}{root_option(root)}"
+        )
+    _say_end(console, store, sweep, end, holder, time.monotonic() - began)
+
+
+def _say_end(console: Console, store: TrialStore, sweep: str, end: StopEnd, holder: Holder, seconds: float) -> None:
+    from pipeline.status import sweep_status
+
+    found = sweep_status(store, sweep)
+    counts = f"{found.ended} of {found.budget} trials ended"
+    if end == "lost":
+        say(console, f"its driver on {holder.host} is gone; every finished step is kept: {counts}")
+    elif end == "relaunched":
+        say(console, f"that launch has ended, and somebody has launched {sweep} again since: {counts}")
+    elif found.state == "finished":
+        say(console, f"{sweep} came to its end after {ago(seconds)}: {counts}")
+    else:
+        say(console, f"{sweep} stopped after {ago(seconds)}: {counts}; the launch command goes on from there")

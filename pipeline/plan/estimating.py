@@ -1,0 +1,154 @@
+"""How long a trial of each study takes: from the store where it says so, else from a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.plan.calibration import Rates, calibrate
+from pipeline.plan.gathering import Gathering
+from pipeline.plan.history import History
+from pipeline.plan.models import Estimate
+from pipeline.plan.work import Work, work_of
+from pipeline.spec import StudySpec
+from sept_core.errors import InputError
+from sept_core.results import TrialConfig
+from sept_core.trial import TrialInputs
+
+__all__ = ["CalibrationProgress", "Candidate", "Estimator"]
+
+CalibrationProgress = Callable[[int, int, str], None]
+"""Called with (calibrations done, calibrations in all, the study or method that comes next)."""
+
+# Beyond so many seconds of calibrations for each study, those of one method share one.
+_FOR_EACH_S = 60.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A study to be estimated.
+
+    Attributes:
+        config: A trial in the middle of its space; None where something that it reads is missing.
+        inputs: What it reads, likewise.
+        replicas: Of a trial; None where that is not known.
+        left: Trials to run.
+        cpus, gpus: CPUs and share of a GPU that a trial occupies.
+    """
+
+    study: StudySpec
+    config: TrialConfig | None
+    inputs: TrialInputs | None
+    replicas: int | None
+    left: int
+    cpus: float
+    gpus: float
+
+
+class Estimator:
+    """Estimates studies one way after the other: the store's own trials, those of others, a calibration.
+
+    Attributes:
+        calibrated_s: Seconds spent on calibrations so far.
+
+    Args:
+        history: Earlier trials.
+        gathering: Is told of studies whose trials turn out not to be trainable.
+        seconds: Of a calibration; 0 for none.
+        gpus_here: Whether this machine has a GPU.
+        progress: Called as calibrations go on.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        gathering: Gathering,
+        seconds: float,
+        gpus_here: bool,
+        progress: CalibrationProgress | None = None,
+    ) -> None:
+        self.calibrated_s = 0.0
+        self._waited_s = 0.0
+        self._history = history
+        self._gathering = gathering
+        self._seconds = seconds
+        self._gpus_here = gpus_here
+        self._progress = progress or (lambda done, total, name: None)
+
+    @property
+    def waited(self) -> float:
+        """Share of that time that other processes took from it."""
+        return self._waited_s / self.calibrated_s if self.calibrated_s else 0.0
+
+    def estimate(self, candidates: Sequence[Candidate]) -> dict[str, Estimate]:
+        """The estimate of every study, by its key."""
+        found: dict[str, Estimate] = {}
+        timed: list[tuple[Candidate, Work]] = []
+        for one in candidates:
+            known = None if one.replicas is None else self._history.of_study(one.study, one.replicas)
+            if known is None and one.config is not None and one.inputs is not None and one.left:
+                try:
+                    work = work_of(one.config, one.inputs)
+                except InputError as error:
+                    self._gathering.blame(one.study, error)
+                    known = _unknown("its trials cannot be trained")
+                else:
+                    known = self._history.of_others(one.study, work) or self._not_here(one)
+                    if known is None:
+                        timed.append((one, work))
+            found[one.study.key] = known or _unknown("inputs are missing" if one.left else "nothing is left to run")
+        return found | self._calibrated(timed)
+
+    def _not_here(self, one: Candidate) -> Estimate | None:
+        """Why a study cannot be calibrated; None where it can."""
+        if not self._seconds:
+            return _unknown("not calibrated")
+        if one.gpus and not self._gpus_here:
+            return _unknown("calibrating it takes a GPU")
+        return None
+
+    def _calibrated(self, timed: Sequence[tuple[Candidate, Work]]) -> dict[str, Estimate]:
+        """Each study by itself, or where that took too long one for each method, of middle size."""
+        groups: dict[str, list[tuple[Candidate, Work]]] = {}
+        apart = len(timed) * self._seconds <= _FOR_EACH_S
+        for one, work in timed:
+            groups.setdefault(one.study.key if apart else one.study.method, []).append((one, work))
+        estimates: dict[str, Estimate] = {}
+        for done, group in enumerate(groups.values()):
+            group = sorted(group, key=lambda entry: entry[1].size)
+            chosen = group[len(group) // 2][0]
+            self._progress(done, len(groups), f"{chosen.study.dataset} {chosen.study.method}")
+            estimates |= self._group(chosen, {one.study.key: work for one, work in group})
+        self._progress(len(groups), len(groups), "")
+        return estimates
+
+    def _group(self, chosen: Candidate, works: Mapping[str, Work]) -> dict[str, Estimate]:
+        assert chosen.config is not None  # only what can be built is timed
+        assert chosen.inputs is not None
+        threads = max(1, int(chosen.cpus))
+        try:
+            rates = calibrate(chosen.config, chosen.inputs, self._seconds, threads, chosen.gpus > 0)
+        except InputError as error:
+            self._gathering.blame(chosen.study, error)
+            return dict.fromkeys(works, _unknown(f"{chosen.study.key} cannot be trained"))
+        self.calibrated_s += rates.took
+        self._waited_s += rates.took * rates.waited
+        basis = _basis(rates, chosen)
+        return {
+            key: Estimate(
+                rates.seconds(work),
+                "calibrated",
+                basis + ("" if key == chosen.study.key else f" of {chosen.study.key}"),
+            )
+            for key, work in works.items()
+        }
+
+
+def _basis(rates: Rates, chosen: Candidate) -> str:
+    if not rates.steps:
+        return "a measurement"
+    return f"{rates.steps} step{'' if rates.steps == 1 else 's'} with {rates.replicas} of {chosen.replicas} replicas"
+
+
+def _unknown(reason: str) -> Estimate:
+    return Estimate(None, "unknown", reason)

@@ -1,0 +1,150 @@
+"""What the trials of a sweep read, and all that is missing of it, found in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from typing import TypeVar
+
+from pipeline.plan.models import Missing
+from pipeline.prepared import find_neighbors, own_datasets
+from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider, study_encoder, study_table
+from pipeline.spec import StudyInputs, StudySpec, SweepSpec
+from pipeline.store import EmbeddingStore, Files, open_files
+from sept_core.datasets import DatasetInfo, EmbeddingTable, get_dataset
+from sept_core.datasets.embeddings import BUNDLED
+from sept_core.datasets.splits import usable_folds
+from sept_core.encoders import Encoder
+from sept_core.errors import InputError
+from sept_core.semantic import Neighbors
+from sept_core.trial import TrialInputs
+
+__all__ = ["Gathering"]
+
+_T = TypeVar("_T")
+
+
+class Gathering:
+    """Loads what trials read, part by part, and notes what cannot be loaded instead of raising.
+
+    Args:
+        spec: The sweep.
+        root: Results folder.
+        provider: As in `launch`. What another one than the default loads is not known: its first error for each study
+            is noted.
+        unprepared: Datasets that the sweep names and that do not exist, with the error about each.
+    """
+
+    def __init__(self, spec: SweepSpec, root: str, provider: str, unprepared: Mapping[str, InputError]) -> None:
+        self._spec = spec
+        self._root = root
+        self._files = open_files(root)
+        self._own = own_datasets(self._files)
+        self._load = resolve_provider(provider)
+        self._in_parts = provider == DEFAULT_PROVIDER
+        self._unprepared = unprepared
+        self._parts: dict[tuple[str, ...], object] = {}
+        self._missing: dict[str, tuple[InputError, list[str]]] = {}
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """All that was missing so far."""
+        return tuple(
+            Missing(f"{error.where}: {error.what}" if error.where else error.what, error.mend, tuple(studies))
+            for error, studies in self._missing.values()
+        )
+
+    def blame(self, study: StudySpec, error: InputError) -> None:
+        """Note what keeps a study from running."""
+        studies = self._missing.setdefault(str(error), (error, []))[1]
+        if study.key not in studies:
+            studies.append(study.key)
+
+    def inputs(self, study: StudySpec) -> TrialInputs | None:
+        """What a study's trials read; None where something is missing."""
+        if not self._in_parts:
+            return self._part(study, ("inputs", study.key), lambda: self.load(study.inputs))
+        wanted = study.inputs
+        encoder = self._part(study, ("encoder",), lambda: study_encoder(wanted))
+        tables = {
+            name: self._part(study, ("table", name), partial(self._table, encoder, name))
+            for name in (study.dataset, *wanted.targets)
+        }
+        neighbors = None
+        if wanted.sept:
+            neighbors = self._part(study, ("neighbors", study.dataset), partial(self._neighbors, wanted))
+        found = {name: table for name, table in tables.items() if table is not None}
+        if encoder is None or len(found) < len(tables) or (wanted.sept and neighbors is None):
+            return None
+        return TrialInputs(encoder, found.pop(study.dataset), neighbors, found)
+
+    def load(self, inputs: StudyInputs) -> TrialInputs:
+        """What the provider loads.
+
+        Raises:
+            InputError: Something is missing.
+        """
+        return self._load(self._root, inputs)
+
+    def folds(self, study: StudySpec) -> tuple[str, ...] | None:
+        """Test folds as far as the registry knows them, where they cannot be asked of the embeddings."""
+        if study.dataset in self._unprepared:
+            return None
+        encoder = self._parts.get(("encoder",))
+        info = self._info(study.dataset)
+        seen = encoder.seen_folds.get(info.name, ()) if isinstance(encoder, Encoder) else ()
+        try:
+            return self._spec.folds_of(study.dataset) or usable_folds(info, seen)
+        except InputError:
+            return None
+
+    def _part(self, study: StudySpec, key: tuple[str, ...], load: Callable[[], _T | None]) -> _T | None:
+        if key not in self._parts:
+            try:
+                self._parts[key] = load()
+            except InputError as error:
+                self._parts[key] = error
+        part = self._parts[key]
+        if isinstance(part, InputError):
+            self.blame(study, part)
+            return None
+        return part  # type: ignore[return-value]
+
+    def _info(self, dataset: str) -> DatasetInfo:
+        return get_dataset(dataset, self._own)
+
+    def _neighbors(self, wanted: StudyInputs) -> Neighbors | None:
+        """The neighbours of a dataset's classes; None where there is no such dataset, which is noted already."""
+        if wanted.dataset in self._unprepared:
+            return None
+        return find_neighbors(self._files, self._info(wanted.dataset), wanted.neighbors)
+
+    def _table(self, encoder: Encoder | None, dataset: str) -> EmbeddingTable | None:
+        """A dataset's embeddings; without the encoder, None where there are some that may be its."""
+        if dataset in self._unprepared:
+            raise self._unprepared[dataset]
+        places = (EmbeddingStore(self._files), EmbeddingStore(BUNDLED))
+        if encoder is not None and any(place.has(encoder.fingerprint, dataset) for place in places):
+            return study_table(self._root, encoder, dataset)
+        if encoder is None and any(_by_encoder(place.files, self._spec.encoder.name, dataset) for place in places):
+            return None
+        files = self._spec.encoder
+        root = None if self._root == str(Path("sept-runs").resolve()) else self._root
+        given = {"weights": files.weights, "text-model": files.text_model, "root": root}
+        options = "".join(f" --{option} {quote(place)}" for option, place in given.items() if place is not None)
+        command = f"sept embed {dataset.lower()} --audio DIR --encoder {files.name}{options}"
+        raise InputError(f"no embeddings of {dataset} by {files.name}", mend=command)
+
+
+def _by_encoder(files: Files, encoder: str, dataset: str) -> bool:
+    """Whether there are embeddings of a dataset by some encoder of this name."""
+    store = EmbeddingStore(files)
+    for key in files.list("embeddings"):
+        parts = key.split("/")
+        if len(parts) == 4 and parts[2:] == [dataset, "manifest.json"]:
+            manifest = store.manifest(parts[1], dataset)
+            if manifest is not None and manifest.get("encoder") == encoder:
+                return True
+    return False

@@ -1,0 +1,115 @@
+"""What earlier trials in the store say about how long a trial takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from pipeline.plan.models import Estimate
+from pipeline.plan.work import Work, work_of
+from pipeline.spec import StudyInputs, StudySpec, SweepSpec
+from pipeline.store import TrialStore
+from sept_core.errors import InputError
+from sept_core.results import TrialConfig, TrialResult
+from sept_core.trial import TrialInputs
+
+__all__ = ["History"]
+
+# Signatures are hashes: the first of them are a fair sample.
+_OF_A_STUDY = 32
+_OF_OTHERS = 12
+_OF_ANOTHER = 4
+
+
+class History:
+    """Finished trials of a store, whichever sweep they were run for.
+
+    Args:
+        store: The store; its trials are listed once.
+        spec: The sweep that is planned.
+        load: Loads what trials read; `InputError` where it cannot.
+    """
+
+    def __init__(self, store: TrialStore, spec: SweepSpec, load: Callable[[StudyInputs], TrialInputs]) -> None:
+        self.machines: dict[str, None] = {}
+        self._store = store
+        self._spec = spec
+        self._load = load
+        self._signatures: dict[str, list[str]] = {}
+        for key in store.files.list("trials"):
+            parts = key.split("/")
+            if len(parts) == 4 and parts[3] == "result.json":
+                self._signatures.setdefault(parts[1], []).append(parts[2])
+        self._rates: dict[str, tuple[float, str] | None] = {}
+
+    def of_study(self, study: StudySpec, replicas: int) -> Estimate | None:
+        """From finished trials of the same study: their mean time, each scaled by epochs and replicas.
+
+        Trials with other shots, batches, precision or selection are left out.
+        """
+        seconds = []
+        for result in self._results(study.key, _OF_A_STUDY):
+            config = result.config
+            if self._alike(config):
+                epochs = self._spec.training.epochs / config.epochs if config.epochs else 1.0
+                seconds.append(result.train_seconds * epochs * replicas / _replicas(config))
+                self.machines[result.machine] = None
+        if not seconds:
+            return None
+        count = f"{len(seconds)} finished trial" + ("s" if len(seconds) > 1 else "")
+        return Estimate(sum(seconds) / len(seconds), "store", count)
+
+    def of_others(self, study: StudySpec, work: Work) -> Estimate | None:
+        """From finished trials of the same encoder and method on other datasets, scaled by what is to be computed."""
+        if study.method not in self._rates:
+            self._rates[study.method] = self._rate(study)
+        rate = self._rates[study.method]
+        return None if rate is None else Estimate(rate[0] * work.size, "alike", rate[1])
+
+    def _rate(self, study: StudySpec) -> tuple[float, str] | None:
+        """Seconds for a token of a forward pass, and where that is from."""
+        seconds, size, datasets = 0.0, 0.0, dict[str, None]()
+        count = 0
+        for config, result in self._others(study):
+            inputs = replace(
+                study.inputs,
+                dataset=config.dataset,
+                targets=tuple(config.targets),
+                neighbors=self._spec.neighbors.get(config.dataset),
+            )
+            try:
+                size += work_of(config, self._load(inputs)).size
+            except InputError:
+                # What that trial read is not there any more, or not the same.
+                continue
+            seconds += result.train_seconds
+            datasets[config.dataset] = None
+            self.machines[result.machine] = None
+            count += 1
+            if count == _OF_OTHERS:
+                break
+        return (seconds / size, f"{count} trials on {', '.join(datasets)}") if count else None
+
+    def _others(self, study: StudySpec) -> Iterator[tuple[TrialConfig, TrialResult]]:
+        for key in self._signatures:
+            parts = key.rsplit(".", 3)
+            if len(parts) < 4 or key == study.key or (parts[1], parts[3]) != (study.encoder, study.method):
+                continue
+            for result in self._results(key, _OF_ANOTHER):
+                if result.config.precision == self._spec.training.precision or not result.config.epochs:
+                    yield result.config, result
+
+    def _results(self, study: str, most: int) -> list[TrialResult]:
+        wanted = [(study, signature) for signature in self._signatures.get(study, ())[:most]]
+        return [result for result in self._store.read_results(wanted).values() if result.state == "finished"]
+
+    def _alike(self, config: TrialConfig) -> bool:
+        spec = self._spec
+        if config.selection != spec.selection:
+            return False
+        wanted = (spec.shots, spec.training.batch_size, spec.training.precision)
+        return not config.epochs or (config.shots, config.batch_size, config.precision) == wanted
+
+
+def _replicas(config: TrialConfig) -> int:
+    return len(config.folds) * len(config.seeds)

@@ -1,0 +1,213 @@
+"""What a plan says: studies with what is done and how long a trial takes, what is missing, and the totals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+__all__ = ["Accuracy", "Estimate", "Missing", "PlannedStudy", "Source", "StudyAccuracy", "SweepPlan", "Totals"]
+
+Source = Literal["store", "alike", "calibrated", "unknown"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a trial of a study trains that is not pruned.
+
+    Attributes:
+        seconds: Of training and validation, as `TrialResult.train_seconds` counts them; None where nothing is known.
+        source: ``store``: finished trials of the same study, scaled by epochs and replicas. ``alike``: finished trials
+            of the same encoder and method on other datasets, scaled by the text tokens of a trial. ``calibrated``: some
+            steps timed on this machine. ``unknown``.
+        basis: What it rests on, or why there is none, in a few words.
+    """
+
+    seconds: float | None
+    source: Source
+    basis: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that trials need and that is not there, or cannot be used.
+
+    Attributes:
+        what: What is wrong, and where.
+        mend: What to do about it.
+        studies: Keys of the studies that cannot run without it.
+    """
+
+    what: str
+    mend: str
+    studies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """One study.
+
+    Attributes:
+        trials: Members that the study ends with.
+        finished, pruned, failed: Members that have ended.
+        begun: Members that were asked for and have not ended.
+        replicas: Test folds x seeds of a trial; None where the dataset is not known.
+        replicas_known: Whether that is settled; without encoder or embeddings it is what the registry says.
+        cpus, gpus: CPUs and share of a GPU that a trial occupies.
+        ready: Whether nothing that its trials read is missing.
+    """
+
+    key: str
+    dataset: str
+    method: str
+    trials: int
+    finished: int
+    pruned: int
+    failed: int
+    begun: int
+    replicas: int | None
+    replicas_known: bool
+    cpus: float
+    gpus: float
+    ready: bool
+    estimate: Estimate
+
+    @property
+    def left(self) -> int:
+        """Trials to run, those that have begun included."""
+        return max(0, self.trials - self.finished - self.pruned - self.failed)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What is left to run, over all studies whose trials have an estimate.
+
+    Attributes:
+        trials: Trials left, those without an estimate included.
+        unknown: How many of them have none.
+        spared: Share of epochs that pruning saved so far in this sweep, and is taken to go on saving; 0 before any
+            trial has ended.
+        trial_hours: Hours of all trials one after the other.
+        gpu_hours: Those of trials that use GPUs, by their share of one.
+        wall_hours: From the first trial's start to the last one's end, in the room below; None where nothing that has
+            an estimate fits into it.
+        workers: Trials at a time at most.
+        gpus: GPUs of the room.
+        where: What the room is, in words.
+    """
+
+    trials: int
+    unknown: int
+    spared: float
+    trial_hours: float
+    gpu_hours: float
+    wall_hours: float | None
+    workers: int
+    gpus: int
+    where: str
+
+    def cost(self, price: float) -> tuple[float, float | None]:
+        """Cost at a price per GPU-hour, or per worker-hour where no trial uses a GPU.
+
+        Returns:
+            Of the hours in use alone; and with all GPUs (workers) paid from the beginning to the end, None without a
+            wall time.
+        """
+        used, count = (self.gpu_hours, self.gpus) if self.gpu_hours else (self.trial_hours, self.workers)
+        return price * used, None if self.wall_hours is None else price * count * self.wall_hours
+
+
+@dataclass(frozen=True)
+class StudyAccuracy:
+    """The first estimate of a study against its trials.
+
+    Attributes:
+        trials: Finished trials, which are what is compared.
+        planned: Estimated seconds of a trial.
+        took: Their mean.
+    """
+
+    study: str
+    source: Source
+    trials: int
+    planned: float
+    took: float
+
+    @property
+    def ratio(self) -> float:
+        """Seconds that trials took for each second estimated."""
+        return self.took / self.planned
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How good the estimate was that was made before the first trial ended.
+
+    Attributes:
+        made_ms: When it was made, milliseconds since 1970.
+        machine: Where.
+    """
+
+    made_ms: int
+    machine: str
+    studies: tuple[StudyAccuracy, ...]
+
+    @property
+    def planned(self) -> float:
+        """Estimated seconds of all finished trials."""
+        return sum(study.trials * study.planned for study in self.studies)
+
+    @property
+    def took(self) -> float:
+        """Seconds that they took."""
+        return sum(study.trials * study.took for study in self.studies)
+
+    @property
+    def ratio(self) -> float:
+        """Seconds that trials took for each second estimated."""
+        return self.took / self.planned
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a launch of a sweep would do.
+
+    Attributes:
+        missing: Everything that trials would miss.
+        refusals: What ``sept sweep launch`` would say here, rather than run it.
+        calibrated_s: Seconds spent on calibrating.
+        waited: Share of that time that other processes took from it, so that a quiet machine is as much faster.
+        machines: Where the earlier trials ran that estimates rest on.
+        accuracy: How good the first estimate was; None before it can be said.
+        kept: Where the first estimate is kept; empty where there is none.
+    """
+
+    sweep: str
+    studies: tuple[PlannedStudy, ...]
+    totals: Totals
+    missing: tuple[Missing, ...]
+    refusals: tuple[str, ...]
+    calibrated_s: float
+    waited: float
+    machines: tuple[str, ...]
+    accuracy: Accuracy | None
+    kept: str
+
+    @property
+    def runnable(self) -> bool:
+        """Whether a launch here would run all of it."""
+        return not self.missing and not self.refusals
+
+    def to_json(self, price: float | None = None) -> dict[str, Any]:
+        """Plain values, with what they come to at a price."""
+        content = asdict(self) | {"runnable": self.runnable}
+        for study, plain in zip(self.studies, content["studies"], strict=True):
+            plain["left"] = study.left
+        if self.accuracy is not None:
+            content["accuracy"] |= {name: getattr(self.accuracy, name) for name in ("planned", "took", "ratio")}
+            for judged, plain in zip(self.accuracy.studies, content["accuracy"]["studies"], strict=True):
+                plain["ratio"] = judged.ratio
+        if price is not None:
+            used, held = self.totals.cost(price)
+            per = "GPU-hour" if self.totals.gpu_hours else "worker-hour"
+            content["cost"] = {"price": price, "per": per, "used": used, "held": held}
+        return content

@@ -1,0 +1,182 @@
+"""Puts a sweep's plan together: what is done, what is missing, how long the rest takes; nothing of it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.plan.estimating import CalibrationProgress, Candidate, Estimator
+from pipeline.plan.gathering import Gathering
+from pipeline.plan.history import History
+from pipeline.plan.kept import estimate_accuracy, keep_estimate
+from pipeline.plan.models import Estimate, PlannedStudy, SweepPlan, Totals
+from pipeline.plan.queueing import Job, Room, gpus_here, wall_seconds
+from pipeline.search.driver import SweepDriver
+from pipeline.search.inputs import DEFAULT_PROVIDER
+from pipeline.search.sizing import middle, study_needs, trial_config
+from pipeline.search.sweep import check_spec
+from pipeline.spec import StudySpec, SweepSpec
+from pipeline.store import Member, TrialStore, Verdict, open_files
+from sept_core.errors import InputError
+
+__all__ = ["plan_sweep"]
+
+
+def plan_sweep(
+    spec: SweepSpec,
+    root: Path | str,
+    *,
+    provider: str = DEFAULT_PROVIDER,
+    unprepared: Mapping[str, InputError] | None = None,
+    gpus: int | None = None,
+    calibrate_s: float = 3.0,
+    progress: CalibrationProgress | None = None,
+) -> SweepPlan:
+    """What a launch of this sweep would do. Runs nothing and writes no trial; see `kept` for what it keeps.
+
+    Where calibrating each study took more than a minute, a method's studies share one calibration. Not in any estimate:
+    starting Ray, handing trials over, encoding hand-crafted prompts, the test at the end of a trial, and what trials on
+    one machine take from each other.
+
+    Args:
+        spec: The sweep.
+        root: Results folder.
+        provider: As in `launch`.
+        unprepared: Datasets that the sweep names and that do not exist, with the error about each.
+        gpus: GPUs to plan for; None for this machine's.
+        calibrate_s: Seconds of a calibration, about; 0 for none.
+        progress: Called as calibrations go on.
+
+    Raises:
+        InputError: A data set under the results folder is damaged.
+        StoreError: The store cannot be read.
+    """
+    where = str(Path(root).expanduser().resolve()) if "://" not in str(root) else str(root)
+    store = TrialStore(open_files(where))
+    studies = spec.studies()
+    room = Room.of(spec.resources, [study.method for study in studies], gpus)
+    gathering = Gathering(spec, where, provider, unprepared or {})
+    members, verdicts = store.members(spec.name), store.verdicts(spec.name)
+    candidates = [_candidate(spec, study, gathering, room, verdicts) for study in studies]
+    history = History(store, spec, gathering.load)
+    estimator = Estimator(history, gathering, calibrate_s, gpus_here() > 0, progress)
+    estimates = estimator.estimate(candidates)
+    blamed = {key for missing in gathering.missing for key in missing.studies}
+    planned = tuple(
+        _planned(one, estimates[one.study.key], one.study.key not in blamed, members, verdicts) for one in candidates
+    )
+    accuracy = estimate_accuracy(store, spec.name, verdicts)
+    return SweepPlan(
+        sweep=spec.name,
+        studies=planned,
+        totals=_totals(planned, studies, room, _spared(members, verdicts)),
+        missing=gathering.missing,
+        refusals=tuple(_refusals(spec, store, gathering, planned, room)),
+        calibrated_s=estimator.calibrated_s,
+        waited=estimator.waited,
+        machines=tuple(history.machines),
+        accuracy=accuracy,
+        kept=keep_estimate(store, spec, planned),
+    )
+
+
+def _candidate(
+    spec: SweepSpec, study: StudySpec, gathering: Gathering, room: Room, verdicts: Sequence[Verdict]
+) -> Candidate:
+    inputs, config = gathering.inputs(study), None
+    cpus, share = spec.resources.of(study.method)
+    if inputs is not None:
+        try:
+            config = trial_config(spec, study, inputs, middle(study))
+            cpus, share = study_needs(spec, study, room.gpus, gathering.load)
+        except InputError as error:
+            gathering.blame(study, error)
+            inputs, config = None, None
+    if share == "auto":
+        # Without its inputs a study's size is not known: it may need all of a GPU.
+        share = 1.0 if room.gpus else 0.0
+    folds = gathering.folds(study) if config is None else config.folds
+    ended = sum(verdict.study == study.key for verdict in verdicts)
+    return Candidate(
+        study=study,
+        config=config,
+        inputs=inputs,
+        replicas=None if folds is None else len(folds) * len(spec.seeds),
+        left=max(0, study.trials - ended),
+        cpus=cpus,
+        gpus=share,
+    )
+
+
+def _planned(
+    one: Candidate, estimate: Estimate, ready: bool, members: Sequence[Member], verdicts: Sequence[Verdict]
+) -> PlannedStudy:
+    study = one.study
+    states = [verdict.state for verdict in verdicts if verdict.study == study.key]
+    return PlannedStudy(
+        key=study.key,
+        dataset=study.dataset,
+        method=study.method,
+        trials=study.trials,
+        finished=states.count("finished"),
+        pruned=states.count("pruned"),
+        failed=states.count("failed"),
+        begun=max(0, sum(member.study == study.key for member in members) - len(states)),
+        replicas=one.replicas,
+        replicas_known=one.config is not None,
+        cpus=one.cpus,
+        gpus=one.gpus,
+        ready=ready,
+        estimate=estimate,
+    )
+
+
+def _spared(members: Sequence[Member], verdicts: Sequence[Verdict]) -> float:
+    """The share of the epochs of all ended trials that pruning has saved so far."""
+    epochs = {(member.study, member.number): member.config.epochs for member in members}
+    ended = [verdict for verdict in verdicts if verdict.state != "failed" and (verdict.study, verdict.number) in epochs]
+    whole = sum(epochs[verdict.study, verdict.number] for verdict in ended)
+    return 1 - sum(verdict.epoch for verdict in ended) / whole if whole else 0.0
+
+
+def _totals(planned: Sequence[PlannedStudy], studies: Sequence[StudySpec], room: Room, spared: float) -> Totals:
+    jobs = {}
+    for one, study in zip(planned, studies, strict=True):
+        if one.estimate.seconds is not None and one.left:
+            seconds = one.estimate.seconds * (1 - spared)
+            jobs[one.key] = Job(one.left, seconds, study.parallel, study.priority, one.cpus, one.gpus)
+    needs = [(one.cpus, one.gpus) for one in planned if one.left]
+    fits = any(room.fitting(job.cpus, job.gpus) for job in jobs.values())
+    return Totals(
+        trials=sum(one.left for one in planned),
+        unknown=sum(one.left for one in planned if one.key not in jobs),
+        spared=spared,
+        trial_hours=sum(job.trials * job.seconds for job in jobs.values()) / 3600,
+        gpu_hours=sum(job.trials * job.seconds * job.gpus for job in jobs.values()) / 3600,
+        wall_hours=wall_seconds(jobs, room) / 3600 if fits else None,
+        workers=room.at_once(needs),
+        gpus=room.gpus,
+        where=room.where,
+    )
+
+
+def _refusals(
+    spec: SweepSpec, store: TrialStore, gathering: Gathering, planned: Sequence[PlannedStudy], room: Room
+) -> list[str]:
+    """What a launch would say of the spec, of what the sweep's trials have read, and of the room."""
+    refusals = []
+    try:
+        check_spec(store, spec)
+        if not gathering.missing:
+            SweepDriver(spec, store, (), gathering.load).replay()
+    except InputError as error:
+        refusals.append(str(error))
+    without = [one for one in planned if one.left and not room.fitting(one.cpus, one.gpus)]
+    if without:
+        first = without[0]
+        more = f" (and of {len(without) - 1} more studies)" if len(without) > 1 else ""
+        refusals.append(
+            f"resources: no trial of {first.key}{more} fits: it needs {first.cpus:g} CPUs and {first.gpus:g} GPUs, "
+            f"{room.where} has {room.cpus:g} and {room.gpus}; plan for another machine with --gpus N"
+        )
+    return refusals

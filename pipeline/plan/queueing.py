@@ -1,0 +1,156 @@
+"""How long a sweep keeps a machine or a cluster busy: its queue, run through with estimated times."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.spec import Resources
+
+__all__ = ["Job", "Room", "wall_seconds"]
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Job:
+    """The trials left of one study.
+
+    Attributes:
+        trials: How many.
+        seconds: How long one takes.
+        parallel: How many may be in flight.
+        priority: Those of a higher one go first.
+        cpus, gpus: CPUs and share of a GPU that one occupies.
+    """
+
+    trials: int
+    seconds: float
+    parallel: int
+    priority: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where trials run.
+
+    Attributes:
+        cpus: CPUs.
+        gpus: GPUs.
+        workers: Trials at a time at most, as the spec says; None for as many as fit.
+        given: Whether the GPUs are not this machine's: of its CPUs nothing is known, and trials with a GPU are taken to
+            find theirs.
+    """
+
+    cpus: float
+    gpus: int
+    workers: int | None
+    given: bool
+
+    @classmethod
+    def of(cls, resources: Resources, methods: Sequence[str], gpus: int | None) -> Room:
+        """This machine, or one with so many GPUs.
+
+        A given number of workers finds the CPUs that it asks for, as `cluster` makes it a Ray.
+        """
+        workers = None if resources.workers == "auto" else resources.workers
+        cpus: float = os.cpu_count() or 1
+        if workers is not None:
+            cpus = max(1, math.ceil(workers * max(resources.of(method)[0] for method in methods)))
+        return cls(cpus, gpus_here() if gpus is None else gpus, workers, gpus is not None)
+
+    @property
+    def where(self) -> str:
+        """What it is, in words."""
+        return f"a machine with {self.gpus} GPU{'' if self.gpus == 1 else 's'}" if self.given else "this machine"
+
+    def fitting(self, cpus: float, gpus: float) -> int:
+        """How many trials that occupy so much fit beside each other."""
+        by_gpu = self.gpus * round(1 / gpus) if gpus else math.inf
+        by_cpu = math.inf if gpus and self.given else int(self.cpus / cpus + _ROUNDING)
+        return int(min(by_gpu, by_cpu))
+
+    def at_once(self, needs: Iterable[tuple[float, float]]) -> int:
+        """Trials at a time, as `worker_count` settles it for Ray."""
+        most = max((self.fitting(cpus, gpus) for cpus, gpus in needs), default=0)
+        return most if self.workers is None else min(self.workers, most)
+
+
+def gpus_here() -> int:
+    """GPUs of this machine."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def wall_seconds(jobs: Mapping[str, Job], room: Room) -> float:
+    """From the first trial's start to the last one's end, all that fit.
+
+    Studies are served as `SweepDriver.ask` serves them: those of a higher priority first, those of one in turn, each
+    with no more trials in flight than its ``parallel``. A study whose next trial finds no room is passed over.
+    """
+    order = [key for key, job in jobs.items() if job.trials and room.fitting(job.cpus, job.gpus)]
+    workers = room.at_once((jobs[key].cpus, jobs[key].gpus) for key in order)
+    waiting = {key: jobs[key].trials for key in order}
+    flying = dict.fromkeys(order, 0)
+    ends: list[tuple[float, int, str, int]] = []  # end, number of the start, study, GPU
+    floor = _Floor(room)
+    now, started = 0.0, 0
+    while True:
+        place = -1
+        for key in sorted(order, key=lambda key: -jobs[key].priority) if len(ends) < workers else ():
+            if waiting[key] and flying[key] < jobs[key].parallel and (place := floor.take(jobs[key])) >= 0:
+                break
+        if place >= 0:
+            heapq.heappush(ends, (now + jobs[key].seconds, started, key, place))
+            started += 1
+            waiting[key] -= 1
+            flying[key] += 1
+            # Who was served goes to the end of the queue.
+            order.remove(key)
+            order.append(key)
+        elif ends:
+            now, _, key, place = heapq.heappop(ends)
+            flying[key] -= 1
+            floor.give(jobs[key], place)
+        else:
+            return now
+
+
+class _Floor:
+    """What of a room is free."""
+
+    def __init__(self, room: Room) -> None:
+        self._given = room.given
+        self._cpus = room.cpus
+        self._gpus = [1.0] * room.gpus
+
+    def take(self, job: Job) -> int:
+        """Occupy what a trial needs: the number of its GPU, 0 without one; -1 where there is no room."""
+        cpus = self._needed(job)
+        if self._cpus + _ROUNDING < cpus:
+            return -1
+        place = 0
+        if job.gpus:
+            # The fullest that still has room, so that whole ones stay free for those that need one.
+            free = [(share, index) for index, share in enumerate(self._gpus) if share + _ROUNDING >= job.gpus]
+            if not free:
+                return -1
+            place = min(free)[1]
+            self._gpus[place] -= job.gpus
+        self._cpus -= cpus
+        return place
+
+    def give(self, job: Job, place: int) -> None:
+        """Give it back."""
+        self._cpus += self._needed(job)
+        if job.gpus:
+            self._gpus[place] += job.gpus
+
+    def _needed(self, job: Job) -> float:
+        return 0.0 if job.gpus and self._given else job.cpus

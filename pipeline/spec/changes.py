@@ -1,0 +1,103 @@
+"""What may change between two launches of one sweep, and what would make another search of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.spec.models import Dimension
+from pipeline.spec.sweep import SweepSpec
+
+__all__ = ["spec_differences"]
+
+# Compared below by what they mean, or free to change: where trials run, in which order studies are served, and where
+# files lie (their digests are compared with those of the trials that are there).
+_NOT_LITERALLY = frozenset(
+    {"trials", "budgets", "priorities", "resources", "neighbors", "encoder", "datasets", "sources", "methods"}
+    | {"folds", "spaces"}
+)
+
+
+def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
+    """What speaks against going on with a stored sweep under another spec: a line each, empty where nothing does.
+
+    Budgets may be raised, spaces narrowed, datasets, sources and methods added, resources and priorities changed, and
+    files moved. Anything else would put results under one name that cannot be compared.
+    """
+    return [
+        *_literal(stored, wanted),
+        *_removed(stored, wanted),
+        *_budgets(stored, wanted),
+        *_folds(stored, wanted),
+        *_spaces(stored, wanted),
+    ]
+
+
+def _literal(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    before, after = (
+        dict(
+            _leaves(
+                spec.model_dump(mode="json", exclude_none=True, exclude=set(_NOT_LITERALLY))
+                | {"encoder": spec.encoder.name}
+            )
+        )
+        for spec in (stored, wanted)
+    )
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield f"{key} was {before.get(key, 'not set')} and is now {after.get(key, 'not set')}"
+
+
+def _removed(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    for key in ("datasets", "sources", "methods"):
+        gone = [name for name in getattr(stored, key) if name not in getattr(wanted, key)]
+        if gone:
+            yield f"{key} had {', '.join(gone)} and may only be added to"
+
+
+def _budgets(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    after = {study.key: study.trials for study in wanted.studies()}
+    for study in stored.studies():
+        now = after.get(study.key, study.trials)
+        # What has nothing to search any more has as many trials as it had.
+        if now < study.trials and any(dimension.searched for dimension in _space(wanted, study.key).values()):
+            yield f"trials of {study.key} were {study.trials} and are now {now}, and may only be raised"
+
+
+def _folds(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    for dataset in stored.trained_on:
+        before, after = stored.folds_of(dataset), wanted.folds_of(dataset)
+        if before != after:
+            yield f"folds of {dataset} were {_named(before)} and are now {_named(after)}"
+
+
+def _spaces(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    for part, before in stored.spaces.items():
+        after = wanted.spaces.get(part, {})
+        for name in sorted(before.keys() | after.keys()):
+            old, new = before.get(name), after.get(name)
+            if old is None or new is None or not new.narrows(old):
+                yield f"spaces.{part}.{name} was {_said(old)} and is now {_said(new)}, and may only be narrowed"
+
+
+def _space(spec: SweepSpec, key: str) -> dict[str, Dimension]:
+    return next((dict(study.space) for study in spec.studies() if study.key == key), {})
+
+
+def _named(folds: tuple[str, ...] | None) -> str:
+    return "all" if folds is None else ", ".join(folds)
+
+
+def _said(dimension: Dimension | None) -> str:
+    if dimension is None:
+        return "not set"
+    content = dimension.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{name} {value}" for name, value in content.items())
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

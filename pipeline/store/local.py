@@ -1,0 +1,241 @@
+"""The door to a local folder: temporary files, renames and hard links, each synced to the disk."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipeline.store.door import Keys, StoreError, check_key
+
+__all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
+
+# A writer that is still alive has never needed this long for one object; older leftovers belong to killed writers.
+STALE_TEMP_S = 3600.0
+LOCK_TIMEOUT_S = 20.0
+_TEMP_SUFFIX = ".tmp"
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class LocalFiles:
+    """``Files`` in a local folder. The folder is made by the first write, so that reading never leaves a trace.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._tidied: set[Path] = set()
+
+    def __repr__(self) -> str:
+        return f"LocalFiles({str(self.root)!r})"
+
+    def read(self, key: str) -> bytes:
+        """See ``Files.read``."""
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise FileNotFoundError(key) from None
+        except OSError as error:
+            raise self._failure("read", key, error) from error
+
+    def read_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """See ``Files.read_many``."""
+        found = {}
+        for key in keys:
+            with suppress(FileNotFoundError):
+                found[key] = self.read(key)
+        return found
+
+    def write(self, key: str, data: bytes) -> None:
+        """See ``Files.write``."""
+        path = self._path(key)
+        with self._failing("write", key), self._temporary(path, data) as temporary:
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See ``Files.create``."""
+        path = self._path(key)
+        with self._failing("write", key):
+            # Asked first only to spare the disk the temporary file; the link below is what decides.
+            if path.exists():
+                return False
+            with self._temporary(path, data) as temporary:
+                if not _publish_new(temporary, path):
+                    return False
+                _sync_folder(path.parent)
+                return True
+
+    def replace(self, key: str, expected: bytes | None, data: bytes) -> bool:
+        """See ``Files.replace``."""
+        if expected is None:
+            return self.create(key, data)
+        path = self._path(key)
+        # Where there is no folder there is nothing to take the place of.
+        if not path.parent.is_dir():
+            return False
+        with self._failing("write", key), _turn(path.with_name(".replace.lock")):
+            try:
+                current = path.read_bytes()
+            except FileNotFoundError:
+                return False
+            if current != expected:
+                return False
+            self.write(key, data)
+            return True
+
+    def exists(self, key: str) -> bool:
+        """See ``Files.exists``."""
+        return self._path(key).is_file()
+
+    def list(self, prefix: str = "") -> Keys:
+        """See ``Files.list``."""
+        folder = self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self.root
+        with self._failing("list", prefix):
+            return sorted(path.relative_to(self.root).as_posix() for path in _walk(folder))
+
+    def delete(self, key: str) -> None:
+        """See ``Files.delete``."""
+        path = self._path(key)
+        with self._failing("delete", key), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+            _sync_folder(path.parent)
+
+    def local_path(self, key: str) -> Path | None:
+        """See ``Files.local_path``."""
+        return self._path(key)
+
+    def address(self, key: str) -> str:
+        """See ``Files.address``."""
+        return str(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _failure(self, verb: str, key: str, error: OSError) -> StoreError:
+        reason = error.strerror or str(error)
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        mend = "; free some space there and run the same command again" if full else ""
+        return StoreError(f"cannot {verb} '{key}' in {self.root}: {reason}{mend}")
+
+    @contextmanager
+    def _failing(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._failure(verb, key, error) from error
+
+    @contextmanager
+    def _temporary(self, path: Path, data: bytes) -> Iterator[Path]:
+        """A complete, synced, invisible copy of ``data`` beside ``path``; gone at the end, whatever happened."""
+        _make_folder(path.parent)
+        self._tidy(path.parent)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}")
+        try:
+            # Not tempfile.mkstemp: its mode 0600 would shut out those who share the results folder.
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove what killed writers left in ``folder``: once per folder, for a scan at every write would add up."""
+        if folder in self._tidied:
+            return
+        self._tidied.add(folder)
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") and entry.name.endswith(_TEMP_SUFFIX):
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat().st_mtime > STALE_TEMP_S:
+                        os.unlink(entry.path)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All visible files under ``folder``; folders that vanish meanwhile are skipped."""
+    try:
+        entries = [*os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(Path(entry.path))
+        else:
+            yield Path(entry.path)
+
+
+def _make_folder(folder: Path) -> None:
+    """``mkdir -p`` that lasts: every new folder's name is synced into its parent."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _publish_new(temporary: Path, path: Path) -> bool:
+    """Give the complete file ``temporary`` the name ``path`` unless something has it; returns whether it got it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+    else:
+        return True
+    # A filesystem without hard links (exFAT, some network mounts): the creators of one folder take turns instead.
+    with _turn(path.with_name(".create.lock")):
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+        return True
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """Hold a file lock: among the processes and threads that see this folder only one is inside.
+
+    Never removed: a lock on a removed file protects nothing.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _flock(descriptor, lock)
+        yield
+    finally:
+        # Closing alone would leave the lock to a child forked meanwhile.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, path: Path) -> None:
+    """Lock, but not for ever: turns take milliseconds, unless a process was suspended in the middle of its own."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StoreError(f"{path} has been locked by another process for {LOCK_TIMEOUT_S:.0f} s") from None
+            time.sleep(0.01)

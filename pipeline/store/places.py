@@ -1,0 +1,209 @@
+"""Files that lie in S3, such as an encoder's weights, brought to this machine once.
+
+    fetch("s3://bucket/msclap/CLAP_weights_2023.pth")   # a file
+    fetch("s3://bucket/gpt2")                           # a folder: every object below it
+
+They are kept under ``$SEPT_CACHE`` (``~/.cache/sept-sweep`` unless set), in a folder named after the address and the
+ETags and sizes of the objects: what was changed there is fetched anew, and what was fetched before stays for whoever is
+still reading it. Of several processes one fetches and the others wait. A copy appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.store.door import StoreError, check_key
+from sept_core.errors import InputError
+
+__all__ = ["cache_folder", "fetch"]
+
+logger = logging.getLogger(__name__)
+
+# Larger fetches are announced where somebody is watching.
+_ANNOUNCED_BYTES = 20_000_000
+_CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _Object:
+    """An object to fetch: its key in the bucket, its path in the copy, and which version it is."""
+
+    key: str
+    path: str
+    etag: str
+    size: int
+
+
+def cache_folder() -> Path:
+    """Where copies are kept: ``$SEPT_CACHE``, or ``~/.cache/sept-sweep``."""
+    return Path(os.environ.get("SEPT_CACHE") or "~/.cache/sept-sweep").expanduser().absolute()
+
+
+def fetch(address: str) -> Path:
+    """The local copy of the file or folder at an ``s3://`` address.
+
+    Returns:
+        A file where the address names an object, else the folder with the objects below it. Not to be changed: others
+        read the same copy.
+
+    Raises:
+        InputError: Not such an address, or nothing lies there.
+        StoreError: The bucket cannot be reached or read, or the cache cannot be written.
+    """
+    from pipeline.store.s3_client import connect, split_address
+
+    bucket, key = split_address(address)
+    if not key:
+        raise InputError(f"'{address}' names a whole bucket", mend="give s3://BUCKET/FILE or s3://BUCKET/FOLDER")
+    client = connect()
+    with _failing(client, address):
+        objects = _objects(client, bucket, key)
+    if not objects:
+        raise InputError(f"nothing lies at '{address}'", mend="check the address")
+    try:
+        folder = _copy(client, bucket, objects, address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"cannot keep '{address}' in {cache_folder()}: {reason}; SEPT_CACHE names another") from error
+    return folder / objects[0].path if objects[0].key == key else folder
+
+
+def _objects(client: Any, bucket: str, key: str) -> list[_Object]:
+    """The object of this key, or those below it; sorted."""
+    from botocore.exceptions import ClientError
+
+    from pipeline.store.s3_client import MISSING, code_of, list_objects, whole
+
+    try:
+        head = whole(lambda: client.head_object(Bucket=bucket, Key=key))
+    except ClientError as error:
+        if code_of(error) not in MISSING:
+            raise
+    else:
+        return [_Object(key, key.rpartition("/")[2], head["ETag"], head["ContentLength"])]
+    found = [
+        _Object(one["Key"], one["Key"].removeprefix(f"{key}/"), one["ETag"], one["Size"])
+        for one in list_objects(client, bucket, f"{key}/")
+        if not one["Key"].endswith("/")
+    ]
+    for one in found:
+        try:
+            check_key(one.path)
+        except ValueError:
+            raise InputError(f"'{one.key}' cannot be a file's name here", where=f"s3://{bucket}/{key}") from None
+    return sorted(found, key=lambda one: one.key)
+
+
+def _copy(client: Any, bucket: str, objects: list[_Object], address: str) -> Path:
+    """The folder with the copies of these versions of the objects, fetched if they are not there."""
+    version = json.dumps([[one.path, one.etag, one.size] for one in objects])
+    name = f"{_digest(address)}-{_digest(version)}"
+    folder = cache_folder() / "s3" / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _turn(folder.with_name(f".{name}.lock")):
+        if folder.is_dir():
+            return folder
+        size = sum(one.size for one in objects)
+        _announce(f"fetching {address} ({size / 1e6:.1f} MB) to {folder}", size)
+        # What a killed process has left of an earlier attempt: nobody else is inside.
+        for left in folder.parent.glob(f".{name}.*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder.parent))
+        try:
+            # Others on this machine may share the cache.
+            temporary.chmod(0o755)
+            with _failing(client, address):
+                for one in objects:
+                    _download(client, bucket, one, temporary / one.path)
+            os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _download(client: Any, bucket: str, one: _Object, target: Path) -> None:
+    """Fetch one object, of exactly the version that was seen.
+
+    Raises:
+        Exception: Any of `s3_client.FAILURES`.
+    """
+    from pipeline.store.s3_client import Damaged
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(_ATTEMPTS):
+        with open(target, "wb") as file:
+            if _fill(client, bucket, one, file):
+                return
+    raise Damaged(f"'{one.key}' is not what its size and ETag say")
+
+
+def _fill(client: Any, bucket: str, one: _Object, file: BinaryIO) -> bool:
+    """Write an object to an empty file, going on wherever an answer breaks off; whether it is what its ETag says."""
+    from pipeline.store.s3_client import Damaged, body_of, whole
+
+    digest, is_md5 = hashlib.md5(usedforsecurity=False), False
+
+    def go_on() -> None:
+        nonlocal is_md5
+        began = file.tell()
+        answer = client.get_object(Bucket=bucket, Key=one.key, IfMatch=one.etag, Range=f"bytes={began}-")
+        # Of objects that were put in parts, or encrypted with a key of their own, the ETag is something else.
+        is_md5 = "-" not in one.etag and answer.get("ServerSideEncryption") in (None, "AES256")
+        try:
+            while chunk := body_of(answer, _CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+        except Damaged:
+            # Only attempts that bring nothing are counted.
+            if file.tell() == began:
+                raise
+
+    while file.tell() < one.size:
+        whole(go_on)
+    file.flush()
+    os.fsync(file.fileno())
+    return file.tell() == one.size and (not is_md5 or digest.hexdigest() == one.etag.strip('"'))
+
+
+@contextmanager
+def _failing(client: Any, address: str) -> Iterator[None]:
+    from pipeline.store.s3_client import FAILURES, explain
+
+    try:
+        yield
+    except FAILURES as error:
+        raise StoreError(f"cannot fetch '{address}': {explain(error, client)}") from error
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """Wait, however long another process fetches, until nobody else of this machine is inside."""
+    with open(lock, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _announce(line: str, size: int) -> None:
+    if size >= _ANNOUNCED_BYTES and sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")
+    else:
+        logger.info("%s", line)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

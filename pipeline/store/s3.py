@@ -1,0 +1,228 @@
+"""The door to a bucket: objects under ``s3://bucket/prefix``, in S3 or any server that speaks its protocol.
+
+What S3 gives: a put is atomic, whoever reads after it reads it, and it can be made to depend on what is there
+(``If-None-Match``, ``If-Match``). What it does not tell is whether a put whose answer was lost has happened. So every
+object carries, as metadata, a token of the call that wrote it (a repeated put that finds its own token there has won)
+and its sha256, which every read is checked against. Objects that other tools have put there lack them and are believed
+as they are; what matters among them carries a digest inside (documents, Parquet parts, checkpoints).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.store.door import Keys, StoreError, check_key
+from pipeline.store.s3_client import (
+    FAILURES,
+    MISSING,
+    THREADS,
+    Damaged,
+    body_of,
+    code_of,
+    connect,
+    explain,
+    list_objects,
+    split_address,
+    whole,
+)
+
+__all__ = ["S3Files"]
+
+_TOKEN, _SHA256 = "sept-write", "sept-sha256"
+_REFUSED = {"PreconditionFailed", "412", *MISSING}
+_CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
+_CONFLICT_ATTEMPTS = 8
+
+
+class S3Files:
+    """``Files`` in a bucket.
+
+    Args:
+        client: A client of `s3_client`.
+        bucket: Name of the bucket, which must exist.
+        prefix: What all keys stand under; may be empty.
+    """
+
+    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._root = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._conditions_proven = False
+
+    @classmethod
+    def at(cls, address: str) -> S3Files:
+        """The store at ``s3://bucket/prefix``, with the client of this process.
+
+        Raises:
+            InputError: Not such an address, or an environment without a possible connection.
+        """
+        bucket, prefix = split_address(address)
+        return cls(connect(), bucket, prefix)
+
+    def __repr__(self) -> str:
+        return f"S3Files({self._root!r})"
+
+    def read(self, key: str) -> bytes:
+        """See ``Files.read``."""
+        found = self._get(key)
+        if found is None:
+            raise FileNotFoundError(key)
+        return found[0]
+
+    def read_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """See ``Files.read_many``."""
+        wanted = [*dict.fromkeys(keys)]
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="s3") as pool:
+            found = zip(wanted, pool.map(self._get, wanted), strict=True)
+            return {key: one[0] for key, one in found if one is not None}
+
+    def write(self, key: str, data: bytes) -> None:
+        """See ``Files.write``."""
+        self._put(key, data, secrets.token_hex(8))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See ``Files.create``."""
+        return self._put(key, data, secrets.token_hex(8), IfNoneMatch="*")
+
+    def replace(self, key: str, expected: bytes | None, data: bytes) -> bool:
+        """See ``Files.replace``."""
+        token = secrets.token_hex(8)
+        if expected is None:
+            replaced = self._put(key, data, token, IfNoneMatch="*")
+        else:
+            current = self._get(key)
+            if current is None or current[0] != expected:
+                return False
+            replaced = self._put(key, data, token, IfMatch=current[1])
+        if replaced and not self._conditions_proven:
+            self._prove_conditions(key, data, token)
+        return replaced
+
+    def exists(self, key: str) -> bool:
+        """See ``Files.exists``."""
+        return self._metadata(key) is not None
+
+    def list(self, prefix: str = "") -> Keys:
+        """See ``Files.list``."""
+        folder = prefix.rstrip("/")
+        start = f"{self._name(folder)}/" if folder else self._prefix
+        with self._failing("list", prefix or "."):
+            names = [one["Key"] for one in list_objects(self._client, self._bucket, start)]
+        return sorted(key for key in (name.removeprefix(self._prefix) for name in names) if _is_key(key))
+
+    def delete(self, key: str) -> None:
+        """See ``Files.delete``."""
+        name = self._name(key)
+        with self._failing("delete", key):
+            whole(lambda: self._client.delete_object(Bucket=self._bucket, Key=name))
+
+    def local_path(self, key: str) -> Path | None:
+        """See ``Files.local_path``."""
+        check_key(key)
+        return None
+
+    def address(self, key: str) -> str:
+        """See ``Files.address``."""
+        return f"{self._root}/{check_key(key)}"
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _get(self, key: str) -> tuple[bytes, str] | None:
+        """Bytes and ETag of an object, checked against the digest that was stored with them; None when not there."""
+        name = self._name(key)
+
+        def get() -> tuple[bytes, str]:
+            answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            data = body_of(answer)
+            stated = answer["Metadata"].get(_SHA256)
+            if stated is not None and stated != hashlib.sha256(data).hexdigest():
+                raise Damaged("the content does not match its sha256")
+            return data, answer["ETag"]
+
+        with self._failing("read", key):
+            try:
+                return whole(get)
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return None
+                raise
+
+    def _metadata(self, key: str) -> dict[str, str] | None:
+        """What is stored with an object; None when there is none."""
+        name = self._name(key)
+        with self._failing("read", key):
+            try:
+                return dict(whole(lambda: self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"])
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return None
+                raise
+
+    def _put(self, key: str, data: bytes, token: str, **condition: str) -> bool:
+        """Put an object; returns whether the condition let it, in this or an earlier, unanswered attempt."""
+        request: dict[str, Any] = {
+            "Bucket": self._bucket,
+            "Key": self._name(key),
+            "Body": data,
+            "ContentMD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
+            "Metadata": {_TOKEN: token, _SHA256: hashlib.sha256(data).hexdigest()},
+            **condition,
+        }
+        with self._failing("write", key):
+            for attempt in range(_CONFLICT_ATTEMPTS):
+                try:
+                    whole(lambda: self._client.put_object(**request))
+                except ClientError as error:
+                    if not condition:
+                        raise
+                    if code_of(error) in _REFUSED:
+                        return (self._metadata(key) or {}).get(_TOKEN) == token
+                    if code_of(error) not in _CONFLICT:
+                        raise
+                    time.sleep(0.05 * 2**attempt)
+                else:
+                    return True
+        raise StoreError(f"cannot write '{key}' in {self._root}: others keep writing it; run the same command again")
+
+    def _prove_conditions(self, key: str, data: bytes, token: str) -> None:
+        """Make sure that the server does not ignore conditions, as some do: put what is there under false ones.
+
+        Raises:
+            StoreError: It ignores them, and two drivers of a sweep would not notice each other.
+        """
+        for condition in ({"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}):
+            # Under another token, for a put that is refused must not find its own there.
+            if self._put(key, data, f"{token}-again", **condition):
+                raise StoreError(
+                    f"the server of {self._root} ignores conditional writes, without which two drivers of one sweep "
+                    "could not be told apart; use S3 itself or a server that honours If-Match and If-None-Match"
+                )
+        self._conditions_proven = True
+
+    @contextmanager
+    def _failing(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            raise StoreError(f"cannot {verb} '{key}' in {self._root}: {explain(error, self._client)}") from error
+
+
+def _is_key(key: str) -> bool:
+    """Whether a name in the bucket is one of the store's: not a folder's marker, not hidden."""
+    try:
+        check_key(key)
+    except ValueError:
+        return False
+    return True

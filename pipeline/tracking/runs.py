@@ -1,0 +1,277 @@
+"""The runs of one sweep in MLflow: found again by their tags, made where they are missing, never there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tracking.client import TrackingTarget
+from pipeline.tracking.describe import RUN_STATUS, run_name, selection_mark, study_tags, trial_tags
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from pipeline.store import Member, TrialStore, Verdict
+
+__all__ = ["Run", "Runs", "TrialKey"]
+
+_PAGE = 1000
+_PARENT = "mlflow.parentRunId"
+
+TrialKey = tuple[str, int]
+"""Study and number: one trial of a sweep."""
+
+
+@dataclass
+class Run:
+    """What is known of a run in MLflow.
+
+    Attributes:
+        state: Tag ``sept.state`` of a trial.
+        tracked: Whether everything of a trial but its status is there.
+        failed: Whether it carries the traces of a trial that failed.
+        signature: Of a trial.
+        parent: Of a trial: the run that it stands under.
+        described: Whether its parameters are known to be there.
+        curve: Name of a metric that every report of the trial carries; None where there is no report.
+        points: (epoch, timestamp) of its reports; None until the server was asked.
+        counted: Of a study: members that its metrics cover.
+        outcomes: Of a study: digest of these members' outcomes.
+    """
+
+    run_id: str
+    status: str
+    start_ms: int
+    end_ms: int | None = None
+    state: str = "running"
+    tracked: bool = False
+    failed: bool = False
+    signature: str = ""
+    parent: str = ""
+    described: bool = False
+    curve: str | None = None
+    points: set[tuple[int, int]] | None = None
+    counted: int = 0
+    outcomes: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Whether it says of a trial that it has ended, and how."""
+        return self.tracked and self.status in RUN_STATUS.values()
+
+    def shows(self, verdict: Verdict) -> bool:
+        """Whether it is final, and says this verdict."""
+        said = (self.status, self.state, self.end_ms)
+        return self.final and said == (RUN_STATUS[verdict.state], verdict.state, verdict.decided_ms)
+
+
+class Runs:
+    """The experiment of one sweep and its runs. Not safe for several threads.
+
+    MLflow chooses run ids itself and has no request that creates a run only where there is none. So all runs are read
+    once, one is created where none has the tags, and where the answer to that got lost it is looked for first. What
+    such a request leaves behind even later, when the server comes round to it, is found by the next ``open`` after
+    ``forget`` and removed.
+
+    Args:
+        client: MLflow's client.
+        target: Gives the artifact location of a new experiment.
+        sweep: Name of the sweep and of the experiment.
+        store: Tells when a study began.
+    """
+
+    def __init__(self, client: MlflowClient, target: TrackingTarget, sweep: str, store: TrialStore) -> None:
+        self.studies: dict[str, Run] = {}
+        self.trials: dict[TrialKey, Run] = {}
+        self._client = client
+        self._target = target
+        self._sweep = sweep
+        self._store = store
+        self._experiment: str | None = None
+        self._doubted: set[str | TrialKey] = set()
+
+    def forget(self) -> None:
+        """Drop what is believed of the server; the next call looks again."""
+        self._experiment = None
+        self._doubted.clear()
+        self.studies.clear()
+        self.trials.clear()
+
+    def open(self) -> str:
+        """Find or create the experiment, and read its runs; returns its id."""
+        if self._experiment is None:
+            found = self._client.get_experiment_by_name(self._sweep)
+            if found is None:
+                location = f"{self._target.artifacts}/{self._sweep}" if self._target.artifacts else None
+                experiment = self._client.create_experiment(self._sweep, artifact_location=location)
+            else:
+                experiment = found.experiment_id
+                if found.lifecycle_stage != "active":
+                    self._client.restore_experiment(experiment)
+            # What an attempt that failed has read may be out of date.
+            self.forget()
+            self._read(experiment)
+            self._experiment = experiment
+        return self._experiment
+
+    def study(self, member: Member) -> Run:
+        """The run of the member's study."""
+        experiment = self.open()
+        run = self.studies.get(member.study)
+        if run is None:
+            tags = study_tags(self._sweep, member.config) | {"sept.role": "study"}
+            name = member.study + selection_mark(member.config)
+            # Whichever of its members is told of first: workers begin in no particular order.
+            first = self._store.member(self._sweep, member.study, 0) or member
+            run = self._create(self.studies, member.study, experiment, first.created_ms, tags, name)
+        return run
+
+    def trial(self, member: Member) -> Run:
+        """The run of a member, under the run of its study."""
+        study, key = self.study(member), (member.study, member.number)
+        run = self.trials.get(key)
+        if run is not None and run.signature != member.signature:
+            return self.renew_trial(member)
+        if run is None:
+            tags = trial_tags(self._sweep, member, study.run_id)
+            run = self._create(self.trials, key, self.open(), member.created_ms, tags, run_name(member))
+            self.reopen(study)
+        if run.parent != study.run_id:
+            self._client.set_tag(run.run_id, _PARENT, study.run_id)
+            run.parent = study.run_id
+        return run
+
+    def renew_trial(self, member: Member) -> Run:
+        """A new run of a member, in place of one that says what is not so any more."""
+        key = (member.study, member.number)
+        self.discard(self.trials[key])
+        del self.trials[key]
+        return self.trial(member)
+
+    def renew_study(self, member: Member) -> Run:
+        """A new run of a study, likewise; the runs of its trials move under it."""
+        self.discard(self.studies[member.study])
+        del self.studies[member.study]
+        run = self.study(member)
+        self.gather()
+        return run
+
+    def gather(self) -> None:
+        """Put every trial's run under the run of its study."""
+        for (key, _), run in self.trials.items():
+            study = self.studies.get(key)
+            if study is not None and run.parent != study.run_id:
+                self._client.set_tag(run.run_id, _PARENT, study.run_id)
+                run.parent = study.run_id
+
+    def reopen(self, run: Run) -> None:
+        """The run is RUNNING (again)."""
+        if run.status != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+
+    def end(self, run: Run, status: str, end_ms: int) -> None:
+        """The run has ended, at this time."""
+        if (run.status, run.end_ms) != (status, end_ms):
+            self._client.set_terminated(run.run_id, status, end_time=end_ms)
+            run.status, run.end_ms = status, end_ms
+
+    def tag_state(self, run: Run, state: str) -> None:
+        """Say how a trial stands."""
+        if run.state != state:
+            self._client.set_tag(run.run_id, "sept.state", state)
+            run.state = state
+
+    def discard(self, run: Run) -> None:
+        """Put a run among MLflow's deleted ones, and not as RUNNING."""
+        if run.status == "RUNNING":
+            self.end(run, "KILLED", run.start_ms)
+        self._client.delete_run(run.run_id)
+
+    def points(self, run: Run) -> set[tuple[int, int]]:
+        """(epoch, timestamp) of the reports that are there; asks the server once, unless the run was made just now."""
+        if run.points is None:
+            history = [] if run.curve is None else self._client.get_metric_history(run.run_id, run.curve)
+            run.points = {(point.step, point.timestamp) for point in history}
+        return run.points
+
+    def _create(
+        self,
+        runs: dict[Any, Run],
+        key: str | TrialKey,
+        experiment: str,
+        start_ms: int,
+        tags: Mapping[str, str],
+        name: str,
+    ) -> Run:
+        if key in self._doubted:
+            self._read(experiment, _filter(tags))
+            self._doubted.discard(key)
+        if key not in runs:
+            try:
+                made = self._client.create_run(experiment, start_time=start_ms, tags=dict(tags), run_name=name)
+            except Exception:
+                self._doubted.add(key)
+                raise
+            runs[key] = Run(
+                made.info.run_id,
+                "RUNNING",
+                start_ms,
+                signature=tags.get("sept.signature", ""),
+                parent=tags.get(_PARENT, ""),
+                points=set(),
+            )
+        return runs[key]
+
+    def _read(self, experiment: str, wanted: str = "") -> None:
+        """Read the experiment's runs, or those that MLflow's filter lets through; of several of one key one stays."""
+        found: list[tuple[str | TrialKey, Run]] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [experiment], wanted, max_results=_PAGE, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            found += [(key, _known(one)) for one in page if (key := _key(one.data.tags)) is not None]
+            token = page.token
+            if not token:
+                break
+        # What stays is the one that says most.
+        for key, run in sorted(found, key=lambda one: (not one[1].final, -one[1].counted, one[1].run_id)):
+            runs: dict[Any, Run] = self.studies if isinstance(key, str) else self.trials
+            if runs.setdefault(key, run).run_id != run.run_id:
+                self.discard(run)
+
+
+def _key(tags: Mapping[str, str]) -> str | TrialKey | None:
+    """Whose run it is; None for one that somebody else has put into the experiment."""
+    if tags.get("sept.role") == "study":
+        return tags["sept.study"]
+    if tags.get("sept.role") == "trial":
+        return tags["sept.study"], int(tags["sept.number"])
+    return None
+
+
+def _filter(tags: Mapping[str, str]) -> str:
+    """MLflow's filter for the runs of one key."""
+    named = [name for name in ("sept.role", "sept.study", "sept.number") if name in tags]
+    return " and ".join(f"tags.`{name}` = '{tags[name]}'" for name in named)
+
+
+def _known(found: Any) -> Run:
+    """What MLflow's own account of a run says."""
+    tags: Mapping[str, str] = found.data.tags
+    return Run(
+        run_id=found.info.run_id,
+        status=found.info.status,
+        start_ms=found.info.start_time,
+        end_ms=found.info.end_time,
+        state=tags.get("sept.state", ""),
+        tracked=tags.get("sept.tracked") == "yes",
+        failed="sept.error" in tags,
+        signature=tags.get("sept.signature", ""),
+        parent=tags.get(_PARENT, ""),
+        curve=next((name for name in ("val/h", "val/source") if name in found.data.metrics), None),
+        counted=int(tags.get("sept.counted", "0")),
+        outcomes=tags.get("sept.outcomes", ""),
+    )

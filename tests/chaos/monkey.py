@@ -1,0 +1,175 @@
+"""A seeded monkey that runs sweeps on a Ray cluster of several nodes and kills driver, workers and nodes at random.
+
+Ray's nodes are processes of this machine (`ray.cluster_utils.Cluster`): a node dies as one that loses its power does,
+with everything on it. Processes are killed by their ids.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tiny_sweep import worker_pids
+
+HERE = Path(__file__).parent
+PLACES = (str(HERE.parents[1]), str(HERE), str(HERE.parent / "pipeline" / "search"))
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, (*PLACES, os.environ.get("PYTHONPATH", "")))),
+    # Ray listens on the network here, as a cluster does: nobody else is to use it.
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+PROGRAM = """
+import functools, sys
+import pipeline.search.sweep as search
+search.launch = functools.partial(search.launch, provider="monkey_inputs:provide")
+from pipeline.cli import main
+main(sys.argv[1:])
+"""
+KINDS = {"worker": 4, "driver": 3, "node": 2, "stop": 1}
+"""What the monkey does, and how often. ``stop`` is SIGTERM to the driver, the one thing here that is no kill."""
+
+
+class Nodes:
+    """A head without CPUs and some nodes of one CPU each (`nodes.py`), whose workers find the tests' modules."""
+
+    def __init__(self, count: int, log: Path) -> None:
+        with log.open("wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HERE / "nodes.py"), str(count)],
+                env=os.environ | ENVIRONMENT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+        self.address = self._answer()
+
+    def kill(self, index: int) -> None:
+        """SIGKILL all processes of a node, and have another one join."""
+        assert self._process.stdin is not None
+        print("kill", index, file=self._process.stdin, flush=True)
+        assert self._answer() == "killed"
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@dataclass
+class Monkey:
+    """Runs one sweep to its end, with so many kills on the way.
+
+    Args:
+        nodes: Where it runs.
+        folder: Holds the sweep's YAML (``sweep.yaml``) and its results (``runs``).
+        seed: Decides what is done and when, as far as the machine's own timing lets it.
+        kills: SIGKILLs before it is left alone.
+        script: What is done, in this order, in place of chance; only the moments are then left to it.
+    """
+
+    nodes: Nodes
+    folder: Path
+    seed: int
+    kills: int
+    script: Sequence[str] = ()
+    done: Counter[str] = field(default_factory=Counter)
+    launches: int = 0
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()
+
+    def run(self) -> None:
+        """The sweep ends with exit code 0, after every kind of death."""
+        chance = random.Random(self.seed)
+        while self._killed < self.kills:
+            with self._launched() as driver:
+                self._torment(driver, chance)
+        with self._launched() as driver:
+            assert driver.wait(400) == 0, self.log
+
+    @property
+    def _killed(self) -> int:
+        return self.done.total() - self.done["stop"]
+
+    def _torment(self, driver: subprocess.Popen[bytes], chance: random.Random) -> None:
+        while self._killed < self.kills:
+            self._wait_for_progress(driver)
+            time.sleep(chance.uniform(0, 1.0))
+            assert driver.poll() is None, f"ended with {driver.returncode} after {self.done}:\n{self.log}"
+            (kind,) = chance.choices(list(KINDS), list(KINDS.values()))
+            if self.script:
+                kind = self.script[self.done.total() % len(self.script)]
+            if kind == "driver":
+                driver.send_signal(signal.SIGKILL)
+                assert driver.wait(30) == -signal.SIGKILL
+            elif kind == "stop":
+                driver.send_signal(signal.SIGTERM)
+                assert driver.wait(60) == 75, self.log
+            elif kind == "node":
+                self.nodes.kill(chance.randrange(100))
+            elif not self._kill_worker(chance):
+                continue
+            self.done[kind] += 1
+            if kind in ("driver", "stop"):
+                return
+
+    def _kill_worker(self, chance: random.Random) -> bool:
+        running = worker_pids(self.root)
+        if not running:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(running), signal.SIGKILL)
+            return True
+        return False
+
+    def _wait_for_progress(self, driver: subprocess.Popen[bytes]) -> None:
+        """Until some epoch more is trained: then the sweep moves, whatever is done to it."""
+        before, deadline = self._trained(), time.monotonic() + 180
+        while self._trained() <= before and driver.poll() is None:
+            assert time.monotonic() < deadline, f"no progress after {self.done}:\n{self.log}"
+            time.sleep(0.02)
+
+    def _trained(self) -> int:
+        return sum(path.stat().st_size for path in self.root.glob("trained/*"))
+
+    @contextmanager
+    def _launched(self) -> Iterator[subprocess.Popen[bytes]]:
+        self.launches += 1
+        command = [sys.executable, "-c", PROGRAM, "sweep", "launch", "sweep.yaml", "--root", "runs"]
+        with (self.folder / "log.txt").open("ab") as log:
+            driver = subprocess.Popen(
+                [*command, "--address", self.nodes.address],
+                cwd=self.folder,
+                env=os.environ | ENVIRONMENT,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield driver
+        finally:
+            driver.kill()
+            driver.wait()

@@ -1,0 +1,156 @@
+"""Driver, workers and nodes killed at random: afterwards nothing tells that anything happened.
+
+The short run is part of every test run. The long one is what the README's figures are from:
+
+    pytest tests/chaos/test_chaos_monkey.py -m long -s
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from monkey import Monkey, Nodes
+from tiny_sweep import SWEEP, outcome_of, run_inline
+
+from pipeline.search.studies import Past, propose, pruned_at
+from pipeline.spec import SweepSpec, load_sweep
+from pipeline.store import Lease, LocalFiles, Member, TrialStore, Verdict
+from pipeline.tracking import connect, default_target
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+
+LONG_SWEEPS, LONG_KILLS = 6, 20
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    nodes = Nodes(2, tmp_path_factory.mktemp("nodes") / "log.txt")
+    yield nodes
+    nodes.close()
+
+
+def sweep_of(folder: Path, number: int, trials: int) -> SweepSpec:
+    """A sweep of its own: other proposals, other trials."""
+    content = SWEEP | {
+        "name": f"monkey{number}",
+        "methods": ["zero-shot", "coop", "coop+sept", "cocoop"],
+        "trials": trials,
+        "sampler": SWEEP["sampler"] | {"seed": number},
+    }
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(content))
+    return load_sweep(folder / "sweep.yaml")
+
+
+@pytest.mark.timeout(500)
+def test_a_few_kills_of_every_kind_leave_no_trace(nodes: Nodes, tmp_path: Path) -> None:
+    spec = sweep_of(tmp_path, 0, trials=4)
+    monkey = Monkey(nodes, tmp_path, seed=5, kills=4, script=("worker", "node", "driver", "stop", "worker"))
+    monkey.run()
+    assert monkey.done == {"worker": 2, "node": 1, "driver": 1, "stop": 1}
+    check(monkey, spec, tmp_path / "undisturbed")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(1, LONG_SWEEPS + 1))
+def test_many_kills_leave_no_trace(
+    nodes: Nodes, tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = sweep_of(tmp_path, number, trials=12)
+    monkey = Monkey(nodes, tmp_path, seed=number, kills=LONG_KILLS)
+    began = time.monotonic()
+    monkey.run()
+    figures = check(monkey, spec, tmp_path / "undisturbed")
+    with capsys.disabled():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(monkey.done.items()))
+        print(
+            f"\nsweep {number}: {kinds}; {monkey.launches} launches, {figures['trials']} trials, "
+            f"{figures['intervals']} checkpoint intervals and {figures['again']} trained again, "
+            f"{time.monotonic() - began:.0f} s"
+        )
+
+
+def check(monkey: Monkey, spec: SweepSpec, calm: Path) -> dict[str, int]:
+    """What must hold afterwards; how much was trained, and how much of it again."""
+    root = monkey.root
+    store = TrialStore(LocalFiles(root))
+    members, verdicts = store.members(spec.name), store.verdicts(spec.name)
+    run_inline(spec, calm)
+    assert outcome_of(root, spec.name) == outcome_of(calm, spec.name)
+    assert Lease(store.files, spec.name).holder() is None
+    assert not (root / "quarantine").exists()
+    assert not list(root.rglob("*.tmp"))
+    _check_search(spec, members, verdicts)
+    _check_mlflow(root, spec, members, verdicts)
+    _check_report(root, spec, members, verdicts)
+    return {"trials": len(verdicts)} | _check_training(root)
+
+
+def _check_training(root: Path) -> dict[str, int]:
+    """No trial ever went back by more than the interval that it was in when it was killed."""
+    counts: Counter[str] = Counter()
+    for notes in (root / "trained").iterdir():
+        epochs = [int(line.split()[0]) for line in notes.read_text().splitlines()]
+        assert epochs[0] == 0
+        for before, after in itertools.pairwise(epochs):
+            assert after - before in (0, 1), f"{notes.name}: {epochs}"
+        counts["intervals"] += len(set(epochs))
+        counts["again"] += len(epochs) - len(set(epochs))
+    return {"intervals": counts["intervals"], "again": counts["again"]}
+
+
+def _check_search(spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
+    """Every proposal and every pruning is what Optuna answers to the history that the store holds."""
+    decided = {(verdict.study, verdict.number): verdict for verdict in verdicts}
+    for study in spec.studies():
+        own = [member for member in members if member.study == study.key]
+        assert len(own) == study.trials
+        history = [Past(member.params, decided[member.study, member.number]) for member in own]
+        for member in own:
+            assert member.params == propose(study, history[: member.number])
+            verdict = decided[member.study, member.number]
+            stopped = pruned_at(study, member.number, history, verdict.curve, member.config.epochs)
+            assert stopped == (len(verdict.curve) if verdict.state == "pruned" else None)
+
+
+def _check_mlflow(root: Path, spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
+    """One finished run for each trial, with the verdict's state and the curve's points, and one for each study."""
+    client = connect(default_target(str(root)))
+    experiment = client.get_experiment_by_name(spec.name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    trials = {
+        (run.data.tags["sept.study"], int(run.data.tags["sept.number"])): run
+        for run in runs
+        if run.data.tags["sept.role"] == "trial"
+    }
+    assert len(runs) == len(members) + len(spec.studies())
+    assert trials.keys() == {(verdict.study, verdict.number) for verdict in verdicts}
+    for verdict in verdicts:
+        run = trials[verdict.study, verdict.number]
+        assert run.data.tags["sept.signature"] == verdict.signature
+        assert run.data.tags["sept.state"] == verdict.state
+        points = client.get_metric_history(run.info.run_id, "val/h")
+        assert sorted((point.step, point.value, point.timestamp) for point in points) == [
+            (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in verdict.curve
+        ]
+
+
+def _check_report(root: Path, spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
+    """The report shows of each study the finished trial with the best validation objective."""
+    rows: list[dict[str, Any]] = json.loads((root / "sweeps" / spec.name / "report" / "results.json").read_text())[
+        "rows"
+    ]
+    shown = {(row["dataset"], row["method"]): row["signature"] for row in rows}
+    for study in spec.studies():
+        finished = [verdict for verdict in verdicts if verdict.study == study.key and verdict.state == "finished"]
+        best = max(finished, key=lambda verdict: (verdict.objective, -verdict.number))
+        assert shown[study.dataset, study.method] == best.signature

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import synthetic_results as made
+
+from pipeline.cli.planning import duration
+from pipeline.plan import Estimate, PlannedStudy
+from pipeline.plan.kept import keep_estimate, plan_key
+from pipeline.spec import parse_sweep
+from pipeline.store import TrialStore
+from sept_core.datasets import DATASETS
+
+Sept = Callable[..., tuple[int, str, str]]
+
+
+def keep(store: TrialStore, seconds: float) -> None:
+    """An estimate for the synthetic sweep, made before its first trial."""
+    spec = parse_sweep(made.SPEC, "synthetic.yaml")
+    estimate = Estimate(seconds, "calibrated", "10 steps")
+    studies = [
+        PlannedStudy(study.key, study.dataset, study.method, 3, 0, 0, 0, 0, 4, True, 1, 0.0, True, estimate)
+        for study in spec.studies()
+    ]
+    assert keep_estimate(store, spec, studies)
+
+
+def test_a_plan_shows_studies_totals_and_cost_and_keeps_the_estimate(
+    sept: Sept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    command = ("sweep", "plan", "quickstart", "--root", tmp_path / "runs", "--workers", 3, "--trials", 4)
+    code, out, err = sept(*command, "--calibrate", 0.1, "--price", 2)
+    assert (code, err) == (0, "")
+    assert "quickstart: 18 trials in 6 studies" in out
+    assert "ESC10 coop+sept" in out
+    assert "up to 3 trials at a time on this machine" in out
+    assert "Cost at 2 per worker-hour" in out
+    assert "Not included: starting Ray" in out
+    assert str(tmp_path / "runs" / plan_key("quickstart")) in out
+    assert not (tmp_path / "runs" / "trials").exists()
+    table = out[out.index("study") : out.index("ended: of all")].splitlines()
+    assert sum("calibrated" in line for line in table) == 6
+    assert max(map(len, table)) <= 80
+    code, out, err = sept(*command, "--calibrate", 0, "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert [(study["trials"], study["left"], study["replicas"]) for study in found["studies"]] == [
+        (1, 1, 8), (4, 4, 8), (4, 4, 8), (1, 1, 6), (4, 4, 6), (4, 4, 6)
+    ]  # fmt: skip
+    assert {study["estimate"]["source"] for study in found["studies"]} == {"unknown"}
+    assert (found["runnable"], found["missing"], found["refusals"]) == (True, [], [])
+
+
+def test_all_that_is_missing_is_listed_and_the_exit_code_is_2(sept: Sept, tmp_path: Path) -> None:
+    file = tmp_path / "big.yaml"
+    datasets = [name for name, info in DATASETS.items() if not info.extra]
+    methods = "[zero-shot, coop, cocoop+sept]"
+    file.write_text(
+        f"name: big\nencoder: {{name: msclap-2023, weights: nowhere.pth}}\ndatasets: {json.dumps(datasets)}\n"
+        f"methods: {methods}\ntrials: 3\ntraining: {{epochs: 2, report_every: 1}}\n"
+    )
+    code, out, err = sept("sweep", "plan", file, "--root", tmp_path / "runs")
+    assert (code, err) == (2, "")
+    assert "Missing (12):" in out
+    assert all(f"sept embed {name.lower()} --audio DIR --encoder msclap-2023" in out for name in datasets)
+    assert f"{tmp_path / 'nowhere.pth'}: the weights of msclap-2023 are not there (33 studies)" in out
+    assert "77 trials of unknown length" in out
+    assert not (tmp_path / "runs").exists()
+    code, out, _ = sept("sweep", "plan", file, "--root", tmp_path / "runs", "--json", "--gpus", 4)
+    found = json.loads(out)
+    assert code == 2
+    assert len(found["missing"]) == 12
+    assert found["totals"]["gpus"] == 4
+
+
+def test_another_spec_under_the_name_is_told_in_the_words_of_launch(
+    sept: Sept, store: TrialStore, tmp_path: Path
+) -> None:
+    made.fill_store(store, made.make_cases())
+    file = tmp_path / "synthetic.yaml"
+    file.write_text(made.SPEC + "shots: 8\n")
+    command = ("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
+    code, out, _ = sept(*command)
+    assert code == 2
+    assert "sept sweep launch would refuse it:\n  sweep 'synthetic': this sweep was begun with another spec" in out
+    assert "3/3 1p" in out
+    assert sept(*command, "--fork", "eight")[0] == 0
+
+
+def test_the_report_says_how_good_the_estimate_was(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
+    keep(store, 4.0)
+    made.fill_store(store, made.make_cases())
+    finished = [case for case in made.make_cases() if case.verdict.state == "finished"]
+    took = sum(case.verdict.curve[-1].time_s for case in finished)
+    code, out, _ = sept("report", made.SWEEP, "--root", tmp_path / "root")
+    assert code == 0
+    assert f"{duration(4 * len(finished))} for the {len(finished)} finished trials; they took {duration(took)}" in out
+    assert f"{took / (4 * len(finished)):.2f} times as long" in out
+    file = tmp_path / "synthetic.yaml"
+    file.write_text(made.SPEC)
+    code, out, _ = sept("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
+    assert "ESC10.mini.base-to-new.coop: 4 s a trial (calibrated), took" in out
+    assert "Nothing is left to run." in out
+
+
+def test_a_report_without_an_estimate_says_nothing_of_one(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
+    made.fill_store(store, made.make_cases())
+    assert "Estimate" not in sept("report", made.SWEEP, "--root", tmp_path / "root")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("nowhere.yaml",), "cannot read the sweep"), (("quickstart", "--fork", "../x"), "letters, digits")],
+)
+def test_what_cannot_be_planned_is_one_line_and_exit_code_2(arguments: tuple[str, ...], said: str, sept: Sept) -> None:
+    code, out, err = sept("sweep", "plan", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.004, "0.004 s"), (2.345, "2.3 s"), (99.4, "99 s"), (100, "1.7 min"), (7200, "2.0 h"), (1e6, "11.6 d")],
+)
+def test_durations_are_short(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -1,0 +1,89 @@
+"""Stores written by earlier versions stay readable, and a sweep in them goes on.
+
+Each folder under ``frozen/`` is what `freeze_store.py` left: some ended trials, and one at epoch 2 of 4.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tiny_inputs
+from freeze_store import STOP_AT
+
+from pipeline.search.driver import SweepDriver
+from pipeline.search.messages import Assignment
+from pipeline.search.worker import TrialProcess
+from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
+from pipeline.store import LocalFiles, TrialStore
+from sept_core.checkpoint import load_checkpoint
+from sept_core.trial import TrialInputs
+
+FROZEN = sorted(path.name for path in Path(__file__).with_name("frozen").iterdir())
+
+
+def provide(root: str, inputs: StudyInputs) -> TrialInputs:
+    """The tiny inputs; their embeddings pass for those of the machine that wrote the store, but for last digits."""
+    loaded = tiny_inputs.provide(root, inputs)
+    configs = [member.config for member in TrialStore(LocalFiles(Path(root))).members("tiny")]
+    vars(loaded.table)["digest"] = configs[0].embeddings_digest
+    return loaded
+
+
+@pytest.fixture(params=FROZEN)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> TrialStore:
+    shutil.copytree(Path(__file__).with_name("frozen") / request.param, tmp_path / "runs")
+    return TrialStore(LocalFiles(tmp_path / "runs"), on_damage=pytest.fail)
+
+
+def spec_of(store: TrialStore) -> SweepSpec:
+    text = store.read_spec("tiny")
+    assert text is not None
+    return parse_sweep(text, "spec.yaml")
+
+
+def test_everything_in_it_is_read(store: TrialStore) -> None:
+    members, verdicts = store.members("tiny"), store.verdicts("tiny")
+    assert len(verdicts) == len(members) - 1 >= STOP_AT
+    assert {verdict.state for verdict in verdicts} == {"finished", "pruned"}
+    for member in members:
+        assert member.config.signature == member.signature
+        data = store.read_checkpoint(member.config)
+        if data is not None:
+            checkpoint = load_checkpoint(data, member.signature)
+            assert all(value.isfinite().all() for state in checkpoint.states for value in state.params.values())
+    finished = [verdict for verdict in verdicts if verdict.state == "finished"]
+    for verdict in finished:
+        result = store.read_result(verdict.study, verdict.signature)
+        assert result is not None
+        assert (result.objective, result.curve) == (verdict.objective, verdict.curve)
+
+
+def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> None:
+    spec, root = spec_of(store), str(store.files.local_path("x").parent)  # type: ignore[union-attr]
+    before = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("tiny")}
+    driver = SweepDriver(spec, store, [], partial(provide, root))
+    driver.replay()
+    inputs = {study.key: study.inputs for study in spec.studies()}
+    begun = []
+    while (member := driver.ask()) is not None:
+        assert (member.study, member.number) not in before
+        trial = TrialProcess(Assignment.of(root, f"{__name__}:provide", inputs[member.study], member.config))
+        message = trial.step()
+        assert message.phase == "begun", message.error
+        begun.append(len(message.curve))
+        go_on = driver.begun(member, message.curve)
+        while go_on:
+            message = trial.step()
+            if message.phase == "ended":
+                driver.concluded(member)
+                break
+            go_on = driver.reported(member, message.curve)
+    assert driver.finished
+    assert begun[0] == 2
+    assert set(begun[1:]) == {0}
+    after = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("tiny")}
+    assert after.items() >= before.items()
+    assert len(after) == sum(study.trials for study in spec.studies())

@@ -1,0 +1,183 @@
+"""The tracker of a launch: holds nothing up, keeps little, and catches up whatever became of the server meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import synthetic_results as made
+from mlflow_server import free_port, until
+from places import Counting, MakePlace, few_cases, plans
+
+from pipeline.tracking import MlflowTracker, TrackingTarget, connect
+
+STUDY = "FSDD.mini.base-to-new.coop+sept"
+
+
+def test_a_tracked_sweep_shows_what_is_written_one_by_one(make_place: MakePlace, no_pictures: None) -> None:
+    cases, tracked, written = few_cases(), make_place("tracked"), make_place("written")
+    for place in (tracked, written):
+        place.keep(cases)
+    expected = written.play(cases)
+    for _ in range(2):
+        assert tracked.track(cases).complete
+        assert tracked.seen() == expected
+
+
+def test_sigkill_of_the_tracking_process_loses_and_doubles_nothing(sqlite: MakePlace, tmp_path: Path) -> None:
+    cases, killed, undisturbed = few_cases(), sqlite("killed"), sqlite("undisturbed")
+    for place in (killed, undisturbed):
+        place.keep(cases)
+    program = textwrap.dedent(
+        f"""
+        import sys
+        from pathlib import Path
+        sys.path[:0] = [{str(Path(made.__file__).parent)!r}, {str(Path(__file__).parent)!r}]
+        from places import Place, few_cases
+        from pipeline.store import LocalFiles, TrialStore
+        from pipeline.tracking import MlflowTracker, default_target
+        root = Path({str(tmp_path / "killed")!r})
+        place = Place(default_target(root), {killed.sweep!r}, TrialStore(LocalFiles(root)))
+        tracker = MlflowTracker(place.target, place.store)
+        place.tell(tracker, few_cases())
+        print("told", flush=True)
+        tracker.close()
+        """
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "told\n"
+        # Killed when something, but not all, is in the database.
+        client = connect(killed.target)
+        until(lambda: client.get_experiment_by_name(killed.sweep) is not None)
+        experiment = client.get_experiment_by_name(killed.sweep)
+        assert experiment is not None
+        until(lambda: len(client.search_runs([experiment.experiment_id])) >= 2)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    assert killed.track(cases).complete
+    assert undisturbed.track(cases).complete
+    assert killed.seen() == undisturbed.seen()
+
+
+def test_a_server_that_is_away_holds_nothing_up_and_sync_writes_it_later(
+    sqlite: MakePlace, no_pictures: None, impatient: None
+) -> None:
+    place, undisturbed, cases = sqlite(), sqlite("undisturbed"), few_cases()
+    for one in (place, undisturbed):
+        one.keep(cases)
+    address = f"http://127.0.0.1:{free_port()}"
+    tracker = MlflowTracker(TrackingTarget(address, None), place.store)
+    started = time.monotonic()
+    place.tell(tracker, cases)
+    assert time.monotonic() - started < 1.0
+    summary = tracker.close(grace_s=0.3)
+    assert not summary.complete
+    assert summary.pending == 1 + len(cases)
+    assert address in summary.error
+    assert place.sync(cases) == undisturbed.play(cases)
+
+
+def test_what_waits_for_a_server_that_is_away_takes_little_memory(sqlite: MakePlace, impatient: None) -> None:
+    place = sqlite()
+    cases = [made.make_case("FSDD", "coop+sept", number) for number in range(400)]
+    connect(place.target)  # imports MLflow, which is no small thing either
+    tracker = MlflowTracker(TrackingTarget(f"http://127.0.0.1:{free_port()}", None), place.store)
+    tracker.sweep_started(place.sweep, plans(cases))
+    tracemalloc.start()
+    try:
+        for case in cases:
+            tracker.member_started(case.member, 0)
+            for epoch in range(100):
+                tracker.reported(case.member, replace(case.verdict.curve[0], epoch=epoch))
+            tracker.member_ended(case.member, case.verdict, case.result)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert tracker.close(grace_s=0).pending == 1 + len(cases)
+    # Member and verdict are the driver's anyway; the 100 reports would be some 20 kB.
+    assert grown / len(cases) < 1500
+
+
+def test_an_update_that_mlflow_refuses_is_counted_and_the_rest_is_written(
+    make_place: MakePlace, no_pictures: None
+) -> None:
+    place, cases = make_place(), few_cases()
+    config = cases[1].member.config
+    config = config.model_copy(update={"hyper": config.hyper | {"what?": 1}})
+    cases[1] = replace(
+        cases[1],
+        member=replace(cases[1].member, config=config, signature=config.signature),
+        verdict=replace(cases[1].verdict, signature=config.signature),
+    )
+    place.keep(cases)
+    summary = place.track(cases)
+    assert (summary.refused, summary.pending) == (1, 0)
+    assert "what?" in summary.error
+    shown = place.seen()
+    assert "RUNNING" not in {run["status"] for run in shown.values()}
+    for number in (0, 2, 3):
+        curve = shown[STUDY, str(number)]["curves"]["val/h"]
+        assert [step for step, _, _ in curve] == [report.epoch for report in cases[number].verdict.curve]
+
+
+def test_a_run_that_is_deleted_while_its_trial_runs_comes_back(make_place: MakePlace, no_pictures: None) -> None:
+    place, undisturbed, cases = make_place(), make_place("undisturbed"), few_cases()
+    for one in (place, undisturbed):
+        one.keep(cases)
+    tracker = MlflowTracker(place.target, place.store)
+    tracker.sweep_started(place.sweep, plans(cases))
+    tracker.member_started(cases[0].member, 0)
+    client = connect(place.target)
+    until(lambda: client.get_experiment_by_name(place.sweep) is not None)
+    experiment = client.get_experiment_by_name(place.sweep)
+    assert experiment is not None
+    wanted = ([experiment.experiment_id], "tags.`sept.role` = 'trial' and params.method = 'coop+sept'")
+    until(lambda: len(client.search_runs(*wanted)) == 1)
+    client.delete_run(client.search_runs(*wanted)[0].info.run_id)
+    for case in cases:
+        tracker.member_ended(case.member, case.verdict, case.result)
+    tracker.sweep_ended("finished")
+    assert tracker.close().complete
+    assert place.seen() == undisturbed.play(cases)
+
+
+def test_one_trial_that_cannot_be_written_now_holds_up_no_other(
+    sqlite: MakePlace, no_pictures: None, impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place, cases = sqlite(), few_cases()
+    place.keep(cases)
+
+    class Stuck(Counting):
+        """Takes no files of the first trial: the disk behind it is full."""
+
+        def log_artifacts(self, run_id: str, folder: str) -> None:
+            if self.client.get_run(run_id).data.tags["sept.number"] == "0":
+                raise OSError("no space left on device")
+            self.client.log_artifacts(run_id, folder)
+
+    client = Stuck(connect(place.target))
+    monkeypatch.setattr("pipeline.tracking.tracker.connect", lambda _target: client)
+    tracker = MlflowTracker(place.target, place.store)
+    place.tell(tracker, cases)
+    tracker.sweep_ended("finished")
+    summary = tracker.close(grace_s=0.2)
+    assert (summary.pending, summary.refused, summary.error) == (1, 0, "no space left on device")
+    shown = {key[1]: run["status"] for key, run in place.seen().items()}
+    assert shown == {None: "FINISHED", "0": "KILLED", "1": "FINISHED", "2": "FAILED", "3": "FINISHED"}
+    monkeypatch.undo()
+    undisturbed = sqlite("undisturbed")
+    undisturbed.keep(cases)
+    assert {key: run["curves"] for key, run in place.sync(cases).items()} == {
+        key: run["curves"] for key, run in undisturbed.play(cases).items()
+    }
