@@ -10,7 +10,13 @@ __all__ = ["InputError", "SeptError"]
 
 
 class SeptError(Exception):
-    """Base of all errors raised on purpose by this project."""
+    """Base of all errors raised on purpose by this project.
+
+    Attributes:
+        resumable: Whether the same may well succeed later, without anything being mended.
+    """
+
+    resumable = False
 
 
 class InputError(SeptError):

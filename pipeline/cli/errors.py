@@ -1,7 +1,7 @@
 """Errors to exit codes, and one clear line each.
 
 0: done. 1: something failed that is not the person's doing (or a bug). 2: something given cannot be used.
-75: interrupted, and the same command goes on.
+75: interrupted, or stopped by something that passes; the same command goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def guarded(call: Callable[[], object], debug: bool) -> int:
     except InputError as error:
         return _say(f"error: {error}", EXIT_INPUT, debug)
     except SeptError as error:
-        return _say(f"error: {error}", EXIT_FAILED, debug)
+        return _say(f"error: {error}", EXIT_RESUMABLE if error.resumable else EXIT_FAILED, debug)
     except KeyboardInterrupt:
         return _interrupted(debug)
     except Exception as error:

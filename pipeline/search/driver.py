@@ -73,7 +73,8 @@ class SweepDriver:
         self._heard = heard
         self._books: dict[str, StudyBook] = {}
         self._curves: dict[tuple[str, int], tuple[Report, ...]] = {}
-        self._losses: Counter[tuple[str, int]] = Counter()
+        self._losses: Counter[tuple[str, int]] = Counter()  # since a worker got further than all before it
+        self._furthest: Counter[tuple[str, int]] = Counter()  # reports
         self._stillborn = 0
         self._begun: set[tuple[str, int]] = set()
 
@@ -150,8 +151,10 @@ class SweepDriver:
         # The verdict on a member that only runs to restore a lost result is made already.
         pruned = book.judge(member, curve) if book.verdict(member) is None else None
         counted = curve if pruned is None else pruned.curve
+        if len(curve) > self._furthest[key]:
+            # Only what no worker has reported before counts as getting on: every one begins with the reports so far.
+            self._furthest[key], self._losses[key] = len(curve), 0
         for report in counted[len(self._curves[key]) :]:
-            self._losses[key] = 0
             for observer in self._observers:
                 observer.reported(member, report)
         self._curves[key] = counted

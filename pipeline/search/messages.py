@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pipeline.spec import StudyInputs
 from sept_core.results import Report, TrialConfig
 
-__all__ = ["Assignment", "Message"]
+__all__ = ["Assignment", "Fault", "Message"]
+
+Fault = Literal["", "input", "away"]
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,13 @@ class Message:
         phase: ``begun``, ``report``, ``ended`` (the result is in the store) or ``unusable`` (store or inputs are).
         curve: All reports so far.
         error: What cannot be used, in one line.
-        input_error: Whether that is somebody's input.
+        fault: Of what kind that is: somebody's ``input``, or a store that is ``away`` and may come back.
     """
 
     phase: Literal["begun", "report", "ended", "unusable"]
     curve: tuple[Report, ...] = ()
     error: str = ""
-    input_error: bool = False
+    fault: Fault = ""
 
     def to_tune(self) -> dict[str, Any]:
         """As the result of a step; the curve as text, for Tune flattens and copies what is nested."""
@@ -78,7 +80,7 @@ class Message:
             "phase": self.phase,
             "curve": json.dumps([report.to_json() for report in self.curve]),
             "error": self.error,
-            "input_error": self.input_error,
+            "fault": self.fault,
             "done": self.phase in ("ended", "unusable"),
         }
 
@@ -86,4 +88,4 @@ class Message:
     def from_tune(cls, result: dict[str, Any]) -> Message:
         """Back from what Tune hands on."""
         curve = tuple(Report.from_json(report) for report in json.loads(result["curve"]))
-        return cls(result["phase"], curve, result["error"], result["input_error"])
+        return cls(result["phase"], curve, result["error"], result["fault"])

@@ -28,9 +28,11 @@ from ray.tune.search import Searcher
 
 from pipeline.search.address import CLIENT, knock
 from pipeline.search.driver import SweepDriver
+from pipeline.search.losses import bearing_every_loss, settle_loss
 from pipeline.search.messages import Message
 from pipeline.search.worker import TrialWorker
 from pipeline.spec import Resources
+from pipeline.store.door import StoreAway
 from pipeline.store.records import Member
 from sept_core.errors import InputError, SeptError
 
@@ -38,6 +40,7 @@ __all__ = ["cluster", "gpu_count", "run_members", "worker_count"]
 
 # Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
 _GRACE_S = 20.0
+_FAULTS = {"": SeptError, "input": InputError, "away": StoreAway}
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever the verbosity
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -155,22 +158,23 @@ def run_members(
     link = _Link(driver, assign, stopping)
     # It calls a lost worker an error at the end, when the member has long been run by another one.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    tune.run(
-        TrialWorker,
-        name="tune",
-        config={},
-        search_alg=_MemberSearcher(link),
-        scheduler=_DriverScheduler(link),
-        stop=_DriverStopper(link),
-        num_samples=-1,
-        max_concurrent_trials=workers,
-        reuse_actors=True,
-        storage_path=str(scratch),
-        trial_name_creator=lambda trial: str(trial.trial_id),
-        trial_dirname_creator=lambda trial: str(trial.trial_id),
-        raise_on_failed_trial=False,
-        verbose=0,
-    )
+    with bearing_every_loss():
+        tune.run(
+            TrialWorker,
+            name="tune",
+            config={},
+            search_alg=_MemberSearcher(link),
+            scheduler=_DriverScheduler(link),
+            stop=_DriverStopper(link),
+            num_samples=-1,
+            max_concurrent_trials=workers,
+            reuse_actors=True,
+            storage_path=str(scratch),
+            trial_name_creator=lambda trial: str(trial.trial_id),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
     if link.error is not None:
         raise link.error
 
@@ -190,6 +194,7 @@ class _Link:
         self._assign = assign
         self._stopping = stopping
         self._members: dict[str, Member] = {}
+        self._why: dict[str, str] = {}
         self._deadline = math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -215,20 +220,23 @@ class _Link:
             self._fail(error)
         return str(TrialScheduler.STOP)
 
+    def gone(self, trial_id: str, why: str) -> None:
+        """A trial's worker is gone; `complete` comes next."""
+        self._why[trial_id] = why
+
     def complete(self, trial_id: str, result: dict[str, Any] | None, lost: bool) -> None:
         member = self._members.pop(trial_id, None)
         if member is None:
             return
         try:
             if lost or not result:
-                self._driver.lost(member, "its worker process is gone")
+                self._driver.lost(member, self._why.pop(trial_id, "its worker is gone"))
                 return
             message = Message.from_tune(result)
             if message.phase == "ended":
                 self._driver.concluded(member)
             elif message.phase == "unusable":
-                kind = InputError if message.input_error else SeptError
-                raise kind(message.error)
+                raise _FAULTS[message.fault](message.error)
         except Exception as error:
             self._fail(error)
 
@@ -273,6 +281,10 @@ class _DriverScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         return self._link.result(trial.trial_id, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._link.gone(trial.trial_id, settle_loss(trial))
+        super().on_trial_error(tune_controller, trial)
 
 
 class _DriverStopper(Stopper):

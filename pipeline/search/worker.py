@@ -21,11 +21,11 @@ import torch
 from ray.tune import PlacementGroupFactory, Trainable
 
 from pipeline.search.inputs import resolve_provider
-from pipeline.search.messages import Assignment, Message
-from pipeline.store.files import open_files
+from pipeline.search.messages import Assignment, Fault, Message
+from pipeline.store.files import StoreAway, open_files
 from pipeline.store.trials import TrialStore
 from sept_core.checkpoint import CheckpointError
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 from sept_core.results import TrialResult
 from sept_core.training import NonFiniteError
 from sept_core.trial import TrialRun, failed_result
@@ -77,14 +77,15 @@ class TrialProcess:
             return self._train() if self._begun else self._begin()
         except Exception as error:
             logger.exception("the worker cannot go on")
-            line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            return Message("unusable", error=" ".join(line.split()), input_error=isinstance(error, InputError))
+            line = str(error) if isinstance(error, SeptError) else f"{type(error).__name__}: {error}"
+            kind: Fault = "input" if isinstance(error, InputError) else "away" if isinstance(error, StoreAway) else ""
+            return Message("unusable", error=" ".join(line.split()), fault=kind)
 
     def _begin(self) -> Message:
         assignment = self._assignment
         _prepare_torch(assignment.threads, assignment.gpus > 0)
         config = self._config = assignment.trial
-        store = self._store = TrialStore(open_files(assignment.root))
+        store = self._store = TrialStore(open_files(assignment.root, known=True))
         done = store.read_result(config.study_key, config.signature)
         if done is not None:
             return Message("ended", done.curve)

@@ -151,6 +151,11 @@ class Training(Model):
     precision: Precision = "float32"
 
 
+def _changed(model: Model) -> set[str]:
+    """Names of the settings that are not as they come: a stored spec names all of them."""
+    return {name for name, field in type(model).model_fields.items() if getattr(model, name) != field.default}
+
+
 class Sampler(Model):
     """Who proposes; all settings named, so that a new release's defaults change nothing.
 
@@ -172,7 +177,7 @@ class Sampler(Model):
 
     @model_validator(mode="after")
     def _own_settings(self) -> Sampler:
-        if self.name == "random" and (foreign := sorted(self.model_fields_set - {"name", "seed"})):
+        if self.name == "random" and (foreign := sorted(_changed(self) - {"name", "seed"})):
             raise ValueError(f"{', '.join(foreign)} means nothing to the sampler 'random'")
         if self.group and not self.multivariate:
             raise ValueError("group needs multivariate")
@@ -193,7 +198,7 @@ class Pruner(Model):
 
     @model_validator(mode="after")
     def _own_settings(self) -> Pruner:
-        if self.name == "none" and (foreign := sorted(self.model_fields_set - {"name"})):
+        if self.name == "none" and (foreign := sorted(_changed(self) - {"name"})):
             raise ValueError(f"{', '.join(foreign)} means nothing to the pruner 'none'")
         return self
 

@@ -2,7 +2,7 @@
 
 from pipeline.store.embedding_writer import EmbeddingHeader
 from pipeline.store.embeddings import EmbeddingStore, find_embeddings
-from pipeline.store.files import Files, LocalFiles, StoreError, is_remote, local_folder, open_files
+from pipeline.store.files import Files, LocalFiles, StoreAway, StoreError, is_remote, local_folder, open_files
 from pipeline.store.lease import Lease, LeaseHeld, LeaseLost
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import StoreConflict, TrialStore
@@ -16,6 +16,7 @@ __all__ = [
     "LeaseLost",
     "LocalFiles",
     "Member",
+    "StoreAway",
     "StoreConflict",
     "StoreError",
     "TrialStore",

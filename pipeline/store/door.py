@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sept_core.errors import SeptError
 
-__all__ = ["Files", "Keys", "StoreError", "check_key"]
+__all__ = ["Files", "Keys", "StoreAway", "StoreError", "check_key"]
 
 # ``Files.list`` hides the builtin's name inside its classes.
 Keys = list[str]
@@ -21,6 +21,12 @@ Keys = list[str]
 
 class StoreError(SeptError):
     """The store's storage failed (disk full, no permission, input/output error); names the object and the reason."""
+
+
+class StoreAway(StoreError):  # noqa: N818 (it names a state, like BlockingIO)
+    """A storage that was there before cannot be reached, and was waited for; it may be back later."""
+
+    resumable = True
 
 
 class Files(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline.store.door import Files, Keys, StoreError, check_key
+from pipeline.store.door import Files, Keys, StoreAway, StoreError, check_key
 from pipeline.store.local import STALE_TEMP_S, LocalFiles
 from sept_core.errors import InputError
 
@@ -20,6 +20,7 @@ __all__ = [
     "Files",
     "Keys",
     "LocalFiles",
+    "StoreAway",
     "StoreError",
     "check_key",
     "is_remote",
@@ -45,11 +46,15 @@ def local_folder(root: str | Path) -> Path:
     return Path(open_files("sept-runs" if is_remote(root) else root).address("x")).parent
 
 
-def open_files(uri: str | Path) -> Files:
+def open_files(uri: str | Path, *, known: bool = False) -> Files:
     """Open the folder or bucket that a path, a ``file://`` or an ``s3://`` address names.
 
     A folder need not exist yet; a bucket must. No request is made here: a bucket that cannot be reached is told by the
     first method that asks it something.
+
+    Args:
+        uri: The address.
+        known: Whether another process has used it already, so that a server that does not answer is waited for.
 
     Raises:
         InputError: The address is of another kind, or a file stands where the folder should be.
@@ -58,7 +63,7 @@ def open_files(uri: str | Path) -> Files:
     if is_remote(uri):
         from pipeline.store.s3 import S3Files
 
-        return S3Files.at(text)
+        return S3Files.at(text, known)
     parts = urlsplit(text)
     if isinstance(uri, str) and "://" in text:
         if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:

@@ -46,7 +46,7 @@ class LeaseHeld(InputError):  # noqa: N818 (it names a state, like BlockingIO)
 
 
 class LeaseLost(SeptError):  # noqa: N818
-    """This driver's lease was taken over, or could not be renewed in time; it must stop writing."""
+    """This driver's lease was taken over; it must stop writing."""
 
 
 class Lease:
@@ -130,12 +130,16 @@ class Lease:
 
         Raises:
             LeaseLost: It is not, or it was never acquired.
+            StoreError: It was not renewed in time, and cannot be now.
         """
         if self._held is None and not self._lost:
             raise LeaseLost(f"sweep '{self.sweep}' is driven without its lease")
         # A process that was suspended must look before it goes on: others may have had time to take over.
         if not self._lost and _clock() - self._renewed > self.expiry_s / 2:
-            self._renew()
+            failure = self._renew()
+            # After the expiry others may rightly take over: nothing is written before it is seen that none has.
+            if failure is not None and _clock() - self._renewed > self.expiry_s:
+                raise failure
         if self._lost:
             raise LeaseLost(self._lost)
 
@@ -193,18 +197,17 @@ class Lease:
                 logger.error("%s", self._lost)
                 return
 
-    def _renew(self) -> None:
+    def _renew(self) -> StoreError | None:
+        """Renew the lease, or find out that it is lost; returns why neither could be done now."""
         # In turn: the other thread of this process may have renewed meanwhile.
         with self._turn:
             if self._held is None or self._lost:
-                return
+                return None
             try:
                 self._rewrite()
             except StoreError as error:
-                # A passing failure of the store costs nothing; after the expiry others may rightly take over.
-                if _clock() - self._renewed > self.expiry_s:
-                    fate = f"could not be renewed: {error}"
-                    self._lost = f"the lease of sweep '{self.sweep}' {fate}; this driver must stop"
+                return error
+        return None
 
     def _rewrite(self, released: bool = False) -> None:
         """Renew the own lease in the store or give it back, or find out that it is not the own one any more."""

@@ -22,10 +22,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline.store.door import StoreError, check_key
 from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.store.s3_client import Connection
 
 __all__ = ["cache_folder", "fetch"]
 
@@ -68,27 +71,27 @@ def fetch(address: str) -> Path:
     bucket, key = split_address(address)
     if not key:
         raise InputError(f"'{address}' names a whole bucket", mend="give s3://BUCKET/FILE or s3://BUCKET/FOLDER")
-    client = connect()
-    with _failing(client, address):
-        objects = _objects(client, bucket, key)
+    connection = connect()
+    with _failing(connection, address):
+        objects = _objects(connection, bucket, key)
     if not objects:
         raise InputError(f"nothing lies at '{address}'", mend="check the address")
     try:
-        folder = _copy(client, bucket, objects, address)
+        folder = _copy(connection, bucket, objects, address)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(f"cannot keep '{address}' in {cache_folder()}: {reason}; SEPT_CACHE names another") from error
     return folder / objects[0].path if objects[0].key == key else folder
 
 
-def _objects(client: Any, bucket: str, key: str) -> list[_Object]:
+def _objects(connection: Connection, bucket: str, key: str) -> list[_Object]:
     """The object of this key, or those below it; sorted."""
     from botocore.exceptions import ClientError
 
-    from pipeline.store.s3_client import MISSING, code_of, list_objects, whole
+    from pipeline.store.s3_failures import MISSING, code_of
 
     try:
-        head = whole(lambda: client.head_object(Bucket=bucket, Key=key))
+        head = connection.ask(lambda: connection.client.head_object(Bucket=bucket, Key=key))
     except ClientError as error:
         if code_of(error) not in MISSING:
             raise
@@ -96,7 +99,7 @@ def _objects(client: Any, bucket: str, key: str) -> list[_Object]:
         return [_Object(key, key.rpartition("/")[2], head["ETag"], head["ContentLength"])]
     found = [
         _Object(one["Key"], one["Key"].removeprefix(f"{key}/"), one["ETag"], one["Size"])
-        for one in list_objects(client, bucket, f"{key}/")
+        for one in connection.list_objects(bucket, f"{key}/")
         if not one["Key"].endswith("/")
     ]
     for one in found:
@@ -107,7 +110,7 @@ def _objects(client: Any, bucket: str, key: str) -> list[_Object]:
     return sorted(found, key=lambda one: one.key)
 
 
-def _copy(client: Any, bucket: str, objects: list[_Object], address: str) -> Path:
+def _copy(connection: Connection, bucket: str, objects: list[_Object], address: str) -> Path:
     """The folder with the copies of these versions of the objects, fetched if they are not there."""
     version = json.dumps([[one.path, one.etag, one.size] for one in objects])
     name = f"{_digest(address)}-{_digest(version)}"
@@ -127,41 +130,42 @@ def _copy(client: Any, bucket: str, objects: list[_Object], address: str) -> Pat
         try:
             # Others on this machine may share the cache.
             temporary.chmod(0o755)
-            with _failing(client, address):
+            with _failing(connection, address):
                 for one in objects:
-                    _download(client, bucket, one, temporary / one.path)
+                    _download(connection, bucket, one, temporary / one.path)
             os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def _download(client: Any, bucket: str, one: _Object, target: Path) -> None:
+def _download(connection: Connection, bucket: str, one: _Object, target: Path) -> None:
     """Fetch one object, of exactly the version that was seen.
 
     Raises:
-        Exception: Any of `s3_client.FAILURES`.
+        Exception: Any of `s3_failures.FAILURES`.
     """
-    from pipeline.store.s3_client import Damaged
+    from pipeline.store.s3_failures import Damaged
 
     target.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS):
         with open(target, "wb") as file:
-            if _fill(client, bucket, one, file):
+            if _fill(connection, bucket, one, file):
                 return
     raise Damaged(f"'{one.key}' is not what its size and ETag say")
 
 
-def _fill(client: Any, bucket: str, one: _Object, file: BinaryIO) -> bool:
+def _fill(connection: Connection, bucket: str, one: _Object, file: BinaryIO) -> bool:
     """Write an object to an empty file, going on wherever an answer breaks off; whether it is what its ETag says."""
-    from pipeline.store.s3_client import Damaged, body_of, whole
+    from pipeline.store.s3_client import body_of
+    from pipeline.store.s3_failures import Damaged
 
     digest, is_md5 = hashlib.md5(usedforsecurity=False), False
 
     def go_on() -> None:
         nonlocal is_md5
         began = file.tell()
-        answer = client.get_object(Bucket=bucket, Key=one.key, IfMatch=one.etag, Range=f"bytes={began}-")
+        answer = connection.client.get_object(Bucket=bucket, Key=one.key, IfMatch=one.etag, Range=f"bytes={began}-")
         # Of objects that were put in parts, or encrypted with a key of their own, the ETag is something else.
         is_md5 = "-" not in one.etag and answer.get("ServerSideEncryption") in (None, "AES256")
         try:
@@ -174,20 +178,20 @@ def _fill(client: Any, bucket: str, one: _Object, file: BinaryIO) -> bool:
                 raise
 
     while file.tell() < one.size:
-        whole(go_on)
+        connection.ask(go_on)
     file.flush()
     os.fsync(file.fileno())
     return file.tell() == one.size and (not is_md5 or digest.hexdigest() == one.etag.strip('"'))
 
 
 @contextmanager
-def _failing(client: Any, address: str) -> Iterator[None]:
-    from pipeline.store.s3_client import FAILURES, explain
+def _failing(connection: Connection, address: str) -> Iterator[None]:
+    from pipeline.store.s3_failures import FAILURES
 
     try:
         yield
     except FAILURES as error:
-        raise StoreError(f"cannot fetch '{address}': {explain(error, client)}") from error
+        raise connection.failure(f"cannot fetch '{address}'", error) from error
 
 
 @contextmanager

@@ -22,19 +22,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.store.door import Keys, StoreError, check_key
-from pipeline.store.s3_client import (
-    FAILURES,
-    MISSING,
-    THREADS,
-    Damaged,
-    body_of,
-    code_of,
-    connect,
-    explain,
-    list_objects,
-    split_address,
-    whole,
-)
+from pipeline.store.s3_client import THREADS, Connection, body_of, connect, split_address
+from pipeline.store.s3_failures import FAILURES, MISSING, Damaged, code_of
 
 __all__ = ["S3Files"]
 
@@ -48,27 +37,34 @@ class S3Files:
     """``Files`` in a bucket.
 
     Args:
-        client: A client of `s3_client`.
+        connection: A connection of `s3_client`.
         bucket: Name of the bucket, which must exist.
         prefix: What all keys stand under; may be empty.
     """
 
-    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
-        self._client = client
+    def __init__(self, connection: Connection, bucket: str, prefix: str = "") -> None:
+        self._connection = connection
+        self._client = connection.client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._root = f"s3://{bucket}/{prefix}".rstrip("/")
         self._conditions_proven = False
 
     @classmethod
-    def at(cls, address: str) -> S3Files:
-        """The store at ``s3://bucket/prefix``, with the client of this process.
+    def at(cls, address: str, known: bool = False) -> S3Files:
+        """The store at ``s3://bucket/prefix``, with the connection of this process.
+
+        Args:
+            address: Where it is.
+            known: Whether another process has met the server already.
 
         Raises:
             InputError: Not such an address, or an environment without a possible connection.
         """
         bucket, prefix = split_address(address)
-        return cls(connect(), bucket, prefix)
+        connection = connect()
+        connection.known |= known
+        return cls(connection, bucket, prefix)
 
     def __repr__(self) -> str:
         return f"S3Files({self._root!r})"
@@ -118,14 +114,14 @@ class S3Files:
         folder = prefix.rstrip("/")
         start = f"{self._name(folder)}/" if folder else self._prefix
         with self._failing("list", prefix or "."):
-            names = [one["Key"] for one in list_objects(self._client, self._bucket, start)]
+            names = [one["Key"] for one in self._connection.list_objects(self._bucket, start)]
         return sorted(key for key in (name.removeprefix(self._prefix) for name in names) if _is_key(key))
 
     def delete(self, key: str) -> None:
         """See ``Files.delete``."""
         name = self._name(key)
         with self._failing("delete", key):
-            whole(lambda: self._client.delete_object(Bucket=self._bucket, Key=name))
+            self._connection.ask(lambda: self._client.delete_object(Bucket=self._bucket, Key=name))
 
     def local_path(self, key: str) -> Path | None:
         """See ``Files.local_path``."""
@@ -153,7 +149,7 @@ class S3Files:
 
         with self._failing("read", key):
             try:
-                return whole(get)
+                return self._connection.ask(get)
             except ClientError as error:
                 if code_of(error) in MISSING:
                     return None
@@ -164,7 +160,9 @@ class S3Files:
         name = self._name(key)
         with self._failing("read", key):
             try:
-                return dict(whole(lambda: self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"])
+                return dict(
+                    self._connection.ask(lambda: self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"]
+                )
             except ClientError as error:
                 if code_of(error) in MISSING:
                     return None
@@ -183,7 +181,7 @@ class S3Files:
         with self._failing("write", key):
             for attempt in range(_CONFLICT_ATTEMPTS):
                 try:
-                    whole(lambda: self._client.put_object(**request))
+                    self._connection.ask(lambda: self._client.put_object(**request))
                 except ClientError as error:
                     if not condition:
                         raise
@@ -216,7 +214,7 @@ class S3Files:
         try:
             yield
         except FAILURES as error:
-            raise StoreError(f"cannot {verb} '{key}' in {self._root}: {explain(error, self._client)}") from error
+            raise self._connection.failure(f"cannot {verb} '{key}' in {self._root}", error) from error
 
 
 def _is_key(key: str) -> bool:

@@ -2,13 +2,15 @@
 
 Endpoint, region and credentials come from where every AWS tool finds them: ``AWS_ENDPOINT_URL``, ``AWS_REGION``,
 ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, ``AWS_PROFILE``, ``~/.aws``, the machine's own role.
-``SEPT_S3_ANONYMOUS=1`` asks for public buckets without any.
+``SEPT_S3_ANONYMOUS=1`` asks for public buckets without any; ``SEPT_S3_PATIENCE_S`` is how long an outage is waited out.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -21,33 +23,27 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from pipeline.store.door import check_key
+from pipeline.store.door import StoreAway, StoreError, check_key
+from pipeline.store.s3_failures import FAILURES, Damaged, explain, is_away, line_of
 from sept_core.errors import InputError
 
-__all__ = [
-    "FAILURES",
-    "MISSING",
-    "THREADS",
-    "Damaged",
-    "body_of",
-    "code_of",
-    "connect",
-    "explain",
-    "list_objects",
-    "make_client",
-    "split_address",
-    "whole",
-]
+__all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "split_address"]
+
+logger = logging.getLogger(__name__)
 
 # Requests at a time, where many are to be made.
 THREADS = 32
 
-# A server that cannot be connected to is given up after about 40 s, one that accepts and says nothing after about two
-# minutes. The waits between attempts double from 50 ms, and from 1 s where the server asks to slow down.
+# A server that was never met is given up after some 15 s where it cannot be connected to, and after a minute and a half
+# where it accepts and says nothing. botocore's waits between attempts double, from 1 s where the server asks to slow
+# down.
 CONNECT_S = 3.0
 READ_S = 15.0
-ATTEMPTS = 9
+ATTEMPTS = 6
 _DAMAGED_ATTEMPTS = 5
+# Seconds that one that was met is waited for, when it goes away: a restart, a failing network.
+PATIENCE_S = 180.0
+_LONGEST_PAUSE_S = 8.0
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu")
@@ -55,57 +51,97 @@ _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu")
 T = TypeVar("T")
 
 
-class Damaged(Exception):  # noqa: N818 (a state of a response, never shown)
-    """A response that came cut short or garbled; the same request may be answered well."""
+class Connection:
+    """A client and what this process knows of the server behind it. May be used by several threads at once.
+
+    A server that has answered before, and then cannot be reached or cannot answer, is waited for, by all threads
+    together: an outage has one end, after which each further request is given up at once.
+
+    Args:
+        client: The client.
+        patience_s: Seconds that an outage is waited out.
+    """
+
+    def __init__(self, client: Any, patience_s: float = PATIENCE_S) -> None:
+        self.client = client
+        self.known = False  # whether the server was there, for this process or for the one that has sent it here
+        self._patience_s = patience_s
+        self._away_since = 0.0  # when the present outage began; 0 while there is none
+        self._turn = threading.Lock()
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return _host(self.client)
+
+    def ask(self, request: Callable[[], T]) -> T:
+        """What ``request`` returns, made again while its answers come damaged or the server is away.
+
+        Raises:
+            Exception: Any of ``FAILURES``.
+        """
+        pause = 0.25
+        while True:
+            try:
+                answer = _undamaged(request)
+            except FAILURES as error:
+                if not is_away(error) or not self._wait(error, pause):
+                    raise
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                self._heard()
+                return answer
+
+    def list_objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
+        """``Key``, ``ETag``, ``Size`` and more of every object whose name begins with ``prefix``: a thousand a request.
+
+        Raises:
+            Exception: Any of ``FAILURES``.
+        """
+        found: list[dict[str, Any]] = []
+        request = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            page = self.ask(partial(self.client.list_objects_v2, **request))
+            found += page.get("Contents", ())
+            if not page["IsTruncated"]:
+                return found
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def failure(self, what: str, error: Exception) -> StoreError:
+        """The error to raise for one of ``FAILURES``; of the kind that passes where the server has been met."""
+        line = f"{what}: {explain(error, self.host)}"
+        return StoreAway(line) if self.known and is_away(error) else StoreError(line)
+
+    def _wait(self, error: Exception, pause: float) -> bool:
+        """Wait a little for a server that is away; False where it was never met, or has been away for too long."""
+        with self._turn:
+            if not self.known:
+                return False
+            now = time.monotonic()
+            if not self._away_since:
+                self._away_since = now
+                reason = explain(error, self.host).partition(";")[0]
+                logger.warning("%s; waiting up to %.0f s for it", reason, self._patience_s)
+            left = self._away_since + self._patience_s - now
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        return True
+
+    def _heard(self) -> None:
+        if self.known and not self._away_since:
+            return
+        with self._turn:
+            if self._away_since:
+                logger.warning("%s is back after %.0f s", self.host, time.monotonic() - self._away_since)
+            self.known, self._away_since = True, 0.0
 
 
-FAILURES = (Damaged, ResponseParserError, exceptions.BotoCoreError, exceptions.ClientError)
-"""All that a request raises where it fails."""
-
-MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
-"""Codes for an object that is not there."""
-
-_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-_NETWORK = "check the network and AWS_ENDPOINT_URL, and run the same command again"
-_EXPIRED = ("the credentials have expired", "renew them and run the same command again")
-_REFUSED = ("the credentials are not accepted", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
-_DENIED = (
-    "permission denied",
-    "the credentials need s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject in it",
-)
-_BUSY = ("the server is overloaded or failing", "run the same command again later")
-_ELSEWHERE = ("the bucket lies in another region", "name it in AWS_REGION")
-_CODES = {
-    "NoSuchBucket": ("there is no such bucket", "check the name, or make the bucket first"),
-    "AccessDenied": _DENIED,
-    "AllAccessDisabled": _DENIED,
-    "Forbidden": _DENIED,
-    "403": _DENIED,
-    "InvalidAccessKeyId": _REFUSED,
-    "SignatureDoesNotMatch": _REFUSED,
-    "ExpiredToken": _EXPIRED,
-    "InvalidToken": _EXPIRED,
-    "TokenRefreshRequired": _EXPIRED,
-    "PermanentRedirect": _ELSEWHERE,
-    "AuthorizationHeaderMalformed": _ELSEWHERE,
-    "IllegalLocationConstraintException": _ELSEWHERE,
-    "301": _ELSEWHERE,
-    "SlowDown": _BUSY,
-    "ServiceUnavailable": _BUSY,
-    "InternalError": _BUSY,
-    "500": _BUSY,
-    "503": _BUSY,
-    "PreconditionFailed": ("it was changed meanwhile", "run the same command again"),
-    "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it"),
-    "NotImplemented": ("the server lacks what the store needs", "use one with conditional writes"),
-}
-
-
-def connect() -> Any:
-    """The S3 client of this process for its present environment. No request is made to S3.
+def connect() -> Connection:
+    """The connection of this process for its present environment. No request is made to S3.
 
     Raises:
-        InputError: The environment or ``~/.aws`` name a profile or an endpoint that cannot be.
+        InputError: The environment or ``~/.aws`` name a profile, an endpoint or a patience that cannot be.
     """
     settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "SEPT_S3_")))
     # By process: connections must not be shared with a fork.
@@ -113,12 +149,19 @@ def connect() -> Any:
 
 
 @lru_cache(maxsize=4)
-def _cached(settings: frozenset[tuple[str, str]], pid: int) -> Any:
-    return make_client()
+def _cached(settings: frozenset[tuple[str, str]], pid: int) -> Connection:
+    stated = os.environ.get("SEPT_S3_PATIENCE_S", "")
+    try:
+        patience_s = float(stated or PATIENCE_S)
+    except ValueError:
+        patience_s = -1.0
+    if not 0 <= patience_s < float("inf"):
+        raise InputError(f"SEPT_S3_PATIENCE_S is '{stated}'", mend="give seconds, or leave it out")
+    return Connection(make_client(), patience_s)
 
 
 def make_client(*, attempts: int = ATTEMPTS, connect_s: float = CONNECT_S, read_s: float = READ_S) -> Any:
-    """A new client; see `connect`.
+    """A new client.
 
     Args:
         attempts: How often a request is made at most.
@@ -145,7 +188,7 @@ def make_client(*, attempts: int = ATTEMPTS, connect_s: float = CONNECT_S, read_
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
     except (exceptions.BotoCoreError, ValueError) as error:
         # A ValueError quotes the whole endpoint, which may hold a password.
-        reason = "the endpoint is no address" if isinstance(error, ValueError) else _line(error)
+        reason = "the endpoint is no address" if isinstance(error, ValueError) else line_of(error)
         raise InputError(
             f"cannot set up the connection to S3: {reason}",
             mend="check AWS_PROFILE, AWS_ENDPOINT_URL and ~/.aws/config",
@@ -172,20 +215,6 @@ def split_address(address: str) -> tuple[str, str]:
     return bucket, path
 
 
-def whole(request: Callable[[], T]) -> T:
-    """What ``request`` returns, made again where its answer came damaged; all other failures botocore has repeated.
-
-    Raises:
-        Exception: Any of ``FAILURES``.
-    """
-    for attempt in range(_DAMAGED_ATTEMPTS - 1):
-        try:
-            return request()
-        except (Damaged, ResponseParserError):
-            time.sleep(0.05 * 2**attempt)
-    return request()
-
-
 def body_of(answer: Mapping[str, Any], size: int | None = None) -> bytes:
     """The bytes of an answer with a body, all that are left or the next ``size``.
 
@@ -195,54 +224,17 @@ def body_of(answer: Mapping[str, Any], size: int | None = None) -> bytes:
     try:
         return bytes(answer["Body"].read(size))
     except (exceptions.IncompleteReadError, exceptions.HTTPClientError, HTTPError, OSError) as error:
-        raise Damaged(_line(error)) from error
+        raise Damaged(line_of(error)) from error
 
 
-def list_objects(client: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
-    """``Key``, ``ETag``, ``Size`` and more of every object whose name begins with ``prefix``: a thousand a request.
-
-    Raises:
-        Exception: Any of ``FAILURES``.
-    """
-    found: list[dict[str, Any]] = []
-    request = {"Bucket": bucket, "Prefix": prefix}
-    while True:
-        page = whole(partial(client.list_objects_v2, **request))
-        found += page.get("Contents", ())
-        if not page["IsTruncated"]:
-            return found
-        request["ContinuationToken"] = page["NextContinuationToken"]
-
-
-def code_of(error: Exception) -> str:
-    """S3's error code; empty for an error of another kind."""
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, exceptions.ClientError) else ""
-
-
-def explain(error: Exception, client: Any) -> str:
-    """Why a request failed and what to do, in one line and without anything secret.
-
-    Args:
-        error: One of ``FAILURES``.
-        client: The client that made it.
-    """
-    code = code_of(error)
-    if code:
-        what, mend = _CODES.get(code, (_line(error), ""))
-    elif isinstance(error, exceptions.NoCredentialsError):
-        what, mend = "no AWS credentials found", f"{_CREDENTIALS}, or SEPT_S3_ANONYMOUS=1 for a public bucket"
-    elif isinstance(error, (exceptions.SSLError, exceptions.ProxyConnectionError)):
-        what, mend = f"no secure connection to {_host(client)} ({type(error).__name__})", _NETWORK
-    elif isinstance(error, exceptions.ReadTimeoutError):
-        what, mend = f"{_host(client)} does not answer", _NETWORK
-    elif isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
-        what, mend = f"{_host(client)} cannot be reached", _NETWORK
-    elif isinstance(error, (Damaged, ResponseParserError)):
-        what, mend = f"{_host(client)} sends damaged answers", _NETWORK
-    else:
-        # Other errors of botocore are about credentials; their text may quote what a login program printed.
-        what, mend = f"the AWS credentials cannot be used ({type(error).__name__})", _CREDENTIALS
-    return f"{what}; {mend}" if mend else what
+def _undamaged(request: Callable[[], T]) -> T:
+    """What ``request`` returns, made again where its answer came damaged; other failures botocore has repeated."""
+    for attempt in range(_DAMAGED_ATTEMPTS - 1):
+        try:
+            return request()
+        except (Damaged, ResponseParserError):
+            time.sleep(0.05 * 2**attempt)
+    return request()
 
 
 def _host(client: Any) -> str:
@@ -257,7 +249,3 @@ def _check_length(operation_model: Any, response_dict: Mapping[str, Any], **_: A
     checked = operation_model.http["method"] != "HEAD" and isinstance(response_dict["body"], bytes)
     if checked and stated is not None and int(stated) != len(response_dict["body"]):
         raise Damaged(f"{len(response_dict['body'])} of {stated} bytes")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

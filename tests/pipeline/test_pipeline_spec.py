@@ -72,6 +72,32 @@ def test_what_the_store_keeps_reads_back_as_the_same_spec() -> None:
     assert spec.folds_of("FSDD") is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": {"name": "random", "seed": 5}},
+        {"sampler": {"name": "tpe", "multivariate": False}},
+        {"pruner": {"name": "none"}},
+        {"pruner": {"name": "median", "n_warmup_epochs": 3}},
+        {"selection": "nested"},
+        {"encoder": {"name": "mini", "weights": "somewhere"}},
+        {"training.precision": "bfloat16"},
+        {"resources": {"workers": "auto", "gpus_per_trial": "1/4"}},
+        {"budgets": {"ESC10": 3}, "priorities": {"coop": 2}},
+        {"protocol": "cross-dataset", "datasets": [], "sources": ["ESC10"], "targets": ["FSDD"]},
+    ],
+)
+def test_whatever_a_spec_says_the_store_reads_back_the_same(changes: dict[str, Any]) -> None:
+    spec = quickstart(**changes)
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
+
+
+@pytest.mark.parametrize("name", ["quickstart", "all_mini", "cross_dataset", "full", "paper"])
+def test_shipped_sweeps_are_read_back_by_the_store(name: str) -> None:
+    spec = load_sweep(name)
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
+
+
 def test_names_are_taken_in_any_case_and_kept_as_registered() -> None:
     assert quickstart(datasets=["esc10", "fsdd"]).datasets == ("ESC10", "FSDD")
 

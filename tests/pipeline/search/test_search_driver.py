@@ -270,6 +270,22 @@ def test_a_trial_that_kills_every_worker_fails_and_does_not_hold_up_the_sweep(tm
     assert all("lost 6 workers in a row" in verdict.error for verdict, _ in heard.ends.values())
 
 
+def test_a_trial_that_kills_every_worker_after_its_first_report_fails_too(tmp_path: Path) -> None:
+    heard = Heard()
+    driver = Play(tmp_path).driver(heard)
+    curve = (Report(1, {"val/h": 0.5, "val/base": 0.5, "val/new": 0.5}, 1.0, 1),)
+    begun: Counter[tuple[str, int]] = Counter()
+    while (member := driver.ask()) is not None:
+        begun[member.study, member.number] += 1
+        assert driver.begun(member, curve if begun[member.study, member.number] > 1 else ())
+        assert driver.reported(member, curve)
+        driver.lost(member, "as arranged")
+    assert driver.finished
+    assert {verdict.state for verdict, _ in heard.ends.values()} == {"failed"}
+    # From the first report on six were lost; that each of them begins with it is nothing new.
+    assert set(begun.values()) == {6}
+
+
 def test_workers_that_never_begin_are_no_fault_of_any_trial_and_end_the_launch(tmp_path: Path) -> None:
     play = Play(tmp_path, losses=100)
     with pytest.raises(SeptError, match="11 workers in a row were gone before they began.*the same command again"):

@@ -144,7 +144,7 @@ def test_an_exception_that_stays_fails_the_trial_with_its_traceback(
 def test_inputs_that_are_missing_are_reported_and_do_not_fail_the_trial(tmp_path: Path, config: TrialConfig) -> None:
     message = process(tmp_path, config, "nowhere:nothing").step()
     assert message.phase == "unusable"
-    assert message.input_error
+    assert message.fault == "input"
     assert "provider nowhere:nothing" in message.error
     assert read(tmp_path, config) is None
 
@@ -161,7 +161,7 @@ def test_a_store_that_fails_does_not_fail_the_trial(
     with monkeypatch.context() as patch:
         patch.setattr(TrialStore, "write_checkpoint", full)
         message = trial.step()
-    assert (message.phase, message.input_error, message.error) == ("unusable", False, "OSError: disk full")
+    assert (message.phase, message.fault, message.error) == ("unusable", "", "OSError: disk full")
     assert read(tmp_path, config) is None
 
 

@@ -377,23 +377,42 @@ class TestLoss:
             with pytest.raises(LeaseLost):
                 lease.check()
 
-    def test_a_store_that_fails_past_the_expiry_costs_the_lease(
+    def test_a_store_that_fails_past_the_expiry_stops_the_holder_until_it_is_seen_that_nobody_took_over(
         self, files: Files, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(*_: object) -> None:
-            raise StoreError("Input/output error")
+        with Lease(files, "s", expiry_s=0.5, heartbeat_s=0.02) as lease:
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "replace", broken)
+                time.sleep(0.1)
+                lease.check()
+                time.sleep(0.6)
+                with pytest.raises(StoreError, match="Input/output error"):
+                    lease.check()
+            lease.check()
+            with pytest.raises(LeaseHeld):
+                Lease(files, "s").acquire()
 
-        with Lease(files, "s", expiry_s=1.0, heartbeat_s=0.02) as lease, monkeypatch.context() as patch:
+    def test_a_lease_taken_over_while_the_store_failed_is_lost_when_it_is_back(
+        self, files: Files, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Lease(files, "s", expiry_s=0.5, heartbeat_s=60) as lease, monkeypatch.context() as patch:
+            held = json.loads(files.read("sweeps/s/lease.json"))
+            files.write("sweeps/s/lease.json", json.dumps({**held, "token": "other", "pid": 4711}).encode())
             patch.setattr(files, "replace", broken)
-            time.sleep(0.1)
-            assert not lease.lost
-            assert wait_until(lambda: lease.lost)
-            with pytest.raises(LeaseLost, match="could not be renewed"):
+            time.sleep(0.6)
+            with pytest.raises(StoreError, match="Input/output error"):
+                lease.check()
+            patch.undo()
+            with pytest.raises(LeaseLost, match="taken over by process 4711"):
                 lease.check()
 
     def test_without_the_lease_nothing_passes(self, files: Files) -> None:
         with pytest.raises(LeaseLost, match="without its lease"):
             Lease(files, "s").check()
+
+
+def broken(*_: object) -> None:
+    raise StoreError("Input/output error")
 
 
 class TestProcessStarted:

@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,9 @@ from files_conformance import FilesConformance
 from s3_faults import Proxy, proxying, seeded
 from s3_server import BUCKET, raw_client
 
-from pipeline.store import Files, Lease, StoreError, open_files
+from pipeline.store import Files, Lease, StoreAway, StoreError, open_files
 from pipeline.store.s3 import S3Files
-from pipeline.store.s3_client import connect, make_client, split_address
+from pipeline.store.s3_client import Connection, connect, make_client, split_address
 from sept_core.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -40,8 +41,10 @@ def proxy(s3_root: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def impatient(root: str, **settings: Any) -> S3Files:
-    """A store that does not wait as long as is good for a person."""
-    return S3Files(make_client(**{"connect_s": 0.3, "read_s": 0.3, "attempts": 2} | settings), *split_address(root))
+    """A store that does not wait as long as is good for a person, nor waits out an outage unless told to."""
+    patience_s = settings.pop("patience_s", 0.0)
+    client = make_client(**{"connect_s": 0.3, "read_s": 0.3, "attempts": 2} | settings)
+    return S3Files(Connection(client, patience_s), *split_address(root))
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -255,6 +258,77 @@ class TestFaults:
         proxy.dropped = frozenset({"if-none-match"})
         with pytest.raises(StoreError, match="ignores conditional writes"):
             Lease(open_files(s3_root), "b").acquire()
+
+
+class TestOutages:
+    """A server that was there and goes away."""
+
+    @pytest.mark.parametrize("answer", [(503, "SlowDown"), (500, "InternalError"), (504, "GatewayTimeout")])
+    def test_an_outage_is_waited_out_and_said(
+        self, s3_root: str, proxy: Proxy, answer: tuple[int, str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        files = impatient(s3_root, patience_s=30.0, read_s=5, attempts=1)
+        files.write("key", b"before")
+        proxy.answer = answer
+        back = threading.Timer(1.5, setattr, (proxy, "answer", None))
+        back.start()
+        with ThreadPoolExecutor(3) as pool:
+            calls = pool.submit(files.create, "new", b"x"), pool.submit(files.read, "key"), pool.submit(files.list)
+            assert [call.result() for call in calls][:2] == [True, b"before"]
+        back.join()
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == 2, said
+        assert "failing; waiting up to 30 s for it" in said[0]
+        assert "is back after" in said[1]
+
+    def test_an_outage_that_lasts_is_given_up_once_and_for_all_threads(self, s3_root: str, proxy: Proxy) -> None:
+        files = impatient(s3_root, patience_s=1.0, attempts=1)
+        files.write("key", b"before")
+        proxy.answer = (503, "ServiceUnavailable")
+        started = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            calls = [pool.submit(files.write, f"{number}", b"x") for number in range(4)]
+            failures = [call.exception() for call in calls]
+        assert [type(failure) for failure in failures] == [StoreAway] * 4
+        assert all(failure.resumable for failure in failures if isinstance(failure, StoreAway))
+        assert 1.0 < time.monotonic() - started < 5
+        started = time.monotonic()
+        with pytest.raises(StoreAway, match="overloaded or failing; run the same command again"):
+            files.read("key")
+        assert time.monotonic() - started < 0.5
+        proxy.answer = None
+        assert files.read("key") == b"before"
+        # The next outage is one of its own.
+        proxy.answer = (503, "ServiceUnavailable")
+        started = time.monotonic()
+        with pytest.raises(StoreAway):
+            files.read("key")
+        assert time.monotonic() - started > 1.0
+
+    def test_a_server_never_met_is_not_waited_for_unless_another_process_has_met_it(
+        self, s3_root: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        proxy.answer = (503, "ServiceUnavailable")
+        with pytest.raises(StoreError) as refusal:
+            impatient(s3_root, patience_s=60.0, attempts=1).read("key")
+        assert not isinstance(refusal.value, StoreAway)
+        monkeypatch.setenv("SEPT_S3_PATIENCE_S", "0.2")
+        with pytest.raises(StoreAway):
+            open_files(s3_root, known=True).list()
+
+    @pytest.mark.parametrize("value", ["soon", "-1", "inf", "nan"])
+    def test_a_patience_that_cannot_be(self, s3_root: str, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        monkeypatch.setenv("SEPT_S3_PATIENCE_S", value)
+        with pytest.raises(InputError, match=f"SEPT_S3_PATIENCE_S is '{value}'; give seconds"):
+            open_files(s3_root)
+
+    def test_what_is_no_outage_is_not_waited_for(self, s3_root: str, proxy: Proxy) -> None:
+        files = impatient(s3_root, patience_s=60.0)
+        files.write("key", b"before")
+        proxy.answer = (403, "AccessDenied")
+        with pytest.raises(StoreError, match="permission denied") as refusal:
+            files.read("key")
+        assert not isinstance(refusal.value, StoreAway)
 
 
 def _live(files: Files, folder: str, draw: random.Random) -> dict[str, set[bytes | None]]:
