@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from pipeline.search.book import Idle, StudyBook
 from pipeline.search.observer import StudyPlan, SweepObserver
@@ -110,15 +110,20 @@ class SweepDriver:
             if not book.done:
                 self._check_inputs(book, members)
 
-    def ask(self) -> Member | None:
+    def ask(self, fitting: Container[str] = ()) -> Member | None:
         """The next member to run; None when all that is left is in flight, or nothing is left.
 
         Studies of a higher priority first, those of one priority in turn: so no worker idles while any study has a
         member that may run.
 
         Members whose trial has a result already end here, without running.
+
+        Args:
+            fitting: Studies that come first among those of one priority, because the worker that is free fits them.
         """
-        for key, book in sorted(self._books.items(), key=lambda item: -item[1].study.priority):
+        for key, book in sorted(
+            self._books.items(), key=lambda item: (-item[1].study.priority, item[0] not in fitting)
+        ):
             while not isinstance(member := book.next(), Idle):
                 result = self._store.read_result(member.study, member.signature)
                 if result is not None:

@@ -148,7 +148,7 @@ def launch(
                 ):
                     needs.update(trial_needs(spec, gpu_count(), load))
                     attendant.workers = workers = worker_count(needs, spec.resources.workers)
-                    run_members(driver, workers, assign, stopping, scratch)
+                    run_members(driver, workers, needs, assign, stopping, scratch)
         except SystemExit:
             # Ray's own answer to SIGTERM while it starts.
             interrupts.asked = True

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,7 @@ def worker_count(needs: Mapping[str, tuple[float, float]], workers: int | Litera
 def run_members(
     driver: SweepDriver,
     workers: int,
+    needs: Mapping[str, tuple[float, float]],
     assign: Callable[[Member], dict[str, Any]],
     stopping: Callable[[], bool],
     scratch: Path,
@@ -148,6 +150,7 @@ def run_members(
     Args:
         driver: Decides everything.
         workers: Trials at a time.
+        needs: By study: CPUs and share of a GPU that a trial occupies.
         assign: The `Assignment` of a member as a dict.
         stopping: Whether a stop was asked for; trials in flight then go on to their next checkpoint.
         scratch: Folder for what Tune insists on writing.
@@ -155,7 +158,7 @@ def run_members(
     Raises:
         SeptError: What a worker could not use, or what store or observers raised.
     """
-    link = _Link(driver, assign, stopping)
+    link = _Link(driver, needs, assign, stopping)
     # It calls a lost worker an error at the end, when the member has long been run by another one.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with bearing_every_loss():
@@ -187,10 +190,16 @@ class _Link:
     """
 
     def __init__(
-        self, driver: SweepDriver, assign: Callable[[Member], dict[str, Any]], stopping: Callable[[], bool]
+        self,
+        driver: SweepDriver,
+        needs: Mapping[str, tuple[float, float]],
+        assign: Callable[[Member], dict[str, Any]],
+        stopping: Callable[[], bool],
     ) -> None:
         self.error: BaseException | None = None
         self._driver = driver
+        self._needs = needs
+        self._idle: Counter[tuple[float, float]] = Counter()  # workers that have ended their trial, by what they occupy
         self._assign = assign
         self._stopping = stopping
         self._members: dict[str, Member] = {}
@@ -202,10 +211,13 @@ class _Link:
         if self._halted():
             return str(Searcher.FINISHED)
         try:
-            member = self._driver.ask()
+            # A worker that has to make room for one of another size takes its encoder and data with it.
+            member = self._driver.ask({study for study, need in self._needs.items() if self._idle[need] > 0})
             if member is None:
                 return str(Searcher.FINISHED) if self._driver.finished else None
             self._members[trial_id] = member
+            need = self._needs[member.study]
+            self._idle[need] = max(0, self._idle[need] - 1)
             return self._assign(member)
         except Exception as error:
             return self._fail(error)
@@ -232,6 +244,7 @@ class _Link:
             if lost or not result:
                 self._driver.lost(member, self._why.pop(trial_id, "its worker is gone"))
                 return
+            self._idle[self._needs[member.study]] += 1
             message = Message.from_tune(result)
             if message.phase == "ended":
                 self._driver.concluded(member)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.store.door import Keys, StoreError, check_key
+from pipeline.store.processes import mark_gone, own_mark
 
 __all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
 
@@ -137,7 +138,7 @@ class LocalFiles:
         """A complete, synced, invisible copy of ``data`` beside ``path``; gone at the end, whatever happened."""
         _make_folder(path.parent)
         self._tidy(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}")
+        temporary = path.with_name(f".{path.name}.{own_mark(os.getpid())}.{secrets.token_hex(4)}{_TEMP_SUFFIX}")
         try:
             # Not tempfile.mkstemp: its mode 0600 would shut out those who share the results folder.
             with open(temporary, "xb") as file:
@@ -156,8 +157,9 @@ class LocalFiles:
         self._tidied.add(folder)
         for entry in os.scandir(folder):
             if entry.name.startswith(".") and entry.name.endswith(_TEMP_SUFFIX):
+                mark = ["", *entry.name.split(".")][-3]
                 with suppress(FileNotFoundError):
-                    if time.time() - entry.stat().st_mtime > STALE_TEMP_S:
+                    if mark_gone(mark) or time.time() - entry.stat().st_mtime > STALE_TEMP_S:
                         os.unlink(entry.path)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Holder", "machine_identity", "process_started"]
+__all__ = ["Holder", "machine_identity", "mark_gone", "own_mark", "process_started"]
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,41 @@ class Holder:
 
     def gone(self) -> bool:
         """Whether this machine can tell that the holder's process exists no more."""
-        if self.machine != machine_identity():
-            return False
-        started = process_started(self.pid)
-        if started is not None:
-            return started != self.process_started
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            # It exists, but this user may not look at it (a /proc mounted with hidepid).
-            return False
-        except ProcessLookupError:
-            return True
-        # It takes signals and runs no more: a zombie.
+        return self.machine == machine_identity() and _ended(self.pid, lambda started: started == self.process_started)
+
+
+@cache
+def own_mark(pid: int) -> str:
+    """What tells this process, whose id is ``pid``, from every other one, of letters, digits and ``-``."""
+    return f"{_short(machine_identity())}-{pid}-{_short(process_started(pid) or '')}"
+
+
+def mark_gone(mark: str) -> bool:
+    """Whether this machine can tell that the process of an `own_mark` exists no more."""
+    machine, pid, began = mark.split("-") if mark.count("-") == 2 else ("", "", "")
+    if machine != _short(machine_identity()) or not pid.isdecimal():
+        return False
+    return _ended(int(pid), lambda started: _short(started) == began)
+
+
+def _ended(pid: int, same: Callable[[str], bool]) -> bool:
+    """Whether the process of this machine with this id, and a start that is the ``same``, exists no more."""
+    started = process_started(pid)
+    if started is not None:
+        return not same(started)
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        # It exists, but this user may not look at it (a /proc mounted with hidepid).
+        return False
+    except ProcessLookupError:
         return True
+    # It takes signals and runs no more: a zombie.
+    return True
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def process_started(pid: int) -> str | None:

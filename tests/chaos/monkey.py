@@ -19,26 +19,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launching import environment, launched, said
 from tiny_sweep import worker_pids
 
 HERE = Path(__file__).parent
-PLACES = (str(HERE.parents[1]), str(HERE), str(HERE.parent / "pipeline" / "search"))
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join(filter(None, (*PLACES, os.environ.get("PYTHONPATH", "")))),
+CLUSTER = {
     # Ray listens on the network here, as a cluster does: nobody else is to use it.
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
 }
-PROGRAM = """
-import functools, sys
-import pipeline.search.sweep as search
-search.launch = functools.partial(search.launch, provider="monkey_inputs:provide")
-from pipeline.cli import main
-main(sys.argv[1:])
-"""
 KINDS = {"worker": 4, "driver": 3, "node": 2, "stop": 1}
 """What the monkey does, and how often. ``stop`` is SIGTERM to the driver, the one thing here that is no kill."""
 
@@ -50,7 +40,7 @@ class Nodes:
         with log.open("wb") as said:
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / "nodes.py"), str(count)],
-                env=os.environ | ENVIRONMENT,
+                env=environment(CLUSTER),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -100,7 +90,7 @@ class Monkey:
 
     @property
     def log(self) -> str:
-        return (self.folder / "log.txt").read_text()
+        return said(self.folder)
 
     def run(self) -> None:
         """The sweep ends with exit code 0, after every kind of death."""
@@ -159,17 +149,6 @@ class Monkey:
     @contextmanager
     def _launched(self) -> Iterator[subprocess.Popen[bytes]]:
         self.launches += 1
-        command = [sys.executable, "-c", PROGRAM, "sweep", "launch", "sweep.yaml", "--root", "runs"]
-        with (self.folder / "log.txt").open("ab") as log:
-            driver = subprocess.Popen(
-                [*command, "--address", self.nodes.address],
-                cwd=self.folder,
-                env=os.environ | ENVIRONMENT,
-                stdout=log,
-                stderr=log,
-            )
-        try:
+        command = ("sweep", "launch", "sweep.yaml", "--root", "runs", "--address", self.nodes.address)
+        with launched(self.folder, "monkey_inputs:provide", *command, variables=CLUSTER) as driver:
             yield driver
-        finally:
-            driver.kill()
-            driver.wait()

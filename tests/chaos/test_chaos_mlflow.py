@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import launched, said
 from mlflow_server import until
 from s3_faults import proxying
 
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import TrackingTarget, connect, default_target, prepare
-
-TINY = Path(__file__).parents[1] / "pipeline" / "search"
-
-PROGRAM = """
-import functools, sys
-import pipeline.search.sweep as search
-search.launch = functools.partial(search.launch, provider="tiny_inputs:provide_slowly")
-from pipeline.cli import main
-main(sys.argv[1:])
-"""
 
 SWEEP = """
 encoder: mini
@@ -44,12 +34,9 @@ spaces:
 """
 
 
-def launch(folder: Path, target: TrackingTarget) -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join(filter(None, [str(TINY), os.environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-c", PROGRAM, "sweep", "launch", "killed.yaml", "--root", "runs"]
-    command += ["--mlflow", target.uri] if target.served else []
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, stdout=log, stderr=log)
+def launch(folder: Path, target: TrackingTarget) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    options = ("--mlflow", target.uri) if target.served else ()
+    return launched(folder, "tiny_inputs:provide_slowly", "sweep", "launch", "killed.yaml", "--root", "runs", *options)
 
 
 def runs_in(target: TrackingTarget, sweep: str) -> list[Any]:
@@ -102,16 +89,16 @@ def test_sigkill_of_the_launch_loses_and_doubles_nothing_in_mlflow(tmp_path: Pat
     (tmp_path / "killed.yaml").write_text(f"name: killed{SWEEP}")
     rng = random.Random(7)
     for least in (1, 6):
-        process = launch(tmp_path, target)
-        deadline = time.monotonic() + 180
-        while reports_in(target, "killed") < least and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(rng.uniform(0, 0.6))
-        process.kill()
-        assert process.wait(30) == -signal.SIGKILL, (tmp_path / "log.txt").read_text()
+        with launch(tmp_path, target) as process:
+            deadline = time.monotonic() + 180
+            while reports_in(target, "killed") < least and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(rng.uniform(0, 0.6))
+            process.kill()
+            assert process.wait(30) == -signal.SIGKILL, said(tmp_path)
         assert reports_in(target, "killed") >= least
-    last = launch(tmp_path, target)
-    assert last.wait(300) == 0, (tmp_path / "log.txt").read_text()
+    with launch(tmp_path, target) as process:
+        assert process.wait(300) == 0, said(tmp_path)
     check(target, root, "killed")
 
 
@@ -120,16 +107,15 @@ def test_trials_go_on_while_mlflow_is_away_and_are_there_once_it_is_back(tmp_pat
     root, direct = tmp_path / "runs", default_target(tmp_path / "runs", server)
     (tmp_path / "killed.yaml").write_text(f"name: away{SWEEP}")
     store = TrialStore(LocalFiles(root))
-    with proxying(server) as proxy:
-        process = launch(tmp_path, default_target(root, proxy.address))
+    with proxying(server) as proxy, launch(tmp_path, default_target(root, proxy.address)) as process:
         until(lambda: reports_in(direct, "away") > 0 or process.poll() is not None)
         ended, proxy.answer = len(store.verdicts("away")), (500, "InternalError")
         until(lambda: len(store.verdicts("away")) >= ended + 3 or process.poll() is not None)
         before = reports_in(direct, "away")
         until(lambda: len(store.verdicts("away")) >= ended + 4 or process.poll() is not None)
-        assert process.poll() is None, (tmp_path / "log.txt").read_text()
+        assert process.poll() is None, said(tmp_path)
         assert reports_in(direct, "away") == before
         proxy.answer = None
-        assert process.wait(300) == 0, (tmp_path / "log.txt").read_text()
-    assert "did not take" not in (tmp_path / "log.txt").read_text()
+        assert process.wait(300) == 0, said(tmp_path)
+    assert "did not take" not in said(tmp_path)
     check(direct, root, "away")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from launching import launched, said, sept
 from tiny_sweep import SWEEP, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
@@ -21,8 +18,6 @@ from pipeline.store import LocalFiles, open_files
 from pipeline.tracking import connect, default_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-HERE = Path(__file__).parent
 
 # Trials of some seconds each, so that somebody can look at them.
 SPEC = yaml.safe_dump(
@@ -35,14 +30,8 @@ SPEC = yaml.safe_dump(
     }
 )
 
-LAUNCH = """
-import functools, sys
-import pipeline.search.sweep as search
-search.launch = functools.partial(search.launch, provider="slow_inputs:provide")
-from pipeline.cli import main
-main(sys.argv[1:])
-"""
-SEPT = "import sys; from pipeline.cli import main; main(sys.argv[1:])"
+INPUTS = "slow_inputs:provide"
+LAUNCH = ("sweep", "launch", "tiny.yaml", "--root")
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.long)])
@@ -50,31 +39,6 @@ def root(request: pytest.FixtureRequest) -> str:
     if request.param == "folder":
         return str(request.getfixturevalue("tmp_path") / "runs")
     return str(request.getfixturevalue("s3_root"))
-
-
-def environment() -> dict[str, str]:
-    places = [HERE.parents[1], HERE, HERE.parent / "pipeline" / "search", os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(str(place) for place in places if place), "OMP_NUM_THREADS": "1"}
-
-
-@contextmanager
-def launched(folder: Path, root: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", LAUNCH, "sweep", "launch", "tiny.yaml", "--root", root]
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def sept(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process that knows nothing of the launch but its root."""
-    command = [sys.executable, "-c", SEPT, *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=400, check=False
-    )
 
 
 def status_when(condition: Callable[[dict[str, Any]], bool], folder: Path, root: str) -> dict[str, Any]:
@@ -88,7 +52,7 @@ def status_when(condition: Callable[[dict[str, Any]], bool], folder: Path, root:
         if found is not None and condition(found):
             return found
         time.sleep(0.2)
-    raise AssertionError(f"it has not come to that: {found}; {(folder / 'log.txt').read_text()}")
+    raise AssertionError(f"it has not come to that: {found}; {said(folder)}")
 
 
 def copied(root: str, folder: Path) -> Path:
@@ -104,8 +68,7 @@ def trains(found: dict[str, Any]) -> bool:
 
 def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbed(root: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPEC)
-    log = tmp_path / "log.txt"
-    with launched(tmp_path, root) as process:
+    with launched(tmp_path, INPUTS, *LAUNCH, root) as process:
         found = status_when(trains, tmp_path, root)
         assert found["state"] == "running"
         assert found["driver"]["pid"] == process.pid
@@ -117,9 +80,9 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
         stopped = sept(tmp_path, "sweep", "stop", "tiny", "--root", root)
         assert stopped.returncode == 0, stopped.stderr
         assert "tiny stopped after" in stopped.stdout
-        assert process.wait(timeout=120) == 75, log.read_text()
-    assert "Stopped. Every finished step is kept" in log.read_text()
-    assert "asks this sweep to stop" in log.read_text()
+        assert process.wait(timeout=120) == 75, said(tmp_path)
+    assert "Stopped. Every finished step is kept" in said(tmp_path)
+    assert "asks this sweep to stop" in said(tmp_path)
     files = open_files(root)
     assert [key for key in files.list("sweeps/tiny") if "/stop/" in key or key.endswith("progress.json")] == []
     after = status_when(lambda found: True, tmp_path, root)
@@ -128,11 +91,11 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
     assert runs_by_status(root, tmp_path).keys() <= {"FINISHED", "KILLED"}
     assert "nobody runs tiny" in sept(tmp_path, "sweep", "stop", "tiny", "--root", root).stdout
 
-    with launched(tmp_path, root) as process:
+    with launched(tmp_path, INPUTS, *LAUNCH, root) as process:
         status_when(lambda found: found["state"] == "running", tmp_path, root)
         watched = sept(tmp_path, "sweep", "status", "tiny", "--root", root, "--watch", "--json", "--every", "1")
         assert watched.returncode == 0, watched.stderr
-        assert process.wait(timeout=300) == 0, log.read_text()
+        assert process.wait(timeout=300) == 0, said(tmp_path)
     lines = [json.loads(line) for line in watched.stdout.splitlines()]
     assert [line["state"] for line in lines] == ["running"] * (len(lines) - 1) + ["finished"]
     assert any(line["expected_end_ms"] for line in lines)

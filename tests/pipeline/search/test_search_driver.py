@@ -189,6 +189,15 @@ def test_a_sweep_goes_on_with_narrower_spaces_larger_budgets_and_more_methods(tm
     )
 
 
+def test_studies_that_fit_the_free_worker_are_served_first_but_not_before_a_higher_priority(tmp_path: Path) -> None:
+    spec = make_spec(methods=["coop", "coop+sept", "zero-shot"], priorities={"zero-shot": 1}, parallel=2)
+    driver = Play(tmp_path, spec=spec).driver(Heard())
+    keys = [study.key for study in spec.studies()]
+    # Two of a study at a time: then another one is served, whether it fits or not.
+    served = [driver.ask(fitting=[keys[1]]) for _ in range(5)]
+    assert [member and member.study for member in served] == [keys[2], keys[1], keys[1], keys[0], keys[0]]
+
+
 def test_studies_of_a_higher_priority_are_served_first_and_no_worker_waits_for_them(tmp_path: Path) -> None:
     play = Play(tmp_path, make_spec(priorities={"coop+sept": 2, "coop": 1}))
     driver = play.driver(Heard())

@@ -15,6 +15,7 @@ import pytest
 from files_conformance import FilesConformance
 
 from pipeline.store.files import STALE_TEMP_S, LocalFiles, StoreError, open_files
+from pipeline.store.processes import own_mark
 from sept_core.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -79,6 +80,24 @@ def test_temporary_files_are_invisible_and_removed_when_old(files: LocalFiles) -
     LocalFiles(files.root).write("a/other", b"y")
     assert not old.exists()
     assert young.exists()
+
+
+def test_temporary_files_of_dead_processes_are_removed_at_once(files: LocalFiles) -> None:
+    files.write("a/key", b"x")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        mark = own_mark(process.pid)
+        left = files.root / f"a/.key.{mark}.00.tmp"
+        left.write_bytes(b"half")
+        LocalFiles(files.root).write("a/other", b"y")
+        assert left.exists()
+        process.kill()
+    # An id that another process has by now, and one of another machine.
+    machine, pid, began = own_mark(os.getpid()).split("-")
+    reused, foreign = files.root / f"a/.key.{machine}-{pid}-{began[::-1]}.00.tmp", files.root / "a/.key.0-1-2.00.tmp"
+    for path in (reused, foreign):
+        path.write_bytes(b"half")
+    LocalFiles(files.root).write("a/other", b"y")
+    assert (left.exists(), reused.exists(), foreign.exists()) == (False, False, True)
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_the_old_object_alone(
