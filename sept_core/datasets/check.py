@@ -122,21 +122,15 @@ def _files(manifest: Manifest, root: Path, progress: Progress | None) -> Iterabl
 
 
 def _is_silent(file: Path) -> bool:
-    """Whether a clip that can be decoded has nothing but zeros.
+    """Whether a clip that can be decoded holds no sound.
 
     Raises:
         InputError: It cannot be decoded.
     """
-    import soundfile
+    from sept_core.audio import decode_clip, is_silent
 
-    from sept_core.audio import load_clip
-
-    try:
-        rate = int(soundfile.info(file).samplerate)
-    except (soundfile.SoundFileError, RuntimeError):
-        rate = 1  # load_clip fails before it comes to the rate, and says why
     # At its own rate: nothing is resampled, so that neither torchaudio nor time is needed.
-    return not bool(load_clip(file, rate).any())
+    return is_silent(decode_clip(file)[0])
 
 
 def _counts(manifest: Manifest, info: DatasetInfo) -> Iterable[Finding]:

@@ -14,6 +14,7 @@ from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = [
+    "AUDIO_SUFFIXES",
     "Found",
     "Layout",
     "audio_below",
@@ -28,7 +29,9 @@ __all__ = [
     "visible",
 ]
 
-_AUDIO = frozenset({".au", ".flac", ".ogg", ".wav"})
+AUDIO_SUFFIXES = frozenset({".au", ".flac", ".mp3", ".ogg", ".wav"})
+"""Suffixes of audio files, in lower case."""
+
 _DEPTH = 4
 
 
@@ -73,7 +76,7 @@ def visible(folder: Path) -> Iterator[Path]:
 
 def audio_in(folder: Path) -> list[Path]:
     """The audio files of a folder itself, sorted."""
-    return [path for path in visible(folder) if path.suffix.lower() in _AUDIO and path.is_file()]
+    return [path for path in visible(folder) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
 
 
 def audio_below(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
