@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import DEFAULT_ROOT, RootOption
+from pipeline.cli.options import DEFAULT_ROOT, StoreOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from pipeline.embed import EmbedSummary
 
 __all__ = ["embed"]
 
+# Seconds between two lines of progress where nobody watches a bar.
+_LINE_EVERY_S = 30.0
+
 
 def embed(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")],
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names; sept data list shows them.")],
     audio: Annotated[
-        Path,
-        typer.Option("--audio", help="Its folder: as its authors ship it, PALM's copy, or the one that was prepared."),
+        str,
+        typer.Option(
+            "--audio",
+            metavar="PLACE",
+            help="Folder, zip, or s3:// address of either: as its authors ship it, PALM's copy, or what was prepared. "
+            "Of several datasets, a place that holds a folder with the name of each.",
+        ),
     ],
     encoder: Annotated[str, typer.Option("--encoder", help="Name of the encoder.")] = "mini",
     weights: Annotated[
@@ -28,36 +42,103 @@ def embed(
     text_model: Annotated[
         str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise, if not beside the weights.")
     ] = None,
-    root: RootOption = DEFAULT_ROOT,
+    root: StoreOption = DEFAULT_ROOT,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", help="Ray to run on: local (started for more than a few hundred clips), auto, or HOST:PORT."
+        ),
+    ] = "local",
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, help="Processes that encode; one a GPU unless given.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", help="Clips encoded together; lower it where memory runs out.")
+    ] = 32,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used; errors.parquet lists them.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Make them again where they are there already.")] = False,
 ) -> None:
-    """Decode and encode a dataset's clips once; sweeps read the embeddings."""
+    """Decode and encode datasets once; sweeps read the embeddings. Interrupted, the same command goes on."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pipeline.cli.showing import say
     from pipeline.embed import embed as run
+    from pipeline.embed.place import EncoderPlace
 
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Embedding clips", total=None)
-        summary = run(
-            dataset,
+    with _Progress(console) as progress:
+        summaries = run(
+            datasets,
             audio,
-            encoder,
+            EncoderPlace(encoder, weights, text_model),
             root,
-            lambda done, total: progress.update(task, completed=done, total=total),
-            weights=weights,
-            text_model=text_model,
+            progress.tell,
+            address=address,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            skip_bad=skip_bad,
             force=force,
         )
+    for summary in summaries:
+        _show(console, summary)
+
+
+def _show(console: Console, summary: EmbedSummary) -> None:
+    from pipeline.cli.showing import plural, say
+
     if summary.made:
         rate = f"{summary.seconds:.1f} s ({summary.clips_per_second:.0f} clips/s)"
-        say(console, f"{summary.dataset}: {summary.clips} clips embedded with {summary.encoder} in {rate}")
+        before = f", {summary.found} of them before" if summary.found else ""
+        say(console, f"{summary.dataset}: {summary.clips} clips embedded with {summary.encoder} in {rate}{before}")
     else:
         say(
             console,
             f"{summary.dataset}: the embeddings of these {summary.clips} clips are there; --force makes them anew",
         )
+    if summary.skipped:
+        say(console, f"{plural(summary.skipped, 'clip')} left out; errors.parquet there says why")
     say(console, summary.where)
+
+
+class _Progress:
+    """A bar for each data set on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        self._console = console
+        self._bars = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._said = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def tell(self, dataset: str, done: int, total: int) -> None:
+        """So many clips of a data set are done."""
+        from pipeline.cli.showing import say
+
+        now = time.monotonic()
+        began, first = self._began.setdefault(dataset, (now, done))
+        rate = (done - first) / (now - began) if now > began else 0.0
+        shown = f"{rate:.0f} clips/s" if rate else ""
+        if dataset not in self._tasks:
+            self._tasks[dataset] = self._bars.add_task(dataset, total=total, rate="")
+        self._bars.update(self._tasks[dataset], completed=done, rate=shown)
+        if not self._console.is_terminal and now - self._said > _LINE_EVERY_S:
+            self._said = now
+            left = f", {(total - done) / rate / 60:.0f} min left" if rate else ""
+            say(self._console, f"{dataset}: {done} of {total} clips ({shown}{left})")

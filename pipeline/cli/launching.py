@@ -56,8 +56,8 @@ def run_sweep(
     started = time.monotonic()
     try:
         with _status(console, "Reading the sweep"):
+            from pipeline.address import CLIENT
             from pipeline.prepared import own_datasets
-            from pipeline.search.address import CLIENT
             from pipeline.spec import load_sweep
             from pipeline.tracking import default_target
 

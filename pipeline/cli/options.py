@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DEFAULT_ROOT", "JsonOption", "MlflowOption", "RootOption", "WorkersOption", "rest", "root_option"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "JsonOption",
+    "MlflowOption",
+    "RootOption",
+    "StoreOption",
+    "WorkersOption",
+    "rest",
+    "root_option",
+]
 
 DEFAULT_ROOT = "sept-runs"
 
@@ -16,6 +25,17 @@ RootOption = Annotated[
     str,
     typer.Option(
         "--root", metavar="FOLDER", envvar="SEPT_ROOT", help="Folder or s3:// address of all results.", show_envvar=True
+    ),
+]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        "--root",
+        metavar="FOLDER",
+        envvar="SEPT_ROOT",
+        help="Folder or s3:// address of all results.",
+        show_envvar=True,
     ),
 ]
 WorkersOption = Annotated[

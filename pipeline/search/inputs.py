@@ -9,7 +9,9 @@ from functools import lru_cache
 from pipeline.prepared import find_neighbors, read_prepared
 from pipeline.spec import StudyInputs
 from pipeline.store.embeddings import find_embeddings
+from pipeline.store.files import open_files
 from pipeline.store.places import fetch
+from pipeline.store.text_features import Kept, read_text_features
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
@@ -32,6 +34,9 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
     """
     encoder = study_encoder(inputs)
     table = study_table(root, encoder, inputs.dataset)
+    # What `sept embed` has had the text tower encode is spared.
+    for dataset in (inputs.dataset, *inputs.targets):
+        encoder.text.keep(_read_texts(root, encoder.fingerprint, dataset))
     return TrialInputs(
         encoder,
         table,
@@ -75,6 +80,11 @@ def resolve_provider(path: str) -> Loader:
 @lru_cache(maxsize=2)
 def _encoder(name: str, weights: str | None, text_model: str | None) -> Encoder:
     return load_encoder(name, weights, text_model, fetch)
+
+
+@lru_cache(maxsize=16)
+def _read_texts(root: str, fingerprint: str, dataset: str) -> Kept:
+    return read_text_features(open_files(root), fingerprint, dataset)
 
 
 @lru_cache(maxsize=16)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.search.address import knock
+from pipeline.address import knock
 from sept_core.errors import InputError
 
 __all__ = ["launch_remotely"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.cluster import prepare_import
 from pipeline.prepared import own_datasets
 from pipeline.search.attendant import Attendant
 from pipeline.search.driver import SweepDriver
@@ -44,14 +45,6 @@ logger = logging.getLogger(__name__)
 
 STOPPED_EXIT_CODE = 75
 """What a process should exit with when its sweep was stopped: EX_TEMPFAIL, run the same command again."""
-
-# What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
-_RAY_AT_IMPORT = {
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died or was killed|Raylet is terminated|The node with node id)",
-}
-# And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
-# its default).
-_PRIVATE_RAY_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @dataclass(frozen=True)
@@ -138,13 +131,13 @@ def launch(
             first = driver.ask()
             if first is not None:
                 driver.release(first)
-                os.environ.update(_RAY_AT_IMPORT | (_PRIVATE_RAY_AT_IMPORT if address == "local" else {}))
-                from pipeline.search.tune import cluster, gpu_count, run_members, worker_count
+                prepare_import(address)
+                from pipeline.search.tune import gpu_count, run_members, sweep_cluster, worker_count
 
                 methods = [study.method for study in spec.studies()]
                 with (
                     _scratch(files, spec.name) as scratch,
-                    cluster(address, spec.resources, methods, interrupts.install),
+                    sweep_cluster(address, spec.resources, methods, interrupts.install),
                 ):
                     needs.update(trial_needs(spec, gpu_count(), load))
                     attendant.workers = workers = worker_count(needs, spec.resources.workers)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from pipeline.search.address import CLIENT, knock
+from pipeline.cluster import cluster, environment
 from pipeline.search.driver import SweepDriver
 from pipeline.search.losses import bearing_every_loss, settle_loss
 from pipeline.search.messages import Message
@@ -37,7 +36,7 @@ from pipeline.store.door import StoreAway
 from pipeline.store.records import Member
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["cluster", "gpu_count", "run_members", "worker_count"]
+__all__ = ["gpu_count", "run_members", "sweep_cluster", "worker_count"]
 
 # Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
 _GRACE_S = 20.0
@@ -45,7 +44,6 @@ _FAULTS = {"": SeptError, "input": InputError, "away": StoreAway}
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever the verbosity
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
@@ -54,53 +52,30 @@ _QUIET = {
 
 
 @contextmanager
-def cluster(
+def sweep_cluster(
     address: str, resources: Resources, methods: Sequence[str], started: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """A Ray to run on: the one that this process is connected to already, a running one, or a private one.
+    """The Ray of a sweep; see `pipeline.cluster.cluster`.
 
     Args:
-        address: ``local`` for a private one on this machine that ends with the sweep, ``auto`` for the one running on
-            this machine, or ``host:port``.
+        address: Where it is.
         resources: How many workers a private one is made for.
         methods: What they run.
-        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
+        started: Called once Ray has started.
 
     Raises:
         InputError: An address that the driver cannot run with, or no Ray there.
     """
-    if address.startswith(CLIENT):
-        raise InputError(
-            "the driver of a sweep runs inside the cluster, not as a Ray client",
-            where=f"address {address}",
-            mend="use the command line (sept sweep launch --address ray://...), which runs it there",
-        )
-    if address not in ("local", "auto"):
-        knock(address)
-    if ray.is_initialized():
-        with _environment(_QUIET):
-            yield
-        return
-    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-    if address == "local":
+    cpus = None
+    if resources.workers != "auto":
+        cpus = max(1, math.ceil(resources.workers * max(resources.of(method)[0] for method in methods)))
+    mend = "use the command line (sept sweep launch --address ray://...), which runs it there"
+    with (
+        environment(_QUIET),
         # Trials exchange a few kilobytes: about the smallest object store that Ray takes does.
-        options |= {"include_dashboard": False, "object_store_memory": 100_000_000}
-        if resources.workers != "auto":
-            most = max(resources.of(method)[0] for method in methods)
-            options["num_cpus"] = max(1, math.ceil(resources.workers * most))
-    with _environment(_QUIET):
-        try:
-            ray.init(**options)
-        except ConnectionError as error:
-            token = "; if it asks for a token, set RAY_AUTH_MODE=token" if address != "auto" else ""
-            raise InputError(
-                f"no Ray cluster: {error}", where=f"address {address}", mend=f"use 'local', or start one{token}"
-            ) from error
-        try:
-            started()
-            yield
-        finally:
-            ray.shutdown()
+        cluster(address, mend=mend, cpus=cpus, object_store_bytes=100_000_000, started=started),
+    ):
+        yield
 
 
 def gpu_count() -> float:
@@ -309,17 +284,3 @@ class _DriverStopper(Stopper):
 
     def stop_all(self) -> bool:
         return self._link.stop_all()
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

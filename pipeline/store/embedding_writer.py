@@ -1,29 +1,48 @@
-"""Writes the Parquet parts of a data set's embeddings: the same rows give the same bytes, and all rows or none."""
+"""Writes the Parquet parts of a data set's embeddings: the same clips give the same bytes, whoever makes them.
+
+A part holds the embeddings of some consecutive clips, under a name that says what went in and what came out:
+``part-00003-<16 hex of clips and encoder>-<16 hex of the bytes>.parquet``. So parts that are there need not be made
+again, and nothing is ever replaced by something else: two that write at a time, or old and new ones of a data set that
+has changed, do not get into each other's way. What belongs together is said by ``manifest.json``, which is written last
+and replaced as a whole. What happened to the clips that could not be embedded stands in ``errors.parquet``.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from types import TracebackType
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.store.files import Files
-from sept_core.datasets import Clip
-from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder
-from sept_core.documents import seal
+from sept_core.datasets import Clip, Manifest
+from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder, parse_manifest
+from sept_core.documents import canonical_json, seal
+from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-__all__ = ["ROWS_PER_PART", "EmbeddingHeader", "EmbeddingWriter"]
+__all__ = [
+    "ERRORS_FILE",
+    "FORMAT",
+    "ROWS_PER_PART",
+    "EmbeddingHeader",
+    "EmbeddingParts",
+    "Part",
+    "WrittenPart",
+    "plan_parts",
+]
 
-ROWS_PER_PART = 4096
-"""A part is what writer and reader hold in memory at once: at 1,024 dimensions 16 MB."""
+FORMAT = 2
+"""Of the folder. 1 had parts of 4,096 rows under names without what went in."""
+
+ROWS_PER_PART = 256
+"""What is lost at most when encoding is interrupted; at 1,024 dimensions 1 MB."""
+
+ERRORS_FILE = "errors.parquet"
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,7 @@ class EmbeddingHeader:
         fingerprint: The encoder's, over weights and preprocessing.
         manifest_digest: ``Manifest.digest`` of the clips.
         dim: Size of an embedding.
-        preprocessing: Plain values that say what was done to a clip before the encoder, to be read by people.
+        preprocessing: Plain values that say what was done to a clip before the encoder, and how it was encoded.
         attribution: Authors and licence of the audio, where its licence asks for them.
         description: What the data set is (``info_to_json``), where it is a person's own; None for a registered one.
     """
@@ -51,132 +70,230 @@ class EmbeddingHeader:
     description: dict[str, Any] | None = None
 
 
-class EmbeddingWriter:
-    """Takes rows in the order of their clip ids and publishes them when the ``with`` block ends without an error.
+@dataclass(frozen=True)
+class Part:
+    """Consecutive clips that are embedded and written together; ``stem`` is how their file's name begins."""
 
-    Until then everything lies in a temporary folder, so that embeddings made earlier stay as they are while new ones
-    are computed, and memory holds one part at most.
+    stem: str
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True)
+class WrittenPart:
+    """A part that is there.
+
+    Attributes:
+        name: Of its file.
+        rows: Embeddings in it.
+        sha256: Of its bytes.
+        faults: By clip id: why a clip of the part has no embedding.
+    """
+
+    name: str
+    rows: int
+    sha256: str
+    faults: dict[str, str]
+
+
+def plan_parts(header: EmbeddingHeader, clips: Sequence[Clip]) -> list[Part]:
+    """The parts that the embeddings of these clips, sorted by clip id, are to be written as.
+
+    The digest of *all* clips is left out of a part's name: a clip that was replaced concerns its own part only.
+    """
+    own = asdict(replace(header, manifest_digest=""))
+    parts: list[Part] = []
+    for start in range(0, len(clips), ROWS_PER_PART):
+        chosen = tuple(clips[start : start + ROWS_PER_PART])
+        content = canonical_json([FORMAT, own, [astuple(clip) for clip in chosen]])
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        parts.append(Part(f"part-{len(parts):05d}-{digest}", chosen))
+    return parts
+
+
+class EmbeddingParts:
+    """The folder of one data set's embeddings by one encoder, as its writer sees it.
 
     Args:
-        files: Where to publish.
-        header: What the rows are.
+        files: The store.
+        header: What the embeddings are.
     """
 
     def __init__(self, files: Files, header: EmbeddingHeader) -> None:
         self.header = header
         self._files = files
         self._folder = embeddings_folder(header.fingerprint, header.dataset)
-        self._staging: tempfile.TemporaryDirectory[str] | None = None
-        self._parts: list[dict[str, str | int]] = []
-        self._clips: list[Clip] = []
-        self._embeddings: list[Tensor] = []
-        self._last = ""
 
-    def __enter__(self) -> EmbeddingWriter:
-        self._staging = tempfile.TemporaryDirectory(prefix="sept-embeddings-")
-        return self
+    def find(self, parts: Sequence[Part]) -> dict[str, WrittenPart]:
+        """Those of the parts that are there already and sound, by their stems."""
+        by_stem = {part.stem: part for part in parts}
+        keys = [key for key in self._files.list(self._folder) if _stem(key) in by_stem]
+        found = {}
+        for key, data in self._files.read_many(keys).items():
+            part = by_stem[_stem(key)]
+            name = key.rpartition("/")[2]
+            faults = _faults_in(data, part, self.header.dim) if _name(part, data) == name else None
+            if faults is not None:
+                rows = len(part.clips) - len(faults)
+                found[part.stem] = WrittenPart(name, rows, hashlib.sha256(data).hexdigest(), faults)
+        return found
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._staging is None:
-            return
-        with self._staging as staging:
-            if kind is None:
-                if self._clips:
-                    self._close_part()
-                self._publish(Path(staging))
-        self._staging = None
-
-    def add(self, clips: Sequence[Clip], embeddings: Tensor) -> None:
-        """Add rows.
+    def write(self, part: Part, embeddings: Tensor, faults: dict[str, str]) -> WrittenPart:
+        """Write a part.
 
         Args:
-            clips: Sorted by clip id, all after those added before.
-            embeddings: float32 ``[clips, dim]``, unit norm.
+            part: Which.
+            embeddings: float32 ``[clips, dim]``, unit norm, of its clips without a fault, in their order.
+            faults: By clip id: why a clip has none.
 
         Raises:
-            ValueError: Wrong shape or type, or not sorted.
+            ValueError: Wrong shape or type.
         """
         import torch
 
-        if embeddings.shape != (len(clips), self.header.dim) or embeddings.dtype != torch.float32:
+        good = [clip for clip in part.clips if clip.clip_id not in faults]
+        if embeddings.shape != (len(good), self.header.dim) or embeddings.dtype != torch.float32:
             raise ValueError(
-                f"{len(clips)} clips need float32 [{len(clips)}, {self.header.dim}], "
+                f"{len(good)} clips need float32 [{len(good)}, {self.header.dim}], "
                 f"not {embeddings.dtype} {list(embeddings.shape)}"
             )
-        for index, clip in enumerate(clips):
-            if clip.clip_id <= self._last:
-                raise ValueError(f"clip '{clip.clip_id}' after '{self._last}': not sorted by clip id")
-            self._last = clip.clip_id
-            self._clips.append(clip)
-            self._embeddings.append(embeddings[index])
-            if len(self._clips) == ROWS_PER_PART:
-                self._close_part()
+        data = _parquet(_arrow(self.header, good, embeddings, faults))
+        name = _name(part, data)
+        self._files.write(self._key(name), data)
+        return WrittenPart(name, len(good), hashlib.sha256(data).hexdigest(), faults)
 
-    def _close_part(self) -> None:
-        import pyarrow.parquet as pq
+    def write_errors(self, parts: Sequence[Part], written: dict[str, WrittenPart]) -> None:
+        """Write ``errors.parquet``, a row for each clip without an embedding; remove it where there is none."""
+        rows = [
+            (*astuple(clip), reason)
+            for part in parts
+            for clip in part.clips
+            if (reason := written[part.stem].faults.get(clip.clip_id)) is not None
+        ]
+        if rows:
+            self._files.write(self._key(ERRORS_FILE), _parquet(_errors(self.header, rows)))
+        else:
+            self._files.delete(self._key(ERRORS_FILE))
 
-        if self._staging is None:
-            raise RuntimeError("an embedding writer is used as a context manager")
-        name = f"part-{len(self._parts):05d}.parquet"
-        path = Path(self._staging.name) / name
-        # Everything that decides about bytes is said, so that the same rows are the same file.
-        pq.write_table(
-            _arrow(self.header, self._clips, self._embeddings),
-            path,
-            version="2.6",
-            data_page_version="1.0",
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=["classname", "fold", "group"],
-            write_statistics=True,
-            row_group_size=ROWS_PER_PART,
-        )
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._parts.append({"name": name, "rows": len(self._clips), "sha256": digest})
-        self._clips, self._embeddings = [], []
+    def publish(self, parts: Sequence[Part], written: dict[str, WrittenPart]) -> bool:
+        """Make these parts the data set's embeddings, and remove those of no use any more.
 
-    def _publish(self, staging: Path) -> None:
-        if not self._parts:
+        Returns:
+            Whether all of them are still there: somebody who publishes other ones at the same time removes them.
+
+        Raises:
+            ValueError: No part, or no clip without a fault.
+        """
+        chosen = [written[part.stem] for part in parts]
+        good = [clip for part in parts for clip in part.clips if clip.clip_id not in written[part.stem].faults]
+        if not good:
             raise ValueError("embeddings without a row")
-        # First the manifest goes: a reader that comes in between finds nothing rather than a mixture.
-        self._files.delete(f"{self._folder}/manifest.json")
-        names = {str(part["name"]) for part in self._parts}
-        for key in self._files.list(self._folder):
-            if key.rpartition("/")[2] not in names:
-                self._files.delete(key)
-        for name in sorted(names):
-            self._files.write(f"{self._folder}/{name}", (staging / name).read_bytes())
         content = {
             **asdict(self.header),
-            "rows": sum(int(part["rows"]) for part in self._parts),
-            "parts": self._parts,
+            "format": FORMAT,
+            "manifest_digest": Manifest(self.header.dataset, tuple(good)).digest,
+            "source_digest": self.header.manifest_digest,
+            "rows": len(good),
+            "skipped": sum(len(part.faults) for part in chosen),
+            "parts": [{"name": part.name, "rows": part.rows, "sha256": part.sha256} for part in chosen],
         }
-        self._files.write(f"{self._folder}/manifest.json", seal(content))
+        before = self._published()
+        self._files.write(self._key("manifest.json"), seal(content))
+        # Only what the last manifest named: other parts may be somebody's who is still at work.
+        for name in sorted(before - {part.name for part in chosen}):
+            self._files.delete(self._key(name))
+        return {self._key(part.name) for part in chosen} <= {*self._files.list(self._folder)}
+
+    def _published(self) -> set[str]:
+        """Names of the parts of the embeddings that are there."""
+        try:
+            manifest = parse_manifest(self.header.dataset, self._files.read(self._key("manifest.json")))
+            return {part["name"] for part in manifest["parts"]}
+        except (FileNotFoundError, InputError):
+            return set()
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}/{name}"
 
 
-def _arrow(header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Sequence[Tensor]) -> pa.Table:
-    """Rows as an Arrow table ``[clips, 7]`` with the header in its metadata."""
+def _name(part: Part, data: bytes) -> str:
+    return f"{part.stem}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+
+
+def _stem(key: str) -> str:
+    return key.rpartition("/")[2].rpartition("-")[0]
+
+
+def _parquet(table: pa.Table) -> bytes:
     import pyarrow as pa
-    import torch
+    import pyarrow.parquet as pq
 
-    flat = torch.stack(list(embeddings)).reshape(-1)
-    values = pa.array(flat.detach().cpu().numpy())
+    sink = pa.BufferOutputStream()
+    # Everything that decides about bytes is said, so that the same rows are the same file.
+    pq.write_table(
+        table,
+        sink,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=["classname", "fold", "group"],
+        write_statistics=True,
+        row_group_size=ROWS_PER_PART,
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def _arrow(header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor, faults: dict[str, str]) -> pa.Table:
+    """Rows as an Arrow table ``[clips, 7]`` with the header, and the clips without a row, in its metadata."""
+    import pyarrow as pa
+
     item = pa.field("element", pa.float32(), nullable=False)
     fields = [pa.field(name, pa.string(), nullable=False) for name in TEXT_COLUMNS]
     fields.append(pa.field("embedding", pa.list_(item, header.dim), nullable=False))
-    metadata = {
-        "sept.encoder": header.encoder,
-        "sept.fingerprint": header.fingerprint,
-        "sept.dataset": header.dataset,
-        "sept.manifest_digest": header.manifest_digest,
+    metadata = _metadata(header) | {
         "sept.preprocessing": json.dumps(header.preprocessing, sort_keys=True),
     }
     if header.description is not None:
         metadata["sept.description"] = json.dumps(header.description, sort_keys=True)
     if header.attribution:
         metadata["sept.attribution"] = header.attribution
+    if faults:
+        metadata["sept.faults"] = json.dumps(faults, sort_keys=True)
     columns = [pa.array([getattr(clip, name) for clip in clips], pa.string()) for name in TEXT_COLUMNS]
+    values = pa.array(embeddings.detach().cpu().numpy().reshape(-1))
     columns.append(pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, header.dim)))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=metadata))
+
+
+def _errors(header: EmbeddingHeader, rows: Sequence[tuple[str, ...]]) -> pa.Table:
+    import pyarrow as pa
+
+    fields = [pa.field(name, pa.string(), nullable=False) for name in (*TEXT_COLUMNS, "reason")]
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=_metadata(header)))
+
+
+def _metadata(header: EmbeddingHeader) -> dict[str, str]:
+    return {
+        "sept.encoder": header.encoder,
+        "sept.fingerprint": header.fingerprint,
+        "sept.dataset": header.dataset,
+    }
+
+
+def _faults_in(data: bytes, part: Part, dim: int) -> dict[str, str] | None:
+    """The faults that a part's file names; None where it does not hold the part."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        metadata = table.schema.metadata or {}
+        faults = json.loads(metadata.get(b"sept.faults", b"{}"))
+        expected = [clip.clip_id for clip in part.clips if clip.clip_id not in faults]
+        sound = (
+            table.column("clip_id").to_pylist() == expected and table.schema.field("embedding").type.list_size == dim
+        )
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError):
+        return None
+    return dict(faults) if sound else None

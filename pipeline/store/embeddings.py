@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingWriter
+from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingParts, plan_parts
 from pipeline.store.files import Files, open_files
 from sept_core.datasets import Clip, EmbeddingTable
 from sept_core.datasets.embeddings import BUNDLED, embeddings_folder, parse_embeddings, parse_manifest
@@ -45,27 +46,41 @@ class EmbeddingStore:
         """Whether the embeddings were written to the end; only ``read`` tells whether they are still sound."""
         return self.files.exists(f"{embeddings_folder(fingerprint, dataset)}/manifest.json")
 
-    def digest(self, fingerprint: str, dataset: str, description: DatasetInfo | None = None) -> str | None:
-        """Manifest digest of the embeddings that are there, sound and of this description; else None."""
+    def made_of(self, fingerprint: str, dataset: str, description: DatasetInfo | None = None) -> tuple[str, int] | None:
+        """What the embeddings that are there, sound and of this description were made of.
+
+        Returns:
+            The manifest digest of all clips, and how many of them were left out; None where there are no such
+            embeddings.
+        """
         try:
-            table = self.read(fingerprint, dataset) if self.has(fingerprint, dataset) else None
+            manifest = self.manifest(fingerprint, dataset)
+            if manifest is None or self.read(fingerprint, dataset).description != description:
+                return None
         except InputError:
             return None
-        return None if table is None or table.description != description else table.manifest_digest
+        return manifest.get("source_digest", manifest["manifest_digest"]), manifest.get("skipped", 0)
 
     def folder(self, fingerprint: str, dataset: str) -> str:
         """Where the embeddings lie (or would lie): a path or an ``s3://`` address."""
         key = embeddings_folder(fingerprint, dataset)
         return self.files.address(key)
 
-    def writer(self, header: EmbeddingHeader) -> EmbeddingWriter:
-        """A context manager that takes rows bit by bit and publishes all of them, or nothing, at its end."""
-        return EmbeddingWriter(self.files, header)
-
     def write(self, header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor) -> None:
-        """Write all rows at once; see ``EmbeddingWriter.add``."""
-        with self.writer(header) as writer:
-            writer.add(clips, embeddings)
+        """Write the embeddings float32 ``[clips, dim]`` of clips that are sorted by their ids.
+
+        Raises:
+            ValueError: Wrong shape or type, or not sorted.
+        """
+        for before, after in pairwise(clips):
+            if after.clip_id <= before.clip_id:
+                raise ValueError(f"clip '{after.clip_id}' after '{before.clip_id}': not sorted by clip id")
+        writer, parts = EmbeddingParts(self.files, header), plan_parts(header, clips)
+        sizes = [len(part.clips) for part in parts]
+        if len(embeddings) != len(clips):
+            raise ValueError(f"{len(embeddings)} embeddings of {len(clips)} clips")
+        pieces = zip(parts, embeddings.split(sizes), strict=True)
+        writer.publish(parts, {part.stem: writer.write(part, piece, {}) for part, piece in pieces})
 
     def read(self, fingerprint: str, dataset: str) -> EmbeddingTable:
         """Read and verify embeddings.

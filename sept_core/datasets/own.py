@@ -88,7 +88,7 @@ def read_csv_dataset(
     else:
         info = info_of(tuple(str(number) for number in range(1, PARTS + 1)))
     try:
-        clips = hash_clips(info, audio_root, found, progress, clip_id)
+        clips = hash_clips(info, audio_root, found, progress, name=clip_id)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", where=str(error.filename or audio_root)

@@ -1,6 +1,6 @@
 """Frozen audio-language encoders behind one contract."""
 
-from sept_core.encoders.base import AudioTower, CausalBlock, CausalTextTower, Encoder, TextTower, Tokens
+from sept_core.encoders.base import AudioTower, CausalBlock, CausalTextTower, Encoder, Preparation, TextTower, Tokens
 from sept_core.encoders.registry import ENCODERS, load_encoder
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "CausalBlock",
     "CausalTextTower",
     "Encoder",
+    "Preparation",
     "TextTower",
     "Tokens",
     "load_encoder",

@@ -15,8 +15,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AudioTower", "CausalBlock", "CausalTextTower", "Encoder", "TextTower", "Tokens"]
+__all__ = ["AudioTower", "CausalBlock", "CausalTextTower", "Encoder", "Preparation", "TextTower", "Tokens"]
 
+Preparation = Callable[[Tensor], Tensor]
+"""A mono clip ``[samples]`` to a window ``[window]``."""
 
 # Features of plain texts that a tower keeps: 256 MB at 1024 floats each; the largest study has some 5,000.
 _KEPT_TEXTS = 65_536
@@ -52,8 +54,15 @@ class AudioTower(nn.Module, ABC):
     seconds: float
 
     @abstractmethod
+    def preparation(self) -> Preparation:
+        """What brings a clip to the window, deterministically.
+
+        It can be pickled and holds no weights: clips are decoded in other processes than they are encoded in.
+        """
+
     def prepare(self, waveform: Tensor) -> Tensor:
-        """Bring one mono clip ``[samples]`` at ``sample_rate`` to the fixed window ``[window]``, deterministically."""
+        """Bring one mono clip ``[samples]`` at ``sample_rate`` to the fixed window ``[window]``."""
+        return self.preparation()(waveform)
 
     @abstractmethod
     def forward(self, windows: Tensor) -> Tensor:
@@ -111,10 +120,30 @@ class TextTower(nn.Module, ABC):
             tokens = self.tokenize(texts)
             features: Tensor = self(self.embed(tokens.ids.to(parameter.device)), tokens.lengths.to(parameter.device))
         if not parameter.requires_grad:
-            self._encoded[key] = features
-            while sum(len(kept) for kept in self._encoded.values()) > _KEPT_TEXTS:
-                self._encoded.popitem(last=False)
+            self._keep(key, features)
         return features
+
+    def kept(self) -> dict[tuple[str, ...], Tensor]:
+        """What `encode` has computed on the CPU in float32 and keeps, by the list of texts."""
+        return {
+            texts: features
+            for (texts, device, dtype), features in self._encoded.items()
+            if (device.type, dtype) == ("cpu", torch.float32)
+        }
+
+    def keep(self, kept: Mapping[tuple[str, ...], Tensor]) -> None:
+        """Take what a tower with the same weights has kept: float32 ``[texts, dim]`` by the list of texts."""
+        for texts, features in kept.items():
+            self._keep((texts, torch.device("cpu"), torch.float32), features)
+
+    def forget(self) -> None:
+        """Keep nothing of what was encoded so far."""
+        self._encoded.clear()
+
+    def _keep(self, key: tuple[tuple[str, ...], torch.device, torch.dtype], features: Tensor) -> None:
+        self._encoded[key] = features
+        while sum(len(kept) for kept in self._encoded.values()) > _KEPT_TEXTS:
+            self._encoded.popitem(last=False)
 
 
 class CausalBlock(Protocol):

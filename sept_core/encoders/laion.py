@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sept_core.encoders.base import AudioTower, Encoder
+from sept_core.encoders.base import AudioTower, Encoder, Preparation
 from sept_core.encoders.bidirectional import RobertaTextTower
 from sept_core.encoders.tokenization import TOKENIZER_FILES, load_tokenizer, tokenizer_files
 from sept_core.encoders.weights import ModelFiles, fingerprint, load_exactly, locate, read_state, reason
@@ -55,14 +55,9 @@ class LaionAudioTower(AudioTower):
         self.seconds = float(extractor.max_length_s)
         self._extractor = extractor
 
-    def prepare(self, waveform: Tensor) -> Tensor:
-        """Bring a clip ``[samples]`` to the window ``[window]``.
-
-        A short clip is repeated as often as it fits whole, then padded with silence; a long one is cropped at its
-        centre.
-        """
-        size = round(self.seconds * self.sample_rate)
-        return repeat_and_pad(centre_crop(waveform, size), size)
+    def preparation(self) -> Preparation:
+        """Repeats a short clip as often as it fits whole and pads it with silence, crops a long one at its centre."""
+        return partial(_to_window, size=round(self.seconds * self.sample_rate))
 
     def forward(self, windows: Tensor) -> Tensor:
         """Unit-norm features ``[clips, dim]`` of prepared windows ``[clips, window]``."""
@@ -75,6 +70,10 @@ class LaionAudioTower(AudioTower):
         weight = next(self.projection.parameters())
         pooled = self.base(input_features=mel.to(weight)).pooler_output
         return F.normalize(self.projection(pooled), dim=-1)
+
+
+def _to_window(waveform: Tensor, size: int) -> Tensor:
+    return repeat_and_pad(centre_crop(waveform, size), size)
 
 
 def load_laion(files: ModelFiles) -> Encoder:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sept_core.encoders.base import AudioTower, Encoder, TextTower
+from sept_core.encoders.base import AudioTower, Encoder, Preparation, TextTower
 from sept_core.encoders.bidirectional import BertTextTower
 from sept_core.encoders.gpt2 import Gpt2TextTower
 from sept_core.encoders.tokenization import TOKENIZER_FILES, has_tokenizer, load_tokenizer, tokenizer_files
@@ -113,15 +113,18 @@ class MsclapAudioTower(AudioTower):
         self.seconds = version.seconds
         self.encoder = encoder
 
-    def prepare(self, waveform: Tensor) -> Tensor:
-        """Bring a clip ``[samples]`` to the window ``[window]``: repeat a short one, crop a long one at its centre."""
-        size = round(self.seconds * self.sample_rate)
-        return repeat(centre_crop(waveform, size), size)
+    def preparation(self) -> Preparation:
+        """Repeats a short clip, crops a long one at its centre."""
+        return partial(_to_window, size=round(self.seconds * self.sample_rate))
 
     def forward(self, windows: Tensor) -> Tensor:
         """Unit-norm features ``[clips, dim]`` of prepared windows ``[clips, window]``."""
         features, _ = self.encoder(windows)
         return F.normalize(features, dim=-1)
+
+
+def _to_window(waveform: Tensor, size: int) -> Tensor:
+    return repeat(centre_crop(waveform, size), size)
 
 
 def load_msclap(name: str, files: ModelFiles) -> Encoder:

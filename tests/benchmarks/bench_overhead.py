@@ -139,7 +139,8 @@ def test_resuming_a_finished_sweep_with_mlflow(tmp_path: Path) -> None:
     print(
         f"\nMLflow (SQLite) of {TRACKED} trials: rebuilt from the store in {rebuilt:.1f} s "
         f"({1000 * rebuilt / TRACKED:.0f} ms a trial)\n"
-        f"  resuming with all of them there: launch {resumed.seconds:.1f} s, MLflow looked through after {resumed.tracked:.1f} s, {resumed.grown:.0f} MB"
+        f"  resuming with all of them there: launch {resumed.seconds:.1f} s, MLflow looked through after "
+        f"{resumed.tracked:.1f} s, {resumed.grown:.0f} MB"
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sept_core.datasets.assign import Unplaced, assign_folds
@@ -17,10 +18,13 @@ from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DatasetInfo, get_dataset
 from sept_core.errors import InputError
 
-__all__ = ["LAYOUTS", "Progress", "hash_clips", "read_layout"]
+__all__ = ["LAYOUTS", "Digests", "Progress", "hash_clips", "read_layout"]
 
 Progress = Callable[[int, int], None]
 """Called with (clips hashed, clips in all) after each clip."""
+
+Digests = Callable[[Sequence[str], Progress | None], Mapping[str, str]]
+"""SHA-256 of files, by their paths relative to the data set's folder: where that holds only their names."""
 
 # PALM's first: where its CSV files stand beside the clips, they say what the split is.
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
@@ -40,7 +44,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }
 
 
-def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> Manifest:
+def read_layout(dataset: str, root: Path, progress: Progress | None = None, digests: Digests | None = None) -> Manifest:
     """Read a data set's folder into a manifest.
 
     Each of the benchmark's data sets is read from PALM's copy or from what its authors ship, whichever stands in the
@@ -52,6 +56,7 @@ def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> M
         dataset: Name of the data set, as `get_dataset` takes it.
         root: Its folder, or one that holds this folder alone (as archives often unpack).
         progress: Called after each clip.
+        digests: What the files hold, where that is not to be read from the folder.
 
     Raises:
         InputError: The data set is unknown; the folder does not exist or holds none of its layouts; a file's name has
@@ -64,7 +69,7 @@ def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> M
         if not root.is_dir():
             raise InputError("is a file, not a folder", where=str(root), mend=f"give the folder of {info.name}")
         layout, folder = _standing(info, root)
-        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress))
+        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress, digests))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(error.filename or root)) from error
 
@@ -74,6 +79,7 @@ def hash_clips(
     root: Path,
     found: Sequence[Found],
     progress: Progress | None = None,
+    known: Digests | None = None,
     name: Callable[[Path], str] = lambda file: file.stem,
 ) -> tuple[Clip, ...]:
     """Clips with the digest of their files; those without a fold are placed by ``sept_core.datasets.assign``.
@@ -83,17 +89,15 @@ def hash_clips(
         root: Folder that the paths are relative to.
         found: Its clips.
         progress: Called after each clip.
+        known: What the files hold, where that is not to be read from the folder.
         name: The clip id of a file.
 
     Raises:
         OSError: A file cannot be read.
     """
-    digests = []
-    for done, item in enumerate(found, start=1):
-        with item.file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        if progress is not None:
-            progress(done, len(found))
+    paths = [item.file.relative_to(root).as_posix() for item in found]
+    by_path = (known or partial(_read_digests, root))(paths, progress)
+    digests = [by_path[path] for path in paths]
     folds = [item.fold for item in found]
     if not all(folds):
         folds = assign_folds(
@@ -106,14 +110,24 @@ def hash_clips(
     return tuple(
         Clip(
             clip_id=name(item.file),
-            path=item.file.relative_to(root).as_posix(),
+            path=path,
             classname=item.classname,
             fold=fold,
             group=item.group,
             sha256=digest,
         )
-        for item, fold, digest in zip(found, folds, digests, strict=True)
+        for item, path, fold, digest in zip(found, paths, folds, digests, strict=True)
     )
+
+
+def _read_digests(root: Path, paths: Sequence[str], progress: Progress | None) -> dict[str, str]:
+    digests = {}
+    for path in paths:
+        with (root / path).open("rb") as stream:
+            digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+        if progress is not None:
+            progress(len(digests), len(paths))
+    return digests
 
 
 def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sept_core.encoders.base import AudioTower
+from sept_core.encoders.base import AudioTower, Preparation
 from sept_core.encoders.mini.weightfiles import read_weights
 
 __all__ = ["MiniAudioConfig", "MiniAudioTower", "mel_filters"]
@@ -108,28 +109,9 @@ class MiniAudioTower(AudioTower):
         read_weights(tower, folder / "audio.safetensors")
         return tower
 
-    def prepare(self, waveform: Tensor) -> Tensor:
-        """Bring a clip ``[samples]`` to the window ``[window]``: trim silent ends, then crop or repeat.
-
-        A longer clip is cropped at its centre. A shorter one is repeated, with a short gap, until the window is full:
-        half a second of a spoken digit or of a bark would otherwise drown in silence when the features are averaged.
-        A silent clip stays silent.
-        """
-        size = round(self.config.seconds * self.config.sample_rate)
-        loud = (waveform.abs() > self.config.trim * waveform.abs().max()).nonzero()
-        if len(loud) == 0:
-            return waveform.new_zeros(size)
-        clip = waveform[int(loud[0]) : int(loud[-1]) + 1]
-        if len(clip) >= size:
-            start = (len(clip) - size) // 2
-            return clip[start : start + size].clone()
-        # A fade of 5 ms at both ends, or the joint would click through the whole spectrum.
-        ramp = torch.linspace(0, 1, min(len(clip) // 2, self.config.sample_rate // 200) + 1)[1:].to(clip)
-        envelope = torch.ones_like(clip)
-        envelope[: len(ramp)] = ramp
-        envelope[len(clip) - len(ramp) :] = ramp.flip(0)
-        period = F.pad(clip * envelope, (0, round(self.config.gap * self.config.sample_rate)))
-        return period.repeat(math.ceil(size / len(period)))[:size]
+    def preparation(self) -> Preparation:
+        """Trims silent ends, then crops or repeats."""
+        return partial(_prepared, config=self.config)
 
     def spectrogram(self, windows: Tensor) -> Tensor:
         """Mel power ``[clips, mels, frames]`` of ``windows [clips, window]``."""
@@ -155,3 +137,27 @@ class MiniAudioTower(AudioTower):
     def forward(self, windows: Tensor) -> Tensor:
         """Unit-norm features ``[clips, dim]`` of prepared windows ``[clips, window]``."""
         return self.encode(self.spectrogram(windows))
+
+
+def _prepared(waveform: Tensor, config: MiniAudioConfig) -> Tensor:
+    """Bring a clip ``[samples]`` to the window ``[window]``: trim silent ends, then crop or repeat.
+
+    A longer clip is cropped at its centre. A shorter one is repeated, with a short gap, until the window is full:
+    half a second of a spoken digit or of a bark would otherwise drown in silence when the features are averaged.
+    A silent clip stays silent.
+    """
+    size = round(config.seconds * config.sample_rate)
+    loud = (waveform.abs() > config.trim * waveform.abs().max()).nonzero()
+    if len(loud) == 0:
+        return waveform.new_zeros(size)
+    clip = waveform[int(loud[0]) : int(loud[-1]) + 1]
+    if len(clip) >= size:
+        start = (len(clip) - size) // 2
+        return clip[start : start + size].clone()
+    # A fade of 5 ms at both ends, or the joint would click through the whole spectrum.
+    ramp = torch.linspace(0, 1, min(len(clip) // 2, config.sample_rate // 200) + 1)[1:].to(clip)
+    envelope = torch.ones_like(clip)
+    envelope[: len(ramp)] = ramp
+    envelope[len(clip) - len(ramp) :] = ramp.flip(0)
+    period = F.pad(clip * envelope, (0, round(config.gap * config.sample_rate)))
+    return period.repeat(math.ceil(size / len(period)))[:size]

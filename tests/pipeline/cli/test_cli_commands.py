@@ -128,7 +128,7 @@ def test_embed_of_a_folder_without_audio_is_one_line(folder: str, sept: Sept, tm
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no audio at all"], ids=["zero-length", "corrupt"])
-def test_embed_of_a_clip_that_cannot_be_read_is_one_line_and_leaves_nothing(
+def test_embed_of_a_clip_that_cannot_be_read_is_one_line_and_makes_no_store(
     content: bytes, sept: Sept, tmp_path: Path
 ) -> None:
     recordings = tmp_path / "recordings"
@@ -138,7 +138,9 @@ def test_embed_of_a_clip_that_cannot_be_read_is_one_line_and_leaves_nothing(
     assert code == 2
     assert "7_theo_0.wav" in err
     assert err.count("\n") == 1
-    assert not list(tmp_path.glob("runs/**/*.parquet"))
+    assert not list(tmp_path.glob("runs/**/manifest.json"))
+    (errors,) = tmp_path.glob("runs/**/errors.parquet")
+    assert str(errors) in err
 
 
 def test_a_wrong_key_in_a_sweep_is_one_line_with_file_and_key(sept: Sept, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ import torch
 from torch.nn.functional import normalize
 
 from pipeline.store import EmbeddingHeader, EmbeddingStore, embedding_writer, embeddings, find_embeddings
+from pipeline.store.embedding_writer import EmbeddingParts, plan_parts
 from sept_core.datasets import Clip, Manifest
 from sept_core.errors import InputError
 
@@ -51,12 +54,6 @@ def fill(store: EmbeddingStore, count: int = 10, seed: int = 0, attribution: str
     return rows
 
 
-def add_then_fail(writer: embedding_writer.EmbeddingWriter, manifest: Manifest, rows: torch.Tensor) -> None:
-    """Adds good rows, then the same again, which is refused."""
-    for _ in range(2):
-        writer.add(manifest.clips, rows)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore(tmp_path)
@@ -64,6 +61,11 @@ def store(tmp_path: Path) -> EmbeddingStore:
 
 def folder(root: Path) -> Path:
     return root / "embeddings" / FINGERPRINT / "FSDD"
+
+
+def part_in(root: Path) -> Path:
+    (part,) = folder(root).glob("part-*.parquet")
+    return part
 
 
 def test_what_was_written_is_read_bit_for_bit(store: EmbeddingStore) -> None:
@@ -93,27 +95,27 @@ def test_the_embeddings_read_may_be_changed_by_their_reader(store: EmbeddingStor
 def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         fill(EmbeddingStore(tmp_path / name))
-    for file in ("part-00000.parquet", "manifest.json"):
-        assert (folder(tmp_path / "a") / file).read_bytes() == (folder(tmp_path / "b") / file).read_bytes()
+    first, second = ({path.name: path.read_bytes() for path in folder(tmp_path / name).iterdir()} for name in "ab")
+    assert first == second
+    assert len(first) == 2
 
 
-def test_rows_added_in_batches_give_the_same_files_as_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_several_parts(store: EmbeddingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_writer, "ROWS_PER_PART", 4)
-    rows = fill(EmbeddingStore(tmp_path / "once"))
-    manifest = make_manifest()
-    with EmbeddingStore(tmp_path / "batches").writer(make_header(manifest)) as writer:
-        for start in range(0, 10, 3):
-            writer.add(manifest.clips[start : start + 3], rows[start : start + 3])
-    names = sorted(path.name for path in folder(tmp_path / "once").iterdir())
-    assert names == ["manifest.json", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
-    for name in names:
-        assert (folder(tmp_path / "once") / name).read_bytes() == (folder(tmp_path / "batches") / name).read_bytes()
-    assert torch.equal(EmbeddingStore(tmp_path / "batches").read(FINGERPRINT, "FSDD").embeddings, rows)
+    rows = fill(store)
+    names = sorted(path.name for path in folder(tmp_path).iterdir())
+    assert [re.sub("[0-9a-f]{16}", "*", name) for name in names] == [
+        "manifest.json",
+        "part-00000-*-*.parquet",
+        "part-00001-*-*.parquet",
+        "part-00002-*-*.parquet",
+    ]
+    assert torch.equal(store.read(FINGERPRINT, "FSDD").embeddings, rows)
 
 
 def test_parquet_has_the_columns_and_metadata_of_the_layout(store: EmbeddingStore, tmp_path: Path) -> None:
     fill(store, attribution="by somebody, CC BY 3.0")
-    table = pq.read_table(folder(tmp_path) / "part-00000.parquet")
+    table = pq.read_table(part_in(tmp_path))
     assert table.column_names == ["clip_id", "path", "classname", "fold", "group", "sha256", "embedding"]
     embedding = table.schema.field("embedding")
     assert embedding.type.list_size == DIM
@@ -123,7 +125,6 @@ def test_parquet_has_the_columns_and_metadata_of_the_layout(store: EmbeddingStor
         "sept.encoder": "mini",
         "sept.fingerprint": FINGERPRINT,
         "sept.dataset": "FSDD",
-        "sept.manifest_digest": make_manifest().digest,
         "sept.preprocessing": '{"sample_rate": 16000, "seconds": 2.0}',
         "sept.attribution": "by somebody, CC BY 3.0",
     }
@@ -134,7 +135,7 @@ def test_pandas_reads_the_parts_as_they_are(store: EmbeddingStore, tmp_path: Pat
     import pandas
 
     rows = fill(store)
-    frame = pandas.read_parquet(folder(tmp_path) / "part-00000.parquet")
+    frame = pandas.read_parquet(part_in(tmp_path))
     assert frame["embedding"][3].tolist() == rows[3].tolist()
 
 
@@ -143,25 +144,46 @@ def test_without_a_manifest_nothing_is_there(store: EmbeddingStore, tmp_path: Pa
     assert store.has(FINGERPRINT, "FSDD")
     (folder(tmp_path) / "manifest.json").unlink()
     assert not store.has(FINGERPRINT, "FSDD")
-    assert store.digest(FINGERPRINT, "FSDD") is None
+    assert store.made_of(FINGERPRINT, "FSDD") is None
     with pytest.raises(InputError, match="no embeddings of FSDD"):
         store.read(FINGERPRINT, "FSDD")
 
 
-def test_an_error_while_writing_leaves_the_old_embeddings_as_they_were(store: EmbeddingStore, tmp_path: Path) -> None:
+def test_embeddings_are_there_as_they_were_until_the_last_of_the_new_ones_is_written(
+    store: EmbeddingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding_writer, "ROWS_PER_PART", 4)
     rows = fill(store)
-    manifest = make_manifest()
-    with pytest.raises(ValueError, match="not sorted"), store.writer(make_header(manifest)) as writer:
-        add_then_fail(writer, manifest, features(10, seed=1))
-    assert torch.equal(store.read(FINGERPRINT, "FSDD").embeddings, rows)
-    assert sorted(path.name for path in folder(tmp_path).iterdir()) == ["manifest.json", "part-00000.parquet"]
+    manifest, other = make_manifest(), features(10, seed=1)
+    writer, parts = (
+        EmbeddingParts(store.files, make_header(manifest)),
+        plan_parts(make_header(manifest), manifest.clips),
+    )
+    written = {}
+    for part, piece in zip(parts, other.split(4), strict=True):
+        written[part.stem] = writer.write(part, piece, {})
+        assert torch.equal(store.read(FINGERPRINT, "FSDD").embeddings, rows)
+    assert writer.publish(parts, written)
+    assert torch.equal(store.read(FINGERPRINT, "FSDD").embeddings, other)
+    assert len([*folder(tmp_path).iterdir()]) == 4
 
 
-def test_an_error_while_writing_the_first_time_leaves_nothing(store: EmbeddingStore, tmp_path: Path) -> None:
-    manifest = make_manifest()
-    with pytest.raises(ValueError, match="not sorted"), store.writer(make_header(manifest)) as writer:
-        add_then_fail(writer, manifest, features(10))
-    assert list(tmp_path.iterdir()) == []
+def test_a_part_that_is_none_is_not_found(store: EmbeddingStore, tmp_path: Path) -> None:
+    fill(store)
+    header, clips = make_header(make_manifest()), make_manifest().clips
+    parts, writer = plan_parts(header, clips), EmbeddingParts(store.files, header)
+    assert writer.find(parts).keys() == {parts[0].stem}
+    assert writer.find(plan_parts(replace(header, encoder="other"), clips)) == {}
+    assert writer.find(plan_parts(header, clips[:5])) == {}
+    part = part_in(tmp_path)
+    data = part.read_bytes()
+    part.write_bytes(data[:-1])
+    assert writer.find(parts) == {}
+    # Under a name that fits its bytes, but with other rows.
+    part.unlink()
+    foreign = folder(tmp_path) / f"{parts[0].stem}-{hashlib.sha256(b'x').hexdigest()[:16]}.parquet"
+    foreign.write_bytes(b"x")
+    assert writer.find(parts) == {}
 
 
 def test_writing_anew_replaces_rows_and_surplus_parts(
@@ -171,8 +193,7 @@ def test_writing_anew_replaces_rows_and_surplus_parts(
     fill(store, count=10)
     rows = fill(store, count=6, seed=1)
     assert torch.equal(store.read(FINGERPRINT, "FSDD").embeddings, rows)
-    parts = sorted(path.name for path in folder(tmp_path).glob("part-*"))
-    assert parts == ["part-00000.parquet", "part-00001.parquet"]
+    assert len([*folder(tmp_path).glob("part-*")]) == 2
 
 
 def test_wrong_rows_are_refused(store: EmbeddingStore) -> None:
@@ -186,7 +207,7 @@ def test_wrong_rows_are_refused(store: EmbeddingStore) -> None:
         (manifest.clips[:1] * 2, features(2)),
         ((), features(0)),
     ):
-        with pytest.raises(ValueError, match=r"need float32|not sorted|without a row"):
+        with pytest.raises(ValueError, match=r"need float32|not sorted|without a row|embeddings of"):
             store.write(header, clips, rows)
     assert not store.has(FINGERPRINT, "FSDD")
 
@@ -194,18 +215,18 @@ def test_wrong_rows_are_refused(store: EmbeddingStore) -> None:
 class TestDamage:
     def test_a_changed_part_is_noticed(self, store: EmbeddingStore, tmp_path: Path) -> None:
         fill(store)
-        part = folder(tmp_path) / "part-00000.parquet"
+        part = part_in(tmp_path)
         data = bytearray(part.read_bytes())
         data[len(data) // 2] ^= 1
         part.write_bytes(data)
-        with pytest.raises(InputError, match=r"FSDD are damaged \(part-00000.parquet does not match.*sept embed fsdd"):
+        with pytest.raises(InputError, match=r"FSDD are damaged \(part-00000.*parquet does not match.*sept embed fsdd"):
             store.read(FINGERPRINT, "FSDD")
-        assert store.digest(FINGERPRINT, "FSDD") is None
+        assert store.made_of(FINGERPRINT, "FSDD") is None
 
     def test_a_missing_part_is_noticed(self, store: EmbeddingStore, tmp_path: Path) -> None:
         fill(store)
-        (folder(tmp_path) / "part-00000.parquet").unlink()
-        with pytest.raises(InputError, match="part-00000.parquet is missing"):
+        part_in(tmp_path).unlink()
+        with pytest.raises(InputError, match=r"part-00000-.*parquet is missing"):
             store.read(FINGERPRINT, "FSDD")
 
     @pytest.mark.parametrize("content", [b"", b"{", b'{"rows": 10}\n'])

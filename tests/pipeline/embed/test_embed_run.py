@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline import embed as embed_module
 from pipeline.bundle import ATTRIBUTIONS, main
-from pipeline.embed import embed, embed_with
+from pipeline.embed import EmbedSummary, embed, embed_with
+from pipeline.embed.place import EncoderPlace
 from pipeline.prepared import Prepared, write_prepared
 from pipeline.store import EmbeddingStore
 from pipeline.store.places import fetch
 from sept_core.datasets import read_csv_dataset, read_layout
-from sept_core.datasets.embeddings import BUNDLED
-from sept_core.encoders import AudioTower, Encoder, load_encoder
+from sept_core.datasets.embeddings import BUNDLED, TEXT_COLUMNS
+from sept_core.encoders import AudioTower, Encoder, Preparation, load_encoder
 from sept_core.errors import InputError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 AUDIO = REPOSITORY.parent / "shared" / "audio"
 RATE = 8000
 
@@ -44,7 +46,10 @@ class FakeTower(AudioTower):
         self.lead = 0
         self.lock = threading.Lock()
 
-    def prepare(self, waveform: Tensor) -> Tensor:
+    def preparation(self) -> Preparation:
+        return self._window
+
+    def _window(self, waveform: Tensor) -> Tensor:
         with self.lock:
             self.prepared += 1
             self.lead = max(self.lead, self.prepared - sum(self.batches))
@@ -74,14 +79,14 @@ def audio(tmp_path: Path) -> Path:
 
 def test_every_clip_gets_its_own_embedding_in_the_manifests_order(audio: Path, tmp_path: Path) -> None:
     tower = FakeTower()
-    summary = embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=7, threads=4)
+    summary = embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=8)
     table = EmbeddingStore(tmp_path / "runs").read("f" * 16, "FSDD")
     manifest = read_layout("FSDD", audio)
     assert table.clip_ids == tuple(clip.clip_id for clip in manifest.clips)
     for clip, row in zip(manifest.clips, table.embeddings, strict=True):
         samples = torch.from_numpy(soundfile.read(audio / clip.path, dtype="float32")[0])
         torch.testing.assert_close(row, FakeTower()(samples[None])[0])
-    assert tower.batches == [7, 7, 6]
+    assert tower.batches == [8, 8, 4]
     assert (summary.dataset, summary.clips, summary.made) == ("FSDD", 20, True)
     assert summary.clips_per_second > 0
     assert Path(summary.where).is_dir()
@@ -89,21 +94,21 @@ def test_every_clip_gets_its_own_embedding_in_the_manifests_order(audio: Path, t
 
 def test_decoding_stays_a_bounded_way_ahead_of_encoding(audio: Path, tmp_path: Path) -> None:
     tower = FakeTower()
-    embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=2, threads=4)
+    embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=2)
     assert tower.lead <= 3 * 2
 
 
 def test_progress_counts_every_clip(audio: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     embed_with(
         make_encoder(FakeTower()),
         "fsdd",
         audio,
         tmp_path / "runs",
-        lambda done, total: seen.append((done, total)),
+        lambda *told: seen.append(told),
         batch_size=8,
     )
-    assert seen == [(8, 20), (16, 20), (20, 20)]
+    assert seen == [("FSDD", done, 20) for done in (0, 8, 16, 20)]
 
 
 class TestOwnData:
@@ -144,7 +149,7 @@ class TestOwnData:
 
     def test_it_is_unknown_under_another_root(self, prepared: tuple[Path, Path], tmp_path: Path) -> None:
         with pytest.raises(InputError, match="unknown dataset 'birds'"):
-            embed("birds", prepared[1], "mini", tmp_path / "elsewhere")
+            embed(["birds"], prepared[1], EncoderPlace("mini"), tmp_path / "elsewhere")
 
 
 def test_where_weights_lie_reaches_the_encoders_loader(
@@ -157,8 +162,77 @@ def test_where_weights_lie_reaches_the_encoders_loader(
         return make_encoder(FakeTower())
 
     monkeypatch.setattr("sept_core.encoders.load_encoder", fake)
-    embed("fsdd", audio, "msclap-2023", tmp_path / "runs", weights="w.pth", text_model="hub:gpt2")
+    monkeypatch.setattr("pipeline.embed.run.keep_texts", lambda *_: 0)
+    embed(["fsdd"], audio, EncoderPlace("msclap-2023", "w.pth", "hub:gpt2"), tmp_path / "runs")
     assert asked == [("msclap-2023", "w.pth", "hub:gpt2", fetch)]
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestParts:
+    """Small parts, so that twenty clips are several."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipeline.store.embedding_writer.ROWS_PER_PART", 8)
+        monkeypatch.setattr("pipeline.embed.jobs.ROWS_PER_PART", 8)
+
+    def test_what_was_made_before_an_interruption_is_not_made_again(self, audio: Path, tmp_path: Path) -> None:
+        class Interrupted(FakeTower):
+            def forward(self, windows: Tensor) -> Tensor:
+                if len(self.batches) == 3:
+                    raise KeyboardInterrupt
+                return super().forward(windows)
+
+        root = tmp_path / "runs"
+        first = Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            embed_with(make_encoder(first), "fsdd", audio, root, batch_size=4)
+        assert len([*root.rglob("part-*.parquet")]) == 1
+        assert not [*root.rglob("manifest.json")]
+        second = FakeTower()
+        summary = embed_with(make_encoder(second), "fsdd", audio, root, batch_size=4)
+        assert (summary.found, sum(second.batches)) == (8, 12)
+        embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "other", batch_size=4)
+        assert bytes_below(root) == bytes_below(tmp_path / "other")
+
+    def test_a_part_that_is_damaged_is_made_again_and_only_that(self, audio: Path, tmp_path: Path) -> None:
+        where = Path(embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", batch_size=4).where)
+        before = bytes_below(tmp_path / "runs")
+        path = sorted(where.glob("part-*.parquet"))[1]
+        data = path.read_bytes()
+        path.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
+        tower = FakeTower()
+        summary = embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=4)
+        assert (summary.made, summary.found, sum(tower.batches)) == (True, 12, 8)
+        assert bytes_below(tmp_path / "runs") == before
+
+    def test_a_clip_that_was_replaced_concerns_its_own_part_and_the_old_one_goes(
+        self, audio: Path, tmp_path: Path
+    ) -> None:
+        embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", batch_size=4)
+        noise = np.random.default_rng(9).normal(0, 0.1, 800).astype("float32")
+        soundfile.write(audio / "recordings/4_theo_0.wav", noise, RATE)
+        tower = FakeTower()
+        summary = embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=4)
+        assert sum(tower.batches) == 8
+        assert len([*Path(summary.where).glob("part-*.parquet")]) == 3
+        embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "other", batch_size=4)
+        assert bytes_below(tmp_path / "runs") == bytes_below(tmp_path / "other")
+
+    def test_two_that_embed_into_the_same_folder_do_not_hurt_each_other(self, audio: Path, tmp_path: Path) -> None:
+        # The same ones, and ones that remove each other's parts.
+        def run(batch_size: int) -> EmbedSummary:
+            return embed_with(
+                make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", batch_size=batch_size, force=True
+            )
+
+        with ThreadPoolExecutor(4) as pool:
+            assert [summary.clips for summary in pool.map(run, [4, 2, 4, 2])] == [20] * 4
+        table = EmbeddingStore(tmp_path / "runs").read("f" * 16, "FSDD")
+        assert len(table) == 20
 
 
 class TestAgain:
@@ -187,29 +261,70 @@ class TestAgain:
 
     def test_damaged_ones_are_made_again(self, audio: Path, tmp_path: Path) -> None:
         where = Path(embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs").where)
-        (where / "part-00000.parquet").write_bytes(b"broken")
+        (part,) = where.glob("part-*.parquet")
+        part.write_bytes(b"broken")
         assert embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs").made
         assert len(EmbeddingStore(tmp_path / "runs").read("f" * 16, "FSDD")) == 20
 
 
-class TestBadInput:
-    def test_a_corrupt_clip_is_named_with_the_number_of_others(self, audio: Path, tmp_path: Path) -> None:
+class TestBadClips:
+    @pytest.fixture
+    def bad(self, audio: Path) -> dict[str, str]:
+        """Three clips of the twenty are none; by clip id what is said of them."""
         (audio / "recordings/3_theo_0.wav").write_bytes(b"this is no audio")
         (audio / "recordings/5_lucas_0.wav").write_bytes(b"")
         soundfile.write(audio / "recordings/9_theo_0.wav", np.zeros(0, dtype="float32"), RATE)
-        tower = FakeTower()
+        return {"3_theo_0": "cannot be decoded", "5_lucas_0": "empty", "9_theo_0": "no samples"}
+
+    def test_they_are_listed_what_was_good_is_kept_and_leaving_them_out_has_to_be_asked_for(
+        self, audio: Path, tmp_path: Path, bad: dict[str, str]
+    ) -> None:
         with pytest.raises(InputError) as error:
-            embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=4)
+            embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", batch_size=4)
         line = str(error.value)
         assert line.startswith(str(audio / "recordings/3_theo_0.wav") + ": cannot be decoded")
         assert "(2 more clips cannot be used either)" in line
+        assert "errors.parquet lists, or leave them out with --skip-bad" in line
         assert "\n" not in line
-        assert not (tmp_path / "runs").exists()
+        store = EmbeddingStore(tmp_path / "runs")
+        assert not store.has("f" * 16, "FSDD")
+        where = tmp_path / "runs/embeddings" / ("f" * 16) / "FSDD"
+        errors = pq.read_table(where / "errors.parquet")
+        assert errors.column_names == [*TEXT_COLUMNS, "reason"]
+        told = dict(zip(errors["clip_id"].to_pylist(), errors["reason"].to_pylist(), strict=True))
+        assert told.keys() == bad.keys()
+        assert all(bad[name] in reason for name, reason in told.items())
 
-    def test_a_zero_length_clip_is_named(self, audio: Path, tmp_path: Path) -> None:
-        soundfile.write(audio / "recordings/9_theo_0.wav", np.zeros(0, dtype="float32"), RATE)
-        with pytest.raises(InputError, match=r"9_theo_0\.wav: the clip has no samples; "):
-            embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
+        # Nothing is decoded or encoded again.
+        idle = FakeTower()
+        summary = embed_with(make_encoder(idle), "fsdd", audio, tmp_path / "runs", batch_size=4, skip_bad=True)
+        assert (summary.clips, summary.skipped, summary.made, idle.batches) == (17, 3, True, [])
+        table = store.read("f" * 16, "FSDD")
+        assert set(table.clip_ids) == {clip.clip_id for clip in read_layout("FSDD", audio).clips} - bad.keys()
+        assert (where / "errors.parquet").exists()
+
+        # And asked once more.
+        again = embed_with(make_encoder(idle), "fsdd", audio, tmp_path / "runs", batch_size=4, skip_bad=True)
+        assert (again.made, again.clips, again.skipped) == (False, 17, 3)
+        with pytest.raises(InputError, match="FSDD: 3 of its clips were left out when it was embedded; see errors"):
+            embed_with(make_encoder(idle), "fsdd", audio, tmp_path / "runs", batch_size=4)
+
+    def test_once_they_are_mended_all_is_well(self, audio: Path, tmp_path: Path, bad: dict[str, str]) -> None:
+        embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", skip_bad=True)
+        for name in bad:
+            soundfile.write(audio / f"recordings/{name}.wav", np.random.default_rng(5).normal(0, 0.1, 800), RATE)
+        summary = embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
+        assert (summary.clips, summary.skipped) == (20, 0)
+        assert not (Path(summary.where) / "errors.parquet").exists()
+        embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "other")
+        assert bytes_below(tmp_path / "runs") == bytes_below(tmp_path / "other")
+
+    def test_a_data_set_of_nothing_else_is_refused_all_the_same(self, audio: Path, tmp_path: Path) -> None:
+        for path in (audio / "recordings").iterdir():
+            path.write_bytes(b"none")
+        with pytest.raises(InputError, match=r"19 more clips cannot be used either"):
+            embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", skip_bad=True)
+        assert not EmbeddingStore(tmp_path / "runs").has("f" * 16, "FSDD")
 
     def test_a_bad_clip_leaves_earlier_embeddings_as_they_were(self, audio: Path, tmp_path: Path) -> None:
         embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
@@ -219,10 +334,23 @@ class TestBadInput:
             embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", force=True)
         assert torch.equal(EmbeddingStore(tmp_path / "runs").read("f" * 16, "FSDD").embeddings, before.embeddings)
 
+    def test_a_clip_that_changes_meanwhile_is_no_clip_of_the_manifest(self, audio: Path, tmp_path: Path) -> None:
+        class Meanwhile(FakeTower):
+            """Loaded when the clips have been hashed and not yet decoded."""
+
+            def preparation(self) -> Preparation:
+                soundfile.write(audio / "recordings/9_theo_0.wav", np.ones(800), RATE)
+                return super().preparation()
+
+        with pytest.raises(InputError, match="was changed while the data set was being read; run the same command"):
+            embed_with(make_encoder(Meanwhile()), "fsdd", audio, tmp_path / "runs")
+
+
+class TestBadInput:
     def test_trouble_of_the_machine_is_not_blamed_on_the_clips(
         self, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def unloadable(*_: object) -> Tensor:
+        def unloadable(*_: object, **__: object) -> Tensor:
             raise InputError("torchaudio cannot be loaded", mend="install it")
 
         monkeypatch.setattr("sept_core.audio.load_clip", unloadable)
@@ -235,15 +363,24 @@ class TestBadInput:
             embed_with(make_encoder(FakeTower(scale)), "fsdd", audio, tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
 
+    @pytest.mark.parametrize("size", [0, 7, 512])
+    def test_a_batch_size_that_does_not_divide_a_part_is_refused(self, audio: Path, tmp_path: Path, size: int) -> None:
+        with pytest.raises(InputError, match=f"the batch size is {size}; give a power of 2 up to 256"):
+            embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs", batch_size=size)
+
+    def test_a_data_set_given_twice_is_refused(self, audio: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="'FSDD' is given twice"):
+            embed(["fsdd", "FSDD"], audio, EncoderPlace("mini"), tmp_path / "runs")
+
     def test_unknown_names_and_folders_are_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sept_core.encoders.load_encoder", lambda *_: make_encoder(FakeTower()))
         with pytest.raises(InputError, match=r"unknown dataset 'esc11'; did you mean 'ESC10'"):
-            embed("esc11", tmp_path, "mini", tmp_path / "runs")
+            embed(["esc11"], tmp_path, EncoderPlace("mini"), tmp_path / "runs")
         with pytest.raises(InputError, match="folder does not exist"):
-            embed("esc10", tmp_path / "nowhere", "mini", tmp_path / "runs")
+            embed(["esc10"], tmp_path / "nowhere", EncoderPlace("mini"), tmp_path / "runs")
         (tmp_path / "empty").mkdir()
         with pytest.raises(InputError, match="no audio"):
-            embed("esc10", tmp_path / "empty", "mini", tmp_path / "runs")
+            embed(["esc10"], tmp_path / "empty", EncoderPlace("mini"), tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
 
 
@@ -275,7 +412,7 @@ class TestBundle:
     def test_they_are_re_created_from_the_audio_to_1e_4(self, dataset: str, folder: str, tmp_path: Path) -> None:
         if not (AUDIO / folder).is_dir():
             pytest.skip(f"the real audio is not at ../shared/audio/{folder} beside the project")
-        summary = embed(dataset, AUDIO / folder, "mini", tmp_path)
+        (summary,) = embed([dataset], AUDIO / folder, EncoderPlace("mini"), tmp_path)
         made = EmbeddingStore(tmp_path).read(summary.fingerprint, dataset)
         shipped = EmbeddingStore(BUNDLED).read(summary.fingerprint, dataset)
         assert made.manifest_digest == shipped.manifest_digest
@@ -297,17 +434,3 @@ class TestBundle:
         assert (root / "ATTRIBUTION.md").exists()
         assert main(["--fsdd", str(tmp_path / "nowhere"), "--out", str(root)]) == 2
         assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_the_default_of_threads_is_bounded(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    real = embed_module.ThreadPoolExecutor
-
-    def record(workers: int, **options: str) -> object:
-        sizes.append(workers)
-        return real(workers, **options)
-
-    monkeypatch.setattr(embed_module, "ThreadPoolExecutor", record)
-    monkeypatch.setattr("os.cpu_count", lambda: 96)
-    embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
-    assert sizes == [8]

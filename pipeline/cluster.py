@@ -1,0 +1,98 @@
+"""The Ray that a command runs on: a private one on this machine, or a running one. Checked against Ray 2.60."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline.address import CLIENT, knock
+from sept_core.errors import InputError
+
+__all__ = ["cluster", "environment", "prepare_import"]
+
+# What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
+_AT_IMPORT = {
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died or was killed|Raylet is terminated|The node with node id)",
+}
+# And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
+# its default).
+_PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def prepare_import(address: str) -> None:
+    """To be called before Ray is first imported, which reads the environment then."""
+    os.environ.update(_AT_IMPORT | (_PRIVATE_AT_IMPORT if address == "local" else {}))
+
+
+@contextmanager
+def cluster(
+    address: str,
+    *,
+    mend: str,
+    cpus: int | None = None,
+    object_store_bytes: int | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """A Ray to run on: the one that this process is connected to already, a running one, or a private one.
+
+    Args:
+        address: ``local`` for a private one on this machine that ends with the command, ``auto`` for the one running on
+            this machine, or ``host:port``.
+        mend: What to do instead of giving the address of a client (``ray://``).
+        cpus: CPUs of a private one; as many as there are, unless given.
+        object_store_bytes: Size of a private one's object store; Ray's own choice, unless given.
+        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
+
+    Raises:
+        InputError: An address that the driver cannot run with, or no Ray there.
+    """
+    import ray
+
+    if address.startswith(CLIENT):
+        raise InputError(
+            "the driver runs inside the cluster, not as a Ray client", where=f"address {address}", mend=mend
+        )
+    if address not in ("local", "auto"):
+        knock(address)
+    if ray.is_initialized():
+        with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+            yield
+        return
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options["include_dashboard"] = False
+        if cpus is not None:
+            options["num_cpus"] = cpus
+        if object_store_bytes is not None:
+            options["object_store_memory"] = object_store_bytes
+    with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            token = "; if it asks for a token, set RAY_AUTH_MODE=token" if address != "auto" else ""
+            raise InputError(
+                f"no Ray cluster: {error}", where=f"address {address}", mend=f"use 'local', or start one{token}"
+            ) from error
+        try:
+            started()
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables, within."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

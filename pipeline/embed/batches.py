@@ -1,0 +1,126 @@
+"""A batch of clips on its way: decoded in one process, encoded in another.
+
+Which clips are encoded together is settled beforehand, by their order in the data set, for the last digits of an
+embedding depend on the batch that it was computed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sept_core.datasets import Clip
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.audio_source import AudioSource
+    from sept_core.encoders import AudioTower, Preparation
+
+__all__ = ["Batch", "Decoded", "as_in_an_encoder", "decode", "encode"]
+
+# float32 keeps a normalised vector's length to about 1e-7.
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips that are encoded together.
+
+    Attributes:
+        job: Index of the data set among those that are embedded.
+        part: Index of its part.
+        index: Which batch of the part it is.
+        clips: The clips.
+    """
+
+    job: int
+    part: int
+    index: int
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What decoding made of a batch.
+
+    Attributes:
+        windows: float32 ``[clips without a fault, window]``; None where each has one.
+        faults: By clip id: why the clip cannot be used.
+    """
+
+    windows: Tensor | None
+    faults: dict[str, str]
+
+
+def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sample_rate: int) -> Decoded:
+    """Read, decode and prepare clips.
+
+    Args:
+        clips: The clips.
+        source: Where their files lie.
+        prepare: What brings a clip to the encoder's window.
+        sample_rate: The encoder's, in Hz.
+
+    Raises:
+        InputError: Something that is no clip's fault: a library that does not load, audio that is not there any more.
+        StoreError: The audio's storage fails.
+    """
+    import torch
+
+    from sept_core.audio import load_clip
+
+    windows, faults = [], {}
+    for clip in clips:
+        data = source.read(clip.path)
+        if hashlib.sha256(data).hexdigest() != clip.sha256:
+            raise InputError(
+                "was changed while the data set was being read", where=clip.path, mend="run the same command again"
+            )
+        try:
+            windows.append(prepare(load_clip(data, sample_rate, where=clip.path)))
+        except InputError as error:
+            # Without a file to blame it is about this machine (a library that does not load), and stands for all clips.
+            if not error.where:
+                raise
+            faults[clip.clip_id] = error.what
+    return Decoded(torch.stack(windows) if windows else None, faults)
+
+
+def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip]) -> Tensor:
+    """Unit-norm features ``[clips, dim]`` float32, on the CPU, of windows ``[clips, window]``.
+
+    Raises:
+        InputError: The encoder gives something else.
+    """
+    import torch
+
+    device = next((parameter.device for parameter in tower.parameters()), torch.device("cpu"))
+    with torch.inference_mode():
+        features = tower(windows.to(device)).float().cpu()
+    # Written so that NaN, which fails every comparison, counts as wrong.
+    for clip, norm in zip(clips, features.norm(dim=1).tolist(), strict=True):
+        if not abs(norm - 1) <= NORM_TOLERANCE:
+            raise InputError(
+                f"the encoder gives a feature of norm {norm}, not 1",
+                where=clip.path,
+                mend="listen to the clip; if it is sound, the encoder is broken",
+            )
+    return features
+
+
+@contextmanager
+def as_in_an_encoder() -> Iterator[None]:
+    """One thread, within: the last digits of an embedding depend on how many compute it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

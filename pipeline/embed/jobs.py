@@ -1,0 +1,149 @@
+"""What there is to do for a data set, and what has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from pipeline.embed.batches import Batch
+from pipeline.store import Files
+from pipeline.store.embedding_writer import (
+    ERRORS_FILE,
+    ROWS_PER_PART,
+    EmbeddingHeader,
+    EmbeddingParts,
+    WrittenPart,
+    plan_parts,
+)
+from sept_core.datasets import Clip
+from sept_core.datasets.embeddings import embeddings_folder
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.audio_source import AudioSource
+
+__all__ = ["Job"]
+
+
+@dataclass
+class _Gathered:
+    """The batches of a part that have come so far."""
+
+    embeddings: dict[int, Tensor | None] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+class Job:
+    """The embeddings of one data set: gives out batches, takes their embeddings, writes the parts that are whole.
+
+    Args:
+        index: Among the data sets that are embedded together.
+        files: The store.
+        header: What the embeddings are.
+        clips: All clips, sorted by clip id.
+        source: Where their audio lies.
+        batch_size: Clips that are encoded together.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        files: Files,
+        header: EmbeddingHeader,
+        clips: Sequence[Clip],
+        source: AudioSource,
+        batch_size: int,
+    ) -> None:
+        if batch_size < 1 or ROWS_PER_PART % batch_size:
+            raise InputError(f"the batch size is {batch_size}", mend=f"give a power of 2 up to {ROWS_PER_PART}")
+        self.header = header
+        self.source = source
+        self.clips = len(clips)
+        self._index = index
+        self._files = files
+        self._parts = plan_parts(header, clips)
+        self._batch_size = batch_size
+        self._writer = EmbeddingParts(files, header)
+        self._written: dict[str, WrittenPart] = {}
+        self._gathered: dict[int, _Gathered] = {}
+
+    def look(self) -> int:
+        """Find the parts that are there already, made before an interruption; how many clips that spares."""
+        self._written |= self._writer.find(self._parts)
+        return sum(len(part.clips) for part in self._parts if part.stem in self._written)
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of all parts that are not written."""
+        for number, part in enumerate(self._parts):
+            if part.stem in self._written:
+                continue
+            for start in range(0, len(part.clips), self._batch_size):
+                chosen = part.clips[start : start + self._batch_size]
+                yield Batch(self._index, number, start // self._batch_size, chosen)
+
+    def take(self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str]) -> None:
+        """The embeddings ``[clips without a fault, dim]`` of a batch, in whatever order batches come."""
+        import torch
+
+        gathered = self._gathered.setdefault(part, _Gathered())
+        gathered.embeddings[batch] = embeddings
+        gathered.faults |= faults
+        chosen = self._parts[part]
+        if len(gathered.embeddings) < -(-len(chosen.clips) // self._batch_size):
+            return
+        rows = [found for _, found in sorted(gathered.embeddings.items()) if found is not None]
+        whole = torch.cat(rows) if rows else torch.zeros(0, self.header.dim)
+        self._written[chosen.stem] = self._writer.write(chosen, whole, gathered.faults)
+        del self._gathered[part]
+
+    def publish(self, skip_bad: bool) -> bool:
+        """Make the parts the data set's embeddings; False where some of them have been removed meanwhile.
+
+        Raises:
+            InputError: Clips have no embedding, and that is not accepted; what was made stays for the next attempt.
+        """
+        self._writer.write_errors(self._parts, self._written)
+        bad = self.faults
+        if bad and (not skip_bad or len(bad) == self.clips):
+            raise self._refusal(bad, skip_bad)
+        if self._writer.publish(self._parts, self._written):
+            return True
+        self._written.clear()
+        return False
+
+    @property
+    def faults(self) -> list[tuple[Clip, str]]:
+        """The clips of all written parts that have no embedding, and why."""
+        return [
+            (clip, reason)
+            for part in self._parts
+            if part.stem in self._written
+            for clip in part.clips
+            if (reason := self._written[part.stem].faults.get(clip.clip_id)) is not None
+        ]
+
+    @property
+    def errors_address(self) -> str:
+        """Where ``errors.parquet`` lies."""
+        folder = embeddings_folder(self.header.fingerprint, self.header.dataset)
+        return self._files.address(f"{folder}/{ERRORS_FILE}")
+
+    def _refusal(self, bad: Sequence[tuple[Clip, str]], skip_bad: bool) -> InputError:
+        clip, reason = bad[0]
+        others = len(bad) - 1
+        more = f" ({others} more clip{'s' if others > 1 else ''} cannot be used either)" if others else ""
+        leave = "" if skip_bad else ", or leave them out with --skip-bad"
+        return InputError(
+            f"{reason}{more}",
+            where=_joined(self.source.uri, clip.path),
+            mend=f"replace what {self.errors_address} lists{leave}",
+        )
+
+
+def _joined(uri: str, path: str) -> str:
+    """A clip's file, to be shown to a person."""
+    return f"{uri.rstrip('/')}/{PurePosixPath(path)}"

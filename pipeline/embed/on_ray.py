@@ -1,0 +1,182 @@
+"""Embeds with Ray Data: tasks decode on every CPU of the cluster, actors encode on its GPUs.
+
+    batches -> decode (tasks, 1 CPU each) -> encode (actors that keep the encoder loaded) -> this process writes parts
+
+Windows travel through Ray's object store, which holds decoding back when encoding is slower. Without GPUs each actor
+decodes what it encodes, on a CPU of its own: nothing travels. Embeddings are small: one process takes all of them and
+writes each part when it is whole. Checked against Ray 2.60.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.data
+from ray.exceptions import RayError
+
+from pipeline.audio_source import AudioSource, open_audio
+from pipeline.embed.batches import as_in_an_encoder, decode, encode
+from pipeline.embed.jobs import Job
+from pipeline.embed.place import EncoderPlace
+from pipeline.store import StoreAway
+from sept_core.datasets import Clip
+from sept_core.errors import InputError, SeptError
+
+if TYPE_CHECKING:
+    from sept_core.encoders import AudioTower, Preparation
+
+__all__ = ["embed_on_ray"]
+
+Row = dict[str, Any]
+
+
+def embed_on_ray(
+    jobs: Sequence[Job],
+    tower: AudioTower,
+    place: EncoderPlace,
+    done: Callable[[int, int], None],
+    concurrency: int | None = None,
+) -> None:
+    """Do what there is to do, on the Ray that this process is connected to.
+
+    Args:
+        jobs: The data sets.
+        tower: The encoder's, as this process has loaded it; it does not encode here.
+        place: Where other processes load it from.
+        done: Called with a job's index and a number of clips after each batch.
+        concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
+
+    Raises:
+        InputError: Something cannot be used; as `decode` and `encode` raise it.
+        SeptError: The cluster fails.
+    """
+    tasks = [
+        {
+            "job": batch.job,
+            "part": batch.part,
+            "batch": batch.index,
+            "audio": jobs[batch.job].source.uri,
+            "clips": json.dumps([astuple(clip) for clip in batch.clips]),
+        }
+        for job in jobs
+        for batch in job.batches()
+    ]
+    if not tasks:
+        return
+    resources = ray.cluster_resources()
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    pool = (1, min(len(tasks), concurrency or gpus or cpus))
+    decoding = partial(_decode, prepare=tower.preparation(), sample_rate=tower.sample_rate)
+    encoding: Any = _Encode  # Ray makes an actor of the class
+    with _quiet():
+        # A block for each batch, so that batches are decoded side by side, and each is encoded as it is.
+        batches = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+        if gpus:
+            decoded = batches.map(decoding, num_cpus=1)
+            results = decoded.map(encoding, fn_constructor_args=(place, True), num_cpus=0, num_gpus=1, concurrency=pool)
+        else:
+            results = batches.map(encoding, fn_constructor_args=(place, False, decoding), num_cpus=1, concurrency=pool)
+        try:
+            for row in results.iter_rows():
+                _take(jobs, row, tower.dim)
+                done(row["job"], row["clips"])
+        except RayError as error:
+            line = " ".join(str(error).split())[-300:]
+            raise SeptError(f"Ray could not go on: {line}; what is done is kept, run the same command again") from error
+
+
+def _decode(row: Row, prepare: Preparation, sample_rate: int) -> Row:
+    """A task: the windows of a batch, as bytes, for Arrow takes arrays of changing shapes badly."""
+    clips = [Clip(*fields) for fields in json.loads(row["clips"])]
+    base = {name: row[name] for name in ("job", "part", "batch")} | {"clips": len(clips)}
+    try:
+        with as_in_an_encoder():
+            found = decode(clips, _source(row["audio"]), prepare, sample_rate)
+    except SeptError as error:
+        return base | _outcome(error=error)
+    good = [clip for clip in clips if clip.clip_id not in found.faults]
+    windows = b"" if found.windows is None else found.windows.contiguous().numpy().tobytes()
+    return base | _outcome(good=[astuple(clip) for clip in good], faults=found.faults, data=windows)
+
+
+class _Encode:
+    """An actor: the embeddings of one batch after the other, as bytes; decodes them first where it is told how."""
+
+    def __init__(self, place: EncoderPlace, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row) -> None:
+        self._tower = place.load_audio()
+        if gpu:
+            self._tower.to("cuda")
+        self._decoding = decoding
+
+    def __call__(self, row: Row) -> Row:
+        import torch
+
+        row = self._decoding(row)
+        clips = [Clip(*fields) for fields in json.loads(row["good"])]
+        if row["fault"] or not clips:
+            return row
+        # A copy: torch wants memory that may be written to.
+        windows = torch.frombuffer(bytearray(row["data"]), dtype=torch.float32).reshape(len(clips), -1)
+        try:
+            with as_in_an_encoder():
+                embeddings = encode(self._tower, windows, clips)
+        except SeptError as error:
+            return row | _outcome(error=error)
+        return row | {"good": "[]", "data": embeddings.contiguous().numpy().tobytes()}
+
+
+def _outcome(
+    *,
+    good: Sequence[Sequence[str]] = (),
+    faults: Mapping[str, str] | None = None,
+    data: bytes = b"",
+    error: SeptError | None = None,
+) -> Row:
+    """What a row says besides which batch it is. An error is carried, for raised it would come wrapped by Ray."""
+    kind = "" if error is None else "input" if isinstance(error, InputError) else "away" if error.resumable else "other"
+    return {
+        "good": json.dumps(good),
+        "faults": json.dumps(dict(faults or {})),
+        "data": data,
+        "fault": kind,
+        "error": "" if error is None else str(error),
+    }
+
+
+def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
+    """Hand a batch to its job."""
+    import torch
+
+    if row["fault"]:
+        raise {"input": InputError, "away": StoreAway}.get(row["fault"], SeptError)(row["error"])
+    data = bytearray(row["data"])
+    embeddings = torch.frombuffer(data, dtype=torch.float32).reshape(-1, dim) if data else None
+    jobs[row["job"]].take(row["part"], row["batch"], embeddings, json.loads(row["faults"]))
+
+
+@lru_cache(maxsize=8)
+def _source(uri: str) -> AudioSource:
+    return open_audio(uri)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Data neither prints nor draws: progress is the command's own."""
+    context = ray.data.DataContext.get_current()
+    before = context.enable_progress_bars
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    context.enable_progress_bars = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = before
+        logger.setLevel(level)

@@ -1,0 +1,313 @@
+"""``sept embed``: what there is to do, who does it, and what has come of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.audio_source import AudioSource, open_audio
+from pipeline.embed.batches import as_in_an_encoder
+from pipeline.embed.jobs import Job
+from pipeline.embed.place import EncoderPlace
+from pipeline.embed.texts import keep_texts
+from pipeline.prepared import Prepared, find_manifest, own_datasets
+from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
+from pipeline.store.text_features import read_text_features
+from sept_core.datasets import get_dataset, info_to_json
+from sept_core.datasets.registry import dataset_key
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from sept_core.encoders import AudioTower, Encoder
+
+__all__ = ["BATCH_SIZE", "EmbedSummary", "Progress", "embed", "embed_with"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (data set, clips done, clips in all), those found done at the beginning included."""
+
+BATCH_SIZE = 32
+
+# Fewer clips than these are embedded sooner than Ray has started.
+_FEW_CLIPS = 500
+
+_CLIENT_MEND = "run it on a node of the cluster, with --address auto"
+# Attempts to publish while somebody else publishes other embeddings of the same name.
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What has become of one data set.
+
+    Attributes:
+        dataset: Canonical name.
+        encoder: Name of the encoder.
+        fingerprint: Of the encoder.
+        clips: Number of clips with an embedding.
+        skipped: Number of clips without one.
+        found: Clips that were embedded before an interruption of an earlier attempt.
+        seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
+        where: Folder or ``s3://`` address of the embeddings.
+        made: False where complete embeddings of the same clips were there already.
+    """
+
+    dataset: str
+    encoder: str
+    fingerprint: str
+    clips: int
+    skipped: int
+    found: int
+    seconds: float
+    where: str
+    made: bool
+
+    @property
+    def clips_per_second(self) -> float:
+        """Throughput; 0 where nothing had to be done."""
+        return (self.clips + self.skipped - self.found) / self.seconds if self.seconds > 0 else 0.0
+
+
+def embed(
+    datasets: Sequence[str],
+    audio: str | Path,
+    encoder: EncoderPlace,
+    root: Path | str | Files,
+    progress: Progress | None = None,
+    *,
+    address: str = "local",
+    concurrency: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    skip_bad: bool = False,
+    force: bool = False,
+) -> list[EmbedSummary]:
+    """Embed data sets with an encoder, on a Ray cluster unless they are few clips.
+
+    Args:
+        datasets: Names of registered data sets, or of one's own that were prepared under ``root``.
+        audio: Where the audio lies: a folder, a zip, or an ``s3://`` address of either. Of several data sets a folder
+            (or prefix) that holds a folder with the name of each.
+        encoder: Where the encoder is loaded from.
+        root: Results folder.
+        progress: Called as the work goes on.
+        address: Where Ray is: ``local`` for a private one, started for more than a few hundred clips; ``auto`` or
+            ``host:port`` for a running one.
+        concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
+        batch_size: Clips that are encoded together, a power of 2. The last digits of an embedding depend on it.
+        skip_bad: Leave out clips that cannot be used.
+        force: Make the embeddings again even where they are there.
+
+    Raises:
+        InputError: Unknown data set, audio that does not hold it, or clips that cannot be used: the first is named
+            with its reason, how many there are, and where all of them are listed.
+    """
+    # Asked before torch is imported: a mistyped name should be told at once.
+    own = own_datasets(root)
+    names = [get_dataset(dataset, own).name for dataset in datasets]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"'{repeated}' is given twice", mend="name each data set once")
+    sources = _sources(datasets, audio)
+    work = _Work(encoder.load(), root, progress, batch_size, skip_bad, force)
+    for name, source in zip(names, sources, strict=True):
+        work.add(name, source, "")
+
+    def run(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
+        if address == "local" and concurrency is None and left <= _FEW_CLIPS:
+            from pipeline.embed.inline import embed_inline
+
+            return embed_inline(jobs, tower, done)
+        from pipeline.cluster import cluster, prepare_import
+
+        prepare_import(address)
+        from pipeline.embed.on_ray import embed_on_ray
+
+        with cluster(address, mend=_CLIENT_MEND):
+            return embed_on_ray(jobs, tower, encoder, done, concurrency)
+
+    summaries = work.run(run)
+    for summary in summaries:
+        work.keep_texts(summary)
+    return summaries
+
+
+def embed_with(
+    encoder: Encoder,
+    dataset: str,
+    audio: str | Path,
+    root: Path | str | Files,
+    progress: Progress | None = None,
+    *,
+    batch_size: int = BATCH_SIZE,
+    skip_bad: bool = False,
+    force: bool = False,
+    attribution: str = "",
+) -> EmbedSummary:
+    """Embed one data set in this process, with an encoder that is loaded; see `embed`.
+
+    Args:
+        encoder: The encoder; its audio tower is loaded only if there is something to do.
+        dataset: As for `embed`.
+        audio: Likewise.
+        root: Likewise.
+        progress: Likewise.
+        batch_size: Likewise.
+        skip_bad: Likewise.
+        force: Likewise.
+        attribution: Authors and licence, kept with the embeddings.
+
+    Raises:
+        InputError: As `embed`.
+    """
+    from pipeline.embed.inline import embed_inline
+
+    work = _Work(encoder, root, progress, batch_size, skip_bad, force)
+    work.add(get_dataset(dataset, own_datasets(root)).name, open_audio(audio), attribution)
+    (summary,) = work.run(lambda jobs, tower, done, _: embed_inline(jobs, tower, done))
+    return summary
+
+
+Run = Callable[[Sequence[Job], "AudioTower", Callable[[int, int], None], int], None]
+"""Does the work: called with the jobs, the audio tower, what to tell of progress, and how many clips are left."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A data set, and where its audio lies."""
+
+    prepared: Prepared
+    source: AudioSource
+    attribution: str
+
+
+class _Work:
+    """All data sets of one command."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        root: Path | str | Files,
+        progress: Progress | None,
+        batch_size: int,
+        skip_bad: bool,
+        force: bool,
+    ) -> None:
+        self._encoder = encoder
+        self._root = root
+        self._store = EmbeddingStore(root)
+        self._progress = progress
+        self._batch_size = batch_size
+        self._skip_bad = skip_bad
+        self._force = force
+        self._wanted: list[_Wanted] = []
+        self._there: dict[str, EmbedSummary] = {}
+
+    def add(self, name: str, source: AudioSource, attribution: str) -> None:
+        """Look what a data set consists of, and whether it is embedded already."""
+        wanted = _Wanted(find_manifest(name, source, self._root), source, attribution)
+        self._wanted.append(wanted)
+        manifest = wanted.prepared.manifest
+        made = self._store.made_of(self._encoder.fingerprint, name, wanted.prepared.description)
+        if self._force or made is None or made[0] != manifest.digest:
+            return
+        if made[1] and not self._skip_bad:
+            raise InputError(
+                f"{made[1]} of its clips were left out when it was embedded",
+                where=name,
+                mend=f"see errors.parquet in {self._store.folder(self._encoder.fingerprint, name)}; accept that with "
+                "--skip-bad, or make it anew with --force",
+            )
+        self._there[name] = self._summary(wanted, skipped=made[1], found=len(manifest.clips), seconds=0.0, made=False)
+
+    def run(self, run: Run) -> list[EmbedSummary]:
+        """Do what there is to do."""
+        wanted = [one for one in self._wanted if one.prepared.manifest.dataset not in self._there]
+        summaries = dict(self._there)
+        if wanted:
+            tower = self._encoder.load_audio()
+            jobs = [self._job(index, one, tower) for index, one in enumerate(wanted)]
+            found = [0 if self._force else job.look() for job in jobs]
+            started = time.perf_counter()
+            self._make(jobs, tower, list(found), run)
+            seconds = time.perf_counter() - started
+            for one, job, spared in zip(wanted, jobs, found, strict=True):
+                name = one.prepared.manifest.dataset
+                summaries[name] = self._summary(one, len(job.faults), spared, seconds, made=True)
+        return [summaries[one.prepared.manifest.dataset] for one in self._wanted]
+
+    def keep_texts(self, summary: EmbedSummary) -> None:
+        """Keep the text side of a data set, unless nothing has changed since it was kept."""
+        with as_in_an_encoder():
+            there = not summary.made and read_text_features(self._store.files, summary.fingerprint, summary.dataset)
+        if not there:
+            keep_texts(self._encoder, summary.dataset, self._store)
+
+    def _make(self, jobs: Sequence[Job], tower: AudioTower, counts: list[int], run: Run) -> None:
+        def done(job: int, clips: int) -> None:
+            counts[job] += clips
+            self._tell(jobs[job], counts[job])
+
+        for job, count in zip(jobs, counts, strict=True):
+            self._tell(job, count)
+        left = list(jobs)
+        for _ in range(_ATTEMPTS):
+            run(jobs, tower, done, sum(job.clips for job in jobs) - sum(counts))
+            # All are tried, so that each data set's bad clips are listed, and the first refusal is told.
+            refusals = []
+            for job in [*left]:
+                try:
+                    if job.publish(self._skip_bad):
+                        left.remove(job)
+                except InputError as error:
+                    refusals.append(error)
+            if refusals:
+                raise refusals[0]
+            if not left:
+                return
+            for job in left:
+                counts[jobs.index(job)] = job.look()
+        raise InputError("somebody else keeps replacing these embeddings", mend="wait until they are done")
+
+    def _job(self, index: int, wanted: _Wanted, tower: AudioTower) -> Job:
+        manifest, description = wanted.prepared.manifest, wanted.prepared.description
+        header = EmbeddingHeader(
+            dataset=manifest.dataset,
+            encoder=self._encoder.name,
+            fingerprint=self._encoder.fingerprint,
+            manifest_digest=manifest.digest,
+            dim=tower.dim,
+            preprocessing={"sample_rate": tower.sample_rate, "seconds": tower.seconds, "batch_size": self._batch_size},
+            attribution=wanted.attribution,
+            description=None if description is None else info_to_json(description),
+        )
+        return Job(index, self._store.files, header, manifest.clips, wanted.source, self._batch_size)
+
+    def _summary(self, wanted: _Wanted, skipped: int, found: int, seconds: float, made: bool) -> EmbedSummary:
+        manifest = wanted.prepared.manifest
+        return EmbedSummary(
+            dataset=manifest.dataset,
+            encoder=self._encoder.name,
+            fingerprint=self._encoder.fingerprint,
+            clips=len(manifest.clips) - skipped,
+            skipped=skipped,
+            found=found,
+            seconds=seconds,
+            where=self._store.folder(self._encoder.fingerprint, manifest.dataset),
+            made=made,
+        )
+
+    def _tell(self, job: Job, count: int) -> None:
+        if self._progress is not None:
+            self._progress(job.header.dataset, count, job.clips)
+
+
+def _sources(names: Sequence[str], audio: str | Path) -> list[AudioSource]:
+    """Where the audio of each data set lies: the place itself for one, a folder with its name there for several."""
+    if len(names) == 1:
+        return [open_audio(audio)]
+    inner = {}
+    if "://" not in str(audio) and Path(audio).is_dir():
+        inner = {dataset_key(folder.name): folder.name for folder in Path(audio).iterdir() if folder.is_dir()}
+    return [open_audio(f"{str(audio).rstrip('/')}/{inner.get(dataset_key(name), name)}") for name in names]

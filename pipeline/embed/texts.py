@@ -1,0 +1,88 @@
+"""The text side: what trials ask of the frozen text tower, asked once and kept beside the audio."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.embed.batches import as_in_an_encoder
+from pipeline.prepared import find_neighbors
+from pipeline.store import EmbeddingStore
+from pipeline.store.text_features import write_text_features
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from sept_core.datasets import EmbeddingTable
+    from sept_core.encoders import Encoder
+    from sept_core.hyper import Value
+    from sept_core.semantic import Neighbors
+
+__all__ = ["keep_texts"]
+
+logger = logging.getLogger(__name__)
+
+
+def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
+    """Encode what trials of a data set will ask for, and keep it; returns the number of texts.
+
+    That is done by making such trials: of zero-shot and of KgCoOp with SEPT, which asks for anchors, templates and all
+    neighbours, in both protocols. A trial that asks for something else encodes that itself.
+
+    Args:
+        encoder: The encoder; what its text tower has encoded before is forgotten.
+        dataset: Canonical name of an embedded data set.
+        store: Where its embeddings are.
+    """
+    from sept_core.trial import TrialInputs, TrialRun, make_config
+
+    table = store.read(encoder.fingerprint, dataset)
+    try:
+        neighbors = find_neighbors(store.files, table.info)
+    except InputError:
+        # One's own data set may have none yet.
+        neighbors = None
+    target = _as_target(table)
+    protocols: dict[Literal["base-to-new", "cross-dataset"], dict[str, EmbeddingTable]] = {
+        "base-to-new": {},
+        "cross-dataset": {target.dataset: target},
+    }
+    encoder.text.forget()
+    with as_in_an_encoder():
+        for protocol, targets in protocols.items():
+            inputs = TrialInputs(encoder, table, neighbors, targets)
+            for method, hyper in _asking_most(table, neighbors).items():
+                try:
+                    config = make_config(inputs, method, hyper, shots=1, epochs=1, report_every=1, protocol=protocol)
+                    run = TrialRun(config, inputs)
+                    if method == "zero-shot":
+                        run.advance()
+                except InputError as error:
+                    # Too few clips of a class for this protocol, say: then there will be no such trials.
+                    logger.info("no texts of %s trials of %s are kept: %s", method, dataset, error)
+        kept = encoder.text.kept()
+        if kept:
+            write_text_features(store.files, encoder.fingerprint, dataset, kept)
+    return sum(map(len, kept))
+
+
+def _as_target(table: EmbeddingTable) -> EmbeddingTable:
+    """The table as another data set, with other clips: a trial across data sets needs a target, whichever it is."""
+    name = f"{table.dataset}-target"
+    others = tuple(hashlib.sha256(digest.encode()).hexdigest() for digest in table.sha256)
+    return replace(table, dataset=name, description=replace(table.info, name=name), sha256=others)
+
+
+def _asking_most(table: EmbeddingTable, neighbors: Neighbors | None) -> dict[str, dict[str, Value]]:
+    """Methods and hyper-parameters of the trials that ask for the most."""
+    from sept_core.semantic import SEPT_HYPER, load_templates
+
+    if neighbors is None:
+        return {"zero-shot": {}, "kgcoop": {}}
+    largest = {parameter.name: parameter.high for parameter in SEPT_HYPER}
+    most: dict[str, Value] = {
+        "n_neighbors": int(min(largest["n_neighbors"], *map(len, neighbors.by_class.values()))),
+        "n_templates": int(min(largest["n_templates"], len(load_templates(table.info.kind)))),
+    }
+    return {"zero-shot": {}, "kgcoop+sept": most}
