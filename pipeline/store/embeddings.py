@@ -1,15 +1,19 @@
-"""Embeddings under a results folder; the format itself is `sept_core.datasets.embeddings`."""
+"""Embeddings under a results folder; the format itself is `sept_core.datasets.embeddings`.
+
+Those that lie in a bucket, and large ones, are read through this machine's cache (`node_cache`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingWriter
 from pipeline.store.files import Files, open_files
+from pipeline.store.node_cache import read_through
 from sept_core.datasets import Clip, EmbeddingTable
-from sept_core.datasets.embeddings import BUNDLED, embeddings_folder, parse_embeddings, parse_manifest
+from sept_core.datasets.embeddings import BUNDLED, NewerFormat, embeddings_folder, parse_embeddings, parse_manifest
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +21,12 @@ if TYPE_CHECKING:
 
     from sept_core.datasets import DatasetInfo
 
-__all__ = ["EmbeddingStore", "find_embeddings"]
+__all__ = ["EmbeddingStore", "find_embeddings", "parts_reader"]
+
+# In a folder of this machine, smaller ones than this are read faster than a copy of them is found and looked over.
+_CACHED_BYTES = 8_000_000
+# Parts that are asked for together: enough to keep all connections busy, and little beside the table itself.
+_AHEAD_BYTES = 64_000_000
 
 
 class EmbeddingStore:
@@ -46,9 +55,15 @@ class EmbeddingStore:
         return self.files.exists(f"{embeddings_folder(fingerprint, dataset)}/manifest.json")
 
     def digest(self, fingerprint: str, dataset: str, description: DatasetInfo | None = None) -> str | None:
-        """Manifest digest of the embeddings that are there, sound and of this description; else None."""
+        """Manifest digest of the embeddings that are there, sound and of this description; else None.
+
+        Raises:
+            NewerFormat: A later release has made them, so that they are not to be taken for damaged and replaced.
+        """
         try:
-            table = self.read(fingerprint, dataset) if self.has(fingerprint, dataset) else None
+            table = self.read(fingerprint, dataset, cached=False) if self.has(fingerprint, dataset) else None
+        except NewerFormat:
+            raise
         except InputError:
             return None
         return None if table is None or table.description != description else table.manifest_digest
@@ -67,17 +82,60 @@ class EmbeddingStore:
         with self.writer(header) as writer:
             writer.add(clips, embeddings)
 
-    def read(self, fingerprint: str, dataset: str) -> EmbeddingTable:
+    def read(self, fingerprint: str, dataset: str, *, cached: bool = True) -> EmbeddingTable:
         """Read and verify embeddings.
+
+        Args:
+            fingerprint: Of the encoder.
+            dataset: Canonical name of the data set.
+            cached: Whether a copy that this machine verified earlier will do, where one is worth while.
 
         Raises:
             InputError: They are not there, or they are damaged.
+            StoreError: They cannot be read.
         """
-        manifest = self.manifest(fingerprint, dataset)
-        if manifest is None:
-            raise _missing(fingerprint, dataset, "")
         folder = embeddings_folder(fingerprint, dataset)
-        return parse_embeddings(fingerprint, dataset, manifest, lambda name: self.files.read(f"{folder}/{name}"))
+        try:
+            data = self.files.read(f"{folder}/manifest.json")
+        except FileNotFoundError:
+            raise _missing(fingerprint, dataset, "") from None
+        manifest = parse_manifest(dataset, data)
+
+        def make() -> EmbeddingTable:
+            return parse_embeddings(fingerprint, dataset, manifest, parts_reader(self.files, folder, manifest))
+
+        here = self.files.local_path(folder) is not None
+        if not cached or (here and 4 * manifest["rows"] * manifest["dim"] <= _CACHED_BYTES):
+            return make()
+        return read_through(fingerprint, dataset, data, make)
+
+
+def parts_reader(files: Files, folder: str, manifest: dict[str, Any]) -> Callable[[str], bytes]:
+    """A function from the name of a part to its bytes, that reads many parts at once and gives each one once.
+
+    Args:
+        files: The store.
+        folder: Where the parts lie in it.
+        manifest: Names them in the order that they will be asked for.
+    """
+    left = [(part["name"], 4 * part["rows"] * manifest["dim"]) for part in manifest["parts"]]
+    waiting: dict[str, bytes] = {}
+
+    def read(name: str) -> bytes:
+        key = f"{folder}/{name}"
+        if key not in waiting:
+            asked, size = [key], 0
+            while left and size < _AHEAD_BYTES:
+                ahead, of = left.pop(0)
+                asked.append(f"{folder}/{ahead}")
+                size += of
+            waiting.update(files.read_many(asked))
+        try:
+            return waiting.pop(key)
+        except KeyError:
+            raise FileNotFoundError(key) from None
+
+    return read
 
 
 def find_embeddings(
