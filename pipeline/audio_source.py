@@ -25,8 +25,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.store.cache import cache_folder
 from pipeline.store.files import is_remote, open_files
-from pipeline.store.places import cache_folder, fetch
+from pipeline.store.places import fetch
 from sept_core.datasets.layouts.base import AUDIO_SUFFIXES
 from sept_core.errors import InputError
 

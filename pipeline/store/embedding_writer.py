@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.store.files import Files
 from sept_core.datasets import Clip, Manifest
-from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder, parse_manifest
+from sept_core.datasets.embeddings import FORMAT, TEXT_COLUMNS, embeddings_folder, parse_manifest
 from sept_core.documents import canonical_json, seal
 from sept_core.errors import InputError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ERRORS_FILE",
-    "FORMAT",
     "ROWS_PER_PART",
     "EmbeddingHeader",
     "EmbeddingParts",
@@ -35,9 +34,6 @@ __all__ = [
     "WrittenPart",
     "plan_parts",
 ]
-
-FORMAT = 2
-"""Of the folder. 1 had parts of 4,096 rows under names without what went in."""
 
 ROWS_PER_PART = 256
 """What is lost at most when encoding is interrupted; at 1,024 dimensions 1 MB."""

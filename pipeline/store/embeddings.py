@@ -1,16 +1,20 @@
-"""Embeddings under a results folder; the format itself is `sept_core.datasets.embeddings`."""
+"""Embeddings under a results folder; the format itself is `sept_core.datasets.embeddings`.
+
+Those that lie in a bucket, and large ones, are read through this machine's cache (`node_cache`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingParts, plan_parts
 from pipeline.store.files import Files, open_files
+from pipeline.store.node_cache import read_through
 from sept_core.datasets import Clip, EmbeddingTable
-from sept_core.datasets.embeddings import BUNDLED, embeddings_folder, parse_embeddings, parse_manifest
+from sept_core.datasets.embeddings import BUNDLED, NewerFormat, embeddings_folder, parse_embeddings, parse_manifest
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +22,12 @@ if TYPE_CHECKING:
 
     from sept_core.datasets import DatasetInfo
 
-__all__ = ["EmbeddingStore", "find_embeddings"]
+__all__ = ["EmbeddingStore", "find_embeddings", "parts_reader"]
+
+# In a folder of this machine, smaller ones than this are read faster than a copy of them is found and looked over.
+_CACHED_BYTES = 8_000_000
+# Parts that are asked for together: enough to keep all connections busy, and little beside the table itself.
+_AHEAD_BYTES = 64_000_000
 
 
 class EmbeddingStore:
@@ -52,11 +61,16 @@ class EmbeddingStore:
         Returns:
             The manifest digest of all clips, and how many of them were left out; None where there are no such
             embeddings.
+
+        Raises:
+            NewerFormat: A later release has made them, so that they are not to be taken for damaged and replaced.
         """
         try:
             manifest = self.manifest(fingerprint, dataset)
-            if manifest is None or self.read(fingerprint, dataset).description != description:
+            if manifest is None or self.read(fingerprint, dataset, cached=False).description != description:
                 return None
+        except NewerFormat:
+            raise
         except InputError:
             return None
         return manifest.get("source_digest", manifest["manifest_digest"]), manifest.get("skipped", 0)
@@ -82,17 +96,60 @@ class EmbeddingStore:
         pieces = zip(parts, embeddings.split(sizes), strict=True)
         writer.publish(parts, {part.stem: writer.write(part, piece, {}) for part, piece in pieces})
 
-    def read(self, fingerprint: str, dataset: str) -> EmbeddingTable:
+    def read(self, fingerprint: str, dataset: str, *, cached: bool = True) -> EmbeddingTable:
         """Read and verify embeddings.
+
+        Args:
+            fingerprint: Of the encoder.
+            dataset: Canonical name of the data set.
+            cached: Whether a copy that this machine verified earlier will do, where one is worth while.
 
         Raises:
             InputError: They are not there, or they are damaged.
+            StoreError: They cannot be read.
         """
-        manifest = self.manifest(fingerprint, dataset)
-        if manifest is None:
-            raise _missing(fingerprint, dataset, "")
         folder = embeddings_folder(fingerprint, dataset)
-        return parse_embeddings(fingerprint, dataset, manifest, lambda name: self.files.read(f"{folder}/{name}"))
+        try:
+            data = self.files.read(f"{folder}/manifest.json")
+        except FileNotFoundError:
+            raise _missing(fingerprint, dataset, "") from None
+        manifest = parse_manifest(dataset, data)
+
+        def make() -> EmbeddingTable:
+            return parse_embeddings(fingerprint, dataset, manifest, parts_reader(self.files, folder, manifest))
+
+        here = self.files.local_path(folder) is not None
+        if not cached or (here and 4 * manifest["rows"] * manifest["dim"] <= _CACHED_BYTES):
+            return make()
+        return read_through(fingerprint, dataset, data, make)
+
+
+def parts_reader(files: Files, folder: str, manifest: dict[str, Any]) -> Callable[[str], bytes]:
+    """A function from the name of a part to its bytes, that reads many parts at once and gives each one once.
+
+    Args:
+        files: The store.
+        folder: Where the parts lie in it.
+        manifest: Names them in the order that they will be asked for.
+    """
+    left = [(part["name"], 4 * part["rows"] * manifest["dim"]) for part in manifest["parts"]]
+    waiting: dict[str, bytes] = {}
+
+    def read(name: str) -> bytes:
+        key = f"{folder}/{name}"
+        if key not in waiting:
+            asked, size = [key], 0
+            while left and size < _AHEAD_BYTES:
+                ahead, of = left.pop(0)
+                asked.append(f"{folder}/{ahead}")
+                size += of
+            waiting.update(files.read_many(asked))
+        try:
+            return waiting.pop(key)
+        except KeyError:
+            raise FileNotFoundError(key) from None
+
+    return read
 
 
 def find_embeddings(

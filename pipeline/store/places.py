@@ -5,25 +5,25 @@
 
 They are kept under ``$SEPT_CACHE`` (``~/.cache/sept-sweep`` unless set), in a folder named after the address and the
 ETags and sizes of the objects: what was changed there is fetched anew, and what was fetched before stays for whoever is
-still reading it. Of several processes one fetches and the others wait. A copy appears whole or not at all.
+still reading it, a day at least (see `cache` for what goes). Of several processes one fetches and the others wait. A
+copy appears whole or not at all.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from pipeline.store.cache import cache_folder, cache_limit, lock_of, mark_used, remove_leftovers, temporary, trim, turn
 from pipeline.store.door import StoreError, check_key
 from sept_core.errors import InputError
 
@@ -50,11 +50,6 @@ class _Object:
     size: int
 
 
-def cache_folder() -> Path:
-    """Where copies are kept: ``$SEPT_CACHE``, or ``~/.cache/sept-sweep``."""
-    return Path(os.environ.get("SEPT_CACHE") or "~/.cache/sept-sweep").expanduser().absolute()
-
-
 def fetch(address: str) -> Path:
     """The local copy of the file or folder at an ``s3://`` address.
 
@@ -63,7 +58,7 @@ def fetch(address: str) -> Path:
         read the same copy.
 
     Raises:
-        InputError: Not such an address, or nothing lies there.
+        InputError: Not such an address, nothing lies there, or ``SEPT_CACHE_GB`` is no number.
         StoreError: The bucket cannot be reached or read, or the cache cannot be written.
     """
     from pipeline.store.s3_client import connect, split_address
@@ -71,6 +66,7 @@ def fetch(address: str) -> Path:
     bucket, key = split_address(address)
     if not key:
         raise InputError(f"'{address}' names a whole bucket", mend="give s3://BUCKET/FILE or s3://BUCKET/FOLDER")
+    cache_limit()  # what is wrong with the setting is told before anything is fetched
     connection = connect()
     with _failing(connection, address):
         objects = _objects(connection, bucket, key)
@@ -115,28 +111,42 @@ def _copy(connection: Connection, bucket: str, objects: list[_Object], address: 
     version = json.dumps([[one.path, one.etag, one.size] for one in objects])
     name = f"{_digest(address)}-{_digest(version)}"
     folder = cache_folder() / "s3" / name
-    if folder.is_dir():
+    if _is_there(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _turn(folder.with_name(f".{name}.lock")):
+    with turn(folder):
         if folder.is_dir():
+            mark_used(folder)
             return folder
         size = sum(one.size for one in objects)
         _announce(f"fetching {address} ({size / 1e6:.1f} MB) to {folder}", size)
         # What a killed process has left of an earlier attempt: nobody else is inside.
-        for left in folder.parent.glob(f".{name}.*.tmp"):
-            shutil.rmtree(left, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder.parent))
+        remove_leftovers(folder)
+        hidden = temporary(folder)
+        hidden.mkdir()
         try:
-            # Others on this machine may share the cache.
-            temporary.chmod(0o755)
             with _failing(connection, address):
                 for one in objects:
-                    _download(connection, bucket, one, temporary / one.path)
-            os.rename(temporary, folder)
+                    _download(connection, bucket, one, hidden / one.path)
+            os.rename(hidden, folder)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(hidden, ignore_errors=True)
+        mark_used(folder)
+    trim(folder)
     return folder
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether the copy is there, which then stays for a day."""
+    if not lock_of(folder).exists():
+        return folder.is_dir()
+    try:
+        with turn(folder, shared=True):
+            mark_used(folder)
+            return folder.is_dir()
+    except OSError:
+        # A cache that can be read and not written loses nothing.
+        return folder.is_dir()
 
 
 def _download(connection: Connection, bucket: str, one: _Object, target: Path) -> None:
@@ -192,14 +202,6 @@ def _failing(connection: Connection, address: str) -> Iterator[None]:
         yield
     except FAILURES as error:
         raise connection.failure(f"cannot fetch '{address}'", error) from error
-
-
-@contextmanager
-def _turn(lock: Path) -> Iterator[None]:
-    """Wait, however long another process fetches, until nobody else of this machine is inside."""
-    with open(lock, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _announce(line: str, size: int) -> None:

@@ -2,9 +2,10 @@
 
     embeddings/<encoder fingerprint>/<dataset>/part-00000.parquet, ..., manifest.json
 
-``manifest.json`` is written last: without it the embeddings are not there. One row per clip, sorted by clip id, with
-the columns clip_id, path, classname, fold, group, sha256 and embedding (a fixed-size list of float32); encoder and
-preprocessing stand in the schema's metadata. pandas, DuckDB and Polars read the parts as they are.
+``manifest.json`` is written last: without it the embeddings are not there. It names the parts in their order, and the
+``format`` of the whole, which is 1 where it names none. One row per clip, sorted by clip id, with the columns clip_id,
+path, classname, fold, group, sha256 and embedding (a fixed-size list of float32); encoder and preprocessing stand in
+the schema's metadata. pandas and DuckDB read the parts as they are.
 
 This is the reading side, over any place that gives the bytes of a file; ``load_embeddings`` reads a local folder, or
 what ships with the package.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own import info_from_json
@@ -23,13 +24,33 @@ from sept_core.datasets.table import EmbeddingTable
 from sept_core.documents import unseal
 from sept_core.errors import InputError
 
-__all__ = ["BUNDLED", "TEXT_COLUMNS", "embeddings_folder", "load_embeddings", "parse_embeddings", "parse_manifest"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "BUNDLED",
+    "FORMAT",
+    "TEXT_COLUMNS",
+    "NewerFormat",
+    "embeddings_folder",
+    "load_embeddings",
+    "parse_embeddings",
+    "parse_manifest",
+    "parse_part",
+]
+
+FORMAT = 2
+"""The newest format that is read; 1 differs in the names of the parts alone, which only the manifest says."""
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Root of the embeddings that ship with the package, so that a first sweep needs no audio."""
 
 TEXT_COLUMNS = ("clip_id", "path", "classname", "fold", "group", "sha256")
 """The columns before ``embedding``: the fields of a ``Clip``, in its order."""
+
+
+class NewerFormat(InputError):  # noqa: N818 (it names a state)
+    """Embeddings that a later release has written: not damaged, and nothing to be made again."""
 
 
 def embeddings_folder(fingerprint: str, dataset: str) -> str:
@@ -64,12 +85,41 @@ def parse_manifest(dataset: str, data: bytes) -> dict[str, Any]:
     """The content of ``manifest.json``: the header's fields, ``rows`` and ``parts``.
 
     Raises:
+        NewerFormat: It is of a format that this release cannot read.
         InputError: It is damaged.
     """
     try:
-        return unseal(data)
+        content = unseal(data)
     except ValueError as error:
         raise _damaged(dataset, f"manifest.json: {error}") from error
+    stated = content.get("format", 1)
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
+        raise _damaged(dataset, f"manifest.json: no such format: {stated!r}")
+    if stated > FORMAT:
+        raise NewerFormat(
+            f"the embeddings of {dataset} are of format {stated}, and this release reads formats up to {FORMAT}",
+            mend="install the release of sept-sweep that made them, or a newer one",
+        )
+    return content
+
+
+def parse_part(dataset: str, part: dict[str, Any], data: bytes) -> pa.Table:
+    """The rows of a part: an Arrow table with the columns of the layout.
+
+    Args:
+        dataset: What the embeddings are of, for the message.
+        part: Its entry in the manifest's ``parts``.
+        data: The bytes of its file.
+
+    Raises:
+        InputError: They are not those of the manifest.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if hashlib.sha256(data).hexdigest() != part["sha256"]:
+        raise _damaged(dataset, f"{part['name']} does not match its sha256")
+    return pq.read_table(pa.BufferReader(data)).combine_chunks()
 
 
 def parse_embeddings(
@@ -77,38 +127,45 @@ def parse_embeddings(
 ) -> EmbeddingTable:
     """The table of embeddings, verified part by part and row by row.
 
+    Memory holds the table and one part.
+
     Args:
         fingerprint: Of the encoder that they are expected to be by.
         dataset: What they are expected to be of.
         manifest: As ``parse_manifest`` returned it.
-        read: The bytes of a part by its name; ``FileNotFoundError`` where there is none.
+        read: The bytes of a part by its name; ``FileNotFoundError`` where there is none. Asked in the manifest's order.
 
     Raises:
         InputError: They are damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     import torch
 
-    tables = []
+    rows, dim = manifest["rows"], manifest["dim"]
+    embeddings = torch.empty(rows, dim, dtype=torch.float32)
+    texts: dict[str, list[str]] = {name: [] for name in TEXT_COLUMNS}
+    start = 0
     for part in manifest["parts"]:
         try:
             data = read(part["name"])
         except FileNotFoundError as error:
             raise _damaged(dataset, f"{part['name']} is missing") from error
-        if hashlib.sha256(data).hexdigest() != part["sha256"]:
-            raise _damaged(dataset, f"{part['name']} does not match its sha256")
-        tables.append(pq.read_table(pa.BufferReader(data)))
-    table = pa.concat_tables(tables).combine_chunks()
-    columns = {name: tuple(table.column(name).to_pylist()) for name in TEXT_COLUMNS}
+        table = parse_part(dataset, part, data)
+        end = start + table.num_rows
+        if end > rows or table.schema.field("embedding").type.list_size != dim:
+            raise _damaged(dataset, "manifest.json does not describe the rows")
+        flat = table.column("embedding").combine_chunks().flatten().to_numpy()
+        embeddings.numpy()[start:end] = flat.reshape(table.num_rows, dim)
+        for name in TEXT_COLUMNS:
+            texts[name] += table.column(name).to_pylist()
+        start = end
+    columns = {name: tuple(texts[name]) for name in TEXT_COLUMNS}
     # The digest is computed from the rows rather than believed: it is what a trial's signature rests on.
     digest = Manifest(dataset, tuple(map(Clip, *(columns[name] for name in TEXT_COLUMNS)))).digest
-    said = (manifest["fingerprint"], manifest["dataset"], manifest["manifest_digest"], manifest["rows"])
-    if said != (fingerprint, dataset, digest, table.num_rows):
+    said = (manifest["fingerprint"], manifest["dataset"], manifest["manifest_digest"], rows)
+    if said != (fingerprint, dataset, digest, start):
         raise _damaged(dataset, "manifest.json does not describe the rows")
     # Embeddings of registered data sets have none; those of earlier releases lack the key.
     description = manifest.get("description")
-    flat = table.column("embedding").combine_chunks().flatten().to_numpy()
     return EmbeddingTable(
         dataset=dataset,
         encoder_fingerprint=fingerprint,
@@ -118,8 +175,7 @@ def parse_embeddings(
         folds=columns["fold"],
         groups=columns["group"],
         sha256=columns["sha256"],
-        # Copied: Arrow's memory is read-only and goes with the table.
-        embeddings=torch.from_numpy(flat.reshape(table.num_rows, manifest["dim"]).copy()),
+        embeddings=embeddings,
         description=None if description is None else info_from_json(description),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from sept_core.datasets.folds import roles_of
 from sept_core.datasets.registry import DATASETS
 from sept_core.errors import InputError
 
-__all__ = ["Clip", "Manifest"]
+__all__ = ["Clip", "Manifest", "digest_of"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -59,6 +59,12 @@ class Clip:
             )
         if not _SHA256.fullmatch(self.sha256):
             raise InputError(f"sha256 '{self.sha256}' is not 64 hex digits", where=f"clip '{self.clip_id}'")
+
+
+def digest_of(rows: Iterable[tuple[str, str, str, str, str]]) -> str:
+    """`Manifest.digest` of clips given as (id, class, fold, group, sha256), sorted by id."""
+    canonical = json.dumps([*rows], ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,7 @@ class Manifest:
 
         The paths are left out: where a copy of the data set keeps its files changes nothing about a result.
         """
-        rows = [[clip.clip_id, clip.classname, clip.fold, clip.group, clip.sha256] for clip in self.clips]
-        canonical = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return digest_of((clip.clip_id, clip.classname, clip.fold, clip.group, clip.sha256) for clip in self.clips)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, with the digest."""

@@ -97,8 +97,12 @@ class EmbeddingTable:
     def digest(self) -> str:
         """16 hex digits over the clips and every bit of their embeddings: what a trial's numbers depend on."""
         digest = hashlib.sha256(f"{self.encoder_fingerprint}\n{self.manifest_digest}\n".encode())
-        digest.update(self.embeddings.contiguous().numpy().astype("<f4", copy=False).tobytes())
+        digest.update(self.embeddings.contiguous().numpy().astype("<f4", copy=False).data)
         return digest.hexdigest()[:16]
+
+    def remember_digest(self, digest: str) -> None:
+        """Spare the computation of `digest` where it was computed from these very bits before and kept with them."""
+        object.__setattr__(self, "digest", digest)
 
     @property
     def dim(self) -> int:

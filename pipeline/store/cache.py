@@ -1,0 +1,202 @@
+"""What a machine keeps of what lies elsewhere, in one folder that all its processes share and whose size is bounded.
+
+    $SEPT_CACHE/s3/<name>/                 weights that were fetched (`places`)
+    $SEPT_CACHE/embeddings/<key>.arrow     embeddings, ready to be mapped (`node_cache`)
+
+Beside each of them lies a lock file, ``.<its name>.lock``: who makes or removes it holds the lock, and the file's time
+is when it was last used. What a killed process has left is hidden, ends in ``.tmp``, and goes with the next trim.
+``SEPT_CACHE_GB`` bounds the whole (50 unless set): what has not been used for the longest time goes first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sept_core.errors import InputError
+
+__all__ = [
+    "FOLDERS",
+    "cache_folder",
+    "cache_limit",
+    "lock_of",
+    "mark_used",
+    "remove_leftovers",
+    "temporary",
+    "trim",
+    "turn",
+]
+
+logger = logging.getLogger(__name__)
+
+FOLDERS = ("embeddings", "s3")
+"""The folders in the cache whose entries are bounded together."""
+
+DEFAULT_GB = 50.0
+# Weights are read by their path, some of them long after they were fetched; a mapped file outlives its name.
+_FOLDER_AGE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An entry: where, when it was last used (seconds since the epoch) and its size in bytes."""
+
+    path: Path
+    used: float
+    size: int
+
+
+def cache_folder() -> Path:
+    """Where copies are kept: ``$SEPT_CACHE``, or ``~/.cache/sept-sweep``."""
+    return Path(os.environ.get("SEPT_CACHE") or "~/.cache/sept-sweep").expanduser().absolute()
+
+
+def cache_limit() -> int:
+    """Bytes that the cache may take: ``$SEPT_CACHE_GB``, in 10^9 bytes.
+
+    Raises:
+        InputError: It is no such number.
+    """
+    stated = os.environ.get("SEPT_CACHE_GB", "")
+    try:
+        gigabytes = float(stated or DEFAULT_GB)
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 <= gigabytes < float("inf"):
+        raise InputError(f"SEPT_CACHE_GB is '{stated}'", mend="give the cache's size in GB, or leave it out")
+    return int(gigabytes * 1e9)
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file of an entry."""
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def turn(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Wait, however long another process makes or removes an entry, until nobody else of this machine is inside.
+
+    Args:
+        path: The entry.
+        shared: Others that ask for no more than this may be inside too.
+
+    Raises:
+        OSError: The lock file cannot be made, or the file system has no locks.
+    """
+    # The file stays for ever: a lock on a removed file protects nothing.
+    with open(lock_of(path), "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+def mark_used(path: Path) -> None:
+    """Note that an entry is used now; nothing where that cannot be noted."""
+    with suppress(OSError):
+        os.utime(lock_of(path))
+
+
+def temporary(path: Path) -> Path:
+    """A new hidden name beside an entry, to make it under; `remove_leftovers` finds it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes have left of an entry. To be called by who holds its lock."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        _delete(left)
+
+
+def trim(just_made: Path) -> None:
+    """Remove the entries that were not used for the longest time until the rest fits.
+
+    Embeddings that are mapped may go: whoever has them keeps them, only their name is gone. Weights stay for a day
+    after their last use, and nothing goes that is just being made.
+
+    Args:
+        just_made: An entry that stays whatever its size.
+
+    Raises:
+        InputError: As `cache_limit`.
+    """
+    excess = -cache_limit()
+    entries = []
+    for name in FOLDERS:
+        with suppress(OSError):
+            for path in sorted((cache_folder() / name).iterdir()):
+                if not path.name.startswith("."):
+                    entries.append(_Kept(path, _last_used(path), _size(path)))
+                elif path.name.endswith(".tmp"):
+                    _remove_left(path)
+    excess += sum(entry.size for entry in entries)
+    for entry in sorted(entries, key=lambda entry: entry.used):
+        if excess <= 0:
+            return
+        if entry.path != just_made and _remove(entry):
+            excess -= entry.size
+            logger.info("removed %s (%.1f MB) from the cache, last used long ago", entry.path, entry.size / 1e6)
+
+
+def _remove(entry: _Kept) -> bool:
+    """Remove an entry, unless somebody is making it, or has used it meanwhile; returns whether it is gone."""
+    with suppress(OSError), _free(entry.path) as free:
+        if not free or _last_used(entry.path) != entry.used:
+            return False
+        if entry.path.is_dir():
+            if time.time() - entry.used < _FOLDER_AGE_S:
+                return False
+            # By one rename, for whoever finds the folder believes it whole.
+            hidden = temporary(entry.path)
+            os.rename(entry.path, hidden)
+            _delete(hidden)
+        else:
+            entry.path.unlink()
+        return True
+    return False
+
+
+def _remove_left(hidden: Path) -> None:
+    """Remove a hidden name unless its maker is at work."""
+    path = hidden.with_name(hidden.name.removeprefix(".").rpartition(".")[0].rpartition(".")[0])
+    with suppress(OSError), _free(path) as free:
+        if free:
+            _delete(hidden)
+
+
+@contextmanager
+def _free(path: Path) -> Iterator[bool]:
+    """Hold an entry's lock if nobody else does; yields whether it is held."""
+    with open(lock_of(path), "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return lock_of(path).stat().st_mtime
+    except OSError:
+        return path.stat().st_mtime
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

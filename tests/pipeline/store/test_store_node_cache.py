@@ -1,0 +1,429 @@
+"""A machine's copy of embeddings: made once, mapped by all, not believed when it was touched, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+from s3_faults import Proxy, proxying
+from small_embeddings import FINGERPRINT, NAME, fill, make_manifest, read, start, where
+from torch.nn.functional import normalize
+
+from pipeline.store import EmbeddingHeader, EmbeddingStore, embeddings, node_cache
+from pipeline.store.cache import lock_of
+from sept_core.datasets import Clip, DatasetInfo, EmbeddingTable, Manifest
+from sept_core.datasets.embeddings import embeddings_folder
+from sept_core.datasets.own import info_to_json
+from sept_core.errors import InputError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SEPT_CACHE", str(folder))
+    monkeypatch.delenv("SEPT_CACHE_GB", raising=False)
+    monkeypatch.setattr(embeddings, "_CACHED_BYTES", 0)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, cache: Path) -> Path:
+    """An empty results folder whose embeddings are cached whatever their size."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def parses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows with every reading of the parts themselves."""
+    seen: list[str] = []
+    original = embeddings.parse_embeddings
+
+    def counted(fingerprint: str, dataset: str, *rest: object) -> EmbeddingTable:
+        seen.append(dataset)
+        return original(fingerprint, dataset, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(embeddings, "parse_embeddings", counted)
+    return seen
+
+
+class TestReading:
+    def test_the_table_from_the_cache_is_the_one_from_the_parts(self, root: Path, parses: list[str]) -> None:
+        rows = fill(root)
+        direct = EmbeddingStore(root).read(FINGERPRINT, NAME, cached=False)
+        for _ in range(2):
+            table = read(root)
+            assert torch.equal(table.embeddings, rows)
+            for field in ("dataset", "encoder_fingerprint", "manifest_digest", "description", "digest"):
+                assert getattr(table, field) == getattr(direct, field)
+            for field in ("clip_ids", "classnames", "folds", "groups", "sha256"):
+                assert getattr(table, field) == getattr(direct, field)
+        assert len(parses) == 2  # the direct one, and the one that made the file
+
+    def test_the_digest_kept_is_the_one_of_the_bits(self, root: Path) -> None:
+        fill(root)
+        read(root)
+        table = read(root)
+        assert "digest" in vars(table)
+        kept = table.digest
+        del vars(table)["digest"]
+        assert table.digest == kept
+
+    def test_ones_own_dataset_keeps_its_description(self, root: Path) -> None:
+        info = DatasetInfo(
+            name="birds",
+            kind="events",
+            classnames=("tit", "wren"),
+            split="fixed",
+            folds=("test",),
+            template="A {}.",
+            extra=True,
+        )
+        clips = tuple(Clip(name, f"{name}.wav", name, "test", "", "0" * 64) for name in ("tit", "wren"))
+        manifest = Manifest("birds", clips)
+        header = EmbeddingHeader("birds", "mini", FINGERPRINT, manifest.digest, 8, description=info_to_json(info))
+        EmbeddingStore(root).write(header, clips, normalize(torch.ones(2, 8), dim=1))
+        for _ in range(2):
+            assert EmbeddingStore(root).read(FINGERPRINT, "birds").info == info
+
+    def test_changing_what_was_read_changes_no_file_and_warns_of_nothing(self, root: Path) -> None:
+        rows = fill(root)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read(root).embeddings.mul_(2)
+            again = read(root)
+        assert torch.equal(again.embeddings, rows)
+        again.embeddings.zero_()
+        assert torch.equal(read(root).embeddings, rows)
+
+    def test_the_tensor_begins_where_one_of_torchs_own_would(self, root: Path) -> None:
+        for count, dim in ((10, 8), (11, 7), (1, 1)):
+            fill(root, count, dim)
+            assert read(root).embeddings.data_ptr() % 64 == 0
+
+    def test_small_ones_in_a_folder_are_read_as_they_are_and_large_ones_once(
+        self, root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, parses: list[str]
+    ) -> None:
+        monkeypatch.setattr(embeddings, "_CACHED_BYTES", 10 * 8 * 4)
+        fill(root, 10)
+        read(root)
+        assert not cache.exists()
+        fill(root, 11)
+        for _ in range(2):
+            read(root)
+        assert where(root).is_file()
+        assert len(parses) == 2
+
+    def test_embeddings_made_anew_are_read_anew(self, root: Path) -> None:
+        fill(root)
+        read(root)
+        rows = fill(root, seed=1)
+        assert torch.equal(read(root).embeddings, rows)
+
+    def test_damaged_parts_are_refused_and_nothing_is_kept(self, root: Path) -> None:
+        fill(root)
+        part = next((root / embeddings_folder(FINGERPRINT, NAME)).glob("part-*"))
+        part.write_bytes(part.read_bytes()[:-1] + b"x")
+        with pytest.raises(InputError, match="does not match its sha256"):
+            read(root)
+        assert not where(root).exists()
+
+    def test_any_arrow_reader_can_read_the_file(self, root: Path) -> None:
+        rows = fill(root)
+        read(root)
+        with pa.memory_map(str(where(root))) as source:
+            table = pa.ipc.open_file(source).read_all()
+        assert table.column("clip_id").to_pylist() == [clip.clip_id for clip in make_manifest(10).clips]
+        assert table.column("embedding").to_pylist()[3] == rows[3].tolist()
+        assert json.loads(table.schema.metadata[b"sept.cache"])["fingerprint"] == FINGERPRINT
+
+
+class TestDistrust:
+    @pytest.fixture
+    def kept(self, root: Path, parses: list[str]) -> Path:
+        fill(root, 200)
+        read(root)
+        parses.clear()
+        return where(root)
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            lambda data: b"",
+            lambda data: b"x" * len(data),
+            lambda data: data[: len(data) // 2],
+            lambda data: data[:-1],
+            lambda data: data + b"x",
+            lambda data: data[:-6] + b"ARROW2",
+        ],
+    )
+    @pytest.mark.parametrize("in_place", [True, False])
+    def test_a_torn_file_is_made_anew(
+        self, kept: Path, root: Path, parses: list[str], harm: Callable[[bytes], bytes], in_place: bool
+    ) -> None:
+        sound = kept.read_bytes()
+        overwrite(kept, harm(sound), in_place)
+        assert read(root).digest == EmbeddingStore(root).read(FINGERPRINT, NAME, cached=False).digest
+        assert parses == [NAME, NAME]
+        assert kept.read_bytes() == sound
+
+    @pytest.mark.parametrize("share", [k / 40 for k in range(40)])
+    def test_one_flipped_bit_anywhere_never_comes_through(
+        self, kept: Path, root: Path, parses: list[str], share: float
+    ) -> None:
+        expected = EmbeddingStore(root).read(FINGERPRINT, NAME, cached=False)
+        data = bytearray(kept.read_bytes())
+        data[int(share * len(data))] ^= 4
+        times = kept.stat().st_atime_ns, kept.stat().st_mtime_ns
+        overwrite(kept, bytes(data), in_place=True)
+        os.utime(kept, ns=times)
+        table = read(root)
+        vars(table).pop("digest")
+        assert table.digest == expected.digest
+        assert (table.clip_ids, table.classnames, table.folds) == (
+            expected.clip_ids,
+            expected.classnames,
+            expected.folds,
+        )
+
+    def test_the_sound_file_of_other_embeddings_is_not_taken(self, kept: Path, root: Path) -> None:
+        foreign = kept.read_bytes()
+        rows = fill(root, 200, seed=1)
+        where(root).write_bytes(foreign)
+        assert torch.equal(read(root).embeddings, rows)
+
+    def test_a_sound_file_that_was_copied_is_digested_once_and_kept(
+        self, kept: Path, root: Path, parses: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        overwrite(kept, kept.read_bytes(), in_place=False)
+        digested: list[Path] = []
+        original = node_cache._verified
+        monkeypatch.setattr(
+            node_cache, "_verified", lambda path, wanted: digested.append(path) or original(path, wanted)
+        )
+        for _ in range(3):
+            read(root)
+        assert (digested, parses) == ([kept], [])
+
+    def test_without_its_lock_file_it_is_digested_again(self, kept: Path, root: Path, parses: list[str]) -> None:
+        lock_of(kept).unlink()
+        read(root)
+        assert parses == []
+        assert lock_of(kept).exists()
+
+
+def overwrite(path: Path, data: bytes, in_place: bool) -> None:
+    if in_place:
+        path.write_bytes(data)
+        return
+    other = path.with_suffix(".other")
+    other.write_bytes(data)
+    other.replace(path)
+
+
+class TestInTheWay:
+    @pytest.mark.parametrize("fault", [28, 30, 13, 122])
+    def test_a_disk_that_does_not_take_it_costs_a_line_and_no_trial(
+        self,
+        root: Path,
+        cache: Path,
+        parses: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        fault: int,
+    ) -> None:
+        rows = fill(root)
+
+        def full(sink: object, batch: object) -> None:
+            raise OSError(fault, os.strerror(fault))
+
+        monkeypatch.setattr(node_cache, "_write_batch", full)
+        with caplog.at_level(logging.WARNING):
+            assert torch.equal(read(root).embeddings, rows)
+        assert len(parses) == 1
+        (record,) = caplog.records
+        assert "cannot keep the embeddings of FSDD" in record.message
+        assert os.strerror(fault) in record.message
+        assert not where(root).exists()
+        assert not list(cache.rglob("*.tmp"))
+
+    def test_a_disk_that_is_really_full(self, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The kernel refuses to let a process of its own write files beyond a size, as a full disk does."""
+        rows = fill(root, 2000)
+        code = (
+            "import resource, signal, sys, logging; logging.basicConfig(level=logging.WARNING)\n"
+            "from pipeline.store import embeddings, find_embeddings; embeddings._CACHED_BYTES = 0\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+            f"print(find_embeddings('{FINGERPRINT}', '{NAME}', sys.argv[1]).embeddings.sum().item())"
+        )
+        out, err = (process := start(code, root)).communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert float(out) == pytest.approx(rows.sum().item(), abs=1e-3)
+        assert err.count("cannot keep the embeddings of FSDD") == 1
+        assert not list(where(root).parent.glob("*.arrow")) + list(where(root).parent.glob(".*.tmp"))
+
+    def test_a_file_in_the_caches_place(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rows = fill(root)
+        (tmp_path / "taken").write_bytes(b"")
+        monkeypatch.setenv("SEPT_CACHE", str(tmp_path / "taken"))
+        assert torch.equal(read(root).embeddings, rows)
+        assert "they are read directly" in caplog.text
+
+    def test_a_cache_that_can_only_be_read_is_still_used(
+        self, root: Path, cache: Path, parses: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = fill(root)
+        read(root)
+        lock_of(where(root)).unlink()
+        parses.clear()
+
+        def refused(path: Path, *, shared: bool = False) -> Iterator[None]:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(node_cache, "turn", refused)
+        assert torch.equal(read(root).embeddings, rows)
+        assert parses == []
+
+    @pytest.mark.parametrize("value", ["much", "-1", "nan", "inf"])
+    def test_a_size_that_is_none_is_one_line(self, root: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        fill(root)
+        monkeypatch.setenv("SEPT_CACHE_GB", value)
+        with pytest.raises(InputError, match=f"SEPT_CACHE_GB is '{value}'; give the cache's size in GB"):
+            read(root)
+
+
+READ = (
+    "import sys; from pipeline.store import embeddings, find_embeddings; embeddings._CACHED_BYTES = 0\n"
+    f"table = find_embeddings('{FINGERPRINT}', '{NAME}', sys.argv[1]); print(table.digest, flush=True)\n"
+)
+
+
+class TestProcesses:
+    def test_of_several_processes_one_reads_the_parts(self, s3_root: str, s3_endpoint: str, cache: Path) -> None:
+        fill(s3_root)
+        with proxying(s3_endpoint) as proxy:
+            proxy.delay_s = 0.05
+            running = [start(READ, s3_root, AWS_ENDPOINT_URL=proxy.address) for _ in range(4)]
+            said = {process.communicate(timeout=60)[0].strip() for process in running}
+            assert gets_of_parts(proxy) == 1
+        assert said == {EmbeddingStore(s3_root).read(FINGERPRINT, NAME, cached=False).digest}
+
+    def test_threads_that_want_the_same_make_it_once(self, root: Path, parses: list[str]) -> None:
+        rows = fill(root)
+        with ThreadPoolExecutor(6) as pool:
+            tables = [*pool.map(lambda _: read(root), range(6))]
+        assert all(torch.equal(table.embeddings, rows) for table in tables)
+        assert len(parses) == 1
+
+    def test_a_maker_that_is_killed_leaves_only_what_the_next_removes(self, root: Path, cache: Path) -> None:
+        rows = fill(root)
+        code = (
+            "import os, signal, pyarrow; from pipeline.store import node_cache\n"
+            "write = node_cache._write_batch\n"
+            "def killed(sink, batch):\n"
+            "    write(sink, batch)\n"
+            "    if isinstance(sink, pyarrow.OSFile): os.kill(os.getpid(), signal.SIGKILL)\n"
+            "node_cache._write_batch = killed\n"
+        ) + READ
+        process = start(code, root)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        assert [path.suffix for path in cache.rglob("*.tmp")] == [".tmp"]
+        assert not where(root).exists()
+        assert torch.equal(read(root).embeddings, rows)
+        assert not list(cache.rglob("*.tmp"))
+
+    def test_processes_share_the_pages(self, root: Path) -> None:
+        """Four processes that have read every embedding need the memory of one."""
+        size = 4 * 4000 * 1024
+        fill(root, 4000, 1024)
+        code = READ + (
+            "before = table.embeddings.sum().item(); print('ready', flush=True); sys.stdin.readline()\n"
+            "found = {}; mine = False\n"
+            "for line in open('/proc/self/smaps'):\n"
+            "    words = line.split()\n"
+            "    if not words[0].endswith(':'): mine = line.rstrip().endswith('.arrow')\n"
+            "    elif mine and words[-1] == 'kB': found[words[0][:-1]] = found.get(words[0][:-1], 0) + int(words[1])\n"
+            "import json; print(json.dumps(found), flush=True)\n"
+        )
+        running = [start(code, root) for _ in range(4)]
+        try:
+            for process in running:
+                assert process.stdout is not None
+                assert process.stdout.readline()
+                assert process.stdout.readline() == "ready\n"
+            told = []
+            for process in running:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write("\n")
+                process.stdin.flush()
+                told.append(json.loads(process.stdout.readline()))
+        finally:
+            for process in running:
+                process.kill()
+                process.communicate()
+        for found in told:
+            assert 1024 * found["Shared_Clean"] > 0.95 * size, found
+            assert 1024 * (found["Private_Clean"] + found["Private_Dirty"]) < 0.05 * size, found
+        # Each process's share of the pages: together one copy.
+        assert sum(1024 * found["Pss"] for found in told) < 1.2 * size
+
+
+def gets_of_parts(proxy: Proxy) -> int:
+    return sum(count for (method, path), count in proxy.seen.items() if method == "GET" and ".parquet" in path)
+
+
+class TestBucket:
+    def test_embeddings_in_a_bucket_are_fetched_once_whatever_their_size(
+        self, s3_root: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = fill(s3_root)
+        with proxying(s3_endpoint) as proxy:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+            for _ in range(3):
+                assert torch.equal(read(s3_root).embeddings, rows)
+            assert gets_of_parts(proxy) == 1
+
+    def test_many_parts_are_asked_for_at_a_time(
+        self, s3_root: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pipeline.store.embedding_writer.ROWS_PER_PART", 1)
+        rows = fill(s3_root, 40)
+        with proxying(s3_endpoint) as proxy:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+            proxy.delay_s = 0.1
+            began = time.monotonic()
+            assert torch.equal(EmbeddingStore(s3_root).read(FINGERPRINT, NAME).embeddings, rows)
+            took = time.monotonic() - began
+            assert gets_of_parts(proxy) == 40
+        assert took < 0.1 * 40 / 2, "forty requests of 0.1 s one after the other take 4 s"
+
+    def test_parts_are_asked_for_in_portions_and_each_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipeline.store.embedding_writer.ROWS_PER_PART", 1)
+        monkeypatch.setattr(embeddings, "_AHEAD_BYTES", 3 * 8 * 4)
+        rows = fill(root, 10)
+        store = EmbeddingStore(root)
+        asked: list[list[str]] = []
+        original = store.files.read_many
+
+        def counted(keys: list[str]) -> dict[str, bytes]:
+            asked.append([*dict.fromkeys(keys)])
+            return original(keys)
+
+        monkeypatch.setattr(store.files, "read_many", counted)
+        assert torch.equal(store.read(FINGERPRINT, NAME, cached=False).embeddings, rows)
+        assert [len(keys) for keys in asked] == [3, 3, 3, 1]
+        assert len({key for keys in asked for key in keys}) == 10
