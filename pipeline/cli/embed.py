@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +70,7 @@ def embed(
     from pipeline.embed.place import EncoderPlace
 
     console = Console()
+    _end_as_interrupted()
     with _Progress(console) as progress:
         summaries = run(
             datasets,
@@ -79,9 +83,20 @@ def embed(
             batch_size=batch_size,
             skip_bad=skip_bad,
             force=force,
+            started=_end_as_interrupted,
         )
     for summary in summaries:
         _show(console, summary)
+
+
+def _end_as_interrupted() -> None:
+    """End on SIGTERM as on Ctrl-C: what is whole is kept, and the exit code says that the same command goes on."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _show(console: Console, summary: EmbedSummary) -> None:

@@ -82,6 +82,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     skip_bad: bool = False,
     force: bool = False,
+    started: Callable[[], None] = lambda: None,
 ) -> list[EmbedSummary]:
     """Embed data sets with an encoder, on a Ray cluster unless they are few clips.
 
@@ -98,6 +99,7 @@ def embed(
         batch_size: Clips that are encoded together, a power of 2. The last digits of an embedding depend on it.
         skip_bad: Leave out clips that cannot be used.
         force: Make the embeddings again even where they are there.
+        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
 
     Raises:
         InputError: Unknown data set, audio that does not hold it, or clips that cannot be used: the first is named
@@ -124,7 +126,7 @@ def embed(
         prepare_import(address)
         from pipeline.embed.on_ray import embed_on_ray
 
-        with cluster(address, mend=_CLIENT_MEND):
+        with cluster(address, mend=_CLIENT_MEND, started=started):
             return embed_on_ray(jobs, tower, encoder, done, concurrency)
 
     summaries = work.run(run)

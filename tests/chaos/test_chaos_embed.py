@@ -32,7 +32,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = np.random.default_rng(0)
     for number in range(CLIPS):
         name = f"{number % 10}_{('theo', 'lucas', 'george', 'jackson')[number % 4]}_{number // 20}.wav"
-        soundfile.write(folder / name, noise.normal(0, 0.1, 2 * RATE).astype("float32"), RATE)
+        soundfile.write(folder / name, noise.normal(0, 0.1, RATE).astype("float32"), RATE)
         if number % 200 == 7:
             (folder / name).write_bytes((folder / name).read_bytes()[:900])
     return folder.parent
@@ -82,6 +82,28 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
         assert process.wait(300) == 0, said(tmp_path)
     assert bytes_below(root) == undisturbed
     assert not list(root.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+def test_a_signal_ends_it_with_the_exit_code_that_says_that_it_goes_on(
+    audio: Path, undisturbed: dict[str, bytes], tmp_path: Path, number: signal.Signals
+) -> None:
+    root = tmp_path / "runs"
+    command = ("embed", "fsdd", "--audio", str(audio), "--store", str(root), "--concurrency", "2", "--skip-bad")
+    with launched(tmp_path, "unused:unused", *command) as process:
+        deadline = time.monotonic() + 120
+        while not list(root.rglob("part-*.parquet")) and process.poll() is None:
+            assert time.monotonic() < deadline, said(tmp_path)
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(60) == 75, said(tmp_path)
+    assert said(tmp_path).strip().endswith("interrupted; the same command goes on")
+    made = len(list(root.rglob("part-*.parquet")))
+    assert 0 < made < 5
+    with launched(tmp_path, "unused:unused", *command) as process:
+        assert process.wait(300) == 0, said(tmp_path)
+    assert f"{256 * made} of them before" in said(tmp_path)
+    assert bytes_below(root) == undisturbed
 
 
 def wait_for_workers(process: subprocess.Popen[bytes]) -> list[int]:
