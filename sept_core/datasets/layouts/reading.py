@@ -17,10 +17,13 @@ from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DatasetInfo, get_dataset
 from sept_core.errors import InputError
 
-__all__ = ["LAYOUTS", "Progress", "hash_clips", "read_layout"]
+__all__ = ["LAYOUTS", "Digests", "Progress", "hash_clips", "read_layout"]
 
 Progress = Callable[[int, int], None]
 """Called with (clips hashed, clips in all) after each clip."""
+
+Digests = Callable[[Sequence[Path]], Sequence[str]]
+"""The sha256 of each file, in hexadecimal digits: for files whose content lies elsewhere."""
 
 # PALM's first: where its CSV files stand beside the clips, they say what the split is.
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
@@ -40,7 +43,9 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }
 
 
-def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> Manifest:
+def read_layout(
+    dataset: str, root: Path, progress: Progress | None = None, *, digests: Digests | None = None
+) -> Manifest:
     """Read a data set's folder into a manifest.
 
     Each of the benchmark's data sets is read from PALM's copy or from what its authors ship, whichever stands in the
@@ -51,7 +56,8 @@ def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> M
     Args:
         dataset: Name of the data set, as `get_dataset` takes it.
         root: Its folder, or one that holds this folder alone (as archives often unpack).
-        progress: Called after each clip.
+        progress: Called after each clip; not if ``digests`` is given.
+        digests: Hashes the clips, whose files may then be empty.
 
     Raises:
         InputError: The data set is unknown; the folder does not exist or holds none of its layouts; a file's name has
@@ -64,7 +70,7 @@ def read_layout(dataset: str, root: Path, progress: Progress | None = None) -> M
         if not root.is_dir():
             raise InputError("is a file, not a folder", where=str(root), mend=f"give the folder of {info.name}")
         layout, folder = _standing(info, root)
-        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress))
+        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress, digests=digests))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(error.filename or root)) from error
 
@@ -75,6 +81,7 @@ def hash_clips(
     found: Sequence[Found],
     progress: Progress | None = None,
     name: Callable[[Path], str] = lambda file: file.stem,
+    digests: Digests | None = None,
 ) -> tuple[Clip, ...]:
     """Clips with the digest of their files; those without a fold are placed by ``sept_core.datasets.assign``.
 
@@ -82,25 +89,22 @@ def hash_clips(
         info: The data set.
         root: Folder that the paths are relative to.
         found: Its clips.
-        progress: Called after each clip.
+        progress: Called after each clip; not if ``digests`` is given.
         name: The clip id of a file.
+        digests: Hashes the clips, whose files may then be empty.
 
     Raises:
         OSError: A file cannot be read.
     """
-    digests = []
-    for done, item in enumerate(found, start=1):
-        with item.file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        if progress is not None:
-            progress(done, len(found))
+    files = [item.file for item in found]
+    hashes = digests(files) if digests is not None else _hashes(files, progress)
     folds = [item.fold for item in found]
     if not all(folds):
         folds = assign_folds(
             info,
             [
                 Unplaced(name(item.file), item.classname, item.group, digest)
-                for item, digest in zip(found, digests, strict=True)
+                for item, digest in zip(found, hashes, strict=True)
             ],
         )
     return tuple(
@@ -112,8 +116,18 @@ def hash_clips(
             group=item.group,
             sha256=digest,
         )
-        for item, fold, digest in zip(found, folds, digests, strict=True)
+        for item, fold, digest in zip(found, folds, hashes, strict=True)
     )
+
+
+def _hashes(files: Sequence[Path], progress: Progress | None) -> list[str]:
+    hashes = []
+    for file in files:
+        with file.open("rb") as stream:
+            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        if progress is not None:
+            progress(len(hashes), len(files))
+    return hashes
 
 
 def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:
