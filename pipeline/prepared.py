@@ -9,12 +9,12 @@ one does, with this results folder.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.audio_source import AudioSource, open_audio
 from pipeline.store import Files, open_files
 from sept_core.datasets import (
     DATASETS,
@@ -125,56 +125,60 @@ def own_datasets(root: Path | str | Files) -> list[DatasetInfo]:
 
 
 def find_manifest(
-    dataset: str, audio: Path, root: Path | str | Files, progress: Progress | None = None, *, compare: bool = True
+    dataset: str,
+    audio: Path | str | AudioSource,
+    root: Path | str | Files,
+    progress: Progress | None = None,
+    *,
+    compare: bool = True,
 ) -> Prepared:
-    """The clips of a data set in an audio folder: read from its layout, or as prepared for one's own.
+    """The clips of a data set where its audio lies: read from its layout, or as prepared for one's own.
 
     Args:
         dataset: Name of a registered data set or of one prepared under ``root``.
-        audio: Its audio folder.
+        audio: Its audio: a folder, or whatever else `open_audio` takes.
         root: Results folder.
         progress: Called with (clips hashed, clips in all) after each clip.
         compare: Whether the files of one's own are compared with those that were prepared; False leaves that to the
             caller.
 
     Raises:
-        InputError: No such data set, or the folder does not hold it: for one's own, clips are missing or are not those
+        InputError: No such data set, or its audio does not lie there: for one's own, clips are missing or are not those
             that were prepared.
+        StoreError: It lies in a bucket that cannot be reached or read.
     """
     info = get_dataset(dataset, own_datasets(root))
+    source = open_audio(audio)
     if info.name in DATASETS:
-        return Prepared(read_layout(info.name, audio, progress), info)
+        with source.tree() as folder:
+            return Prepared(read_layout(info.name, folder, digests=source.digests_in(folder, progress)), info)
     prepared = read_prepared(root, info.name)
     if prepared is None:
         raise InputError(f"{info.name} is not prepared any more", mend=f"make it again: sept data prepare {info.name}")
-    if not audio.is_dir():
-        raise InputError("no such folder", where=str(audio), mend=f"give the folder that {info.name} was prepared from")
+    if "://" not in source.uri and not Path(source.uri).exists():
+        mend = f"give the folder that {info.name} was prepared from"
+        raise InputError("no such folder", where=source.uri, mend=mend)
     if compare:
-        _compare(prepared, audio, progress)
+        _compare(prepared, source, progress)
+    else:
+        source.check()
     return prepared
 
 
-def _compare(prepared: Prepared, audio: Path, progress: Progress | None) -> None:
-    """See that the clips in a folder are those that were prepared."""
+def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None) -> None:
+    """See that the clips of a source are those that were prepared."""
     name, clips = prepared.info.name, prepared.manifest.clips
-    missing, changed = [], []
-    for done, clip in enumerate(clips, start=1):
-        try:
-            with (audio / clip.path).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        except (FileNotFoundError, NotADirectoryError):
-            missing.append(clip.path)
-        except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror or error})", where=str(audio / clip.path)) from error
-        else:
-            changed += [clip.path] if digest != clip.sha256 else []
-        if progress is not None:
-            progress(done, len(clips))
+    with source.tree() as folder:
+        missing = [clip.path for clip in clips if not (folder / clip.path).is_file()]
+    changed = []
+    if not missing:
+        digests = source.digests([clip.path for clip in clips], progress)
+        changed = [clip.path for clip in clips if digests[clip.path] != clip.sha256]
     for paths, fault in ((missing, "are missing"), (changed, "are not those that were prepared")):
         if paths:
             raise InputError(
                 f"{len(paths)} of {len(clips)} clips of {name} {fault}, first {paths[0]}",
-                where=str(audio),
+                where=source.uri,
                 mend=f"give the folder that it was prepared from, or prepare it again: sept data prepare {name}",
             )
 
