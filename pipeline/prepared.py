@@ -126,7 +126,7 @@ def own_datasets(root: Path | str | Files) -> list[DatasetInfo]:
 
 def find_manifest(
     dataset: str,
-    audio: Path | AudioSource,
+    audio: Path | str | AudioSource,
     root: Path | str | Files,
     progress: Progress | None = None,
     *,
@@ -136,39 +136,44 @@ def find_manifest(
 
     Args:
         dataset: Name of a registered data set or of one prepared under ``root``.
-        audio: Its audio folder, or the source of its audio.
+        audio: Its audio: a folder, or whatever else `open_audio` takes.
         root: Results folder.
         progress: Called with (clips hashed, clips in all) after each clip.
         compare: Whether the files of one's own are compared with those that were prepared; False leaves that to the
             caller.
 
     Raises:
-        InputError: No such data set, or the folder does not hold it: for one's own, clips are missing or are not those
+        InputError: No such data set, or its audio does not lie there: for one's own, clips are missing or are not those
             that were prepared.
+        StoreError: It lies in a bucket that cannot be reached or read.
     """
     info = get_dataset(dataset, own_datasets(root))
-    source = audio if isinstance(audio, AudioSource) else open_audio(audio)
+    source = open_audio(audio)
     if info.name in DATASETS:
         with source.tree() as folder:
-            return Prepared(read_layout(info.name, folder, progress, source.digests), info)
+            return Prepared(read_layout(info.name, folder, digests=source.digests_in(folder, progress)), info)
     prepared = read_prepared(root, info.name)
     if prepared is None:
         raise InputError(f"{info.name} is not prepared any more", mend=f"make it again: sept data prepare {info.name}")
-    with source.tree() as folder:
-        if not folder.is_dir():
-            mend = f"give the folder that {info.name} was prepared from"
-            raise InputError("no such folder", where=source.uri, mend=mend)
-        if compare:
-            _compare(prepared, source, folder, progress)
+    if "://" not in source.uri and not Path(source.uri).exists():
+        mend = f"give the folder that {info.name} was prepared from"
+        raise InputError("no such folder", where=source.uri, mend=mend)
+    if compare:
+        _compare(prepared, source, progress)
+    else:
+        source.check()
     return prepared
 
 
-def _compare(prepared: Prepared, source: AudioSource, tree: Path, progress: Progress | None) -> None:
+def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None) -> None:
     """See that the clips of a source are those that were prepared."""
     name, clips = prepared.info.name, prepared.manifest.clips
-    missing = [clip.path for clip in clips if not (tree / clip.path).is_file()]
-    found = {} if missing else source.digests([clip.path for clip in clips], progress)
-    changed = [clip.path for clip in clips if not missing and found[clip.path] != clip.sha256]
+    with source.tree() as folder:
+        missing = [clip.path for clip in clips if not (folder / clip.path).is_file()]
+    changed = []
+    if not missing:
+        digests = source.digests([clip.path for clip in clips], progress)
+        changed = [clip.path for clip in clips if digests[clip.path] != clip.sha256]
     for paths, fault in ((missing, "are missing"), (changed, "are not those that were prepared")):
         if paths:
             raise InputError(

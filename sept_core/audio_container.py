@@ -31,8 +31,8 @@ def check_container(data: bytes) -> bytes:
     """The bytes to decode, once their container is found whole.
 
     Returns:
-        What was given; for a wav whose writer could not go back to fill in sizes, the same with the sizes of what is
-        there.
+        What was given; for a wav whose writer could not go back to fill in sizes, and an mp3 without the number of its
+        frames, the same with what is there.
 
     Raises:
         Fault: Empty, of no known format, cut off, or damaged.
@@ -50,11 +50,10 @@ def check_container(data: bytes) -> bytes:
         if all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:512]):
             raise Fault(f"its content is text: {begins}")
         raise Fault(f"its content is none of wav, flac, ogg, mp3, aiff and au: {begins}")
-    check(data)
-    return data
+    return check(data) or data
 
 
-def _check_of(data: bytes) -> Callable[[bytes], None] | None:
+def _check_of(data: bytes) -> Callable[[bytes], bytes | None] | None:
     if data[:4] == b"OggS":
         return check_ogg
     if data[:4] == b".snd":

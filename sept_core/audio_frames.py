@@ -46,7 +46,7 @@ def check_flac(data: bytes) -> None:
     """STREAMINFO, which nothing protects, against the header of the first frame. Raises Fault."""
     at = after_id3(data) + 4
     info = data[at + 4 : at + 38]
-    if data[at] & 127 or data[at + 1 : at + 4] != b"\0\0\x22" or len(info) < 34:
+    if len(info) < 34 or data[at] & 127 or data[at + 1 : at + 4] != b"\0\0\x22":
         raise Fault("damaged: no STREAMINFO at its beginning")
     last = False
     while not last:
@@ -125,8 +125,13 @@ def _ogg_crc(page: bytes) -> int:
     return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def check_mp3(data: bytes) -> None:
-    """Every frame: where it must stand, and of one kind; and how many there are. Raises Fault."""
+def check_mp3(data: bytes) -> bytes:
+    """Every frame: where it must stand, and of one kind; and how many there are. Raises Fault.
+
+    Returns:
+        What to decode: where no encoder wrote the number of frames, it is put in front, since decoders guess the length
+        from the first frame's, and end there.
+    """
     start = at = _after_zeros(data, after_id3(data))
     first = _mp3_frame(data, at)
     if not first:
@@ -143,7 +148,9 @@ def check_mp3(data: bytes) -> None:
             raise Fault("cut off within its last frame")
         frames += 1
         at += frame[1]
-    _check_mp3_count(data[start : start + first[1]], frames, at - start)
+    if _states_count(data[start : start + first[1]], frames, at - start):
+        return data
+    return data[:start] + _count_frame(first[0], frames) + data[start:]
 
 
 def is_mp3(data: bytes) -> bool:
@@ -151,25 +158,38 @@ def is_mp3(data: bytes) -> bool:
     return data[:3] == b"ID3" or _mp3_frame(data, _after_zeros(data, 0)) is not None
 
 
-def _check_mp3_count(first: bytes, frames: int, size: int) -> None:
-    """Compare what the encoder wrote into a first frame without sound with what is there."""
-    header = int.from_bytes(first[:4], "big")
-    mono, old = _is_mono(header), header >> 19 & 3 == 3
-    at = 4 + ((17 if mono else 32) if old else (9 if mono else 17))
-    has_encoder = first[at + 120 : at + 124] in _MP3_ENCODERS
-    if first[at : at + 4] not in (b"Xing", b"Info"):
-        if has_encoder and not any(first[4:at]):
-            raise Fault("damaged: its first frame says nothing of the others")
-        return
+def _states_count(first: bytes, frames: int, size: int) -> bool:
+    """Whether an encoder wrote the number of frames into the first one, which then has no sound. Raises Fault."""
+    at = _after_side_info(int.from_bytes(first[:4], "big"))
     end = at + 154
-    if has_encoder and len(first) >= end + 2 and _crc16(first[:end]) != int.from_bytes(first[end : end + 2], "big"):
+    encoder, crc = first[at + 120 : at + 124], int.from_bytes(first[end : end + 2], "big")
+    if first[at : at + 4] not in (b"Xing", b"Info") or len(first) < at + 16:
+        if encoder in _MP3_ENCODERS and not any(first[4:at]):
+            raise Fault("damaged: its first frame says nothing of the others")
+        return False
+    if len(first) >= end + 2 and (crc or encoder in _MP3_ENCODERS) and crc != _crc16(first[:end]):
         raise Fault("damaged: its first frame does not match its checksum")
     flags, stated, stated_size = struct.unpack_from(">III", first, at + 4)
-    stated, stated_size = (stated if flags & 1 else 0), (stated_size if flags & 3 == 3 else 0)
+    stated_size = stated_size if flags & 2 else 0
     # The first frame itself is not counted, except by some encoders.
-    if stated and stated != frames - 1 and (stated != frames or stated_size not in (0, size)):
+    if flags & 1 and stated != frames - 1 and (stated != frames or stated_size not in (0, size)):
         kind = "cut off" if stated > frames - 1 else "damaged"
         raise Fault(f"{kind}: its header promises {stated} frames, {frames - 1} are there")
+    return bool(flags & 1)
+
+
+def _count_frame(header: int, frames: int) -> bytes:
+    """A frame without sound that says how many follow, for sound whose frames have this header."""
+    header = header & ~0xF200 | 9 << 12  # a bit rate that leaves room
+    length = _mp3_length(header)
+    frame = header.to_bytes(4, "big").ljust(_after_side_info(header), b"\0") + struct.pack(">4sII", b"Info", 1, frames)
+    return frame.ljust(length, b"\0")
+
+
+def _after_side_info(header: int) -> int:
+    """Where a frame's main data begin: after header, CRC if any, and side information."""
+    mono, checksum = header >> 6 & 3 == 3, 0 if header >> 16 & 1 else 2
+    return 4 + checksum + ((17 if mono else 32) if header >> 19 & 3 == 3 else (9 if mono else 17))
 
 
 def _crc16(data: bytes) -> int:
@@ -201,10 +221,15 @@ def _mp3_frame(data: bytes, at: int) -> tuple[int, int] | None:
     version, layer, kbits, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or kbits in (0, 15) or rate == 3:
         return None
-    old = version == 3  # MPEG-1; else MPEG-2 or 2.5, of half or a quarter of its rates
-    hertz = _MP3_RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    length = (144000 if old else 72000) * _MP3_KBITS[1 if old else 2][kbits - 1] // hertz
-    return header, length + (header >> 9 & 1)
+    return header, _mp3_length(header)
+
+
+def _mp3_length(header: int) -> int:
+    """Bytes of a frame with this header."""
+    version = header >> 19 & 3  # 3: MPEG-1; 2 and 0: MPEG-2 and 2.5, of half and a quarter of its rates
+    hertz = _MP3_RATES[header >> 10 & 3] >> {3: 0, 2: 1, 0: 2}[version]
+    kbits = _MP3_KBITS[1 if version == 3 else 2][(header >> 12 & 15) - 1]
+    return (144000 if version == 3 else 72000) * kbits // hertz + (header >> 9 & 1)
 
 
 def _is_mono(header: int) -> bool:

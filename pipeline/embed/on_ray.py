@@ -14,14 +14,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.data
 from ray.exceptions import RayError
 
-from pipeline.audio_source import AudioSource, open_audio
 from pipeline.embed.batches import as_in_an_encoder, decode, encode
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
@@ -30,6 +29,7 @@ from sept_core.datasets import Clip
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
+    from pipeline.audio_source import AudioSource
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["embed_on_ray"]
@@ -62,7 +62,6 @@ def embed_on_ray(
             "job": batch.job,
             "part": batch.part,
             "batch": batch.index,
-            "audio": jobs[batch.job].source.uri,
             "clips": json.dumps([astuple(clip) for clip in batch.clips]),
         }
         for job in jobs
@@ -73,7 +72,8 @@ def embed_on_ray(
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     pool = (1, min(len(tasks), concurrency or gpus or cpus))
-    decoding = partial(_decode, prepare=tower.preparation(), sample_rate=tower.sample_rate)
+    sources = [job.source for job in jobs]
+    decoding = partial(_decode, sources=sources, prepare=tower.preparation(), sample_rate=tower.sample_rate)
     encoding: Any = _Encode  # Ray makes an actor of the class
     with _quiet():
         # A block for each batch, so that batches are decoded side by side, and each is encoded as it is.
@@ -92,13 +92,13 @@ def embed_on_ray(
             raise SeptError(f"Ray could not go on: {line}; what is done is kept, run the same command again") from error
 
 
-def _decode(row: Row, prepare: Preparation, sample_rate: int) -> Row:
+def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, sample_rate: int) -> Row:
     """A task: the windows of a batch, as bytes, for Arrow takes arrays of changing shapes badly."""
     clips = [Clip(*fields) for fields in json.loads(row["clips"])]
     base = {name: row[name] for name in ("job", "part", "batch")} | {"clips": len(clips)}
     try:
         with as_in_an_encoder():
-            found = decode(clips, _source(row["audio"]), prepare, sample_rate)
+            found = decode(clips, sources[row["job"]], prepare, sample_rate)
     except SeptError as error:
         return base | _outcome(error=error)
     good = [clip for clip in clips if clip.clip_id not in found.faults]
@@ -159,11 +159,6 @@ def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
     data = bytearray(row["data"])
     embeddings = torch.frombuffer(data, dtype=torch.float32).reshape(-1, dim) if data else None
     jobs[row["job"]].take(row["part"], row["batch"], embeddings, json.loads(row["faults"]))
-
-
-@lru_cache(maxsize=8)
-def _source(uri: str) -> AudioSource:
-    return open_audio(uri)
 
 
 @contextmanager

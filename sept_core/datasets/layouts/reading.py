@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sept_core.datasets.assign import Unplaced, assign_folds
@@ -23,8 +22,8 @@ __all__ = ["LAYOUTS", "Digests", "Progress", "hash_clips", "read_layout"]
 Progress = Callable[[int, int], None]
 """Called with (clips hashed, clips in all) after each clip."""
 
-Digests = Callable[[Sequence[str], Progress | None], Mapping[str, str]]
-"""SHA-256 of files, by their paths relative to the data set's folder: where that holds only their names."""
+Digests = Callable[[Sequence[Path]], Sequence[str]]
+"""The sha256 of each file, in hexadecimal digits: for files whose content lies elsewhere."""
 
 # PALM's first: where its CSV files stand beside the clips, they say what the split is.
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
@@ -44,7 +43,9 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }
 
 
-def read_layout(dataset: str, root: Path, progress: Progress | None = None, digests: Digests | None = None) -> Manifest:
+def read_layout(
+    dataset: str, root: Path, progress: Progress | None = None, *, digests: Digests | None = None
+) -> Manifest:
     """Read a data set's folder into a manifest.
 
     Each of the benchmark's data sets is read from PALM's copy or from what its authors ship, whichever stands in the
@@ -55,8 +56,8 @@ def read_layout(dataset: str, root: Path, progress: Progress | None = None, dige
     Args:
         dataset: Name of the data set, as `get_dataset` takes it.
         root: Its folder, or one that holds this folder alone (as archives often unpack).
-        progress: Called after each clip.
-        digests: What the files hold, where that is not to be read from the folder.
+        progress: Called after each clip; not if ``digests`` is given.
+        digests: Hashes the clips, whose files may then be empty.
 
     Raises:
         InputError: The data set is unknown; the folder does not exist or holds none of its layouts; a file's name has
@@ -69,7 +70,7 @@ def read_layout(dataset: str, root: Path, progress: Progress | None = None, dige
         if not root.is_dir():
             raise InputError("is a file, not a folder", where=str(root), mend=f"give the folder of {info.name}")
         layout, folder = _standing(info, root)
-        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress, digests))
+        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress, digests=digests))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(error.filename or root)) from error
 
@@ -79,8 +80,8 @@ def hash_clips(
     root: Path,
     found: Sequence[Found],
     progress: Progress | None = None,
-    known: Digests | None = None,
     name: Callable[[Path], str] = lambda file: file.stem,
+    digests: Digests | None = None,
 ) -> tuple[Clip, ...]:
     """Clips with the digest of their files; those without a fold are placed by ``sept_core.datasets.assign``.
 
@@ -88,46 +89,45 @@ def hash_clips(
         info: The data set.
         root: Folder that the paths are relative to.
         found: Its clips.
-        progress: Called after each clip.
-        known: What the files hold, where that is not to be read from the folder.
+        progress: Called after each clip; not if ``digests`` is given.
         name: The clip id of a file.
+        digests: Hashes the clips, whose files may then be empty.
 
     Raises:
         OSError: A file cannot be read.
     """
-    paths = [item.file.relative_to(root).as_posix() for item in found]
-    by_path = (known or partial(_read_digests, root))(paths, progress)
-    digests = [by_path[path] for path in paths]
+    files = [item.file for item in found]
+    hashes = digests(files) if digests is not None else _hashes(files, progress)
     folds = [item.fold for item in found]
     if not all(folds):
         folds = assign_folds(
             info,
             [
                 Unplaced(name(item.file), item.classname, item.group, digest)
-                for item, digest in zip(found, digests, strict=True)
+                for item, digest in zip(found, hashes, strict=True)
             ],
         )
     return tuple(
         Clip(
             clip_id=name(item.file),
-            path=path,
+            path=item.file.relative_to(root).as_posix(),
             classname=item.classname,
             fold=fold,
             group=item.group,
             sha256=digest,
         )
-        for item, path, fold, digest in zip(found, paths, folds, digests, strict=True)
+        for item, fold, digest in zip(found, folds, hashes, strict=True)
     )
 
 
-def _read_digests(root: Path, paths: Sequence[str], progress: Progress | None) -> dict[str, str]:
-    digests = {}
-    for path in paths:
-        with (root / path).open("rb") as stream:
-            digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+def _hashes(files: Sequence[Path], progress: Progress | None) -> list[str]:
+    hashes = []
+    for file in files:
+        with file.open("rb") as stream:
+            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
         if progress is not None:
-            progress(len(digests), len(paths))
-    return digests
+            progress(len(hashes), len(files))
+    return hashes
 
 
 def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:

@@ -1,0 +1,104 @@
+"""Audio in a zip archive, read from where it lies; an archive in a bucket is brought to this machine once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
+from lzma import LZMAError
+from pathlib import Path
+
+from pipeline.audio_source import AudioSource, check_size, is_hidden
+from pipeline.unpack import is_safe
+from sept_core.errors import InputError
+
+__all__ = ["ZipAudio"]
+
+# A damaged table of contents makes the library fail in any of these ways.
+_BROKEN = (zipfile.BadZipFile, zlib.error, LZMAError, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
+
+
+class ZipAudio(AudioSource):
+    """A zip archive; see `open_audio`."""
+
+    def read(self, path: str) -> bytes:
+        """See ``AudioSource.read``."""
+        archive, members = self._opened()
+        member = members.get(path)
+        if member is None:
+            raise self._missing(path)
+        try:
+            return archive.read(member)
+        except (*_BROKEN, OSError) as error:
+            raise InputError(
+                f"'{path}' is damaged in the archive ({error})", where=self.uri, mend="make or download it again"
+            ) from error
+
+    def sizes(self) -> Mapping[str, int]:
+        """See ``AudioSource.sizes``."""
+        return {path: member.file_size for path, member in self._opened()[1].items()}
+
+    def _opened(self) -> tuple[zipfile.ZipFile, Mapping[str, zipfile.ZipInfo]]:
+        file = _fetched(self.uri, os.getpid()) if self.uri.startswith("s3://") else Path(self.uri)
+        try:
+            state = file.stat()
+            # By process: an open file's position must not be shared with a fork.
+            return _open(str(file), self.uri, state.st_mtime_ns, state.st_size, os.getpid())
+        except FileNotFoundError as error:
+            raise InputError("no such archive", where=self.uri, mend="check the path") from error
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror or error})", where=self.uri) from error
+
+
+@lru_cache(maxsize=8)
+def _fetched(address: str, pid: int) -> Path:
+    from pipeline.store.places import fetch
+
+    file = fetch(address)
+    if not file.is_file():
+        raise InputError("is a folder, not an archive", where=address, mend="name it without .zip")
+    return file
+
+
+@lru_cache(maxsize=8)
+def _open(
+    file: str, uri: str, mtime_ns: int, size: int, pid: int
+) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """An archive and its members by path, once all of them are known to be harmless."""
+    try:
+        archive = zipfile.ZipFile(file)
+    except _BROKEN as error:
+        raise InputError(
+            f"is not a sound zip archive ({error})", where=uri, mend="make or download it again"
+        ) from error
+    members: dict[str, zipfile.ZipInfo] = {}
+    try:
+        for member in archive.infolist():
+            path = member.filename
+            if not is_safe(path) or "\\" in path:
+                raise InputError(f"'{path}' would leave its folder", where=uri, mend="don't use it")
+            path = Path(path).as_posix()
+            if member.is_dir() or is_hidden(path):
+                continue
+            _check(member, path, uri)
+            if path in members:
+                raise InputError(f"'{path}' stands in it twice", where=uri, mend="make the archive again")
+            members[path] = member
+    except InputError:
+        archive.close()
+        raise
+    return archive, members
+
+
+def _check(member: zipfile.ZipInfo, path: str, uri: str) -> None:
+    if member.flag_bits & 1:
+        raise InputError(f"'{path}' is encrypted", where=uri, mend="unpack it yourself")
+    # The upper half holds the Unix mode, where the archive was made on Unix.
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(f"'{path}' is a link", where=uri, mend="put the file itself into the archive")
+    # No more than is stated here is ever unpacked: a member that holds more fails its checksum.
+    check_size(member.file_size, path, uri)
