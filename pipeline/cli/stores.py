@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from pipeline.cli.errors import EXIT_INPUT
 from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.embedding_check import StoreFindings
 
 __all__ = ["check_stores"]
 
@@ -48,17 +52,12 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=1))
     else:
-        _show(
-            [
-                (one.dataset, one.encoder, one.fingerprint, one.clips, one.parts, one.errors, one.warnings)
-                for one in found
-            ]
-        )
+        _show(found)
     if any(one.errors for one in found):
         raise typer.Exit(EXIT_INPUT)
 
 
-def _show(rows: Sequence[tuple[str, str, str, int, int, tuple[str, ...], tuple[str, ...]]]) -> None:
+def _show(found: Sequence[StoreFindings]) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -67,12 +66,12 @@ def _show(rows: Sequence[tuple[str, str, str, int, int, tuple[str, ...], tuple[s
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("dataset", "encoder", "fingerprint", "clips", "parts", "result"):
         table.add_column(name, justify="right" if name in ("clips", "parts") else "left", overflow="fold")
-    for dataset, encoder, fingerprint, clips, parts, errors, warnings in rows:
-        lines = [f"error: {line}" for line in errors] or [f"warning: {line}" for line in warnings] or ["ok"]
-        more = len(errors) + len(warnings) - 1
-        result = lines[0] + (f" (and {more} more; --json has all)" if more > 0 else "")
-        table.add_row(dataset, encoder or "-", fingerprint, str(clips), str(parts), escape(result))
+    for one in found:
+        lines = [f"error: {line}" for line in one.errors] + [f"warning: {line}" for line in one.warnings] or ["ok"]
+        more = f" (and {len(lines) - 1} more; --json has all)" if len(lines) > 1 else ""
+        counts = (str(one.clips), str(one.parts))
+        table.add_row(one.dataset, one.encoder or "-", one.fingerprint, *counts, escape(lines[0] + more))
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDE)
-    console.print(table, highlight=False)
+    console.print(table)
