@@ -136,15 +136,42 @@ def prepare(
 
 @app.command()
 def check(
-    dataset: DatasetArgument,
-    audio: AudioOption,
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATASET]...", help="Name of the dataset; with --store, any number."),
+    ] = None,
+    audio: Annotated[Path | None, typer.Option("--audio", help="Its folder; as for prepare.")] = None,
     csv: CsvOption = None,
     kind: KindOption = None,
     template: TemplateOption = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Check the embeddings under the root instead; of all datasets unless named.")
+    ] = False,
+    fingerprint: Annotated[
+        str | None, typer.Option("--encoder-fingerprint", help="With --store: only those by this encoder.")
+    ] = None,
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Read and decode every clip and say what is wrong; exit code 2 where a result would be poisoned."""
+    """Read and decode every clip, or verify embeddings, and say what is wrong; exit code 2 if results would suffer."""
+    named = datasets or []
+    if store:
+        from pipeline.cli.stores import check_stores
+
+        given = {"--audio": audio, "--csv": csv, "--kind": kind, "--template": template}
+        if useless := [option for option, value in given.items() if value is not None]:
+            raise InputError("has no meaning with --store", where=useless[0], mend="leave one of them out")
+        return check_stores(root, named, fingerprint, as_json)
+    if fingerprint is not None:
+        raise InputError("has no meaning without --store", where="--encoder-fingerprint", mend="add --store")
+    if len(named) != 1 or audio is None:
+        raise InputError("one dataset is checked at a time, in its folder", mend="sept data check DATASET --audio DIR")
+    return _check_clips(named[0], audio, csv, kind, template, root, as_json)
+
+
+def _check_clips(
+    dataset: str, audio: Path, csv: Path | None, kind: str | None, template: str | None, root: str, as_json: bool
+) -> None:
     from rich.console import Console
 
     from pipeline.cli.showing import plural, say

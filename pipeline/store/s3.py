@@ -5,6 +5,10 @@ What S3 gives: a put is atomic, whoever reads after it reads it, and it can be m
 object carries, as metadata, a token of the call that wrote it (a repeated put that finds its own token there has won)
 and its sha256, which every read is checked against. Objects that other tools have put there lack them and are believed
 as they are; what matters among them carries a digest inside (documents, Parquet parts, checkpoints).
+
+Every object is put by one request, never by a multipart upload, which could not be made to depend on what is there in
+every server and would leave parts behind: so an object has at most 5 GB. What the credentials must be allowed to do is
+in ``infra/s3-policy.json``.
 """
 
 from __future__ import annotations
@@ -176,6 +180,7 @@ class S3Files:
             "Body": data,
             "ContentMD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
             "Metadata": {_TOKEN: token, _SHA256: hashlib.sha256(data).hexdigest()},
+            **self._connection.encryption,
             **condition,
         }
         with self._failing("write", key):

@@ -2,7 +2,8 @@
 
 Endpoint, region and credentials come from where every AWS tool finds them: ``AWS_ENDPOINT_URL``, ``AWS_REGION``,
 ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, ``AWS_PROFILE``, ``~/.aws``, the machine's own role.
-``SEPT_S3_ANONYMOUS=1`` asks for public buckets without any; ``SEPT_S3_PATIENCE_S`` is how long an outage is waited out.
+``SEPT_S3_ANONYMOUS=1`` asks for public buckets without any; ``SEPT_S3_PATIENCE_S`` is how long an outage is waited out;
+``SEPT_S3_SSE`` (``AES256`` or ``aws:kms``, then also ``SEPT_S3_KMS_KEY``) has the server encrypt what is put.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -60,10 +62,14 @@ class Connection:
     Args:
         client: The client.
         patience_s: Seconds that an outage is waited out.
+        encryption: Parameters of every put that say how the server is to encrypt it; none leaves it to the bucket.
     """
 
-    def __init__(self, client: Any, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, client: Any, patience_s: float = PATIENCE_S, encryption: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.client = client
+        self.encryption = encryption
         self.known = False  # whether the server was there, for this process or for the one that has sent it here
         self._patience_s = patience_s
         self._away_since = 0.0  # when the present outage began; 0 while there is none
@@ -141,7 +147,8 @@ def connect() -> Connection:
     """The connection of this process for its present environment. No request is made to S3.
 
     Raises:
-        InputError: The environment or ``~/.aws`` name a profile, an endpoint or a patience that cannot be.
+        InputError: The environment or ``~/.aws`` name a profile, an endpoint, a patience or an encryption that cannot
+            be.
     """
     settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "SEPT_S3_")))
     # By process: connections must not be shared with a fork.
@@ -157,7 +164,25 @@ def _cached(settings: frozenset[tuple[str, str]], pid: int) -> Connection:
         patience_s = -1.0
     if not 0 <= patience_s < float("inf"):
         raise InputError(f"SEPT_S3_PATIENCE_S is '{stated}'", mend="give seconds, or leave it out")
-    return Connection(make_client(), patience_s)
+    encryption = _encryption()
+    return Connection(make_client(), patience_s, encryption)
+
+
+def _encryption() -> dict[str, str]:
+    """The encryption that the environment asks for, as parameters of a put.
+
+    Raises:
+        InputError: It asks for none that there is.
+    """
+    kind, key = os.environ.get("SEPT_S3_SSE", ""), os.environ.get("SEPT_S3_KMS_KEY", "")
+    if kind not in ("", "AES256", "aws:kms"):
+        raise InputError(f"SEPT_S3_SSE is '{kind}'", mend="give AES256 or aws:kms, or leave it out")
+    if key and kind != "aws:kms":
+        raise InputError(
+            "SEPT_S3_KMS_KEY names a key that nothing uses", mend="set SEPT_S3_SSE=aws:kms, or leave it out"
+        )
+    found = {"ServerSideEncryption": kind} if kind else {}
+    return found | ({"SSEKMSKeyId": key} if key else {})
 
 
 def make_client(*, attempts: int = ATTEMPTS, connect_s: float = CONNECT_S, read_s: float = READ_S) -> Any:

@@ -1,10 +1,13 @@
-"""Both backends of the store, for every test that is about the door and not about what lies behind it."""
+"""Both backends of the store, for tests that are about the door and not what lies behind it; a cache of one's own."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pipeline.store import Files, open_files
+from pipeline.store import Files, embeddings, open_files
+from sept_core.datasets import EmbeddingTable
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -19,3 +22,27 @@ def root(request: pytest.FixtureRequest) -> str:
 def files(root: str) -> Files:
     """An empty store, once of each kind."""
     return open_files(root)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own, through which embeddings of any size are read."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SEPT_CACHE", str(folder))
+    monkeypatch.delenv("SEPT_CACHE_GB", raising=False)
+    monkeypatch.setattr(embeddings, "_CACHED_BYTES", 0)
+    return folder
+
+
+@pytest.fixture
+def parses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows with every reading of the parts themselves."""
+    seen: list[str] = []
+    original = embeddings.parse_embeddings
+
+    def counted(fingerprint: str, dataset: str, *rest: object) -> EmbeddingTable:
+        seen.append(dataset)
+        return original(fingerprint, dataset, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(embeddings, "parse_embeddings", counted)
+    return seen

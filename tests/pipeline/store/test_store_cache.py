@@ -11,20 +11,11 @@ import torch
 from s3_server import BUCKET, raw_client
 from small_embeddings import FINGERPRINT, NAME, fill, read, start, where
 
-from pipeline.store import embeddings
 from pipeline.store.cache import cache_limit, lock_of, trim
 from pipeline.store.places import fetch
 from sept_core.errors import InputError
 
 DAY = 24 * 3600.0
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SEPT_CACHE", str(folder))
-    monkeypatch.setattr(embeddings, "_CACHED_BYTES", 0)
-    return folder
 
 
 def entry(path: Path, size: int, hours_ago: float) -> Path:

@@ -1,0 +1,171 @@
+"""Whether embeddings can be trusted: every byte, every row and what the rows say together, read from the store itself.
+
+Unlike ``EmbeddingStore.read``, which refuses at the first thing that is wrong, this goes on and lists all of them, and
+it never looks into this machine's cache. Memory holds one part and the clips' names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.store import EmbeddingStore, Files
+from pipeline.store.embeddings import parts_reader
+from sept_core.datasets import Clip, DatasetInfo, Manifest, check_manifest, get_dataset
+from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder, parse_part
+from sept_core.datasets.own import info_from_json
+from sept_core.datasets.wording import some
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["NORM_TOLERANCE", "StoreFindings", "check_embeddings", "stored_embeddings"]
+
+NORM_TOLERANCE = 1e-3
+"""What an embedding's length may miss 1 by, as in ``EmbeddingTable``."""
+
+
+@dataclass(frozen=True)
+class StoreFindings:
+    """What was found of one data set's embeddings by one encoder.
+
+    Args:
+        dataset: Name of the data set.
+        encoder: Name of the encoder; empty where no manifest tells it.
+        fingerprint: Of the encoder.
+        clips: Rows that could be read.
+        parts: Parts that the manifest names.
+        errors: What makes them unusable or would poison a result, a line each.
+        warnings: What the reader of a result should know, a line each.
+    """
+
+    dataset: str
+    encoder: str
+    fingerprint: str
+    clips: int
+    parts: int
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def stored_embeddings(files: Files) -> list[tuple[str, str]]:
+    """(fingerprint, dataset) of all embeddings in a store, those without a manifest included; by data set."""
+    found = {tuple(key.split("/")[1:3]) for key in files.list("embeddings") if key.count("/") == 3}
+    return sorted(((fingerprint, dataset) for fingerprint, dataset in found), key=lambda one: (one[1], one[0]))
+
+
+def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindings:
+    """Check the embeddings of a data set.
+
+    Args:
+        files: The store.
+        fingerprint: Of the encoder.
+        dataset: Name of the data set.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    folder = embeddings_folder(fingerprint, dataset)
+    check = _Check(dataset)
+    try:
+        manifest = EmbeddingStore(files).manifest(fingerprint, dataset)
+    except InputError as error:
+        return StoreFindings(dataset, "", fingerprint, 0, 0, (error.what,), ())
+    if manifest is None:
+        line = "no manifest.json: they were not written to the end, and nothing reads them"
+        return StoreFindings(dataset, "", fingerprint, 0, 0, (), (line,))
+    stated = {name: manifest.get(name) for name in ("fingerprint", "dataset")}
+    for name, expected in (("fingerprint", fingerprint), ("dataset", dataset)):
+        if stated[name] != expected:
+            check.errors.append(f"manifest.json is of {name} {stated[name]}")
+    read = parts_reader(files, folder, manifest)
+    for part in manifest["parts"]:
+        try:
+            table = parse_part(dataset, part, read(part["name"]))
+        except FileNotFoundError:
+            check.errors.append(f"{part['name']} is missing")
+        except InputError as error:
+            check.errors.append(error.what)
+        else:
+            check.part(part, table, manifest["dim"])
+    check.rows(manifest)
+    named = {f"{folder}/{part['name']}" for part in manifest["parts"]} | {f"{folder}/manifest.json"}
+    if surplus := [key.rpartition("/")[2] for key in files.list(folder) if key not in named]:
+        check.warnings.append(f"{len(surplus)} files that the manifest does not name: {some(surplus)}")
+    return StoreFindings(
+        dataset,
+        str(manifest["encoder"]),
+        fingerprint,
+        len(check.clips),
+        len(manifest["parts"]),
+        tuple(check.errors),
+        tuple(check.warnings),
+    )
+
+
+class _Check:
+    """What has been read and found so far."""
+
+    def __init__(self, dataset: str) -> None:
+        self.dataset = dataset
+        self.clips: list[dict[str, str]] = []
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    def part(self, part: dict[str, Any], table: pa.Table, dim: int) -> None:
+        """Take the rows of a part and look at its embeddings."""
+        import numpy as np
+
+        name = part["name"]
+        if table.num_rows != part["rows"]:
+            self.errors.append(f"{name} has {table.num_rows} rows, and the manifest says {part['rows']}")
+        rows = table.select([*TEXT_COLUMNS]).to_pylist()
+        self.clips += rows
+        size = table.schema.field("embedding").type.list_size
+        if size != dim:
+            self.errors.append(f"{name} has embeddings of {size} numbers, and the manifest says {dim}")
+            return
+        values = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, size)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            at = [rows[index]["clip_id"] for index in np.flatnonzero(~finite)]
+            self.errors.append(f"{name}: {len(at)} embeddings have NaN or infinite numbers: {some(at)}")
+        lengths = np.linalg.norm(values[finite].astype(np.float64), axis=1)
+        if (wrong := np.abs(lengths - 1) > NORM_TOLERANCE).any():
+            at = [rows[index]["clip_id"] for index in np.flatnonzero(finite)[wrong]]
+            self.errors.append(f"{name}: {len(at)} embeddings are not of unit length: {some(at)}")
+
+    def rows(self, manifest: dict[str, Any]) -> None:
+        """Look at all rows together."""
+        if len(self.clips) != manifest["rows"]:
+            self.errors.append(f"{len(self.clips)} rows could be read, and the manifest says {manifest['rows']}")
+        ids = [clip["clip_id"] for clip in self.clips]
+        if doubled := sorted(name for name, count in Counter(ids).items() if count > 1):
+            self.errors.append(f"{len(doubled)} clip ids stand for more than one row: {some(doubled)}")
+        elif ids != sorted(ids):
+            self.errors.append("the rows are not sorted by clip id")
+        try:
+            clips = Manifest(self.dataset, tuple(Clip(**clip) for clip in _once(self.clips)))
+            info = self._info(manifest)
+        except InputError as error:
+            self.errors.append(error.what)
+            return
+        if not self.errors and clips.digest != manifest["manifest_digest"]:
+            self.errors.append(
+                f"the rows have digest {clips.digest}, and the manifest says {manifest['manifest_digest']}"
+            )
+        findings = check_manifest(clips, None, info)
+        self.errors += findings.errors
+        self.warnings += findings.warnings
+
+    def _info(self, manifest: dict[str, Any]) -> DatasetInfo:
+        description = manifest.get("description")
+        return get_dataset(self.dataset) if description is None else info_from_json(description)
+
+
+def _once(clips: Iterable[dict[str, str]]) -> Iterable[dict[str, str]]:
+    """The first row of every clip id: that some come again is told by then."""
+    return {clip["clip_id"]: clip for clip in reversed([*clips])}.values()
