@@ -68,7 +68,6 @@ def test_arrow_reads_rows_types_and_metadata(rows: Any, reader: str) -> None:
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["sept.encoder"] == "mini"
     assert metadata["sept.fingerprint"] == FINGERPRINT
-    assert metadata["sept.manifest_digest"] == make_manifest(10).digest
 
 
 def test_pandas_reads_rows_and_types(rows: Any) -> None:
@@ -110,7 +109,7 @@ class TestFormat:
             lambda: load_embeddings(NAME, FINGERPRINT, tmp_path),
             lambda: EmbeddingStore(tmp_path).read(FINGERPRINT, NAME),
             # Asked before embedding: to call them absent would have them overwritten.
-            lambda: EmbeddingStore(tmp_path).digest(FINGERPRINT, NAME),
+            lambda: EmbeddingStore(tmp_path).made_of(FINGERPRINT, NAME),
         ):
             with pytest.raises(NewerFormat) as error:
                 read()
@@ -121,7 +120,7 @@ class TestFormat:
         state_format(stated)
         with pytest.raises(Exception, match="damaged .*no such format"):
             load_embeddings(NAME, FINGERPRINT, tmp_path)
-        assert EmbeddingStore(tmp_path).digest(FINGERPRINT, NAME) is None
+        assert EmbeddingStore(tmp_path).made_of(FINGERPRINT, NAME) is None
 
 
 def state_format(stated: object) -> None:
