@@ -22,9 +22,16 @@ _AT_IMPORT = {
 _PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def prepare_import(address: str) -> None:
-    """To be called before Ray is first imported, which reads the environment then."""
+def prepare_import(address: str, **more: str) -> None:
+    """To be called before Ray is first imported, which reads the environment then.
+
+    Args:
+        address: Of the cluster.
+        more: Further variables, for what nobody has set.
+    """
     os.environ.update(_AT_IMPORT | (_PRIVATE_AT_IMPORT if address == "local" else {}))
+    for name, value in more.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.store import EmbeddingStore, Files
+from pipeline.store.embedding_writer import ERRORS_FILE
 from pipeline.store.embeddings import parts_reader
+from pipeline.store.text_features import is_text_features
 from sept_core.datasets import Clip, DatasetInfo, Manifest, check_manifest, get_dataset
 from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder, parse_part
 from sept_core.datasets.own import info_from_json
@@ -92,9 +94,12 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
         else:
             check.part(part, table, manifest["dim"])
     check.rows(manifest)
-    named = {f"{folder}/{part['name']}" for part in manifest["parts"]} | {f"{folder}/manifest.json"}
-    if surplus := [key.rpartition("/")[2] for key in files.list(folder) if key not in named]:
-        check.warnings.append(f"{len(surplus)} files that the manifest does not name: {some(surplus)}")
+    named = {part["name"] for part in manifest["parts"]} | {"manifest.json", ERRORS_FILE}
+    there = [key.rpartition("/")[2] for key in files.list(folder)]
+    if surplus := [name for name in there if name not in named and not is_text_features(name)]:
+        check.warnings.append(f"not named by the manifest: {some(surplus)}")
+    if manifest.get("skipped"):
+        check.warnings.append(f"clips left out (see {ERRORS_FILE}): {manifest['skipped']}")
     return StoreFindings(
         dataset,
         str(manifest["encoder"]),

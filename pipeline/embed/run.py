@@ -123,7 +123,8 @@ def embed(
             return embed_inline(jobs, tower, done)
         from pipeline.cluster import cluster, prepare_import
 
-        prepare_import(address)
+        # Below that, Ray's core complains of how Ray Data starts its actors.
+        prepare_import(address, RAY_BACKEND_LOG_LEVEL="fatal")
         from pipeline.embed.on_ray import embed_on_ray
 
         with cluster(address, mend=_CLIENT_MEND, started=started):

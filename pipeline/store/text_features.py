@@ -20,7 +20,7 @@ from sept_core.datasets.embeddings import embeddings_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Kept", "read_text_features", "write_text_features"]
+__all__ = ["Kept", "is_text_features", "read_text_features", "write_text_features"]
 
 Kept = dict[tuple[str, ...], "Tensor"]
 """Features ``[texts, dim]`` by the list of texts."""
@@ -91,6 +91,11 @@ def read_text_features(files: Files, fingerprint: str, dataset: str) -> Kept:
         kept[texts] = every[start : start + len(texts)]
         start += len(texts)
     return kept
+
+
+def is_text_features(name: str) -> bool:
+    """Whether a file beside embeddings, by its name, is one of these."""
+    return name.startswith("texts-") and name.endswith(".parquet")
 
 
 def _computed() -> str:

@@ -80,24 +80,26 @@ def test_mini_gives_the_same_bytes_from_everywhere(
     name, folder, count = clips
     monkeypatch.setenv("SEPT_CACHE", str(tmp_path / "cache"))
     prefix = f"{s3_root.rpartition('/')[2]}-audio"
-    archive = packed(folder, tmp_path / "audio.zip")
-    raw_client(s3_endpoint).upload_file(str(archive), BUCKET, f"{prefix}.zip")
     places = {
-        "folder": (str(folder), str(tmp_path / "folder"), None),
-        "zip": (str(archive), str(tmp_path / "zip"), None),
-        "bucket": (upload(folder, prefix, s3_endpoint), s3_root, 2),
-        "zip in a bucket": (f"s3://{BUCKET}/{prefix}.zip", str(tmp_path / "bucket-zip"), 1),
+        "folder": (str(folder), str(tmp_path / "folder"), 2),
+        "bucket": (upload(folder, prefix, s3_endpoint), s3_root, 1),
     }
+    if name == "ESC10":
+        archive = packed(folder, tmp_path / "audio.zip")
+        raw_client(s3_endpoint).upload_file(str(archive), BUCKET, f"{prefix}.zip")
+        places |= {
+            "zip": (str(archive), str(tmp_path / "zip"), None),
+            "zip in a bucket": (f"s3://{BUCKET}/{prefix}.zip", str(tmp_path / "bucket-zip"), 1),
+        }
     found = {}
     for place, (audio, root, concurrency) in places.items():
         (summary,) = embed([name], audio, EncoderPlace("mini"), root, concurrency=concurrency)
         assert (summary.clips, summary.skipped) == (count, 0)
         found[place] = bytes_in(root)
     assert len(found["folder"]) == 1 + -(-count // 256)
-    # Paths begin with the folder's name inside a zip; nothing else differs.
     assert found["bucket"] == found["folder"]
-    assert found["zip in a bucket"] == found["zip"]
-    assert sorted(found["zip"]) != []
+    # Inside the zip paths begin with the folder's name; nothing else differs, from wherever it comes.
+    assert found.get("zip in a bucket") == found.get("zip")
 
 
 @pytest.mark.long
