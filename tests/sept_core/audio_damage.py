@@ -1,6 +1,7 @@
 """Damaged sound files, and what decoding makes of them; a program of its own, so that a crash ends only it.
 
     python audio_damage.py 720          # one line of JSON for each file: before it is decoded, and after
+    python audio_damage.py 720 AUDIO    # of real clips: a folder with esc10 and fsdd in it
 
 The damage is seeded: the same number gives the same files.
 """
@@ -12,6 +13,7 @@ import json
 import random
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -55,14 +57,20 @@ def encoded(kind: str, samples: np.ndarray, rate: int) -> bytes:
     return stream.getvalue()
 
 
-def originals(kind: str) -> tuple[bytes, ...]:
-    """Two different files of a kind."""
+def originals(kind: str, audio: Path | None = None) -> tuple[bytes, ...]:
+    """Two different files of a kind: made ones, or real clips, which come as WAV and Ogg and are written as the rest."""
+    if audio is not None:
+        clips = sorted((audio / "esc10").rglob("*.ogg"))[:2]
+        if kind in ("wav-16", "ogg"):
+            clips = clips if kind == "ogg" else sorted((audio / "fsdd").rglob("*.wav"))[:2]
+            return tuple(clip.read_bytes() for clip in clips)
+        return tuple(encoded(kind, *soundfile.read(clip, frames=40_000, dtype="float32")) for clip in clips)
     return encoded(kind, sound(1, 0.5, 16000), 16000), encoded(kind, sound(2, 0.3, 44100, 2), 44100)
 
 
-def damaged(count: int) -> list[Damaged]:
+def damaged(count: int, audio: Path | None = None) -> list[Damaged]:
     """So many damaged files, all kinds and damages in turn."""
-    of = {kind: originals(kind) for kind in KINDS}
+    of = {kind: originals(kind, audio) for kind in KINDS}
     made: list[Damaged] = []
     for number in range(count):
         chance = random.Random(f"damage {number}")
@@ -124,7 +132,8 @@ def outcome(data: bytes) -> dict[str, object]:
 
 
 def main() -> None:
-    for number, one in enumerate(damaged(int(sys.argv[1]))):
+    audio = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    for number, one in enumerate(damaged(int(sys.argv[1]), audio)):
         print(json.dumps({"number": number}), flush=True)
         print(json.dumps({"number": number} | outcome(one.data)), flush=True)
 

@@ -13,15 +13,26 @@ import audio_damage
 import pytest
 
 FILES = 1440
+AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
 CHECKED = ("flac", "ogg")  # formats with checksums of all that becomes sound
 MP3_FRAME = 1152
 
 
+@pytest.fixture(scope="module", params=["made", pytest.param("real", marks=pytest.mark.audio)])
+def audio(request: pytest.FixtureRequest) -> Path | None:
+    """The folder of real clips; None for made ones."""
+    if request.param == "made":
+        return None
+    if not AUDIO.is_dir():
+        pytest.skip("the real audio is not at ../shared/audio beside the project")
+    return AUDIO
+
+
 @pytest.fixture(scope="module")
-def outcomes() -> list[dict[str, Any]]:
-    """What became of each of ``audio_damage.damaged(FILES)``, decoded in another process."""
-    program = Path(audio_damage.__file__)
-    done = subprocess.run([sys.executable, str(program), str(FILES)], capture_output=True, text=True, timeout=300)
+def outcomes(audio: Path | None) -> list[dict[str, Any]]:
+    """What became of each of ``audio_damage.damaged(FILES, audio)``, decoded in another process."""
+    command = [sys.executable, audio_damage.__file__, str(FILES), *([str(audio)] if audio else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, f"file {lines[-1]['number']} ended the process with {done.returncode}: {done.stderr}"
     return lines[1::2]
@@ -33,8 +44,10 @@ def original(data: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", audio_damage.KINDS)
-def test_each_damaged_file_gives_a_reason_or_its_sound(kind: str, outcomes: list[dict[str, Any]]) -> None:
-    files = audio_damage.damaged(FILES)
+def test_each_damaged_file_gives_a_reason_or_its_sound(
+    kind: str, audio: Path | None, outcomes: list[dict[str, Any]]
+) -> None:
+    files = audio_damage.damaged(FILES, audio)
     assert len(outcomes) == len(files)
     refused = 0
     for number, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
