@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sept_core.errors import InputError
+from pipeline.store.settings import number_setting
 
 __all__ = [
     "FOLDERS",
@@ -65,14 +65,7 @@ def cache_limit() -> int:
     Raises:
         InputError: It is no such number.
     """
-    stated = os.environ.get("SEPT_CACHE_GB", "")
-    try:
-        gigabytes = float(stated or DEFAULT_GB)
-    except ValueError:
-        gigabytes = -1.0
-    if not 0 <= gigabytes < float("inf"):
-        raise InputError(f"SEPT_CACHE_GB is '{stated}'", mend="give the cache's size in GB, or leave it out")
-    return int(gigabytes * 1e9)
+    return int(1e9 * number_setting("SEPT_CACHE_GB", DEFAULT_GB, "give the cache's size in GB, or leave it out"))
 
 
 def lock_of(path: Path) -> Path:

@@ -27,6 +27,7 @@ from urllib3.exceptions import HTTPError
 
 from pipeline.store.door import StoreAway, StoreError, check_key
 from pipeline.store.s3_failures import FAILURES, Damaged, explain, is_away, line_of
+from pipeline.store.settings import number_setting
 from sept_core.errors import InputError
 
 __all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "split_address"]
@@ -157,13 +158,7 @@ def connect() -> Connection:
 
 @lru_cache(maxsize=4)
 def _cached(settings: frozenset[tuple[str, str]], pid: int) -> Connection:
-    stated = os.environ.get("SEPT_S3_PATIENCE_S", "")
-    try:
-        patience_s = float(stated or PATIENCE_S)
-    except ValueError:
-        patience_s = -1.0
-    if not 0 <= patience_s < float("inf"):
-        raise InputError(f"SEPT_S3_PATIENCE_S is '{stated}'", mend="give seconds, or leave it out")
+    patience_s = number_setting("SEPT_S3_PATIENCE_S", PATIENCE_S, "give seconds, or leave it out")
     encryption = _encryption()
     return Connection(make_client(), patience_s, encryption)
 

@@ -58,7 +58,7 @@ def encoded(kind: str, samples: np.ndarray, rate: int) -> bytes:
 
 
 def originals(kind: str, audio: Path | None = None) -> tuple[bytes, ...]:
-    """Two different files of a kind: made ones, or real clips, which come as WAV and Ogg and are written as the rest."""
+    """Two different files of a kind: made ones, or real clips (WAV and Ogg as they are, the others encoded anew)."""
     if audio is not None:
         clips = sorted((audio / "esc10").rglob("*.ogg"))[:2]
         if kind in ("wav-16", "ogg"):

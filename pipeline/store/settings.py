@@ -1,0 +1,30 @@
+"""Numbers that are set in the environment."""
+
+from __future__ import annotations
+
+import os
+
+from sept_core.errors import InputError
+
+__all__ = ["number_setting"]
+
+
+def number_setting(name: str, default: float, mend: str) -> float:
+    """The value of a variable, or the default where it is not set.
+
+    Args:
+        name: Of the variable.
+        default: Where it is not set, or empty.
+        mend: What to do where it is no number, or negative.
+
+    Raises:
+        InputError: It is no finite number from 0 on.
+    """
+    stated = os.environ.get(name, "")
+    try:
+        value = float(stated or default)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{name} is '{stated}'", mend=mend)
+    return value
