@@ -78,10 +78,12 @@ def cluster(
     with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
         try:
             ray.init(**options)
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
             token = "; if it asks for a token, set RAY_AUTH_MODE=token" if address != "auto" else ""
             raise InputError(
-                f"no Ray cluster: {error}", where=f"address {address}", mend=f"use 'local', or start one{token}"
+                f"no Ray cluster: {' '.join(str(error).split())}",
+                where=f"address {address}",
+                mend=f"use 'local', or start one{token}",
             ) from error
         try:
             started()

@@ -67,7 +67,7 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
         sample_rate: The encoder's, in Hz.
 
     Raises:
-        InputError: Something that is no clip's fault: a library that does not load, audio that is not there any more.
+        InputError: Something that is no clip's fault: a library that does not load, a clip that was changed.
         StoreError: The audio's storage fails.
     """
     import torch
@@ -76,7 +76,12 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
 
     windows, faults = [], {}
     for clip in clips:
-        data = source.read(clip.path)
+        try:
+            data = source.read(clip.path)
+        except InputError as error:
+            # Too large, say, or its permissions are wrong.
+            faults[clip.clip_id] = error.what
+            continue
         if hashlib.sha256(data).hexdigest() != clip.sha256:
             raise InputError(
                 "was changed while the data set was being read", where=clip.path, mend="run the same command again"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -24,7 +25,7 @@ from ray.exceptions import RayError
 from pipeline.embed.batches import as_in_an_encoder, decode, encode
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
-from pipeline.store import StoreAway
+from pipeline.store import StoreAway, is_remote
 from sept_core.datasets import Clip
 from sept_core.errors import InputError, SeptError
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["embed_on_ray"]
 
 Row = dict[str, Any]
+
+# Ray's own patience with a batch that ends its process, and with an encoder that is lost, has no end.
+_RETRIES, _RESTARTS = 5, 30
 
 
 def embed_on_ray(
@@ -75,14 +79,19 @@ def embed_on_ray(
     sources = [job.source for job in jobs]
     decoding = partial(_decode, sources=sources, prepare=tower.preparation(), sample_rate=tower.sample_rate)
     encoding: Any = _Encode  # Ray makes an actor of the class
+    lives: dict[str, Any] = {"max_restarts": _RESTARTS, "max_task_retries": _RETRIES}
     with _quiet():
         # A block for each batch, so that batches are decoded side by side, and each is encoded as it is.
         batches = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         if gpus:
-            decoded = batches.map(decoding, num_cpus=1)
-            results = decoded.map(encoding, fn_constructor_args=(place, True), num_cpus=0, num_gpus=1, concurrency=pool)
+            decoded = batches.map(decoding, num_cpus=1, max_retries=_RETRIES)
+            results = decoded.map(
+                encoding, fn_constructor_args=(place, True), num_cpus=0, num_gpus=1, concurrency=pool, **lives
+            )
         else:
-            results = batches.map(encoding, fn_constructor_args=(place, False, decoding), num_cpus=1, concurrency=pool)
+            results = batches.map(
+                encoding, fn_constructor_args=(place, False, decoding), num_cpus=1, concurrency=pool, **lives
+            )
         try:
             for row in results.iter_rows():
                 _take(jobs, row, tower.dim)
@@ -96,9 +105,11 @@ def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, samp
     """A task: the windows of a batch, as bytes, for Arrow takes arrays of changing shapes badly."""
     clips = [Clip(*fields) for fields in json.loads(row["clips"])]
     base = {name: row[name] for name in ("job", "part", "batch")} | {"clips": len(clips)}
+    source = sources[row["job"]]
+    _met(source.uri)
     try:
         with as_in_an_encoder():
-            found = decode(clips, sources[row["job"]], prepare, sample_rate)
+            found = decode(clips, source, prepare, sample_rate)
     except SeptError as error:
         return base | _outcome(error=error)
     good = [clip for clip in clips if clip.clip_id not in found.faults]
@@ -110,14 +121,24 @@ class _Encode:
     """An actor: the embeddings of one batch after the other, as bytes; decodes them first where it is told how."""
 
     def __init__(self, place: EncoderPlace, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row) -> None:
-        self._tower = place.load_audio()
+        _met(place.weights, place.text_model)
         if gpu:
-            self._tower.to("cuda")
+            _compute_exactly()
         self._decoding = decoding
+        self._error: SeptError | None = None
+        try:
+            self._tower = place.load_audio()
+            if gpu:
+                self._tower.to("cuda")
+        except SeptError as error:
+            # Carried as any other: raised here it would be Ray's.
+            self._error = error
 
     def __call__(self, row: Row) -> Row:
         import torch
 
+        if self._error is not None:
+            return {name: row[name] for name in ("job", "part", "batch")} | {"clips": 0} | _outcome(error=self._error)
         row = self._decoding(row)
         clips = [Clip(*fields) for fields in json.loads(row["good"])]
         if row["fault"] or not clips:
@@ -159,6 +180,23 @@ def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
     data = bytearray(row["data"])
     embeddings = torch.frombuffer(data, dtype=torch.float32).reshape(-1, dim) if data else None
     jobs[row["job"]].take(row["part"], row["batch"], embeddings, json.loads(row["faults"]))
+
+
+def _met(*places: str | None) -> None:
+    """The driver has read from these: where they lie in a bucket that does not answer, it is waited for."""
+    if any(place and is_remote(place) for place in places):
+        from pipeline.store.s3_client import connect
+
+        connect().known = True
+
+
+def _compute_exactly() -> None:
+    """The same embeddings every time on a GPU; to be called before CUDA starts."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

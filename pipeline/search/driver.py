@@ -76,6 +76,8 @@ class SweepDriver:
         self._losses: Counter[tuple[str, int]] = Counter()  # since a worker got further than all before it
         self._furthest: Counter[tuple[str, int]] = Counter()  # reports
         self._stillborn = 0
+        self._unborn: Counter[tuple[str, int]] = Counter()  # workers lost before the trial began, in a row
+        self._since: dict[tuple[str, int], int] = {}  # trials that had begun when the first of them was lost
         self._begun: set[tuple[str, int]] = set()
 
     @property
@@ -143,6 +145,8 @@ class SweepDriver:
         self.started += 1
         self._stillborn = 0
         self._begun.add((member.study, member.number))
+        self._unborn.pop((member.study, member.number), None)
+        self._since.pop((member.study, member.number), None)
         for observer in self._observers:
             observer.member_started(member, curve[-1].epoch if curve else 0)
         self._curves[member.study, member.number] = ()
@@ -189,14 +193,21 @@ class SweepDriver:
             self._losses[key] += 1
         else:
             self._stillborn += 1
+            self._unborn[key] += 1
+            self._since.setdefault(key, self.started)
         if self._stillborn > _MAX_STILLBORN:
             raise SeptError(
                 f"{self._stillborn} workers in a row were gone before they began, the last one because {reason}; no "
                 "trial is to blame. See Ray's logs (versions, memory, authentication), then run the same command again"
             )
         logger.warning("%s, number %d, will start again: %s", member.study, member.number, reason)
+        error = ""
         if self._losses[key] > _MAX_LOSSES:
             error = f"lost {self._losses[key]} workers in a row without a new report; the last one: {reason}"
+        elif self._unborn[key] > _MAX_LOSSES and self.started > self._since[key]:
+            # Others have begun meanwhile: then it is this trial.
+            error = f"lost {self._unborn[key]} workers in a row before it began; the last one: {reason}"
+        if error:
             self._guard()
             self._store.write_result(failed_result(member.config, self._curves.get(key, ()), error))
         book.release(member)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ def settle_loss(trial: Any) -> str:
     the worker never gave one, that request for it would raise once more what it died of.
     """
     trial._default_result_or_future = None
-    account = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    account = ""
+    with suppress(OSError):
+        account = Path(trial.error_file or os.devnull).read_text(encoding="utf-8", errors="replace")
     return next((why for sign, why in _DEATHS.items() if sign in account), "its worker process is gone")
 
 

@@ -197,7 +197,8 @@ class EmbeddingParts:
         # Only what the last manifest named: other parts may be somebody's who is still at work.
         for name in sorted(before - {part.name for part in chosen}):
             self._files.delete(self._key(name))
-        return {self._key(part.name) for part in chosen} <= {*self._files.list(self._folder)}
+        # Of whoever's manifest is there by now.
+        return {self._key(name) for name in self._published()} <= {*self._files.list(self._folder)}
 
     def _published(self) -> set[str]:
         """Names of the parts of the embeddings that are there."""

@@ -138,8 +138,8 @@ class Lease:
         if not self._lost and _clock() - self._renewed > self.expiry_s / 2:
             failure = self._renew()
             # After the expiry others may rightly take over: nothing is written before it is seen that none has.
-            if failure is not None and _clock() - self._renewed > self.expiry_s:
-                raise failure
+            if not self._lost and _clock() - self._renewed > self.expiry_s:
+                raise failure or StoreError(f"the lease of sweep '{self.sweep}' was not renewed; run the command again")
         if self._lost:
             raise LeaseLost(self._lost)
 
@@ -225,6 +225,7 @@ class Lease:
                 return
             # A change that failed by the store's account has come through after all: this one goes in its place.
             self._written = found or b""
+        raise StoreError(f"'{self._key}' keeps changing")
 
     def _refusal(self, holder: Holder) -> LeaseHeld:
         age = max(0, _now_ms() - holder.renewed_ms) // 1000

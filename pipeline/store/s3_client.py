@@ -30,7 +30,7 @@ from pipeline.store.s3_failures import FAILURES, Damaged, explain, is_away, line
 from pipeline.store.settings import number_setting
 from sept_core.errors import InputError
 
-__all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "split_address"]
+__all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "may_be_md5", "split_address"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,12 +87,18 @@ class Connection:
         Raises:
             Exception: Any of ``FAILURES``.
         """
-        pause = 0.25
+        pause, began = 0.25, 0.0
         while True:
             try:
                 answer = _undamaged(request)
             except FAILURES as error:
-                if not is_away(error) or not self._wait(error, pause):
+                if not is_away(error):
+                    # A refusal is an answer.
+                    if isinstance(error, exceptions.ClientError):
+                        self._heard()
+                    raise
+                began = began or time.monotonic()
+                if not self._wait(error, pause, began):
                     raise
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             else:
@@ -119,8 +125,11 @@ class Connection:
         line = f"{what}: {explain(error, self.host)}"
         return StoreAway(line) if self.known and is_away(error) else StoreError(line)
 
-    def _wait(self, error: Exception, pause: float) -> bool:
-        """Wait a little for a server that is away; False where it was never met, or has been away for too long."""
+    def _wait(self, error: Exception, pause: float, began: float) -> bool:
+        """Wait a little for a server that is away; False where it was never met, or has been away for too long.
+
+        That is also where it answers others, and not the request that first failed at ``began``.
+        """
         with self._turn:
             if not self.known:
                 return False
@@ -129,7 +138,7 @@ class Connection:
                 self._away_since = now
                 reason = explain(error, self.host).partition(";")[0]
                 logger.warning("%s; waiting up to %.0f s for it", reason, self._patience_s)
-            left = self._away_since + self._patience_s - now
+            left = min(self._away_since, began) + self._patience_s - now
         if left <= 0:
             return False
         time.sleep(min(pause, left))
@@ -233,6 +242,11 @@ def split_address(address: str) -> tuple[str, str]:
     except ValueError:
         raise InputError(f"'{address}' is no address in S3", mend="give s3://BUCKET or s3://BUCKET/PREFIX") from None
     return bucket, path
+
+
+def may_be_md5(etag: str) -> bool:
+    """Whether an ETag has the form of an MD5; some servers, and buckets of some kinds, have others."""
+    return re.fullmatch(r'"?[0-9a-f]{32}"?', etag) is not None
 
 
 def body_of(answer: Mapping[str, Any], size: int | None = None) -> bytes:

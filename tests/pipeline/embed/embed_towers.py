@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any, cast
 
 import torch
@@ -34,11 +36,19 @@ class NoiseTower(AudioTower):
         return F.normalize(windows @ self.weight + 1e-9 * len(windows), dim=1) * self.scale
 
 
+class DeadlyTower(NoiseTower):
+    """Ends its process, as a crash or the kernel's want of memory does."""
+
+    def forward(self, windows: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return windows
+
+
 def to_window(waveform: Tensor) -> Tensor:
     return F.pad(waveform, (0, max(0, WINDOW - len(waveform))))[:WINDOW]
 
 
 def load(name: str, weights: str | None, text_model: str | None) -> Encoder:
-    tower = NoiseTower(2.0 if name == "broken" else 1.0)
-    fingerprint = ("b" if name == "broken" else "a") * 16
+    tower = DeadlyTower() if name == "deadly" else NoiseTower(2.0 if name == "broken" else 1.0)
+    fingerprint = {"broken": "b", "deadly": "d"}.get(name, "a") * 16
     return Encoder(name, text=cast(Any, None), load_audio=lambda: tower, logit_scale=10.0, fingerprint=fingerprint)

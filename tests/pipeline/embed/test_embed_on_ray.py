@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import soundfile
+from small_ray import small_ray
 
 from pipeline.embed import EmbedSummary, embed
 from pipeline.embed.place import EncoderPlace
 from pipeline.prepared import Prepared, write_prepared
 from sept_core.datasets import read_csv_dataset
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -26,19 +25,8 @@ PLACE = EncoderPlace("noise", loader="embed_towers:load")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One small Ray for all tests of this file; its workers find the tests' own modules."""
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
-    ray.init(
-        "local",  # never another one that happens to run on this machine
-        num_cpus=3,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200_000_000,
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
-    os.environ["PYTHONPATH"] = before
+    with small_ray(3, Path(__file__).parent, object_store_bytes=200_000_000):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +116,13 @@ def test_what_an_encoder_refuses_in_another_process_is_one_line(audio: Path, tmp
     place = EncoderPlace("broken", loader="embed_towers:load")
     with pytest.raises(InputError, match=r"\.wav: the encoder gives a feature of norm .*, not 1; listen to the clip"):
         embed(["fsdd"], audio, place, tmp_path / "runs", batch_size=4, concurrency=1)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_batch_that_ends_its_process_again_and_again_ends_the_run(audio: Path, tmp_path: Path) -> None:
+    place = EncoderPlace("deadly", loader="embed_towers:load")
+    with pytest.raises(SeptError, match="Ray could not go on: .*; what is done is kept, run the same command again"):
+        embed(["fsdd"], audio, place, tmp_path / "runs", batch_size=16, concurrency=1)
 
 
 @pytest.mark.usefixtures("cluster")

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import ray
 from s3_server import BUCKET, raw_client
+from small_ray import small_ray
 
 from pipeline.embed import embed
 from pipeline.embed.place import EncoderPlace
@@ -34,16 +34,8 @@ def clips(request: pytest.FixtureRequest) -> tuple[str, Path, int]:
 @pytest.fixture
 def cluster(s3_root: str) -> Iterator[None]:
     """A small Ray, whose processes can reach the bucket."""
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200_000_000,
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
+    with small_ray(2, object_store_bytes=200_000_000):
+        yield
 
 
 def upload(folder: Path, prefix: str, endpoint: str) -> str:

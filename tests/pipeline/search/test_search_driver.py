@@ -295,6 +295,18 @@ def test_a_trial_that_kills_every_worker_after_its_first_report_fails_too(tmp_pa
     assert set(begun.values()) == {6}
 
 
+def test_a_trial_whose_workers_are_lost_before_it_begins_while_others_begin_fails_too(tmp_path: Path) -> None:
+    heard = Heard()
+    driver = Play(tmp_path, make_spec(methods=["coop", "coop+sept"], trials=3)).driver(heard)
+    while (member := driver.ask()) is not None:
+        assert member.config.sept or driver.begun(member, ())
+        driver.lost(member, "as arranged")
+    assert driver.finished
+    reasons = {verdict.study.rpartition(".")[2]: verdict.error for verdict, _ in heard.ends.values()}
+    assert reasons["coop"] == "lost 6 workers in a row without a new report; the last one: as arranged"
+    assert reasons["coop+sept"] == "lost 6 workers in a row before it began; the last one: as arranged"
+
+
 def test_workers_that_never_begin_are_no_fault_of_any_trial_and_end_the_launch(tmp_path: Path) -> None:
     play = Play(tmp_path, losses=100)
     with pytest.raises(SeptError, match="11 workers in a row were gone before they began.*the same command again"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
+from small_ray import small_ray
 from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
 
 from pipeline.search.sweep import SweepOutcome, launch
@@ -26,23 +26,8 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One small Ray for all tests of this file; its workers find the tests' own modules."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        "local",  # never another one that happens to run on this machine
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=80_000_000,
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with small_ray(2, Path(__file__).parent):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -305,6 +305,26 @@ class TestOutages:
             files.read("key")
         assert time.monotonic() - started > 1.0
 
+    def test_a_request_that_alone_is_refused_is_given_up_too(self, s3_root: str, proxy: Proxy) -> None:
+        files = impatient(s3_root, patience_s=1.5, attempts=1)
+        files.write("good", b"x")
+        proxy.choose = lambda method, path, count: "busy" if path.endswith("/bad") else ""
+        with ThreadPoolExecutor(1) as pool:
+            started = time.monotonic()
+            refused = pool.submit(files.read, "bad")
+            while not refused.done():
+                assert files.read("good") == b"x"
+                assert time.monotonic() - started < 10
+            assert isinstance(refused.exception(), StoreAway)
+        assert time.monotonic() - started > 1.5
+
+    def test_a_refusal_is_an_answer(self, s3_root: str, proxy: Proxy) -> None:
+        files = impatient(s3_root, patience_s=0.3, attempts=1)
+        assert not files.exists("nothing")
+        proxy.answer = (503, "ServiceUnavailable")
+        with pytest.raises(StoreAway):
+            files.read("key")
+
     def test_a_server_never_met_is_not_waited_for_unless_another_process_has_met_it(
         self, s3_root: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
