@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 """Called with (clips read, clips in all) after each clip."""
 
 _TABLES = frozenset({".csv", ".json", ".md", ".txt"})
-_TABLE_BYTES = 50_000_000
+_TABLE_BYTES = 500_000_000  # NSynth lists its notes in some 200 MB
 _THREADS = 8
 
 
@@ -76,7 +76,7 @@ class AudioSource(ABC):
     def tree(self) -> Iterator[Path]:
         """A folder laid out like the source, for as long as the context lasts; not to be changed.
 
-        A local folder is given itself. Otherwise tables and texts (csv, json, md, txt) of up to 50 MB are real, larger
+        A local folder is given itself. Otherwise tables and texts (csv, json, md, txt) of up to 500 MB are real, larger
         ones are left out, and all other files, the clips among them, are empty. An ``InputError`` from inside that
         names the folder names the source instead.
 

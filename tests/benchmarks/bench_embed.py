@@ -67,7 +67,7 @@ def encoder_alone(weights: Path, clips: tuple[Clip, ...], audio: Path) -> tuple[
 def own_loop(weights: Path, files: list[str]) -> float:
     """Clips a second of the package's loop: one file after the other, one thread."""
     import transformers
-    from msclap import CLAPWrapper
+    from msclap.CLAPWrapper import CLAPWrapper
 
     folder = weights / "gpt2"
     transformers.GPT2Model(transformers.GPT2Config()).save_pretrained(folder)
