@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from pipeline.audio_source import AudioSource, check_size, is_hidden
 from pipeline.store.door import check_key
-from pipeline.store.s3_client import THREADS, Connection, body_of, connect, may_be_md5, split_address
+from pipeline.store.s3_client import THREADS, Connection, body_of, connect, split_address, tells_md5
 from pipeline.store.s3_failures import FAILURES, MISSING, Damaged, code_of
 from sept_core.errors import InputError
 
@@ -103,6 +103,6 @@ class BucketAudio(AudioSource):
 
 def _matches(data: bytes, answer: Mapping[str, Any]) -> bool:
     """Whether an object's bytes are those of its ETag, where that is their MD5."""
-    # Of objects that were put in parts, or encrypted with a key of their own, it is something else.
-    is_md5 = may_be_md5(answer["ETag"]) and answer.get("ServerSideEncryption") in (None, "AES256")
-    return not is_md5 or hashlib.md5(data, usedforsecurity=False).hexdigest() == answer["ETag"].strip('"')
+    return not tells_md5(answer["ETag"], answer) or hashlib.md5(data, usedforsecurity=False).hexdigest() == answer[
+        "ETag"
+    ].strip('"')

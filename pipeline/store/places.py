@@ -167,7 +167,7 @@ def _download(connection: Connection, bucket: str, one: _Object, target: Path) -
 
 def _fill(connection: Connection, bucket: str, one: _Object, file: BinaryIO) -> bool:
     """Write an object to an empty file, going on wherever an answer breaks off; whether it is what its ETag says."""
-    from pipeline.store.s3_client import body_of, may_be_md5
+    from pipeline.store.s3_client import body_of, tells_md5
     from pipeline.store.s3_failures import Damaged
 
     digest, is_md5 = hashlib.md5(usedforsecurity=False), False
@@ -176,8 +176,7 @@ def _fill(connection: Connection, bucket: str, one: _Object, file: BinaryIO) -> 
         nonlocal is_md5
         began = file.tell()
         answer = connection.client.get_object(Bucket=bucket, Key=one.key, IfMatch=one.etag, Range=f"bytes={began}-")
-        # Of objects that were put in parts, or encrypted with a key of their own, the ETag is something else.
-        is_md5 = may_be_md5(one.etag) and answer.get("ServerSideEncryption") in (None, "AES256")
+        is_md5 = tells_md5(one.etag, answer)
         try:
             while chunk := body_of(answer, _CHUNK_BYTES):
                 file.write(chunk)

@@ -30,7 +30,7 @@ from pipeline.store.s3_failures import FAILURES, Damaged, explain, is_away, line
 from pipeline.store.settings import number_setting
 from sept_core.errors import InputError
 
-__all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "may_be_md5", "split_address"]
+__all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "split_address", "tells_md5"]
 
 logger = logging.getLogger(__name__)
 
@@ -244,9 +244,13 @@ def split_address(address: str) -> tuple[str, str]:
     return bucket, path
 
 
-def may_be_md5(etag: str) -> bool:
-    """Whether an ETag has the form of an MD5; some servers, and buckets of some kinds, have others."""
-    return re.fullmatch(r'"?[0-9a-f]{32}"?', etag) is not None
+def tells_md5(etag: str, answer: Mapping[str, Any]) -> bool:
+    """Whether an object's ETag is the MD5 of its bytes.
+
+    Of objects that were put in parts, or encrypted with a key of their own, and on some servers, it is something else.
+    """
+    plain = answer.get("ServerSideEncryption") in (None, "AES256")
+    return plain and re.fullmatch(r'"?[0-9a-f]{32}"?', etag) is not None
 
 
 def body_of(answer: Mapping[str, Any], size: int | None = None) -> bytes:
