@@ -56,8 +56,12 @@ def embed(
         int | None, typer.Option("--concurrency", min=1, help="Processes that encode; one a GPU unless given.")
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", help="Clips encoded together; lower it where memory runs out.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            "--batch-size",
+            help="Clips encoded at once; 4 on CPUs, and on GPUs what the smallest has room for, unless given.",
+        ),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used; errors.parquet lists them.")
     ] = False,

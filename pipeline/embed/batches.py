@@ -1,12 +1,13 @@
 """A batch of clips on its way: decoded in one process, encoded in another.
 
 Which clips are encoded together is settled beforehand, by their order in the data set, for the last digits of an
-embedding depend on the batch that it was computed in.
+embedding depend on how many were computed at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.audio_source import AudioSource
     from sept_core.encoders import AudioTower, Preparation
 
-__all__ = ["Batch", "Decoded", "as_in_an_encoder", "decode", "encode"]
+__all__ = ["Batch", "Decoded", "as_in_an_encoder", "compute_exactly", "decode", "encode"]
 
 # float32 keeps a normalised vector's length to about 1e-7.
 NORM_TOLERANCE = 1e-3
@@ -29,19 +30,21 @@ NORM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips that are encoded together.
+    """Clips that travel together.
 
     Attributes:
         job: Index of the data set among those that are embedded.
         part: Index of its part.
         index: Which batch of the part it is.
         clips: The clips.
+        size: How many of them are encoded at once.
     """
 
     job: int
     part: int
     index: int
     clips: tuple[Clip, ...]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
     return Decoded(torch.stack(windows) if windows else None, faults)
 
 
-def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip]) -> Tensor:
-    """Unit-norm features ``[clips, dim]`` float32, on the CPU, of windows ``[clips, window]``.
+def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip], size: int) -> Tensor:
+    """Unit-norm features ``[clips, dim]`` float32, on the CPU, of windows ``[clips, window]``, ``size`` at once.
 
     Raises:
         InputError: The encoder gives something else.
@@ -106,7 +109,7 @@ def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip]) -> Tensor:
 
     device = next((parameter.device for parameter in tower.parameters()), torch.device("cpu"))
     with torch.inference_mode():
-        features = tower(windows.to(device)).float().cpu()
+        features = torch.cat([tower(some.to(device)).float().cpu() for some in windows.split(size)])
     # Written so that NaN, which fails every comparison, counts as wrong.
     for clip, norm in zip(clips, features.norm(dim=1).tolist(), strict=True):
         if not abs(norm - 1) <= NORM_TOLERANCE:
@@ -116,6 +119,15 @@ def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip]) -> Tensor:
                 mend="listen to the clip; if it is sound, the encoder is broken",
             )
     return features
+
+
+def compute_exactly() -> None:
+    """The same embeddings every time on a GPU; to be called before CUDA starts."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Job"]
 
+TOGETHER = 32
+"""Clips that travel together at least: a task for each handful would cost more than it does."""
+
 
 @dataclass
 class _Gathered:
@@ -46,7 +49,7 @@ class Job:
         header: What the embeddings are.
         clips: All clips, sorted by clip id.
         source: Where their audio lies.
-        batch_size: Clips that are encoded together.
+        batch_size: Clips that are encoded at once.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class Job:
         self._index = index
         self._files = files
         self._parts = plan_parts(header, clips)
-        self._batch_size = batch_size
+        self._at_once = batch_size
+        self._together = max(batch_size, TOGETHER)
         self._writer = EmbeddingParts(files, header)
         self._written: dict[str, WrittenPart] = {}
         self._gathered: dict[int, _Gathered] = {}
@@ -81,9 +85,9 @@ class Job:
         for number, part in enumerate(self._parts):
             if part.stem in self._written:
                 continue
-            for start in range(0, len(part.clips), self._batch_size):
-                chosen = part.clips[start : start + self._batch_size]
-                yield Batch(self._index, number, start // self._batch_size, chosen)
+            for start in range(0, len(part.clips), self._together):
+                chosen = part.clips[start : start + self._together]
+                yield Batch(self._index, number, start // self._together, chosen, self._at_once)
 
     def take(self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str]) -> None:
         """The embeddings ``[clips without a fault, dim]`` of a batch, in whatever order batches come."""
@@ -93,7 +97,7 @@ class Job:
         gathered.embeddings[batch] = embeddings
         gathered.faults |= faults
         chosen = self._parts[part]
-        if len(gathered.embeddings) < -(-len(chosen.clips) // self._batch_size):
+        if len(gathered.embeddings) < -(-len(chosen.clips) // self._together):
             return
         rows = [found for _, found in sorted(gathered.embeddings.items()) if found is not None]
         whole = torch.cat(rows) if rows else torch.zeros(0, self.header.dim)

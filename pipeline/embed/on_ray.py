@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -22,7 +21,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from pipeline.embed.batches import as_in_an_encoder, decode, encode
+from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, encode
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
 from pipeline.store import StoreAway, is_remote
@@ -66,6 +65,7 @@ def embed_on_ray(
             "job": batch.job,
             "part": batch.part,
             "batch": batch.index,
+            "size": batch.size,
             "clips": json.dumps([astuple(clip) for clip in batch.clips]),
         }
         for job in jobs
@@ -104,7 +104,7 @@ def embed_on_ray(
 def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, sample_rate: int) -> Row:
     """A task: the windows of a batch, as bytes, for Arrow takes arrays of changing shapes badly."""
     clips = [Clip(*fields) for fields in json.loads(row["clips"])]
-    base = {name: row[name] for name in ("job", "part", "batch")} | {"clips": len(clips)}
+    base = {name: row[name] for name in ("job", "part", "batch", "size")} | {"clips": len(clips)}
     source = sources[row["job"]]
     _met(source.uri)
     try:
@@ -123,7 +123,7 @@ class _Encode:
     def __init__(self, place: EncoderPlace, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row) -> None:
         _met(place.weights, place.text_model)
         if gpu:
-            _compute_exactly()
+            compute_exactly()
         self._decoding = decoding
         self._error: SeptError | None = None
         try:
@@ -147,7 +147,7 @@ class _Encode:
         windows = torch.frombuffer(bytearray(row["data"]), dtype=torch.float32).reshape(len(clips), -1)
         try:
             with as_in_an_encoder():
-                embeddings = encode(self._tower, windows, clips)
+                embeddings = encode(self._tower, windows, clips, row["size"])
         except SeptError as error:
             return row | _outcome(error=error)
         return row | {"good": "[]", "data": embeddings.contiguous().numpy().tobytes()}
@@ -188,15 +188,6 @@ def _met(*places: str | None) -> None:
         from pipeline.store.s3_client import connect
 
         connect().known = True
-
-
-def _compute_exactly() -> None:
-    """The same embeddings every time on a GPU; to be called before CUDA starts."""
-    import torch
-
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from pipeline.audio_source import AudioSource, open_audio
 from pipeline.embed.batches import as_in_an_encoder
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
+from pipeline.embed.sizing import CPU_BATCH, gpu_batch_size
 from pipeline.embed.texts import keep_texts
 from pipeline.prepared import Prepared, find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
@@ -23,12 +25,10 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from sept_core.encoders import AudioTower, Encoder
 
-__all__ = ["BATCH_SIZE", "EmbedSummary", "Progress", "embed", "embed_with"]
+__all__ = ["EmbedSummary", "Progress", "embed", "embed_with"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (data set, clips done, clips in all), those found done at the beginning included."""
-
-BATCH_SIZE = 32
 
 # Fewer clips than these are embedded sooner than Ray has started.
 _FEW_CLIPS = 500
@@ -79,7 +79,7 @@ def embed(
     *,
     address: str = "local",
     concurrency: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     skip_bad: bool = False,
     force: bool = False,
     started: Callable[[], None] = lambda: None,
@@ -96,7 +96,8 @@ def embed(
         address: Where Ray is: ``local`` for a private one, started for more than a few hundred clips; ``auto`` or
             ``host:port`` for a running one.
         concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
-        batch_size: Clips that are encoded together, a power of 2. The last digits of an embedding depend on it.
+        batch_size: Clips that are encoded at once, a power of 2; None for 4 on CPUs and, on GPUs, what the smallest
+            of them has room for. The last digits of an embedding depend on it, and the store says which it was.
         skip_bad: Leave out clips that cannot be used.
         force: Make the embeddings again even where they are there.
         started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
@@ -112,29 +113,11 @@ def embed(
     if repeated is not None:
         raise InputError(f"'{repeated}' is given twice", mend="name each data set once")
     sources = _sources(datasets, audio)
-    work = _Work(encoder.load(), root, progress, batch_size, skip_bad, force)
+    work = _Work(encoder.load(), root, progress, skip_bad, force)
     for name, source in zip(names, sources, strict=True):
         work.add(name, source, "")
-
-    def run(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
-        import torch
-
-        # On a machine with a GPU always there: the last digits depend on where an embedding is computed.
-        here = address == "local" and concurrency is None and not torch.cuda.is_available()
-        if here and left <= _FEW_CLIPS:
-            from pipeline.embed.inline import embed_inline
-
-            return embed_inline(jobs, tower, done)
-        from pipeline.cluster import cluster, prepare_import
-
-        # Below that, Ray's core complains of how Ray Data starts its actors.
-        prepare_import(address, RAY_BACKEND_LOG_LEVEL="fatal")
-        from pipeline.embed.on_ray import embed_on_ray
-
-        with cluster(address, mend=_CLIENT_MEND, started=started):
-            return embed_on_ray(jobs, tower, encoder, done, concurrency)
-
-    summaries = work.run(run)
+    with _Means(encoder, address, concurrency, started) as means:
+        summaries = work.run(means.run, lambda: batch_size or means.batch_size())
     for summary in summaries:
         work.keep_texts(summary)
     return summaries
@@ -147,7 +130,7 @@ def embed_with(
     root: Path | str | Files,
     progress: Progress | None = None,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = CPU_BATCH,
     skip_bad: bool = False,
     force: bool = False,
     attribution: str = "",
@@ -170,14 +153,62 @@ def embed_with(
     """
     from pipeline.embed.inline import embed_inline
 
-    work = _Work(encoder, root, progress, batch_size, skip_bad, force)
+    work = _Work(encoder, root, progress, skip_bad, force)
     work.add(get_dataset(dataset, own_datasets(root)).name, open_audio(audio), attribution)
-    (summary,) = work.run(lambda jobs, tower, done, _: embed_inline(jobs, tower, done))
+    (summary,) = work.run(lambda jobs, tower, done, _: embed_inline(jobs, tower, done), lambda: batch_size)
     return summary
 
 
 Run = Callable[[Sequence[Job], "AudioTower", Callable[[int, int], None], int], None]
 """Does the work: called with the jobs, the audio tower, what to tell of progress, and how many clips are left."""
+
+
+class _Means(ExitStack):
+    """What embeds: this process for few clips on a machine without a GPU, else Ray, which is started when needed."""
+
+    def __init__(
+        self, encoder: EncoderPlace, address: str, concurrency: int | None, started: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._encoder = encoder
+        self._address = address
+        self._concurrency = concurrency
+        self._started = started
+        self._connected = False
+
+    def batch_size(self) -> int:
+        """What suits the devices."""
+        if self._without_gpu:
+            return CPU_BATCH
+        self._connect()
+        return gpu_batch_size(self._encoder) or CPU_BATCH
+
+    def run(self, jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
+        """Do what there is to do."""
+        if self._without_gpu and self._concurrency is None and left <= _FEW_CLIPS:
+            from pipeline.embed.inline import embed_inline
+
+            return embed_inline(jobs, tower, done)
+        self._connect()
+        from pipeline.embed.on_ray import embed_on_ray
+
+        return embed_on_ray(jobs, tower, self._encoder, done, self._concurrency)
+
+    @property
+    def _without_gpu(self) -> bool:
+        import torch
+
+        return self._address == "local" and not torch.cuda.is_available()
+
+    def _connect(self) -> None:
+        if self._connected:
+            return
+        from pipeline.cluster import cluster, prepare_import
+
+        # Below that, Ray's core complains of how Ray Data starts its actors.
+        prepare_import(self._address, RAY_BACKEND_LOG_LEVEL="fatal")
+        self.enter_context(cluster(self._address, mend=_CLIENT_MEND, started=self._started))
+        self._connected = True
 
 
 @dataclass(frozen=True)
@@ -197,7 +228,6 @@ class _Work:
         encoder: Encoder,
         root: Path | str | Files,
         progress: Progress | None,
-        batch_size: int,
         skip_bad: bool,
         force: bool,
     ) -> None:
@@ -205,7 +235,6 @@ class _Work:
         self._root = root
         self._store = EmbeddingStore(root)
         self._progress = progress
-        self._batch_size = batch_size
         self._skip_bad = skip_bad
         self._force = force
         self._wanted: list[_Wanted] = []
@@ -228,13 +257,14 @@ class _Work:
             )
         self._there[name] = self._summary(wanted, skipped=made[1], found=len(manifest.clips), seconds=0.0, made=False)
 
-    def run(self, run: Run) -> list[EmbedSummary]:
-        """Do what there is to do."""
+    def run(self, run: Run, batch_size: Callable[[], int]) -> list[EmbedSummary]:
+        """Do what there is to do; what batches hold is asked only where something is."""
         wanted = [one for one in self._wanted if one.prepared.manifest.dataset not in self._there]
         summaries = dict(self._there)
         if wanted:
             tower = self._encoder.load_audio()
-            jobs = [self._job(index, one, tower) for index, one in enumerate(wanted)]
+            size = batch_size()
+            jobs = [self._job(index, one, tower, size) for index, one in enumerate(wanted)]
             found = [0 if self._force else job.look() for job in jobs]
             started = time.perf_counter()
             self._make(jobs, tower, list(found), run)
@@ -277,7 +307,7 @@ class _Work:
                 counts[jobs.index(job)] = job.look()
         raise InputError("somebody else keeps replacing these embeddings", mend="wait until they are done")
 
-    def _job(self, index: int, wanted: _Wanted, tower: AudioTower) -> Job:
+    def _job(self, index: int, wanted: _Wanted, tower: AudioTower, batch_size: int) -> Job:
         manifest, description = wanted.prepared.manifest, wanted.prepared.description
         header = EmbeddingHeader(
             dataset=manifest.dataset,
@@ -285,11 +315,11 @@ class _Work:
             fingerprint=self._encoder.fingerprint,
             manifest_digest=manifest.digest,
             dim=tower.dim,
-            preprocessing={"sample_rate": tower.sample_rate, "seconds": tower.seconds, "batch_size": self._batch_size},
+            preprocessing={"sample_rate": tower.sample_rate, "seconds": tower.seconds, "batch_size": batch_size},
             attribution=wanted.attribution,
             description=None if description is None else info_to_json(description),
         )
-        return Job(index, self._store.files, header, manifest.clips, wanted.source, self._batch_size)
+        return Job(index, self._store.files, header, manifest.clips, wanted.source, batch_size)
 
     def _summary(self, wanted: _Wanted, skipped: int, found: int, seconds: float, made: bool) -> EmbedSummary:
         manifest = wanted.prepared.manifest

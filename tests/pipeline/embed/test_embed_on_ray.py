@@ -46,6 +46,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.store.embedding_writer.ROWS_PER_PART", 16)
     monkeypatch.setattr("pipeline.embed.jobs.ROWS_PER_PART", 16)
+    monkeypatch.setattr("pipeline.embed.jobs.TOGETHER", 8)
     # The encoders here have no text side.
     monkeypatch.setattr("pipeline.embed.run.keep_texts", lambda *_: 0)
 
@@ -92,7 +93,7 @@ def test_only_what_is_missing_is_made_and_progress_counts_what_was_there(audio: 
     assert summary.found == 32
     assert told[0] == ("FSDD", 32, 60)
     assert told[-1] == ("FSDD", 60, 60)
-    assert len(told) == 1 + 28 // 4
+    assert len(told) == 1 + -(-28 // 8)
     assert bytes_below(tmp_path / "part") == before
 
 

@@ -92,13 +92,17 @@ def test_every_clip_gets_its_own_embedding_in_the_manifests_order(audio: Path, t
     assert Path(summary.where).is_dir()
 
 
-def test_decoding_stays_a_bounded_way_ahead_of_encoding(audio: Path, tmp_path: Path) -> None:
+def test_decoding_stays_a_bounded_way_ahead_of_encoding(
+    audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.embed.jobs.TOGETHER", 2)
     tower = FakeTower()
     embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=2)
     assert tower.lead <= 3 * 2
 
 
-def test_progress_counts_every_clip(audio: Path, tmp_path: Path) -> None:
+def test_progress_counts_every_clip(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.embed.jobs.TOGETHER", 8)
     seen: list[tuple[str, int, int]] = []
     embed_with(
         make_encoder(FakeTower()),
@@ -106,9 +110,18 @@ def test_progress_counts_every_clip(audio: Path, tmp_path: Path) -> None:
         audio,
         tmp_path / "runs",
         lambda *told: seen.append(told),
-        batch_size=8,
+        batch_size=4,
     )
     assert seen == [("FSDD", done, 20) for done in (0, 8, 16, 20)]
+
+
+def test_no_more_clips_are_encoded_at_once_than_was_asked_for(audio: Path, tmp_path: Path) -> None:
+    tower = FakeTower()
+    summary = embed_with(make_encoder(tower), "fsdd", audio, tmp_path / "runs", batch_size=4)
+    assert tower.batches == [4] * 5
+    manifest = EmbeddingStore(tmp_path / "runs").manifest(summary.fingerprint, "FSDD")
+    assert manifest is not None
+    assert manifest["preprocessing"]["batch_size"] == 4
 
 
 class TestOwnData:
