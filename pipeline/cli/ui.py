@@ -52,7 +52,7 @@ def ui(
     from pipeline.cli.showing import say
 
     console = Console()
-    experiment = _experiment(folder, sweep)
+    page = _page(folder, sweep)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
     # A SIGTERM is answered like Ctrl-C: the server is a process of its own and must be ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -61,7 +61,7 @@ def ui(
         try:
             say(console, "Starting MLflow (some seconds)")
             _wait(process, address)
-            say(console, f"MLflow shows the results at {address}/#/experiments/{experiment}")
+            say(console, f"MLflow shows the results at {address}/{page}")
             say(console, "Ctrl-C ends it.")
             process.wait()
             raise SeptError(f"MLflow's server ended by itself (code {process.returncode}){_last_line(log)}")
@@ -83,16 +83,18 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-def _experiment(folder: Path, sweep: str | None) -> str:
-    """Id of the sweep's experiment, or of the newest one."""
+def _page(folder: Path, sweep: str | None) -> str:
+    """The page of the sweep, or of the newest one."""
     from pipeline.tracking import connect, default_target
+    from pipeline.tracking.view import view_path
 
     found = connect(default_target(folder)).search_experiments(order_by=["creation_time DESC"])
-    names = {one.name: str(one.experiment_id) for one in found if one.name != "Default"}
-    if sweep is not None and sweep not in names:
-        listed = f"known: {', '.join(names)}" if names else "none is tracked there yet"
+    sweeps = {one.name: one for one in found if one.name != "Default"}
+    if sweep is not None and sweep not in sweeps:
+        listed = f"known: {', '.join(sweeps)}" if sweeps else "none is tracked there yet"
         raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", mend=listed)
-    return names[sweep] if sweep is not None else next(iter(names.values()), "0")
+    shown = sweeps[sweep] if sweep is not None else next(iter(sweeps.values()), None)
+    return "#/experiments" if shown is None else view_path(str(shown.experiment_id), shown.tags)
 
 
 def _serve(folder: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking.client import TrackingTarget
-from pipeline.tracking.describe import RUN_STATUS, run_name, selection_mark, study_tags, trial_tags
+from pipeline.tracking.describe import RUN_STATUS, run_name, study_name, study_tags, trial_tags
+from pipeline.tracking.view import VIEW_TAGS
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -104,11 +105,12 @@ class Runs:
             found = self._client.get_experiment_by_name(self._sweep)
             if found is None:
                 location = f"{self._target.artifacts}/{self._sweep}" if self._target.artifacts else None
-                experiment = self._client.create_experiment(self._sweep, artifact_location=location)
+                experiment = self._client.create_experiment(self._sweep, location, dict(VIEW_TAGS))
             else:
                 experiment = found.experiment_id
                 if found.lifecycle_stage != "active":
                     self._client.restore_experiment(experiment)
+                self._dress(experiment, found.tags)
             # What an attempt that failed has read may be out of date.
             self.forget()
             self._read(experiment)
@@ -121,7 +123,7 @@ class Runs:
         run = self.studies.get(member.study)
         if run is None:
             tags = study_tags(self._sweep, member.config) | {"sept.role": "study"}
-            name = member.study + selection_mark(member.config)
+            name = study_name(member.config)
             # Whichever of its members is told of first: workers begin in no particular order.
             first = self._store.member(self._sweep, member.study, 0) or member
             run = self._create(self.studies, member.study, experiment, first.created_ms, tags, name)
@@ -223,6 +225,12 @@ class Runs:
                 points=set(),
             )
         return runs[key]
+
+    def _dress(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Give an experiment that somebody else, or another version, has made the view's tags."""
+        for name, value in VIEW_TAGS.items():
+            if tags.get(name) != value:
+                self._client.set_experiment_tag(experiment, name, value)
 
     def _read(self, experiment: str, wanted: str = "") -> None:
         """Read the experiment's runs, or those that MLflow's filter lets through; of several of one key one stays."""

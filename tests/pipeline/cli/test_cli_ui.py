@@ -7,15 +7,18 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import synthetic_results as made
+from browser import browser, chromium
 
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import SweepWriter, default_target
 from pipeline.tracking.client import connect
+from pipeline.tracking.describe import run_name
 
 Sept = Callable[..., tuple[int, str, str]]
 
@@ -53,27 +56,79 @@ def test_an_unknown_sweep_is_named_with_those_that_are_there(sept: Sept, tracked
     assert f"known: {made.SWEEP}" in err
 
 
-def test_it_serves_the_results_on_loopback_and_ctrl_c_leaves_no_process(tracked: Path) -> None:
+@contextmanager
+def served(root: Path) -> Iterator[str]:
+    """The address that `sept ui` prints; ended by Ctrl-C, which has to leave no process."""
     port = free_port()
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", "--root", str(tracked)]
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", "--root", str(root)]
     command += ["--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        address = ""
-        for line in process.stdout:
-            if "http://" in line:
-                address = line.split()[-1]
-                break
+        address = next((line.split()[-1] for line in process.stdout if "http://" in line), "")
         assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/")
-        with urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
-            assert b"MLflow" in page.read()
+        yield address
     finally:
         os.kill(process.pid, signal.SIGINT)
         code = process.wait(30)
     assert code == 0
     with socket.create_server(("127.0.0.1", port)):
         pass  # nobody listens there any more
+
+
+def test_it_serves_the_results_on_loopback_and_ctrl_c_leaves_no_process(tracked: Path) -> None:
+    with served(tracked) as address, urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
+        assert b"MLflow" in page.read()
+
+
+# The table's rows lie in any order in the page, and say which they are.
+CELLS = (
+    "[...document.querySelectorAll('.ag-row [col-id=\"{}\"]{}')]"
+    ".sort((one, other) => one.closest('.ag-row').getAttribute('row-index') - "
+    "other.closest('.ag-row').getAttribute('row-index')).map(cell => cell.innerText.trim())"
+)
+NAMES = CELLS.format("attributes.`Run Name`", " a")
+HEADERS = "[...document.querySelectorAll('.ag-header-cell')].map(cell => cell.getAttribute('col-id'))"
+EXPAND = (
+    "[...document.querySelectorAll('.ag-row')].find(row => row.innerText.includes('{}'))"
+    ".querySelector('button').click()"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
+def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
+    sept: Sept, tracked: Path, tmp_path: Path
+) -> None:
+    cases = made.make_cases()
+    made.fill_store(TrialStore(LocalFiles(tracked)), cases)
+    code, _, err = sept("track", "sync", made.SWEEP, "--root", tracked)
+    assert code == 0, err
+    with served(tracked) as address, browser(tmp_path / "profile") as tab:
+        # Wide enough for all columns: the table makes only those that are in view.
+        tab.open(address, 3400, 1200)
+        studies = tab.wait(f"{NAMES}.length == 6 && {NAMES}")
+        assert set(studies) == {
+            f"{dataset} {method}, mini, base-to-new" for dataset in made.DATASETS for method in made.LEVELS
+        }
+        columns = tab.evaluate(HEADERS)
+        for name in ("best/val_h", "best/test_h", "best/test_base", "best/test_new", "val/h", "test/h", "test/base"):
+            assert f"metrics.`{name}`" in columns
+        assert {"params.`n_ctx`", "params.`lambda_se`"} <= set(columns)
+        shown = dict(zip(studies, tab.evaluate(CELLS.format("metrics.`best/test_h`", "")), strict=True))
+        best = made.best_of(cases, "ESC10.mini.base-to-new.coop").result
+        assert best is not None
+        assert float(shown["ESC10 coop, mini, base-to-new"]) == pytest.approx(best.test["h"])
+        # Opened, a study shows its trials, with what was searched in their names.
+        opened = "ESC10 coop, mini, base-to-new"
+        tab.evaluate(EXPAND.format(opened))
+        names = tab.wait(f"{NAMES}.length > 6 && {NAMES}")
+        trials = {run_name(case.member) for case in cases if case.member.study == "ESC10.mini.base-to-new.coop"}
+        first = names.index(opened) + 1
+        assert set(names[first : first + len(trials)]) == trials
+        assert len(names) == 6 + len(trials)
+        tab.open(f"{address}&compareRunsMode=CHART", 1600, 1200)
+        tab.wait("document.querySelectorAll('.scatterlayer .trace path').length > 10")
 
 
 def free_port() -> int:

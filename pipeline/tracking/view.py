@@ -1,0 +1,56 @@
+"""The view in which MLflow's pages show a sweep: studies with their trials below them, the columns that matter.
+
+MLflow keeps a view that somebody shares as a tag of the experiment and finds it by a key in the address; the tag's
+value is the page's own state. Checked against MLflow 3.17. A page of another version that does not understand it says
+so and shows its default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+__all__ = ["VIEW_TAGS", "view_path"]
+
+_KEY = "sept"
+
+# Those that a sweep does not have are not shown.
+_METRICS = (
+    *("best/test_base", "best/test_h", "best/test_new", "best/val_h"),
+    *("best/test_source", "best/test_targets", "best/val_source"),
+    *("test/base", "test/h", "test/new", "val/h"),
+    *("test/source", "test/targets", "val/source"),
+)
+_PARAMS = ("n_ctx", "n_neighbors", "n_templates", "margin_mode", "margin_inter", "margin_intra", "lambda_se", "lr")
+_WIDTH = 100
+
+
+def _state() -> str:
+    columns = [f"metrics.`{name}`" for name in _METRICS] + [f"params.`{name}`" for name in _PARAMS]
+    state = {
+        # Runs are nested only in this order.
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "selectedColumns": columns,
+        "columnWidths": dict.fromkeys(columns, _WIDTH),
+    }
+    return json.dumps(state, sort_keys=True)
+
+
+VIEW_TAGS: Mapping[str, str] = {
+    f"mlflow.sharedViewState.{_KEY}": _state(),
+    # Not a chat application, whose pages MLflow shows otherwise.
+    "mlflow.experimentKind": "custom_model_development",
+}
+"""Tags of the experiment that the view needs."""
+
+
+def view_path(experiment: str, tags: Mapping[str, str]) -> str:
+    """What stands behind a server's address to open a sweep.
+
+    Args:
+        experiment: Its id.
+        tags: What it is tagged with: without the view's tag, MLflow's default is opened.
+    """
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
+    return page + (f"&viewStateShareKey={_KEY}" if f"mlflow.sharedViewState.{_KEY}" in tags else "")
