@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,24 @@ def test_commands_in_the_readme_exist(line):
         found = command.get_command(click.Context(command), word)
         assert found is not None, f"the README names 'sept {line.strip()}', and there is no '{word}'"
         command = found
+
+
+def _spelled() -> list[str]:
+    """Every whole command in the README's blocks, without its comment."""
+    lines = re.findall(r"^    (?:.*&& )?sept (.+)$", README, re.MULTILINE)
+    return sorted({re.split(r"\s+#|\s+&| & ", line)[0].strip() for line in lines})
+
+
+@pytest.mark.parametrize("line", _spelled())
+def test_commands_in_the_readme_can_be_given_as_they_stand(line):
+    command: click.Command = typer.main.get_command(app)
+    context, words = click.Context(command), shlex.split(line)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        assert found is not None
+        command, words = found, words[1:]
+    # Raises for an option that is not there, a value that cannot be, an argument that is missing.
+    command.make_context(command.name, words, parent=context)
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)", README))))
