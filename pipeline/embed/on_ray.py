@@ -24,9 +24,10 @@ from ray.exceptions import RayError
 from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, encode
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
-from pipeline.store import StoreAway, is_remote
+from pipeline.faults import fault_of, raised_there
+from pipeline.store import is_remote
 from sept_core.datasets import Clip
-from sept_core.errors import InputError, SeptError
+from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
     from pipeline.audio_source import AudioSource
@@ -161,12 +162,11 @@ def _outcome(
     error: SeptError | None = None,
 ) -> Row:
     """What a row says besides which batch it is. An error is carried, for raised it would come wrapped by Ray."""
-    kind = "" if error is None else "input" if isinstance(error, InputError) else "away" if error.resumable else "other"
     return {
         "good": json.dumps(good),
         "faults": json.dumps(dict(faults or {})),
         "data": data,
-        "fault": kind,
+        "fault": "" if error is None else fault_of(error),
         "error": "" if error is None else str(error),
     }
 
@@ -176,7 +176,7 @@ def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
     import torch
 
     if row["fault"]:
-        raise {"input": InputError, "away": StoreAway}.get(row["fault"], SeptError)(row["error"])
+        raise raised_there(row["fault"], row["error"])
     data = bytearray(row["data"])
     embeddings = torch.frombuffer(data, dtype=torch.float32).reshape(-1, dim) if data else None
     jobs[row["job"]].take(row["part"], row["batch"], embeddings, json.loads(row["faults"]))

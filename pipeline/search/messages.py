@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipeline.faults import Fault
 from pipeline.spec import StudyInputs
 from sept_core.results import Report, TrialConfig
 
-__all__ = ["Assignment", "Fault", "Message"]
+__all__ = ["Assignment", "Message"]
 
-Fault = Literal["", "input", "away"]
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Message:
         phase: ``begun``, ``report``, ``ended`` (the result is in the store) or ``unusable`` (store or inputs are).
         curve: All reports so far.
         error: What cannot be used, in one line.
-        fault: Of what kind that is: somebody's ``input``, or a store that is ``away`` and may come back.
+        fault: Of what kind that is.
     """
 
     phase: Literal["begun", "report", "ended", "unusable"]
     curve: tuple[Report, ...] = ()
     error: str = ""
-    fault: Fault = ""
+    fault: Fault = "other"
 
     def to_tune(self) -> dict[str, Any]:
         """As the result of a step; the curve as text, for Tune flattens and copies what is nested."""

@@ -27,20 +27,19 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipeline.cluster import cluster, environment
+from pipeline.faults import raised_there
 from pipeline.search.driver import SweepDriver
 from pipeline.search.losses import bearing_every_loss, settle_loss
 from pipeline.search.messages import Message
 from pipeline.search.worker import TrialWorker
 from pipeline.spec import Resources
-from pipeline.store.door import StoreAway
 from pipeline.store.records import Member
-from sept_core.errors import InputError, SeptError
+from sept_core.errors import InputError
 
 __all__ = ["gpu_count", "run_members", "sweep_cluster", "worker_count"]
 
 # Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
 _GRACE_S = 20.0
-_FAULTS = {"": SeptError, "input": InputError, "away": StoreAway}
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever the verbosity
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -224,7 +223,7 @@ class _Link:
             if message.phase == "ended":
                 self._driver.concluded(member)
             elif message.phase == "unusable":
-                raise _FAULTS[message.fault](message.error)
+                raise raised_there(message.fault, message.error)
         except Exception as error:
             self._fail(error)
 

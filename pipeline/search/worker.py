@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from ray.tune import PlacementGroupFactory, Trainable
 
+from pipeline.faults import fault_of
 from pipeline.search.inputs import resolve_provider
-from pipeline.search.messages import Assignment, Fault, Message
-from pipeline.store.files import StoreAway, open_files
+from pipeline.search.messages import Assignment, Message
+from pipeline.store.files import open_files
 from pipeline.store.trials import TrialStore
 from sept_core.checkpoint import CheckpointError
-from sept_core.errors import InputError, SeptError
+from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 from sept_core.training import NonFiniteError
 from sept_core.trial import TrialRun, failed_result
@@ -78,8 +79,7 @@ class TrialProcess:
         except Exception as error:
             logger.exception("the worker cannot go on")
             line = str(error) if isinstance(error, SeptError) else f"{type(error).__name__}: {error}"
-            kind: Fault = "input" if isinstance(error, InputError) else "away" if isinstance(error, StoreAway) else ""
-            return Message("unusable", error=" ".join(line.split()), fault=kind)
+            return Message("unusable", error=" ".join(line.split()), fault=fault_of(error))
 
     def _begin(self) -> Message:
         assignment = self._assignment

@@ -161,7 +161,7 @@ def test_a_store_that_fails_does_not_fail_the_trial(
     with monkeypatch.context() as patch:
         patch.setattr(TrialStore, "write_checkpoint", full)
         message = trial.step()
-    assert (message.phase, message.fault, message.error) == ("unusable", "", "OSError: disk full")
+    assert (message.phase, message.fault, message.error) == ("unusable", "other", "OSError: disk full")
     assert read(tmp_path, config) is None
 
 
