@@ -32,6 +32,9 @@ COMMANDS = [
     ["sweep", "stop"],
     ["track", "sync"],
     ["report"],
+    ["best"],
+    ["export"],
+    ["predict"],
     ["ui"],
 ]
 
