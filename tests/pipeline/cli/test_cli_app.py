@@ -33,6 +33,7 @@ COMMANDS = [
     ["track", "sync"],
     ["report"],
     ["best"],
+    ["doctor"],
     ["export"],
     ["predict"],
     ["ui"],
