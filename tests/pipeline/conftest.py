@@ -44,6 +44,7 @@ def make_target(tmp_path: Path, empty_database: Path) -> Callable[[str], Trackin
 def sept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ran]:
     """Runs the command line in this process: exit code, stdout, stderr."""
     monkeypatch.delenv("SEPT_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)
 

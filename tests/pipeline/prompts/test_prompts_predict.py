@@ -90,6 +90,8 @@ def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
         (["tone.wav", "--classes-file", "nowhere.txt"], "nowhere.txt: cannot be read"),
         (["tone.wav", "--out", "table.xlsx"], "table.xlsx: of a kind that is not written; end it in .csv or .parquet"),
         (["tone.wav", "--out", "no/table.csv"], "there is no folder no"),
+        (["tone.wav", "--prompt", "models:/dogs/1"], "sept-runs/mlflow.db: no MLflow database"),
+        (["tone.wav", "--prompt", "nowhere"], "nowhere: no prompt there"),
         (
             ["tone.wav", "--classes", "a, " + "very " * 99 + "long"],
             "has 200 tokens, the text tower of mini takes 77",
@@ -101,7 +103,8 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(
 ) -> None:
     write_tone(tmp_path / "tone.wav")
     (tmp_path / "empty").mkdir()
-    code, _, err = sept("predict", *arguments, "--prompt", prompt_folder)
+    given = [] if "--prompt" in arguments else ["--prompt", prompt_folder]
+    code, _, err = sept("predict", *arguments, *given)
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "tone.wav"]
