@@ -270,6 +270,11 @@ class TrialRun:
         return max(training.step_tokens for training in self._trainings)
 
     @property
+    def tested(self) -> Stage:
+        """The training whose parameters are tested."""
+        return self._plan.stages[-1]
+
+    @property
     def finished(self) -> bool:
         """Whether all is trained and reported."""
         return self._reported and self._trainings[-1].epoch >= self.config.epochs

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import data, embed, neighbors, quickstart, report, sweep, track, ui
+from pipeline.cli import best, data, doctor, embed, export, neighbors, predict, quickstart, report, sweep, track, ui
 from pipeline.cli.errors import guarded, take_debug
 from sept_core import __version__
 
@@ -29,6 +29,10 @@ app.command("neighbors")(neighbors.neighbors)
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(track.app, name="track")
 app.command("report")(report.report)
+app.command("best")(best.best)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
+app.command("doctor")(doctor.doctor)
 app.command("ui")(ui.ui)
 
 

@@ -22,7 +22,7 @@ from pipeline.neighbors.cost import Usage
 from pipeline.neighbors.prompt import SCHEMA
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "ChatClient", "Notice", "StoppedError"]
+__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "ChatClient", "Notice", "StoppedError", "check_address"]
 
 Notice = Callable[[str], object]
 """Told what a person who waits should know."""
@@ -85,7 +85,7 @@ class ChatClient:
         if not model.strip():
             raise InputError("no model is named", where="--model", mend="name one as the server calls it")
         address = DEFAULT_BASE_URL if base_url is None else base_url
-        _check_address(address)
+        check_address(address)
         try:
             import openai
         except ImportError as error:
@@ -236,7 +236,12 @@ def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
     raise _BrokenOffError(f"no complete answer in {timeout_s:g} s" if monotonic() > until else "the answer has no end")
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Refuse what is no address of a server, or carries a secret.
+
+    Raises:
+        InputError: It is such.
+    """
     try:
         parts = urlsplit(address)
         known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,17 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["ENVIRONMENT", "TrackingTarget", "connect", "default_target", "is_passing", "one_line", "prepare"]
+__all__ = [
+    "ENVIRONMENT",
+    "TrackingTarget",
+    "as_default",
+    "connect",
+    "default_target",
+    "is_passing",
+    "one_line",
+    "prepare",
+    "quiet",
+]
 
 # Read by MLflow when it is imported or at each request. Its own retries are off: they repeat a request that creates a
 # run without looking whether the first one got through; ours look (``Runs``).
@@ -92,16 +104,41 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
 
 def connect(target: TrackingTarget) -> MlflowClient:
     """A client for the target. Imports MLflow (seconds); makes no request."""
+    quiet()
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=target.uri)
+
+
+def quiet() -> None:
+    """Import MLflow (seconds) so that it neither reports home nor chatters."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from mlflow.tracking import MlflowClient
+    import mlflow.tracking  # noqa: F401 (what importing it does is meant)
 
     # MLflow's import configures its own loggers again.
     # What it logs as an error, with a traceback, it raises as well, and whoever calls says it in one line.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri=target.uri)
+
+
+@contextmanager
+def as_default(uri: str | None) -> Iterator[None]:
+    """Within, MLflow's own functions use this tracking URI, for its registry too; None leaves theirs."""
+    import mlflow
+
+    if uri is None:
+        yield
+        return
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
 
 
 def prepare(target: TrackingTarget) -> None:

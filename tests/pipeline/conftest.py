@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from s3_fixtures import s3_endpoint, s3_root  # noqa: F401 (fixtures)
 
+from pipeline.cli import main
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import TrackingTarget, default_target, prepare
+
+Ran = tuple[int, str, str]
 
 
 @pytest.fixture
@@ -35,3 +38,22 @@ def make_target(tmp_path: Path, empty_database: Path) -> Callable[[str], Trackin
         return default_target(folder)
 
     return make
+
+
+@pytest.fixture
+def sept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ran]:
+    """Runs the command line in this process: exit code, stdout, stderr."""
+    monkeypatch.delenv("SEPT_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Ran:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        code = end.value.code
+        said = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run

@@ -32,6 +32,10 @@ COMMANDS = [
     ["sweep", "stop"],
     ["track", "sync"],
     ["report"],
+    ["best"],
+    ["doctor"],
+    ["export"],
+    ["predict"],
     ["ui"],
 ]
 

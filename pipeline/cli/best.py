@@ -1,0 +1,98 @@
+"""``sept best``: the best trial of each study, and what to type to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.report.rows import Chosen
+
+__all__ = ["best"]
+
+_WIDE = 1000  # columns of a file or a pipe, in which nothing need be cut
+
+
+def best(
+    sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    study: Annotated[
+        str | None, typer.Option("--study", help="Only this study, such as ESC10.mini.base-to-new.coop or ESC10.coop.")
+    ] = None,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each study's best trial, chosen on held-out clips, with its hyper-parameters and its test accuracy."""
+    from rich.console import Console
+
+    from pipeline.cli.showing import say
+    from pipeline.prompts import pick_study
+    from pipeline.report import collect
+    from pipeline.store import TrialStore, open_files
+
+    table = collect(TrialStore(open_files(root)), sweep)
+    chosen = table.studies if study is None else (pick_study(table, study),)
+    if as_json:
+        typer.echo(json.dumps([_plain(row) for row in chosen], indent=1))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    _show(console, chosen)
+    say(
+        console,
+        "val: on held-out training clips, which chose the trial; the other accuracies: on test clips",
+    )
+    if table.warning and any(row.selection == "paper" for row in chosen):
+        say(console, table.warning)
+    for name in table.without if study is None else ():
+        say(console, f"{name}: no finished trial")
+    # Of all, the one that looks best on held-out clips; a person may well want another.
+    first = max(chosen, key=lambda row: _numbers(row)["val"]).study
+    say(console, "\nTake a prompt out of the sweep, and use it:")
+    say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
+    say(console, '  sept predict clip.wav --prompt my-prompt --classes "dog bark, siren, my new class"')
+
+
+def _plain(row: Chosen) -> dict[str, Any]:
+    """A study's best trial as plain values."""
+    names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params", "trials")
+    return {name: getattr(row, name) for name in names} | {"accuracy": _numbers(row)}
+
+
+def _numbers(row: Chosen) -> dict[str, float]:
+    from pipeline.report import Row, TransferRow
+
+    if isinstance(row, Row):
+        return {"val": row.validation.h, "base": row.test.base, "new": row.test.new, "h": row.test.h}
+    assert isinstance(row, TransferRow)
+    return {"val": row.validation, "source": row.source.accuracy, "targets": row.mean}
+
+
+def _show(console: Console, chosen: Sequence[Chosen]) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipeline.sweeps import short
+
+    accuracies = list(_numbers(chosen[0]))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("study", overflow="fold")
+    table.add_column("trial", justify="right")
+    for name in accuracies:
+        table.add_column({"h": "H"}.get(name, name), justify="right")
+    table.add_column("hyper-parameters", overflow="fold")
+    table.add_column("signature", no_wrap=True)
+    for row in chosen:
+        searched = " ".join(f"{name}={short(value)}" for name, value in row.params.items()) or "-"
+        numbers = (f"{value:.1f}" for value in _numbers(row).values())
+        table.add_row(escape(row.study), f"#{row.number}", *numbers, escape(searched), row.signature)
+    console.print(table)

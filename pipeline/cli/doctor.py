@@ -1,0 +1,81 @@
+"""``sept doctor``: what works, what does not, and the command that mends it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.errors import EXIT_FAILED
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, MlflowOption, RootOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.doctor import Check
+
+__all__ = ["doctor"]
+
+
+def doctor(
+    root: RootOption = DEFAULT_ROOT,
+    address: Annotated[
+        str, typer.Option("--address", help="Ray to run on: local, auto, HOST:PORT or ray://HOST:PORT.")
+    ] = "local",
+    mlflow: MlflowOption = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="Name of the encoder; the sweep's, or mini, unless given.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Its weights: a local path, an s3:// address, or hub:OWNER/NAME.")
+    ] = None,
+    text_model: Annotated[str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise.")] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option("--spec", metavar="SWEEP", help="A sweep's YAML, or the name of one that ships: what it needs."),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", metavar="URL", envvar="OPENAI_BASE_URL", help="Server of a language model."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at everything that a sweep needs; what is not green comes with the command that mends it."""
+    from rich.console import Console
+
+    from pipeline.doctor import Wanted, examine, wanted_by
+
+    name, of_sweep, text_of_sweep, datasets = wanted_by(spec, root, encoder)
+    files = (weights or of_sweep, text_model or text_of_sweep)
+    wanted = Wanted(root, address, mlflow, name, *files, datasets, base_url)
+    console = Console()
+    found = []
+    for check in examine(wanted):
+        found.append(check)
+        if not as_json:
+            _show(console, check)
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in found], indent=1))
+    else:
+        _sum_up(console, found)
+    if any(check.status == "red" for check in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show(console: Console, check: Check) -> None:
+    from rich.text import Text
+
+    # The word too, for whom colours say nothing.
+    line = Text.assemble((f"{check.status:<7}", f"bold {check.status}"), f"{check.name}: {check.said}")
+    console.print(line, soft_wrap=True, highlight=False)
+    if check.mend and check.status != "green":
+        console.print(Text(f"       -> {check.mend}"), soft_wrap=True, highlight=False)
+
+
+def _sum_up(console: Console, found: list[Check]) -> None:
+    from pipeline.cli.showing import say
+
+    counts = {status: sum(check.status == status for check in found) for status in ("green", "yellow", "red")}
+    say(console, "\n" + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -1,0 +1,119 @@
+"""``sept export``: the best prompt of a study as files, and as a model in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.prompts import Exported
+
+__all__ = ["export"]
+
+
+def export(
+    sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Its study, such as ESC10.mini.base-to-new.coop or ESC10.coop; sept best shows them."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="FOLDER", help="Folder or s3:// address for prompt.safetensors and card.json."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FOLDER", help="New folder for a model that mlflow models serve takes."),
+    ] = None,
+    register: Annotated[
+        str | None, typer.Option("--register", metavar="NAME", help="Log the model in MLflow and register it so.")
+    ] = None,
+    best_replica: Annotated[
+        bool,
+        typer.Option("--best-replica", help="Only the replica that is best on held-out clips, instead of all."),
+    ] = False,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Weights of the encoder, where they are not where the sweep says.")
+    ] = None,
+    text_model: Annotated[str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another prompt that is there.")] = False,
+    root: RootOption = DEFAULT_ROOT,
+    mlflow: MlflowOption = None,
+) -> None:
+    """Take the best prompt of a study out of a sweep: chosen on held-out clips, and measured once more."""
+    if to is None and model is None and register is None:
+        raise InputError("nothing to export to", mend="give --to FOLDER, --model FOLDER or --register NAME")
+    if model is not None and model.exists() and (not model.is_dir() or any(model.iterdir())):
+        raise InputError("something is there", where=str(model), mend="name a new folder for --model")
+    if mlflow is not None and register is None:
+        raise InputError("--mlflow alone does nothing", mend="give --register NAME too")
+    from rich.console import Console
+
+    from pipeline.cli.showing import say
+    from pipeline.prompts import export_prompt, write_prompt
+    from pipeline.store import TrialStore, open_files
+
+    console = Console()
+    exported = export_prompt(
+        TrialStore(open_files(root)),
+        root,
+        sweep,
+        study,
+        best_replica=best_replica,
+        weights=weights,
+        text_model=text_model,
+        progress=lambda done, total: say(console, f"Training it once more: epoch {done} of {total}"),
+    )
+    prompt = exported.prompt
+    _tell(console, exported)
+    if to is not None:
+        say(console, f"Card    {write_prompt(to, prompt, force=force)}")
+    if model is not None:
+        from pipeline.prompts.model import save_model
+
+        save_model(prompt, model)
+        say(console, f"Model   {model}")
+    if register is not None:
+        from pipeline.prompts.model import log_model
+        from pipeline.tracking import default_target
+
+        target = default_target(root, mlflow)
+        address, version = log_model(prompt, target, register)
+        say(console, f"MLflow  models:/{register}/{version} ({address}) at {target.uri}")
+    _next(console, to, model)
+
+
+def _tell(console: Console, exported: Exported) -> None:
+    from pipeline.cli.showing import plural, say
+
+    card, prompt = exported.prompt.card, exported.prompt
+    source = "trained once more" if exported.retrained else "from its last checkpoint"
+    say(console, f"{card['study']}, trial #{card['trial']['number']} ({card['trial']['signature']}), {source}")
+    say(console, f"{plural(prompt.replicas, 'replica')}, trained on {', '.join(prompt.trained)}")
+    if not exported.differences:
+        say(console, "Measured again: equal to what the sweep has recorded, to the last digit")
+        return
+    name, (before, now) = max(exported.differences.items(), key=lambda one: abs(one[1][1] - one[1][0]))
+    say(
+        console,
+        f"Measured again: not quite what the sweep has recorded ({name} {before:.2f} then, {now:.2f} now: another "
+        "machine, device or library); the card has both",
+    )
+
+
+def _next(console: Console, to: str | None, model: Path | None) -> None:
+    from pipeline.cli.showing import say
+
+    place = to if to is not None else None if model is None else str(model)
+    if place is not None:
+        say(console, f'\n  sept predict clip.wav --prompt {quote(place)} --classes "dog bark, siren, my new class"')
+    if model is not None:
+        say(console, f"  mlflow models serve -m {quote(str(model))} --env-manager local --port 5001")

@@ -1,0 +1,224 @@
+"""``sept predict``: clips ranked among any class names by an exported prompt."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.errors import EXIT_INPUT
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, MlflowOption, RootOption
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.prompts import Ranked
+    from sept_core.prediction import Predictor
+    from sept_core.prompt import Prompt
+
+__all__ = ["predict"]
+
+_SHOWN = 5
+_LISTED = 30
+_WIDE = 1000
+
+
+def predict(
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Audio files, or folders of them.")],
+    prompt: Annotated[
+        str,
+        typer.Option(
+            "--prompt",
+            metavar="PLACE",
+            help="What sept export made: a folder, s3://..., models:/NAME/VERSION or runs:/RUN/NAME.",
+        ),
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Names between commas, any; the classes of the prompt's dataset unless given."),
+    ] = None,
+    classes_file: Annotated[
+        Path | None, typer.Option("--classes-file", metavar="FILE", help="A text file with a name in each line.")
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, help=f"Names to keep of each ranking; {_SHOWN} shown unless given."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write a .csv or .parquet: a row per clip and class.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="The encoder's weights: a local path, an s3:// address, or hub:OWNER/NAME.",
+        ),
+    ] = None,
+    text_model: Annotated[
+        str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise, if not beside the weights.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips encoded together.")] = 32,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used.")] = False,
+    root: RootOption = DEFAULT_ROOT,
+    mlflow: MlflowOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank class names for clips, with probabilities; any names, whether a training saw them or not."""
+    from rich.console import Console
+
+    from pipeline.prompts import check_output, fetch_prompt, find_clips, rank_clips, write_rows
+
+    if out is not None:
+        check_output(out)
+    names = _names(classes, classes_file)
+    found = find_clips(clips)
+    learned = fetch_prompt(prompt, _tracking_uri(prompt, root, mlflow))
+    names = names or list(learned.classes)
+    predictor = _predictor(learned, weights, text_model)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    kept = top if top is not None or out is not None else _SHOWN
+    ranked: list[Ranked] = []
+    with _progress(len(found)) as advance:
+
+        def each() -> Iterator[Ranked]:
+            for one in rank_clips(predictor, found, names, None if as_json and top is None else kept, batch_size):
+                advance()
+                # Of a large folder whose rankings go into a file, what is not shown is not kept in memory.
+                if out is None or as_json or one.fault or len(found) <= _LISTED:
+                    ranked.append(one)
+                yield one
+
+        if out is not None:
+            write_rows(out, each())
+        else:
+            for _ in each():
+                pass
+    bad = [one for one in ranked if one.fault]
+    if as_json:
+        typer.echo(json.dumps([_plain(one) for one in ranked], indent=1))
+    else:
+        _show(console, ranked if out is None or len(found) <= _LISTED else [], top or _SHOWN)
+        if out is not None:
+            _say_written(console, out, len(found) - len(bad))
+    _tell_bad(bad, len(found))
+    if len(bad) == len(found) or (bad and not skip_bad):
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _names(classes: str | None, file: Path | None) -> list[str]:
+    """The names that were given; empty where none were."""
+    if classes is not None and file is not None:
+        raise InputError("class names are given twice", mend="give --classes or --classes-file, not both")
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise InputError(f"cannot be read ({reason})", where=str(file), mend="give a text file") from error
+        names, where = [line.strip() for line in lines if line.strip()], str(file)
+    elif classes is not None:
+        names, where = [name.strip() for name in classes.split(",") if name.strip()], "--classes"
+    else:
+        return []
+    from sept_core.prediction import check_names
+
+    try:
+        check_names(names)
+    except InputError as error:
+        raise InputError(error.what, where=where, mend=error.mend) from error
+    return names
+
+
+def _tracking_uri(prompt: str, root: str, mlflow: str | None) -> str | None:
+    """Where MLflow is, for a prompt that lies there: what was asked for, else what its environment says, else the
+    root's own database.
+    """
+    if not prompt.startswith(("models:/", "runs:/")):
+        return None
+    from pipeline.tracking import default_target
+
+    uri = default_target(root, mlflow or os.environ.get("MLFLOW_TRACKING_URI") or None).uri
+    prefix = "sqlite:///"
+    if uri.startswith(prefix) and not Path(uri.removeprefix(prefix)).is_file():
+        # Asking for it would make it.
+        mend = "name MLflow with --mlflow, or its results folder with --root"
+        raise InputError("no MLflow database", where=uri.removeprefix(prefix), mend=mend)
+    return uri
+
+
+def _predictor(prompt: Prompt, weights: str | None, text_model: str | None) -> Predictor:
+    import torch
+
+    from pipeline.store.places import fetch
+    from sept_core.encoders import load_encoder
+    from sept_core.prediction import Predictor
+
+    encoder = load_encoder(str(prompt.card["encoder"]["name"]), weights, text_model, fetch)
+    if torch.cuda.is_available():
+        encoder.text.to("cuda")
+    return Predictor(prompt, encoder)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], object]]:
+    """A bar on the standard error, where somebody watches and there is something to wait for."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or total < 2) as bars:
+        task = bars.add_task("Ranking", total=total)
+        yield lambda: bars.advance(task)
+
+
+def _show(console: Console, ranked: list[Ranked], shown: int) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    good = [one for one in ranked if not one.fault]
+    if not good:
+        return
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("clip", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("probability", justify="right")
+    for one in good:
+        for rank, (name, probability) in enumerate(one.ranking[:shown]):
+            table.add_row(escape(one.clip) if rank == 0 else "", escape(name), f"{probability:.3f}")
+    console.print(table)
+
+
+def _say_written(console: Console, out: Path, clips: int) -> None:
+    from pipeline.cli.showing import plural, say
+
+    say(console, f"{plural(clips, 'clip')} ranked in {out}")
+
+
+def _tell_bad(bad: list[Ranked], total: int) -> None:
+    from rich.console import Console
+
+    from pipeline.cli.showing import say
+
+    if not bad:
+        return
+    console = Console(stderr=True)
+    say(console, f"{len(bad)} of {total} clips cannot be used:")
+    for one in bad[:_LISTED]:
+        say(console, f"  {one.clip}: {one.fault}")
+    if len(bad) > _LISTED:
+        say(console, f"  and {len(bad) - _LISTED} more; --json tells all")
+
+
+def _plain(one: Ranked) -> dict[str, object]:
+    ranking: object = [{"class": name, "probability": probability} for name, probability in one.ranking]
+    return {"clip": one.clip, "ranking": ranking} | ({"fault": one.fault} if one.fault else {})

@@ -1,0 +1,87 @@
+"""What a check is, and how it is kept from running for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sept_core.errors import InputError, SeptError
+
+__all__ = ["Check", "Status", "Subject", "examined", "failed"]
+
+Status = Literal["green", "yellow", "red"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        status: ``green``: works. ``yellow``: works, and may not be what is meant. ``red``: a sweep would fail.
+        said: What was found, in one line.
+        mend: A command, or what to do; empty where all is well.
+    """
+
+    name: str
+    status: Status
+    said: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Checks that belong together.
+
+    Attributes:
+        name: What they are about; names the finding where they come to none.
+        seconds: How long they may take all together.
+        check: Makes them.
+        mend: What to do where they take longer.
+    """
+
+    name: str
+    seconds: float
+    check: Callable[[], Sequence[Check]]
+    mend: str
+
+
+def examined(subject: Subject) -> Sequence[Check]:
+    """The findings of a subject, whatever happens: what it raises, and that it does not end, are findings too."""
+    found: list[Sequence[Check]] = []
+
+    def run() -> None:
+        try:
+            found.append(subject.check())
+        except Exception as error:
+            found.append([failed(subject.name, error, subject.mend)])
+
+    # A daemon: what hangs in a system call (a network drive, say) must not keep the process from ending.
+    thread = threading.Thread(target=run, name=f"doctor-{subject.name}", daemon=True)
+    began = time.monotonic()
+    thread.start()
+    thread.join(subject.seconds)
+    if found:
+        return found[0]
+    waited = time.monotonic() - began
+    return [Check(subject.name, "red", f"no answer within {waited:.0f} s", subject.mend)]
+
+
+def failed(name: str, error: Exception, mend: str) -> Check:
+    """The finding that an exception is."""
+    if isinstance(error, InputError):
+        where = f"{error.where}: " if error.where else ""
+        return Check(name, "red", one_line(where + error.what), error.mend or mend)
+    if isinstance(error, SeptError):
+        what, _, own = str(error).partition("; ")
+        return Check(name, "red", one_line(what), own or mend)
+    return Check(name, "red", one_line(f"{type(error).__name__}: {error}"), mend)
+
+
+def one_line(text: object) -> str:
+    """In one printable line of at most 300 characters."""
+    line = " ".join(str(text).split())
+    return "".join(character if character.isprintable() else "?" for character in line)[:300]

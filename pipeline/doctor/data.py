@@ -1,0 +1,156 @@
+"""What a sweep trains on: the encoder's weights, embeddings and neighbours of datasets. Read only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.doctor.checks import Check, failed
+from pipeline.prepared import find_neighbors, own_datasets
+from pipeline.store import EmbeddingStore, Files, open_files
+from sept_core.datasets import DATASETS, DatasetInfo, get_dataset
+from sept_core.datasets.embeddings import BUNDLED
+from sept_core.errors import InputError
+
+__all__ = ["Datasets", "check_datasets", "check_encoder"]
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Datasets that are wanted.
+
+    Attributes:
+        names: Of those that a sweep needs; None where none is given and all that there are are looked at.
+        with_neighbors: Those of them whose neighbours it needs, each with the file that it names, if any.
+    """
+
+    names: tuple[str, ...] | None
+    with_neighbors: dict[str, str | None]
+
+
+def check_encoder(name: str, weights: str | None, text_model: str | None, found: list[str]) -> Sequence[Check]:
+    """The encoder's weights: that they are there, are its own, and load.
+
+    Args:
+        name: Of the encoder.
+        weights: Where they lie.
+        text_model: Its tokenizer, likewise.
+        found: Gets the fingerprint.
+    """
+    from sept_core.encoders import load_encoder
+
+    label = f"encoder {name}"
+    mend = f"sept doctor --encoder {name} --weights FILE_OR_FOLDER"
+    for place in (weights, text_model):
+        if place is not None and "://" in place:
+            return [_remote(label, place)]
+        if place is not None and place.startswith("hub:"):
+            said = f"{place} is downloaded when it is first used"
+            return [Check(label, "yellow", said, f"hf download {place.removeprefix('hub:')}")]
+    encoder = load_encoder(name, weights, text_model)
+    found.append(encoder.fingerprint)
+    checks = [Check(label, "green", f"weights found, fingerprint {encoder.fingerprint}")]
+    try:
+        encoder.load_audio()
+    except Exception as error:
+        checks.append(failed(f"{label}: audio", error, mend))
+    return checks
+
+
+def check_datasets(root: str, wanted: Datasets, encoder: str, fingerprints: Sequence[str]) -> Sequence[Check]:
+    """Embeddings by the encoder and neighbours, dataset by dataset.
+
+    Args:
+        root: Results folder or bucket.
+        wanted: Which ones.
+        encoder: Name of the encoder, for commands.
+        fingerprints: The encoder's; empty where its weights could not be read, and then nothing is known of embeddings.
+
+    Raises:
+        InputError: No such dataset.
+        StoreError: The store cannot be read.
+    """
+    files = open_files(root)
+    own = own_datasets(files)
+    names = wanted.names if wanted.names is not None else (*DATASETS, *(info.name for info in own))
+    infos = [get_dataset(name, own) for name in names]
+    checks = []
+    if fingerprints:
+        checks += _embeddings(files, infos, encoder, fingerprints[0], needed=wanted.names is not None)
+    elif wanted.names is not None:
+        said = "not looked at: whose they are is known by the encoder's weights, which are not on this machine"
+        checks.append(Check("embeddings", "yellow", said, f"sept doctor --encoder {encoder} --weights FILE_OR_FOLDER"))
+    every: dict[str, str | None] = {info.name: None for info in infos}
+    given = wanted.with_neighbors if wanted.names is not None else every
+    return checks + _neighbors(files, [info for info in infos if info.name in given], given, wanted.names is not None)
+
+
+def _embeddings(
+    files: Files, infos: Sequence[DatasetInfo], encoder: str, fingerprint: str, *, needed: bool
+) -> list[Check]:
+    checks, absent = [], []
+    option = "" if encoder == "mini" else f" --encoder {encoder} --weights PLACE"
+    for info in infos:
+        name, mend = f"embeddings of {info.name}", f"sept embed {info.name.lower()} --audio DIR{option}"
+        try:
+            found = _manifest(files, fingerprint, info.name)
+        except InputError as error:
+            checks.append(failed(name, error, mend))
+            continue
+        if found is not None:
+            checks.append(Check(name, "green", f"{found[0]} clips {found[1]}"))
+        elif needed:
+            checks.append(Check(name, "red", f"none by {encoder} of fingerprint {fingerprint}", mend))
+        else:
+            absent.append(info.name)
+    if absent:
+        said = f"none by {encoder} yet, needed only by a sweep that names them: {', '.join(absent)}"
+        checks.append(Check("other embeddings", "yellow", said, f"sept embed NAME --audio DIR{option}"))
+    return checks
+
+
+def _manifest(files: Files, fingerprint: str, dataset: str) -> tuple[int, str] | None:
+    """Clips of the embeddings, and where they are; None where there are none."""
+    for store, where in ((EmbeddingStore(files), "in the store"), (EmbeddingStore(Path(BUNDLED)), "with the package")):
+        if (manifest := store.manifest(fingerprint, dataset)) is not None:
+            return int(manifest["rows"]), where
+    return None
+
+
+def _neighbors(files: Files, infos: Sequence[DatasetInfo], given: dict[str, str | None], needed: bool) -> list[Check]:
+    checks, good = [], []
+    for info in infos:
+        try:
+            neighbors = find_neighbors(files, info, given[info.name])
+        except InputError as error:
+            check = failed(f"neighbours of {info.name}", error, f"sept neighbors {info.name}")
+            checks.append(check)
+        else:
+            good.append((info, neighbors))
+    if needed:
+        for info, neighbors in good:
+            fewest = min(len(terms) for terms in neighbors.by_class.values())
+            said = f"at least {fewest} for each of {len(info.classnames)} classes"
+            checks.append(Check(f"neighbours of {info.name}", "green", said))
+    elif good:
+        said = f"of {', '.join(info.name for info, _ in good)}"
+        checks.append(Check("neighbours", "green", said))
+    return checks
+
+
+def _remote(label: str, place: str) -> Check:
+    """Weights in a bucket: that they are there; they are fetched by what first needs them, not by a look."""
+    from pipeline.store.s3_client import Connection, make_client, split_address
+    from pipeline.store.s3_failures import FAILURES
+
+    bucket, key = split_address(place)
+    connection = Connection(make_client(attempts=1, connect_s=3.0, read_s=5.0), 0.0)
+    try:
+        objects = connection.list_objects(bucket, key)
+    except FAILURES as error:
+        return failed(label, connection.failure(f"cannot read {place}", error), "check the address and the credentials")
+    size = sum(one["Size"] for one in objects if one["Key"] == key or one["Key"].startswith(f"{key}/"))
+    if not size:
+        return Check(label, "red", f"nothing lies at {place}", "check the address")
+    return Check(label, "green", f"{size / 1e6:.0f} MB at {place}, fetched and checked when first used")

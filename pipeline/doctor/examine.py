@@ -1,0 +1,103 @@
+"""All that is examined, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from pipeline.doctor.checks import Check, Subject, examined
+from pipeline.doctor.data import Datasets, check_datasets, check_encoder
+from pipeline.doctor.language_model import check_language_model
+from pipeline.doctor.machine import check_disk, check_software
+from pipeline.doctor.mlflow_server import check_mlflow
+from pipeline.doctor.ray_cluster import RAY_S, check_ray
+from pipeline.doctor.storage import check_store
+from pipeline.prepared import own_datasets
+from pipeline.spec import SweepSpec, load_sweep
+from pipeline.store import StoreError
+
+__all__ = ["Wanted", "examine", "wanted_by"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be examined.
+
+    Attributes:
+        root: Results folder or bucket.
+        address: Of Ray.
+        mlflow: Tracking URI; None for the root's own.
+        encoder: Name of the encoder, ``weights`` and ``text_model`` where its files lie.
+        datasets: The datasets.
+        base_url: Of a language model's server.
+    """
+
+    root: str
+    address: str
+    mlflow: str | None
+    encoder: str
+    weights: str | None
+    text_model: str | None
+    datasets: Datasets
+    base_url: str | None
+
+
+def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, str | None, str | None, Datasets]:
+    """Encoder, its files, and datasets: those of a sweep where one is given.
+
+    Args:
+        source: A sweep's YAML file, or the name of one that ships.
+        root: Where a person's own datasets are known.
+        encoder: Asked for by name; takes the place of the sweep's.
+
+    Raises:
+        InputError: The sweep cannot be used.
+    """
+    if source is None:
+        return encoder or "mini", None, None, Datasets(None, {})
+    try:
+        own = own_datasets(root)
+    except StoreError:
+        own = []  # that the store cannot be read is a finding of its own
+    spec: SweepSpec = load_sweep(source, own=own)
+    names: dict[str, None] = {}
+    neighbors: dict[str, str | None] = {}
+    for study in spec.studies():
+        names |= dict.fromkeys((study.inputs.dataset, *study.inputs.targets))
+        if study.inputs.sept:
+            neighbors[study.inputs.dataset] = study.inputs.neighbors
+    datasets = Datasets(tuple(names), neighbors)
+    if encoder is not None and encoder != spec.encoder.name:
+        return encoder, None, None, datasets
+    return spec.encoder.name, spec.encoder.weights, spec.encoder.text_model, datasets
+
+
+def examine(wanted: Wanted) -> Iterator[Check]:
+    """The findings as they come; ends in a minute or two even where nothing answers."""
+    fingerprints: list[str] = []
+    encoder = partial(check_encoder, wanted.encoder, wanted.weights, wanted.text_model, fingerprints)
+    datasets = partial(check_datasets, wanted.root, wanted.datasets, wanted.encoder, fingerprints)
+    weights = f"sept doctor --encoder {wanted.encoder} --weights FILE_OR_FOLDER"
+    subjects = (
+        Subject("packages", 60, check_software, "pip install --force-reinstall sept-sweep"),
+        Subject("disk", 10, partial(check_disk, wanted.root), "see that the disks answer: df -h"),
+        Subject("store", 30, partial(check_store, wanted.root), "check --root and the network"),
+        Subject("Ray", RAY_S + 15, partial(check_ray, wanted.address), "use --address local"),
+        Subject("MLflow", 45, partial(check_mlflow, wanted.root, wanted.mlflow), "check --mlflow and the network"),
+        Subject(f"encoder {wanted.encoder}", 120, encoder, weights),
+    )
+    answered = True
+    for subject in subjects:
+        checks = examined(subject)
+        if subject.name == "store":
+            answered = all(
+                check.status != "red" for check in checks if check.name in ("store", "store: read and write")
+            )
+        yield from checks
+    if answered:
+        yield from examined(Subject("datasets", 60, datasets, "check --root and the network"))
+    else:
+        yield Check("datasets", "red", "not looked at, since the store cannot be used", "mend the store first")
+    model = partial(check_language_model, wanted.base_url)
+    yield from examined(Subject("language model", 15, model, "check --base-url and the network"))

@@ -1,0 +1,116 @@
+"""MLflow: that it is there, is of a version that fits, and takes a run.
+
+MLflow deletes experiments and runs by marking them: what the doctor writes is one experiment called ``sept-doctor``
+with a run in it, both marked as deleted at once, and the same experiment each time. ``mlflow gc`` removes them.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pipeline.cluster import environment
+from pipeline.doctor.checks import Check, Status, one_line
+from pipeline.tracking.client import TrackingTarget, connect, default_target
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+__all__ = ["EXPERIMENT", "check_mlflow"]
+
+EXPERIMENT = "sept-doctor"
+_TIMEOUT_S = 5
+
+
+def check_mlflow(root: str, uri: str | None) -> Sequence[Check]:
+    """The tracking target that a sweep of this root would have.
+
+    Raises:
+        InputError: It is of a kind that MLflow has no store for.
+    """
+    target = default_target(root, uri)
+    prefix = "sqlite:///"
+    if target.uri.startswith(prefix) and not (file := Path(target.uri.removeprefix(prefix))).exists():
+        return [Check("MLflow", "green", f"{file} is not there yet; the first sweep makes it")]
+    with environment({"MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT_S)}):
+        return _ask(target)
+
+
+def _ask(target: TrackingTarget) -> Sequence[Check]:
+    client = connect(target)
+    shown = _shown(target.uri)
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        said = f"{shown} cannot be used: {one_line(_clean(error, target.uri))}"
+        mend = "start it (mlflow server), or name another: --mlflow URI" if target.served else "mlflow db upgrade URI"
+        return [Check("MLflow", "red", said, mend)]
+    checks = [Check("MLflow", "green", f"{shown} answers")]
+    if target.served:
+        checks.append(_version(target))
+    return [*checks, _write(client, target)]
+
+
+def _version(target: TrackingTarget) -> Check:
+    from mlflow.version import VERSION
+
+    try:
+        request = urllib.request.Request(f"{target.uri.rstrip('/')}/version")  # noqa: S310 (http or https)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            server = answer.read(100).decode("ascii", "replace").strip()
+        theirs, ours = (tuple(int(part) for part in text.split(".")[:2]) for text in (server, VERSION))
+    except (OSError, ValueError):
+        said = f"the server does not tell its version; {VERSION} here"
+        return Check("MLflow: version", "yellow", said, f"see that it is at least 3: pip install mlflow=={VERSION}")
+    said = f"{one_line(server)} there, {VERSION} here"
+    if theirs == ours:
+        return Check("MLflow: version", "green", said)
+    status: Status = "red" if theirs[0] != ours[0] else "green" if theirs > ours else "yellow"
+    mend = "" if status == "green" else f"on the server: pip install mlflow=={VERSION} && mlflow db upgrade URI"
+    return Check("MLflow: version", status, said, mend)
+
+
+def _write(client: MlflowClient, target: TrackingTarget) -> Check:
+    experiment = run = ""
+    try:
+        known = client.get_experiment_by_name(EXPERIMENT)
+        if known is None:
+            experiment = client.create_experiment(EXPERIMENT)
+        else:
+            experiment = known.experiment_id
+            if known.lifecycle_stage != "active":
+                client.restore_experiment(experiment)
+        run = client.create_run(experiment, run_name="sept doctor").info.run_id
+        client.log_metric(run, "probe", 1.0)
+        client.set_terminated(run)
+        if client.get_run(run).data.metrics != {"probe": 1.0}:
+            return Check("MLflow: write", "red", "what was written is not what is read", "look at the server's log")
+    except Exception as error:
+        said = f"a run cannot be written: {one_line(_clean(error, target.uri))}"
+        return Check("MLflow: write", "red", said, "give this user EDIT permission, or look at the server's log")
+    finally:
+        _remove(client, experiment, run)
+    return Check("MLflow: write", "green", f"a run was written and deleted (experiment '{EXPERIMENT}', deleted too)")
+
+
+def _remove(client: Any, experiment: str, run: str) -> None:
+    for identity, delete in ((run, client.delete_run), (experiment, client.delete_experiment)):
+        try:
+            if identity:
+                delete(identity)
+        except Exception:  # noqa: S110 (what was wrong has been said already)
+            pass
+
+
+def _shown(uri: str) -> str:
+    """The address without user and password."""
+    parts = urlsplit(uri)
+    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
+
+
+def _clean(error: Exception, uri: str) -> str:
+    secret = urlsplit(uri).netloc.rpartition("@")[0]
+    return str(error).replace(f"{secret}@", "") if secret else str(error)

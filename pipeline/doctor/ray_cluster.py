@@ -1,0 +1,123 @@
+"""Ray: that it can be imported, or that a cluster answers, with what it has.
+
+Ray keeps trying for minutes and cannot be interrupted, so it is asked from a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import pipeline
+from pipeline.address import CLIENT
+from pipeline.doctor.checks import Check, one_line
+
+__all__ = ["RAY_S", "check_ray", "main"]
+
+RAY_S = 45.0
+"""Seconds that the process is given."""
+
+_KNOCK_S = 3.0
+
+
+def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
+    """The Ray that a sweep would run on.
+
+    Args:
+        address: As of ``sept sweep launch``.
+        seconds: How long it may take.
+    """
+    mend = "use --address local, or start one: ray start --head"
+    if address not in ("local", "auto") and (fault := _knock(address)):
+        return [Check("Ray", "red", fault, mend)]
+    answer = _ask(address, seconds)
+    if "error" in answer:
+        if address == "local":
+            mend = 'pip install "ray[client,data,tune]>=2.60,<3"'
+        return [Check("Ray", "red", f"{address}: {one_line(answer['error'])}", mend)]
+    if address == "local":
+        return [Check("Ray", "green", f"Ray {answer['ray']}, started on this machine by each launch")]
+    gpus, nodes = answer["gpus"], answer["nodes"]
+    said = f"{address}: Ray {answer['ray']}, {nodes} nodes alive, {answer['cpus']:g} CPUs, {gpus:g} GPUs"
+    if gpus:
+        return [Check("Ray", "green", said + (f" ({', '.join(answer['kinds'])})" if answer["kinds"] else ""))]
+    mend = "add nodes with GPUs, if trials are to have any: ray start --address HEAD --num-gpus N"
+    return [Check("Ray", "yellow", said, mend)]
+
+
+def main(address: str) -> None:
+    """Ask, and print what was found as one line of JSON."""
+    from pipeline.cluster import prepare_import
+
+    try:
+        prepare_import(address)
+        import ray
+
+        found: dict[str, object] = {"ray": ray.__version__}
+        if address != "local":
+            import logging
+
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+            resources = ray.cluster_resources()
+            found |= {
+                "nodes": sum(bool(node["Alive"]) for node in ray.nodes()),
+                "cpus": resources.get("CPU", 0.0),
+                "gpus": resources.get("GPU", 0.0),
+                "kinds": sorted(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")),
+            }
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
+    sys.stdout.flush()
+    os._exit(0)  # nothing of Ray's is waited for
+
+
+def _knock(address: str) -> str:
+    """Why nothing listens there; empty where something does."""
+    import socket
+
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host or not port.isdecimal():
+        return f"'{address}' is no address of Ray"
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        return f"{address}: {getattr(error, 'strerror', None) or error}"
+    return ""
+
+
+def _ask(address: str, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-c", f"import sys; from {__name__} import main; main(sys.argv[1])", address]
+    # Found again wherever this process found it: a relative entry of the path may lead elsewhere by now.
+    places = [str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    with TemporaryFile() as out:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(filter(None, places))},
+            start_new_session=True,
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return {"error": f"no answer within {seconds:.0f} s"}
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        out.seek(0)
+        lines = out.read().decode("utf-8", "replace").strip().splitlines()
+    try:
+        return dict(json.loads(lines[-1]))
+    except (ValueError, IndexError, TypeError):
+        return {"error": f"the process that asked ended with code {process.returncode}"}

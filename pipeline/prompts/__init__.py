@@ -1,0 +1,19 @@
+"""The best prompt of a study taken out of the store, and used: exported, read from anywhere, served by MLflow."""
+
+from pipeline.prompts.batch import Ranked, find_clips, rank_clips
+from pipeline.prompts.export import Exported, export_prompt, pick_study
+from pipeline.prompts.output import check_output, write_rows
+from pipeline.prompts.places import fetch_prompt, write_prompt
+
+__all__ = [
+    "Exported",
+    "Ranked",
+    "check_output",
+    "export_prompt",
+    "fetch_prompt",
+    "find_clips",
+    "pick_study",
+    "rank_clips",
+    "write_prompt",
+    "write_rows",
+]

@@ -1,0 +1,103 @@
+"""What an exported prompt says of itself: all that a person needs to judge it, and the software to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.report.rows import PAPER_WARNING, Chosen
+from sept_core.datasets import DatasetInfo
+from sept_core.learners import LEARNERS
+from sept_core.results import TrialResult, environment
+
+__all__ = ["make_card"]
+
+_RULE = {
+    "heldout": "the study's trial with the highest accuracy on held-out training clips (H of base and new classes; "
+    "cross-dataset: on the source); no test clip was looked at",
+    "nested": "the study's trial with the highest H on a second split of the base classes; neither a test clip nor a "
+    "clip of a new class was looked at",
+    "paper": PAPER_WARNING,
+}
+_INFERENCE = (
+    "the mean of the replicas' probabilities, each the softmax of logit_scale * cosine over the names given; "
+    "probabilities are not calibrated, and say nothing of classes that are not among the names"
+)
+_METRICS = (
+    "percent, mean over replicas: each replica alone on the clips of its own test fold. The mean of their "
+    "probabilities, which is what predicts, was not measured: of a dataset with several folds no clip is new to all "
+    "replicas"
+)
+_LICENCE = (
+    "Learned from clips of the dataset through the encoder: the licences of both apply to what is learned. For mini, "
+    "ESC10 and FSDD they stand in sept_core/datasets/bundled/ATTRIBUTION.md"
+)
+
+
+def make_card(
+    sweep: str,
+    chosen: Chosen,
+    result: TrialResult,
+    info: DatasetInfo,
+    trained: Sequence[str],
+    clips: Sequence[int],
+    origin: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The card's content, without format and digests.
+
+    Args:
+        sweep: Name of the sweep.
+        chosen: The study and its best member.
+        result: What the exported parameters measure.
+        info: Of the dataset (cross-dataset: the source).
+        trained: The training classes, in the learner's order.
+        clips: How many training clips each replica has.
+        origin: Where the parameters come from and how they were checked.
+    """
+    config = result.config
+    trains = LEARNERS[config.baseline].trainable
+    versions, machine = environment()
+    return {
+        "study": chosen.study,
+        "sweep": sweep,
+        "trial": {"number": chosen.number, "signature": chosen.signature, "searched": dict(chosen.params)},
+        "method": config.method,
+        "baseline": config.baseline,
+        "sept": config.sept,
+        "hyper": dict(config.hyper),
+        "protocol": config.protocol,
+        "selection": config.selection,
+        "chosen_by": _RULE[config.selection],
+        "encoder": {"name": config.encoder, "fingerprint": config.encoder_fingerprint},
+        "dataset": {
+            "name": config.dataset,
+            "kind": info.kind,
+            "template": info.template,
+            "manifest_digest": config.manifest_digest,
+            "embeddings_digest": config.embeddings_digest,
+        },
+        "classes": {"trained": list(trained), "all": list(info.classnames)},
+        "training": {
+            "shots": config.shots,
+            "folds": list(config.folds),
+            "seeds": list(config.seeds),
+            "epochs": config.epochs,
+            "batch_size": config.batch_size,
+            "clips_seen": f"replica (fold F, seed S): {config.shots} clips per training class, or all where there are "
+            "fewer, drawn from outside test fold F by (dataset, fold, seed, class)"
+            if trains
+            else "none: nothing is learned, the template is all there is",
+        },
+        "replicas": [
+            dict(row) | {"training_clips": count if trains else 0}
+            for row, count in zip(result.replicas, clips, strict=True)
+        ],
+        "inference": _INFERENCE,
+        "validation": dict(result.validation),
+        "test": dict(result.test),
+        "metrics_are": _METRICS,
+        "parameters": dict(origin),
+        "trained_with": {"versions": dict(chosen.versions), "machine": chosen.machine},
+        "exported_with": {"versions": dict(versions), "machine": machine},
+        "licence": _LICENCE,
+    }

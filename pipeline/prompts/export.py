@@ -1,0 +1,213 @@
+"""The best prompt of a study, out of the store: its kept parameters, measured anew, with a card.
+
+A finished trial leaves its last checkpoint. Where that is gone (rules that clean a bucket up, say), the configuration
+is trained once more: a trial is a function of its configuration, so on the same kind of machine the same numbers come
+out. Either way the parameters are put through the trial's own measurement before they are handed out, and the card
+says whether what comes out is what the sweep has recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+
+from pipeline.prepared import own_datasets
+from pipeline.prompts.card import make_card
+from pipeline.report import collect
+from pipeline.report.rows import Chosen, SweepTable
+from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
+from pipeline.spec import StudyInputs, parse_sweep
+from pipeline.store import TrialStore
+from pipeline.sweeps import known_sweep
+from sept_core.checkpoint import CheckpointError, load_checkpoint
+from sept_core.datasets import prompt_name
+from sept_core.errors import InputError, SeptError
+from sept_core.prompt import Prompt
+from sept_core.results import TrialConfig, TrialResult
+from sept_core.trial import TrialInputs, TrialRun
+
+__all__ = ["Exported", "export_prompt", "pick_study"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A prompt and how it was come by.
+
+    Attributes:
+        retrained: Whether its parameters had to be trained once more.
+        differences: Metrics that are not those that the sweep has recorded: name to (recorded, measured now); empty
+            where all are equal to the last digit.
+    """
+
+    prompt: Prompt
+    retrained: bool
+    differences: dict[str, tuple[float, float]]
+
+
+def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
+    """The study that is meant: by its key, by ``DATASET.METHOD``, or by either of these two where that names one.
+
+    Args:
+        table: The sweep's result.
+        wanted: What was typed; None where the sweep has but one study.
+
+    Raises:
+        InputError: None, or several, are meant.
+    """
+    studies = {row.study: row for row in table.studies}
+    if wanted is None:
+        if len(studies) == 1:
+            return next(iter(studies.values()))
+        raise InputError(f"sweep '{table.sweep}' has several studies", mend=f"name one: {', '.join(studies)}")
+    if wanted in studies:
+        return studies[wanted]
+    if wanted in table.without:
+        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
+    meant = [row for row in studies.values() if wanted in (f"{row.dataset}.{row.method}", row.method, row.dataset)]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        keys = ", ".join(row.study for row in meant)
+        raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
+    near = get_close_matches(wanted, studies, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=f"{hint}known: {', '.join(studies)}")
+
+
+def export_prompt(
+    store: TrialStore,
+    root: str,
+    sweep: str,
+    study: str | None = None,
+    *,
+    best_replica: bool = False,
+    weights: str | None = None,
+    text_model: str | None = None,
+    provider: str = DEFAULT_PROVIDER,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Exported:
+    """The best prompt of a study.
+
+    Args:
+        store: The trial store.
+        root: Its address, where embeddings and neighbours are looked for too.
+        sweep: Name of the sweep.
+        study: As ``pick_study``.
+        best_replica: Keep only the replica with the best held-out accuracy instead of all.
+        weights: Where the encoder's weights lie; None for where the sweep says.
+        text_model: Its tokenizer, likewise.
+        provider: Loads what trials read, as ``package.module:function``.
+        progress: Called with epochs done and in all where a training has to be done once more.
+
+    Raises:
+        InputError: No such sweep or study, or embeddings or weights are missing or not those of the trial.
+        SeptError: No trial has finished yet, or the training does not end well this time.
+    """
+    chosen = pick_study(collect(store, sweep), study)
+    recorded = store.read_result(chosen.study, chosen.signature)
+    if recorded is None:
+        raise SeptError(f"the result of trial {chosen.signature} is gone; launch the sweep again")
+    config = recorded.config
+    wanted, threads, gpu = _inputs(store, sweep, chosen, config)
+    wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
+    inputs = resolve_provider(provider)(root, wanted)
+    with _as_a_worker(threads):
+        run, retrained = _finished_run(store, config, inputs, gpu, progress)
+        measured = run.result()
+        state = load_checkpoint(run.checkpoint(), config.signature).states[-1]
+    differences = _differences(recorded, measured)
+    origin: dict[str, Any] = {
+        "from": "the configuration, trained once more" if retrained else "the trial's last checkpoint",
+        "measured_again": "equal to what the sweep has recorded, to the last digit"
+        if not differences
+        else {name: {"recorded": before, "now": now} for name, (before, now) in differences.items()},
+    }
+    stage, info = run.tested, inputs.table.info
+    by_prompt = {prompt_name(name): name for name in info.classnames}
+    trained = [by_prompt[name] for name in stage.classes]
+    card = make_card(sweep, chosen, measured, info, trained, [len(rows) for rows in stage.rows], origin)
+    prompt = Prompt(card, state.params)
+    return Exported(_best_replica(prompt) if best_replica else prompt, retrained, differences)
+
+
+def _inputs(store: TrialStore, sweep: str, chosen: Chosen, config: TrialConfig) -> tuple[StudyInputs, int, bool]:
+    """What the study's trials read, the threads that one of them computes with, and whether it does on a GPU."""
+    spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    cpus, gpus = spec.resources.of(config.method)
+    threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
+    for study in spec.studies():
+        if study.key == chosen.study:
+            return study.inputs, threads, gpu
+    # Taken out of the sweep since; what it has recorded is as good as before.
+    targets = tuple(config.targets)
+    return StudyInputs(config.encoder, config.dataset, config.sept, targets, spec.encoder.weights), threads, gpu
+
+
+def _finished_run(
+    store: TrialStore, config: TrialConfig, inputs: TrialInputs, gpu: bool, progress: Callable[[int, int], object]
+) -> tuple[TrialRun, bool]:
+    """The trial at its end, from its last checkpoint; trained on from there, or anew, where it does not end there."""
+    if gpu:
+        # What CUDA's matrix products need to be deterministic; read when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        inputs.encoder.text.to("cuda")
+    checkpoint = store.read_checkpoint(config)
+    try:
+        run = TrialRun(config, inputs, checkpoint)
+    except CheckpointError as error:
+        logger.warning("%s; training it anew", error)
+        run = TrialRun(config, inputs)
+    if run.finished:
+        return run, False
+    trains = config.epochs > 0
+    while not run.finished:
+        progress(run.epoch, config.epochs)
+        run.advance()
+    progress(config.epochs, config.epochs)
+    return run, trains
+
+
+def _differences(recorded: TrialResult, measured: TrialResult) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for part in ("validation", "test"):
+        before, now = getattr(recorded, part), getattr(measured, part)
+        found |= {f"{part}/{name}": (before[name], now[name]) for name in before if before[name] != now.get(name)}
+    return found
+
+
+def _best_replica(prompt: Prompt) -> Prompt:
+    """The one replica with the best accuracy on its held-out clips; of equals, the first."""
+    rows = prompt.card["replicas"]
+    measure = "val_h" if "val_h" in rows[0] else "val_source"
+    index = max(range(len(rows)), key=lambda at: (rows[at][measure], -at))
+    card = {
+        **prompt.card,
+        "replicas": [rows[index]],
+        "inference": "the softmax of logit_scale * cosine over the names given, by one replica, the one with the best "
+        f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and say nothing of classes "
+        "that are not among the names",
+        "metrics_are": f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
+    }
+    return Prompt(card, {name: value[index : index + 1] for name, value in prompt.params.items()})
+
+
+@contextmanager
+def _as_a_worker(threads: int) -> Iterator[None]:
+    """Threads and deterministic algorithms as a sweep's workers have them: the last digits depend on both."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])

@@ -1,0 +1,155 @@
+"""A prompt as a model of MLflow's: its code, its files and what it needs, so that it runs where this package does not.
+
+The model is made of source files (MLflow's "models from code"), never of a pickle. It brings `sept_core` along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO, StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import sept_core
+from pipeline.tracking.client import TrackingTarget, as_default, connect, one_line, prepare, quiet
+from sept_core.errors import SeptError
+
+if TYPE_CHECKING:
+    from sept_core.prompt import Prompt
+
+__all__ = ["log_model", "save_model"]
+
+_SERVED = Path(__file__).with_name("served.py")
+_NAME = "prompt"
+_PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "tokenizers", "torch")
+_PACKAGES_OF = {
+    "mini": ("torchaudio",),
+    "msclap-2022": ("torchaudio", "transformers", "msclap", "huggingface_hub"),
+    "msclap-2023": ("torchaudio", "transformers", "msclap", "huggingface_hub"),
+    "laion-clap": ("torchaudio", "transformers", "huggingface_hub"),
+}
+
+
+def save_model(prompt: Prompt, folder: Path) -> None:
+    """Write the model into a folder, which must not exist or be empty.
+
+    Raises:
+        SeptError: MLflow refuses.
+    """
+    quiet()
+    import mlflow.pyfunc
+
+    with _parts(prompt) as parts, _explained("the model cannot be written"):
+        mlflow.pyfunc.save_model(str(folder), **parts)
+
+
+def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> tuple[str, str | None]:
+    """Log the model in a run of its own, beside those of the sweep, and register it where a name is given.
+
+    Returns:
+        The model's address in MLflow, and its registered version.
+
+    Raises:
+        SeptError: MLflow cannot be reached, or refuses.
+    """
+    client = connect(target)
+    import mlflow
+    import mlflow.pyfunc
+
+    sweep, study = str(prompt.card["sweep"]), str(prompt.card["study"])
+    with _explained(f"MLflow at {target.uri} did not take the model"):
+        prepare(target)
+        experiment = client.get_experiment_by_name(sweep)
+        if experiment is None:
+            location = f"{target.artifacts}/{sweep}" if target.artifacts else None
+            experiment = client.get_experiment(client.create_experiment(sweep, artifact_location=location))
+        # Not in the run of the trial: that one is a projection of the store, and made anew from it at any time.
+        tags = {"sept.role": "export", "sept.sweep": sweep, "sept.study": study}
+        tags["sept.signature"] = str(prompt.card["trial"]["signature"])
+        run: dict[str, Any] = {"experiment_id": experiment.experiment_id, "run_name": f"{study} prompt", "tags": tags}
+        # MLflow announces on the standard error what is returned here.
+        with as_default(target.uri), _parts(prompt) as parts, redirect_stderr(StringIO()), mlflow.start_run(**run):
+            logged = mlflow.pyfunc.log_model(
+                name=_NAME, registered_model_name=register, await_registration_for=60, **parts
+            )
+            mlflow.log_metrics({f"test/{name}": value for name, value in prompt.card["test"].items()})
+    number = logged.registered_model_version
+    return str(logged.model_uri), None if number is None else str(number)
+
+
+@contextmanager
+def _parts(prompt: Prompt) -> Iterator[dict[str, Any]]:
+    """What MLflow is given of a prompt."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "audio")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.long, "clip"),
+                ColSpec(DataType.long, "rank"),
+                ColSpec(DataType.string, "class"),
+                ColSpec(DataType.double, "probability"),
+            ]
+        ),
+        params=ParamSchema(
+            [
+                ParamSpec("classes", DataType.string, list(prompt.classes), shape=(-1,)),
+                ParamSpec("top", DataType.long, 0),
+            ]
+        ),
+    )
+    with TemporaryDirectory(prefix="sept-prompt-") as name:
+        folder = Path(name) / _NAME
+        folder.mkdir()
+        for file, data in prompt.files().items():
+            (folder / file).write_bytes(data)
+        yield {
+            "python_model": str(_SERVED),
+            "artifacts": {_NAME: str(folder)},
+            "code_paths": [str(Path(sept_core.__file__).parent)],
+            "signature": signature,
+            "input_example": (_example(), {"classes": list(prompt.classes), "top": 3}),
+            "pip_requirements": _requirements(str(prompt.card["encoder"]["name"])),
+            "metadata": {name: prompt.card[name] for name in ("study", "method", "encoder", "dataset", "trial")},
+        }
+
+
+def _example() -> Any:
+    """One clip: a second of a 440 Hz tone as WAV."""
+    import math
+
+    import numpy as np
+    import pandas as pd
+    import soundfile
+
+    stream = BytesIO()
+    tone = 0.1 * np.sin(2 * math.pi * 440 * np.arange(8000) / 8000)
+    soundfile.write(stream, tone, 8000, format="WAV", subtype="PCM_16")
+    return pd.DataFrame({"audio": [stream.getvalue()]})
+
+
+def _requirements(encoder: str) -> list[str]:
+    """The packages that the model imports, in the versions at hand."""
+    found = []
+    for package in (*_PACKAGES, *_PACKAGES_OF.get(encoder, ())):
+        try:
+            # Without what a local build adds, which no index knows.
+            found.append(f"{package}=={version(package).partition('+')[0]}")
+        except PackageNotFoundError:
+            found.append(package)
+    return found
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SeptError:
+        raise
+    except Exception as error:
+        raise SeptError(f"{what}: {one_line(error)}") from error

@@ -1,0 +1,98 @@
+"""Rankings as a table in a file: one row per clip and class, CSV or Parquet, there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.prompts.batch import Ranked
+from pipeline.store import StoreError
+from sept_core.errors import InputError
+
+__all__ = ["check_output", "write_rows"]
+
+COLUMNS = ("clip", "rank", "class", "probability")
+_BUFFERED = 50_000
+
+
+def check_output(path: Path) -> None:
+    """See that a table can be written there, before any work is done.
+
+    Raises:
+        InputError: It ends in neither ``.csv`` nor ``.parquet``, or its folder does not exist.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError("of a kind that is not written", where=str(path), mend="end it in .csv or .parquet")
+    if not path.parent.is_dir() or path.is_dir():
+        what = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise InputError(what, where=str(path), mend="name a file in a folder that exists")
+
+
+def write_rows(path: Path, ranked: Iterable[Ranked]) -> None:
+    """Write rankings as they come; clips that could not be used have no row.
+
+    Args:
+        path: ``.csv`` or ``.parquet``; replaced where it is there.
+        ranked: The rankings; what raises in it leaves the old file.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with _storing(path):
+            file = hidden.open("xb")
+        with file:
+            _write(file, path.suffix.lower() == ".csv", _batches(ranked), path)
+        with _storing(path):
+            os.replace(hidden, path)
+    finally:
+        with suppress(FileNotFoundError):
+            hidden.unlink()
+
+
+def _write(file: Any, csv: bool, batches: Iterator[Any], path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow.csv import CSVWriter
+    from pyarrow.parquet import ParquetWriter
+
+    types = (pa.string(), pa.int32(), pa.string(), pa.float64())
+    schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
+    with _storing(path):
+        writer = (CSVWriter if csv else ParquetWriter)(file, schema)
+    try:
+        for batch in batches:
+            with _storing(path):
+                writer.write_table(pa.Table.from_pylist(batch, schema))
+    finally:
+        with _storing(path):
+            writer.close()
+    with _storing(path):
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _batches(ranked: Iterable[Ranked]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    for one in ranked:
+        rows += (
+            dict(zip(COLUMNS, (one.clip, rank, name, probability), strict=True))
+            for rank, (name, probability) in enumerate(one.ranking, start=1)
+        )
+        if len(rows) >= _BUFFERED:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error

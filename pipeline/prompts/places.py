@@ -1,0 +1,104 @@
+"""Where prompts lie: a folder, a bucket, or MLflow (a run's model, or one in its registry)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline.store import Files, is_remote, open_files
+from sept_core.errors import InputError, SeptError
+from sept_core.prompt import CARD, PARAMETERS, Prompt, load_prompt, read_prompt
+
+__all__ = ["MODEL_FOLDER", "fetch_prompt", "write_prompt"]
+
+MODEL_FOLDER = "artifacts/prompt"
+"""Where a model of MLflow's keeps the two files of its prompt."""
+
+_MLFLOW = ("models:/", "runs:/", "mlflow-artifacts:/")
+
+
+def fetch_prompt(uri: str, tracking_uri: str | None = None) -> Prompt:
+    """The prompt at an address.
+
+    Args:
+        uri: A folder that ``sept export`` wrote, or a model of MLflow's in one; ``s3://BUCKET/FOLDER``; or
+            ``models:/NAME/VERSION`` or ``runs:/RUN/NAME``.
+        tracking_uri: MLflow's, for these two; None for what MLflow itself finds in its environment.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+        SeptError: MLflow or the bucket cannot be reached.
+    """
+    if uri.startswith(_MLFLOW):
+        with TemporaryDirectory(prefix="sept-prompt-") as folder:
+            return load_prompt(_in_model(_download(uri, tracking_uri, folder)))
+    if is_remote(uri):
+        files = open_files(uri)
+        return read_prompt(_read(files, CARD, uri), _read(files, PARAMETERS, uri), uri)
+    if "://" in uri:
+        mend = "give a folder, s3://BUCKET/FOLDER, models:/NAME/VERSION or runs:/RUN/NAME"
+        raise InputError("no place that prompts are read from", where=uri, mend=mend)
+    return load_prompt(_in_model(Path(uri).expanduser()))
+
+
+def write_prompt(to: str, prompt: Prompt, *, force: bool = False) -> str:
+    """Write a prompt's two files into a folder or a bucket, the card last.
+
+    Args:
+        to: The folder, which need not exist, or ``s3://BUCKET/FOLDER``.
+        prompt: The prompt.
+        force: Replace another prompt that is there.
+
+    Returns:
+        The address of the card.
+
+    Raises:
+        InputError: Another prompt is there.
+        StoreError: It cannot be written.
+    """
+    files, made = open_files(to), prompt.files()
+    if not force and files.exists(CARD) and _study_and_trial(files, to) != _own(prompt):
+        raise InputError("another prompt is there", where=to, mend="name another folder, or give --force")
+    for name, data in made.items():
+        files.write(name, data)
+    return files.address(CARD)
+
+
+def _study_and_trial(files: Files, where: str) -> tuple[str, str, int] | None:
+    try:
+        return _own(read_prompt(files.read(CARD), files.read(PARAMETERS), where))
+    except (InputError, FileNotFoundError):
+        return None
+
+
+def _own(prompt: Prompt) -> tuple[str, str, int]:
+    return str(prompt.card["study"]), str(prompt.card["trial"]["signature"]), prompt.replicas
+
+
+def _read(files: Files, name: str, where: str) -> bytes:
+    try:
+        return files.read(name)
+    except FileNotFoundError as error:
+        mend = "give a folder that sept export has written"
+        raise InputError(f"no prompt there ({name} is missing)", where=where, mend=mend) from error
+
+
+def _in_model(folder: Path) -> Path:
+    """The folder with the two files: this one, or the one within a model of MLflow's."""
+    return folder / MODEL_FOLDER if (folder / "MLmodel").is_file() else folder
+
+
+def _download(uri: str, tracking_uri: str | None, folder: str) -> Path:
+    from pipeline.tracking.client import as_default, is_passing, one_line, quiet
+
+    quiet()
+    import mlflow.artifacts
+
+    try:
+        with as_default(tracking_uri):
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+    except Exception as error:  # MLflow's own, and those of whatever keeps its files
+        if is_passing(error):
+            raise SeptError(f"{uri}: MLflow cannot be reached: {one_line(error)}; try again later") from error
+        mend = "check the name, and --mlflow"
+        raise InputError(f"MLflow has no such model ({one_line(error)})", where=uri, mend=mend) from error

@@ -1,0 +1,143 @@
+"""Clips ranked among any class names by a learned prompt.
+
+    prompt = load_prompt("my-prompt")
+    predictor = Predictor(prompt, load_encoder(prompt.card["encoder"]["name"]))
+    audio = predictor.embed([Path("clip.wav")])
+    print(predictor.probabilities(audio, ["dog bark", "siren", "my new class"]))
+
+Every replica of the prompt (test fold x seed) gives probabilities of its own, the softmax of its logits over the names
+given; what is returned is their mean, so that nothing need be chosen among them. Names are encoded behind the learned
+context, those that no training saw like the others. A learner that knows more of its training classes (DePT's head)
+uses it, as in evaluation, only where the names are exactly these: else their logits could not be compared with the
+others'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sept_core.datasets import prompt_name
+from sept_core.encoders.prefix import PromptBank
+from sept_core.errors import InputError
+from sept_core.evaluation import CLIPS_AT_ONCE
+from sept_core.learners import get_learner
+
+if TYPE_CHECKING:
+    from sept_core.encoders import AudioTower, Encoder
+    from sept_core.prompt import Prompt
+
+__all__ = ["Predictor", "check_names"]
+
+
+class Predictor:
+    """A prompt and its encoder, ready to rank.
+
+    Args:
+        prompt: The prompt.
+        encoder: The encoder that it was learned with.
+
+    Raises:
+        InputError: The encoder is another one.
+    """
+
+    def __init__(self, prompt: Prompt, encoder: Encoder) -> None:
+        name, fingerprint = prompt.card["encoder"]["name"], prompt.card["encoder"]["fingerprint"]
+        if encoder.fingerprint != fingerprint:
+            raise InputError(
+                f"the prompt was learned with {name} of fingerprint {fingerprint}, and these weights are "
+                f"{encoder.name} of fingerprint {encoder.fingerprint}",
+                where=str(prompt.card["study"]),
+                mend="give the weights that the sweep was run with",
+            )
+        self._encoder = encoder
+        classes = tuple(prompt_name(name) for name in prompt.trained)
+        self._learner = get_learner(str(prompt.card["baseline"]))(encoder.text, prompt.card["hyper"], classes)
+        like = next(encoder.text.parameters())
+        self._params = {name: value.to(like) for name, value in prompt.params.items()}
+        self._replicas = prompt.replicas
+        self._audio: AudioTower | None = None
+        self._encoded: tuple[tuple[str, ...], PromptBank, Tensor | None] | None = None
+
+    def embed(self, clips: Sequence[Path | bytes | str]) -> Tensor:
+        """Unit-norm features ``[clips, dim]`` of audio files, or of what stands in them.
+
+        Raises:
+            InputError: As ``load_clip``, for the first that cannot be used.
+        """
+        from sept_core.audio import load_clip
+
+        tower = self.audio_tower()
+        windows = [tower.prepare(load_clip(clip, tower.sample_rate)) for clip in clips]
+        return self.encode(torch.stack(windows)) if windows else torch.empty(0, tower.dim)
+
+    def audio_tower(self) -> AudioTower:
+        """The encoder's audio tower, loaded when it is first asked for."""
+        if self._audio is None:
+            self._audio = self._encoder.load_audio().to(next(self._encoder.text.parameters()).device)
+        return self._audio
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """Unit-norm features ``[clips, dim]`` of prepared windows ``[clips, window]``."""
+        with torch.no_grad():
+            features: Tensor = self.audio_tower()(windows.to(next(self._encoder.text.parameters()).device))
+        return features
+
+    @torch.no_grad()
+    def probabilities(self, audio: Tensor, names: Sequence[str]) -> Tensor:
+        """Probability of each name for each clip, ``[clips, names]`` float64 on the CPU; every row sums to 1.
+
+        Args:
+            audio: Unit-norm clip features ``[clips, dim]``.
+            names: At least two class names, whether a training saw them or not.
+
+        Raises:
+            InputError: What ``check_names`` refuses, or a name that is too long for the text tower.
+        """
+        prompts = check_names(names)
+        # A learner's own classes have an order.
+        trained = set(prompts) == set(self._learner.classes)
+        bank, text = self._bank(self._learner.classes if trained else prompts)
+        audio = audio.to(next(self._encoder.text.parameters()))
+        total = torch.zeros(len(audio), len(bank), dtype=torch.float64)
+        for replica in range(self._replicas):
+            own = {name: value[replica : replica + 1] for name, value in self._params.items()}
+            rows = []
+            for clips in audio[None].split(CLIPS_AT_ONCE if self._learner.conditional else max(1, len(audio)), dim=1):
+                features = self._learner.features(own, clips, bank) if text is None else text[replica : replica + 1]
+                rows.append(self._learner.logits(own, clips, features, base=trained)[0].double().softmax(-1).cpu())
+            total += torch.cat(rows)
+        mean = total / self._replicas
+        return mean[:, [bank.names.index(name) for name in prompts]]
+
+    def _bank(self, names: tuple[str, ...]) -> tuple[PromptBank, Tensor | None]:
+        """The names tokenised and, where they depend on no clip, their features; kept until others are asked for."""
+        if self._encoded is None or self._encoded[0] != names:
+            bank = PromptBank.of(self._encoder.text, names)
+            features = None if self._learner.conditional else self._learner.features(self._params, None, bank)
+            self._encoded = (names, bank, features)
+        return self._encoded[1:]
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names as they stand in prompts.
+
+    Raises:
+        InputError: Fewer than two, an empty one, or two that read alike.
+    """
+    prompts = tuple(prompt_name(name) for name in names)
+    if len(prompts) < 2:
+        raise InputError("fewer than two class names leave nothing to choose from", mend="give at least two")
+    seen: dict[str, str] = {}
+    for name, prompt in zip(names, prompts, strict=True):
+        if not prompt:
+            raise InputError("a class name is empty", mend="leave it out")
+        if prompt in seen:
+            alike = f"'{seen[prompt]}' and '{name}' read alike" if seen[prompt] != name else f"'{name}' stands twice"
+            raise InputError(alike, mend="leave one of them out")
+        seen[prompt] = name
+    return prompts

@@ -1,0 +1,116 @@
+"""A learned prompt as two files: its parameters (safetensors) and a card (JSON) that says what it is. No pickle.
+
+    prompt.safetensors      parameters by name, replicas first
+    card.json               method, encoder, classes, what it was trained on and how well it did; digest of the other
+
+Written by ``sept export``; ``Predictor`` in ``prediction.py`` ranks class names with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from sept_core.documents import seal, unseal
+from sept_core.errors import InputError
+
+__all__ = ["CARD", "PARAMETERS", "Prompt", "load_prompt", "read_prompt"]
+
+CARD, PARAMETERS = "card.json", "prompt.safetensors"
+FORMAT = 1
+_NEEDED = ("baseline", "classes", "dataset", "encoder", "hyper", "method", "parameters_sha256", "replicas", "study")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A learned prompt.
+
+    Attributes:
+        card: Plain values; ``pipeline/prompts/card.py`` says which.
+        params: The learner's parameters, stacked over replicas: ``[replicas, ...]``.
+    """
+
+    card: Mapping[str, Any]
+    params: Mapping[str, Tensor]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Classes that it was trained on, as their dataset spells them, in the order of the training."""
+        return tuple(self.card["classes"]["trained"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes of the dataset that it was trained on."""
+        return tuple(self.card["classes"]["all"])
+
+    @property
+    def replicas(self) -> int:
+        """How many trainings it holds."""
+        return len(self.card["replicas"])
+
+    def files(self) -> dict[str, bytes]:
+        """Both files by name, the card last; equal prompts give equal bytes."""
+        data = save({name: value.detach().cpu().contiguous() for name, value in self.params.items()})
+        card = {**self.card, "format": FORMAT, "parameters_sha256": hashlib.sha256(data).hexdigest()}
+        return {PARAMETERS: data, CARD: seal(card)}
+
+
+def load_prompt(folder: Path | str) -> Prompt:
+    """The prompt in a local folder.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    place = Path(folder).expanduser()
+    found = {}
+    for name in (CARD, PARAMETERS):
+        try:
+            found[name] = (place / name).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"no prompt there ({name}: {error.strerror or error})",
+                where=str(folder),
+                mend="give a folder that sept export has written",
+            ) from error
+    return read_prompt(found[CARD], found[PARAMETERS], str(folder))
+
+
+def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
+    """A prompt from the bytes of its two files.
+
+    Args:
+        card: Of ``card.json``.
+        parameters: Of ``prompt.safetensors``.
+        where: Names the place in messages.
+
+    Raises:
+        InputError: They are damaged, do not belong together, or are of a later release.
+    """
+    mend = "export it again: sept export SWEEP STUDY --to DIR"
+    try:
+        content = unseal(card)
+        if content.get("format") != FORMAT:
+            raise InputError(
+                f"the prompt is of format {content.get('format')!r}, and this release reads {FORMAT}",
+                where=where,
+                mend="use the release of sept-sweep that wrote it",
+            )
+        missing = [name for name in _NEEDED if name not in content]
+        if missing:
+            raise ValueError(f"{CARD} lacks {missing[0]}")
+        if hashlib.sha256(parameters).hexdigest() != content["parameters_sha256"]:
+            raise ValueError(f"{PARAMETERS} is not the file that {CARD} belongs to")
+        params = load(parameters)
+        replicas = len(content["replicas"])
+        if not params or any(value.dim() < 2 or len(value) != replicas for value in params.values()):
+            raise ValueError(f"{PARAMETERS} does not hold {replicas} replicas")
+    except (ValueError, SafetensorError) as error:
+        raise InputError(f"the prompt is damaged ({error})", where=where, mend=mend) from error
+    return Prompt(content, params)

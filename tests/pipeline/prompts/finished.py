@@ -1,0 +1,67 @@
+"""A finished sweep with real numbers: mini on the shipped embeddings of ESC-10, trained for seconds, without Ray."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from pipeline.store import Member, TrialStore, Verdict, open_files
+from sept_core.datasets import load_embeddings
+from sept_core.encoders import Encoder, load_encoder
+from sept_core.semantic import load_neighbors
+from sept_core.trial import TrialInputs, TrialRun, make_config
+
+SWEEP = "done"
+METHODS = ("zero-shot", "coop", "dept", "coop+sept")
+SPEC = f"""
+name: {SWEEP}
+encoder: mini
+datasets: [ESC10]
+methods: [{", ".join(METHODS)}]
+trials: 1
+shots: 2
+folds: {{ESC10: ['2', '3']}}
+training: {{epochs: 2, report_every: 1}}
+"""
+CLASSES = ["dog bark", "siren", "my new class"]
+
+
+@cache
+def mini() -> Encoder:
+    return load_encoder("mini")
+
+
+@cache
+def inputs() -> TrialInputs:
+    return TrialInputs(mini(), load_embeddings("ESC10", mini().fingerprint), load_neighbors("ESC10"))
+
+
+def finish(root: Path | str) -> TrialStore:
+    """Fill a store with a sweep that has one finished trial of each method."""
+    store = TrialStore(open_files(root))
+    store.write_spec(SWEEP, SPEC)
+    for method in METHODS:
+        hyper: dict[str, Any] = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.05}
+        config = make_config(inputs(), method, hyper, shots=2, folds=["2", "3"], epochs=2, report_every=1)
+        run = TrialRun(config, inputs())
+        while not run.finished:
+            run.advance()
+        result = run.result()
+        store.add_member(SWEEP, Member(config.study_key, 0, config.signature, config, hyper, 1))
+        store.write_checkpoint(config, run.checkpoint())
+        store.write_result(result)
+        verdict = (config.study_key, 0, config.signature, "finished", config.epochs, result.objective, result.curve, 2)
+        store.write_verdict(SWEEP, Verdict(*verdict))  # type: ignore[arg-type]
+    return store
+
+
+def write_tone(path: Path, hertz: float = 440.0, seconds: float = 0.5) -> Path:
+    """A clip that needs no data set."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(8000 * seconds)) / 8000
+    soundfile.write(path, 0.2 * np.sin(2 * np.pi * hertz * time), 8000)
+    return path

@@ -1,0 +1,116 @@
+"""The best prompt of a study leaves the store with the numbers that the sweep recorded, or says that it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from finished import SWEEP, finish
+
+from pipeline.prompts import export_prompt, fetch_prompt, pick_study, write_prompt
+from pipeline.report import collect
+from pipeline.store import TrialStore, open_files
+from sept_core.checkpoint import load_checkpoint
+from sept_core.errors import InputError
+
+
+def trial_of(store: TrialStore, method: str) -> tuple[str, str]:
+    row = pick_study(collect(store, SWEEP), method)
+    return row.study, row.signature
+
+
+@pytest.mark.parametrize("method", ["zero-shot", "coop", "dept", "coop+sept"])
+def test_the_kept_parameters_are_exported_and_measured_equal(method: str, finished_sweep: Path) -> None:
+    store = TrialStore(open_files(finished_sweep))
+    exported = export_prompt(store, str(finished_sweep), SWEEP, method)
+    study, signature = trial_of(store, method)
+    result = store.read_result(study, signature)
+    assert result is not None
+    card, prompt = exported.prompt.card, exported.prompt
+    assert (exported.retrained, exported.differences) == (False, {})
+    assert (card["study"], card["trial"]["signature"], card["method"]) == (study, signature, method)
+    assert (card["test"], card["validation"], card["hyper"]) == (result.test, result.validation, result.config.hyper)
+    assert card["classes"]["trained"] == result.classnames["base"]
+    assert [row["training_clips"] for row in card["replicas"]] == [0 if method == "zero-shot" else 10] * 2
+    checkpoint = store.read_checkpoint(result.config)
+    assert checkpoint is not None
+    kept = load_checkpoint(checkpoint, signature).states[-1].params
+    assert {name: value.tolist() for name, value in prompt.params.items()} == {
+        name: value.tolist() for name, value in kept.items()
+    }
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_is_not_kept_any_more_is_trained_once_more_to_the_same_bytes(damaged: bool, own_root: Path) -> None:
+    store = TrialStore(open_files(own_root))
+    kept = export_prompt(store, str(own_root), SWEEP, "coop+sept").prompt
+    key = "/".join(("trials", *trial_of(store, "coop+sept"), "checkpoint.safetensors"))
+    store.files.delete(key)
+    if damaged:
+        store.files.write(key, b"\x08" + bytes(15))
+    again = export_prompt(store, str(own_root), SWEEP, "coop+sept")
+    assert (again.retrained, again.differences) == (True, {})
+    assert again.prompt.files()["prompt.safetensors"] == kept.files()["prompt.safetensors"]
+    assert again.prompt.card["parameters"]["from"] == "the configuration, trained once more"
+
+
+def test_a_result_that_does_not_come_again_is_told_and_the_cards_metrics_are_those_measured(own_root: Path) -> None:
+    store = TrialStore(open_files(own_root))
+    result = store.read_result(*trial_of(store, "coop"))
+    assert result is not None
+    store.write_result(dataclasses.replace(result, test={**result.test, "h": result.test["h"] + 1}))
+    exported = export_prompt(store, str(own_root), SWEEP, "coop")
+    assert exported.differences == {"test/h": (result.test["h"] + 1, result.test["h"])}
+    assert exported.prompt.card["test"] == result.test
+    told = exported.prompt.card["parameters"]["measured_again"]
+    assert told == {"test/h": {"recorded": result.test["h"] + 1, "now": result.test["h"]}}
+
+
+def test_the_one_replica_is_chosen_by_held_out_clips(finished_sweep: Path) -> None:
+    store = TrialStore(open_files(finished_sweep))
+    every = export_prompt(store, str(finished_sweep), SWEEP, "coop").prompt
+    one = export_prompt(store, str(finished_sweep), SWEEP, "coop", best_replica=True).prompt
+    validation = [row["val_h"] for row in every.card["replicas"]]
+    best = validation.index(max(validation))
+    assert len(set(validation)) == 2
+    assert one.card["replicas"] == [every.card["replicas"][best]]
+    assert one.params["ctx"].tolist() == every.params["ctx"][best : best + 1].tolist()
+
+
+def test_studies_are_found_by_what_a_person_types(finished_sweep: Path) -> None:
+    table = collect(TrialStore(open_files(finished_sweep)), SWEEP)
+    for wanted in ("ESC10.mini.base-to-new.coop+sept", "ESC10.coop+sept", "coop+sept"):
+        assert pick_study(table, wanted).method == "coop+sept"
+    for wanted, said in (
+        (None, "has several studies; name one: ESC10.mini.base-to-new.zero-shot, "),
+        ("ESC10", "'ESC10' may be several studies; name one: "),
+        ("ESC10.mini.base-to-new.cop", "no study 'ESC10.mini.base-to-new.cop'; did you mean"),
+    ):
+        with pytest.raises(InputError, match=said.replace(".", r"\.")):
+            pick_study(table, wanted)
+
+
+def test_another_prompt_is_replaced_only_when_asked_to(finished_sweep: Path, tmp_path: Path) -> None:
+    store, folder = TrialStore(open_files(finished_sweep)), str(tmp_path / "prompt")
+    first, second = (export_prompt(store, str(finished_sweep), SWEEP, method).prompt for method in ("coop", "dept"))
+    write_prompt(folder, first)
+    write_prompt(folder, first)
+    with pytest.raises(InputError, match=r"another prompt is there; name another folder, or give --force"):
+        write_prompt(folder, second)
+    assert fetch_prompt(folder).files() == first.files()
+    write_prompt(folder, second, force=True)
+    assert fetch_prompt(folder).files() == second.files()
+
+
+def test_a_bucket_takes_and_gives_a_prompt_and_a_sweep(s3_root: str, prompt_folder: Path) -> None:
+    prompt = fetch_prompt(str(prompt_folder))
+    assert write_prompt(f"{s3_root}/prompt", prompt) == f"{s3_root}/prompt/card.json"
+    assert fetch_prompt(f"{s3_root}/prompt").files() == prompt.files()
+    with pytest.raises(InputError, match=r"no prompt there \(card.json is missing\)"):
+        fetch_prompt(f"{s3_root}/nothing")
+    store = finish(s3_root)
+    assert (
+        export_prompt(store, s3_root, SWEEP, "coop").prompt.files()["prompt.safetensors"]
+        == (prompt.files()["prompt.safetensors"])
+    )

@@ -1,0 +1,142 @@
+"""``sept best``, ``export`` and ``predict`` as a person types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from finished import CLASSES, SWEEP, mini, write_tone
+
+from pipeline.prompts import fetch_prompt, write_prompt
+from sept_core.prediction import Predictor
+from sept_core.prompt import Prompt
+
+Ran = tuple[int, str, str]
+ESC10 = Path(__file__).parents[4] / "shared" / "audio" / "esc10"
+
+
+def test_best_shows_each_studys_trial_and_what_to_type(sept: Callable[..., Ran], finished_sweep: Path) -> None:
+    code, out, _ = sept("best", SWEEP, "--root", finished_sweep)
+    assert code == 0
+    for method in ("zero-shot", "coop", "dept", "coop+sept"):
+        assert f"ESC10.mini.base-to-new.{method} " in out
+    assert f"sept export {SWEEP} ESC10.mini.base-to-new." in out
+    code, out, _ = sept("best", SWEEP, "--root", finished_sweep, "--study", "dept", "--json")
+    (shown,) = json.loads(out)
+    assert (code, shown["method"], shown["params"]) == (0, "dept", {"lr": 0.05, "n_ctx": 2})
+    assert set(shown["accuracy"]) == {"val", "base", "new", "h"}
+
+
+def test_export_then_predict(sept: Callable[..., Ran], finished_sweep: Path, tmp_path: Path) -> None:
+    code, out, _ = sept("export", SWEEP, "coop", "--root", finished_sweep, "--to", "mine")
+    assert code == 0
+    assert "Measured again: equal to what the sweep has recorded" in out
+    clip = write_tone(tmp_path / "tone.wav")
+    code, out, _ = sept("predict", clip, "--prompt", "mine", "--classes", ", ".join(CLASSES), "--json")
+    assert code == 0
+    (shown,) = json.loads(out)
+    ranking = [(one["class"], one["probability"]) for one in shown["ranking"]]
+    predictor = Predictor(fetch_prompt("mine"), mini())
+    expected = predictor.probabilities(predictor.embed([clip]), CLASSES)[0].tolist()
+    assert dict(ranking) == dict(zip(CLASSES, expected, strict=True))
+    assert ranking == sorted(ranking, key=lambda one: -one[1])
+    assert sum(probability for _, probability in ranking) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
+    suffix: str, sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path
+) -> None:
+    for number in range(5):
+        write_tone(tmp_path / "clips" / f"{'ab'[number % 2]}" / f"{number}.wav", 200 * (number + 1))
+    (tmp_path / "clips" / "broken.wav").write_bytes(b"RIFF but no more")
+    (tmp_path / "clips" / "notes.txt").write_text("no audio")
+    Path("names.txt").write_text("dog bark\n\nsiren, far away\n")
+    command = ["predict", "clips", "--prompt", prompt_folder, "--classes-file", "names.txt", "--batch-size", "2"]
+    code, _, err = sept(*command, "--out", f"out.{suffix}")
+    assert code == 2
+    assert err.startswith("1 of 6 clips cannot be used:\n  clips/broken.wav: cannot be decoded as audio")
+    if suffix == "csv":
+        with open("out.csv", newline="") as file:
+            read = [tuple(row.values()) for row in csv.DictReader(file)]
+        rows = [(clip, int(rank), name, float(probability)) for clip, rank, name, probability in read]
+    else:
+        rows = [tuple(row.values()) for row in pq.read_table("out.parquet").to_pylist()]
+    assert [(row[0], row[1]) for row in rows] == [
+        (f"clips/{name}.wav", rank) for name in ("a/0", "a/2", "a/4", "b/1", "b/3") for rank in (1, 2)
+    ]
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert {first[2], second[2]} == {"dog bark", "siren, far away"}
+        assert first[3] >= second[3]
+        assert first[3] + second[3] == pytest.approx(1)
+    assert sept(*command, "--out", f"out.{suffix}", "--skip-bad")[0] == 0
+    assert sept("predict", "clips/broken.wav", "--prompt", prompt_folder, "--skip-bad")[0] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "names.txt", f"out.{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.wav"], "nothing.wav: no such file or folder"),
+        (["empty"], "empty: no audio in this folder"),
+        (["tone.wav", "--classes", "dog bark"], "--classes: fewer than two class names"),
+        (["tone.wav", "--classes", "a,b", "--classes-file", "x"], "class names are given twice"),
+        (["tone.wav", "--classes-file", "nowhere.txt"], "nowhere.txt: cannot be read"),
+        (["tone.wav", "--out", "table.xlsx"], "table.xlsx: of a kind that is not written; end it in .csv or .parquet"),
+        (["tone.wav", "--out", "no/table.csv"], "there is no folder no"),
+        (["tone.wav", "--prompt", "models:/dogs/1"], "sept-runs/mlflow.db: no MLflow database"),
+        (["tone.wav", "--prompt", "nowhere"], "nowhere: no prompt there"),
+        (
+            ["tone.wav", "--classes", "a, " + "very " * 99 + "long"],
+            "has 200 tokens, the text tower of mini takes 77",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_leaves_nothing(
+    arguments: list[str], said: str, sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path
+) -> None:
+    write_tone(tmp_path / "tone.wav")
+    (tmp_path / "empty").mkdir()
+    given = [] if "--prompt" in arguments else ["--prompt", prompt_folder]
+    code, _, err = sept("predict", *arguments, *given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert said in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "tone.wav"]
+
+
+def test_a_prompt_of_other_weights_is_refused(sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path) -> None:
+    prompt = fetch_prompt(str(prompt_folder))
+    other = {**prompt.card, "encoder": {"name": "mini", "fingerprint": "0123456789abcdef"}}
+    write_prompt(str(tmp_path / "other"), Prompt(other, prompt.params))
+    code, _, err = sept("predict", write_tone(tmp_path / "tone.wav"), "--prompt", "other")
+    assert code == 2
+    assert f"fingerprint 0123456789abcdef, and these weights are mini of fingerprint {mini().fingerprint}" in err
+
+
+def test_predicting_needs_neither_ray_nor_mlflow(prompt_folder: Path, tmp_path: Path) -> None:
+    clip = write_tone(tmp_path / "tone.wav")
+    program = (
+        "import sys\nfrom pipeline.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print([name for name in ('ray', 'mlflow', 'optuna', 'boto3') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, "predict", str(clip), "--prompt", str(prompt_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.audio
+@pytest.mark.skipif(not ESC10.is_dir(), reason="ESC-10's audio is not beside the project")
+def test_a_real_dog_is_told_from_classes_that_no_training_saw(sept: Callable[..., Ran], prompt_folder: Path) -> None:
+    # Fold 2, which neither mini nor one of the prompt's replicas was trained on; "siren" is no class of ESC-10 at all.
+    clips = sorted((ESC10 / "001 - Dog bark").glob("2-*.ogg"))
+    code, out, _ = sept("predict", *clips, "--prompt", prompt_folder, "--classes", ", ".join(CLASSES), "--json")
+    assert code == 0
+    firsts = [one["ranking"][0]["class"] for one in json.loads(out)]
+    assert firsts.count("dog bark") >= 0.8 * len(firsts)

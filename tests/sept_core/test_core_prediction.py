@@ -1,0 +1,163 @@
+"""Ranking by a learned prompt: the numbers of the evaluation, for any names."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sept_core.checkpoint import load_checkpoint
+from sept_core.datasets import EmbeddingTable
+from sept_core.encoders import Encoder
+from sept_core.errors import InputError
+from sept_core.learners import LEARNERS
+from sept_core.prediction import Predictor, check_names
+from sept_core.prompt import CARD, PARAMETERS, Prompt, load_prompt, read_prompt
+from sept_core.trial import TrialInputs, TrialResult, TrialRun, make_config
+
+METHODS = [name for name, learner in LEARNERS.items() if learner.unseen]
+Learned = tuple[Prompt, TrialResult, EmbeddingTable, list[int]]
+
+
+@pytest.fixture(scope="module")
+def learned(encoder: Encoder, make_table: Callable[..., EmbeddingTable]) -> Callable[[str], Learned]:
+    """A prompt of one test fold and two seeds, its trial's result, the table and the rows of the test fold."""
+    table = make_table()
+    inputs = TrialInputs(encoder, table)
+    made: dict[str, Learned] = {}
+
+    def learn(method: str) -> Learned:
+        if method not in made:
+            hyper = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.5}
+            config = make_config(inputs, method, hyper, shots=2, folds=["theo"], seeds=[0, 1], epochs=2, batch_size=8)
+            run = TrialRun(config, inputs)
+            while not run.finished:
+                run.advance()
+            result = run.result()
+            params = load_checkpoint(run.checkpoint(), config.signature).states[-1].params
+            card = {
+                "study": config.study_key,
+                "method": method,
+                "baseline": config.baseline,
+                "hyper": config.hyper,
+                "encoder": {"name": "tiny", "fingerprint": encoder.fingerprint},
+                "dataset": {"name": "FSDD"},
+                "classes": {"trained": result.classnames["base"], "all": list(table.info.classnames)},
+                "replicas": list(result.replicas),
+            }
+            rows = [row for row, fold in enumerate(table.folds) if fold == "theo"]
+            made[method] = Prompt(card, params), result, table, rows
+        return made[method]
+
+    return learn
+
+
+def only(prompt: Prompt, replica: int) -> Prompt:
+    """One replica of a prompt."""
+    card = {**prompt.card, "replicas": [prompt.card["replicas"][replica]]}
+    return Prompt(card, {name: value[replica : replica + 1] for name, value in prompt.params.items()})
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("half", ["base", "new"])
+def test_each_replica_ranks_first_what_the_evaluation_predicts(
+    method: str, half: str, learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, result, table, rows = learned(method)
+    names = result.classnames[half]
+    # In another order: it must not matter, nor which head a learner has for which class.
+    shuffled = random.Random(1).sample(names, len(names))
+    chosen = [row for row in rows if table.classnames[row] in names]
+    total = [[0] * len(names) for _ in names]
+    for replica in (0, 1):
+        ranked = Predictor(only(prompt, replica), encoder).probabilities(table.embeddings[chosen], shuffled)
+        for row, best in zip(chosen, ranked.argmax(-1).tolist(), strict=True):
+            total[names.index(table.classnames[row])][names.index(shuffled[best])] += 1
+    assert total == result.confusion[half]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_probabilities_of_any_names_are_the_mean_over_replicas_and_sum_to_one(
+    method: str, learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, _, table, rows = learned(method)
+    audio, names = table.embeddings[rows], ["dog_bark", "helicopter", "three"]
+    together = Predictor(prompt, encoder).probabilities(audio, names)
+    alone = [Predictor(only(prompt, replica), encoder).probabilities(audio, names) for replica in (0, 1)]
+    torch.testing.assert_close(together.sum(-1), torch.ones(len(rows), dtype=torch.float64))
+    torch.testing.assert_close(together, sum(alone) / 2)
+    # A clip alone is ranked as among others.
+    torch.testing.assert_close(Predictor(prompt, encoder).probabilities(audio[3:4], names), together[3:4])
+
+
+def test_depts_head_is_used_for_exactly_the_training_classes_only(
+    learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, _, table, rows = learned("dept")
+    other = Prompt(prompt.card, {**prompt.params, "head.bias": prompt.params["head.bias"] + torch.arange(5.0)})
+    audio = table.embeddings[rows]
+    for names, same in ((prompt.trained, False), ((*prompt.trained, "siren"), True), (prompt.trained[:2], True)):
+        first, second = (Predictor(one, encoder).probabilities(audio, names) for one in (prompt, other))
+        assert torch.equal(first, second) == same
+
+
+def test_another_encoder_is_refused_with_both_fingerprints(learned: Callable[[str], Learned], encoder: Encoder) -> None:
+    other = dataclasses.replace(encoder, fingerprint="1111111111111111")
+    with pytest.raises(InputError, match=r"fingerprint 00000000deadbeef.*1111111111111111.*give the weights"):
+        Predictor(learned("coop")[0], other)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "fewer than two"),
+        (["rain"], "fewer than two"),
+        (["rain", " "], "is empty"),
+        (["rain", "dog bark", "rain"], "'rain' stands twice"),
+        (["dog bark", "Dog_Bark"], "'dog bark' and 'Dog_Bark' read alike"),
+    ],
+)
+def test_names_that_cannot_be_ranked_are_refused(names: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_names(names)
+
+
+def test_a_prompt_is_read_back_as_it_was_written(learned: Callable[[str], Learned], tmp_path: Path) -> None:
+    prompt = learned("cocoop")[0]
+    files = prompt.files()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    again = load_prompt(tmp_path)
+    assert again.files() == files
+    assert {name: value.tolist() for name, value in again.params.items()} == {
+        name: value.tolist() for name, value in prompt.params.items()
+    }
+    assert (again.replicas, again.trained, again.classes) == (2, prompt.trained, prompt.classes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda files: files.update({PARAMETERS: files[PARAMETERS][:-1] + b"\x01"}), "is not the file that card.json"),
+        (lambda files: files.update({PARAMETERS: b""}), "is not the file that card.json"),
+        (lambda files: files.update({CARD: files[CARD].replace(b"coop", b"c0op")}), "does not match its sha256"),
+        (lambda files: files.update({CARD: b"\x00"}), "not JSON"),
+    ],
+)
+def test_damage_is_noticed(
+    damage: Callable[[dict[str, bytes]], Any], said: str, learned: Callable[[str], Learned]
+) -> None:
+    files = learned("coop")[0].files()
+    damage(files)
+    with pytest.raises(InputError, match=rf"here: the prompt is damaged \(.*{said}.*sept export"):
+        read_prompt(files[CARD], files[PARAMETERS], "here")
+
+
+def test_a_place_without_a_prompt_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no prompt there \(card.json: No such file"):
+        load_prompt(tmp_path)
