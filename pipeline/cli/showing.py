@@ -20,7 +20,7 @@ def say(console: Console, line: str = "") -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def show_report(console: Console, root: str, sweep: str) -> bool:
+def show_report(console: Console, root: str, sweep: str, latex: bool = False) -> bool:
     """Write a sweep's report and show it.
 
     Returns:
@@ -36,7 +36,7 @@ def show_report(console: Console, root: str, sweep: str) -> bool:
     from pipeline.store import TrialStore, open_files
 
     store = TrialStore(open_files(root))
-    table, files = write_report(store, sweep)
+    table, files = write_report(store, sweep, latex=latex)
     say(console)
     console.print(render_table(table))
     for line in legend(table):
@@ -58,6 +58,13 @@ def show_report(console: Console, root: str, sweep: str) -> bool:
         say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
     for study in table.without:
         say(console, f"{study}: no finished trial")
-    for title, key in (("Plot", files.picture), ("Table", files.table), ("Trials", "trials")):
+    paper = [("LaTeX", files.latex)] if files.latex else []
+    for title, key in (
+        ("Report", files.page),
+        ("Table", files.table),
+        *paper,
+        ("Plot", files.picture),
+        ("Trials", "trials"),
+    ):
         say(console, f"{title:<7} {store.files.address(key)}")
     return not table.without
