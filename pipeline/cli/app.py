@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import data, embed, neighbors, quickstart, report, sweep, track, ui
+from pipeline.cli import data, embed, neighbors, quickstart, report, rerun, sweep, track, ui
 from pipeline.cli.errors import guarded, take_debug
 from sept_core import __version__
 
@@ -29,6 +29,7 @@ app.command("neighbors")(neighbors.neighbors)
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(track.app, name="track")
 app.command("report")(report.report)
+app.command("rerun")(rerun.rerun)
 app.command("ui")(ui.ui)
 
 

@@ -70,8 +70,8 @@ def _searched(records: SweepRecords) -> list[Section]:
         return []
     seen = "H on test clips themselves" if paper else "held-out clips, never test clips"
     lead = (
-        f"Every trial, by what the search maximised: {seen}. A pruned trial stands at its last report, whose training is "
-        "shorter than that of a finished one. Lines: best finished trial so far."
+        f"Every trial, by what the search maximised: {seen}. A pruned trial stands at its last report, after a "
+        "shorter training than a finished one. Lines: best finished trial so far."
     )
     return [
         Section(

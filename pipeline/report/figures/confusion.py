@@ -11,7 +11,8 @@ from pipeline.report.figures.panel import number, picture, text
 __all__ = ["confusion_figure"]
 
 _SMALL = 17  # side of a cell where there are many, pixels
-_LETTER = 6.2  # mean width of a letter at the font size of class names, pixels
+# Mean width of a letter of class names and of titles, pixels.
+_LETTER, _TITLE_LETTER = 6.2, 7.8
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Markup:
@@ -28,7 +29,8 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], titl
     middle = left + side / 2
     # Column names are slanted: as deep as they are long, by the sine of the angle.
     bottom = top + side
-    parts = [text(max(middle, _LETTER * len(title) / 2 + 4), 16, title, "title")]
+    heading = max(middle, _TITLE_LETTER * len(title) / 2 + 4)
+    parts = [text(heading, 16, title, "title")]
     for row, line in enumerate(counts):
         total = sum(line)
         for column, count in enumerate(line):
@@ -47,7 +49,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], titl
     height = bottom + 0.72 * label + 26
     parts.append(text(middle, height - 5, "predicted", "label"))
     parts.append(text(11, top + side / 2, "true", "label", turned=-90))
-    width = max(left + side + 12, middle + _LETTER * len(title) / 2 + 8, _LETTER * len(title) + 12)
+    width = max(left + side + 12, heading + _TITLE_LETTER * len(title) / 2 + 4)
     clips = sum(map(sum, counts))
     return picture(width, height, parts, f"{title}: confusion matrix of {len(names)} classes, {clips} clips")
 
