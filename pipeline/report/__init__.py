@@ -1,5 +1,6 @@
 """Reports of a sweep from the trial store alone: an HTML page, its Markdown twin, numbers, a picture, LaTeX."""
 
+from pipeline.report.account import rerun_command
 from pipeline.report.collect import collect, tabulate
 from pipeline.report.describe import describe
 from pipeline.report.html import to_html
@@ -32,6 +33,7 @@ __all__ = [
     "plot_transfer",
     "read_records",
     "render_table",
+    "rerun_command",
     "tabulate",
     "to_html",
     "to_latex",

@@ -1,7 +1,7 @@
 """Tracking in MLflow: a projection of the trial store for people to look at, never read by the search.
 
-Experiment = sweep, parent run = study, child run = trial, and one run with the sweep's report. Only the driver's process
-writes, the trials in one background thread.
+Experiment = sweep, parent run = study, child run = trial, and a run that carries the report. Only the driver's process
+writes, the trials' runs in one background thread.
 Everything written is keyed by tags and carries timestamps of the store, so writing it again adds nothing.
 """
 

@@ -11,6 +11,7 @@ from pipeline.report.figures.panel import number, picture, text
 __all__ = ["confusion_figure"]
 
 _SMALL = 17  # side of a cell where there are many, pixels
+_SHADES = 25
 # Mean width of a letter of class names and of titles, pixels.
 _LETTER, _TITLE_LETTER = 6.2, 7.8
 
@@ -25,22 +26,13 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], titl
     """
     cell = 34 if len(names) <= 6 else 26 if len(names) <= 12 else _SMALL
     side, label = cell * len(names), _LETTER * max(len(name) for name in names) + 8
-    left, top = max(label, 20) + 18, 30.0
+    left, top = round(max(label, 20) + 18), 30
     middle = left + side / 2
     # Column names are slanted: as deep as they are long, by the sine of the angle.
     bottom = top + side
     heading = max(middle, _TITLE_LETTER * len(title) / 2 + 4)
     parts = [text(heading, 16, title, "title")]
-    for row, line in enumerate(counts):
-        total = sum(line)
-        for column, count in enumerate(line):
-            if not count:
-                continue
-            share, x, y = count / total, left + cell * column, top + cell * row
-            square = f'x="{number(x)}" y="{number(y)}" width="{cell}" height="{cell}"'
-            parts.append(f'<rect {square} class="heat" fill-opacity="{max(share, 0.04):.2f}"/>')
-            style = ("count light" if share > 0.5 else "count") + (" small" if cell == _SMALL else "")
-            parts.append(text(x + cell / 2, y + cell / 2 + 3.5, _short(count, cell), style))
+    parts.append(_cells(counts, left, top, cell))
     parts.append(f'<rect x="{number(left)}" y="{number(top)}" width="{side}" height="{side}" class="axis"/>')
     for index, name in enumerate(names):
         place = cell * (index + 0.5)
@@ -52,6 +44,31 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], titl
     width = max(left + side + 12, heading + _TITLE_LETTER * len(title) / 2 + 4)
     clips = sum(map(sum, counts))
     return picture(width, height, parts, f"{title}: confusion matrix of {len(names)} classes, {clips} clips")
+
+
+def _cells(counts: Sequence[Sequence[int]], left: int, top: int, cell: int) -> str:
+    """Squares and counts, those of one shade in one path and those of one colour in one group: a page holds 100,000."""
+    squares: dict[int, list[str]] = {}
+    numbers: dict[bool, list[str]] = {False: [], True: []}
+    for row, line in enumerate(counts):
+        for column, count in enumerate(line):
+            if not count:
+                continue
+            share, x, y = count / sum(line), left + cell * column, top + cell * row
+            squares.setdefault(max(1, round(share * _SHADES)), []).append(f"M{x} {y}h{cell}v{cell}h-{cell}z")
+            place = f'x="{number(x + cell / 2)}" y="{number(y + cell / 2 + 3.5)}"'
+            numbers[share > 0.5].append(f"<text {place}>{_short(count, cell)}</text>")
+    size = " small" if cell == _SMALL else ""
+    parts = [
+        f'<path d="{"".join(paths)}" class="heat" fill-opacity="{shade / _SHADES:g}"/>'
+        for shade, paths in sorted(squares.items())
+    ]
+    parts += [
+        f'<g class="count{size}{" light" if light else ""}" text-anchor="middle">{"".join(texts)}</g>'
+        for light, texts in numbers.items()
+        if texts
+    ]
+    return "".join(parts)
 
 
 def _short(count: int, cell: int) -> str:

@@ -24,7 +24,8 @@ BOXES = """[...document.querySelectorAll('figure svg')].map(svg => {
   return [box.width, box.height, svg.querySelectorAll('circle, rect, path, polyline').length];
 })"""
 OVERLAPPING = """[...document.querySelectorAll('figure svg')].flatMap(svg => {
-  const boxes = [...svg.querySelectorAll('text.tick:not([transform]), text.title')].map(text => text.getBoundingClientRect());
+  const texts = [...svg.querySelectorAll('text.tick:not([transform]), text.title')];
+  const boxes = texts.map(text => text.getBoundingClientRect());
   return boxes.flatMap((one, index) => boxes.slice(index + 1).filter(other =>
     one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 3 && other.top < one.bottom - 3
   ).map(() => svg.getAttribute('aria-label')));
@@ -33,7 +34,8 @@ OUTSIDE = """[...document.querySelectorAll('figure svg')].filter(svg => {
   const frame = svg.getBoundingClientRect();
   return [...svg.querySelectorAll('text')].some(text => {
     const box = text.getBoundingClientRect();
-    return box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+    const aside = box.left < frame.left - 1 || box.right > frame.right + 1;
+    return aside || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
   });
 }).map(svg => svg.getAttribute('aria-label'))"""
 
@@ -48,8 +50,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = [[40 if row == column else (row * column) % 3 for column in range(25)] for row in range(25)]
     for index, case in enumerate(cases):
         if case.result is not None and case.result.state == "finished" and case.member.config.dataset == "ESC10":
-            many = {part: counts for part in ("base", "new")}
-            result = replace(case.result, confusion=many, classnames={part: names for part in ("base", "new")})
+            parts = ("base", "new")
+            result = replace(
+                case.result, confusion=dict.fromkeys(parts, counts), classnames=dict.fromkeys(parts, names)
+            )
             cases[index] = replace(case, result=result)
     made.fill_store(store, cases)
     _, files = write_report(store, made.SWEEP)
