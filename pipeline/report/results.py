@@ -9,10 +9,10 @@ from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
 from pipeline.report.published import published_beside
 from pipeline.report.rows import Chosen, Gain, SweepTable, TransferGain, method_title
-from pipeline.report.tables import MEAN, best_signatures, chosen_title, legend, signed, spread_of
+from pipeline.report.tables import MEAN, best_signatures, chosen_title, legend, p_value, signed, spread_of
 from pipeline.sweeps import short
 
-__all__ = ["p_value", "result_sections", "verdict_of"]
+__all__ = ["result_sections", "verdict_of"]
 
 _LEVEL = 0.05
 _WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in"})
@@ -67,11 +67,6 @@ def verdict_of(table: SweepTable) -> str:
     return " ".join(sentences)
 
 
-def p_value(p: float) -> str:
-    """A p value as it is printed."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
 def _headline(table: SweepTable) -> Section:
     sheets = [_transfer_sheet(table) if table.transfers else _accuracy_sheet(table)]
     if len(table.datasets) > 1 and table.rows:
@@ -82,7 +77,9 @@ def _headline(table: SweepTable) -> Section:
     if table.rows:
         notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
     if table.gains:
-        notes.append("SEPT - baseline: difference in H, replica by replica; p: see below.")
+        notes.append(
+            "gain in H: SEPT minus its baseline, replica by replica; p: paired test, not corrected, see below."
+        )
     if table.without:
         notes.append(f"No finished trial yet: {', '.join(table.without)}")
     return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
@@ -90,7 +87,7 @@ def _headline(table: SweepTable) -> Section:
 
 def _accuracy_sheet(table: SweepTable) -> Sheet:
     gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.gains}
-    twins = ("SEPT - baseline", "p") if gains else ()
+    twins = ("gain in H", "p") if gains else ()
     rows = []
     for row in table.rows:
         test = row.test
@@ -265,7 +262,7 @@ def _tradeoff(table: SweepTable) -> Section:
     by_dataset = {name: [row for row in table.rows if row.dataset == name] for name in table.datasets}
     lead = (
         "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Dashed curves join points of "
-        "equal H; thin bars are the standard deviation over replicas, cut off at the frame."
+        "equal H; thin bars are the standard deviation over replicas (on the page cut off at the frame)."
     )
     return Section(
         "tradeoff",

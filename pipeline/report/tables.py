@@ -21,6 +21,7 @@ __all__ = [
     "chosen_title",
     "gain_lines",
     "legend",
+    "p_value",
     "render_table",
     "signed",
     "spread_of",
@@ -126,12 +127,12 @@ def gain_lines(table: SweepTable) -> list[str]:
     return [
         f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
         f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
-        f"H {signed(gain.h)} ± {gain.h_std:.1f} ({gain.replicas} paired replicas)"
+        f"H {signed(gain.h)} ± {gain.h_std:.1f} ({gain.replicas} paired replicas, p {p_value(gain.tests['h'].p)})"
         for gain in table.gains
     ] + [
         f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
         f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
-        f"{gain.targets_std:.1f} ({gain.replicas} paired replicas)"
+        f"{gain.targets_std:.1f} ({gain.replicas} paired replicas, p {p_value(gain.tests['targets'].p)})"
         for gain in table.transfer_gains
     ]
 
@@ -161,6 +162,11 @@ def _cells(row: Row) -> list[str]:
 def signed(value: float) -> str:
     """A difference with its sign; what rounds to zero is +0.0."""
     return f"{round(value, 1) + 0.0:+.1f}"
+
+
+def p_value(p: float) -> str:
+    """A p value as it is printed."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def spread_of(row: Chosen, mean: float, std: float) -> str:
