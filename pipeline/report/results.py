@@ -203,7 +203,7 @@ def _gain(table: SweepTable) -> Section:
                 f"{test.replicas} / {test.folds}",
             )
         )
-    shown = titles[named]
+    shown = {"h": "H", "targets": "targets"}[named]
     columns = (
         first,
         "baseline",
@@ -211,7 +211,7 @@ def _gain(table: SweepTable) -> Section:
         f"p {shown}",
         f"p {shown}, Holm",
         f"p {shown}, folds",
-        *(f"p {titles.get(part, part)}" for part in parts if part != named),
+        *(f"p {part}" for part in parts if part != named),
         "replicas / folds",
     )
     strong = frozenset(index for index, gain in enumerate(gains) if gain.p_holm < _LEVEL)
