@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import best, data, doctor, embed, export, neighbors, predict, quickstart, report, sweep, track, ui
+from pipeline.cli import (
+    best,
+    data,
+    doctor,
+    embed,
+    export,
+    neighbors,
+    predict,
+    quickstart,
+    report,
+    rerun,
+    sweep,
+    track,
+    ui,
+)
 from pipeline.cli.errors import guarded, take_debug
 from sept_core import __version__
 
@@ -33,6 +47,7 @@ app.command("best")(best.best)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("doctor")(doctor.doctor)
+app.command("rerun")(rerun.rerun)
 app.command("ui")(ui.ui)
 
 

@@ -12,11 +12,12 @@ import typer
 
 from pipeline.cli.errors import EXIT_FAILED, EXIT_RESUMABLE
 from pipeline.cli.options import root_option
-from pipeline.cli.showing import plural, say, show_report
+from pipeline.cli.showing import plural, say, show_report, track_report
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.report import ReportFiles
     from pipeline.spec import SweepSpec
     from pipeline.tracking import TrackingTarget
 
@@ -66,14 +67,16 @@ def run_sweep(
                 raise typer.Exit(_through_client(spec, root, mlflow, address, retry_failed))
             target = default_target(root, mlflow)
         _announce(console, spec, root, target, remark)
-        stopped = _run(console, spec, root, target, address, retry_failed)
+        stopped, tracked = _run(console, spec, root, target, address, retry_failed)
     except KeyboardInterrupt:
-        stopped = True
+        stopped, tracked = True, False
     if stopped:
         say(console, "\nStopped. Every finished step is kept; the same command goes on from there:")
         say(console, f"  {command}")
         raise typer.Exit(EXIT_RESUMABLE)
-    complete = show_report(console, root, spec.name)
+    complete, files = show_report(console, root, spec.name)
+    if tracked:
+        _track_report(console, root, spec.name, files, target)
     seconds = time.monotonic() - started
     say(console, f"Took {int(seconds // 60)} min {int(seconds % 60)} s. Look at every trial in MLflow:")
     say(console, f"  {_next_command(root, spec.name, target)}")
@@ -116,8 +119,8 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
 
 def _run(
     console: Console, spec: SweepSpec, root: str, target: TrackingTarget, address: str, retry_failed: bool
-) -> bool:
-    """Run the sweep with its observers; whether it was stopped before its end."""
+) -> tuple[bool, bool]:
+    """Run the sweep with its observers; whether it was stopped before its end, and whether MLflow has all of it."""
     from pipeline.cli.progress import make_progress
     from pipeline.search.sweep import launch
     from pipeline.store import TrialStore, open_files
@@ -134,9 +137,28 @@ def _run(
             summary = tracker.close()
     if not summary.complete:
         left = summary.pending + summary.refused
-        say(console, f"MLflow did not take {left} updates ({summary.error}); nothing is lost. Write them with:")
-        say(console, f"  sept track sync {spec.name}{root_option(root)}{_mlflow_option(root, target)}")
-    return outcome.state == "stopped"
+        _say_how_to_sync(console, root, spec.name, target, f"{left} updates ({summary.error})")
+    return outcome.state == "stopped", summary.complete
+
+
+def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
+    """Put the report into MLflow; another driver that has begun since does it at its own end."""
+    from pipeline.store import Lease, LeaseHeld, TrialStore, open_files
+    from pipeline.tracking import one_line
+
+    store = TrialStore(open_files(root))
+    try:
+        with Lease(store.files, sweep):
+            track_report(store, sweep, files, target)
+    except LeaseHeld:
+        return
+    except Exception as error:
+        _say_how_to_sync(console, root, sweep, target, f"the report ({one_line(error)})")
+
+
+def _say_how_to_sync(console: Console, root: str, sweep: str, target: TrackingTarget, what: str) -> None:
+    say(console, f"MLflow did not take {what}; nothing is lost. Write it with:")
+    say(console, f"  sept track sync {sweep}{root_option(root)}{_mlflow_option(root, target)}")
 
 
 def _prepare(console: Console, target: TrackingTarget) -> None:

@@ -1,4 +1,4 @@
-"""A sweep's report on the terminal."""
+"""A sweep's report on the terminal, and in MLflow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["plural", "say", "show_report"]
+    from pipeline.report import ReportFiles
+    from pipeline.store import TrialStore
+    from pipeline.tracking import TrackingTarget
+
+__all__ = ["plural", "say", "show_report", "track_report"]
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -20,11 +24,11 @@ def say(console: Console, line: str = "") -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def show_report(console: Console, root: str, sweep: str) -> bool:
+def show_report(console: Console, root: str, sweep: str, latex: bool = False) -> tuple[bool, ReportFiles]:
     """Write a sweep's report and show it.
 
     Returns:
-        Whether every study has a finished trial.
+        Whether every study has a finished trial, and where the report lies.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -36,7 +40,7 @@ def show_report(console: Console, root: str, sweep: str) -> bool:
     from pipeline.store import TrialStore, open_files
 
     store = TrialStore(open_files(root))
-    table, files = write_report(store, sweep)
+    table, files = write_report(store, sweep, latex=latex)
     say(console)
     console.print(render_table(table))
     for line in legend(table):
@@ -58,6 +62,24 @@ def show_report(console: Console, root: str, sweep: str) -> bool:
         say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
     for study in table.without:
         say(console, f"{study}: no finished trial")
-    for title, key in (("Plot", files.picture), ("Table", files.table), ("Trials", "trials")):
+    paper = [("LaTeX", files.latex)] if files.latex else []
+    for title, key in (
+        ("Report", files.page),
+        ("Table", files.table),
+        *paper,
+        ("Plot", files.picture),
+        ("Trials", "trials"),
+    ):
         say(console, f"{title:<7} {store.files.address(key)}")
-    return not table.without
+    return not table.without, files
+
+
+def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
+    """Put a sweep's report into MLflow. The caller holds the sweep's lease: MLflow allows one writer.
+
+    Raises:
+        Exception: What MLflow raises where it cannot be reached.
+    """
+    from pipeline.tracking import connect, log_report
+
+    log_report(connect(target), sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown})

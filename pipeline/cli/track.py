@@ -28,7 +28,8 @@ def sync(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.showing import say, track_report
+    from pipeline.report import write_report
     from pipeline.status import study_budgets
     from pipeline.store import Lease, TrialStore, open_files
     from pipeline.tracking import SweepWriter, connect, default_target, one_line, prepare
@@ -56,6 +57,8 @@ def sync(
                 budgets=budgets,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
+            if any(verdict.state == "finished" for verdict in store.verdicts(sweep)):
+                track_report(store, sweep, write_report(store, sweep)[1], target)
         except SeptError:
             raise
         except Exception as error:

@@ -1,9 +1,15 @@
-"""Reports of a sweep from the trial store alone: the table, the base-new trade-off, how far it has come."""
+"""Reports of a sweep from the trial store alone: an HTML page, its Markdown twin, numbers, a picture, LaTeX."""
 
-from pipeline.report.collect import collect
+from pipeline.report.account import rerun_command
+from pipeline.report.collect import collect, tabulate
+from pipeline.report.describe import describe
+from pipeline.report.html import to_html
+from pipeline.report.latex import to_latex
+from pipeline.report.markdown import to_markdown
 from pipeline.report.plots import plot_tradeoff
+from pipeline.report.records import read_records
 from pipeline.report.rows import Accuracy, Gain, Row, Score, SweepTable, TransferGain, TransferRow, method_title
-from pipeline.report.tables import chosen_lines, chosen_title, gain_lines, legend, render_table, to_markdown
+from pipeline.report.tables import chosen_lines, chosen_title, gain_lines, legend, render_table
 from pipeline.report.transfer import plot_transfer
 from pipeline.report.write import ReportFiles, write_report
 
@@ -19,12 +25,18 @@ __all__ = [
     "chosen_lines",
     "chosen_title",
     "collect",
+    "describe",
     "gain_lines",
     "legend",
     "method_title",
     "plot_tradeoff",
     "plot_transfer",
+    "read_records",
     "render_table",
+    "rerun_command",
+    "tabulate",
+    "to_html",
+    "to_latex",
     "to_markdown",
     "write_report",
 ]

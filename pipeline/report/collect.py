@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipeline.report.paired import holm, paired_test
+from pipeline.report.records import StudyRecords, SweepRecords, read_records
 from pipeline.report.rows import Accuracy, Chosen, Gain, Row, Score, SweepTable, TransferGain, TransferRow
-from pipeline.store import Member, TrialStore, Verdict
-from pipeline.sweeps import best_verdict, known_sweep
+from pipeline.store import TrialStore
 from sept_core.errors import SeptError
-from sept_core.results import TrialResult
 
-__all__ = ["collect"]
+__all__ = ["collect", "tabulate"]
 
 _C = TypeVar("_C", bound=Chosen)
+_G = TypeVar("_G", Gain, TransferGain)
 
 
 def collect(store: TrialStore, sweep: str) -> SweepTable:
@@ -24,36 +26,36 @@ def collect(store: TrialStore, sweep: str) -> SweepTable:
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    known_sweep(store, sweep)
-    members: dict[str, dict[int, Member]] = {}
-    for member in store.members(sweep):
-        members.setdefault(member.study, {})[member.number] = member
-    verdicts: dict[str, list[Verdict]] = {study: [] for study in members}
-    for verdict in store.verdicts(sweep):
-        verdicts.setdefault(verdict.study, []).append(verdict)
+    return tabulate(read_records(store, sweep))
+
+
+def tabulate(records: SweepRecords) -> SweepTable:
+    """The result of a sweep that has been read.
+
+    Raises:
+        SeptError: No trial of it has finished yet.
+    """
     rows: list[Row] = []
     transfers: list[TransferRow] = []
     without: list[str] = []
-    for study, decided in verdicts.items():
-        best = best_verdict(decided)
-        result = store.read_result(study, best.signature) if best else None
-        if best is None or result is None or result.state != "finished" or best.number not in members.get(study, {}):
-            without.append(study)
-        elif result.config.protocol == "cross-dataset":
-            transfers.append(_transfer(members[study][best.number], result, decided))
+    for study in records.studies:
+        if study.result is None:
+            without.append(study.key)
+        elif study.result.config.protocol == "cross-dataset":
+            transfers.append(_transfer(study))
         else:
-            rows.append(_row(members[study][best.number], result, decided))
+            rows.append(_row(study))
     if not rows and not transfers:
-        raise SeptError(f"no trial of sweep '{sweep}' has finished yet; there is nothing to report")
+        raise SeptError(f"no trial of sweep '{records.name}' has finished yet; there is nothing to report")
     rows.sort(key=_place)
     transfers.sort(key=_place)
     return SweepTable(
-        sweep=sweep,
+        sweep=records.name,
         rows=tuple(rows),
-        gains=tuple(_gains(rows)),
+        gains=_corrected([*_gains(rows)], "h"),
         without=tuple(sorted(without)),
         transfers=tuple(transfers),
-        transfer_gains=tuple(_transfer_gains(transfers)),
+        transfer_gains=_corrected([*_transfer_gains(transfers)], "targets"),
     )
 
 
@@ -62,14 +64,17 @@ def _place(row: Chosen) -> tuple[str, str, bool, str]:
     return row.dataset, row.encoder, row.method != "zero-shot", row.method
 
 
-def _row(member: Member, result: TrialResult, decided: list[Verdict]) -> Row:
-    validation, test = Accuracy.of(result.validation), Accuracy.of(result.test)
-    return Row(**_chosen(member, result, decided), validation=validation, test=test)
+def _row(study: StudyRecords) -> Row:
+    assert study.result is not None
+    validation, test = Accuracy.of(study.result.validation), Accuracy.of(study.result.test)
+    return Row(**_chosen(study), validation=validation, test=test)
 
 
-def _transfer(member: Member, result: TrialResult, decided: list[Verdict]) -> TransferRow:
+def _transfer(study: StudyRecords) -> TransferRow:
+    assert study.result is not None
+    result = study.result
     return TransferRow(
-        **_chosen(member, result, decided),
+        **_chosen(study),
         validation=result.validation["source"],
         source=Score.of(result.test, "source"),
         targets={target: Score.of(result.test, target) for target in sorted(result.config.targets)},
@@ -78,9 +83,12 @@ def _transfer(member: Member, result: TrialResult, decided: list[Verdict]) -> Tr
     )
 
 
-def _chosen(member: Member, result: TrialResult, decided: list[Verdict]) -> dict[str, Any]:
+def _chosen(study: StudyRecords) -> dict[str, Any]:
+    assert study.result is not None
+    assert study.best is not None
+    result, member = study.result, study.members[study.best.number]
     config = member.config
-    states = [verdict.state for verdict in decided]
+    states = [verdict.state for verdict in study.verdicts.values()]
     return {
         "study": member.study,
         "dataset": config.dataset,
@@ -99,6 +107,12 @@ def _chosen(member: Member, result: TrialResult, decided: list[Verdict]) -> dict
         "versions": result.versions,
         "machine": result.machine,
     }
+
+
+def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
+    """The gains with the headline's p values corrected for there being several of them."""
+    adjusted = holm([gain.tests[headline].p for gain in gains])
+    return tuple(replace(gain, p_holm=p) for gain, p in zip(gains, adjusted, strict=True))
 
 
 def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
@@ -124,13 +138,14 @@ def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
             yield row, twin
 
 
-def _differences(row: Chosen, twin: Chosen, names: Sequence[str]) -> tuple[int, dict[str, float]]:
-    """Replicas that both have, and mean and spread of what the second has more, replica by replica."""
+def _differences(row: Chosen, twin: Chosen, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
+    """Replicas that both have, and mean, spread and test of what the second has more, replica by replica."""
     before = {(replica["fold"], replica["seed"]): replica for replica in row.replicas}
     pairs = [(before[key], after) for after in twin.replicas if (key := (after["fold"], after["seed"])) in before]
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {"tests": {}}
     for name in names if pairs else ():
         differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
         values[name] = statistics.fmean(differences)
         values[f"{name}_std"] = statistics.stdev(differences) if len(differences) > 1 else 0.0
+        values["tests"][name] = paired_test(differences, [after["fold"] for _, after in pairs])
     return len(pairs), values

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.report.paired import PairedTest
+
 __all__ = ["Accuracy", "Chosen", "Gain", "Row", "Score", "SweepTable", "TransferGain", "TransferRow", "method_title"]
 
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
@@ -126,6 +128,10 @@ class Gain:
     """SEPT minus its baseline on test clips, in points: mean and spread of the differences replica by replica.
 
     Both train on the same draws of the same folds, so the differences are paired.
+
+    Attributes:
+        tests: Of each of the three, by name.
+        p_holm: The p value of H over replicas, corrected for all gains of the sweep.
     """
 
     dataset: str
@@ -137,11 +143,17 @@ class Gain:
     base_std: float
     new_std: float
     h_std: float
+    tests: dict[str, PairedTest]
+    p_holm: float = 1.0
 
 
 @dataclass(frozen=True)
 class TransferGain:
-    """SEPT minus its baseline in cross-dataset, as `Gain`: on the source, and on the mean of the targets."""
+    """SEPT minus its baseline in cross-dataset, as `Gain`: on the source, and on the mean of the targets.
+
+    Attributes:
+        p_holm: The p value of the mean of the targets, corrected likewise.
+    """
 
     dataset: str
     baseline: str
@@ -150,6 +162,8 @@ class TransferGain:
     targets: float
     source_std: float
     targets_std: float
+    tests: dict[str, PairedTest]
+    p_holm: float = 1.0
 
 
 @dataclass(frozen=True)

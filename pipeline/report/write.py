@@ -1,14 +1,18 @@
-"""The report of a sweep as files in the store: table, numbers, picture."""
+"""The report of a sweep as files in the store: page, text, numbers, picture and, where asked for, a LaTeX table."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 
-from pipeline.report.collect import collect
+from pipeline.report.collect import tabulate
+from pipeline.report.describe import describe
+from pipeline.report.html import to_html
+from pipeline.report.latex import to_latex
+from pipeline.report.markdown import to_markdown
 from pipeline.report.plots import plot_tradeoff
+from pipeline.report.records import read_records
 from pipeline.report.rows import SweepTable
-from pipeline.report.tables import to_markdown
 from pipeline.report.transfer import plot_transfer
 from pipeline.store import TrialStore
 
@@ -20,29 +24,53 @@ class ReportFiles:
     """Where a report lies: keys of the store.
 
     Attributes:
-        table: Markdown.
+        page: One HTML file with everything in it.
+        table: The same as Markdown, without the figures.
         results: JSON with every number of the table and every replica.
         picture: PNG: ``tradeoff.png``, or ``transfer.png`` of a cross-dataset sweep.
+        latex: The headline table; None where it was not asked for.
     """
 
+    page: str
     table: str
     results: str
     picture: str
+    latex: str | None = None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What a person looks at."""
+        return (self.page, self.table, self.picture)
 
 
-def write_report(store: TrialStore, sweep: str) -> tuple[SweepTable, ReportFiles]:
-    """Collect a sweep's result and write ``sweeps/<sweep>/report/``; the same result gives the same files.
+def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple[SweepTable, ReportFiles]:
+    """Collect a sweep's result and write ``sweeps/<sweep>/report/``; the same store gives the same files.
+
+    Args:
+        store: The store.
+        sweep: Name of the sweep.
+        latex: Whether to write ``table.tex`` too.
 
     Raises:
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    table = collect(store, sweep)
+    records = read_records(store, sweep)
+    table = tabulate(records)
+    document = describe(table, records)
     folder = f"sweeps/{sweep}/report"
-    picture = "transfer.png" if table.transfers else "tradeoff.png"
-    files = ReportFiles(f"{folder}/table.md", f"{folder}/results.json", f"{folder}/{picture}")
-    store.files.write(files.table, to_markdown(table).encode())
+    files = ReportFiles(
+        page=f"{folder}/report.html",
+        table=f"{folder}/report.md",
+        results=f"{folder}/results.json",
+        picture=f"{folder}/{'transfer' if table.transfers else 'tradeoff'}.png",
+        latex=f"{folder}/table.tex" if latex else None,
+    )
     numbers = json.dumps(table.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+    store.files.write(files.page, to_html(document).encode())
+    store.files.write(files.table, to_markdown(document).encode())
     store.files.write(files.results, numbers.encode())
     store.files.write(files.picture, plot_transfer(table) if table.transfers else plot_tradeoff(table))
+    if files.latex is not None:
+        store.files.write(files.latex, to_latex(table).encode())
     return table, files

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from pipeline.spec import Dimension, StudySpec
+from pipeline.distributions import distributions_of
+from pipeline.spec import StudySpec
 from pipeline.store.records import Verdict
 from sept_core.hyper import Value
 from sept_core.results import Report
@@ -63,7 +64,7 @@ def propose(study: StudySpec, history: Sequence[Past]) -> Params:
         ValueError: An outcome that the proposal depends on is not known yet.
     """
     number = len(history)
-    distributions = _distributions(study)
+    distributions = distributions_of(study)
     trials = _trials(study, history, number, distributions)
     earlier = [study.constants | past.params for past in history]
     params: Params = {}
@@ -175,23 +176,6 @@ def _pruner(study: StudySpec) -> BasePruner:
         interval_steps=1,
         n_min_trials=1,
     )
-
-
-def _distributions(study: StudySpec) -> dict[str, BaseDistribution]:
-    return {
-        name: _distribution(dimension, study.declared[name].kind is int) for name, dimension in study.searched.items()
-    }
-
-
-def _distribution(dimension: Dimension, whole: bool) -> BaseDistribution:
-    if dimension.choices is not None:
-        return CategoricalDistribution(dimension.choices)
-    low, high, step = dimension.low, dimension.high, dimension.step
-    if low is None or high is None:
-        raise ValueError("a fixed dimension has no distribution")
-    if whole:
-        return IntDistribution(int(low), int(high), log=dimension.log, step=int(step or 1))
-    return FloatDistribution(float(low), float(high), log=dimension.log, step=None if step is None else float(step))
 
 
 def _plain(value: Any) -> Value:

@@ -12,15 +12,13 @@ is the loss of this process.
 from __future__ import annotations
 
 import logging
-import os
 import traceback
-from functools import lru_cache
 from typing import Any
 
-import torch
 from ray.tune import PlacementGroupFactory, Trainable
 
 from pipeline.faults import fault_of
+from pipeline.search.devices import prepare_torch
 from pipeline.search.inputs import resolve_provider
 from pipeline.search.messages import Assignment, Message
 from pipeline.store.files import open_files
@@ -83,7 +81,7 @@ class TrialProcess:
 
     def _begin(self) -> Message:
         assignment = self._assignment
-        _prepare_torch(assignment.threads, assignment.gpus > 0)
+        prepare_torch(assignment.threads, assignment.gpus > 0)
         config = self._config = assignment.trial
         store = self._store = TrialStore(open_files(assignment.root, known=True))
         done = store.read_result(config.study_key, config.signature)
@@ -139,13 +137,3 @@ class TrialProcess:
             else:
                 return ""
         return error
-
-
-@lru_cache(maxsize=1)
-def _prepare_torch(threads: int, gpu: bool) -> None:
-    """Once per process: as many threads as CPUs were given, and the same numbers every time."""
-    if gpu:
-        # What CUDA's matrix products need to be deterministic; read when CUDA starts.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)

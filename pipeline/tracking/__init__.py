@@ -1,12 +1,14 @@
 """Tracking in MLflow: a projection of the trial store for people to look at, never read by the search.
 
-Experiment = sweep, parent run = study, child run = trial. Only the driver's process writes, in one background thread.
+Experiment = sweep, parent run = study, child run = trial, and a run that carries the report. Only the driver's process
+writes, the trials' runs in one background thread.
 Everything written is keyed by tags and carries timestamps of the store, so writing it again adds nothing.
 """
 
 from __future__ import annotations
 
 from pipeline.tracking.client import TrackingTarget, connect, default_target, one_line, prepare
+from pipeline.tracking.report import log_report
 from pipeline.tracking.sync import SyncSummary, sync
 from pipeline.tracking.tracker import MlflowTracker, TrackingSummary
 from pipeline.tracking.writer import SweepWriter
@@ -19,6 +21,7 @@ __all__ = [
     "TrackingTarget",
     "connect",
     "default_target",
+    "log_report",
     "one_line",
     "prepare",
     "sync",

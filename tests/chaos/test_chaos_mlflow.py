@@ -62,7 +62,7 @@ def check(target: TrackingTarget, root: Path, sweep: str) -> None:
     assert sorted((run.data.tags["sept.study"], int(run.data.tags["sept.number"])) for run in trials) == sorted(
         verdicts
     )
-    assert len(runs) - len(trials) == 2
+    assert len(runs) - len(trials) == 2 + 1  # two studies and the report
     for run in trials:
         verdict = verdicts[run.data.tags["sept.study"], int(run.data.tags["sept.number"])]
         assert run.data.tags["sept.signature"] == verdict.signature

@@ -124,7 +124,7 @@ def _check_search(spec: SweepSpec, members: list[Member], verdicts: list[Verdict
 
 
 def _check_mlflow(root: Path, spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
-    """One finished run for each trial, with the verdict's state and the curve's points, and one for each study."""
+    """One finished run for each trial, with the verdict's state and the curve's points, each study, and the report."""
     client = connect(default_target(str(root)))
     experiment = client.get_experiment_by_name(spec.name)
     assert experiment is not None
@@ -135,7 +135,7 @@ def _check_mlflow(root: Path, spec: SweepSpec, members: list[Member], verdicts: 
         for run in runs
         if run.data.tags["sept.role"] == "trial"
     }
-    assert len(runs) == len(members) + len(spec.studies())
+    assert len(runs) == len(members) + len(spec.studies()) + 1
     assert trials.keys() == {(verdict.study, verdict.number) for verdict in verdicts}
     for verdict in verdicts:
         run = trials[verdict.study, verdict.number]

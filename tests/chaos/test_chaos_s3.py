@@ -75,7 +75,7 @@ def test_a_sweep_in_a_bucket_killed_and_launched_again_is_the_sweep_in_a_folder(
     assert not (tmp_path / "s3:").exists()
     assert sorted(path.name for path in (tmp_path / "sept-runs").iterdir()) == ["mlartifacts", "mlflow.db"]
     assert f"sqlite:///{tmp_path}/sept-runs/mlflow.db (on this machine" in words
-    assert f"Table   {s3_root}/sweeps/tiny/report/table.md" in words
+    assert f"Table   {s3_root}/sweeps/tiny/report/report.md" in words
     assert f"sept ui --root {s3_root}" in words
 
     status = sept(tmp_path, "sweep", "status", "tiny", "--root", s3_root, "--json")

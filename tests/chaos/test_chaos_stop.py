@@ -102,7 +102,7 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
     ended = [line["ended"] for line in lines]
     assert ended == sorted(ended)
     assert ended[-1] == 6
-    assert runs_by_status(root, tmp_path) == {"FINISHED": 8}
+    assert runs_by_status(root, tmp_path) == {"FINISHED": 9}
 
     run_inline(parse_sweep(SPEC, "tiny.yaml"), tmp_path / "undisturbed")
     assert outcome_of(copied(root, tmp_path / "copied")) == outcome_of(tmp_path / "undisturbed")
@@ -110,7 +110,7 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
 
 
 def runs_by_status(root: str, folder: Path) -> dict[str, int]:
-    """MLflow's runs: two studies and their trials."""
+    """MLflow's runs: two studies, their trials, and the report."""
     target = default_target(root if "://" not in root else str(folder / "sept-runs"))
     client = connect(target)
     experiment = client.get_experiment_by_name("tiny")

@@ -68,7 +68,13 @@ def make_config(dataset: str, method: str, hyper: dict[str, int | float | str]) 
     )
 
 
-def make_case(dataset: str, method: str, number: int, state: str = "finished") -> Case:
+def make_case(
+    dataset: str,
+    method: str,
+    number: int,
+    state: str = "finished",
+    given: dict[str, int | float | str] | None = None,
+) -> Case:
     """A member of a study with the given verdict; its numbers depend on nothing but the arguments."""
     rng = random.Random(f"{dataset} {method} {number}")
     params: dict[str, int | float | str] = {}
@@ -76,6 +82,7 @@ def make_case(dataset: str, method: str, number: int, state: str = "finished") -
         params = {"n_ctx": rng.choice([2, 4, 8]), "lr": round(10 ** rng.uniform(-2.7, -1.3), 5)}
     if method.endswith("sept"):
         params["lambda_se"] = round(rng.uniform(1, 50), 3)
+    params = params if given is None else given
     config = make_config(dataset, method, params | {"logit_scale": 16.0})
     created = START_MS + 60_000 * number
     steps = range(EVERY, EPOCHS + 1, EVERY) if config.epochs else [0]

@@ -94,6 +94,12 @@ def test_track_sync_rebuilds_mlflow_from_the_store(sept: Sept, filled: Path, emp
     experiment = client.get_experiment_by_name(made.SWEEP)
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'trial'")) == 14
+    (report,) = client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'sweep'")
+    assert [Path(one.path).name for one in client.list_artifacts(report.info.run_id, "report")] == [
+        "report.html",
+        "report.md",
+        "tradeoff.png",
+    ]
 
 
 def test_track_sync_waits_for_no_running_sweep(sept: Sept, filled: Path) -> None:
@@ -152,3 +158,29 @@ def test_a_wrong_key_in_a_sweep_is_one_line_with_file_and_key(sept: Sept, tmp_pa
     assert "did you mean 'trials'" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_report_says_where_its_files_lie_and_writes_latex_where_it_is_asked_for(sept: Sept, filled: Path) -> None:
+    folder = filled / "sweeps" / made.SWEEP / "report"
+    code, out, _ = sept("report", made.SWEEP, "--root", filled)
+    assert code == 0
+    assert f"Report  {folder / 'report.html'}\nTable   {folder / 'report.md'}\nPlot " in out
+    assert not (folder / "table.tex").exists()
+    code, out, _ = sept("report", made.SWEEP, "--root", filled, "--latex")
+    assert code == 0
+    assert f"LaTeX   {folder / 'table.tex'}\n" in out
+    assert (folder / "table.tex").read_text().count("\\toprule") == 1
+
+
+def test_rerun_refuses_what_the_sweep_does_not_have(sept: Sept, filled: Path) -> None:
+    code, out, err = sept("rerun", made.SWEEP, "ffff", "--root", filled)
+    assert (code, out) == (2, "")
+    assert "has no trial 'ffff'" in err
+    assert err.count("\n") == 1
+
+
+def test_rerun_of_a_shipped_data_set_says_that_made_up_numbers_are_not_the_same(sept: Sept, filled: Path) -> None:
+    made_up = made.make_case("FSDD", "zero-shot", 0).member.signature
+    code, _, err = sept("rerun", made.SWEEP, made_up, "--root", filled)
+    assert code == 2
+    assert "encoder" in err

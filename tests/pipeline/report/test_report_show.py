@@ -9,7 +9,16 @@ import pytest
 import synthetic_results as made
 from rich.console import Console
 
-from pipeline.report import SweepTable, collect, gain_lines, plot_tradeoff, render_table, to_markdown, write_report
+from pipeline.report import (
+    SweepTable,
+    collect,
+    describe,
+    gain_lines,
+    plot_tradeoff,
+    render_table,
+    to_markdown,
+    write_report,
+)
 from pipeline.store import TrialStore
 
 
@@ -17,6 +26,10 @@ from pipeline.store import TrialStore
 def table(store: TrialStore) -> SweepTable:
     made.fill_store(store, made.make_cases())
     return collect(store, made.SWEEP)
+
+
+def text_of(table: SweepTable) -> str:
+    return to_markdown(describe(table))
 
 
 def test_the_table_fits_into_eighty_columns_with_every_number_whole(table: SweepTable) -> None:
@@ -29,20 +42,21 @@ def test_the_table_fits_into_eighty_columns_with_every_number_whole(table: Sweep
 
 
 def test_markdown_says_mean_and_spread_what_was_chosen_and_what_sept_changes(table: SweepTable) -> None:
-    text = to_markdown(table)
+    text = text_of(table)
     for row in table.rows:
         assert f"{row.test.new:.1f} ± {row.test.new_std:.1f}" in text
         if row.params:
             assert row.signature in text
     gain = table.gains[0]
-    assert f"new {gain.new:+.1f} ± {gain.new_std:.1f}" in text
+    assert f"| {gain.base:+.1f} ± {gain.base_std:.1f} | {gain.new:+.1f} ± {gain.new_std:.1f} |" in text
+    assert f"new {gain.new:+.1f} ± {gain.new_std:.1f}" in gain_lines(table)[0]
     assert "mean of each replica's harmonic mean" in text
 
 
 def test_every_number_of_the_table_comes_from_the_trials(table: SweepTable) -> None:
     # Other results give another table: nothing in it is typed in.
     rows = tuple(replace(row, test=replace(row.test, base=1.25, new=2.25, h=3.25)) for row in table.rows)
-    shown = to_markdown(replace(table, rows=rows, gains=()))
+    shown = text_of(replace(table, rows=rows, gains=()))
     cells = re.findall(r"(\d+\.\d) ± ", shown)
     assert set(cells) <= {f"{value:.1f}" for value in (1.25, 2.25, 3.25)}
 
@@ -55,20 +69,20 @@ def test_a_loss_is_shown_as_a_loss(table: SweepTable) -> None:
 
 def test_one_replica_has_no_spread(table: SweepTable) -> None:
     row = replace(table.rows[0], replicas=table.rows[0].replicas[:1])
-    line = next(line for line in to_markdown(replace(table, rows=(row,))).splitlines() if "zero-shot" in line)
+    line = next(line for line in text_of(replace(table, rows=(row,))).splitlines() if "zero-shot" in line)
     assert "±" not in line
 
 
 def test_the_report_is_files_in_the_sweeps_folder_and_the_same_result_gives_the_same_bytes(store: TrialStore) -> None:
     made.fill_store(store, made.make_cases())
-    table, files = write_report(store, made.SWEEP)
-    keys = (files.table, files.results, files.picture)
+    table, files = write_report(store, made.SWEEP, latex=True)
+    keys = (files.page, files.table, files.results, files.picture, files.latex or "")
     first = [store.files.read(key) for key in keys]
     assert all(key.startswith(f"sweeps/{made.SWEEP}/report/") for key in keys)
-    numbers = json.loads(first[1])
+    numbers = json.loads(first[2])
     assert numbers["rows"][0]["test"]["h"] == table.rows[0].test.h
     assert len(numbers["rows"][0]["replicas"]) == len(table.rows[0].replicas)
-    write_report(store, made.SWEEP)
+    write_report(store, made.SWEEP, latex=True)
     assert [store.files.read(key) for key in keys] == first
 
 

@@ -135,6 +135,7 @@ class Place:
         experiment = client.get_experiment_by_name(self.sweep)
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        runs = [run for run in runs if run.data.tags.get("sept.role") != "sweep"]
         studies = {run.info.run_id: run.data.tags["sept.study"] for run in runs}
         shown: dict[Any, Any] = {}
         for run in runs:

@@ -1,0 +1,248 @@
+"""The sections of a report that account for it: costs and failures, the rule of choice, inputs, versions, commands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.report.document import Section, Sheet
+from pipeline.report.records import StudyRecords, SweepRecords
+from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.store import Verdict
+from sept_core.results import TrialConfig
+
+__all__ = ["account_sections", "origin_sections", "rerun_command"]
+
+_RULES = {
+    "heldout": "The validation objective is {objective} on held-out clips: clips of the training folds that no replica "
+    "trains on.",
+    "nested": "The validation objective is {objective} of a training on one part of the base classes, measured on "
+    "held-out clips of both parts; nothing of the new classes reaches the search.",
+    "paper": "The validation objective is {objective} on the TEST clips themselves (selection: paper). The chosen "
+    "numbers are therefore too good for unseen data; they are for comparison with tables made the same way.",
+}
+_REASON_LENGTH = 200
+
+
+def rerun_command(sweep: str, signature: str) -> str:
+    """The command that trains a trial again and compares."""
+    return f"sept rerun {sweep} {signature}"
+
+
+def account_sections(table: SweepTable, records: SweepRecords) -> list[Section]:
+    """What the search took, how it chose, and what it read; in the order in which they are read."""
+    return [_costs(records), _rule(table, records), _inputs(records)]
+
+
+def origin_sections(table: SweepTable) -> list[Section]:
+    """Where the numbers come from, and how to get them again."""
+    return [_versions(table), _reproduce(table)]
+
+
+def _costs(records: SweepRecords) -> Section:
+    """What trials took, by how they ended. Times are those of the reports: lost work and start-up are not in them."""
+    rows = []
+    total = Counter[str]()
+    for study in records.studies:
+        config = next(iter(study.members.values())).config if study.members else None
+        if config is None:
+            continue
+        cost = {"finished": 0.0, "pruned": 0.0, "failed": 0.0, "saved": 0.0}
+        states = Counter(verdict.state for verdict in study.verdicts.values())
+        for verdict in study.verdicts.values():
+            seconds = _seconds(verdict)
+            cost[verdict.state] += seconds
+            if verdict.state == "pruned" and verdict.epoch:
+                cost["saved"] += seconds * (config.epochs - verdict.epoch) / verdict.epoch
+        counts = [states["finished"], states["pruned"], states["failed"]]
+        budget = str(study.spec.trials) if study.spec else "-"
+        rows.append(
+            (
+                config.dataset,
+                method_title(config.method),
+                budget,
+                *map(str, counts),
+                *(duration(one) if one else "-" for one in cost.values()),
+            )
+        )
+        cpus, gpus = records.spec.resources.of(config.method)
+        spent = sum(cost.values()) - cost["saved"]
+        for name in cost:
+            total[name] += round(1000 * cost[name])
+        total["cpu"] += round(1000 * cpus * spent)
+        total["gpu"] += round(1000 * gpus * spent) if isinstance(gpus, float) else 0
+        total["auto"] += gpus == "auto"
+        for state in states:
+            total[f"{state} trials"] += states[state]
+    columns = ("dataset", "method", "budget", "finished", "pruned", "failed")
+    times = ("time finished", "time pruned", "time failed", "saved by pruning")
+    lead = (
+        f"{total['finished trials']} trials finished, {total['pruned trials']} were pruned, "
+        f"{total['failed trials']} failed. Training took {duration(total['finished'] / 1000)} in finished trials, "
+        f"{duration(total['pruned'] / 1000)} in pruned ones and {duration(total['failed'] / 1000)} in failed ones: "
+        f"{_hours(total['cpu'] / 1000)} of CPU time{_gpu(total)}. Trained to their end, the pruned ones would have "
+        f"taken some {duration(total['saved'] / 1000)} more."
+    )
+    note = (
+        "Times are each trial's own clock at its last report, all replicas: start-up, waiting, the final test and work "
+        "that a kill undid are not in them. CPU and GPU time: times what the sweep says that a trial occupies."
+    )
+    return Section(
+        "failures",
+        "Failures and costs",
+        lead=(lead,),
+        items=tuple(_failures(records)),
+        sheets=(Sheet((*columns, *times), tuple(rows), frozenset({"dataset", "method"})),),
+        notes=(note,),
+    )
+
+
+def _gpu(total: Counter[str]) -> str:
+    if total["auto"]:
+        return " and the GPU shares that 'auto' gave at launch"
+    return f", {_hours(total['gpu'] / 1000)} of GPU time" if total["gpu"] else ", no GPU"
+
+
+def _failures(records: SweepRecords) -> list[str]:
+    """Reasons, the commonest first, with an example of each."""
+    reasons: dict[str, list[tuple[StudyRecords, Verdict]]] = {}
+    for study in records.studies:
+        for verdict in study.verdicts.values():
+            if verdict.state == "failed":
+                reason = " ".join(verdict.error.split())[:_REASON_LENGTH] or "no reason was kept"
+                reasons.setdefault(reason, []).append((study, verdict))
+    lines = []
+    for reason, found in sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0])):
+        study, first = found[0]
+        times = f"{len(found)} trials" if len(found) > 1 else "1 trial"
+        cost = duration(sum(_seconds(verdict) for _, verdict in found))
+        lines.append(f"{times}, {cost}: {reason} (such as {study.key} #{first.number}, {first.signature})")
+    return lines
+
+
+def _seconds(verdict: Verdict) -> float:
+    return verdict.curve[-1].time_s if verdict.curve else 0.0
+
+
+def duration(seconds: float) -> str:
+    """Such as ``45 s``, ``3 min 20 s`` and ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole or not seconds else "< 1 s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _hours(seconds: float) -> str:
+    return duration(seconds) if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _rule(table: SweepTable, records: SweepRecords) -> Section:
+    spec = records.spec
+    objective = "accuracy on the source" if spec.protocol == "cross-dataset" else "H, the mean over replicas,"
+    selections = dict.fromkeys(row.selection for row in table.studies)
+    sampler, pruner = spec.sampler, spec.pruner
+    informed = f", {sampler.n_startup_trials} random proposals first" if sampler.name == "tpe" else ""
+    stops = "no trial is pruned"
+    if pruner.name == "median":
+        stops = (
+            f"a trial is pruned below the median of the finished ones at the same epoch, after "
+            f"{pruner.n_startup_trials} finished trials and not before epoch {pruner.n_warmup_epochs}"
+        )
+    rules = " ".join(_RULES[selection].format(objective=objective) for selection in selections)
+    best = (
+        "Of the finished trials of a study, the one with the highest validation objective; of equals, the one that was "
+        f"proposed first. Pruned and failed trials cannot be chosen. {rules}"
+    )
+    tested = "Every trial is tested once, when it ends."
+    if not table.warning:
+        tested += " No sampler, no pruner and no choice reads what came out."
+    search = (
+        f"sampler {sampler.name}, seed {sampler.seed}{informed}; {spec.parallel} trials of a study at a time; {stops}"
+    )
+    training = spec.training
+    every = f"{training.epochs} epochs, a report every {min(training.report_every, training.epochs)}"
+    return Section(
+        "rule",
+        "How the rows were chosen",
+        lead=(best, tested),
+        items=(
+            f"Search: {search}.",
+            f"Training: {every}, batches of {training.batch_size}, {training.precision}.",
+        ),
+    )
+
+
+def _inputs(records: SweepRecords) -> Section:
+    configs: dict[str, TrialConfig] = {}
+    for study in records.studies:
+        for member in list(study.members.values())[:1]:
+            # Only studies with SEPT read neighbours and templates.
+            if member.config.dataset not in configs or member.config.sept:
+                configs[member.config.dataset] = member.config
+    drawn = [
+        (name, one.encoder, str(one.shots), ", ".join(one.folds), ", ".join(map(str, one.seeds)))
+        for name, one in configs.items()
+    ]
+    digests = [
+        (
+            name,
+            one.encoder_fingerprint,
+            one.manifest_digest,
+            one.embeddings_digest,
+            one.neighbors_digest or "-",
+            one.templates_digest or "-",
+        )
+        for name, one in configs.items()
+    ]
+    columns = ("dataset", "encoder", "shots", "test folds", "seeds")
+    codes = ("dataset", "encoder", "manifest", "embeddings", "neighbours", "templates")
+    return Section(
+        "inputs",
+        "Inputs",
+        sheets=(
+            Sheet(columns, tuple(drawn), frozenset({*columns} - {"shots"})),
+            Sheet(codes, tuple(digests), frozenset(codes), title="Digests", code=frozenset(codes[1:])),
+        ),
+        notes=("One replica is trained per test fold and seed. Digests are part of every trial's signature.",),
+    )
+
+
+def _versions(table: SweepTable) -> Section:
+    found: dict[tuple[str, str], list[Chosen]] = {}
+    for row in table.studies:
+        versions = ", ".join(f"{package} {number}" for package, number in sorted(row.versions.items()))
+        found.setdefault((versions, row.machine), []).append(row)
+    items = tuple(
+        f"{versions}; {machine}" + (f" ({_which(rows)})" if len(found) > 1 else "")
+        for (versions, machine), rows in found.items()
+    )
+    return Section("versions", "Versions and machines", items=items)
+
+
+def _which(rows: Sequence[Chosen]) -> str:
+    named = [f"{row.dataset} {method_title(row.method)}" for row in rows]
+    return ", ".join(named) if len(named) <= 6 else f"{', '.join(named[:5])} and {len(named) - 5} more"
+
+
+def _reproduce(table: SweepTable) -> Section:
+    rows = tuple(
+        (
+            row.dataset,
+            method_title(row.method),
+            f"#{row.number}",
+            row.signature,
+            rerun_command(table.sweep, row.signature),
+        )
+        for row in table.studies
+    )
+    columns = ("dataset", "method", "trial", "signature", "command")
+    sheet = Sheet(columns, rows, frozenset(columns), code=frozenset({"signature", "command"}))
+    each = (
+        "Each command trains one row's trial again, from its stored configuration and without a search, and compares "
+        "every number. It looks for results where the sweep was launched: in ./sept-runs, or where --root or SEPT_ROOT "
+        "says. The numbers come out bit-equal on a machine like the one above with the same versions."
+    )
+    whole = f"sept sweep launch ROOT/sweeps/{table.sweep}/spec.yaml --root ANOTHER_FOLDER"
+    return Section("reproduce", "Reproduce", lead=(each, f"The whole search again: {whole}"), sheets=(sheet,))

@@ -1,0 +1,115 @@
+"""A plot area as SVG text: axes, grid, marks. Colours are classes, whose meaning the page's style sheet gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup, escape
+
+from pipeline.report.figures.scales import Scale
+
+__all__ = ["Panel", "drawn_mark", "number", "picture", "text"]
+
+_TOP, _BOTTOM, _LEFT, _RIGHT = 26, 42, 46, 12
+
+
+def number(value: float) -> str:
+    """A coordinate, to a tenth of a pixel."""
+    # Adding zero makes a negative zero positive.
+    return f"{round(value, 1) + 0.0:g}"
+
+
+def text(x: float, y: float, words: str, style: str = "tick", anchor: str = "middle", turned: int = 0) -> str:
+    """A line of text."""
+    place = f'x="{number(x)}" y="{number(y)}"'
+    turn = f' transform="rotate({turned} {number(x)} {number(y)})"' if turned else ""
+    return f'<text {place} class="{style}" text-anchor="{anchor}"{turn}>{escape(words)}</text>'
+
+
+def picture(width: float, height: float, parts: Iterable[str], says: str) -> Markup:
+    """The SVG element; ``says`` is what a screen reader reads in its place."""
+    size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
+    label = escape(says)
+    return Markup(f'<svg {size} role="img" aria-label="{label}">{"".join(parts)}</svg>')  # noqa: S704 (parts escape)
+
+
+def drawn_mark(x: float, y: float, shape: str, style: str, size: float) -> str:
+    """A ``dot``, ``square``, ``diamond`` or ``cross`` around a place in pixels."""
+    if shape == "dot":
+        return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(size)}" class="{style}"/>'
+    if shape == "square":
+        side = number(1.8 * size)
+        corner = f'x="{number(x - 0.9 * size)}" y="{number(y - 0.9 * size)}"'
+        return f'<rect {corner} width="{side}" height="{side}" class="{style}"/>'
+    if shape == "diamond":
+        reach = number(1.35 * size)
+        path = f"M{number(x)} {number(y - 1.35 * size)}l{reach} {reach} -{reach} {reach} -{reach} -{reach}z"
+        return f'<path d="{path}" class="{style}"/>'
+    path = f"M{number(x - size)} {number(y - size)}l{number(2 * size)} {number(2 * size)}"
+    path += f"m0 {number(-2 * size)}l{number(-2 * size)} {number(2 * size)}"
+    return f'<path d="{path}" class="{style}"/>'
+
+
+class Panel:
+    """A plot area with a scale across and one up. Marks are drawn in the order in which they are added.
+
+    Args:
+        across: Scale of x.
+        up: Scale of y.
+        labels: Of x and y; an empty one takes no room.
+        title: Stands above the panel.
+        size: Width and height of the whole picture in pixels.
+    """
+
+    def __init__(
+        self,
+        across: Scale,
+        up: Scale,
+        labels: tuple[str, str],
+        title: str = "",
+        size: tuple[int, int] = (360, 250),
+    ) -> None:
+        self._across, self._up = across, up
+        self.width, self.height = size
+        self.left, self.right = _LEFT + (14 if labels[1] else 0), self.width - _RIGHT
+        self.top, self.bottom = _TOP if title else 10, self.height - _BOTTOM
+        self.parts: list[str] = []
+        self._axes(labels, title)
+
+    def x(self, value: float | str) -> float:
+        """Pixel of a value across."""
+        return self.left + (self.right - self.left) * self._across.at(value)
+
+    def y(self, value: float | str) -> float:
+        """Pixel of a value up."""
+        return self.bottom - (self.bottom - self.top) * self._up.at(value)
+
+    def line(self, points: Sequence[tuple[float, float]], style: str) -> None:
+        """A line through points (values)."""
+        path = " ".join(f"{number(self.x(x))},{number(self.y(y))}" for x, y in points)
+        self.parts.append(f'<polyline points="{path}" class="{style}"/>')
+
+    def mark(self, x: float, y: float, shape: str, style: str, size: float = 4.0) -> None:
+        """A mark at a place in pixels."""
+        self.parts.append(drawn_mark(x, y, shape, style, size))
+
+    def svg(self, says: str) -> Markup:
+        """The picture."""
+        return picture(self.width, self.height, self.parts, says)
+
+    def _axes(self, labels: tuple[str, str], title: str) -> None:
+        for place, name in self._across.ticks():
+            x = self.left + (self.right - self.left) * place
+            self.parts.append(f'<path d="M{number(x)} {self.top}V{self.bottom}" class="grid"/>')
+            self.parts.append(text(x, self.bottom + 14, name))
+        for place, name in self._up.ticks():
+            y = self.bottom - (self.bottom - self.top) * place
+            self.parts.append(f'<path d="M{self.left} {number(y)}H{self.right}" class="grid"/>')
+            self.parts.append(text(self.left - 5, y + 3.5, name, anchor="end"))
+        self.parts.append(f'<path d="M{self.left} {self.top}V{self.bottom}H{self.right}" class="axis"/>')
+        middle = (self.left + self.right) / 2
+        self.parts.append(text(middle, self.height - 10, labels[0], "label"))
+        if labels[1]:
+            self.parts.append(text(13, (self.top + self.bottom) / 2, labels[1], "label", turned=-90))
+        if title:
+            self.parts.append(text(middle, 15, title, "title"))

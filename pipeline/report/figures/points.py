@@ -1,0 +1,37 @@
+"""A study's trials as points of figures: what each was, how it ended, and what the search saw of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.report.records import StudyRecords
+from sept_core.hyper import Value
+
+__all__ = ["Point", "points_of"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One trial that has ended.
+
+    Attributes:
+        params: Of the searched hyper-parameters.
+        value: What the search maximises, percent; of a pruned trial at its last report. Never of test clips.
+        best: Whether it is the one that was chosen.
+    """
+
+    number: int
+    params: dict[str, Value]
+    state: str
+    value: float
+    best: bool
+
+
+def points_of(study: StudyRecords) -> tuple[Point, ...]:
+    """The trials of a study that reported anything, by number."""
+    best = study.best.number if study.best else None
+    return tuple(
+        Point(number, study.members[number].params, verdict.state, verdict.objective, number == best)
+        for number, verdict in sorted(study.verdicts.items())
+        if verdict.objective is not None and number in study.members
+    )

@@ -1,0 +1,96 @@
+"""The headline table as LaTeX, for a paper: needs the package booktabs and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.tables import MEAN, best_signatures, signed
+
+__all__ = ["to_latex"]
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))
+
+
+def to_latex(table: SweepTable) -> str:
+    """A ``table`` environment; the best method of each dataset is bold."""
+    first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
+    best = best_signatures(table)
+    lines = [
+        "% \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{_caption(table)}}}",
+        f"  \\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.sweep)}}}",
+        f"  \\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        "    \\toprule",
+        f"    {' & '.join([first, 'Method', *columns])} \\\\",
+    ]
+    dataset = ""
+    for row, cells in rows:
+        if row.dataset != dataset:
+            lines.append("    \\midrule")
+        name = escape(row.dataset) if row.dataset != dataset else ""
+        shown = [escape(method_title(row.method)), *cells]
+        if row.signature in best:
+            shown = [f"\\textbf{{{cell}}}" if cell else "" for cell in shown]
+        lines.append(f"    {' & '.join([name, *shown])} \\\\")
+        dataset = row.dataset
+    return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]) + "\n"
+
+
+def escape(words: str) -> str:
+    """Words that mean nothing to LaTeX."""
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], words)
+
+
+_Lines = list[tuple[Chosen, list[str]]]
+
+
+def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
+    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.gains}
+    rows: _Lines = []
+    for row in table.rows:
+        test, gain = row.test, gains.get((row.dataset, row.method))
+        cells = [_spread(row, *pair) for pair in ((test.base, test.base_std), (test.new, test.new_std))]
+        cells.append(_spread(row, test.h, test.h_std))
+        if gains:
+            cells.append(f"${signed(gain.h)}$" if gain else "")
+        rows.append((row, cells))
+    return "Dataset", ("Base", "New", "H", *(("$\\Delta$H",) if gains else ())), rows
+
+
+def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
+    targets = sorted({target for row in table.transfers for target in row.targets})
+    rows: _Lines = []
+    for row in table.transfers:
+        scores = [row.targets.get(target) for target in targets]
+        cells = [_spread(row, row.source.accuracy, row.source.std)]
+        cells += ["--" if score is None else _spread(row, score.accuracy, score.std) for score in scores]
+        rows.append((row, [*cells, _spread(row, row.mean, row.mean_std)]))
+    return "Source", ("On source", *map(escape, targets), MEAN.capitalize()), rows
+
+
+def _spread(row: Chosen, mean: float, std: float) -> str:
+    # One replica has no spread.
+    return f"{mean:.1f} $\\pm$ {std:.1f}" if len(row.replicas) > 1 else f"{mean:.1f}"
+
+
+def _caption(table: SweepTable) -> str:
+    encoders = ", ".join(dict.fromkeys(row.encoder for row in table.studies))
+    shots = ", ".join(dict.fromkeys(str(row.shots) for row in table.studies))
+    words = f"Accuracy on test clips in percent, mean and standard deviation over replicas ({encoders}, {shots} shots"
+    words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
+    if table.gains:
+        words += " Difference in H: SEPT minus its baseline, replica by replica."
+    if table.warning:
+        words += f" {table.warning}."
+    return escape(words)

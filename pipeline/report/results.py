@@ -1,0 +1,292 @@
+"""The sections of a report that say what came out: headline, gain of SEPT, published figures, trade-off."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from pipeline.report.document import Figure, Section, Sheet
+from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
+from pipeline.report.published import published_beside
+from pipeline.report.rows import Chosen, Gain, SweepTable, TransferGain, method_title
+from pipeline.report.tables import MEAN, best_signatures, chosen_title, legend, p_value, signed, spread_of
+from pipeline.sweeps import short
+
+__all__ = ["result_sections", "verdict_of"]
+
+_LEVEL = 0.05
+_WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in"})
+_MOST_NAMED = 4
+
+
+def result_sections(table: SweepTable) -> list[Section]:
+    """In the order in which they are read."""
+    sections = [_headline(table)]
+    if any(row.params for row in table.studies):
+        sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),)))
+    if table.gains or table.transfer_gains:
+        sections.append(_gain(table))
+    sections += _published(table)
+    sections.append(_transfer(table) if table.transfers else _tradeoff(table))
+    return sections
+
+
+def verdict_of(table: SweepTable) -> str:
+    """What it comes to: how SEPT moves the headline, whether that can be told from chance, and who is best."""
+    gains: Sequence[Gain | TransferGain] = table.gains or table.transfer_gains
+    moved = [gain.h if isinstance(gain, Gain) else gain.targets for gain in gains]
+    name = "the mean accuracy on targets" if table.transfers else "H"
+    sentences = []
+    if len(moved) == 1:
+        sentences.append(
+            f"SEPT moves {name} of {method_title(gains[0].baseline)} by {signed(moved[0])} points on {gains[0].dataset}"
+        )
+    elif moved:
+        up, down = sum(change > 0 for change in moved), sum(change < 0 for change in moved)
+        mean = signed(statistics.fmean(moved))
+        sentences.append(
+            f"SEPT moves {name} by {mean} points on average over {len(moved)} comparisons with its baseline, "
+            f"{up} up and {down} down"
+        )
+    if moved:
+        clear = sum(gain.p_holm < _LEVEL for gain in gains)
+        told = {0: "none of them" if len(moved) > 1 else "which cannot be", len(moved): "all of them"}
+        which = told.get(clear, f"{clear} of them")
+        if len(moved) == 1:
+            which = "which can be" if clear else "which cannot be"
+            sentences[0] += f", {which} told from chance (p = {p_value(gains[0].p_holm)}, paired test over replicas)."
+        else:
+            sentences[0] += f"; {which} can be told from chance (5 %, paired test over replicas, Holm)."
+    best = [row for row in table.studies if row.signature in best_signatures(table)]
+    if len(best) <= _MOST_NAMED:
+        values = {row.signature: row.test.h for row in table.rows} | {
+            row.signature: row.mean for row in table.transfers
+        }
+        named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.signature]:.1f}" for row in best)
+        sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}.")
+    return " ".join(sentences)
+
+
+def _headline(table: SweepTable) -> Section:
+    sheets = [_transfer_sheet(table) if table.transfers else _accuracy_sheet(table)]
+    if len(table.datasets) > 1 and table.rows:
+        sheets.append(_matrix(table))
+    if table.transfers:
+        sheets.append(_f1_sheet(table))
+    notes = list(legend(table))
+    if table.rows:
+        notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
+    if table.gains:
+        notes.append(
+            "gain in H: SEPT minus its baseline, replica by replica; p: paired test, not corrected, see below."
+        )
+    if table.without:
+        notes.append(f"No finished trial yet: {', '.join(table.without)}")
+    return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
+
+
+def _accuracy_sheet(table: SweepTable) -> Sheet:
+    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.gains}
+    twins = ("gain in H", "p") if gains else ()
+    rows = []
+    for row in table.rows:
+        test = row.test
+        accuracies = ((test.base, test.base_std), (test.new, test.new_std), (test.h, test.h_std))
+        gain = gains.get((row.dataset, row.method))
+        told = (f"{signed(gain.h)} ± {gain.h_std:.1f}", p_value(gain.tests["h"].p)) if gain else ("", "")
+        rows.append(
+            (
+                row.dataset,
+                method_title(row.method),
+                *(spread_of(row, mean, std) for mean, std in accuracies),
+                *(told if gains else ()),
+                f"{row.validation.h:.1f}",
+                str(sum(row.trials.values())),
+                *(f"{value:.1f}" for value in (test.h_of_means, test.base_f1, test.new_f1)),
+            )
+        )
+    columns = ("dataset", "method", "base", "new", "H", *twins, "val H", "trials", "H of means", "base F1", "new F1")
+    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.rows))
+
+
+def _transfer_sheet(table: SweepTable) -> Sheet:
+    targets = sorted({target for row in table.transfers for target in row.targets})
+    rows = []
+    for row in table.transfers:
+        # A source is no target of its own.
+        scores = [row.targets.get(target) for target in targets]
+        rows.append(
+            (
+                row.dataset,
+                method_title(row.method),
+                spread_of(row, row.source.accuracy, row.source.std),
+                *("-" if score is None else spread_of(row, score.accuracy, score.std) for score in scores),
+                spread_of(row, row.mean, row.mean_std),
+                f"{row.validation:.1f}",
+                str(sum(row.trials.values())),
+            )
+        )
+    columns = ("source", "method", "on source", *targets, MEAN, "val", "trials")
+    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.transfers))
+
+
+def _f1_sheet(table: SweepTable) -> Sheet:
+    """Macro F1 of the cross-dataset rows, which have too many columns already."""
+    targets = sorted({target for row in table.transfers for target in row.targets})
+    rows = tuple(
+        (
+            row.dataset,
+            method_title(row.method),
+            f"{row.source.f1:.1f}",
+            *(f"{row.targets[target].f1:.1f}" if target in row.targets else "-" for target in targets),
+        )
+        for row in table.transfers
+    )
+    return Sheet(("source", "method", "on source", *targets), rows, _WORDS, title="Macro F1, %")
+
+
+def _matrix(table: SweepTable) -> Sheet:
+    """H of every method on every dataset, and the mean over the datasets that all methods have."""
+    methods = list(dict.fromkeys(row.method for row in table.rows))
+    methods.sort(key=lambda method: (method != "zero-shot", method))
+    h = {(row.dataset, row.method): row.test.h for row in table.rows}
+    rows = []
+    for dataset in table.datasets:
+        values = [h.get((dataset, method)) for method in methods]
+        rows.append((dataset, *("-" if value is None else f"{value:.1f}" for value in values)))
+    whole = [dataset for dataset in table.datasets if all((dataset, method) in h for method in methods)]
+    strong = frozenset[int]()
+    if len(whole) > 1:
+        means = (statistics.fmean(h[dataset, method] for dataset in whole) for method in methods)
+        every = "mean" if len(whole) == len(table.datasets) else f"mean of {len(whole)}"
+        rows.append((every, *(f"{mean:.1f}" for mean in means)))
+        strong = frozenset({len(rows) - 1})
+    columns = ("dataset", *(method_title(method) for method in methods))
+    return Sheet(columns, tuple(rows), _WORDS, title="H by dataset and method", strong=strong)
+
+
+def _chosen(table: SweepTable) -> Sheet:
+    """What each search that had something to search ended with."""
+    rows = [row for row in table.studies if row.params]
+    names = sorted({name for row in rows for name in row.params})
+    lines = tuple(
+        (
+            row.dataset,
+            method_title(row.method),
+            *(short(row.params[name]) if name in row.params else "" for name in names),
+            f"#{row.number}",
+        )
+        for row in rows
+    )
+    return Sheet(("dataset", "method", *names, "trial"), lines, _WORDS)
+
+
+def _gain(table: SweepTable) -> Section:
+    first, named = ("source", "targets") if table.transfers else ("dataset", "h")
+    parts = ("source", "targets") if table.transfers else ("base", "new", "h")
+    titles = {"h": "H", "targets": MEAN, "source": "on source"}
+    gains: Sequence[Gain | TransferGain] = table.gains or table.transfer_gains
+    rows = []
+    for gain in gains:
+        test = gain.tests[named]
+        moved = [f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}" for part in parts]
+        others = [p_value(gain.tests[part].p) for part in parts if part != named]
+        rows.append(
+            (
+                gain.dataset,
+                method_title(gain.baseline),
+                *moved,
+                p_value(test.p),
+                p_value(gain.p_holm),
+                p_value(test.p_folds),
+                *others,
+                f"{test.replicas} / {test.folds}",
+            )
+        )
+    shown = {"h": "H", "targets": "targets"}[named]
+    columns = (
+        first,
+        "baseline",
+        *(titles.get(part, part) for part in parts),
+        f"p {shown}",
+        f"p {shown}, Holm",
+        f"p {shown}, folds",
+        *(f"p {part}" for part in parts if part != named),
+        "replicas / folds",
+    )
+    strong = frozenset(index for index, gain in enumerate(gains) if gain.p_holm < _LEVEL)
+    sheet = Sheet(columns, tuple(rows), _WORDS, strong=strong)
+    return Section("gain", "Gain of SEPT over its baseline, points", sheets=(sheet,), notes=tuple(_caveats(gains)))
+
+
+def _caveats(gains: Sequence[Gain | TransferGain]) -> list[str]:
+    """What the p values are, and what they are not."""
+    tests = [test for gain in gains for test in gain.tests.values()]
+    fewest, folds = min(tests, key=lambda test: test.replicas), min(tests, key=lambda test: test.folds)
+    what = (
+        "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
+        "p: two-sided sign-flip permutation test of these differences. Bold: p below 0.05 after Holm's correction over "
+        "the rows of this table; the other columns are not corrected."
+    )
+    dependent = (
+        "Replicas are not independent: those of one test fold share its clips, and training folds overlap. So p over "
+        "replicas is too small rather than too large. In the column 'folds' all replicas of a test fold flip together."
+    )
+    least = (
+        f"With {fewest.replicas} replicas no p can be below {p_value(fewest.smallest)}, with {folds.folds} "
+        f"{'fold' if folds.folds == 1 else 'folds'} none below {p_value(folds.smallest_folds)}, however large the "
+        "difference. The test says nothing of how the hyper-parameters would fall out in another search."
+    )
+    return [what, dependent, least]
+
+
+def _published(table: SweepTable) -> list[Section]:
+    """Published rows of the same methods and datasets, apart from ours; nothing where there are none."""
+    found = published_beside(table.rows)
+    if not found:
+        return []
+    columns = ("method", "dataset", "base", "new", "H", "accuracy", "backbone", "protocol", "published in")
+    rows = tuple(tuple(value or "-" for value in vars(row).values()) for row in found)
+    return [
+        Section(
+            "published",
+            "Published figures, not comparable one to one",
+            lead=("Other backbones, splits and ways to choose, as each row says; printed here as published.",),
+            sheets=(Sheet(columns, rows, _WORDS, grouped=False),),
+        )
+    ]
+
+
+def _tradeoff(table: SweepTable) -> Section:
+    methods = sorted({row.method for row in table.rows}, key=lambda method: (method != "zero-shot", method))
+    by_dataset = {name: [row for row in table.rows if row.dataset == name] for name in table.datasets}
+    lead = (
+        "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Dashed curves join points of "
+        "equal H; thin bars are the standard deviation over replicas (on the page cut off at the frame)."
+    )
+    return Section(
+        "tradeoff",
+        "Base-new trade-off",
+        lead=(lead,),
+        legend=tuple(tradeoff_legend(methods)),
+        figures=tuple(Figure(tradeoff_figure(rows, methods)) for rows in by_dataset.values()),
+        picture="tradeoff.png",
+    )
+
+
+def _transfer(table: SweepTable) -> Section:
+    methods = sorted({row.method for row in table.transfers}, key=lambda method: (method != "zero-shot", method))
+    by_source = {name: [row for row in table.transfers if row.dataset == name] for name in table.datasets}
+    return Section(
+        "transfer",
+        "Across datasets",
+        lead=("Thin bars are the standard deviation over replicas.",),
+        legend=tuple(tradeoff_legend(methods)),
+        figures=tuple(Figure(transfer_figure(rows, methods), wide=True) for rows in by_source.values()),
+        picture="transfer.png",
+    )
+
+
+def _strong(table: SweepTable, rows: Sequence[Chosen]) -> frozenset[int]:
+    best = best_signatures(table)
+    return frozenset(index for index, row in enumerate(rows) if row.signature in best)

@@ -1,0 +1,196 @@
+"""The sections of a report that say how the search went: trials over what was searched, what mattered, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+
+from pipeline.report.document import Figure, Group, Section, Sheet
+from pipeline.report.figures import (
+    Legend,
+    Point,
+    confusion_figure,
+    coordinates_figure,
+    history_figure,
+    points_of,
+    searched_figures,
+)
+from pipeline.report.figures.panel import drawn_mark, picture
+from pipeline.report.figures.searched import LOOKS
+from pipeline.report.importance import BEST, FEWEST, importances
+from pipeline.report.records import StudyRecords, SweepRecords
+from pipeline.report.rows import method_title
+
+__all__ = ["search_sections"]
+
+_UNFOLDED = 8
+"""Groups up to which all are unfolded; of more, none."""
+_PARTS = {"base": "base classes", "new": "new classes", "source": "source"}
+
+
+def search_sections(records: SweepRecords) -> list[Section]:
+    """In the order in which they are read; nothing where nothing was searched."""
+    return [*_searched(records), *_importance(records), *_confusion(records)]
+
+
+def objective_of(records: SweepRecords) -> str:
+    """What the search maximises, as an axis names it."""
+    name = "accuracy on source" if records.spec.protocol == "cross-dataset" else "H"
+    return f"{name} on TEST clips" if records.spec.selection == "paper" else f"validation {name}"
+
+
+def _searched(records: SweepRecords) -> list[Section]:
+    paper, objective = records.spec.selection == "paper", objective_of(records)
+    groups: list[tuple[str, tuple[Figure, ...]]] = []
+    every: list[Point] = []
+    twins: set[bool] = set()
+    for dataset, baseline, studies in _by_baseline(records):
+        trials = {study.key.endswith("+sept"): points_of(study) for study in studies}
+        trials = {sept: points for sept, points in trials.items() if any(point.params for point in points)}
+        if not trials:
+            continue
+        every += [point for points in trials.values() for point in points]
+        twins |= set(trials)
+        spaces = {name: dim for study in studies if study.spec for name, dim in study.spec.searched.items()}
+        zero_shot = _zero_shot(records, dataset)
+        figures = [Figure(history_figure(trials, objective, zero_shot))]
+        figures += [Figure(svg) for svg in searched_figures(trials, spaces, objective, zero_shot)]
+        for sept, points in trials.items():
+            crossed = coordinates_figure(points, spaces, f"{'TEST' if paper else 'val'} {objective.split()[-1]}")
+            if crossed is not None:
+                title = method_title(f"{baseline}+sept" if sept else baseline)
+                figures.append(
+                    Figure(
+                        crossed,
+                        f"{title}: a line per trial, the stronger its colour the better; pruned dashed, chosen thick",
+                        wide=True,
+                    )
+                )
+        groups.append((f"{dataset}, {_twins(baseline, trials)}", tuple(figures)))
+    if not groups:
+        return []
+    seen = "H on test clips themselves" if paper else "held-out clips, never test clips"
+    lead = (
+        f"Every trial, by what the search maximised: {seen}. A pruned trial stands at its last report, after a "
+        "shorter training than a finished one. Lines: best finished trial so far."
+    )
+    return [
+        Section(
+            "search",
+            "What the search saw",
+            lead=(lead,),
+            legend=_legend(twins, {point.state for point in every}),
+            groups=tuple(Group(title, figures, len(groups) <= _UNFOLDED) for title, figures in groups),
+        )
+    ]
+
+
+def _importance(records: SweepRecords) -> list[Section]:
+    searched = [study for study in records.studies if study.spec is not None and study.spec.searched]
+    if not searched:
+        return []
+    names = sorted({name for study in searched if study.spec for name in study.spec.searched})
+    rows: list[tuple[str, ...]] = []
+    bars: dict[tuple[int, int], float] = {}
+    few: list[str] = []
+    for study in searched:
+        assert study.spec is not None
+        points = points_of(study)
+        finished = sum(point.state == "finished" for point in points)
+        found = importances(study.spec, points)
+        if found is None:
+            few.append(f"{study.spec.dataset} {method_title(study.spec.method)} ({finished})")
+            continue
+        bars |= {(len(rows), column): found[name] for column, name in enumerate(names, start=3) if name in found}
+        cells = (f"{100 * found[name]:.0f} %" if name in found else "" for name in names)
+        rows.append((study.spec.dataset, method_title(study.spec.method), str(finished), *cells))
+    columns = ("dataset", "method", "finished trials", *names)
+    sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),) if rows else ()
+    unsaid = (f"Too few finished trials, fewer than {FEWEST}, to say anything: {', '.join(few)}.",) if few else ()
+    note = (
+        f"PED-ANOVA over the finished trials of a study: how differently the best {100 * BEST:.0f} % of them lie in a "
+        "hyper-parameter, as shares of 100 %. Pruned trials do not count. Below some thirty finished trials, take it "
+        "for a hint."
+    )
+    return [
+        Section(
+            "importance",
+            "Importance of hyper-parameters",
+            lead=unsaid,
+            sheets=sheets,
+            notes=(note,) if rows else (),
+        )
+    ]
+
+
+def _confusion(records: SweepRecords) -> list[Section]:
+    groups: dict[str, list[Figure]] = {}
+    pairs = records.spec.protocol != "cross-dataset"
+    for study in records.studies:
+        result = study.result
+        if result is None:
+            continue
+        for part in sorted(result.confusion):
+            title = f"{method_title(result.config.method)}, {_PARTS.get(part, part)}"
+            svg = confusion_figure(result.confusion[part], result.classnames[part], title)
+            # Small ones stand side by side, large ones scroll in a box of their own.
+            groups.setdefault(result.config.dataset, []).append(Figure(svg, wide=len(result.classnames[part]) > 8))
+    if not groups:
+        return []
+    few = sum(map(len, groups.values())) <= 4 * _UNFOLDED
+    return [
+        Section(
+            "confusion",
+            "Confusion matrices",
+            lead=(
+                "Of the chosen trial of each study: test clips of all its replicas, shaded by the share of the row.",
+            ),
+            groups=tuple(Group(dataset, tuple(figures), few, pairs) for dataset, figures in groups.items()),
+        )
+    ]
+
+
+def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
+    """Every dataset and baseline with its studies: the baseline's own and its SEPT twin's."""
+    groups: dict[tuple[str, str], list[StudyRecords]] = {}
+    for study in records.studies:
+        config = next(iter(study.members.values())).config if study.members else None
+        if config is not None and config.epochs:
+            groups.setdefault((config.dataset, config.baseline), []).append(study)
+    for (dataset, baseline), studies in groups.items():
+        yield dataset, baseline, studies
+
+
+def _zero_shot(records: SweepRecords, dataset: str) -> float | None:
+    """The validation objective of the dataset's zero-shot prompts, where the sweep has them."""
+    for study in records.studies:
+        if study.result is not None and study.result.config.dataset == dataset and not study.result.config.epochs:
+            points: Sequence[Point] = points_of(study)
+            return max(point.value for point in points)
+    return None
+
+
+def _twins(baseline: str, trials: Mapping[bool, Sequence[Point]]) -> str:
+    """Such as ``CoOp with and without SEPT``."""
+    with_or_without = "with SEPT" if set(trials) == {True} else "without SEPT" if set(trials) == {False} else ""
+    return f"{method_title(baseline)} {with_or_without or 'with and without SEPT'}"
+
+
+def _legend(twins: Set[bool], states: Set[str]) -> tuple[Legend, ...]:
+    """The marks that occur."""
+    legend = []
+    for sept, name in ((False, "without SEPT"), (True, "with SEPT")):
+        if sept in twins:
+            shape, style = LOOKS[sept]
+            legend.append(_entry([(shape, style, 4.0)], name))
+            if "pruned" in states:
+                legend.append(_entry([(shape, f"hollow {style}", 4.0)], f"{name}, pruned"))
+            if "failed" in states:
+                legend.append(_entry([("cross", f"failed {style}", 3.5)], f"{name}, failed"))
+    legend.append(_entry([(*LOOKS[min(twins)], 4.0), ("dot", "ring", 8.0)], "chosen"))
+    level = '<path d="M0 10H20" class="level"/>'
+    return (*legend, Legend(picture(20, 20, [level], "zero-shot"), "zero-shot"))
+
+
+def _entry(marks: Sequence[tuple[str, str, float]], name: str) -> Legend:
+    parts = [drawn_mark(10, 10, shape, style, size) for shape, style, size in marks]
+    return Legend(picture(20, 20, parts, name), name)

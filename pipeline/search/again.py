@@ -1,0 +1,138 @@
+"""One trial of a sweep trained again, from its stored configuration, and compared with what the store has of it.
+
+outcome = rerun(TrialStore(open_files("sept-runs")), "sept-runs", "quickstart", "3c0c40baaf5b3304")
+
+No search, no Ray, and nothing is written: a check of a result, not another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.prepared import own_datasets
+from pipeline.search.devices import prepare_torch
+from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
+from pipeline.spec import StudySpec, parse_sweep
+from pipeline.store.records import Member
+from pipeline.store.trials import TrialStore
+from pipeline.sweeps import known_sweep
+from sept_core.errors import InputError
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
+from sept_core.trial import TrialRun
+
+__all__ = ["Rerun", "rerun"]
+
+_NUMBERS = ("validation", "test", "replicas", "confusion", "curve")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial's result, and the stored one.
+
+    Attributes:
+        differing: What differs of validation, test, replicas, confusion and the curve's metrics; empty: all is
+            bit-equal.
+        largest: Largest difference of two test metrics, points.
+        elsewhere: What else than the configuration differs: versions, machine.
+    """
+
+    result: TrialResult
+    stored: TrialResult
+    differing: tuple[str, ...]
+    largest: float
+    elsewhere: tuple[str, ...]
+
+
+def rerun(
+    store: TrialStore,
+    root: str,
+    sweep: str,
+    signature: str,
+    *,
+    provider: str = DEFAULT_PROVIDER,
+    progress: Callable[[Report, TrialConfig], None] = lambda report, config: None,
+) -> Rerun:
+    """Train a member of a sweep again.
+
+    Args:
+        store: The trial store of ``root``.
+        root: The results folder.
+        sweep: Name of the sweep: its spec says where encoder and neighbours lie, and what a trial occupies.
+        signature: The trial's, or the beginning of it.
+        provider: As in `launch`.
+        progress: Told of every report.
+
+    Raises:
+        InputError: No such sweep or trial, one that has not finished, or inputs that are missing or others by now.
+    """
+    text = known_sweep(store, sweep)
+    spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    member = _member(store, sweep, signature)
+    stored = store.read_result(member.study, member.signature)
+    if stored is None or stored.state != "finished":
+        raise InputError(f"trial {member.signature} has no finished result to compare with", where=member.study)
+    study = next((study for study in spec.studies() if study.key == member.study), None)
+    if study is None:
+        raise InputError(f"the sweep's spec has no study {member.study} any more", where=f"sweep '{sweep}'")
+    if member.config.method_version != METHOD_VERSION:
+        raise InputError(
+            f"the trial is of method version {member.config.method_version}, this program of {METHOD_VERSION}",
+            where=member.signature,
+            mend=f"install the version that made it: {_versions(stored)}",
+        )
+    run = _begin(root, study, member.config, provider, *spec.resources.of(study.method))
+    while not run.finished:
+        report = run.advance()
+        if report is not None:
+            progress(report, member.config)
+    return _compare(run.result(), stored)
+
+
+def _member(store: TrialStore, sweep: str, signature: str) -> Member:
+    found = {one.signature: one for one in store.members(sweep) if signature and one.signature.startswith(signature)}
+    if len(found) != 1:
+        problem = "has no trial" if not found else f"has {len(found)} trials that begin with"
+        raise InputError(
+            f"sweep '{sweep}' {problem} '{signature}'",
+            where=store.files.address(f"sweeps/{sweep}"),
+            mend="its report names them",
+        )
+    return next(iter(found.values()))
+
+
+def _begin(root: str, study: StudySpec, config: TrialConfig, provider: str, cpus: float, gpus: float | str) -> TrialRun:
+    """The run on what the sweep gave its trials: as many threads, and a GPU where it asks for one and one is here."""
+    gpu = gpus != 0 and torch.cuda.is_available()
+    prepare_torch(max(1, int(cpus)), gpu)
+    inputs = resolve_provider(provider)(root, study.inputs)
+    if gpu:
+        inputs.encoder.text.to("cuda")
+    return TrialRun(config, inputs)
+
+
+def _compare(result: TrialResult, stored: TrialResult) -> Rerun:
+    differing = tuple(name for name in _NUMBERS if _numbers(result, name) != _numbers(stored, name))
+    elsewhere = [
+        f"{package} {stored.versions.get(package, '-')}, here {result.versions.get(package, '-')}"
+        for package in sorted({*stored.versions, *result.versions})
+        if stored.versions.get(package) != result.versions.get(package)
+    ]
+    if stored.machine != result.machine:
+        elsewhere.append(f"machine {stored.machine}, here {result.machine}")
+    names = {*result.test, *stored.test}
+    largest = max(abs(result.test.get(name, 0.0) - stored.test.get(name, 0.0)) for name in names)
+    return Rerun(result, stored, differing, largest, tuple(elsewhere))
+
+
+def _numbers(result: TrialResult, name: str) -> Any:
+    """What is compared; a curve without its clocks."""
+    value = getattr(result, name)
+    return [(report.epoch, report.metrics) for report in value] if name == "curve" else value
+
+
+def _versions(result: TrialResult) -> str:
+    return ", ".join(f"{package} {number}" for package, number in sorted(result.versions.items()))

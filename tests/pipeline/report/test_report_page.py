@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import synthetic_results as made
+
+from pipeline.report import collect, describe, read_records, tabulate, to_html, to_latex, to_markdown, write_report
+from pipeline.report.document import Document
+from pipeline.store import TrialStore
+
+VOID = {"meta", "br", "path", "circle", "rect", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """The page's words, tables, attributes and figures; refuses tags that are not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture
+def filled(store: TrialStore) -> TrialStore:
+    made.fill_store(store, [*made.make_cases(9), made.make_case("FSDD", "coop", 9, "failed")])
+    return store
+
+
+def document_of(store: TrialStore) -> Document:
+    records = read_records(store, made.SWEEP)
+    return describe(tabulate(records), records)
+
+
+def test_the_page_stands_alone(filled: TrialStore) -> None:
+    page = Page(to_html(document_of(filled)))
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    references = [value for name, value in page.attributes if name in ("src", "href", "srcset", "xlink:href")]
+    assert all(value.startswith("#") for value in references)
+    anchors = {value for name, value in page.attributes if name == "id"}
+    assert {value.removeprefix("#") for value in references} <= anchors
+
+
+def test_page_and_markdown_say_the_same(filled: TrialStore) -> None:
+    document = document_of(filled)
+    page, markdown = Page(to_html(document)), to_markdown(document)
+    sheets = [sheet for section in document.sections for sheet in section.sheets]
+    assert [table[0] for table in page.tables] == [list(sheet.columns) for sheet in sheets]
+    for table, sheet in zip(page.tables, sheets, strict=True):
+        assert table[1:] == [list(row) for row in sheet.rows]
+        for row in sheet.rows:
+            assert all(cell in markdown.replace("\\", "") for cell in row)
+    for section in document.sections:
+        assert section.title in page.words
+        for words in (*section.lead, *section.items, *section.notes):
+            assert words in page.words
+
+
+def test_the_report_has_all_its_parts_in_order(filled: TrialStore) -> None:
+    names = [section.name for section in document_of(filled).sections]
+    search = ["search", "importance", "confusion", "failures", "rule", "inputs", "versions", "reproduce"]
+    assert names == ["result", "chosen", "gain", "tradeoff", *search]
+
+
+def test_every_trial_is_a_mark_over_every_hyper_parameter_that_it_searched(filled: TrialStore) -> None:
+    section = next(section for section in document_of(filled).sections if section.name == "search")
+    (group,) = [group for group in section.groups if group.title.startswith("FSDD, CoOp")]
+    records = {study.key: study for study in read_records(filled, made.SWEEP).studies}
+    coop, sept = (records[f"FSDD.mini.base-to-new.{method}"] for method in ("coop", "coop+sept"))
+    history, *panels = [str(figure.svg) for figure in group.figures if not figure.wide]
+    n_ctx = next(panel for panel in panels if "over n_ctx" in panel)
+    lambda_se = next(panel for panel in panels if "over lambda_se" in panel)
+    for svg in (history, n_ctx):
+        assert svg.count('class="plain"') == 8
+        assert svg.count('class="hollow plain"') == 1
+        assert svg.count('class="failed plain"') == 1
+        assert svg.count('class="sept"') == sum(verdict.state == "finished" for verdict in sept.verdicts.values())
+        assert svg.count('class="ring"') == 2
+    assert "plain" not in lambda_se
+    assert len(coop.verdicts) == 10
+
+
+def test_of_test_clips_nothing_reaches_the_figures_of_the_search(filled: TrialStore) -> None:
+    before = {section.name: section for section in document_of(filled).sections}
+    for study in read_records(filled, made.SWEEP).studies:
+        for verdict in study.verdicts.values():
+            result = filled.read_result(study.key, verdict.signature)
+            if result is not None and result.state == "finished":
+                filled.write_result(replace(result, test=dict.fromkeys(result.test, 12.5)))
+    after = {section.name: section for section in document_of(filled).sections}
+    assert after["search"] == before["search"]
+    assert after["importance"] == before["importance"]
+    assert after["result"] != before["result"]
+
+
+def test_failures_are_counted_with_reason_and_cost(filled: TrialStore) -> None:
+    failed = made.make_case("FSDD", "coop", 9, "failed").verdict
+    text = to_markdown(document_of(filled))
+    assert f"1 trial, {failed.curve[-1].time_s:.0f} s: {failed.error} (such as {failed.study} #9" in text
+    row = next(line for line in text.splitlines() if line.startswith("| FSDD | CoOp | 3 | 8 | 1 | 1 |"))
+    # Eight trained 7.5 s; the pruned one 2.5 s of 7.5 s.
+    assert row.endswith("| 1 min 00 s | 2 s | 8 s | 5 s |")
+
+
+def test_importance_is_told_of_enough_trials_only_and_adds_up(filled: TrialStore) -> None:
+    section = next(section for section in document_of(filled).sections if section.name == "importance")
+    (sheet,) = section.sheets
+    for index, row in enumerate(sheet.rows):
+        assert int(row[2]) >= 8
+        assert sum(share for (line, _), share in sheet.bars.items() if line == index) == pytest.approx(1)
+    few = TrialStore(filled.files)
+    made.fill_store(few, made.make_cases(3), "few")
+    records = read_records(few, "few")
+    section = next(one for one in describe(tabulate(records), records).sections if one.name == "importance")
+    assert section.sheets == ()
+    assert "FSDD CoOp (2)" in section.lead[0]
+
+
+def test_a_hyper_parameter_that_alone_decides_is_the_important_one(store: TrialStore) -> None:
+    cases = []
+    for case in made.make_cases(40):
+        if case.verdict.state == "finished" and "lr" in case.member.params:
+            value = 50 + 1000 * float(case.member.params["lr"])
+            case = replace(case, verdict=replace(case.verdict, objective=value))
+        cases.append(case)
+    made.fill_store(store, cases)
+    (sheet,) = next(section for section in document_of(store).sections if section.name == "importance").sheets
+    column = sheet.columns.index("lr")
+    for index in range(len(sheet.rows)):
+        assert sheet.bars[index, column] > 0.7
+
+
+def test_words_of_a_sweep_are_words_and_never_markup(filled: TrialStore) -> None:
+    evil = '<script>alert("1")</script>|`*'
+    table = collect(filled, made.SWEEP)
+    rows = tuple(replace(row, dataset=evil, machine=evil) for row in table.rows)
+    document = describe(replace(table, rows=rows, gains=(), without=(evil,)))
+    page = Page(to_html(document))
+    assert "script" not in page.tags
+    assert evil in page.words
+    markdown = to_markdown(document)
+    assert "<script" not in markdown.replace("\\<", "")
+    lines = [line for line in markdown.splitlines() if line.startswith("| ") and "alert" in line]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines[:3]} == {
+        len(document.sections[0].sheets[0].columns) + 1
+    }
+
+
+def test_a_sweep_that_has_only_begun_is_reported_as_far_as_it_is(store: TrialStore) -> None:
+    made.fill_store(store, [made.make_case("FSDD", "coop", 0)])
+    document = document_of(store)
+    assert document.about.startswith("1 of 14 trials in 6 studies have ended")
+    assert "Highest H: FSDD CoOp" in document.verdict
+    Page(to_html(document))
+
+
+def test_a_cross_dataset_sweep_has_its_own_headline_and_figure(store: TrialStore) -> None:
+    made.fill_store(store, made.make_transfers())
+    spec = made.SPEC.replace("datasets: [ESC10, FSDD]", "protocol: cross-dataset\nsources: [ESC10, FSDD]\n"
+                             "targets: [ESC10, FSDD]")  # fmt: skip
+    store.write_spec(made.SWEEP, spec, made.SPEC)
+    document = document_of(store)
+    page = Page(to_html(document))
+    assert page.tables[0][0][:6] == ["source", "method", "on source", "ESC10", "FSDD", "mean of targets"]
+    assert "Highest mean on targets" in document.verdict
+    figures = next(section for section in document.sections if section.name == "transfer").figures
+    assert [str(figure.svg).count('class="method') for figure in figures] == [9, 9]
+    assert "accuracy on the source on held-out clips" in page.words
+    assert "Mean of targets" in to_latex(collect(store, made.SWEEP))
+
+
+def test_what_was_chosen_on_test_clips_says_so_at_the_top_of_the_page(store: TrialStore) -> None:
+    made.fill_store(store, [made.chosen_on_test(case) for case in made.make_cases() if case.result is not None])
+    page = Page(to_html(document_of(store)))
+    assert "CHOSEN ON TEST CLIPS" in page.words[:400]
+    assert ("role", "alert") in page.attributes
+
+
+def test_the_sentence_at_the_top_counts_ups_and_downs_and_names_the_best(filled: TrialStore) -> None:
+    table = collect(filled, made.SWEEP)
+    down = replace(table.gains[1], h=-2.0)
+    verdict = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down))).verdict
+    assert "by -0.5 points on average over 2 comparisons with its baseline, 1 up and 1 down" in verdict
+    assert "none of them can be told from chance" in verdict
+    sure = tuple(replace(gain, p_holm=0.01) for gain in table.gains)
+    assert "all of them can be told from chance" in describe(replace(table, gains=sure)).verdict
+    one = describe(replace(table, gains=(replace(down, p_holm=0.5),))).verdict
+    assert "by -2.0 points on FSDD, which cannot be told from chance (p = 0.50" in one
+
+
+def test_the_latex_table_has_every_row_with_as_many_cells_and_escapes_words(filled: TrialStore) -> None:
+    table = collect(filled, made.SWEEP)
+    rows = tuple(replace(row, dataset="50%_&{#}~^\\$") for row in table.rows[:3])
+    text = to_latex(replace(table, rows=rows, gains=()))
+    body = text.partition("\\midrule")[2].partition("\\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith("\\\\")]
+    assert len(lines) == 3
+    assert (
+        lines[0].strip().startswith("50\\%\\_\\&\\{\\#\\}\\textasciitilde{}\\textasciicircum{}\\textbackslash{}\\$ &")
+    )
+    assert all(len(re.findall(r"(?<!\\)&", line)) == 4 for line in lines)
+    assert f"{rows[0].test.h:.1f} $\\pm$ {rows[0].test.h_std:.1f}" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_latex_table_compiles(filled: TrialStore, tmp_path: Path) -> None:
+    _, files = write_report(filled, made.SWEEP, latex=True)
+    assert files.latex is not None
+    table = filled.files.read(files.latex).decode()
+    source = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{table}\\end{{document}}\n"
+    (tmp_path / "table.tex").write_text(source)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
