@@ -36,19 +36,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+# In the order of a user's day, which is that of the help.
 app.command("quickstart")(quickstart.quickstart)
-app.command("embed")(embed.embed)
+app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.command("neighbors")(neighbors.neighbors)
+app.command("embed")(embed.embed)
 app.add_typer(sweep.app, name="sweep")
+app.command("ui")(ui.ui)
 app.add_typer(track.app, name="track")
 app.command("report")(report.report)
+app.command("rerun")(rerun.rerun)
 app.command("best")(best.best)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
-app.command("doctor")(doctor.doctor)
-app.command("rerun")(rerun.rerun)
-app.command("ui")(ui.ui)
 
 
 def _show_version(asked: bool) -> None:

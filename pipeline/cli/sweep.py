@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import plan
-from pipeline.cli.options import DEFAULT_ROOT, JsonOption, MlflowOption, RootOption, WorkersOption, rest, root_option
+from pipeline.cli.options import (
+    DEFAULT_ROOT,
+    GpusOption,
+    JsonOption,
+    MlflowOption,
+    RootOption,
+    WorkersOption,
+    rest,
+    root_option,
+)
 
 __all__ = ["app"]
 
@@ -22,6 +31,7 @@ def launch(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A sweep's YAML, or the name of one that ships.")],
     root: RootOption = DEFAULT_ROOT,
     workers: WorkersOption = None,
+    gpus: GpusOption = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
     mlflow: MlflowOption = None,
     address: Annotated[
@@ -38,13 +48,13 @@ def launch(
     """Run a sweep to its end. The same command resumes it, with what is done kept."""
     from pipeline.cli.launching import run_sweep
 
-    given = {"resources.workers": workers, "trials": trials, "name": fork}
+    given = {"resources.workers": workers, "resources.gpus": gpus, "trials": trials, "name": fork}
     overrides = {key: value for key, value in given.items() if value is not None}
     command = f"sept sweep launch {quote(file)}{root_option(root)}"
     command += f" --trials {trials}" if trials is not None else ""
     command += f" --fork {quote(fork)}" if fork is not None else ""
     command += f" --address {quote(address)}" if address != "local" else ""
-    command += rest(workers, mlflow)
+    command += rest(workers, mlflow, gpus)
     run_sweep(
         file, root, command=command, overrides=overrides, mlflow=mlflow, address=address, retry_failed=retry_failed
     )

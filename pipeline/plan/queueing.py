@@ -62,6 +62,8 @@ class Room:
         cpus: float = os.cpu_count() or 1
         if workers is not None:
             cpus = max(1, math.ceil(workers * max(resources.of(method)[0] for method in methods)))
+        if gpus is None and resources.gpus != "auto":
+            gpus = resources.gpus
         return cls(cpus, gpus_here() if gpus is None else gpus, workers, gpus is not None)
 
     @property

@@ -13,7 +13,6 @@ from sept_core.results import Report, TrialConfig
 __all__ = ["Assignment", "Message"]
 
 
-
 @dataclass(frozen=True)
 class Assignment:
     """What a worker is told: the trial, and where to find everything.

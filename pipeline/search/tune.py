@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray import tune
@@ -37,6 +37,8 @@ from pipeline.store.records import Member
 from sept_core.errors import InputError
 
 __all__ = ["gpu_count", "run_members", "sweep_cluster", "worker_count"]
+
+logger = logging.getLogger(__name__)
 
 # Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
 _GRACE_S = 20.0
@@ -77,38 +79,46 @@ def sweep_cluster(
         yield
 
 
-def gpu_count() -> float:
-    """GPUs of the cluster."""
-    return float(ray.cluster_resources().get("GPU", 0.0))
+def gpu_count(resources: Resources) -> int:
+    """GPUs of the cluster, or those that it grows to."""
+    have = int(ray.cluster_resources().get("GPU", 0.0))
+    return have if resources.gpus == "auto" else max(have, resources.gpus)
 
 
-def worker_count(needs: Mapping[str, tuple[float, float]], workers: int | Literal["auto"]) -> int:
+def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources, address: str) -> int:
     """Trials at a time: as asked for, or as many of the smallest as fit into the cluster.
 
-    Larger ones wait for their room, which Ray sees to.
+    Larger ones wait for their room, which Ray sees to. What an autoscaler would start, Ray does not tell before it has:
+    on a running cluster a number of workers that was asked for is believed.
 
     Args:
         needs: By study: CPUs and share of a GPU that a trial occupies.
-        workers: As the spec says.
+        resources: As the spec says.
+        address: Of the cluster.
 
     Raises:
         InputError: Of some study not even one trial fits.
     """
-    have = ray.cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    grows = address != "local" and resources.workers != "auto"
+    cpus, gpus = float(ray.cluster_resources().get("CPU", 0.0)), gpu_count(resources)
     fitting = {}
     for study, (cpu, gpu) in needs.items():
+        by_cpu = math.inf if grows else int(cpus / cpu + 1e-6)
         # A share of a GPU lies on one of them.
-        fitting[study] = min(int(cpus / cpu + 1e-6), int(gpus) * round(1 / gpu) if gpu else int(cpus / cpu + 1e-6))
+        fitting[study] = min(by_cpu, gpus * round(1 / gpu) if gpu else math.inf)
         if fitting[study] < 1:
+            mend = "lower cpus_per_trial or gpus_per_trial"
+            if address != "local":
+                mend += "; of a cluster that grows, say to how many workers and gpus (--workers N --gpus N)"
             raise InputError(
                 f"no trial of {study} fits: it needs {cpu:g} CPUs and {gpu:g} GPUs, the cluster has {cpus:g} and "
-                f"{gpus:g}",
+                f"{gpus}",
                 where="resources",
-                mend="lower cpus_per_trial or gpus_per_trial",
+                mend=mend,
             )
-    most = max(fitting.values())
-    return most if workers == "auto" else min(workers, most)
+    if grows and not any(cpu <= cpus for cpu, _ in needs.values()):
+        logger.warning("no trial fits into the %g CPUs that the cluster has now; waiting until it has grown", cpus)
+    return int(min(max(fitting.values()), math.inf if resources.workers == "auto" else resources.workers))
 
 
 def run_members(

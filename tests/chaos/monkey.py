@@ -54,6 +54,12 @@ class Nodes:
         print("kill", index, file=self._process.stdin, flush=True)
         assert self._answer() == "killed"
 
+    def add(self, gpus: int = 0) -> None:
+        """Have one more join, which calls so many GPUs its own."""
+        assert self._process.stdin is not None
+        print("add", gpus, file=self._process.stdin, flush=True)
+        assert self._answer() == "added"
+
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()

@@ -2,8 +2,8 @@
 
 python nodes.py COUNT
 
-Prints the cluster's address, then a line for every ``kill INDEX``; ends with the input. Ray reads its settings when it
-is first imported, so they have to be there before: hence a process.
+Prints the cluster's address, then a line for every ``kill INDEX`` or ``add GPUS``; ends with the input. Ray reads its
+settings when it is first imported, so they have to be there before: hence a process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ def main(count: int) -> None:
     nodes = [cluster.add_node(**NODE) for _ in range(count)]
     print(cluster.address, flush=True)
     for line in sys.stdin:
-        index = int(line.split()[1])
+        what, number = line.split()
+        if what == "add":
+            nodes.append(cluster.add_node(**NODE, num_gpus=int(number)))
+            print("added", flush=True)
+            continue
+        index = int(number)
         # SIGKILL for all of its processes; another one joins.
         cluster.remove_node(nodes.pop(index % len(nodes)), allow_graceful=False)
         nodes.append(cluster.add_node(**NODE))

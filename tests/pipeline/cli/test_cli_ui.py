@@ -107,8 +107,9 @@ def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
     with served(tracked) as address, browser(tmp_path / "profile") as tab:
         # Wide enough for all columns: the table makes only those that are in view.
         tab.open(address, 3400, 1200)
-        studies = tab.wait(f"{NAMES}.length == 6 && {NAMES}")
-        assert set(studies) == {
+        studies = tab.wait(f"{NAMES}.length == 7 && {NAMES}")
+        # And the sweep's own run, which carries its report.
+        assert set(studies) == {f"{made.SWEEP} report"} | {
             f"{dataset} {method}, mini, base-to-new" for dataset in made.DATASETS for method in made.LEVELS
         }
         columns = tab.evaluate(HEADERS)
@@ -122,11 +123,11 @@ def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
         # Opened, a study shows its trials, with what was searched in their names.
         opened = "ESC10 coop, mini, base-to-new"
         tab.evaluate(EXPAND.format(opened))
-        names = tab.wait(f"{NAMES}.length > 6 && {NAMES}")
+        names = tab.wait(f"{NAMES}.length > 7 && {NAMES}")
         trials = {run_name(case.member) for case in cases if case.member.study == "ESC10.mini.base-to-new.coop"}
         first = names.index(opened) + 1
         assert set(names[first : first + len(trials)]) == trials
-        assert len(names) == 6 + len(trials)
+        assert len(names) == 7 + len(trials)
         tab.open(f"{address}&compareRunsMode=CHART", 1600, 1200)
         tab.wait("document.querySelectorAll('.scatterlayer .trace path').length > 10")
 

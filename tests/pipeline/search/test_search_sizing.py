@@ -9,8 +9,10 @@ from tiny_inputs import provide
 from tiny_sweep import make_spec
 
 from pipeline.search.sizing import few_replicas, gpu_share, largest, middle, step_tokens, trial_config, trial_needs
-from pipeline.spec import StudyInputs
+from pipeline.search.tune import gpu_count, worker_count
+from pipeline.spec import Resources, StudyInputs
 from sept_core.encoders.prefix import TOKEN_BUDGET
+from sept_core.errors import InputError
 from sept_core.trial import TrialInputs, TrialRun
 
 LOAD = partial(provide, "")
@@ -83,3 +85,32 @@ def test_step_tokens_grow_with_replicas_and_neighbours(index: int, banks: int) -
     assert TrialRun(wider, inputs).step_tokens == step_tokens(wider, inputs) == 3 * one
     # Five base classes, each with as many neighbours as asked for; a name has at least a token.
     assert one >= 2 + 5 * banks
+
+
+class TestRoom:
+    """What a cluster holds, or is trusted to grow to."""
+
+    def room(self, monkeypatch: pytest.MonkeyPatch, cpus: float, gpus: float) -> None:
+        monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": cpus, "GPU": gpus})
+
+    def test_as_many_as_fit_unless_fewer_are_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room(monkeypatch, 8, 2)
+        needs = {"small": (1.0, 0.25), "large": (4.0, 1.0)}
+        assert worker_count(needs, Resources(), "auto") == 8
+        assert worker_count(needs, Resources(workers=3), "local") == 3
+        assert worker_count({"large": (4.0, 1.0)}, Resources(), "auto") == 2
+
+    def test_a_cluster_that_has_no_gpu_yet_is_given_its_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room(monkeypatch, 0, 0)
+        needs = {"large": (4.0, 1.0)}
+        assert gpu_count(Resources(gpus=4)) == 4
+        assert worker_count(needs, Resources(workers=16, gpus=4), "auto") == 4
+        with pytest.raises(InputError, match="it needs 4 CPUs and 1 GPUs, the cluster has 0 and 0; lower .*--gpus N"):
+            worker_count(needs, Resources(workers=16), "auto")
+        with pytest.raises(InputError, match="the cluster has 0 and 4"):
+            worker_count(needs, Resources(gpus=4), "auto")
+
+    def test_a_private_one_does_not_grow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room(monkeypatch, 2, 0)
+        with pytest.raises(InputError, match="it needs 4 CPUs"):
+            worker_count({"large": (4.0, 0.0)}, Resources(workers=2), "local")
