@@ -34,6 +34,7 @@ def submit_sweep(
     mlflow: str | None = None,
     retry_failed: bool = False,
     wait: bool = True,
+    stop: str = "",
 ) -> None:
     """Submit a sweep, or attach to its job that runs, and follow it.
 
@@ -46,6 +47,7 @@ def submit_sweep(
         mlflow: Tracking URI, as the cluster sees it.
         retry_failed: Whether trials that failed are run once more.
         wait: Whether to follow the job to its end.
+        stop: How to stop it, where that cannot be typed here.
 
     Raises:
         typer.Exit: With the job's exit code where that is not 0; 75 where following it was ended by Ctrl-C.
@@ -61,6 +63,7 @@ def submit_sweep(
 
         root = cluster_root(root, address)
         request = _request(_load(source, root, overrides), root, mlflow, retry_failed)
+        stop = stop or f"sept sweep stop {request.sweep} --root {quote(request.root)}"
         client = connect(address)
         with refused(address):
             job = submit(client, request)
@@ -68,22 +71,22 @@ def submit_sweep(
         done = "Attached to job" if job.attached else "Submitted job"
         say(console, f"{done} {name} at {address}; it runs on without this command")
         if not wait:
-            _say_how(console, request, command)
+            _say_how(console, command, stop)
             return
         code = follow(client, address, name, lambda said: typer.echo(said, nl=False), lambda line: say(console, line))
     except KeyboardInterrupt:
         if not name:
             raise
         say(console, f"\nDetached; job {name} goes on.")
-        _say_how(console, request, command)
+        _say_how(console, command, stop)
         code = EXIT_RESUMABLE
     if code:
         raise typer.Exit(code)
 
 
-def _say_how(console: Console, request: Request, command: str) -> None:
+def _say_how(console: Console, command: str, stop: str) -> None:
     say(console, f"  follow  {command}")
-    say(console, f"  stop    sept sweep stop {request.sweep} --root {quote(request.root)}")
+    say(console, f"  stop    {stop}")
 
 
 def _load(source: str, root: str, overrides: Mapping[str, Any]) -> SweepSpec:
