@@ -18,15 +18,17 @@ SCRIPT = Path(__file__).parents[2] / "infra" / "slurm.sbatch"
 PROGRAMS = {
     "scontrol": 'echo "scontrol $*" >> "$LOG"; [ "$1" = show ] && printf "n1\\nn2\\nn3\\n"; true',
     # Steps run until they are told to end, as Ray's processes do.
-    "srun": 'echo "srun $*" >> "$LOG"; exec sleep 60',
-    "ray": 'printf "Active:\\n 1 node_a\\n 1 node_b\\n 1 node_c\\nPending:\\n 1 node_d\\n"',
+    "srun": 'echo "srun $*" >> "$LOG"; exec /bin/sleep 60',
+    # A node is active once its step runs; one that is pending does not count.
+    "ray": 'echo Active:; grep "^srun " "$LOG" | sed "s/.*/ 1 node_x/"; printf "Pending:\\n 1 node_y\\n"',
+    "sleep": "exec /bin/sleep 0.05",
     "sept": 'echo "sept $*" >> "$LOG"; echo "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN}" >> "$LOG"; exit "$CODE"',
 }
 # Needs some time for its last checkpoints after the first TERM, and would be ended by a second one.
 SLOW = """
-trap 'echo "sept TERM" >> "$LOG"; trap "exit 143" TERM; sleep 0.5; exit 75' TERM
+trap 'echo "sept TERM" >> "$LOG"; trap "exit 143" TERM; /bin/sleep 0.5; exit 75' TERM
 echo started >> "$LOG"
-while true; do sleep 0.05; done
+while true; do /bin/sleep 0.05; done
 """
 
 Run = Callable[..., subprocess.Popen[str]]
@@ -39,14 +41,16 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, log: Path) -> Run:
-    def start(*arguments: str, code: int = 0, script: Path = SCRIPT, **programs: str) -> subprocess.Popen[str]:
+    def start(
+        *arguments: str, code: int = 0, script: Path = SCRIPT, start_s: int = 20, **programs: str
+    ) -> subprocess.Popen[str]:
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
         for name, program in (PROGRAMS | programs).items():
             (folder / name).write_text(f"#!/usr/bin/env bash\n{program}\n")
             (folder / name).chmod(0o755)
         job = {"SLURM_JOB_ID": "14711", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_CPUS_PER_TASK": "4"}
-        more = {"LOG": str(log), "CODE": str(code), "SEPT_HEAD_IP": "10.0.0.1", "SEPT_RAY_START_S": "1"}
+        more = {"LOG": str(log), "CODE": str(code), "SEPT_HEAD_IP": "10.0.0.1", "SEPT_RAY_START_S": str(start_s)}
         return subprocess.Popen(
             ["bash", str(script), *arguments],
             env=os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"} | job | more,
@@ -93,7 +97,7 @@ def test_term_is_passed_on_once_the_driver_is_waited_for_and_the_job_requeued(ru
 
 
 def test_nodes_on_which_ray_does_not_start_end_the_job(run: Run, log: Path) -> None:
-    process = run("full", ray="exit 1")
+    process = run("full", ray="exit 1", start_s=1)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == 1
     assert "Ray has not started on 3 nodes" in said
