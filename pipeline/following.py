@@ -90,7 +90,6 @@ def follow(
     words = _Words(echo)
     lost: float | None = None
     while True:
-        asyncio.run(_read_along(client, job, words))
         try:
             info = client.get_job_info(job)
         except AuthenticationError as error:
@@ -116,19 +115,23 @@ def follow(
                 words.begin()
                 words.take(said)
                 return _exit_code(info, note)
+            if asyncio.run(_read_along(client, job, words)):
+                continue
         time.sleep(_PAUSE_S)
 
 
-async def _read_along(client: JobSubmissionClient, job: str, words: _Words) -> None:
-    """Pass on what a job says until it ends, falls silent for long, or the connection is lost."""
-    ends: tuple[type[Exception], ...] = (StopAsyncIteration, TimeoutError, *_trouble())
+async def _read_along(client: JobSubmissionClient, job: str, words: _Words) -> bool:
+    """Pass on what a job says until it falls silent for long, the connection is lost, or (True) it ends."""
+    lost: tuple[type[Exception], ...] = (TimeoutError, *_trouble())
     words.begin()
     coming = client.tail_job_logs(job)
     while True:
         try:
             said = await asyncio.wait_for(anext(coming), _SILENCE_S)
-        except ends:
-            return
+        except StopAsyncIteration:
+            return True
+        except lost:
+            return False
         words.take(said)
 
 

@@ -34,6 +34,7 @@ search.launch = functools.partial(search.launch, provider="tiny_inputs:provide_s
 from pipeline.cli import main
 main()
 """
+TRIALS = 4
 CLIENT = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 
@@ -125,40 +126,43 @@ def driver_of(folder: Path) -> int:
 def test_a_job_outlives_who_submitted_it_is_found_again_and_goes_on_after_a_kill(
     head: Head, tmp_path: Path, empty_database: Path
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SWEEP))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SWEEP | {"trials": TRIALS}))
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").write_bytes(empty_database.read_bytes())
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "tiny.yaml").write_text(yaml.safe_dump(SWEEP | {"trials": TRIALS}))
+    (broken / "runs").write_text("a file")
     first = head.submit(tmp_path)
     driver = driver_of(tmp_path)
+    # So that it is still there when it is killed, however slow this machine is.
+    os.kill(driver, signal.SIGSTOP)
     first.kill()
     assert "Submitted job sept-tiny-" in first.communicate()[0]
 
     second = head.submit(tmp_path)
+    refused = head.submit(broken)
     other = head.submit(tmp_path, "--trials", "9", "--no-wait")
-    said = other.communicate(timeout=60)[0]
+    said = other.communicate(timeout=120)[0]
     assert other.returncode == 2, said
     assert "runs there already, with another spec or other options" in said
     os.kill(driver, signal.SIGKILL)
-    said = second.communicate(timeout=60)[0]
+    said = second.communicate(timeout=120)[0]
     assert second.returncode == 75, said
     assert "Attached to job sept-tiny-" in said
     assert "The job was killed (signal 9). Every finished step is kept" in said
     # What it had said before comes too, once.
     assert said.count("tiny: zero-shot, CoOp, CoOp + SEPT on FSDD") == 1
 
+    # A job's own exit code arrives, too.
+    said = refused.communicate(timeout=120)[0]
+    assert refused.returncode == 2, said
+    assert "is a file, not a folder" in said
+
     third = head.submit(tmp_path)
     said = third.communicate(timeout=200)[0]
     assert third.returncode == 0, said
     assert "-2 at http" in said
     assert "SEPT against its baseline" in said
-    run_inline(make_spec(), tmp_path / "calm")
+    run_inline(make_spec(trials=TRIALS), tmp_path / "calm")
     assert outcome_of(tmp_path / "runs") == outcome_of(tmp_path / "calm")
-
-
-def test_ctrl_c_detaches_and_what_the_command_says_last_is_its_code(head: Head, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SWEEP))
-    (tmp_path / "runs").write_text("a file")
-    refused = head.submit(tmp_path)
-    said = refused.communicate(timeout=60)[0]
-    assert refused.returncode == 2, said
-    assert "is a file, not a folder" in said
