@@ -136,14 +136,14 @@ def refused(address: str) -> Iterator[None]:
     Raises:
         InputError: Nobody answers there, or no Ray, or one that asks for a token.
     """
-    from ray.exceptions import AuthenticationError
+    from ray.exceptions import AuthenticationError, RayError
 
     where = f"address {address}"
     try:
         yield
     except AuthenticationError as error:
         raise needs_token(address) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RayError) as error:
         mend = "give http://HEAD:8265, where a Ray with its dashboard listens (pip install 'sept-sweep[cluster]')"
         raise InputError(f"no job server of Ray: {_line(error)}", where=where, mend=mend) from error
     except RuntimeError as error:

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RpcError
 from ray.job_submission import JobStatus
 
 from pipeline import following
 from pipeline.following import JobLostError, follow
-from pipeline.submit import Job, Request, cluster_root, submit
+from pipeline.submit import Job, Request, cluster_root, refused, submit
 from sept_core.errors import InputError, SeptError
 
 WORDS = "one\ntwo\nthree\n"
@@ -158,6 +158,20 @@ def test_another_request_for_a_sweep_that_runs_is_refused() -> None:
     other = Request("tiny", "name: tiny\ntrials: 9\n", REQUEST.root, REQUEST.options)
     with pytest.raises(InputError, match="sept sweep stop tiny --root 's3://bucket/a b'"):
         submit(Jobs(made(1, "RUNNING")), other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "says"),
+    [
+        (OSError("refused"), InputError, "http://head:8265: no job server of Ray: refused; give http://HEAD:8265"),
+        (RpcError("no GCS"), InputError, "no job server of Ray: no GCS"),
+        (AuthenticationError("token"), InputError, "the cluster asks for its token; set RAY_AUTH_MODE=token"),
+        (RuntimeError("status code 500"), SeptError, "http://head:8265: status code 500"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_line(failure: Exception, error: type[SeptError], says: str) -> None:
+    with pytest.raises(error, match=says), refused("http://head:8265"):
+        raise failure
 
 
 def test_a_relative_root_is_refused_unless_the_cluster_is_on_this_machine(
