@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, WorkersOption, rest, root_option
 
 __all__ = ["quickstart"]
 
 
-def quickstart(root: RootOption = DEFAULT_ROOT, workers: WorkersOption = None, mlflow: MlflowOption = None) -> None:
+def quickstart(
+    root: RootOption = DEFAULT_ROOT,
+    workers: WorkersOption = None,
+    mlflow: MlflowOption = None,
+    compose: Annotated[
+        bool,
+        typer.Option(
+            "--compose", help="On a small cluster of containers: Ray, MLflow, PostgreSQL, MinIO (a checkout)."
+        ),
+    ] = False,
+) -> None:
     """Run a small sweep on real audio: zero-shot, CoOp, CoOp + SEPT on two datasets. Goes on where it was stopped."""
+    if compose:
+        from pipeline.cli.composing import quickstart_on_compose
+
+        quickstart_on_compose(root, workers, mlflow)
+        return
     from pipeline.cli.launching import run_sweep
 
     overrides = {} if workers is None else {"resources.workers": workers}

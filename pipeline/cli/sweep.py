@@ -1,4 +1,4 @@
-"""``sept sweep``: launch (and resume) a sweep, tell how far it is, and stop it."""
+"""``sept sweep``: launch (and resume) a sweep or have a cluster do so, tell how far it is, and stop it."""
 
 from __future__ import annotations
 
@@ -57,6 +57,54 @@ def launch(
     command += rest(workers, mlflow, gpus)
     run_sweep(
         file, root, command=command, overrides=overrides, mlflow=mlflow, address=address, retry_failed=retry_failed
+    )
+
+
+@app.command()
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A sweep's YAML, or the name of one that ships.")],
+    address: Annotated[
+        str, typer.Option("--address", metavar="URL", help="http://HEAD:8265; auto for a Ray on this machine.")
+    ],
+    root: Annotated[
+        str,
+        typer.Option(
+            "--root", metavar="FOLDER", envvar="SEPT_ROOT", help="s3:// address or whole path, as the cluster sees it."
+        ),
+    ] = DEFAULT_ROOT,
+    workers: WorkersOption = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option("--mlflow", metavar="URI", help="MLflow server, as the cluster sees it.")
+    ] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials that both have are run once."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is mended.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Hand it over, and do not follow it.")] = False,
+) -> None:
+    """Launch a sweep as a job of a running Ray cluster. The same command follows it again, or goes on with it."""
+    from pipeline.cli.submitting import submit_sweep
+
+    given = {"resources.workers": workers, "trials": trials, "name": fork}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    command = f"sept sweep submit {quote(file)} --address {quote(address)}{root_option(root)}"
+    command += f" --trials {trials}" if trials is not None else ""
+    command += f" --fork {quote(fork)}" if fork is not None else ""
+    command += rest(workers, mlflow)
+    command += " --retry-failed" if retry_failed else ""
+    submit_sweep(
+        file,
+        root,
+        address=address,
+        command=command,
+        overrides=overrides,
+        mlflow=mlflow,
+        retry_failed=retry_failed,
+        wait=not no_wait,
     )
 
 

@@ -1,0 +1,106 @@
+"""``sept quickstart --compose``: starts the services of infra/compose.yaml, and submits the quickstart to them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+
+from pipeline.cli.options import DEFAULT_ROOT, rest
+from sept_core.errors import InputError, SeptError
+
+__all__ = ["COMPOSE_FILE", "quickstart_on_compose"]
+
+# The image is built from the sources beside it, so that it is of use in a checkout only.
+COMPOSE_FILE = Path(__file__).resolve().parents[2] / "infra" / "compose.yaml"
+_ROOT = "s3://sept/runs"
+_MLFLOW = "http://mlflow:5000"
+# Seconds for a question that docker answers from what it knows.
+_ASK_S = 60
+
+
+def quickstart_on_compose(root: str, workers: int | None, mlflow: str | None) -> None:
+    """Run the quickstart on the services, which are built and started where they are not running.
+
+    Args:
+        root: Where results are to lie; the bucket there for the default.
+        workers: How many workers Ray is to have, and trials run at a time; as many as the services say unless given.
+        mlflow: Tracking URI, as the services see it; the server there unless given.
+
+    Raises:
+        InputError: No checkout, no docker that could run it, or a results folder that it would not see.
+        SeptError: The services did not start.
+        typer.Exit: As `submit_sweep` raises it.
+    """
+    from rich.console import Console
+
+    from pipeline.cli.showing import say
+    from pipeline.cli.submitting import submit_sweep
+    from pipeline.store import is_remote
+
+    if root != DEFAULT_ROOT and not is_remote(root):
+        raise InputError("the services do not see this folder", where=f"root {root}", mend="leave --root out")
+    where = _ROOT if root == DEFAULT_ROOT else root
+    compose = _find()
+    _run([*compose, "up", "--build", "--wait"], {} if workers is None else {"SEPT_WORKERS": str(workers)})
+    console = Console()
+    address = f"http://{_port(compose, 'ray-head', 8265)}"
+    said = " ".join(quote(word) for word in compose)
+    say(console, f"\nMLflow           http://{_port(compose, 'mlflow', 5000)}")
+    say(console, f"Ray              {address}")
+    say(console, f"stop the services  {said} down")
+    submit_sweep(
+        "quickstart",
+        where,
+        address=address,
+        command="sept quickstart --compose"
+        + ("" if root == DEFAULT_ROOT else f" --root {quote(root)}")
+        + rest(workers, mlflow),
+        overrides={} if workers is None else {"resources.workers": workers},
+        mlflow=mlflow or _MLFLOW,
+        stop=f"{said} exec ray-head sept sweep stop quickstart --root {quote(where)}",
+    )
+
+
+def _find() -> list[str]:
+    """The compose command for the services, once it is known to work."""
+    if not COMPOSE_FILE.is_file():
+        raise InputError(
+            "--compose builds its image from a checkout, and this sept is installed without one",
+            mend="clone the repository and pip install -e . there, or run sept quickstart without it",
+        )
+    mend = "install Docker Engine with its Compose plugin, or run sept quickstart without --compose"
+    if shutil.which("docker") is None:
+        raise InputError("there is no docker here", where="--compose", mend=mend)
+    for command, missing in (
+        (["docker", "compose", "version"], "docker has no Compose plugin"),
+        (["docker", "info"], "no Docker engine answers"),
+    ):
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise InputError(f"{missing}: {error}", where="--compose", mend=mend) from error
+        if asked.returncode:
+            raise InputError(missing, where="--compose", mend=mend)
+    return ["docker", "compose", "-f", str(COMPOSE_FILE)]
+
+
+def _run(command: Sequence[str], variables: Mapping[str, str]) -> None:
+    code = subprocess.run(command, env=os.environ | dict(variables), check=False).returncode
+    if code:
+        logs = " ".join(quote(word) for word in (*command[:4], "logs"))
+        raise SeptError(f"the services did not start (exit code {code}); see what they say: {logs}")
+
+
+def _port(compose: Sequence[str], service: str, port: int) -> str:
+    """Where a port of a service can be reached from here."""
+    asked = subprocess.run(
+        [*compose, "port", service, str(port)], capture_output=True, text=True, timeout=_ASK_S, check=False
+    )
+    found = asked.stdout.strip()
+    if asked.returncode or not found:
+        raise SeptError(f"the service {service} has no port {port} on this machine; see {COMPOSE_FILE}")
+    return found

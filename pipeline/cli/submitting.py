@@ -1,0 +1,126 @@
+"""What ``sept sweep submit`` does: hand a sweep to a running cluster, and read along until it ends or Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from pipeline.cli.errors import EXIT_RESUMABLE
+from pipeline.cli.showing import say
+from sept_core.errors import InputError, SeptError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.spec import SweepSpec
+    from pipeline.submit import Request
+
+__all__ = ["submit_sweep"]
+
+
+def submit_sweep(
+    source: str,
+    root: str,
+    *,
+    address: str,
+    command: str,
+    overrides: Mapping[str, Any],
+    mlflow: str | None = None,
+    retry_failed: bool = False,
+    wait: bool = True,
+    stop: str = "",
+) -> None:
+    """Submit a sweep, or attach to its job that runs, and follow it.
+
+    Args:
+        source: A YAML file, or the name of a sweep that ships.
+        root: Where its results are to lie, as the cluster sees it.
+        address: Of the cluster's job server.
+        command: What the person typed, to print where the same follows or goes on.
+        overrides: Values laid over the file's, by dotted key.
+        mlflow: Tracking URI, as the cluster sees it.
+        retry_failed: Whether trials that failed are run once more.
+        wait: Whether to follow the job to its end.
+        stop: How to stop it, where that cannot be typed here.
+
+    Raises:
+        typer.Exit: With the job's exit code where that is not 0; 75 where following it was ended by Ctrl-C.
+        SeptError: As the modules below raise it.
+    """
+    from rich.console import Console
+
+    console = Console()
+    name = ""
+    try:
+        from pipeline.following import follow
+        from pipeline.submit import cluster_root, connect, refused, submit
+
+        root = cluster_root(root, address)
+        request = _request(_load(source, root, overrides), root, mlflow, retry_failed)
+        stop = stop or f"sept sweep stop {request.sweep} --root {quote(request.root)}"
+        client = connect(address)
+        with refused(address):
+            job = submit(client, request)
+        name = job.name
+        done = "Attached to job" if job.attached else "Submitted job"
+        say(console, f"{done} {name} at {address}; it runs on without this command")
+        if not wait:
+            _say_how(console, command, stop)
+            return
+        code = follow(client, address, name, lambda said: typer.echo(said, nl=False), lambda line: say(console, line))
+    except KeyboardInterrupt:
+        if not name:
+            raise
+        say(console, f"\nDetached; job {name} goes on.")
+        _say_how(console, command, stop)
+        code = EXIT_RESUMABLE
+    if code:
+        raise typer.Exit(code)
+
+
+def _say_how(console: Console, command: str, stop: str) -> None:
+    say(console, f"  follow  {command}")
+    say(console, f"  stop    {stop}")
+
+
+def _load(source: str, root: str, overrides: Mapping[str, Any]) -> SweepSpec:
+    """The sweep; its results folder, which may be out of reach from here, is asked only for one's own datasets."""
+    from pipeline.prepared import own_datasets
+    from pipeline.spec import load_sweep
+
+    try:
+        return load_sweep(source, overrides)
+    except InputError:
+        own = []
+        with suppress(SeptError):
+            own = own_datasets(root)
+        if not own:
+            raise
+        return load_sweep(source, overrides, own)
+
+
+def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool) -> Request:
+    from pipeline.submit import Request
+
+    options = ["--retry-failed"] if retry_failed else []
+    if mlflow:
+        if urlsplit(mlflow).password:
+            # A job's command is shown to everybody who sees the dashboard.
+            raise InputError(
+                "a password would be shown with the job",
+                where="--mlflow",
+                mend="leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "MLFLOW_TRACKING_URI, where the cluster's head is started",
+            )
+        options += ["--mlflow", mlflow]
+    # Lists of neighbours that lie here travel along; a sweep's relative paths start from its own folder.
+    files = {f"neighbors-{name}.json": Path(path) for name, path in spec.neighbors.items() if Path(path).is_file()}
+    carried = {name: f"neighbors-{name}.json" for name in spec.neighbors if f"neighbors-{name}.json" in files}
+    text = spec.model_copy(update={"neighbors": {**spec.neighbors, **carried}}).text()
+    return Request(spec.name, text, root, tuple(options), files)

@@ -1,0 +1,91 @@
+"""``sept sweep submit``: what is refused before anything is sent, and what is sent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic_results as made
+import yaml
+
+from pipeline.submit import Job, Request
+from sept_core.semantic import load_neighbors
+
+Sept = Callable[..., tuple[int, str, str]]
+HEAD = ("--address", "http://127.0.0.1:1", "--root", "s3://bucket/sept")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """Requests that reach a cluster, which then runs the job for ever."""
+    requests: list[Request] = []
+
+    def take(client: Any, request: Request) -> Job:
+        # What it names is gone once this test has ended.
+        requests.append(request)
+        return Job("sept-job-1", attached=False)
+
+    def interrupted(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.submit.connect", lambda address: None)
+    monkeypatch.setattr("pipeline.submit.submit", take)
+    monkeypatch.setattr("pipeline.following.follow", interrupted)
+    return requests
+
+
+def test_what_was_typed_travels_as_one_complete_sweep(sept: Sept, sent: list[Request], tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(made.SPEC)
+    more = ("--trials", 5, "--workers", 3, "--fork", "wider", "--mlflow", "http://mlflow:5000", "--retry-failed")
+    code, out, _ = sept("sweep", "submit", "s.yaml", *HEAD, *more, "--no-wait")
+    assert code == 0
+    assert "Submitted job sept-job-1 at http://127.0.0.1:1" in out
+    assert "sept sweep stop wider --root s3://bucket/sept" in out
+    [request] = sent
+    spec = yaml.safe_load(request.spec)
+    assert (spec["name"], spec["trials"], spec["resources"]["workers"]) == ("wider", 5, 3)
+    assert (request.sweep, request.root) == ("wider", "s3://bucket/sept")
+    assert request.options == ("--retry-failed", "--mlflow", "http://mlflow:5000")
+
+
+def test_ctrl_c_detaches_and_says_how_to_follow_and_stop(sept: Sept, sent: list[Request]) -> None:
+    code, out, _ = sept("sweep", "submit", "quickstart", *HEAD)
+    assert code == 75
+    assert "Detached; job sept-job-1 goes on." in out
+    assert "follow  sept sweep submit quickstart --address http://127.0.0.1:1 --root s3://bucket/sept\n" in out
+    assert "stop    sept sweep stop quickstart --root s3://bucket/sept\n" in out
+
+
+def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[Request], tmp_path: Path) -> None:
+    import sept_core.semantic
+
+    shipped = Path(sept_core.semantic.__file__).parent / "data" / "neighbors" / "fsdd.json"
+    shutil.copy(shipped, tmp_path / "mine.json")
+    spec = yaml.safe_load(made.SPEC) | {"neighbors": {"FSDD": "mine.json"}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))
+    assert sept("sweep", "submit", "s.yaml", *HEAD, "--no-wait")[0] == 0
+    [request] = sent
+    assert request.files == {"neighbors-FSDD.json": tmp_path / "mine.json"}
+    assert yaml.safe_load(request.spec)["neighbors"] == {"FSDD": "neighbors-FSDD.json"}
+    assert load_neighbors("FSDD", request.files["neighbors-FSDD.json"])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("--address", "http://127.0.0.1:1"), "a relative folder says nothing to a cluster"),
+        (("--address", "ray://127.0.0.1:1", "--root", "/r"), "no address of a job server"),
+        (("--address", "http://127.0.0.1:1", "--root", "/r"), "no job server of Ray"),
+        ((*HEAD, "--mlflow", "http://me:secret@mlflow"), "a password would be shown with the job"),
+        ((*HEAD, "--trials", "5", "--fork", "../x"), "name"),
+    ],
+)
+def test_what_cannot_be_submitted_is_one_line_and_exit_code_2(sept: Sept, given: tuple[str, ...], says: str) -> None:
+    code, _, err = sept("sweep", "submit", "quickstart", *given)
+    assert code == 2
+    assert says in err
+    assert "secret" not in err
+    assert err.count("\n") == 1

@@ -1,0 +1,185 @@
+"""Following a job: nothing missed, nothing twice, whatever happens to the connection, and the right exit code."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import AuthenticationError, RpcError
+from ray.job_submission import JobStatus
+
+from pipeline import following
+from pipeline.following import JobLostError, follow
+from pipeline.submit import Job, Request, cluster_root, refused, submit
+from sept_core.errors import InputError, SeptError
+
+WORDS = "one\ntwo\nthree\n"
+
+
+class Server:
+    """Stands for a job server: what each look at the job meets, the last one again and again."""
+
+    def __init__(self, tails: list[Any], looks: list[Any]) -> None:
+        self.tails, self.looks = tails, looks
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        for said in self.tails.pop(0) if len(self.tails) > 1 else self.tails[0]:
+            if isinstance(said, Exception):
+                raise said
+            yield said
+
+    def get_job_info(self, job: str) -> Any:
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(look, Exception):
+            raise look
+        return look
+
+    def get_job_logs(self, job: str) -> str:
+        return WORDS
+
+
+def job(status: str, code: int | None = None, **more: Any) -> Any:
+    given = {"driver_exit_code": code, "message": None, "error_type": None, **more}
+    return SimpleNamespace(status=JobStatus(status), **given)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_PAUSE_S", 0.0)
+
+
+def run(server: Any, patience_s: float = 60.0) -> tuple[int, str, list[str]]:
+    said: list[str] = []
+    notes: list[str] = []
+    code = follow(server, "http://head:8265", "job-1", said.append, notes.append, patience_s)
+    return code, "".join(said), notes
+
+
+def test_words_come_once_though_the_connection_is_lost_in_the_middle_of_them() -> None:
+    lost = ["one\nt", RuntimeError("WebSocket connection closed unexpectedly")]
+    server = Server(
+        [lost, ["one\ntwo\n", OSError("reset")], [WORDS[:9]]],
+        [job("RUNNING"), OSError("no route"), job("SUCCEEDED", 0)],
+    )
+    code, said, notes = run(server)
+    assert (code, said) == (0, WORDS)
+    assert notes == ["No answer from http://head:8265. The job goes on without us; trying again.", "Connected again."]
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "note"),
+    [
+        (job("SUCCEEDED", 0), 0, ""),
+        (job("FAILED", 1), 1, ""),
+        (job("FAILED", 2), 2, ""),
+        (job("FAILED", 75), 75, ""),
+        (job("FAILED", -9), 75, "killed (signal 9)"),
+        (job("FAILED", 137), 75, "killed (signal 9)"),
+        (job("STOPPED"), 75, "stopped"),
+    ],
+)
+def test_the_exit_code_is_the_jobs_and_75_where_it_goes_on(end: Any, code: int, note: str) -> None:
+    got, said, notes = run(Server([[WORDS]], [end]))
+    assert (got, said) == (code, WORDS)
+    assert note in "".join(notes)
+    assert bool(notes) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("look", "error", "says", "resumable"),
+    [
+        (job("FAILED", 127), SeptError, "does not find the command sept", False),
+        (
+            job("FAILED", message="no\nsuch env", error_type="RUNTIME_ENV_SETUP_FAILURE"),
+            SeptError,
+            "no such env",
+            False,
+        ),
+        (job("FAILED", message="died", error_type="JOB_SUPERVISOR_ACTOR_DIED"), JobLostError, "node was lost", True),
+        (RuntimeError("Request failed with status code 404: Job"), JobLostError, "does not know the job job-1", True),
+        (OSError("away"), JobLostError, "no answer from http://head:8265", True),
+        (AuthenticationError("token"), InputError, "set RAY_AUTH_MODE=token", False),
+    ],
+)
+def test_what_cannot_be_followed_is_one_line(look: Any, error: type[SeptError], says: str, resumable: bool) -> None:
+    with pytest.raises(error, match=says) as raised:
+        run(Server([[WORDS]], [look]), patience_s=0.0)
+    assert raised.value.resumable is resumable
+
+
+class Jobs:
+    """Stands for a job server's list."""
+
+    def __init__(self, *jobs: Any, come_between: Any = None) -> None:
+        self.jobs, self.come_between = list(jobs), come_between
+
+    def list_jobs(self) -> list[Any]:
+        return self.jobs
+
+    def submit_job(self, *, entrypoint: str, submission_id: str, runtime_env: Any, metadata: Any) -> str:
+        if self.come_between:
+            self.jobs.append(self.come_between)
+            raise RuntimeError("Request failed with status code 500: already exists")
+        self.jobs.append(SimpleNamespace(submission_id=submission_id, metadata=metadata, status=JobStatus.RUNNING))
+        return submission_id
+
+
+REQUEST = Request("tiny", "name: tiny\n", "s3://bucket/a b", ("--mlflow", "http://mlflow:5000"))
+
+
+def made(number: int, status: str, request: Request = REQUEST) -> Any:
+    metadata = {"sept_sweep": request.key, "sept_request": request.digest}
+    name = f"sept-{request.key}-{number}"
+    return SimpleNamespace(submission_id=name, metadata=metadata, status=JobStatus(status))
+
+
+def test_the_head_is_told_the_sweep_its_root_and_options_as_a_shell_reads_them() -> None:
+    assert REQUEST.command == (
+        "sept sweep launch tiny.yaml --address auto --root 's3://bucket/a b' --mlflow http://mlflow:5000"
+    )
+
+
+def test_submitting_while_it_runs_attaches_and_afterwards_makes_the_next_job() -> None:
+    jobs = Jobs(made(1, "FAILED"), SimpleNamespace(submission_id="other", metadata=None, status=JobStatus.RUNNING))
+    job = submit(jobs, REQUEST)  # type: ignore[arg-type]
+    assert job == Job(f"sept-{REQUEST.key}-2", attached=False)
+    assert submit(jobs, REQUEST) == Job(job.name, attached=True)  # type: ignore[arg-type]
+    elsewhere = Request("tiny", REQUEST.spec, "s3://other")
+    assert submit(jobs, elsewhere) == Job(f"sept-{elsewhere.key}-1", attached=False)  # type: ignore[arg-type]
+
+
+def test_of_two_who_submit_at_once_one_attaches_to_the_others_job() -> None:
+    assert submit(Jobs(come_between=made(1, "PENDING")), REQUEST) == Job(f"sept-{REQUEST.key}-1", attached=True)  # type: ignore[arg-type]
+
+
+def test_another_request_for_a_sweep_that_runs_is_refused() -> None:
+    other = Request("tiny", "name: tiny\ntrials: 9\n", REQUEST.root, REQUEST.options)
+    with pytest.raises(InputError, match="sept sweep stop tiny --root 's3://bucket/a b'"):
+        submit(Jobs(made(1, "RUNNING")), other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "says"),
+    [
+        (OSError("refused"), InputError, "http://head:8265: no job server of Ray: refused; give http://HEAD:8265"),
+        (RpcError("no GCS"), InputError, "no job server of Ray: no GCS"),
+        (AuthenticationError("token"), InputError, "the cluster asks for its token; set RAY_AUTH_MODE=token"),
+        (RuntimeError("status code 500"), SeptError, "http://head:8265: status code 500"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_line(failure: Exception, error: type[SeptError], says: str) -> None:
+    with pytest.raises(error, match=says), refused("http://head:8265"):
+        raise failure
+
+
+def test_a_relative_root_is_refused_unless_the_cluster_is_on_this_machine(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cluster_root("s3://bucket/x", "http://head:8265") == "s3://bucket/x"
+    assert cluster_root("/shared/runs", "http://head:8265") == "/shared/runs"
+    assert cluster_root("runs", "auto") == str(tmp_path / "runs")
+    with pytest.raises(InputError, match="root runs: a relative folder says nothing to a cluster"):
+        cluster_root("runs", "http://127.0.0.1:8265")
