@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import DEFAULT_ROOT, StoreOption
+from pipeline.cli.options import DEFAULT_ROOT, GpusOption, StoreOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +55,7 @@ def embed(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", min=1, help="Processes that encode; one a GPU unless given.")
     ] = None,
+    gpus: GpusOption = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -84,6 +85,7 @@ def embed(
             progress.tell,
             address=address,
             concurrency=concurrency,
+            gpus=gpus,
             batch_size=batch_size,
             skip_bad=skip_bad,
             force=force,

@@ -73,6 +73,7 @@ def submit(
         ),
     ] = DEFAULT_ROOT,
     workers: WorkersOption = None,
+    gpus: GpusOption = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
     mlflow: Annotated[
         str | None, typer.Option("--mlflow", metavar="URI", help="MLflow server, as the cluster sees it.")
@@ -89,12 +90,12 @@ def submit(
     """Launch a sweep as a job of a running Ray cluster. The same command follows it again, or goes on with it."""
     from pipeline.cli.submitting import submit_sweep
 
-    given = {"resources.workers": workers, "trials": trials, "name": fork}
+    given = {"resources.workers": workers, "resources.gpus": gpus, "trials": trials, "name": fork}
     overrides = {key: value for key, value in given.items() if value is not None}
     command = f"sept sweep submit {quote(file)} --address {quote(address)}{root_option(root)}"
     command += f" --trials {trials}" if trials is not None else ""
     command += f" --fork {quote(fork)}" if fork is not None else ""
-    command += rest(workers, mlflow)
+    command += rest(workers, mlflow, gpus)
     command += " --retry-failed" if retry_failed else ""
     submit_sweep(
         file,

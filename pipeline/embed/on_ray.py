@@ -47,6 +47,7 @@ def embed_on_ray(
     place: EncoderPlace,
     done: Callable[[int, int], None],
     concurrency: int | None = None,
+    gpus: int | None = None,
 ) -> None:
     """Do what there is to do, on the Ray that this process is connected to.
 
@@ -56,6 +57,7 @@ def embed_on_ray(
         place: Where other processes load it from.
         done: Called with a job's index and a number of clips after each batch.
         concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
+        gpus: GPUs that the cluster grows to; None for those that it has.
 
     Raises:
         InputError: Something cannot be used; as `decode` and `encode` raise it.
@@ -75,7 +77,7 @@ def embed_on_ray(
     if not tasks:
         return
     resources = ray.cluster_resources()
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    gpus, cpus = max(int(resources.get("GPU", 0)), gpus or 0), int(resources.get("CPU", 1))
     pool = (1, min(len(tasks), concurrency or gpus or cpus))
     sources = [job.source for job in jobs]
     decoding = partial(_decode, sources=sources, prepare=tower.preparation(), sample_rate=tower.sample_rate)

@@ -79,6 +79,7 @@ def embed(
     *,
     address: str = "local",
     concurrency: int | None = None,
+    gpus: int | None = None,
     batch_size: int | None = None,
     skip_bad: bool = False,
     force: bool = False,
@@ -96,6 +97,7 @@ def embed(
         address: Where Ray is: ``local`` for a private one, started for more than a few hundred clips; ``auto`` or
             ``host:port`` for a running one.
         concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
+        gpus: GPUs that the cluster grows to; None for those that it has now.
         batch_size: Clips that are encoded at once, a power of 2; None for 4 on CPUs and, on GPUs, what the smallest
             of them has room for. The last digits of an embedding depend on it, and the store says which it was.
         skip_bad: Leave out clips that cannot be used.
@@ -116,7 +118,7 @@ def embed(
     work = _Work(encoder.load(), root, progress, skip_bad, force)
     for name, source in zip(names, sources, strict=True):
         work.add(name, source, "")
-    with _Means(encoder, address, concurrency, started) as means:
+    with _Means(encoder, address, concurrency, gpus, started) as means:
         summaries = work.run(means.run, lambda: batch_size or means.batch_size())
     for summary in summaries:
         work.keep_texts(summary)
@@ -167,12 +169,19 @@ class _Means(ExitStack):
     """What embeds: this process for few clips on a machine without a GPU, else Ray, which is started when needed."""
 
     def __init__(
-        self, encoder: EncoderPlace, address: str, concurrency: int | None, started: Callable[[], None]
+        self,
+        encoder: EncoderPlace,
+        address: str,
+        concurrency: int | None,
+        gpus: int | None,
+        started: Callable[[], None],
     ) -> None:
         super().__init__()
         self._encoder = encoder
         self._address = address
         self._concurrency = concurrency
+        # A private Ray does not grow.
+        self._gpus = None if address == "local" else gpus
         self._started = started
         self._connected = False
 
@@ -181,7 +190,7 @@ class _Means(ExitStack):
         if self._without_gpu:
             return CPU_BATCH
         self._connect()
-        return gpu_batch_size(self._encoder) or CPU_BATCH
+        return gpu_batch_size(self._encoder, self._gpus) or CPU_BATCH
 
     def run(self, jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
         """Do what there is to do."""
@@ -192,7 +201,7 @@ class _Means(ExitStack):
         self._connect()
         from pipeline.embed.on_ray import embed_on_ray
 
-        return embed_on_ray(jobs, tower, self._encoder, done, self._concurrency)
+        return embed_on_ray(jobs, tower, self._encoder, done, self._concurrency, self._gpus)
 
     @property
     def _without_gpu(self) -> bool:

@@ -62,11 +62,12 @@ class Probe:
         return int(min(2 ** (room.bit_length() - 1), ROWS_PER_PART))
 
 
-def gpu_batch_size(place: EncoderPlace) -> int | None:
+def gpu_batch_size(place: EncoderPlace, gpus: int | None = None) -> int | None:
     """The batch size for the Ray cluster that this process is connected to; None where it has no GPU.
 
     Args:
         place: Where the encoder is loaded from.
+        gpus: GPUs that the cluster grows to; where it has none yet, one is waited for.
 
     Raises:
         InputError: The encoder cannot be loaded there.
@@ -75,7 +76,7 @@ def gpu_batch_size(place: EncoderPlace) -> int | None:
     import ray
     from ray.exceptions import RayError
 
-    kinds = _kinds(ray.nodes())
+    kinds = _kinds(ray.nodes()) or [{}] * bool(gpus)
     if not kinds:
         return None
     probe: Any = ray.remote(num_cpus=0, num_gpus=1, max_retries=3)(_probe)

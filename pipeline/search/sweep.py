@@ -139,7 +139,7 @@ def launch(
                     _scratch(files, spec.name) as scratch,
                     sweep_cluster(address, spec.resources, methods, interrupts.install),
                 ):
-                    needs.update(trial_needs(spec, gpu_count(spec.resources), load))
+                    needs.update(trial_needs(spec, gpu_count(spec.resources, address), load))
                     attendant.workers = workers = worker_count(needs, spec.resources, address)
                     run_members(driver, workers, needs, assign, stopping, scratch)
         except SystemExit:

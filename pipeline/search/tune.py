@@ -79,10 +79,10 @@ def sweep_cluster(
         yield
 
 
-def gpu_count(resources: Resources) -> int:
-    """GPUs of the cluster, or those that it grows to."""
+def gpu_count(resources: Resources, address: str) -> int:
+    """GPUs of the cluster, or those that it grows to, which a private one does not."""
     have = int(ray.cluster_resources().get("GPU", 0.0))
-    return have if resources.gpus == "auto" else max(have, resources.gpus)
+    return have if resources.gpus == "auto" or address == "local" else max(have, resources.gpus)
 
 
 def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources, address: str) -> int:
@@ -100,7 +100,7 @@ def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources,
         InputError: Of some study not even one trial fits.
     """
     grows = address != "local" and resources.workers != "auto"
-    cpus, gpus = float(ray.cluster_resources().get("CPU", 0.0)), gpu_count(resources)
+    cpus, gpus = float(ray.cluster_resources().get("CPU", 0.0)), gpu_count(resources, address)
     fitting = {}
     for study, (cpu, gpu) in needs.items():
         by_cpu = math.inf if grows else int(cpus / cpu + 1e-6)

@@ -103,7 +103,7 @@ class TestRoom:
     def test_a_cluster_that_has_no_gpu_yet_is_given_its_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room(monkeypatch, 0, 0)
         needs = {"large": (4.0, 1.0)}
-        assert gpu_count(Resources(gpus=4)) == 4
+        assert gpu_count(Resources(gpus=4), "auto") == 4
         assert worker_count(needs, Resources(workers=16, gpus=4), "auto") == 4
         with pytest.raises(InputError, match="it needs 4 CPUs and 1 GPUs, the cluster has 0 and 0; lower .*--gpus N"):
             worker_count(needs, Resources(workers=16), "auto")
@@ -114,3 +114,4 @@ class TestRoom:
         self.room(monkeypatch, 2, 0)
         with pytest.raises(InputError, match="it needs 4 CPUs"):
             worker_count({"large": (4.0, 0.0)}, Resources(workers=2), "local")
+        assert gpu_count(Resources(gpus=4), "local") == 0
