@@ -53,23 +53,24 @@ def test_commands_in_the_readme_exist(line):
         command = found
 
 
-def _spelled() -> list[str]:
-    """Every whole command in the README's blocks, without its comment."""
+def commands() -> list[list[str]]:
+    """Every whole command in the README's blocks as words, in its order, each once, without its comment."""
     lines = re.findall(r"^    (?:.*&& )?sept (.+)$", README, re.MULTILINE)
-    return sorted({re.split(r"\s+#|\s+&| & ", line)[0].strip() for line in lines})
+    found = dict.fromkeys(tuple(shlex.split(re.split(r"\s+#|\s+&| & ", line)[0])) for line in lines)
+    return [list(words) for words in found]
 
 
-@pytest.mark.parametrize("line", _spelled())
-def test_commands_in_the_readme_can_be_given_as_they_stand(line):
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_in_the_readme_can_be_given_as_they_stand(words):
     command: click.Command = typer.main.get_command(app)
-    context, words = click.Context(command), shlex.split(line)
+    context = click.Context(command)
     # Typer may bring a click of its own, whose groups are not of click's class.
     while hasattr(command, "commands"):
         found = command.get_command(context, words[0])
         assert found is not None
         command, words = found, words[1:]
     # Raises for an option that is not there, a value that cannot be, an argument that is missing.
-    command.make_context(command.name, words, parent=context)
+    command.make_context(command.name, [*words], parent=context)
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)", README))))
