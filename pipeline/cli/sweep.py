@@ -48,11 +48,8 @@ def launch(
     """Run a sweep to its end. The same command resumes it, with what is done kept."""
     from pipeline.cli.launching import run_sweep
 
-    given = {"resources.workers": workers, "resources.gpus": gpus, "trials": trials, "name": fork}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    command = f"sept sweep launch {quote(file)}{root_option(root)}"
-    command += f" --trials {trials}" if trials is not None else ""
-    command += f" --fork {quote(fork)}" if fork is not None else ""
+    overrides, said = _laid_over(workers, gpus, trials, fork)
+    command = f"sept sweep launch {quote(file)}{root_option(root)}{said}"
     command += f" --address {quote(address)}" if address != "local" else ""
     command += rest(workers, mlflow, gpus)
     run_sweep(
@@ -90,11 +87,8 @@ def submit(
     """Launch a sweep as a job of a running Ray cluster. The same command follows it again, or goes on with it."""
     from pipeline.cli.submitting import submit_sweep
 
-    given = {"resources.workers": workers, "resources.gpus": gpus, "trials": trials, "name": fork}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    command = f"sept sweep submit {quote(file)} --address {quote(address)}{root_option(root)}"
-    command += f" --trials {trials}" if trials is not None else ""
-    command += f" --fork {quote(fork)}" if fork is not None else ""
+    overrides, said = _laid_over(workers, gpus, trials, fork)
+    command = f"sept sweep submit {quote(file)} --address {quote(address)}{root_option(root)}{said}"
     command += rest(workers, mlflow, gpus)
     command += " --retry-failed" if retry_failed else ""
     submit_sweep(
@@ -152,3 +146,13 @@ def stop(
     from pipeline.cli.stopping import stop_sweep
 
     stop_sweep(sweep, root, 0.0 if no_wait else wait)
+
+
+def _laid_over(
+    workers: int | None, gpus: int | None, trials: int | None, fork: str | None
+) -> tuple[dict[str, int | str], str]:
+    """What is laid over the file's values, and how two of them are said again in a command."""
+    given = {"resources.workers": workers, "resources.gpus": gpus, "trials": trials, "name": fork}
+    said = f" --trials {trials}" if trials is not None else ""
+    said += f" --fork {quote(fork)}" if fork is not None else ""
+    return {key: value for key, value in given.items() if value is not None}, said

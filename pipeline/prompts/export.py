@@ -9,23 +9,17 @@ says whether what comes out is what the sweep has recorded.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-import torch
-
-from pipeline.prepared import own_datasets
 from pipeline.prompts.card import make_card
 from pipeline.report import collect
 from pipeline.report.rows import Chosen, SweepTable
-from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
-from pipeline.spec import StudyInputs, parse_sweep
+from pipeline.search.inputs import DEFAULT_PROVIDER
+from pipeline.search.outside import as_a_worker, load_there, trial_place
 from pipeline.store import TrialStore
-from pipeline.sweeps import known_sweep
 from sept_core.checkpoint import CheckpointError, load_checkpoint
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError, SeptError
@@ -117,11 +111,13 @@ def export_prompt(
     if recorded is None:
         raise SeptError(f"the result of trial {chosen.signature} is gone; launch the sweep again")
     config = recorded.config
-    wanted, threads, gpu = _inputs(store, sweep, chosen, config)
+    place = trial_place(store, sweep, config)
+    wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
-    inputs = resolve_provider(provider)(root, wanted)
-    with _as_a_worker(threads):
-        run, retrained = _finished_run(store, config, inputs, gpu, progress)
+    place = replace(place, inputs=wanted)
+    with as_a_worker(place):
+        inputs = load_there(root, place, provider)
+        run, retrained = _finished_run(store, config, inputs, progress)
         measured = run.result()
         state = load_checkpoint(run.checkpoint(), config.signature).states[-1]
     differences = _differences(recorded, measured)
@@ -139,27 +135,10 @@ def export_prompt(
     return Exported(_best_replica(prompt) if best_replica else prompt, retrained, differences)
 
 
-def _inputs(store: TrialStore, sweep: str, chosen: Chosen, config: TrialConfig) -> tuple[StudyInputs, int, bool]:
-    """What the study's trials read, the threads that one of them computes with, and whether it does on a GPU."""
-    spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
-    cpus, gpus = spec.resources.of(config.method)
-    threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
-    for study in spec.studies():
-        if study.key == chosen.study:
-            return study.inputs, threads, gpu
-    # Taken out of the sweep since; what it has recorded is as good as before.
-    targets = tuple(config.targets)
-    return StudyInputs(config.encoder, config.dataset, config.sept, targets, spec.encoder.weights), threads, gpu
-
-
 def _finished_run(
-    store: TrialStore, config: TrialConfig, inputs: TrialInputs, gpu: bool, progress: Callable[[int, int], object]
+    store: TrialStore, config: TrialConfig, inputs: TrialInputs, progress: Callable[[int, int], object]
 ) -> tuple[TrialRun, bool]:
     """The trial at its end, from its last checkpoint; trained on from there, or anew, where it does not end there."""
-    if gpu:
-        # What CUDA's matrix products need to be deterministic; read when CUDA starts.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        inputs.encoder.text.to("cuda")
     checkpoint = store.read_checkpoint(config)
     try:
         run = TrialRun(config, inputs, checkpoint)
@@ -198,16 +177,3 @@ def _best_replica(prompt: Prompt) -> Prompt:
         "metrics_are": f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
     }
     return Prompt(card, {name: value[index : index + 1] for name, value in prompt.params.items()})
-
-
-@contextmanager
-def _as_a_worker(threads: int) -> Iterator[None]:
-    """Threads and deterministic algorithms as a sweep's workers have them: the last digits depend on both."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])

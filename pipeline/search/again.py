@@ -11,12 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from pipeline.prepared import own_datasets
-from pipeline.search.devices import prepare_torch
-from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
-from pipeline.spec import StudySpec, parse_sweep
+from pipeline.search.inputs import DEFAULT_PROVIDER
+from pipeline.search.outside import as_a_worker, load_there, trial_place
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
@@ -69,27 +65,25 @@ def rerun(
     Raises:
         InputError: No such sweep or trial, one that has not finished, or inputs that are missing or others by now.
     """
-    text = known_sweep(store, sweep)
-    spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    known_sweep(store, sweep)
     member = _member(store, sweep, signature)
     stored = store.read_result(member.study, member.signature)
     if stored is None or stored.state != "finished":
         raise InputError(f"trial {member.signature} has no finished result to compare with", where=member.study)
-    study = next((study for study in spec.studies() if study.key == member.study), None)
-    if study is None:
-        raise InputError(f"the sweep's spec has no study {member.study} any more", where=f"sweep '{sweep}'")
     if member.config.method_version != METHOD_VERSION:
         raise InputError(
             f"the trial is of method version {member.config.method_version}, this program of {METHOD_VERSION}",
             where=member.signature,
             mend=f"install the version that made it: {_versions(stored)}",
         )
-    run = _begin(root, study, member.config, provider, *spec.resources.of(study.method))
-    while not run.finished:
-        report = run.advance()
-        if report is not None:
-            progress(report, member.config)
-    return _compare(run.result(), stored)
+    place = trial_place(store, sweep, member.config)
+    with as_a_worker(place):
+        run = TrialRun(member.config, load_there(root, place, provider))
+        while not run.finished:
+            report = run.advance()
+            if report is not None:
+                progress(report, member.config)
+        return _compare(run.result(), stored)
 
 
 def _member(store: TrialStore, sweep: str, signature: str) -> Member:
@@ -102,16 +96,6 @@ def _member(store: TrialStore, sweep: str, signature: str) -> Member:
             mend="its report names them",
         )
     return next(iter(found.values()))
-
-
-def _begin(root: str, study: StudySpec, config: TrialConfig, provider: str, cpus: float, gpus: float | str) -> TrialRun:
-    """The run on what the sweep gave its trials: as many threads, and a GPU where it asks for one and one is here."""
-    gpu = gpus != 0 and torch.cuda.is_available()
-    prepare_torch(max(1, int(cpus)), gpu)
-    inputs = resolve_provider(provider)(root, study.inputs)
-    if gpu:
-        inputs.encoder.text.to("cuda")
-    return TrialRun(config, inputs)
 
 
 def _compare(result: TrialResult, stored: TrialResult) -> Rerun:

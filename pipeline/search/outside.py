@@ -1,0 +1,77 @@
+"""A trial outside of its sweep: on the inputs that the sweep gives it, computed as a worker of the sweep computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.prepared import own_datasets
+from pipeline.search.inputs import resolve_provider
+from pipeline.spec import StudyInputs, parse_sweep
+from pipeline.store.trials import TrialStore
+from pipeline.sweeps import known_sweep
+from sept_core.results import TrialConfig
+from sept_core.trial import TrialInputs
+
+__all__ = ["TrialPlace", "as_a_worker", "load_there", "trial_place"]
+
+
+@dataclass(frozen=True)
+class TrialPlace:
+    """What a sweep gives the trials of a study.
+
+    Attributes:
+        inputs: What they read.
+        threads: What one of them computes with.
+        gpu: Whether it does so on a GPU, of which there is one here.
+    """
+
+    inputs: StudyInputs
+    threads: int
+    gpu: bool
+
+
+def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlace:
+    """Where a trial of a sweep runs.
+
+    Raises:
+        InputError: No such sweep.
+    """
+    spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    cpus, gpus = spec.resources.of(config.method)
+    threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
+    for study in spec.studies():
+        if study.key == config.study_key:
+            return TrialPlace(study.inputs, threads, gpu)
+    # Taken out of the sweep since; what it has recorded is as good as before.
+    targets = tuple(config.targets)
+    inputs = StudyInputs(config.encoder, config.dataset, config.sept, targets, spec.encoder.weights)
+    return TrialPlace(inputs, threads, gpu)
+
+
+def load_there(root: str, place: TrialPlace, provider: str) -> TrialInputs:
+    """What the trial reads, its text tower where it computes; to be called within `as_a_worker`."""
+    inputs = resolve_provider(provider)(root, place.inputs)
+    if place.gpu:
+        inputs.encoder.text.to("cuda")
+    return inputs
+
+
+@contextmanager
+def as_a_worker(place: TrialPlace) -> Iterator[None]:
+    """Threads and deterministic algorithms as a sweep's workers have them: the last digits depend on both."""
+    if place.gpu:
+        # What CUDA's matrix products need to be deterministic; read when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(place.threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
