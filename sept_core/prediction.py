@@ -116,11 +116,13 @@ class Predictor:
 
     def _bank(self, names: tuple[str, ...]) -> tuple[PromptBank, Tensor | None]:
         """The names tokenised and, where they depend on no clip, their features; kept until others are asked for."""
-        if self._encoded is None or self._encoded[0] != names:
+        # Read once: a server asks from several threads, each for names of its own.
+        kept = self._encoded
+        if kept is None or kept[0] != names:
             bank = PromptBank.of(self._encoder.text, names)
             features = None if self._learner.conditional else self._learner.features(self._params, None, bank)
-            self._encoded = (names, bank, features)
-        return self._encoded[1:]
+            kept = self._encoded = (names, bank, features)
+        return kept[1:]
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "DEFAULT_ROOT",
+    "CpusOption",
     "GpusOption",
     "JsonOption",
     "MlflowOption",
@@ -44,12 +45,16 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Trials at a time; as many as fit unless given. A running cluster is trusted to grow to it.",
+        help="Trials at a time; as many as fit unless given.",
     ),
+]
+CpusOption = Annotated[
+    int | None,
+    typer.Option("--cpus", min=1, help="CPUs that a running cluster grows to; those that it has now unless given."),
 ]
 GpusOption = Annotated[
     int | None,
-    typer.Option("--gpus", min=0, help="GPUs that the cluster grows to; those that it has now unless given."),
+    typer.Option("--gpus", min=0, help="GPUs that a running cluster grows to; those that it has now unless given."),
 ]
 MlflowOption = Annotated[
     str | None,
@@ -68,8 +73,7 @@ def root_option(root: str) -> str:
     return "" if root == DEFAULT_ROOT else f" --root {quote(root)}"
 
 
-def rest(workers: int | None, mlflow: str | None, gpus: int | None = None) -> str:
+def rest(workers: int | None, mlflow: str | None) -> str:
     """How to say again what else was asked for, in a command that is printed as the one that goes on."""
     said = f" --workers {workers}" if workers is not None else ""
-    said += f" --gpus {gpus}" if gpus is not None else ""
     return said + (f" --mlflow {quote(mlflow)}" if mlflow else "")

@@ -11,6 +11,7 @@ import typer
 from pipeline.cli import plan
 from pipeline.cli.options import (
     DEFAULT_ROOT,
+    CpusOption,
     GpusOption,
     JsonOption,
     MlflowOption,
@@ -31,6 +32,7 @@ def launch(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A sweep's YAML, or the name of one that ships.")],
     root: RootOption = DEFAULT_ROOT,
     workers: WorkersOption = None,
+    cpus: CpusOption = None,
     gpus: GpusOption = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
     mlflow: MlflowOption = None,
@@ -48,10 +50,10 @@ def launch(
     """Run a sweep to its end. The same command resumes it, with what is done kept."""
     from pipeline.cli.launching import run_sweep
 
-    overrides, said = _laid_over(workers, gpus, trials, fork)
+    overrides, said = _laid_over(workers, cpus, gpus, trials, fork)
     command = f"sept sweep launch {quote(file)}{root_option(root)}{said}"
     command += f" --address {quote(address)}" if address != "local" else ""
-    command += rest(workers, mlflow, gpus)
+    command += rest(workers, mlflow)
     run_sweep(
         file, root, command=command, overrides=overrides, mlflow=mlflow, address=address, retry_failed=retry_failed
     )
@@ -70,6 +72,7 @@ def submit(
         ),
     ] = DEFAULT_ROOT,
     workers: WorkersOption = None,
+    cpus: CpusOption = None,
     gpus: GpusOption = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
     mlflow: Annotated[
@@ -87,9 +90,9 @@ def submit(
     """Launch a sweep as a job of a running Ray cluster. The same command follows it again, or goes on with it."""
     from pipeline.cli.submitting import submit_sweep
 
-    overrides, said = _laid_over(workers, gpus, trials, fork)
+    overrides, said = _laid_over(workers, cpus, gpus, trials, fork)
     command = f"sept sweep submit {quote(file)} --address {quote(address)}{root_option(root)}{said}"
-    command += rest(workers, mlflow, gpus)
+    command += rest(workers, mlflow)
     command += " --retry-failed" if retry_failed else ""
     submit_sweep(
         file,
@@ -149,10 +152,18 @@ def stop(
 
 
 def _laid_over(
-    workers: int | None, gpus: int | None, trials: int | None, fork: str | None
+    workers: int | None, cpus: int | None, gpus: int | None, trials: int | None, fork: str | None
 ) -> tuple[dict[str, int | str], str]:
-    """What is laid over the file's values, and how two of them are said again in a command."""
-    given = {"resources.workers": workers, "resources.gpus": gpus, "trials": trials, "name": fork}
-    said = f" --trials {trials}" if trials is not None else ""
+    """What is laid over the file's values, and how all but the workers are said again in a command."""
+    given = {
+        "resources.workers": workers,
+        "resources.cpus": cpus,
+        "resources.gpus": gpus,
+        "trials": trials,
+        "name": fork,
+    }
+    said = f" --cpus {cpus}" if cpus is not None else ""
+    said += f" --gpus {gpus}" if gpus is not None else ""
+    said += f" --trials {trials}" if trials is not None else ""
     said += f" --fork {quote(fork)}" if fork is not None else ""
     return {key: value for key, value in given.items() if value is not None}, said

@@ -13,10 +13,11 @@ from pipeline.audio_source import AudioSource, open_audio
 from pipeline.embed.batches import as_in_an_encoder
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
-from pipeline.embed.sizing import CPU_BATCH, gpu_batch_size
+from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.texts import keep_texts
 from pipeline.prepared import Prepared, find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
+from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import get_dataset, info_to_json
 from sept_core.datasets.registry import dataset_key
@@ -119,7 +120,7 @@ def embed(
     for name, source in zip(names, sources, strict=True):
         work.add(name, source, "")
     with _Means(encoder, address, concurrency, gpus, started) as means:
-        summaries = work.run(means.run, lambda: batch_size or means.batch_size())
+        summaries = work.run(means.run, lambda begun: batch_size or means.batch_size(begun))
     for summary in summaries:
         work.keep_texts(summary)
     return summaries
@@ -157,7 +158,7 @@ def embed_with(
 
     work = _Work(encoder, root, progress, skip_bad, force)
     work.add(get_dataset(dataset, own_datasets(root)).name, open_audio(audio), attribution)
-    (summary,) = work.run(lambda jobs, tower, done, _: embed_inline(jobs, tower, done), lambda: batch_size)
+    (summary,) = work.run(lambda jobs, tower, done, _: embed_inline(jobs, tower, done), lambda _: batch_size)
     return summary
 
 
@@ -185,12 +186,12 @@ class _Means(ExitStack):
         self._started = started
         self._connected = False
 
-    def batch_size(self) -> int:
+    def batch_size(self, begun: Begun) -> int:
         """What suits the devices."""
         if self._without_gpu:
             return CPU_BATCH
         self._connect()
-        return gpu_batch_size(self._encoder, self._gpus) or CPU_BATCH
+        return gpu_batch_size(self._encoder, begun, self._gpus) or CPU_BATCH
 
     def run(self, jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
         """Do what there is to do."""
@@ -266,13 +267,13 @@ class _Work:
             )
         self._there[name] = self._summary(wanted, skipped=made[1], found=len(manifest.clips), seconds=0.0, made=False)
 
-    def run(self, run: Run, batch_size: Callable[[], int]) -> list[EmbedSummary]:
-        """Do what there is to do; what batches hold is asked only where something is."""
+    def run(self, run: Run, batch_size: Callable[[Begun], int]) -> list[EmbedSummary]:
+        """Do what there is to do; how many clips are encoded at once is asked only where something is."""
         wanted = [one for one in self._wanted if one.prepared.manifest.dataset not in self._there]
         summaries = dict(self._there)
         if wanted:
             tower = self._encoder.load_audio()
-            size = batch_size()
+            size = batch_size(lambda: self._begun(wanted, tower))
             jobs = [self._job(index, one, tower, size) for index, one in enumerate(wanted)]
             found = [0 if self._force else job.look() for job in jobs]
             started = time.perf_counter()
@@ -315,6 +316,15 @@ class _Work:
             for job in left:
                 counts[jobs.index(job)] = job.look()
         raise InputError("somebody else keeps replacing these embeddings", mend="wait until they are done")
+
+    def _begun(self, wanted: Sequence[_Wanted], tower: AudioTower) -> int | None:
+        """How many clips an attempt that was interrupted has encoded at once; None where nothing is left of one."""
+        if self._force:
+            return None
+        sizes = [2**power for power in range(ROWS_PER_PART.bit_length())]
+        counts = {size: sum(self._job(0, one, tower, size).look() for one in wanted) for size in sizes}
+        most = max(sizes, key=lambda size: counts[size])
+        return most if counts[most] else None
 
     def _job(self, index: int, wanted: _Wanted, tower: AudioTower, batch_size: int) -> Job:
         manifest, description = wanted.prepared.manifest, wanted.prepared.description

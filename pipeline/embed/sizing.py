@@ -8,7 +8,8 @@ encodes silence in two batch sizes, and what its memory peaks at gives the cost 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,12 @@ from sept_core.errors import InputError, SeptError
 if TYPE_CHECKING:
     from pipeline.embed.place import EncoderPlace
 
-__all__ = ["CPU_BATCH", "Probe", "gpu_batch_size", "smallest"]
+__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "smallest"]
+
+logger = logging.getLogger(__name__)
+
+Begun = Callable[[], int | None]
+"""Tells how many clips an attempt that was interrupted has encoded at once; None where nothing is left of one."""
 
 CPU_BATCH = 4
 """On one thread 32 at once are a third slower than 4, with msclap-2023 (4.2 and 5.8 clips/s) and with mini alike: what
@@ -26,6 +32,9 @@ CPU_BATCH = 4
 
 # Clips that a GPU is probed with; the difference of the two is what a clip costs.
 _FEW, _MORE = 2, 8
+# Seconds until it is said that a GPU is waited for.
+_WAIT_S = 60.0
+
 # Of what is free on a GPU: the allocator's fragments and cuDNN's workspaces want the rest.
 _SHARE = 0.6
 
@@ -62,11 +71,12 @@ class Probe:
         return int(min(2 ** (room.bit_length() - 1), ROWS_PER_PART))
 
 
-def gpu_batch_size(place: EncoderPlace, gpus: int | None = None) -> int | None:
+def gpu_batch_size(place: EncoderPlace, begun: Begun, gpus: int | None = None) -> int | None:
     """The batch size for the Ray cluster that this process is connected to; None where it has no GPU.
 
     Args:
         place: Where the encoder is loaded from.
+        begun: Tells the size of an attempt that was interrupted, which is kept: what is free on a GPU may be less now.
         gpus: GPUs that the cluster grows to; where it has none yet, one is waited for.
 
     Raises:
@@ -79,9 +89,14 @@ def gpu_batch_size(place: EncoderPlace, gpus: int | None = None) -> int | None:
     kinds = _kinds(ray.nodes()) or [{}] * bool(gpus)
     if not kinds:
         return None
+    if (size := begun()) is not None:
+        return size
     probe: Any = ray.remote(num_cpus=0, num_gpus=1, max_retries=3)(_probe)
     try:
-        said = ray.get([probe.options(resources=kind).remote(place) for kind in kinds])
+        asked = [probe.options(resources=kind).remote(place) for kind in kinds]
+        if ray.wait(asked, num_returns=len(asked), timeout=_WAIT_S)[1]:
+            logger.warning("waiting for a GPU; all are taken, or none has joined the cluster yet")
+        said = ray.get(asked)
     except RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, InputError):
@@ -115,6 +130,8 @@ def _probe(place: EncoderPlace) -> Probe:
     window = tower.prepare(torch.zeros(round(tower.sample_rate * tower.seconds)))
     peaks = []
     with torch.inference_mode():
+        # What libraries keep for themselves after a first time is no clip's.
+        tower(window.to("cuda")[None])
         for clips in (_FEW, _MORE):
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()

@@ -81,15 +81,14 @@ def sweep_cluster(
 
 def gpu_count(resources: Resources, address: str) -> int:
     """GPUs of the cluster, or those that it grows to, which a private one does not."""
-    have = int(ray.cluster_resources().get("GPU", 0.0))
-    return have if resources.gpus == "auto" or address == "local" else max(have, resources.gpus)
+    return int(_capacity(resources, address)[1])
 
 
 def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources, address: str) -> int:
     """Trials at a time: as asked for, or as many of the smallest as fit into the cluster.
 
     Larger ones wait for their room, which Ray sees to. What an autoscaler would start, Ray does not tell before it has:
-    on a running cluster a number of workers that was asked for is believed.
+    the spec may say what a running cluster grows to, and is believed.
 
     Args:
         needs: By study: CPUs and share of a GPU that a trial occupies.
@@ -99,26 +98,53 @@ def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources,
     Raises:
         InputError: Of some study not even one trial fits.
     """
-    grows = address != "local" and resources.workers != "auto"
-    cpus, gpus = float(ray.cluster_resources().get("CPU", 0.0)), gpu_count(resources, address)
+    have, grown = _now(), _capacity(resources, address)
     fitting = {}
-    for study, (cpu, gpu) in needs.items():
-        by_cpu = math.inf if grows else int(cpus / cpu + 1e-6)
-        # A share of a GPU lies on one of them.
-        fitting[study] = min(by_cpu, gpus * round(1 / gpu) if gpu else math.inf)
+    for study, need in needs.items():
+        # Nobody said how many CPUs come with GPUs that are still to come.
+        unknown = need[1] > 0 and grown[1] > have[1] and resources.cpus == "auto"
+        fitting[study] = _fitting(need, (math.inf if unknown else grown[0], grown[1]))
         if fitting[study] < 1:
             mend = "lower cpus_per_trial or gpus_per_trial"
             if address != "local":
-                mend += "; of a cluster that grows, say to how many workers and gpus (--workers N --gpus N)"
+                mend += "; of a cluster that grows, say to what (--cpus N, --gpus N)"
             raise InputError(
-                f"no trial of {study} fits: it needs {cpu:g} CPUs and {gpu:g} GPUs, the cluster has {cpus:g} and "
-                f"{gpus}",
+                f"no trial of {study} fits: it needs {need[0]:g} CPUs and {need[1]:g} GPUs, the cluster has "
+                f"{grown[0]:g} and {grown[1]:g}",
                 where="resources",
                 mend=mend,
             )
-    if grows and not any(cpu <= cpus for cpu, _ in needs.values()):
-        logger.warning("no trial fits into the %g CPUs that the cluster has now; waiting until it has grown", cpus)
+    waiting = [study for study, need in needs.items() if _fitting(need, have) < 1]
+    if waiting:
+        more = f" and of {len(waiting) - 1} more studies" if len(waiting) > 1 else ""
+        logger.warning(
+            "trials of %s%s wait until the cluster has grown: now it has %g CPUs and %g GPUs", waiting[0], more, *have
+        )
     return int(min(max(fitting.values()), math.inf if resources.workers == "auto" else resources.workers))
+
+
+def _now() -> tuple[float, float]:
+    """CPUs and GPUs that the cluster has."""
+    have = ray.cluster_resources()
+    return float(have.get("CPU", 0.0)), float(have.get("GPU", 0.0))
+
+
+def _capacity(resources: Resources, address: str) -> tuple[float, float]:
+    """CPUs and GPUs that it has or grows to."""
+    cpus, gpus = _now()
+    if address == "local":
+        return cpus, gpus
+    return (
+        cpus if resources.cpus == "auto" else max(cpus, resources.cpus),
+        gpus if resources.gpus == "auto" else max(gpus, resources.gpus),
+    )
+
+
+def _fitting(need: tuple[float, float], room: tuple[float, float]) -> float:
+    """How many trials that need so much have room beside each other; a share of a GPU lies on one of them."""
+    (cpu, gpu), (cpus, gpus) = need, room
+    by_cpu = cpus if math.isinf(cpus) else int(cpus / cpu + 1e-6)
+    return min(by_cpu, int(gpus) * round(1 / gpu) if gpu else math.inf)
 
 
 def run_members(

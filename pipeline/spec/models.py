@@ -229,9 +229,9 @@ class Resources(Model):
     """Where trials run; never part of a trial's identity.
 
     Attributes:
-        workers: Trials at a time, over all studies; ``auto``: as many as fit into the cluster. A number is also what a
-            running cluster is trusted to grow to: it need not have the room yet.
-        gpus: GPUs that the cluster grows to; ``auto``: those that it has when the sweep is launched.
+        workers: Trials at a time, over all studies; ``auto``: as many as fit into the cluster.
+        cpus: CPUs that the cluster grows to; ``auto``: those that it has when the sweep is launched.
+        gpus: Likewise. Trials with a GPU then find their CPUs where they find it.
         cpus_per_trial: CPUs that a trial occupies; also its number of threads.
         gpus_per_trial: Share of a GPU that a trial occupies: 0, 1, or 1/n for n trials to share one. ``auto``: none
             where the cluster has none, else by the size of the study (`pipeline.search.sizing`).
@@ -239,6 +239,7 @@ class Resources(Model):
     """
 
     workers: int | Literal["auto"] = "auto"
+    cpus: int | Literal["auto"] = "auto"
     gpus: int | Literal["auto"] = "auto"
     cpus_per_trial: float = Field(default=1, gt=0)
     gpus_per_trial: GpuShare = 0.0
@@ -253,7 +254,7 @@ class Resources(Model):
             gpus = gpus if own.gpus_per_trial is None else own.gpus_per_trial
         return cpus, gpus
 
-    @field_validator("gpus")
+    @field_validator("cpus", "gpus")
     @classmethod
     def _no_negative(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 0:

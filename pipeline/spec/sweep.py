@@ -185,8 +185,9 @@ class SweepSpec(Model):
         for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities"):
             if not content[key]:
                 del content[key]
-        if content["resources"]["gpus"] == "auto":
-            del content["resources"]["gpus"]
+        for key in ("cpus", "gpus"):
+            if content["resources"][key] == "auto":
+                del content["resources"][key]
         if not content["resources"]["by_method"]:
             del content["resources"]["by_method"]
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

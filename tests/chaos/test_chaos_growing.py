@@ -24,7 +24,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     nodes.close()
 
 
-def test_a_number_of_workers_is_waited_for_and_anything_else_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+def test_what_it_is_said_to_grow_to_is_waited_for_and_anything_else_is_refused(nodes: Nodes, tmp_path: Path) -> None:
     content = SWEEP | {"methods": ["zero-shot", "coop"], "trials": 2, "spaces": {"coop": SWEEP["spaces"]["coop"]}}
     content |= {"resources": {"workers": "auto"}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
@@ -33,10 +33,10 @@ def test_a_number_of_workers_is_waited_for_and_anything_else_is_refused(nodes: N
         assert process.wait(60) == 2
     refused = said(tmp_path).splitlines()[-1]
     assert "it needs 1 CPUs and 0 GPUs, the cluster has 0 and 0" in refused
-    assert refused.endswith("of a cluster that grows, say to how many workers and gpus (--workers N --gpus N)")
-    with launched(tmp_path, "tiny_inputs:provide", *launch, "--workers", "1", variables=CLUSTER) as process:
+    assert refused.endswith("of a cluster that grows, say to what (--cpus N, --gpus N)")
+    with launched(tmp_path, "tiny_inputs:provide", *launch, "--cpus", "1", variables=CLUSTER) as process:
         deadline = time.monotonic() + 60
-        while "waiting until it has grown" not in said(tmp_path):
+        while "wait until the cluster has grown" not in said(tmp_path):
             assert time.monotonic() < deadline, said(tmp_path)
             time.sleep(0.2)
         nodes.add()

@@ -161,3 +161,26 @@ def test_damage_is_noticed(
 def test_a_place_without_a_prompt_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no prompt there \(card.json: No such file"):
         load_prompt(tmp_path)
+
+
+def test_who_asks_for_other_names_at_the_same_time_changes_nothing(
+    learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, _, table, _ = learned("coop")
+    names, others = ["dog", "siren"], ["rain", "wind", "a car"]
+
+    class Overtaken(Predictor):
+        """What it keeps is another thread's at once."""
+
+        kept: Any = None
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, self.kept if name == "_encoded" and self.kept else value)
+
+    alone = Predictor(prompt, encoder)
+    alone.probabilities(table.embeddings[:2], others)
+    overtaken = Overtaken(prompt, encoder)
+    overtaken.kept = alone._encoded
+    found = overtaken.probabilities(table.embeddings[:2], names)
+    assert torch.equal(found, alone.probabilities(table.embeddings[:2], names))
+    assert torch.allclose(found.sum(dim=1), torch.ones(2, dtype=torch.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pipeline.audio_source import open_audio
 from pipeline.bundle import ATTRIBUTIONS, main
 from pipeline.embed import EmbedSummary, embed, embed_with
+from pipeline.embed.inline import embed_inline
+from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
+from pipeline.embed.run import _Work
+from pipeline.embed.sizing import Begun
 from pipeline.prepared import Prepared, write_prepared
 from pipeline.store import EmbeddingStore
 from pipeline.store.places import fetch
@@ -122,6 +128,40 @@ def test_no_more_clips_are_encoded_at_once_than_was_asked_for(audio: Path, tmp_p
     manifest = EmbeddingStore(tmp_path / "runs").manifest(summary.fingerprint, "FSDD")
     assert manifest is not None
     assert manifest["preprocessing"]["batch_size"] == 4
+
+
+def test_an_attempt_on_gpus_that_goes_on_keeps_the_batch_size_it_was_begun_with(
+    audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("embed.jobs", "embed.run", "store.embedding_writer"):
+        monkeypatch.setattr(f"pipeline.{module}.ROWS_PER_PART", 8)
+    told: list[int | None] = []
+
+    def attempt(size: int, encoded: int) -> None:
+        """One that encodes so many clips of so many at once, unless an earlier one was begun with another number."""
+        work = _Work(make_encoder(FakeTower()), tmp_path / "runs", None, skip_bad=False, force=False)
+        work.add("FSDD", open_audio(audio), "")
+
+        def batch_size(begun: Begun) -> int:
+            told.append(begun())
+            return told[-1] or size
+
+        def run(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
+            def stop(job: int, clips: int) -> None:
+                nonlocal encoded
+                encoded -= clips
+                if encoded < 0:
+                    raise KeyboardInterrupt
+
+            embed_inline(jobs, tower, stop)
+
+        work.run(run, batch_size)
+
+    monkeypatch.setattr("pipeline.embed.jobs.TOGETHER", 4)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(4, 12)
+    attempt(8, 20)
+    assert told == [None, 4]
 
 
 class TestOwnData:

@@ -104,11 +104,20 @@ class TestRoom:
         self.room(monkeypatch, 0, 0)
         needs = {"large": (4.0, 1.0)}
         assert gpu_count(Resources(gpus=4), "auto") == 4
-        assert worker_count(needs, Resources(workers=16, gpus=4), "auto") == 4
+        # Whoever says how many GPUs come need not say how many CPUs come with them.
+        assert worker_count(needs, Resources(gpus=4), "auto") == 4
+        assert worker_count(needs, Resources(workers=2, gpus=4), "auto") == 2
+        assert worker_count(needs, Resources(cpus=8, gpus=4), "auto") == 2
         with pytest.raises(InputError, match="it needs 4 CPUs and 1 GPUs, the cluster has 0 and 0; lower .*--gpus N"):
             worker_count(needs, Resources(workers=16), "auto")
-        with pytest.raises(InputError, match="the cluster has 0 and 4"):
-            worker_count(needs, Resources(gpus=4), "auto")
+        with pytest.raises(InputError, match="it needs 4 CPUs and 0 GPUs, the cluster has 0 and 4"):
+            worker_count({"large": (4.0, 0.0)}, Resources(gpus=4), "auto")
+
+    def test_what_has_to_wait_is_said(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        self.room(monkeypatch, 4, 0)
+        needs = {"fits": (1.0, 0.0), "waits": (1.0, 1.0)}
+        worker_count(needs, Resources(gpus=2), "auto")
+        assert "trials of waits wait until the cluster has grown: now it has 4 CPUs and 0 GPUs" in caplog.text
 
     def test_a_private_one_does_not_grow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room(monkeypatch, 2, 0)
