@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from pipeline.masking import one_line
 from pipeline.submit import needs_token
 from sept_core.errors import SeptError
 
@@ -25,6 +26,8 @@ _SILENCE_S = 60.0
 # Seconds between two attempts, and for how long nobody may answer.
 _PAUSE_S = 2.0
 _PATIENCE_S = 900.0
+# Seconds between the end of a job's words and the next look at the job.
+_MOMENT_S = 0.5
 _RESUMABLE = 75
 # What a shell says of a command that it cannot run.
 _NO_COMMAND = (126, 127)
@@ -116,6 +119,8 @@ def follow(
                 words.take(said)
                 return _exit_code(info, note)
             if asyncio.run(_read_along(client, job, words)):
+                # It ends, and the server is to say so in a moment; one that goes on calling it running is not pressed.
+                time.sleep(_MOMENT_S)
                 continue
         time.sleep(_PAUSE_S)
 
@@ -160,7 +165,7 @@ def _exit_code(info: Any, note: Callable[[str], None]) -> int:
         raise SeptError("the cluster's head does not find the command sept; install sept-sweep in what its Ray runs in")
     if code is not None:
         return int(code)
-    reason = " ".join(str(info.message or "").split())[:300]
+    reason = one_line(info.message or "")
     if str(getattr(info.error_type, "value", info.error_type)) == "JOB_SUPERVISOR_ACTOR_DIED":
         raise JobLostError(f"the job's node was lost ({reason}); the same command goes on")
     raise SeptError(f"the cluster could not start the job: {reason}")

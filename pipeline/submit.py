@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pipeline.masking import one_line
 from pipeline.store import is_remote
 from sept_core.errors import InputError, SeptError
 
@@ -34,6 +35,8 @@ _SWEEP, _REQUEST = "sept_sweep", "sept_request"
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 # Loggers that set a level of their own, for what is said here in other words.
 _LOUD = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+# Seconds until a job server must take a connection, and must answer; a head that is starting takes its time.
+_CONNECT_S, _ANSWER_S = 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -121,12 +124,21 @@ def connect(address: str) -> JobSubmissionClient:
     if address != "auto" and (parts.scheme not in ("http", "https") or not parts.hostname):
         mend = "give http://HEAD:8265, the address of the cluster's dashboard"
         raise InputError("no address of a job server", where=f"address {address}", mend=mend)
-    from ray.job_submission import JobSubmissionClient
-
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
     with refused(address), _own_address(address):
-        return JobSubmissionClient(address)
+        return _bounded_client()(address)
+
+
+def _bounded_client() -> type[JobSubmissionClient]:
+    """Ray's client, whose requests otherwise wait for ever where a server takes them and says nothing."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Bounded(JobSubmissionClient):
+        def _do_request(self, *args: Any, **more: Any) -> Any:
+            return super()._do_request(*args, **{"timeout": (_CONNECT_S, _ANSWER_S), **more})
+
+    return Bounded
 
 
 @contextmanager
@@ -134,20 +146,26 @@ def refused(address: str) -> Iterator[None]:
     """Within, what says that a job server cannot be used becomes one line.
 
     Raises:
-        InputError: Nobody answers there, or no Ray, or one that asks for a token.
+        InputError: Nobody listens there, or no Ray, or one that asks for a token.
+        SeptError: It listens and does not answer.
     """
     from ray.exceptions import AuthenticationError, RayError
+    from requests.exceptions import ReadTimeout
 
     where = f"address {address}"
     try:
         yield
     except AuthenticationError as error:
         raise needs_token(address) from error
+    except ReadTimeout as error:
+        # What was asked for may have been done all the same.
+        mend = "try again later: the same command finds the job where it was made"
+        raise SeptError(f"{where}: no answer within {_ANSWER_S:.0f} s; {mend}") from error
     except (OSError, ValueError, RayError) as error:
         mend = "give http://HEAD:8265, where a Ray with its dashboard listens (pip install 'sept-sweep[cluster]')"
-        raise InputError(f"no job server of Ray: {_line(error)}", where=where, mend=mend) from error
+        raise InputError(f"no job server of Ray: {one_line(error)}", where=where, mend=mend) from error
     except RuntimeError as error:
-        raise SeptError(f"{where}: {_line(error)}") from error
+        raise SeptError(f"{where}: {one_line(error)}") from error
 
 
 def needs_token(address: str) -> InputError:
@@ -174,7 +192,7 @@ def submit(client: JobSubmissionClient, request: Request) -> Job:
         except RuntimeError as error:
             # Somebody else's may have come between: then it is in the list by now.
             if last:
-                raise SeptError(f"the cluster did not take the job: {_line(error)}") from error
+                raise SeptError(f"the cluster did not take the job: {one_line(error)}") from error
     raise AssertionError
 
 
@@ -222,7 +240,3 @@ def _own_address(address: str) -> Iterator[None]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -35,14 +35,18 @@ def unseal(data: bytes) -> dict[str, Any]:
     """
     try:
         content = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     stated = content.pop("sha256", None)
     if stated is None:
         raise ValueError("the sha256 of the content is missing")
-    if stated != _digest(content):
+    try:
+        found = _digest(content)
+    except RecursionError as error:
+        raise ValueError(f"nested too deeply: {error}") from error
+    if stated != found:
         raise ValueError("the content does not match its sha256")
     return content
 

@@ -21,11 +21,19 @@ from torch import Tensor
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 
-__all__ = ["CARD", "PARAMETERS", "Prompt", "load_prompt", "read_prompt"]
+__all__ = ["CARD", "PARAMETERS", "DamagedPromptError", "Prompt", "load_prompt", "read_prompt"]
 
 CARD, PARAMETERS = "card.json", "prompt.safetensors"
 FORMAT = 1
 _NEEDED = ("baseline", "classes", "dataset", "encoder", "hyper", "method", "parameters_sha256", "replicas", "study")
+_PARTS: Mapping[str, Mapping[str, type]] = {
+    "encoder": {"name": str, "fingerprint": str},
+    "classes": {"trained": list, "all": list},
+}
+
+
+class DamagedPromptError(InputError):
+    """The two files of a prompt are there and are not one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
         where: Names the place in messages.
 
     Raises:
-        InputError: They are damaged, do not belong together, or are of a later release.
+        DamagedPromptError: They are damaged, or do not belong together.
+        InputError: They are of a later release.
     """
     mend = "export it again: sept export SWEEP STUDY --to DIR"
     try:
@@ -102,9 +111,7 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
                 where=where,
                 mend="use the release of sept-sweep that wrote it",
             )
-        missing = [name for name in _NEEDED if name not in content]
-        if missing:
-            raise ValueError(f"{CARD} lacks {missing[0]}")
+        _check_card(content)
         if hashlib.sha256(parameters).hexdigest() != content["parameters_sha256"]:
             raise ValueError(f"{PARAMETERS} is not the file that {CARD} belongs to")
         params = load(parameters)
@@ -112,5 +119,22 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
         if not params or any(value.dim() < 2 or len(value) != replicas for value in params.values()):
             raise ValueError(f"{PARAMETERS} does not hold {replicas} replicas")
     except (ValueError, SafetensorError) as error:
-        raise InputError(f"the prompt is damaged ({error})", where=where, mend=mend) from error
+        raise DamagedPromptError(f"the prompt is damaged ({error})", where=where, mend=mend) from error
     return Prompt(content, params)
+
+
+def _check_card(content: Mapping[str, Any]) -> None:
+    """See that a card has what is read of it.
+
+    Raises:
+        ValueError: It lacks something.
+    """
+    lacks = [name for name in _NEEDED if name not in content]
+    for name, parts in _PARTS.items():
+        value = content.get(name)
+        found = value if isinstance(value, dict) else {}
+        lacks += [f"{name}.{part}" for part, kind in parts.items() if not isinstance(found.get(part), kind)]
+    if lacks:
+        raise ValueError(f"{CARD} lacks {lacks[0]}")
+    if not isinstance(content["replicas"], list):
+        raise ValueError(f"{CARD} has no list of replicas")

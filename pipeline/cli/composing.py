@@ -97,9 +97,11 @@ def _run(command: Sequence[str], variables: Mapping[str, str]) -> None:
 
 def _port(compose: Sequence[str], service: str, port: int) -> str:
     """Where a port of a service can be reached from here."""
-    asked = subprocess.run(
-        [*compose, "port", service, str(port)], capture_output=True, text=True, timeout=_ASK_S, check=False
-    )
+    command = [*compose, "port", service, str(port)]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SeptError(f"docker does not tell the port of the service {service}: {error}") from error
     found = asked.stdout.strip()
     if asked.returncode or not found:
         raise SeptError(f"the service {service} has no port {port} on this machine; see {COMPOSE_FILE}")

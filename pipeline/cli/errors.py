@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from pipeline.masking import masked
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_RESUMABLE", "guarded", "take_debug"]
@@ -60,8 +61,8 @@ def _interrupted(debug: bool) -> int:
 
 def _say(line: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), end="", file=sys.stderr)  # noqa: T201
     # What a person gave may hold line breaks, or codes that a terminal acts on.
-    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in masked(line))
     print(line, file=sys.stderr)  # noqa: T201 (the one line on stderr is this module's purpose)
     return code

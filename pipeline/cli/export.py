@@ -87,7 +87,7 @@ def export(
 
         target = default_target(root, mlflow)
         address, version = log_model(prompt, target, register)
-        say(console, f"MLflow  models:/{register}/{version} ({address}) at {target.uri}")
+        say(console, f"MLflow  models:/{register}/{version} ({address}) at {target.shown}")
     _next(console, to, model)
 
 

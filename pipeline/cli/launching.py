@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipeline.cli.errors import EXIT_FAILED, EXIT_RESUMABLE
-from pipeline.cli.options import root_option
+from pipeline.cli.options import mlflow_option, root_option
 from pipeline.cli.showing import plural, say, show_report, track_report
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
     say(console, f"  budget   {work}, {each}" + (f": {remark}" if remark else ""))
     say(console, f"  results  {root}")
     note = "" if target.served or not is_remote(root) else " (on this machine, for it cannot lie in a bucket)"
-    say(console, f"  MLflow   {target.uri}{note}")
+    say(console, f"  MLflow   {target.shown}{note}")
 
 
 def _run(
@@ -175,12 +175,12 @@ def _prepare(console: Console, target: TrackingTarget) -> None:
 def _mlflow_option(root: str, target: TrackingTarget) -> str:
     from pipeline.tracking import default_target
 
-    return "" if target == default_target(root) else f" --mlflow {target.uri}"
+    return "" if target == default_target(root) else mlflow_option(target.uri)
 
 
 def _next_command(root: str, sweep: str, target: TrackingTarget) -> str:
     if target.served:
-        return f"open {target.uri} (experiment '{sweep}')"
+        return f"open {target.shown} (experiment '{sweep}')"
     return f"sept ui{root_option(root)}"
 
 

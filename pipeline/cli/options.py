@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.masking import fillable
+
 __all__ = [
     "DEFAULT_ROOT",
     "CpusOption",
@@ -16,6 +18,7 @@ __all__ = [
     "RootOption",
     "StoreOption",
     "WorkersOption",
+    "mlflow_option",
     "rest",
     "root_option",
 ]
@@ -76,4 +79,9 @@ def root_option(root: str) -> str:
 def rest(workers: int | None, mlflow: str | None) -> str:
     """How to say again what else was asked for, in a command that is printed as the one that goes on."""
     said = f" --workers {workers}" if workers is not None else ""
-    return said + (f" --mlflow {quote(mlflow)}" if mlflow else "")
+    return said + (mlflow_option(mlflow) if mlflow else "")
+
+
+def mlflow_option(uri: str) -> str:
+    """How to name this tracking URI in a printed command, where USER:PASSWORD stands for what it has of these."""
+    return f" --mlflow {quote(fillable(uri))}"

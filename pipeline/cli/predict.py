@@ -86,6 +86,7 @@ def predict(
         console = Console(width=_WIDE)
     kept = top if top is not None or out is not None else _SHOWN
     ranked: list[Ranked] = []
+    written = False
     with _progress(len(found)) as advance:
 
         def each() -> Iterator[Ranked]:
@@ -97,7 +98,7 @@ def predict(
                 yield one
 
         if out is not None:
-            write_rows(out, each())
+            written = write_rows(out, each())
         else:
             for _ in each():
                 pass
@@ -106,9 +107,11 @@ def predict(
         typer.echo(json.dumps([_plain(one) for one in ranked], indent=1))
     else:
         _show(console, ranked if out is None or len(found) <= _LISTED else [], top or _SHOWN)
-        if out is not None:
+        if written and out is not None:
             _say_written(console, out, len(found) - len(bad))
     _tell_bad(bad, len(found))
+    if out is not None and not written:
+        _say_not_written(out)
     if len(bad) == len(found) or (bad and not skip_bad):
         raise typer.Exit(EXIT_INPUT)
 
@@ -141,7 +144,9 @@ def _tracking_uri(prompt: str, root: str, mlflow: str | None) -> str | None:
     """Where MLflow is, for a prompt that lies there: what was asked for, else what its environment says, else the
     root's own database.
     """
-    if not prompt.startswith(("models:/", "runs:/")):
+    from pipeline.prompts import MLFLOW_PLACES
+
+    if not prompt.startswith(MLFLOW_PLACES):
         return None
     from pipeline.tracking import default_target
 
@@ -202,6 +207,14 @@ def _say_written(console: Console, out: Path, clips: int) -> None:
     from pipeline.cli.showing import plural, say
 
     say(console, f"{plural(clips, 'clip')} ranked in {out}")
+
+
+def _say_not_written(out: Path) -> None:
+    from rich.console import Console
+
+    from pipeline.cli.showing import say
+
+    say(Console(stderr=True), f"{out} is not written" + (": what was there is kept" if out.exists() else ""))
 
 
 def _tell_bad(bad: list[Ranked], total: int) -> None:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import typer
 
 from pipeline.cli.errors import EXIT_RESUMABLE
 from pipeline.cli.showing import say
+from pipeline.masking import masked
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ def submit_sweep(
             job = submit(client, request)
         name = job.name
         done = "Attached to job" if job.attached else "Submitted job"
-        say(console, f"{done} {name} at {address}; it runs on without this command")
+        say(console, f"{done} {name} at {masked(address)}; it runs on without this command")
         if not wait:
             _say_how(console, command, stop)
             return
-        code = follow(client, address, name, lambda said: typer.echo(said, nl=False), lambda line: say(console, line))
+        code = follow(
+            client, masked(address), name, lambda said: typer.echo(said, nl=False), lambda line: say(console, line)
+        )
     except KeyboardInterrupt:
         if not name:
             raise
@@ -110,10 +112,10 @@ def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool)
 
     options = ["--retry-failed"] if retry_failed else []
     if mlflow:
-        if urlsplit(mlflow).password:
+        if masked(mlflow) != mlflow:
             # A job's command is shown to everybody who sees the dashboard.
             raise InputError(
-                "a password would be shown with the job",
+                "a user, password or token would be shown with the job",
                 where="--mlflow",
                 mend="leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
                 "MLFLOW_TRACKING_URI, where the cluster's head is started",

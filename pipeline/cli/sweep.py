@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     rest,
     root_option,
 )
+from pipeline.masking import fillable
 
 __all__ = ["app"]
 
@@ -91,7 +92,7 @@ def submit(
     from pipeline.cli.submitting import submit_sweep
 
     overrides, said = _laid_over(workers, cpus, gpus, trials, fork)
-    command = f"sept sweep submit {quote(file)} --address {quote(address)}{root_option(root)}{said}"
+    command = f"sept sweep submit {quote(file)} --address {quote(fillable(address))}{root_option(root)}{said}"
     command += rest(workers, mlflow)
     command += " --retry-failed" if retry_failed else ""
     submit_sweep(

@@ -62,7 +62,10 @@ def sync(
         except SeptError:
             raise
         except Exception as error:
-            raise SeptError(f"MLflow at {target.uri} did not take it: {one_line(error)}; try again later") from error
-    say(console, f"{sweep}: {summary.ended} ended trials are in MLflow ({target.uri}, experiment {summary.experiment})")
+            raise SeptError(f"MLflow at {target.shown} did not take it: {one_line(error)}; try again later") from error
+    say(
+        console,
+        f"{sweep}: {summary.ended} ended trials are in MLflow ({target.shown}, experiment {summary.experiment})",
+    )
     if summary.unended:
         say(console, f"{summary.unended} trials have begun and not ended; launch the sweep again to go on")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.masking import masked, one_line
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["Check", "Status", "Subject", "examined", "failed"]
@@ -74,14 +75,8 @@ def failed(name: str, error: Exception, mend: str) -> Check:
     """The finding that an exception is."""
     if isinstance(error, InputError):
         where = f"{error.where}: " if error.where else ""
-        return Check(name, "red", one_line(where + error.what), error.mend or mend)
+        return Check(name, "red", one_line(where + error.what), masked(error.mend) or mend)
     if isinstance(error, SeptError):
         what, _, own = str(error).partition("; ")
-        return Check(name, "red", one_line(what), own or mend)
+        return Check(name, "red", one_line(what), masked(own) or mend)
     return Check(name, "red", one_line(f"{type(error).__name__}: {error}"), mend)
-
-
-def one_line(text: object) -> str:
-    """In one printable line of at most 300 characters."""
-    line = " ".join(str(text).split())
-    return "".join(character if character.isprintable() else "?" for character in line)[:300]

@@ -15,9 +15,13 @@ from pipeline.doctor.ray_cluster import RAY_S, check_ray
 from pipeline.doctor.storage import check_store
 from pipeline.prepared import own_datasets
 from pipeline.spec import SweepSpec, load_sweep
-from pipeline.store import StoreError
+from sept_core.datasets import DatasetInfo
+from sept_core.errors import InputError
 
-__all__ = ["Wanted", "examine", "wanted_by"]
+__all__ = ["OWN_S", "Wanted", "examine", "wanted_by"]
+
+OWN_S = 10.0
+"""Seconds that a person's own datasets are waited for before anything is shown; only a sweep that names one waits."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,15 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
     if source is None:
         return encoder or "mini", None, None, Datasets(None, {})
     try:
-        own = own_datasets(root)
-    except StoreError:
-        own = []  # that the store cannot be read is a finding of its own
-    spec: SweepSpec = load_sweep(source, own=own)
+        spec: SweepSpec = load_sweep(source)
+    except InputError as error:
+        if not error.what.startswith("unknown dataset"):
+            raise
+        own = _own(root)
+        if own is None:
+            # That the store cannot be read is a finding of its own; that no dataset was looked at is another.
+            return encoder or "mini", None, None, Datasets(None, {})
+        spec = load_sweep(source, own=own)
     names: dict[str, None] = {}
     neighbors: dict[str, str | None] = {}
     for study in spec.studies():
@@ -71,6 +80,28 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
     if encoder is not None and encoder != spec.encoder.name:
         return encoder, None, None, datasets
     return spec.encoder.name, spec.encoder.weights, spec.encoder.text_model, datasets
+
+
+def _own(root: str) -> list[DatasetInfo] | None:
+    """A person's own datasets; None where their store cannot be read, or does not answer in a short time.
+
+    Raises:
+        InputError: One of them is damaged.
+    """
+    found: list[list[DatasetInfo]] = []
+    wrong: list[InputError] = []
+
+    def look() -> list[Check]:
+        try:
+            found.append(own_datasets(root))
+        except InputError as error:
+            wrong.append(error)
+        return []
+
+    examined(Subject("own datasets", OWN_S, look, ""))
+    if wrong:
+        raise wrong[0]
+    return found[0] if found else None
 
 
 def examine(wanted: Wanted) -> Iterator[Check]:

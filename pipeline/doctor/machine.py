@@ -7,10 +7,13 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.doctor.checks import Check, one_line
+from pipeline.doctor.checks import Check
+from pipeline.doctor.requirements import install, stated
+from pipeline.masking import one_line
 from pipeline.store import is_remote, local_folder
 from pipeline.store.cache import FOLDERS, cache_folder, cache_limit
 
@@ -32,12 +35,22 @@ def check_disk(root: str) -> Sequence[Check]:
     """Free space where results and the machine's copies lie."""
     limit = cache_limit()
     cache = cache_folder()
-    used = sum(file.stat().st_size for name in FOLDERS for file in (cache / name).rglob("*") if file.is_file())
+    used = sum(_size(cache / name) for name in FOLDERS)
     said = f"{used / 1e9:.1f} GB of at most {limit / 1e9:.0f} GB used, "
     checks = [_room("cache folder", cache, "name another folder: export SEPT_CACHE=FOLDER", said)]
     if not is_remote(root):
         checks.append(_room("disk of the results", local_folder(root), "free some space, or give another --root", ""))
     return checks
+
+
+def _size(folder: Path) -> int:
+    """Bytes in a folder, as far as they stay: a sweep that runs makes room while it is counted."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with suppress(OSError):
+                total += os.stat(os.path.join(place, file)).st_size
+    return total
 
 
 def _python() -> Check:
@@ -48,16 +61,12 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    from packaging.requirements import Requirement
-
     try:
-        stated = [Requirement(line) for line in requires("sept-sweep") or ()]
+        needed = stated()
     except PackageNotFoundError:
         return Check("packages", "yellow", "sept-sweep itself is not installed", "pip install -e .")
     wrong, wanted = [], []
-    for requirement in stated:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
+    for requirement in needed:
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
@@ -78,8 +87,7 @@ def _audio() -> Check:
         import soundfile
         import torchaudio
     except (ImportError, OSError, RuntimeError) as error:
-        mend = 'pip install "torch>=2.11,<2.15" "torchaudio==2.11.*" "soundfile>=0.13"'
-        return Check("audio libraries", "red", one_line(error), mend)
+        return Check("audio libraries", "red", one_line(error), install("torch", "torchaudio", "soundfile"))
     return Check("audio libraries", "green", f"soundfile {soundfile.__version__}, torchaudio {torchaudio.__version__}")
 
 

@@ -7,13 +7,16 @@ with a run in it, both marked as deleted at once, and the same experiment each t
 from __future__ import annotations
 
 import urllib.request
+from base64 import b64encode
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipeline.cluster import environment
-from pipeline.doctor.checks import Check, Status, one_line
+from pipeline.doctor.checks import Check, Status
+from pipeline.masking import one_line
 from pipeline.tracking.client import TrackingTarget, connect, default_target
 
 if TYPE_CHECKING:
@@ -41,14 +44,13 @@ def check_mlflow(root: str, uri: str | None) -> Sequence[Check]:
 
 def _ask(target: TrackingTarget) -> Sequence[Check]:
     client = connect(target)
-    shown = _shown(target.uri)
     try:
         client.search_experiments(max_results=1)
     except Exception as error:
-        said = f"{shown} cannot be used: {one_line(_clean(error, target.uri))}"
+        said = f"{target.shown} cannot be used: {one_line(error)}"
         mend = "start it (mlflow server), or name another: --mlflow URI" if target.served else "mlflow db upgrade URI"
         return [Check("MLflow", "red", said, mend)]
-    checks = [Check("MLflow", "green", f"{shown} answers")]
+    checks = [Check("MLflow", "green", f"{target.shown} answers")]
     if target.served:
         checks.append(_version(target))
     return [*checks, _write(client, target)]
@@ -58,11 +60,11 @@ def _version(target: TrackingTarget) -> Check:
     from mlflow.version import VERSION
 
     try:
-        request = urllib.request.Request(f"{target.uri.rstrip('/')}/version")  # noqa: S310 (http or https)
+        request = _request(target, "version")
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             server = answer.read(100).decode("ascii", "replace").strip()
         theirs, ours = (tuple(int(part) for part in text.split(".")[:2]) for text in (server, VERSION))
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         said = f"the server does not tell its version; {VERSION} here"
         return Check("MLflow: version", "yellow", said, f"see that it is at least 3: pip install mlflow=={VERSION}")
     said = f"{one_line(server)} there, {VERSION} here"
@@ -89,7 +91,7 @@ def _write(client: MlflowClient, target: TrackingTarget) -> Check:
         if client.get_run(run).data.metrics != {"probe": 1.0}:
             return Check("MLflow: write", "red", "what was written is not what is read", "look at the server's log")
     except Exception as error:
-        said = f"a run cannot be written: {one_line(_clean(error, target.uri))}"
+        said = f"a run cannot be written: {one_line(error)}"
         return Check("MLflow: write", "red", said, "give this user EDIT permission, or look at the server's log")
     finally:
         _remove(client, experiment, run)
@@ -105,12 +107,12 @@ def _remove(client: Any, experiment: str, run: str) -> None:
             pass
 
 
-def _shown(uri: str) -> str:
-    """The address without user and password."""
-    parts = urlsplit(uri)
-    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
-
-
-def _clean(error: Exception, uri: str) -> str:
-    secret = urlsplit(uri).netloc.rpartition("@")[0]
-    return str(error).replace(f"{secret}@", "") if secret else str(error)
+def _request(target: TrackingTarget, path: str) -> urllib.request.Request:
+    """A request to a server, whose user and password urllib would take for a part of the host's name."""
+    parts = urlsplit(target.uri)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/{path}").geturl()
+    request = urllib.request.Request(address)  # noqa: S310 (http or https)
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
+    return request

@@ -18,7 +18,9 @@ from typing import Any
 
 import pipeline
 from pipeline.address import CLIENT
-from pipeline.doctor.checks import Check, one_line
+from pipeline.doctor.checks import Check
+from pipeline.doctor.requirements import install
+from pipeline.masking import one_line
 
 __all__ = ["RAY_S", "check_ray", "main"]
 
@@ -41,7 +43,7 @@ def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
     answer = _ask(address, seconds)
     if "error" in answer:
         if address == "local":
-            mend = 'pip install "ray[client,data,tune]>=2.60,<3"'
+            mend = install("ray")
         return [Check("Ray", "red", f"{address}: {one_line(answer['error'])}", mend)]
     if address == "local":
         return [Check("Ray", "green", f"Ray {answer['ray']}, started on this machine by each launch")]

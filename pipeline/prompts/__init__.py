@@ -3,9 +3,10 @@
 from pipeline.prompts.batch import Ranked, find_clips, rank_clips
 from pipeline.prompts.export import Exported, export_prompt, pick_study
 from pipeline.prompts.output import check_output, write_rows
-from pipeline.prompts.places import fetch_prompt, write_prompt
+from pipeline.prompts.places import MLFLOW_PLACES, fetch_prompt, write_prompt
 
 __all__ = [
+    "MLFLOW_PLACES",
     "Exported",
     "Ranked",
     "check_output",

@@ -34,7 +34,7 @@ _PACKAGES_OF = {
 
 
 def save_model(prompt: Prompt, folder: Path) -> None:
-    """Write the model into a folder, which must not exist or be empty.
+    """Write the model into a folder, which must not exist or be empty; it is there whole or not at all.
 
     Raises:
         SeptError: MLflow refuses.
@@ -42,8 +42,14 @@ def save_model(prompt: Prompt, folder: Path) -> None:
     quiet()
     import mlflow.pyfunc
 
-    with _parts(prompt) as parts, _explained("the model cannot be written"):
-        mlflow.pyfunc.save_model(str(folder), **parts)
+    folder = folder.expanduser().resolve()
+    with _explained("the model cannot be written"), _parts(prompt) as parts:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside it, so that it can be moved there in one step.
+        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as hidden:
+            made = Path(hidden) / "model"
+            mlflow.pyfunc.save_model(str(made), **parts)
+            made.replace(folder)
 
 
 def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> tuple[str, str | None]:
@@ -60,7 +66,7 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
     import mlflow.pyfunc
 
     sweep, study = str(prompt.card["sweep"]), str(prompt.card["study"])
-    with _explained(f"MLflow at {target.uri} did not take the model"):
+    with _explained(f"MLflow at {target.shown} did not take the model"):
         prepare(target)
         experiment = client.get_experiment_by_name(sweep)
         if experiment is None:

@@ -32,12 +32,15 @@ def check_output(path: Path) -> None:
         raise InputError(what, where=str(path), mend="name a file in a folder that exists")
 
 
-def write_rows(path: Path, ranked: Iterable[Ranked]) -> None:
+def write_rows(path: Path, ranked: Iterable[Ranked]) -> bool:
     """Write rankings as they come; clips that could not be used have no row.
 
     Args:
         path: ``.csv`` or ``.parquet``; replaced where it is there.
         ranked: The rankings; what raises in it leaves the old file.
+
+    Returns:
+        Whether there was a row to write; otherwise no file is made, and an old one stays.
 
     Raises:
         StoreError: It cannot be written.
@@ -47,15 +50,18 @@ def write_rows(path: Path, ranked: Iterable[Ranked]) -> None:
         with _storing(path):
             file = hidden.open("xb")
         with file:
-            _write(file, path.suffix.lower() == ".csv", _batches(ranked), path)
-        with _storing(path):
-            os.replace(hidden, path)
+            rows = _write(file, path.suffix.lower() == ".csv", _batches(ranked), path)
+        if rows:
+            with _storing(path):
+                os.replace(hidden, path)
+        return bool(rows)
     finally:
         with suppress(FileNotFoundError):
             hidden.unlink()
 
 
-def _write(file: Any, csv: bool, batches: Iterator[Any], path: Path) -> None:
+def _write(file: Any, csv: bool, batches: Iterator[Any], path: Path) -> int:
+    """Write the table; how many rows it has."""
     import pyarrow as pa
     from pyarrow.csv import CSVWriter
     from pyarrow.parquet import ParquetWriter
@@ -64,8 +70,10 @@ def _write(file: Any, csv: bool, batches: Iterator[Any], path: Path) -> None:
     schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
     with _storing(path):
         writer = (CSVWriter if csv else ParquetWriter)(file, schema)
+    rows = 0
     try:
         for batch in batches:
+            rows += len(batch)
             with _storing(path):
                 writer.write_table(pa.Table.from_pylist(batch, schema))
     finally:
@@ -74,6 +82,7 @@ def _write(file: Any, csv: bool, batches: Iterator[Any], path: Path) -> None:
     with _storing(path):
         file.flush()
         os.fsync(file.fileno())
+    return rows
 
 
 def _batches(ranked: Iterable[Ranked]) -> Iterator[list[dict[str, Any]]]:

@@ -7,14 +7,15 @@ from tempfile import TemporaryDirectory
 
 from pipeline.store import Files, is_remote, open_files
 from sept_core.errors import InputError, SeptError
-from sept_core.prompt import CARD, PARAMETERS, Prompt, load_prompt, read_prompt
+from sept_core.prompt import CARD, PARAMETERS, DamagedPromptError, Prompt, load_prompt, read_prompt
 
-__all__ = ["MODEL_FOLDER", "fetch_prompt", "write_prompt"]
+__all__ = ["MLFLOW_PLACES", "MODEL_FOLDER", "fetch_prompt", "write_prompt"]
 
 MODEL_FOLDER = "artifacts/prompt"
 """Where a model of MLflow's keeps the two files of its prompt."""
 
-_MLFLOW = ("models:/", "runs:/", "mlflow-artifacts:/")
+MLFLOW_PLACES = ("models:/", "runs:/", "mlflow-artifacts:/")
+"""How the address of what MLflow keeps begins."""
 
 
 def fetch_prompt(uri: str, tracking_uri: str | None = None) -> Prompt:
@@ -29,7 +30,7 @@ def fetch_prompt(uri: str, tracking_uri: str | None = None) -> Prompt:
         InputError: There is none, or it is damaged.
         SeptError: MLflow or the bucket cannot be reached.
     """
-    if uri.startswith(_MLFLOW):
+    if uri.startswith(MLFLOW_PLACES):
         with TemporaryDirectory(prefix="sept-prompt-") as folder:
             return load_prompt(_in_model(_download(uri, tracking_uri, folder)))
     if is_remote(uri):
@@ -44,6 +45,8 @@ def fetch_prompt(uri: str, tracking_uri: str | None = None) -> Prompt:
 def write_prompt(to: str, prompt: Prompt, *, force: bool = False) -> str:
     """Write a prompt's two files into a folder or a bucket, the card last.
 
+    Where this is cut off, the old card does not fit the new parameters: a damaged prompt is replaced unasked.
+
     Args:
         to: The folder, which need not exist, or ``s3://BUCKET/FOLDER``.
         prompt: The prompt.
@@ -57,22 +60,27 @@ def write_prompt(to: str, prompt: Prompt, *, force: bool = False) -> str:
         StoreError: It cannot be written.
     """
     files, made = open_files(to), prompt.files()
-    if not force and files.exists(CARD) and _study_and_trial(files, to) != _own(prompt):
+    if not force and files.exists(CARD) and _another(files, to, prompt):
         raise InputError("another prompt is there", where=to, mend="name another folder, or give --force")
     for name, data in made.items():
         files.write(name, data)
     return files.address(CARD)
 
 
-def _study_and_trial(files: Files, where: str) -> tuple[str, str, int] | None:
+def _another(files: Files, where: str, prompt: Prompt) -> bool:
+    """Whether what is there would be missed: another prompt, one of a later release, or a card of something else."""
     try:
-        return _own(read_prompt(files.read(CARD), files.read(PARAMETERS), where))
+        there = read_prompt(files.read(CARD), files.read(PARAMETERS), where)
+    except DamagedPromptError:
+        return False
     except (InputError, FileNotFoundError):
-        return None
+        return True
+    return _source(there) != _source(prompt)
 
 
-def _own(prompt: Prompt) -> tuple[str, str, int]:
-    return str(prompt.card["study"]), str(prompt.card["trial"]["signature"]), prompt.replicas
+def _source(prompt: Prompt) -> tuple[str, str, int]:
+    trial = prompt.card.get("trial")
+    return str(prompt.card["study"]), str(trial.get("signature") if isinstance(trial, dict) else trial), prompt.replicas
 
 
 def _read(files: Files, name: str, where: str) -> bytes:

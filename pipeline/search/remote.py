@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.address import knock
+from pipeline.masking import one_line
 from sept_core.errors import InputError
 
 __all__ = ["launch_remotely"]
@@ -95,9 +96,8 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
     try:
         context = ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"no cluster that this machine can be a client of ({reason})",
+            f"no cluster that this machine can be a client of ({one_line(error)})",
             where=f"address {address}",
             mend="check the address, and that Python and Ray have one version here and there",
         ) from error

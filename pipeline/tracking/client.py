@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pipeline.masking import masked, one_line
 from pipeline.store.files import StoreError, is_remote, local_folder
 from sept_core.errors import InputError
 
@@ -76,6 +78,11 @@ class TrackingTarget:
         """Whether a server stands between us and the database."""
         return urlsplit(self.uri).scheme in ("http", "https")
 
+    @property
+    def shown(self) -> str:
+        """The URI without user, password and token: all that is ever printed of it."""
+        return masked(self.uri)
+
 
 def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
     """The tracking target of a results root: the URI that was asked for, or else an SQLite database of its own.
@@ -94,10 +101,18 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
         return TrackingTarget(f"sqlite:///{(folder / 'mlflow.db').as_posix()}", artifacts)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
+        # Without a scheme nothing says where a user's name would begin.
+        shown = masked(uri) if "://" in uri else uri.rpartition("@")[2]
         raise InputError(
-            f"'{uri}' is not a tracking URI",
+            f"'{shown}' is not a tracking URI",
             where="--mlflow or MLFLOW_TRACKING_URI",
             mend="give a server (http://HOST:PORT) or a database (sqlite:///PATH/mlflow.db)",
+        )
+    if re.search(r"://[^/?#]*\s[^/?#]*@", uri):
+        raise InputError(
+            "a user or password with a blank in it",
+            where="--mlflow or MLFLOW_TRACKING_URI",
+            mend="write %20 for the blank",
         )
     return TrackingTarget(uri, None if scheme in ("http", "https") else artifacts)
 
@@ -163,8 +178,3 @@ def is_passing(error: Exception) -> bool:
     # What `requests` raises are OSErrors too; where files are sent it is the server's answer as well.
     status = getattr(getattr(error, "response", None), "status_code", 500)
     return isinstance(error, OSError | StoreError) and (status >= 500 or status in ASK_AGAIN)
-
-
-def one_line(error: Exception) -> str:
-    """An error of MLflow's, which may run over many lines, in one."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

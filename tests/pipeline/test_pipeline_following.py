@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from ray.job_submission import JobStatus
 
 from pipeline import following
 from pipeline.following import JobLostError, follow
-from pipeline.submit import Job, Request, cluster_root, refused, submit
+from pipeline.submit import Job, Request, cluster_root, connect, refused, submit
 from sept_core.errors import InputError, SeptError
 
 WORDS = "one\ntwo\nthree\n"
@@ -48,6 +49,7 @@ def job(status: str, code: int | None = None, **more: Any) -> Any:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(following, "_MOMENT_S", 0.0)
 
 
 def run(server: Any, patience_s: float = 60.0) -> tuple[int, str, list[str]]:
@@ -172,6 +174,22 @@ def test_another_request_for_a_sweep_that_runs_is_refused() -> None:
 def test_a_server_that_cannot_be_used_is_one_line(failure: Exception, error: type[SeptError], says: str) -> None:
     with pytest.raises(error, match=says), refused("http://head:8265"):
         raise failure
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.submit._ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SeptError, match=f"{address}: no answer within 0 s; try again later"):
+            connect(address)
+
+
+def test_a_server_that_ends_the_words_of_a_job_that_runs_is_not_pressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(following, "_MOMENT_S", 0.125)
+    monkeypatch.setattr(following.time, "sleep", pauses.append)
+    code, said, _ = run(Server([[WORDS]], [job("RUNNING"), job("RUNNING"), job("SUCCEEDED", 0)]))
+    assert (code, said, pauses) == (0, WORDS, [0.125, 0.125])
 
 
 def test_a_relative_root_is_refused_unless_the_cluster_is_on_this_machine(

@@ -13,6 +13,7 @@ import torch
 
 from sept_core.checkpoint import load_checkpoint
 from sept_core.datasets import EmbeddingTable
+from sept_core.documents import seal, unseal
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
 from sept_core.learners import LEARNERS
@@ -55,6 +56,11 @@ def learned(encoder: Encoder, make_table: Callable[..., EmbeddingTable]) -> Call
         return made[method]
 
     return learn
+
+
+def change(files: dict[str, bytes], **other: object) -> None:
+    """Give a card other values, and the seal that fits them."""
+    files[CARD] = seal({**unseal(files[CARD]), **other})
 
 
 def only(prompt: Prompt, replica: int) -> Prompt:
@@ -147,6 +153,11 @@ def test_a_prompt_is_read_back_as_it_was_written(learned: Callable[[str], Learne
         (lambda files: files.update({PARAMETERS: b""}), "is not the file that card.json"),
         (lambda files: files.update({CARD: files[CARD].replace(b"coop", b"c0op")}), "does not match its sha256"),
         (lambda files: files.update({CARD: b"\x00"}), "not JSON"),
+        (lambda files: files.update({CARD: b'{"a":' + b"[" * 200_000}), "not JSON"),
+        (lambda files: change(files, encoder={}), "lacks encoder.name"),
+        (lambda files: change(files, encoder="mini"), "lacks encoder.name"),
+        (lambda files: change(files, classes={"all": ["a"]}), "lacks classes.trained"),
+        (lambda files: change(files, replicas=2), "has no list of replicas"),
     ],
 )
 def test_damage_is_noticed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,23 @@ def test_a_docker_that_cannot_is_one_line_and_nothing_is_submitted(
     got, _, err = sept("quickstart", "--compose")
     assert (got, err.count("\n"), sent) == (code, 1, [])
     assert says in err
+
+
+def test_a_docker_that_does_not_tell_a_port_is_one_line(
+    sept: Sept, docker: Callable[[str], Path], sent: list[tuple[str, Request]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker("")
+    real = subprocess.run
+
+    def silent(command: list[str], **more: Any) -> Any:
+        if "port" in command:
+            raise subprocess.TimeoutExpired(command, 60)
+        return real(command, **more)
+
+    monkeypatch.setattr("pipeline.cli.composing.subprocess.run", silent)
+    code, _, err = sept("quickstart", "--compose")
+    assert (code, err.count("\n"), sent) == (1, 1, [])
+    assert "docker does not tell the port of the service" in err
 
 
 def test_no_docker_no_checkout_and_a_folder_that_it_does_not_see_are_one_line(

@@ -158,6 +158,26 @@ def test_a_sweep_runs_though_mlflow_is_away_and_says_how_to_write_it_later(
     assert f"  sept track sync quickstart --root {root} --mlflow http://127.0.0.1:9\n" in out
 
 
+def test_a_password_of_mlflow_is_never_printed(
+    sept: Sept, launch: Callable[[Any], Any], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.tracking.tracker.MlflowTracker.close.__defaults__", (0.2,))
+    uri = "http://me:hush-hush@127.0.0.1:9"
+    launch(FakeLaunch(made.make_cases(trials=1)))
+    code, out, err = sept("quickstart", "--root", root, "--mlflow", uri)
+    assert code == 0
+    assert "  MLflow   http://127.0.0.1:9\n" in out
+    assert "open http://127.0.0.1:9 (experiment 'quickstart')" in out
+    # The command that is printed says where it belongs.
+    assert f"  sept track sync quickstart --root {root} --mlflow http://USER:PASSWORD@127.0.0.1:9\n" in out
+    launch(FakeLaunch(made.make_cases(trials=1)[:1], state="stopped"))
+    stopped = sept("quickstart", "--root", root, "--mlflow", uri)
+    assert stopped[1].endswith(f"  sept quickstart --root {root} --mlflow http://USER:PASSWORD@127.0.0.1:9\n")
+    synced = sept("track", "sync", "quickstart", "--root", root, "--mlflow", uri, "--debug")
+    assert (synced[0], "MLflow at http://127.0.0.1:9 did not take it" in synced[2]) == (1, True)
+    assert "hush" not in out + err + "".join(map(str, stopped + synced))
+
+
 def test_a_tracking_uri_of_no_known_kind_is_exit_code_2(sept: Sept, root: Path) -> None:
     code, _, err = sept("quickstart", "--root", root, "--mlflow", "ftp://here")
     assert code == 2

@@ -59,6 +59,14 @@ def test_ctrl_c_detaches_and_says_how_to_follow_and_stop(sept: Sept, sent: list[
     assert "stop    sept sweep stop quickstart --root s3://bucket/sept\n" in out
 
 
+def test_a_password_of_the_job_server_is_not_printed(sept: Sept, sent: list[Request]) -> None:
+    code, out, err = sept("sweep", "submit", "quickstart", "--address", "http://me:secret@head:8265", *HEAD[2:])
+    assert code == 75
+    assert "Submitted job sept-job-1 at http://head:8265;" in out
+    assert "--address http://USER:PASSWORD@head:8265 " in out
+    assert "secret" not in out + err
+
+
 def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[Request], tmp_path: Path) -> None:
     import sept_core.semantic
 
@@ -79,7 +87,9 @@ def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[R
         (("--address", "http://127.0.0.1:1"), "a relative folder says nothing to a cluster"),
         (("--address", "ray://127.0.0.1:1", "--root", "/r"), "no address of a job server"),
         (("--address", "http://127.0.0.1:1", "--root", "/r"), "no job server of Ray"),
-        ((*HEAD, "--mlflow", "http://me:secret@mlflow"), "a password would be shown with the job"),
+        ((*HEAD, "--mlflow", "http://me:secret@mlflow"), "a user, password or token would be shown with the job"),
+        ((*HEAD, "--mlflow", "http://secret@mlflow"), "a user, password or token would be shown with the job"),
+        ((*HEAD, "--mlflow", "postgresql://db/m?password=secret"), "would be shown with the job"),
         ((*HEAD, "--trials", "5", "--fork", "../x"), "name"),
     ],
 )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import BUCKET, environment
@@ -16,12 +20,17 @@ from small_ray import small_ray
 from pipeline.doctor import Check, Subject
 from pipeline.doctor.checks import examined
 from pipeline.doctor.data import Datasets, check_datasets, check_encoder
+from pipeline.doctor.examine import wanted_by
 from pipeline.doctor.language_model import check_language_model
-from pipeline.doctor.mlflow_server import EXPERIMENT, check_mlflow
+from pipeline.doctor.machine import check_disk
+from pipeline.doctor.mlflow_server import EXPERIMENT, _version, check_mlflow
 from pipeline.doctor.ray_cluster import check_ray
+from pipeline.doctor.requirements import install
 from pipeline.doctor.storage import check_store
 from pipeline.store import open_files
+from pipeline.store.cache import FOLDERS
 from pipeline.tracking import TrackingTarget, connect
+from sept_core.errors import InputError
 
 Ran = tuple[int, str, str]
 SECRET = "sk-a-very-secret-key"
@@ -136,6 +145,68 @@ def test_an_mlflow_that_is_not_there_or_dead_or_of_another_version_is_told(tmp_p
     assert found["MLflow: version"].said.startswith("2.9.2 there, 3.")
     assert "pip install mlflow==3." in found["MLflow: version"].mend
     assert "not you" in found["MLflow: write"].said
+
+
+def test_a_server_of_mlflow_is_asked_its_version_as_the_user_it_asks_for(tmp_path: Path) -> None:
+    def guarded(request: object) -> tuple[int, dict[str, str], bytes]:
+        asked.append((request.path, request.headers.get("Authorization")))  # type: ignore[attr-defined]
+        return 200, {}, b"2.9.2"
+
+    asked: list[tuple[str, str]] = []
+    with answering(guarded) as uri:
+        target = TrackingTarget(uri.replace("://", "://me:se%40cret@"), None)
+        assert _version(target).said.startswith("2.9.2 there")
+    assert asked == [("/version", "Basic " + b64encode(b"me:se@cret").decode())]
+    # Without a port the password would be taken for one, and be told as a wrong one.
+    unknown = _version(TrackingTarget("http://me:secret@no-such-host.invalid", None))
+    assert (unknown.status, "secret" in unknown.said) == ("yellow", False)
+
+
+def test_a_silent_bucket_keeps_no_sweep_of_shipped_datasets_waiting_and_ones_own_only_shortly(
+    s3_at: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Its name stands for the function in the package.
+    monkeypatch.setattr(sys.modules["pipeline.doctor.examine"], "OWN_S", 0.2)
+    training = "training: {epochs: 2, report_every: 1}"
+    spec = f"name: s\nencoder: mini\ndatasets: [Mine]\nmethods: [coop]\ntrials: 1\n{training}\n"
+    (tmp_path / "mine.yaml").write_text(spec)
+    (tmp_path / "wrong.yaml").write_text(spec.replace("trials", "trails"))
+    began = time.monotonic()
+    with silent_port() as port:
+        root = s3_at(f"http://127.0.0.1:{port}")
+        assert wanted_by("quickstart", root, None)[3].names == ("ESC10", "FSDD")
+        assert wanted_by(str(tmp_path / "mine.yaml"), root, None) == ("mini", None, None, Datasets(None, {}))
+        with pytest.raises(InputError, match="trails"):
+            wanted_by(str(tmp_path / "wrong.yaml"), root, None)
+    assert time.monotonic() - began < 5
+    with pytest.raises(InputError, match="unknown dataset 'Mine'"):
+        wanted_by(str(tmp_path / "mine.yaml"), str(tmp_path / "runs"), None)
+
+
+def test_what_is_to_be_installed_is_what_the_package_says_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["torch<9,>=8", "ray[tune]>=7", 'ray[default]; extra == "cluster"', "soundfile"]
+    monkeypatch.setattr("pipeline.doctor.requirements.requires", lambda name: lines)
+    assert install("ray", "torch", "unknown") == "pip install 'ray[tune]>=7' 'torch<9,>=8' unknown"
+    monkeypatch.setattr("pipeline.doctor.ray_cluster._ask", lambda *_: {"error": "broken"})
+    assert [check.mend for check in check_ray("local")] == ["pip install 'ray[tune]>=7'"]
+
+
+def test_copies_that_go_while_they_are_counted_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in FOLDERS:
+        (tmp_path / folder / "deep").mkdir(parents=True)
+    with (tmp_path / FOLDERS[0] / "deep" / "stays").open("wb") as stays:
+        stays.truncate(200_000_000)
+    (tmp_path / FOLDERS[0] / "deep" / "goes").write_bytes(b"x")
+
+    def while_it_makes_room(folder: Path, walk: Callable[..., Any] = os.walk) -> Any:
+        for place in walk(folder):
+            Path(place[0], "goes").unlink(missing_ok=True)
+            yield place
+
+    monkeypatch.setattr("pipeline.doctor.machine.os.walk", while_it_makes_room)
+    monkeypatch.setenv("SEPT_CACHE", str(tmp_path))
+    (cache, _) = check_disk(str(tmp_path))
+    assert cache.said.startswith("0.2 GB of at most ")
 
 
 def test_a_dead_and_a_silent_ray_are_red_in_the_time_given() -> None:

@@ -12,7 +12,9 @@ from pipeline.prompts import export_prompt, fetch_prompt, pick_study, write_prom
 from pipeline.report import collect
 from pipeline.store import TrialStore, open_files
 from sept_core.checkpoint import load_checkpoint
+from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
+from sept_core.prompt import CARD, PARAMETERS
 
 
 def trial_of(store: TrialStore, method: str) -> tuple[str, str]:
@@ -101,6 +103,29 @@ def test_another_prompt_is_replaced_only_when_asked_to(finished_sweep: Path, tmp
     assert fetch_prompt(folder).files() == first.files()
     write_prompt(folder, second, force=True)
     assert fetch_prompt(folder).files() == second.files()
+
+
+def test_a_prompt_that_was_cut_off_while_it_was_replaced_is_replaced_unasked(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    store, folder = TrialStore(open_files(finished_sweep)), tmp_path / "prompt"
+    first, second = (export_prompt(store, str(finished_sweep), SWEEP, method).prompt for method in ("coop", "dept"))
+    write_prompt(str(folder), first)
+    (folder / PARAMETERS).write_bytes(second.files()[PARAMETERS])
+    with pytest.raises(InputError, match="the prompt is damaged .* export it again"):
+        fetch_prompt(str(folder))
+    write_prompt(str(folder), second)
+    assert fetch_prompt(str(folder)).files() == second.files()
+    # What a later release wrote, and a card of something else, are not damaged.
+    later = seal({**unseal(first.files()[CARD]), "format": 2})
+    for there in ({CARD: later, PARAMETERS: b"x"}, {CARD: b"{}"}):
+        other = tmp_path / f"other{len(there)}"
+        other.mkdir()
+        for name, data in there.items():
+            (other / name).write_bytes(data)
+        with pytest.raises(InputError, match="another prompt is there"):
+            write_prompt(str(other), first)
+        assert {path.name: path.read_bytes() for path in other.iterdir()} == there
 
 
 def test_a_bucket_takes_and_gives_a_prompt_and_a_sweep(s3_root: str, prompt_folder: Path) -> None:

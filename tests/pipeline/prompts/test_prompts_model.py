@@ -22,7 +22,7 @@ from mlflow_server import free_port, until
 from pipeline.prompts import fetch_prompt
 from pipeline.prompts.model import log_model, save_model
 from pipeline.tracking import TrackingTarget, connect
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 from sept_core.prediction import Predictor
 
 
@@ -137,6 +137,22 @@ def test_it_is_code_and_files_with_signature_and_example_and_brings_its_own_code
     needed = (model / "requirements.txt").read_text()
     assert "torch==" in needed
     assert "ray" not in needed
+
+
+def test_a_model_that_could_not_be_made_to_its_end_leaves_nothing(
+    prompt_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import mlflow.pyfunc
+
+    def cut_off(path: str, **_: object) -> None:
+        Path(path).mkdir()
+        (Path(path) / "MLmodel").write_text("flavors:")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(mlflow.pyfunc, "save_model", cut_off)
+    with pytest.raises(SeptError, match="the model cannot be written: No space left on device"):
+        save_model(fetch_prompt(str(prompt_folder)), tmp_path / "new" / "model")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_registered_prompt_is_found_again(

@@ -91,6 +91,7 @@ def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
         (["tone.wav", "--out", "table.xlsx"], "table.xlsx: of a kind that is not written; end it in .csv or .parquet"),
         (["tone.wav", "--out", "no/table.csv"], "there is no folder no"),
         (["tone.wav", "--prompt", "models:/dogs/1"], "sept-runs/mlflow.db: no MLflow database"),
+        (["tone.wav", "--prompt", "mlflow-artifacts:/1/prompt"], "sept-runs/mlflow.db: no MLflow database"),
         (["tone.wav", "--prompt", "nowhere"], "nowhere: no prompt there"),
         (
             ["tone.wav", "--classes", "a, " + "very " * 99 + "long"],
@@ -108,6 +109,22 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "tone.wav"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_is_not_replaced_by_one_without_a_row(
+    suffix: str, sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF but no more")
+    command = ("predict", "broken.wav", "--prompt", prompt_folder, "--out", f"out.{suffix}", "--skip-bad")
+    code, out, err = sept(*command)
+    assert (code, out, f"out.{suffix} is not written\n" in err) == (2, "", True)
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.wav"]
+    Path(f"out.{suffix}").write_text("good")
+    code, out, err = sept(*command)
+    assert (code, out, f"out.{suffix} is not written: what was there is kept\n" in err) == (2, "", True)
+    assert Path(f"out.{suffix}").read_text() == "good"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_prompt_of_other_weights_is_refused(sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path) -> None:
