@@ -20,7 +20,7 @@ from finished import CLASSES, mini, write_tone
 from mlflow_server import free_port, until
 
 from pipeline.prompts import fetch_prompt
-from pipeline.prompts.model import log_model, save_model
+from pipeline.prompts.model import log_model, run_of, save_model
 from pipeline.tracking import TrackingTarget, connect
 from sept_core.errors import InputError
 from sept_core.prediction import Predictor
@@ -139,6 +139,12 @@ def test_it_is_code_and_files_with_signature_and_example_and_brings_its_own_code
     assert "ray" not in needed
 
 
+def test_the_run_of_a_prompt_that_was_chosen_on_test_clips_says_so(prompt_folder: Path) -> None:
+    marked = run_of(fetch_prompt(str(prompt_folder)).card | {"selection": "paper"})
+    assert marked["run_name"] == "ESC10.mini.base-to-new.coop prompt [chosen on test clips]"
+    assert marked["tags"]["sept.selection"] == "paper"
+
+
 def test_a_registered_prompt_is_found_again(
     make_target: Callable[[str], TrackingTarget], prompt_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -152,6 +158,8 @@ def test_a_registered_prompt_is_found_again(
     experiment = client.get_experiment_by_name("done")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.tags["sept.role"] == "export"
+    assert run.data.tags["sept.selection"] == "heldout"
+    assert "test" not in run.info.run_name
     assert run.data.metrics["test/h"] == prompt.card["test"]["h"]
     assert run.info.status == "FINISHED"
     for uri in ("models:/dogs/1", f"runs:/{run.info.run_id}/prompt", address):
