@@ -35,7 +35,8 @@ class StudyStatus:
     Attributes:
         begun: Trials that were asked for and have not ended.
         running: Those of them that run now, as far as is known; 0 while the sweep does not run.
-        best_objective: Validation H of the best finished trial (cross-dataset: accuracy on the source), percent.
+        best_objective: Validation H of the best finished trial (cross-dataset: accuracy on the source), percent; with
+            ``selection: paper`` measured on test clips.
     """
 
     key: str
@@ -103,6 +104,7 @@ class SweepStatus:
     """A sweep.
 
     Attributes:
+        selection: What trials are chosen by, as in `TrialConfig`.
         at_ms: When this was so, milliseconds since 1970.
         state: ``running``; ``finished``, all studies have their budget; ``stopped``, its last launch has given up the
             lease before that; ``lost``, its driver holds the lease and is not alive.
@@ -114,6 +116,7 @@ class SweepStatus:
 
     sweep: str
     protocol: str
+    selection: str
     encoder: str
     at_ms: int
     state: Literal["running", "finished", "stopped", "lost"]
@@ -180,6 +183,7 @@ class SweepReader:
         return SweepStatus(
             sweep=self._sweep,
             protocol=self._spec.protocol,
+            selection=self._spec.selection,
             encoder=self._spec.encoder.name,
             at_ms=at,
             state="running" if runs else "finished" if done else "stopped" if driver is None else "lost",

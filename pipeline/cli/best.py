@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["best"]
 
-_WIDE = 1000  # columns of a file or a pipe, in which nothing need be cut
-
 
 def best(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
@@ -30,9 +28,7 @@ def best(
     as_json: JsonOption = False,
 ) -> None:
     """Show each study's best trial, chosen on held-out clips, with its hyper-parameters and its test accuracy."""
-    from rich.console import Console
-
-    from pipeline.cli.showing import say
+    from pipeline.cli.showing import say, wide_console
     from pipeline.prompts import pick_study
     from pipeline.report import collect
     from pipeline.store import TrialStore, open_files
@@ -42,19 +38,16 @@ def best(
     if as_json:
         typer.echo(json.dumps([_plain(row) for row in chosen], indent=1))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = wide_console()
     _show(console, chosen)
-    say(
-        console,
-        "val: on held-out training clips, which chose the trial; the other accuracies: on test clips",
-    )
-    if table.warning and any(row.selection == "paper" for row in chosen):
+    if any(row.selection == "paper" for row in chosen):
+        say(console, "val: on the TEST clips themselves, which chose the trial, as the other accuracies")
         say(console, table.warning)
+    else:
+        say(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
     for name in table.without if study is None else ():
         say(console, f"{name}: no finished trial")
-    # Of all, the one that looks best on held-out clips; a person may well want another.
+    # Of all, the one that looks best by what chose it; a person may well want another.
     first = max(chosen, key=lambda row: _numbers(row)["val"]).study
     say(console, "\nTake a prompt out of the sweep, and use it:")
     say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
@@ -63,8 +56,11 @@ def best(
 
 def _plain(row: Chosen) -> dict[str, Any]:
     """A study's best trial as plain values."""
+    from pipeline.report.rows import warning_of
+
     names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params", "trials")
-    return {name: getattr(row, name) for name in names} | {"accuracy": _numbers(row)}
+    told = {name: getattr(row, name) for name in names} | {"accuracy": _numbers(row)}
+    return told | {"warning": warning} if (warning := warning_of(row.selection)) else told
 
 
 def _numbers(row: Chosen) -> dict[str, float]:

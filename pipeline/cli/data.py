@@ -42,17 +42,13 @@ TemplateOption = Annotated[
 ]
 
 
-_WIDE = 1000  # columns of a file or a pipe, in which nothing need be cut
-
-
 @app.command("list")
 def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the datasets, your own included: classes, folds, and whether neighbours and embeddings are there."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.showing import say, wide_console
 
     rows = list(_datasets(root))
     if as_json:
@@ -72,9 +68,7 @@ def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) 
             "yes" if row["neighbors"] else "-",
             ", ".join(row["embeddings"]) or "-",
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = wide_console()
     console.print(table)
     say(console)
     say(console, "Embeddings are made with: sept embed DATASET --audio DIR --encoder mini")

@@ -98,6 +98,8 @@ def _tell(console: Console, exported: Exported) -> None:
     source = "trained once more" if exported.retrained else "from its last checkpoint"
     say(console, f"{card['study']}, trial #{card['trial']['number']} ({card['trial']['signature']}), {source}")
     say(console, f"{plural(prompt.replicas, 'replica')}, trained on {', '.join(prompt.trained)}")
+    if card["selection"] == "paper":
+        say(console, str(card["chosen_by"]))
     if not exported.differences:
         say(console, "Measured again: equal to what the sweep has recorded, to the last digit")
         return

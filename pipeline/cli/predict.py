@@ -26,7 +26,6 @@ __all__ = ["predict"]
 
 _SHOWN = 5
 _LISTED = 30
-_WIDE = 1000
 
 
 def predict(
@@ -70,8 +69,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Rank class names for clips, with probabilities; any names, whether a training saw them or not."""
-    from rich.console import Console
-
+    from pipeline.cli.showing import wide_console
     from pipeline.prompts import check_output, fetch_prompt, find_clips, rank_clips, write_rows
 
     if out is not None:
@@ -81,9 +79,7 @@ def predict(
     learned = fetch_prompt(prompt, _tracking_uri(prompt, root, mlflow))
     names = names or list(learned.classes)
     predictor = _predictor(learned, weights, text_model)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = wide_console()
     kept = top if top is not None or out is not None else _SHOWN
     ranked: list[Ranked] = []
     written = False

@@ -25,12 +25,17 @@ LINE_EVERY_S = 10.0
 
 @dataclass
 class Tally:
-    """How far a sweep is, keyed by study and number, so that telling it twice counts once."""
+    """How far a sweep is, keyed by study and number, so that telling it twice counts once.
+
+    Attributes:
+        measured: What the best value of `best` is measured on: ``val``, or ``TEST`` with ``selection: paper``.
+    """
 
     budgets: dict[str, int] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     ended: dict[tuple[str, int], Verdict] = field(default_factory=dict)
     running: dict[tuple[str, int], float] = field(default_factory=dict)
+    measured: str = "val"
 
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
@@ -46,6 +51,7 @@ class Tally:
         """A trial has ended."""
         self.running.pop((member.study, member.number), None)
         self.ended[member.study, member.number] = verdict
+        self.measured = "TEST" if member.config.selection == "paper" else "val"
 
     @property
     def budget(self) -> int:
@@ -131,7 +137,7 @@ class BarProgress:
             return
         tally = self._tally
         best = tally.best(study)
-        shown = "" if best is None else f"val {best:5.1f}"
+        shown = "" if best is None else f"{tally.measured} {best:5.1f}"
         self._progress.update(self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown)
         count = f"{len(tally.ended)}/{tally.budget}"
         self._progress.update(self._tasks[""], completed=tally.done(), count=count)
@@ -184,7 +190,7 @@ class LineProgress:
         self._last = now
         tally = self._tally
         best = tally.best(study)
-        shown = "" if best is None else f", best val {best:.1f}"
+        shown = "" if best is None else f", best {tally.measured} {best:.1f}"
         share = tally.done() / max(tally.budget, 1)
         self._write(
             f"{self._clock_text()} {len(tally.ended)} of {tally.budget} trials ({share:.0%}); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,12 +34,12 @@ def rerun(
 
     def progress(report: Report, config: TrialConfig) -> None:
         if not as_json and config.epochs:
-            say(console, f"epoch {report.epoch} of {config.epochs}: validation {report.objective:.2f}")
+            measured = "on TEST clips" if config.selection == "paper" else "validation"
+            say(console, f"epoch {report.epoch} of {config.epochs}: {measured} {report.objective:.2f}")
 
     outcome = train(TrialStore(open_files(root)), root, sweep, signature, progress=progress)
     if as_json:
-        told = {"equal": not outcome.differing, "differing": outcome.differing, "largest": outcome.largest}
-        typer.echo(json.dumps(told | {"elsewhere": outcome.elsewhere, "result": outcome.result.to_json()}, indent=1))
+        typer.echo(json.dumps(_plain(outcome), indent=1))
     else:
         for line in _lines(outcome):
             say(console, line)
@@ -47,14 +47,32 @@ def rerun(
         raise typer.Exit(EXIT_FAILED)
 
 
+def _plain(outcome: Rerun) -> dict[str, Any]:
+    from pipeline.report.rows import warning_of
+
+    return {
+        "equal": not outcome.differing,
+        "differing": outcome.differing,
+        "largest": outcome.largest,
+        "elsewhere": outcome.elsewhere,
+        "here": outcome.here,
+        "warning": warning_of(outcome.result.config.selection),
+        "result": outcome.result.to_json(),
+    }
+
+
 def _lines(outcome: Rerun) -> list[str]:
     from pipeline.report import method_title
+    from pipeline.report.rows import warning_of
 
     result, stored = outcome.result, outcome.stored
     names = [name for name in ("base", "new", "h", "source", "targets") if name in result.test]
     lines = [f"{result.config.dataset}, {method_title(result.config.method)}, {result.signature}, on test clips"]
     lines += [f"  {name:<8}{result.test[name]:8.3f}   stored {stored.test[name]:8.3f}" for name in names]
+    if warning := warning_of(result.config.selection):
+        lines.append(f"  {warning}")
     if not outcome.differing:
         return [*lines, "The same to the last digit: validation, test, every replica, confusion matrices, curve."]
     differ = f"Not the same: {', '.join(outcome.differing)}; test metrics differ by up to {outcome.largest:.2g} points."
-    return [*lines, differ, *(f"  {difference}" for difference in outcome.elsewhere)]
+    here = f"computed here with {outcome.here}; the sweep's trials may have had others"
+    return [*lines, differ, *(f"  {difference}" for difference in (*outcome.elsewhere, here))]

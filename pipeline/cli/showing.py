@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from pipeline.store import TrialStore
     from pipeline.tracking import TrackingTarget
 
-__all__ = ["plural", "say", "show_report", "track_report"]
+__all__ = ["plural", "say", "show_report", "track_report", "wide_console"]
+
+_WIDE = 1000
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -22,6 +24,14 @@ def plural(count: int, one: str, many: str = "") -> str:
 def say(console: Console, line: str = "") -> None:
     """A line as it is: no markup, no colours of rich's own, and paths never broken."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def wide_console() -> Console:
+    """The standard output; where it is a file or a pipe, so wide that nothing is cut."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDE)
 
 
 def show_report(console: Console, root: str, sweep: str, latex: bool = False) -> tuple[bool, ReportFiles]:
@@ -50,7 +60,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         for line in chosen:
             say(console, f"  {line}")
     if gains := gain_lines(table):
-        say(console, "\nSEPT against its baseline, points on test clips")
+        say(console, f"\nSEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
         for line in gains:
             say(console, f"  {line}")
     say(console)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_stores"]
 
-_WIDE = 1000  # columns of a file or a pipe, in which nothing need be cut
-
 
 def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as_json: bool) -> None:
     """Check embeddings and print what was found.
@@ -59,9 +57,10 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
 
 def _show(found: Sequence[StoreFindings]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from pipeline.cli.showing import wide_console
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("dataset", "encoder", "fingerprint", "clips", "parts", "result"):
@@ -71,7 +70,5 @@ def _show(found: Sequence[StoreFindings]) -> None:
         more = f" (and {len(lines) - 1} more; --json has all)" if len(lines) > 1 else ""
         counts = (str(one.clips), str(one.parts))
         table.add_row(one.dataset, one.encoder or "-", one.fingerprint, *counts, escape(lines[0] + more))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = wide_console()
     console.print(table)

@@ -67,9 +67,13 @@ def render(status: SweepStatus, failures: int = _FAILURES) -> Group:
     from rich.console import Group
     from rich.text import Text
 
+    from pipeline.report.rows import warning_of
+
     parts: list[Table | Text] = [_study_table(status), Text()]
     if status.trials:
         parts += [_trial_table(status), Text()]
+    if warning := warning_of(status.selection):
+        parts += [Text(warning), Text()]
     parts += [Text(line) for line in _summary(status)]
     if failures and status.failures:
         hidden = len(status.failures) - failures
@@ -144,10 +148,16 @@ def _lines() -> Callable[[SweepStatus], None]:
     return take
 
 
+def _measured(status: SweepStatus) -> str:
+    """What accuracies are measured on, as a column names it."""
+    return "TEST" if status.selection == "paper" else "val"
+
+
 def _study_table(status: SweepStatus) -> Table:
     table = _table()
     table.add_column("study", no_wrap=True)
-    best = "best val H" if status.protocol == "base-to-new" else "best val"
+    measured = _measured(status)
+    best = f"best {measured} H" if status.protocol == "base-to-new" else f"best {measured}"
     for name in ("finished", "pruned", "failed", "running", "budget", best):
         table.add_column(name, justify="right", no_wrap=True)
     for study in status.studies:
@@ -160,7 +170,7 @@ def _trial_table(status: SweepStatus) -> Table:
     names = _names(status)
     table = _table()
     table.add_column("running", no_wrap=True)
-    for name in ("trial", "signature", "epoch", "best val", "heard of"):
+    for name in ("trial", "signature", "epoch", f"best {_measured(status)}", "heard of"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in status.trials:
         if trial.phase == "running":

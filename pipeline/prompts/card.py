@@ -95,7 +95,7 @@ def make_card(
         "inference": _INFERENCE,
         "validation": dict(result.validation),
         "test": dict(result.test),
-        "metrics_are": _METRICS,
+        "metrics_are": f"{PAPER_WARNING}; {_METRICS}" if config.selection == "paper" else _METRICS,
         "parameters": dict(origin),
         "trained_with": {"versions": dict(chosen.versions), "machine": chosen.machine},
         "exported_with": {"versions": dict(versions), "machine": machine},

@@ -103,10 +103,17 @@ def export_prompt(
         progress: Called with epochs done and in all where a training has to be done once more.
 
     Raises:
-        InputError: No such sweep or study, or embeddings or weights are missing or not those of the trial.
+        InputError: No such sweep or study, embeddings or weights are missing or not those of the trial, or the best
+            replica is asked for of a study whose replicas were measured on test clips alone.
         SeptError: No trial has finished yet, or the training does not end well this time.
     """
     chosen = pick_study(collect(store, sweep), study)
+    if best_replica and chosen.selection == "paper":
+        raise InputError(
+            "the best replica would be chosen on test clips (selection: paper)",
+            where=chosen.study,
+            mend="export all replicas, without --best-replica",
+        )
     recorded = store.read_result(chosen.study, chosen.signature)
     if recorded is None:
         raise SeptError(f"the result of trial {chosen.signature} is gone; launch the sweep again")

@@ -5,7 +5,7 @@ The model is made of source files (MLflow's "models from code"), never of a pick
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO, StringIO
@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import sept_core
 from pipeline.tracking.client import TrackingTarget, as_default, connect, one_line, prepare, quiet
+from pipeline.tracking.describe import selection_mark
 from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
     from sept_core.prompt import Prompt
 
-__all__ = ["log_model", "save_model"]
+__all__ = ["log_model", "run_of", "save_model"]
 
 _SERVED = Path(__file__).with_name("served.py")
 _NAME = "prompt"
+_METADATA = ("study", "method", "encoder", "dataset", "trial", "selection", "chosen_by")
 _PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "tokenizers", "torch")
 _PACKAGES_OF = {
     "mini": ("torchaudio",),
@@ -65,7 +67,7 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
     import mlflow
     import mlflow.pyfunc
 
-    sweep, study = str(prompt.card["sweep"]), str(prompt.card["study"])
+    sweep = str(prompt.card["sweep"])
     with _explained(f"MLflow at {target.shown} did not take the model"):
         prepare(target)
         experiment = client.get_experiment_by_name(sweep)
@@ -73,9 +75,7 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
             location = f"{target.artifacts}/{sweep}" if target.artifacts else None
             experiment = client.get_experiment(client.create_experiment(sweep, artifact_location=location))
         # Not in the run of the trial: that one is a projection of the store, and made anew from it at any time.
-        tags = {"sept.role": "export", "sept.sweep": sweep, "sept.study": study}
-        tags["sept.signature"] = str(prompt.card["trial"]["signature"])
-        run: dict[str, Any] = {"experiment_id": experiment.experiment_id, "run_name": f"{study} prompt", "tags": tags}
+        run: dict[str, Any] = {"experiment_id": experiment.experiment_id} | run_of(prompt.card)
         # MLflow announces on the standard error what is returned here.
         with as_default(target.uri), _parts(prompt) as parts, redirect_stderr(StringIO()), mlflow.start_run(**run):
             logged = mlflow.pyfunc.log_model(
@@ -84,6 +84,19 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
             mlflow.log_metrics({f"test/{name}": value for name, value in prompt.card["test"].items()})
     number = logged.registered_model_version
     return str(logged.model_uri), None if number is None else str(number)
+
+
+def run_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and tags of the run of a prompt with this card; what was chosen on test clips says so, as in a sweep's."""
+    study, selection = str(card["study"]), str(card["selection"])
+    tags = {
+        "sept.role": "export",
+        "sept.sweep": str(card["sweep"]),
+        "sept.study": study,
+        "sept.signature": str(card["trial"]["signature"]),
+        "sept.selection": selection,
+    }
+    return {"run_name": f"{study} prompt{selection_mark(selection)}", "tags": tags}
 
 
 @contextmanager
@@ -121,7 +134,7 @@ def _parts(prompt: Prompt) -> Iterator[dict[str, Any]]:
             "signature": signature,
             "input_example": (_example(), {"classes": list(prompt.classes), "top": 3}),
             "pip_requirements": _requirements(str(prompt.card["encoder"]["name"])),
-            "metadata": {name: prompt.card[name] for name in ("study", "method", "encoder", "dataset", "trial")},
+            "metadata": {name: prompt.card[name] for name in _METADATA},
         }
 
 

@@ -112,7 +112,10 @@ def _chosen(study: StudyRecords) -> dict[str, Any]:
 def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
     """The gains with the headline's p values corrected for there being several of them."""
     adjusted = holm([gain.tests[headline].p for gain in gains])
-    return tuple(replace(gain, p_holm=p) for gain, p in zip(gains, adjusted, strict=True))
+    folds = holm([gain.tests[headline].p_folds for gain in gains])
+    return tuple(
+        replace(gain, p_holm=p, p_folds_holm=p_folds) for gain, p, p_folds in zip(gains, adjusted, folds, strict=True)
+    )
 
 
 def _gains(rows: Sequence[Row]) -> Iterator[Gain]:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pipeline.report.account import account_sections, origin_sections
 from pipeline.report.document import Document
 from pipeline.report.records import SweepRecords
-from pipeline.report.results import result_sections, verdict_of
+from pipeline.report.results import result_sections
 from pipeline.report.rows import SweepTable
 from pipeline.report.searches import search_sections
+from pipeline.report.verdict import verdict_of
 
 __all__ = ["describe"]
 

@@ -12,7 +12,7 @@ from pipeline.report.figures import Point
 from pipeline.spec import StudySpec
 from sept_core.hyper import Value
 
-__all__ = ["FEWEST", "importances"]
+__all__ = ["FEWEST", "counted", "importances"]
 
 FEWEST = 8
 """Finished trials below which nothing is said."""
@@ -24,7 +24,7 @@ def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] |
 
     Args:
         study: Its space.
-        points: Its trials; only finished ones count, and only those within the space as it is now.
+        points: Its trials, of which those of `counted` count.
 
     Returns:
         None where too few trials have finished; empty where all of them gave the same.
@@ -35,7 +35,7 @@ def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] |
 
     from pipeline.distributions import distributions_of
 
-    finished = [point for point in points if point.state == "finished" and _within(study, point.params)]
+    finished = counted(study, points)
     if len(finished) < FEWEST or not study.searched:
         return None
     if len({point.value for point in finished}) == 1:
@@ -57,6 +57,11 @@ def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] |
     found = optuna.importance.get_param_importances(history, evaluator=evaluator)
     total = sum(found.values())
     return {name: value / total for name, value in sorted(found.items())} if total > 0 else {}
+
+
+def counted(study: StudySpec, points: Sequence[Point]) -> list[Point]:
+    """The trials that importance is computed from: finished, and within the space as it is now."""
+    return [point for point in points if point.state == "finished" and _within(study, point.params)]
 
 
 def _within(study: StudySpec, params: Mapping[str, Value]) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.report.rows import Chosen, SweepTable, method_title
-from pipeline.report.tables import MEAN, best_signatures, signed
+from pipeline.report.tables import MEAN, best_signatures, bold_means, signed
 
 __all__ = ["to_latex"]
 
@@ -21,7 +21,7 @@ _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))
 
 
 def to_latex(table: SweepTable) -> str:
-    """A ``table`` environment; the best method of each dataset is bold."""
+    """A ``table`` environment; the best method of each dataset is bold, and the caption says what bold means."""
     first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
     best = best_signatures(table)
     lines = [
@@ -56,7 +56,7 @@ _Lines = list[tuple[Chosen, list[str]]]
 
 
 def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
-    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.gains}
+    gains = table.gain_of
     rows: _Lines = []
     for row in table.rows:
         test, gain = row.test, gains.get((row.dataset, row.method))
@@ -91,6 +91,7 @@ def _caption(table: SweepTable) -> str:
     words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
     if table.gains:
         words += " Difference in H: SEPT minus its baseline, replica by replica."
+    words += f" {bold_means(table)}"
     if table.warning:
         words += f" {table.warning}."
     return escape(words)

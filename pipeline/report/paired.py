@@ -50,7 +50,7 @@ def paired_test(differences: Sequence[float], folds: Sequence[str]) -> PairedTes
         folds: The test fold of each.
 
     Raises:
-        ValueError: No differences, or not as many folds.
+        ValueError: No differences, not as many folds, or one that is not finite.
     """
     if not differences or len(differences) != len(folds):
         raise ValueError(f"{len(differences)} differences, {len(folds)} folds")
@@ -71,8 +71,13 @@ def sign_flip(values: Sequence[float]) -> float:
     """Share of sign patterns whose sum is at least as far from zero as the sum of ``values``.
 
     Exact for up to 15 values; above that from a seeded sample of 100,000 patterns, the observed one counted in.
+
+    Raises:
+        ValueError: A value is not finite: no sum would be as far from zero, and p would be 0.
     """
     magnitudes = np.abs(np.asarray(values, dtype=np.float64))
+    if not np.isfinite(magnitudes).all():
+        raise ValueError(f"not every difference is finite: {', '.join(map(str, values))}")
     least = abs(float(np.sum(np.asarray(values, dtype=np.float64)))) - _SLACK * max(1.0, float(magnitudes.sum()))
     if len(magnitudes) <= EXACT_UP_TO:
         patterns = (np.arange(2 ** len(magnitudes))[:, None] >> np.arange(len(magnitudes))) & 1

@@ -8,15 +8,23 @@ from collections.abc import Sequence
 from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
 from pipeline.report.published import published_beside
-from pipeline.report.rows import Chosen, Gain, SweepTable, TransferGain, method_title
-from pipeline.report.tables import MEAN, best_signatures, chosen_title, legend, p_value, signed, spread_of
+from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.tables import (
+    MEAN,
+    best_signatures,
+    bold_means,
+    chosen_title,
+    legend,
+    p_value,
+    signed,
+    spread_of,
+)
+from pipeline.report.verdict import gain_notes, gains_of, headline_test, shown_gains
 from pipeline.sweeps import short
 
-__all__ = ["result_sections", "verdict_of"]
+__all__ = ["result_sections"]
 
-_LEVEL = 0.05
 _WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in"})
-_MOST_NAMED = 4
 
 
 def result_sections(table: SweepTable) -> list[Section]:
@@ -31,54 +39,19 @@ def result_sections(table: SweepTable) -> list[Section]:
     return sections
 
 
-def verdict_of(table: SweepTable) -> str:
-    """What it comes to: how SEPT moves the headline, whether that can be told from chance, and who is best."""
-    gains: Sequence[Gain | TransferGain] = table.gains or table.transfer_gains
-    moved = [gain.h if isinstance(gain, Gain) else gain.targets for gain in gains]
-    name = "the mean accuracy on targets" if table.transfers else "H"
-    sentences = []
-    if len(moved) == 1:
-        sentences.append(
-            f"SEPT moves {name} of {method_title(gains[0].baseline)} by {signed(moved[0])} points on {gains[0].dataset}"
-        )
-    elif moved:
-        up, down = sum(change > 0 for change in moved), sum(change < 0 for change in moved)
-        mean = signed(statistics.fmean(moved))
-        sentences.append(
-            f"SEPT moves {name} by {mean} points on average over {len(moved)} comparisons with its baseline, "
-            f"{up} up and {down} down"
-        )
-    if moved:
-        clear = sum(gain.p_holm < _LEVEL for gain in gains)
-        told = {0: "none of them" if len(moved) > 1 else "which cannot be", len(moved): "all of them"}
-        which = told.get(clear, f"{clear} of them")
-        if len(moved) == 1:
-            which = "which can be" if clear else "which cannot be"
-            sentences[0] += f", {which} told from chance (p = {p_value(gains[0].p_holm)}, paired test over replicas)."
-        else:
-            sentences[0] += f"; {which} can be told from chance (5 %, paired test over replicas, Holm)."
-    best = [row for row in table.studies if row.signature in best_signatures(table)]
-    if len(best) <= _MOST_NAMED:
-        values = {row.signature: row.test.h for row in table.rows} | {
-            row.signature: row.mean for row in table.transfers
-        }
-        named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.signature]:.1f}" for row in best)
-        sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}.")
-    return " ".join(sentences)
-
-
 def _headline(table: SweepTable) -> Section:
     sheets = [_transfer_sheet(table) if table.transfers else _accuracy_sheet(table)]
     if len(table.datasets) > 1 and table.rows:
         sheets.append(_matrix(table))
     if table.transfers:
         sheets.append(_f1_sheet(table))
-    notes = list(legend(table))
+    notes = [*legend(table), bold_means(table)]
     if table.rows:
         notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
     if table.gains:
         notes.append(
-            "gain in H: SEPT minus its baseline, replica by replica; p: paired test, not corrected, see below."
+            "gain in H: SEPT minus its baseline, replica by replica; p: paired test over replicas, not corrected, "
+            "see below."
         )
     if table.without:
         notes.append(f"No finished trial yet: {', '.join(table.without)}")
@@ -86,7 +59,7 @@ def _headline(table: SweepTable) -> Section:
 
 
 def _accuracy_sheet(table: SweepTable) -> Sheet:
-    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.gains}
+    gains = table.gain_of
     twins = ("gain in H", "p") if gains else ()
     rows = []
     for row in table.rows:
@@ -185,10 +158,9 @@ def _gain(table: SweepTable) -> Section:
     first, named = ("source", "targets") if table.transfers else ("dataset", "h")
     parts = ("source", "targets") if table.transfers else ("base", "new", "h")
     titles = {"h": "H", "targets": MEAN, "source": "on source"}
-    gains: Sequence[Gain | TransferGain] = table.gains or table.transfer_gains
     rows = []
-    for gain in gains:
-        test = gain.tests[named]
+    for gain in gains_of(table):
+        test = headline_test(gain)
         moved = [f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}" for part in parts]
         others = [p_value(gain.tests[part].p) for part in parts if part != named]
         rows.append(
@@ -199,6 +171,7 @@ def _gain(table: SweepTable) -> Section:
                 p_value(test.p),
                 p_value(gain.p_holm),
                 p_value(test.p_folds),
+                p_value(gain.p_folds_holm),
                 *others,
                 f"{test.replicas} / {test.folds}",
             )
@@ -211,33 +184,12 @@ def _gain(table: SweepTable) -> Section:
         f"p {shown}",
         f"p {shown}, Holm",
         f"p {shown}, folds",
+        f"p {shown}, folds, Holm",
         *(f"p {part}" for part in parts if part != named),
         "replicas / folds",
     )
-    strong = frozenset(index for index, gain in enumerate(gains) if gain.p_holm < _LEVEL)
-    sheet = Sheet(columns, tuple(rows), _WORDS, strong=strong)
-    return Section("gain", "Gain of SEPT over its baseline, points", sheets=(sheet,), notes=tuple(_caveats(gains)))
-
-
-def _caveats(gains: Sequence[Gain | TransferGain]) -> list[str]:
-    """What the p values are, and what they are not."""
-    tests = [test for gain in gains for test in gain.tests.values()]
-    fewest, folds = min(tests, key=lambda test: test.replicas), min(tests, key=lambda test: test.folds)
-    what = (
-        "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
-        "p: two-sided sign-flip permutation test of these differences. Bold: p below 0.05 after Holm's correction over "
-        "the rows of this table; the other columns are not corrected."
-    )
-    dependent = (
-        "Replicas are not independent: those of one test fold share its clips, and training folds overlap. So p over "
-        "replicas is too small rather than too large. In the column 'folds' all replicas of a test fold flip together."
-    )
-    least = (
-        f"With {fewest.replicas} replicas no p can be below {p_value(fewest.smallest)}, with {folds.folds} "
-        f"{'fold' if folds.folds == 1 else 'folds'} none below {p_value(folds.smallest_folds)}, however large the "
-        "difference. The test says nothing of how the hyper-parameters would fall out in another search."
-    )
-    return [what, dependent, least]
+    sheet = Sheet(columns, tuple(rows), _WORDS, strong=shown_gains(table))
+    return Section("gain", "Gain of SEPT over its baseline, points", sheets=(sheet,), notes=tuple(gain_notes(table)))
 
 
 def _published(table: SweepTable) -> list[Section]:
@@ -267,7 +219,7 @@ def _tradeoff(table: SweepTable) -> Section:
     return Section(
         "tradeoff",
         "Base-new trade-off",
-        lead=(lead,),
+        lead=(f"{lead} {table.warning}." if table.warning else lead,),
         legend=tuple(tradeoff_legend(methods)),
         figures=tuple(Figure(tradeoff_figure(rows, methods)) for rows in by_dataset.values()),
         picture="tradeoff.png",

@@ -8,7 +8,19 @@ from typing import Any
 
 from pipeline.report.paired import PairedTest
 
-__all__ = ["Accuracy", "Chosen", "Gain", "Row", "Score", "SweepTable", "TransferGain", "TransferRow", "method_title"]
+__all__ = [
+    "PAPER_WARNING",
+    "Accuracy",
+    "Chosen",
+    "Gain",
+    "Row",
+    "Score",
+    "SweepTable",
+    "TransferGain",
+    "TransferRow",
+    "method_title",
+    "warning_of",
+]
 
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
 
@@ -132,6 +144,7 @@ class Gain:
     Attributes:
         tests: Of each of the three, by name.
         p_holm: The p value of H over replicas, corrected for all gains of the sweep.
+        p_folds_holm: The same of H over whole folds.
     """
 
     dataset: str
@@ -145,6 +158,7 @@ class Gain:
     h_std: float
     tests: dict[str, PairedTest]
     p_holm: float = 1.0
+    p_folds_holm: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +166,7 @@ class TransferGain:
     """SEPT minus its baseline in cross-dataset, as `Gain`: on the source, and on the mean of the targets.
 
     Attributes:
-        p_holm: The p value of the mean of the targets, corrected likewise.
+        p_holm, p_folds_holm: The p values of the mean of the targets, corrected likewise.
     """
 
     dataset: str
@@ -164,6 +178,7 @@ class TransferGain:
     targets_std: float
     tests: dict[str, PairedTest]
     p_holm: float = 1.0
+    p_folds_holm: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -196,9 +211,14 @@ class SweepTable:
         return tuple(dict.fromkeys(row.dataset for row in self.studies))
 
     @property
+    def gain_of(self) -> dict[tuple[str, str], Gain]:
+        """The gains by dataset and SEPT method: whose row of the table each belongs to."""
+        return {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in self.gains}
+
+    @property
     def warning(self) -> str:
         """What must stand beside every number of this table; empty where nothing was chosen on test clips."""
-        return PAPER_WARNING if any(row.selection == "paper" for row in self.studies) else ""
+        return next((found for row in self.studies if (found := warning_of(row.selection))), "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``results.json``; which H is which is said once for all rows."""
@@ -207,6 +227,11 @@ class SweepTable:
             "h_of_means": "harmonic mean of the mean base and the mean new accuracy",
         }
         return asdict(self) | {"warning": self.warning} | ({"averages_of_h": averages} if self.rows else {})
+
+
+def warning_of(selection: str) -> str:
+    """What must stand beside a number that was chosen so; empty where no test clip was looked at in choosing."""
+    return PAPER_WARNING if selection == "paper" else ""
 
 
 def method_title(method: str) -> str:

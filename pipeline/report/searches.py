@@ -16,9 +16,9 @@ from pipeline.report.figures import (
 )
 from pipeline.report.figures.panel import drawn_mark, picture
 from pipeline.report.figures.searched import LOOKS
-from pipeline.report.importance import BEST, FEWEST, importances
+from pipeline.report.importance import BEST, FEWEST, counted, importances
 from pipeline.report.records import StudyRecords, SweepRecords
-from pipeline.report.rows import method_title
+from pipeline.report.rows import PAPER_WARNING, method_title
 
 __all__ = ["search_sections"]
 
@@ -95,7 +95,7 @@ def _importance(records: SweepRecords) -> list[Section]:
     for study in searched:
         assert study.spec is not None
         points = points_of(study)
-        finished = sum(point.state == "finished" for point in points)
+        finished = len(counted(study.spec, points))
         found = importances(study.spec, points)
         if found is None:
             few.append(f"{study.spec.dataset} {method_title(study.spec.method)} ({finished})")
@@ -105,11 +105,12 @@ def _importance(records: SweepRecords) -> list[Section]:
         rows.append((study.spec.dataset, method_title(study.spec.method), str(finished), *cells))
     columns = ("dataset", "method", "finished trials", *names)
     sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),) if rows else ()
-    unsaid = (f"Too few finished trials, fewer than {FEWEST}, to say anything: {', '.join(few)}.",) if few else ()
+    lack = f"Too few finished trials within the space as it is now, fewer than {FEWEST}, to say anything"
+    unsaid = (f"{lack}: {', '.join(few)}.",) if few else ()
     note = (
         f"PED-ANOVA over the finished trials of a study: how differently the best {100 * BEST:.0f} % of them lie in a "
-        "hyper-parameter, as shares of 100 %. Pruned trials do not count. Below some thirty finished trials, take it "
-        "for a hint."
+        "hyper-parameter, as shares of 100 %. Pruned trials do not count, nor trials outside of the space as it is "
+        "now. Below some thirty finished trials, take it for a hint."
     )
     return [
         Section(
@@ -136,14 +137,15 @@ def _confusion(records: SweepRecords) -> list[Section]:
             groups.setdefault(result.config.dataset, []).append(Figure(svg, wide=len(result.classnames[part]) > 8))
     if not groups:
         return []
+    results = [study.result for study in records.studies if study.result is not None]
+    paper = any(result.config.selection == "paper" for result in results)
     few = sum(map(len, groups.values())) <= 4 * _UNFOLDED
+    lead = "Of the chosen trial of each study: test clips of all its replicas, shaded by the share of the row."
     return [
         Section(
             "confusion",
             "Confusion matrices",
-            lead=(
-                "Of the chosen trial of each study: test clips of all its replicas, shaded by the share of the row.",
-            ),
+            lead=(f"{lead} {PAPER_WARNING}." if paper else lead,),
             groups=tuple(Group(dataset, tuple(figures), few, pairs) for dataset, figures in groups.items()),
         )
     ]
@@ -161,7 +163,7 @@ def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[Stu
 
 
 def _zero_shot(records: SweepRecords, dataset: str) -> float | None:
-    """The validation objective of the dataset's zero-shot prompts, where the sweep has them."""
+    """The search's objective, measured of the dataset's zero-shot prompts, where the sweep has them."""
     for study in records.studies:
         if study.result is not None and study.result.config.dataset == dataset and not study.result.config.epochs:
             points: Sequence[Point] = points_of(study)

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from pipeline.report.paired import PairedTest
     from pipeline.report.rows import Chosen
 
 __all__ = [
     "MEAN",
     "best_signatures",
+    "bold_means",
     "chosen_lines",
     "chosen_title",
     "gain_lines",
@@ -127,14 +129,19 @@ def gain_lines(table: SweepTable) -> list[str]:
     return [
         f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
         f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
-        f"H {signed(gain.h)} ± {gain.h_std:.1f} ({gain.replicas} paired replicas, p {p_value(gain.tests['h'].p)})"
+        f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])})"
         for gain in table.gains
     ] + [
         f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
         f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
-        f"{gain.targets_std:.1f} ({gain.replicas} paired replicas, p {p_value(gain.tests['targets'].p)})"
+        f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
         for gain in table.transfer_gains
     ]
+
+
+def _pairs(test: PairedTest) -> str:
+    folds = "1 fold" if test.folds == 1 else f"{test.folds} folds"
+    return f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
 
 
 def best_signatures(table: SweepTable) -> set[str]:
@@ -146,6 +153,13 @@ def best_signatures(table: SweepTable) -> set[str]:
         if dataset not in best or value > best[dataset][0]:
             best[dataset] = (value, signature)
     return {signature for _, signature in best.values()}
+
+
+def bold_means(table: SweepTable) -> str:
+    """What the bold rows of `best_signatures` are, and what they are not."""
+    if table.transfers:
+        return "Bold: highest mean of targets of each source, whether or not a test tells it from the others."
+    return "Bold: highest H of each dataset, whether or not a test tells it from the others."
 
 
 def _cells(row: Row) -> list[str]:

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import as_a_worker, load_there, trial_place
+from pipeline.search.outside import TrialPlace, as_a_worker, load_there, trial_place
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
@@ -34,6 +36,7 @@ class Rerun:
             bit-equal.
         largest: Largest difference of two test metrics, points.
         elsewhere: What else than the configuration differs: versions, machine.
+        here: Threads and device that computed it; a stored result does not keep those of its sweep.
     """
 
     result: TrialResult
@@ -41,6 +44,7 @@ class Rerun:
     differing: tuple[str, ...]
     largest: float
     elsewhere: tuple[str, ...]
+    here: str
 
 
 def rerun(
@@ -83,7 +87,7 @@ def rerun(
             report = run.advance()
             if report is not None:
                 progress(report, member.config)
-        return _compare(run.result(), stored)
+        return _compare(run.result(), stored, _computing(place))
 
 
 def _member(store: TrialStore, sweep: str, signature: str) -> Member:
@@ -98,7 +102,14 @@ def _member(store: TrialStore, sweep: str, signature: str) -> Member:
     return next(iter(found.values()))
 
 
-def _compare(result: TrialResult, stored: TrialResult) -> Rerun:
+def _computing(place: TrialPlace) -> str:
+    """What trials are computed with; to be called within `as_a_worker`."""
+    threads = torch.get_num_threads()
+    device = torch.cuda.get_device_name() if place.gpu else "the CPU"
+    return f"{threads} thread{'s' if threads > 1 else ''} on {device}"
+
+
+def _compare(result: TrialResult, stored: TrialResult, here: str) -> Rerun:
     differing = tuple(name for name in _NUMBERS if _numbers(result, name) != _numbers(stored, name))
     elsewhere = [
         f"{package} {stored.versions.get(package, '-')}, here {result.versions.get(package, '-')}"
@@ -109,7 +120,7 @@ def _compare(result: TrialResult, stored: TrialResult) -> Rerun:
         elsewhere.append(f"machine {stored.machine}, here {result.machine}")
     names = {*result.test, *stored.test}
     largest = max(abs(result.test.get(name, 0.0) - stored.test.get(name, 0.0)) for name in names)
-    return Rerun(result, stored, differing, largest, tuple(elsewhere))
+    return Rerun(result, stored, differing, largest, tuple(elsewhere), here)
 
 
 def _numbers(result: TrialResult, name: str) -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     "params_of",
     "report_points",
     "run_name",
+    "selection_mark",
     "study_name",
     "study_tags",
     "trial_tags",
@@ -50,20 +51,20 @@ class Point:
 
 def study_name(config: TrialConfig) -> str:
     """Such as ``ESC10 coop+sept, mini, base-to-new``: what tells studies apart comes first, for lists cut names off."""
-    return f"{config.dataset} {config.method}, {config.encoder}, {config.protocol}{_selection_mark(config)}"
+    return f"{config.dataset} {config.method}, {config.encoder}, {config.protocol}{selection_mark(config.selection)}"
 
 
 def run_name(member: Member) -> str:
     """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``; the searched parameters only."""
     if not member.params:
-        return member.config.method + _selection_mark(member.config)
+        return member.config.method + selection_mark(member.config.selection)
     searched = " ".join(f"{name}={short(value)}" for name, value in sorted(member.params.items()))
-    return f"{member.config.method} #{member.number} {searched}{_selection_mark(member.config)}"
+    return f"{member.config.method} #{member.number} {searched}{selection_mark(member.config.selection)}"
 
 
-def _selection_mark(config: TrialConfig) -> str:
+def selection_mark(selection: str) -> str:
     """What the name of every run says that was chosen by looking at test clips; else nothing."""
-    return " [chosen on test clips]" if config.selection == "paper" else ""
+    return " [chosen on test clips]" if selection == "paper" else ""
 
 
 def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pipeline.tracking.describe import (
     final_points,
     params_of,
     report_points,
+    selection_mark,
     verdict_tags,
 )
 from pipeline.tracking.pictures import write_artifacts
@@ -190,7 +191,8 @@ class SweepWriter:
         with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as name:
             folder = Path(name)
             if verdict.state == "finished":
-                write_artifacts(result, f"{member.study} #{member.number}", folder)
+                mark = selection_mark(member.config.selection)
+                write_artifacts(result, f"{member.study} #{member.number}{mark}", folder)
                 learned = self._store.read_checkpoint(member.config)
                 if learned is not None:
                     (folder / "checkpoint.safetensors").write_bytes(learned)

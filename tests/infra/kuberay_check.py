@@ -146,6 +146,8 @@ def rayjob_faults(text: str, ray_version: str) -> list[str]:
         faults.append(f"rayVersion is {cluster['rayVersion']}, and the image has {ray_version}")
     if not spec.get("backoffLimit"):
         faults.append("backoffLimit: a lost head would end it, for nothing resumes it")
+    if spec.get("backoffLimit") and not cluster.get("enableInTreeAutoscaling"):
+        faults.append("enableInTreeAutoscaling: no workers would come")
     if not spec.get("shutdownAfterJobFinishes"):
         faults.append("shutdownAfterJobFinishes: its machines would stay")
     faults += _command_faults(spec["entrypoint"])
@@ -157,6 +159,8 @@ def rayjob_faults(text: str, ray_version: str) -> list[str]:
         faults += _pod_faults(group["template"], group["groupName"], spot=True)
         if not group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]:
             faults.append(f"{group['groupName']}: replicas lie outside of their bounds")
+        if group["replicas"] and spec.get("backoffLimit"):
+            faults.append(f"{group['groupName']}: each retry starts workers, also of a sweep that is refused")
     return faults
 
 

@@ -14,7 +14,11 @@ INFRA = ROOT / "infra"
 DOCKERFILE = (INFRA / "Dockerfile").read_text()
 IGNORED = (INFRA / "Dockerfile.dockerignore").read_text()
 PROJECT = (ROOT / "pyproject.toml").read_text()
-LOCKS = {name: (INFRA / f"{name}.lock").read_text() for name in ("requirements", "torch-cpu", "torch-cuda")}
+LOCKS = {
+    "requirements": (INFRA / "requirements.lock").read_text(),
+    "torch-cpu": (INFRA / "torch-cpu.lock").read_text(),
+    "torch-cuda": (INFRA / "torch-cuda.lock").read_text(),
+}
 
 
 def test_the_recipe_is_sound() -> None:

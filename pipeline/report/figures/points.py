@@ -16,7 +16,8 @@ class Point:
 
     Attributes:
         params: Of the searched hyper-parameters.
-        value: What the search maximises, percent; of a pruned trial at its last report. Never of test clips.
+        value: What the search maximises, percent; of a pruned trial at its last report. Of held-out clips, except
+            with ``selection: paper``, which measures the search itself on test clips.
         best: Whether it is the one that was chosen.
     """
 

@@ -12,7 +12,7 @@ from pipeline.report.figures.panel import Panel, drawn_mark, number, picture, te
 from pipeline.report.figures.scales import Linear
 from pipeline.report.rows import Row, method_title
 
-__all__ = ["Legend", "method_look", "tradeoff_figure", "tradeoff_legend"]
+__all__ = ["Legend", "baselines_of", "method_look", "tradeoff_figure", "tradeoff_legend"]
 
 _SIZE = (378, 330)
 
@@ -37,7 +37,7 @@ def method_look(method: str, baselines: Sequence[str]) -> tuple[str, str]:
 def tradeoff_legend(methods: Iterable[str]) -> list[Legend]:
     """The marks of all methods."""
     known = list(dict.fromkeys(methods))
-    baselines = _baselines(known)
+    baselines = baselines_of(known)
     entries = []
     for method in known:
         shape, style = method_look(method, baselines)
@@ -53,7 +53,7 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Markup:
         rows: Of this dataset.
         methods: Of the whole sweep: they decide the colours.
     """
-    baselines = _baselines(methods)
+    baselines = baselines_of(methods)
     across, up = _limits([row.test.base for row in rows]), _limits([row.test.new for row in rows])
     labels = ("accuracy on base classes, %", "accuracy on new classes, %")
     panel = Panel(across, up, labels, rows[0].dataset, _SIZE)
@@ -80,7 +80,8 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Markup:
     )
 
 
-def _baselines(methods: Iterable[str]) -> list[str]:
+def baselines_of(methods: Iterable[str]) -> list[str]:
+    """The baselines that learn, in the order of their colours."""
     return sorted({method.removesuffix("+sept") for method in methods} - {"zero-shot"})
 
 

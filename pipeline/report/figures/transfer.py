@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pipeline.report.figures.panel import Panel, number
 from pipeline.report.figures.scales import Linear, Words
-from pipeline.report.figures.tradeoff import method_look
+from pipeline.report.figures.tradeoff import baselines_of, method_look
 from pipeline.report.rows import TransferRow
 
 __all__ = ["transfer_figure"]
@@ -21,7 +21,7 @@ def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Mark
         rows: Of this source.
         methods: Of the whole sweep: they decide the colours.
     """
-    baselines = sorted({method.removesuffix("+sept") for method in methods} - {"zero-shot"})
+    baselines = baselines_of(methods)
     source = rows[0].dataset
     places = ("itself", *rows[0].targets, "mean of targets")
     values = [[score.accuracy for score in (row.source, *row.targets.values())] + [row.mean] for row in rows]

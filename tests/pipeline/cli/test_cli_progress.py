@@ -62,6 +62,14 @@ def test_bars_show_how_many_trials_ended_and_the_best_so_far() -> None:
     assert f"val  {best:.1f}" in text
 
 
+def test_a_best_value_that_was_measured_on_test_clips_says_so() -> None:
+    cases = [made.chosen_on_test(case) for case in cases_of("coop") if case.result is not None]
+    console = Console(file=io.StringIO(), force_terminal=True, width=110)
+    tell(make_progress(console), cases)
+    best = made.best_of(cases, cases[0].member.study).verdict.objective
+    assert f"TEST  {best:.1f}" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_without_a_terminal_there_are_a_few_plain_lines() -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     assert isinstance(make_progress(console), LineProgress)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import synthetic_results as made
 from finished import SWEEP, finish
 
 from pipeline.prompts import export_prompt, fetch_prompt, pick_study, write_prompt
@@ -78,6 +79,14 @@ def test_the_one_replica_is_chosen_by_held_out_clips(finished_sweep: Path) -> No
     assert len(set(validation)) == 2
     assert one.card["replicas"] == [every.card["replicas"][best]]
     assert one.params["ctx"].tolist() == every.params["ctx"][best : best + 1].tolist()
+
+
+def test_no_replica_is_chosen_on_test_clips(store: TrialStore) -> None:
+    made.fill_store(store, [made.chosen_on_test(made.make_case("FSDD", "coop", 0))])
+    with pytest.raises(
+        InputError, match=r"coop: the best replica would be chosen on test clips .*without --best-replica"
+    ):
+        export_prompt(store, "nowhere", made.SWEEP, best_replica=True)
 
 
 def test_studies_are_found_by_what_a_person_types(finished_sweep: Path) -> None:

@@ -20,7 +20,7 @@ from finished import CLASSES, mini, write_tone
 from mlflow_server import free_port, until
 
 from pipeline.prompts import fetch_prompt
-from pipeline.prompts.model import log_model, save_model
+from pipeline.prompts.model import log_model, run_of, save_model
 from pipeline.tracking import TrackingTarget, connect
 from sept_core.errors import InputError, SeptError
 from sept_core.prediction import Predictor
@@ -155,6 +155,12 @@ def test_a_model_that_could_not_be_made_to_its_end_leaves_nothing(
     assert not list((tmp_path / "new").iterdir())
 
 
+def test_the_run_of_a_prompt_that_was_chosen_on_test_clips_says_so(prompt_folder: Path) -> None:
+    marked = run_of(fetch_prompt(str(prompt_folder)).card | {"selection": "paper"})
+    assert marked["run_name"] == "ESC10.mini.base-to-new.coop prompt [chosen on test clips]"
+    assert marked["tags"]["sept.selection"] == "paper"
+
+
 def test_a_registered_prompt_is_found_again(
     make_target: Callable[[str], TrackingTarget], prompt_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -168,6 +174,8 @@ def test_a_registered_prompt_is_found_again(
     experiment = client.get_experiment_by_name("done")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.tags["sept.role"] == "export"
+    assert run.data.tags["sept.selection"] == "heldout"
+    assert "test" not in run.info.run_name
     assert run.data.metrics["test/h"] == prompt.card["test"]["h"]
     assert run.info.status == "FINISHED"
     for uri in ("models:/dogs/1", f"runs:/{run.info.run_id}/prompt", address):

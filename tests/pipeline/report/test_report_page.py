@@ -12,6 +12,9 @@ import synthetic_results as made
 
 from pipeline.report import collect, describe, read_records, tabulate, to_html, to_latex, to_markdown, write_report
 from pipeline.report.document import Document
+from pipeline.report.paired import PairedTest, holm
+from pipeline.report.rows import Gain
+from pipeline.spec import Dimension
 from pipeline.store import TrialStore
 
 VOID = {"meta", "br", "path", "circle", "rect", "polyline", "polygon"}
@@ -149,6 +152,24 @@ def test_importance_is_told_of_enough_trials_only_and_adds_up(filled: TrialStore
     assert "FSDD CoOp (2)" in section.lead[0]
 
 
+def test_trials_outside_of_a_space_that_was_narrowed_are_not_counted_among_too_few(store: TrialStore) -> None:
+    made.fill_store(store, made.make_cases(12))
+    records = read_records(store, made.SWEEP)
+    key = "FSDD.mini.base-to-new.coop"
+    study = next(one for one in records.studies if one.key == key)
+    assert study.spec is not None
+    lr = Dimension(low=0.01, high=0.06, log=True)
+    spec = replace(study.spec, space={**study.spec.space, "lr": lr})
+    within = sum(
+        verdict.state == "finished" and float(study.members[number].params["lr"]) >= 0.01
+        for number, verdict in study.verdicts.items()
+    )
+    assert 0 < within < 8
+    narrowed = replace(records, studies=[replace(one, spec=spec) if one.key == key else one for one in records.studies])
+    section = next(one for one in describe(tabulate(narrowed), narrowed).sections if one.name == "importance")
+    assert f"fewer than 8, to say anything: ESC10 CoOp + SEPT (0), FSDD CoOp ({within}), " in section.lead[0]
+
+
 def test_a_hyper_parameter_that_alone_decides_is_the_important_one(store: TrialStore) -> None:
     cases = []
     for case in made.make_cases(40):
@@ -214,11 +235,86 @@ def test_the_sentence_at_the_top_counts_ups_and_downs_and_names_the_best(filled:
     down = replace(table.gains[1], h=-2.0)
     verdict = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down))).verdict
     assert "by -0.5 points on average over 2 comparisons with its baseline, 1 up and 1 down" in verdict
-    assert "none of them can be told from chance" in verdict
-    sure = tuple(replace(gain, p_holm=0.01) for gain in table.gains)
-    assert "all of them can be told from chance" in describe(replace(table, gains=sure)).verdict
-    one = describe(replace(table, gains=(replace(down, p_holm=0.5),))).verdict
-    assert "by -2.0 points on FSDD, which cannot be told from chance (p = 0.50" in one
+    assert "Highest H: ESC10 CoOp + SEPT" in verdict
+
+
+def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_folds: float) -> Gain:
+    """The gain with a test of so many replicas and folds, and these p values."""
+    test = PairedTest(replicas, folds, p, p_folds, 2.0 ** (1 - replicas), 2.0 ** (1 - folds))
+    return replace(gain, h=-2.0, tests=dict.fromkeys(gain.tests, test), p_holm=p, p_folds_holm=p_folds)
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "bold"),
+    [
+        (
+            (20, 10, 0.001, 0.002),
+            (
+                "That is beyond the variation of shots and seeds, and between test folds too "
+                "(paired tests: p = 0.001 over 20 replicas; p = 0.002 over 10 test folds)."
+            ),
+            True,
+        ),
+        (
+            (10, 5, 0.002, 0.0625),
+            (
+                "That is beyond the variation of shots and seeds, but not shown to be so between test folds "
+                "(paired tests: p = 0.002 over 10 replicas; p = 0.062 over 5 test folds, which can give none below "
+                "0.062)."
+            ),
+            False,
+        ),
+        (
+            (10, 1, 0.002, 1.0),
+            (
+                "That is beyond the variation of seeds, but not shown to be so between test folds "
+                "(paired tests: p = 0.002 over 10 replicas; p = 1.00 over 1 test fold, which can give none below 1.00)."
+            ),
+            False,
+        ),
+        (
+            (20, 10, 0.5, 0.25),
+            (
+                "That is not shown to be beyond the variation of shots and seeds (paired tests: "
+                "p = 0.50 over 20 replicas; p = 0.25 over 10 test folds)."
+            ),
+            False,
+        ),
+    ],
+)
+def test_a_gain_is_claimed_no_further_than_the_tests_over_replicas_and_folds_go(
+    given: tuple[int, int, float, float], said: str, bold: bool, filled: TrialStore
+) -> None:
+    table = collect(filled, made.SWEEP)
+    document = describe(replace(table, gains=(with_tests(table.gains[1], *given),)))
+    assert f"SEPT moves H of CoOp by -2.0 points on FSDD. {said}" in document.verdict
+    section = next(section for section in document.sections if section.name == "gain")
+    assert section.sheets[0].strong == ({0} if bold else set())
+    row = next(line for line in to_markdown(document).partition("## Gain")[2].splitlines() if "FSDD" in line)
+    assert row.startswith("| **FSDD**") is bold
+    assert ("seeds alone" in " ".join(section.notes)) is (given[1] == 1)
+
+
+def test_of_several_gains_those_are_counted_that_each_test_shows_and_could_show(filled: TrialStore) -> None:
+    table = collect(filled, made.SWEEP)
+    sure, few = with_tests(table.gains[0], 20, 10, 0.001, 0.002), with_tests(table.gains[1], 9, 3, 0.004, 0.25)
+    document = describe(replace(table, gains=(sure, few)))
+    assert (
+        "Shown to be beyond the variation of shots and seeds: 2 of 2, 0 up and 2 down (5 %, paired test over replicas, "
+        "Holm); between test folds too: 1 of 2, 0 up and 1 down (5 %, over whole folds, Holm; 1 has too few folds to "
+        "tell)."
+    ) in document.verdict
+
+
+def test_the_sweeps_own_p_values_are_corrected_over_folds_as_over_replicas(filled: TrialStore) -> None:
+    gains = collect(filled, made.SWEEP).gains
+    assert [gain.p_folds_holm for gain in gains] == holm([gain.tests["h"].p_folds for gain in gains])
+
+
+def test_what_bold_is_stands_with_every_table_that_has_it(filled: TrialStore) -> None:
+    table = collect(filled, made.SWEEP)
+    for text in (to_markdown(describe(table)), to_latex(table)):
+        assert "Bold: highest H of each dataset, whether or not a test tells it from the others." in text
 
 
 def test_the_latex_table_has_every_row_with_as_many_cells_and_escapes_words(filled: TrialStore) -> None:

@@ -71,6 +71,14 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+@given(tenths, st.integers(0, 8), st.sampled_from([math.nan, math.inf, -math.inf]))
+def test_a_difference_that_is_no_number_is_an_error_and_never_a_finding(
+    values: list[int], place: int, wrong: float
+) -> None:
+    with pytest.raises(ValueError, match="not every difference is finite"):
+        sign_flip([*values[:place], wrong, *values[place:]])
+
+
 def test_nothing_to_pair_is_an_error() -> None:
     with pytest.raises(ValueError, match="0 differences"):
         paired_test([], [])

@@ -7,17 +7,20 @@ import io
 import json
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import synthetic_results as made
 from rich.console import Console
 
+from pipeline.cli.showing import show_report
 from pipeline.report import (
     SweepTable,
     collect,
     describe,
     gain_lines,
     plot_tradeoff,
+    read_records,
     render_table,
     to_markdown,
     write_report,
@@ -97,6 +100,23 @@ def test_what_was_chosen_on_test_clips_is_marked_wherever_it_is_shown(paper: Swe
     assert honest.warning == ""
     assert "TEST" not in text_of(honest) + terminal(honest)
     assert plot_tradeoff(paper) != plot_tradeoff(honest)
+
+
+def test_no_gain_is_claimed_of_trials_that_were_chosen_on_test_clips(
+    paper: SweepTable, store: TrialStore, tmp_path: Path
+) -> None:
+    sure = replace(paper, gains=tuple(replace(gain, p_holm=0.001, p_folds_holm=0.001) for gain in paper.gains))
+    document = describe(sure, read_records(store, made.SWEEP))
+    assert "No test speaks for that: the trials were chosen on the same test clips." in document.verdict
+    assert "beyond the variation" not in document.verdict
+    sections = {section.name: section for section in document.sections}
+    assert sections["gain"].sheets[0].strong == frozenset()
+    for words in (sections["gain"].notes[0], sections["tradeoff"].lead[0], sections["confusion"].lead[0]):
+        assert "CHOSEN ON TEST CLIPS" in words
+    console = Console(file=io.StringIO(), width=80)
+    show_report(console, str(tmp_path / "root"), made.SWEEP)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "SEPT against its baseline, points on test clips; CHOSEN ON TEST CLIPS" in shown
 
 
 def test_runs_in_mlflow_say_what_chose_them() -> None:

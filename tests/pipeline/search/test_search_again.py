@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 from tiny_sweep import make_spec, run_inline
 
+from pipeline.prompts import export_prompt
 from pipeline.report import rerun_command, write_report
 from pipeline.search.again import rerun
 from pipeline.store import LocalFiles, TrialStore
@@ -50,6 +53,7 @@ def test_every_row_of_a_report_comes_out_the_same_when_its_command_is_run(tiny: 
         done = rerun(tiny, str(root), "tiny", row.signature, provider=PROVIDER, progress=partial(note, told))
         assert done.differing == ()
         assert (done.largest, done.elsewhere) == (0.0, ())
+        assert done.here.startswith("1 thread on ")
         assert done.result.test["h"] == row.test.h
         assert told == {row.signature: [report.epoch for report in done.stored.curve]}
     assert tiny.files.list("trials") == before
@@ -69,6 +73,44 @@ def test_what_cannot_be_run_again_is_refused_with_the_reason(tiny: TrialStore, r
             rerun(tiny, str(root), "tiny", signature, provider=PROVIDER)
     with pytest.raises(InputError, match="unknown sweep 'tyni'"):
         rerun(tiny, str(root), "tyni", "0", provider=PROVIDER)
+
+
+def test_what_computed_it_is_told_where_nothing_else_is_known_to_differ(
+    tiny: TrialStore, root: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = write_report(tiny, "tiny")[0].rows[1].signature
+    monkeypatch.setitem(rerun.__kwdefaults__, "provider", "tiny_inputs:provide_other_test_labels")
+    code, out, _ = sept("rerun", "tiny", signature, "--root", root)
+    assert code == 1
+    assert "Not the same: test, replicas, confusion" in out
+    assert "  computed here with 1 thread on the CPU; the sweep's trials may have had others" in out
+    assert "TEST" not in out
+
+
+def test_numbers_that_were_chosen_on_test_clips_are_marked_when_they_come_again(
+    tmp_path: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(tmp_path, trials=1, methods=["zero-shot", "coop+sept"], selection="paper")
+    monkeypatch.setitem(rerun.__kwdefaults__, "provider", PROVIDER)
+    store = TrialStore(LocalFiles(tmp_path))
+    signature = next(one.signature for one in store.members("tiny") if one.config.epochs)
+    code, out, _ = sept("rerun", "tiny", signature, "--root", tmp_path)
+    assert code == 0
+    assert ": validation " not in out
+    assert "on TEST clips" in out
+    assert "CHOSEN ON TEST CLIPS" in out
+    assert json.loads(sept("rerun", "tiny", signature, "--root", tmp_path, "--json")[1])["warning"]
+    assert "CHOSEN ON TEST CLIPS" in sept("best", "tiny", "--root", tmp_path)[1]
+    told = [row.get("warning") for row in json.loads(sept("best", "tiny", "--root", tmp_path, "--json")[1])]
+    assert len(told) == 2
+    assert all(told)
+    monkeypatch.setitem(export_prompt.__kwdefaults__, "provider", PROVIDER)
+    assert "CHOSEN ON TEST CLIPS" in sept("export", "tiny", "coop+sept", "--root", tmp_path, "--to", "prompt")[1]
+    card = json.loads(Path("prompt/card.json").read_text(encoding="utf-8"))
+    assert "CHOSEN ON TEST CLIPS" in card["metrics_are"]
+    shown = sept("sweep", "status", "tiny", "--root", tmp_path)[1]
+    assert "CHOSEN ON TEST CLIPS" in shown
+    assert "best TEST H" in shown
 
 
 def test_a_trial_that_has_not_finished_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
