@@ -162,15 +162,15 @@ def refused(address: str) -> Iterator[None]:
         mend = "try again later: the same command finds the job where it was made"
         raise SeptError(f"{where}: no answer within {_ANSWER_S:.0f} s; {mend}") from error
     except (OSError, ValueError, RayError) as error:
-        mend = "give http://HEAD:8265, where a Ray with its dashboard listens (pip install 'sept-sweep[cluster]')"
-        raise InputError(f"no job server of Ray: {one_line(error)}", where=where, mend=mend) from error
+        mend = "give http://HEAD:8265, where a Ray with its dashboard listens (its extra 'cluster' is needed there)"
+        raise InputError(f"no job server of Ray: {one_line(error).rstrip('.')}", where=where, mend=mend) from error
     except RuntimeError as error:
         raise SeptError(f"{where}: {one_line(error)}") from error
 
 
 def needs_token(address: str) -> InputError:
     """The error to raise where a cluster refuses for want of its token."""
-    mend = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    mend = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH where it is not in ~/.ray/auth_token"
     return InputError("the cluster asks for its token", where=f"address {address}", mend=mend)
 
 

@@ -73,7 +73,9 @@ def embed(
 
     from pipeline.embed import embed as run
     from pipeline.embed.place import EncoderPlace
+    from pipeline.store import check_writable
 
+    check_writable(root)
     console = Console()
     _end_as_interrupted()
     with _Progress(console) as progress:

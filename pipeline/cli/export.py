@@ -59,8 +59,11 @@ def export(
 
     from pipeline.cli.showing import say
     from pipeline.prompts import export_prompt, write_prompt
-    from pipeline.store import TrialStore, open_files
+    from pipeline.store import TrialStore, check_writable, open_files
 
+    for place in (to, model):
+        if place is not None:
+            check_writable(place)
     console = Console()
     exported = export_prompt(
         TrialStore(open_files(root)),

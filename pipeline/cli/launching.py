@@ -60,11 +60,13 @@ def run_sweep(
             from pipeline.address import CLIENT
             from pipeline.prepared import own_datasets
             from pipeline.spec import load_sweep
+            from pipeline.store import check_writable
             from pipeline.tracking import default_target
 
             spec = load_sweep(source, overrides, own_datasets(root))
             if address.startswith(CLIENT):
                 raise typer.Exit(_through_client(spec, root, mlflow, address, retry_failed))
+            check_writable(root)
             target = default_target(root, mlflow)
         _announce(console, spec, root, target, remark)
         stopped, tracked = _run(console, spec, root, target, address, retry_failed)

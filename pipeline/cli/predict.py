@@ -89,7 +89,7 @@ def predict(
             for one in rank_clips(predictor, found, names, None if as_json and top is None else kept, batch_size):
                 advance()
                 # Of a large folder whose rankings go into a file, what is not shown is not kept in memory.
-                if out is None or as_json or one.fault or len(found) <= _LISTED:
+                if out is None or as_json or one.fault:
                     ranked.append(one)
                 yield one
 
@@ -102,7 +102,8 @@ def predict(
     if as_json:
         typer.echo(json.dumps([_plain(one) for one in ranked], indent=1))
     else:
-        _show(console, ranked if out is None or len(found) <= _LISTED else [], top or _SHOWN)
+        if out is None:
+            _show(console, ranked, top or _SHOWN)
         if written and out is not None:
             _say_written(console, out, len(found) - len(bad))
     _tell_bad(bad, len(found))

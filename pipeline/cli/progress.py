@@ -156,6 +156,7 @@ class LineProgress:
         self._tally = Tally()
         self._started = 0.0
         self._last = 0.0
+        self._under_way = False
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
         """Say what is to be done."""
@@ -164,7 +165,13 @@ class LineProgress:
         self._write(f"{sweep}: {self._tally.budget} trials in {plural(len(studies), 'study', 'studies')}")
 
     def member_started(self, member: Member, resumed_epoch: int) -> None:
-        """Nothing to say: a start is no progress."""
+        """Say at the first one what it goes on from; a start itself is no progress."""
+        if self._under_way:
+            return
+        self._under_way = True
+        if self._tally.ended or resumed_epoch:
+            more = f", and an interrupted one from epoch {resumed_epoch}" if resumed_epoch else ""
+            self._write(f"{self._clock_text()} going on after {plural(len(self._tally.ended), 'trial')}{more}")
 
     def reported(self, member: Member, report: Report) -> None:
         """A line, if the last one is some time ago."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.prompts.batch import Ranked
-from pipeline.store import StoreError
+from pipeline.store import StoreError, check_writable
 from sept_core.errors import InputError
 
 __all__ = ["check_output", "write_rows"]
@@ -23,13 +23,14 @@ def check_output(path: Path) -> None:
     """See that a table can be written there, before any work is done.
 
     Raises:
-        InputError: It ends in neither ``.csv`` nor ``.parquet``, or its folder does not exist.
+        InputError: It ends in neither ``.csv`` nor ``.parquet``, or its folder does not exist or cannot be written to.
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise InputError("of a kind that is not written", where=str(path), mend="end it in .csv or .parquet")
     if not path.parent.is_dir() or path.is_dir():
         what = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise InputError(what, where=str(path), mend="name a file in a folder that exists")
+    check_writable(path.parent)
 
 
 def write_rows(path: Path, ranked: Iterable[Ranked]) -> bool:

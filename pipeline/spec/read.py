@@ -80,7 +80,7 @@ def _input_error(
 ) -> InputError:
     key, value = ".".join(str(part) for part in path), entry["input"]
     place = f"{where}: {key}" if key else where
-    more = f" (and {count - 1} more errors)" if count > 1 else ""
+    more = f" (and {count - 1} more error{'s' if count > 2 else ''})" if count > 1 else ""
     if entry["type"] == "extra_forbidden":
         known = near_miss(str(path[-1]), _fields_at(model, path[:-1]))
         return InputError(f"unknown key '{path[-1]}'{more}", where=place, mend=known)

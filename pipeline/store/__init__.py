@@ -2,7 +2,16 @@
 
 from pipeline.store.embedding_writer import EmbeddingHeader
 from pipeline.store.embeddings import EmbeddingStore, find_embeddings
-from pipeline.store.files import Files, LocalFiles, StoreAway, StoreError, is_remote, local_folder, open_files
+from pipeline.store.files import (
+    Files,
+    LocalFiles,
+    StoreAway,
+    StoreError,
+    check_writable,
+    is_remote,
+    local_folder,
+    open_files,
+)
 from pipeline.store.lease import Lease, LeaseHeld, LeaseLost
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import StoreConflict, TrialStore
@@ -21,6 +30,7 @@ __all__ = [
     "StoreError",
     "TrialStore",
     "Verdict",
+    "check_writable",
     "find_embeddings",
     "is_remote",
     "local_folder",

@@ -8,6 +8,8 @@ What an opened store promises is said by ``door.Files``.
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +25,7 @@ __all__ = [
     "StoreAway",
     "StoreError",
     "check_key",
+    "check_writable",
     "is_remote",
     "local_folder",
     "open_files",
@@ -44,6 +47,29 @@ def local_folder(root: str | Path) -> Path:
         InputError: As `open_files`.
     """
     return Path(open_files("sept-runs" if is_remote(root) else root).address("x")).parent
+
+
+def check_writable(root: str | Path) -> None:
+    """See that something can be written to a folder, or made where it is to be; a bucket is not asked.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if is_remote(root):
+        return
+    folder = Path(open_files(root).address("x")).parent
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        # Asked for by doing it: permissions alone do not tell of read-only disks, nor what an administrator may do.
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            # There may be room again when it is needed; then it is told.
+            return
+        reason = error.strerror or str(error)
+        mend = f"make {there} writable, or give another folder"
+        raise InputError(f"cannot be written to ({reason})", where=str(root), mend=mend) from error
 
 
 def open_files(uri: str | Path, *, known: bool = False) -> Files:

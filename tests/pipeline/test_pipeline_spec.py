@@ -178,7 +178,7 @@ def test_a_missing_key_is_named() -> None:
 
 
 def test_several_errors_give_one_line_that_counts_them() -> None:
-    assert "(and 1 more errors)" in refusal({"trials": 0, "shots": 0})
+    assert "(and 1 more error)" in refusal({"trials": 0, "shots": 0})
 
 
 @pytest.mark.parametrize(

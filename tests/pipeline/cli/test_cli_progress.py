@@ -80,3 +80,13 @@ def test_without_a_terminal_there_are_a_few_plain_lines() -> None:
     assert "FSDD CoOp" in lines[1]
     assert lines[-1].endswith("finished: 3 of 3 trials")
     assert 3 <= len(lines) <= 6
+
+
+def test_a_launch_that_goes_on_says_what_from() -> None:
+    lines: list[str] = []
+    progress, (first, *_, last) = LineProgress(lines.append, lambda: 0.0), cases_of("coop")
+    progress.sweep_started("synthetic", plans([first]))
+    progress.member_ended(first.member, first.verdict, first.result)
+    progress.member_started(last.member, 5)
+    progress.member_started(last.member, 10)
+    assert lines[1:] == ["[00:00] going on after 1 trial, and an interrupted one from epoch 5"]

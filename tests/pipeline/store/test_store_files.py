@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from files_conformance import FilesConformance
 
-from pipeline.store.files import STALE_TEMP_S, LocalFiles, StoreError, open_files
+from pipeline.store.files import STALE_TEMP_S, LocalFiles, StoreError, check_writable, open_files
 from pipeline.store.processes import own_mark
 from sept_core.errors import InputError
 
@@ -236,3 +236,18 @@ class TestOpenFiles:
         (tmp_path / "taken").write_bytes(b"")
         with pytest.raises(InputError, match="is a file, not a folder"):
             open_files(tmp_path / "taken")
+
+
+class TestCheckWritable:
+    def test_a_folder_that_is_there_or_can_be_made_passes_and_nothing_stays(self, tmp_path: Path) -> None:
+        check_writable(tmp_path)
+        check_writable(tmp_path / "new" / "deeper")
+        check_writable("s3://bucket/prefix")
+        assert not list(tmp_path.iterdir())
+
+    def test_one_that_cannot_be_written_to_is_told_with_what_to_do(self) -> None:
+        # Nobody, root included, makes files there.
+        with pytest.raises(
+            InputError, match=r"/proc/results: cannot be written to \(.*\); make /proc writable, or give"
+        ):
+            check_writable("/proc/results")
