@@ -54,6 +54,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long  # what the monkey does in every run, here on a Ray of the sweep's own
 def test_a_sweep_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path, undisturbed: Path) -> None:
     chance = random.Random(20260)
     kills = 0
@@ -75,7 +76,7 @@ def test_a_sweep_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path, 
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.long  # what the monkey does in every run, here on a Ray of the sweep's own
+@pytest.mark.long  # likewise
 def test_a_stop_and_a_kill_of_a_worker_in_one_sweep_change_nothing(tmp_path: Path, undisturbed: Path) -> None:
     with launched(tmp_path) as process:
         wait_for_progress(tmp_path, 12, process)

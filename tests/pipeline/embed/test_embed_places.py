@@ -23,7 +23,9 @@ REPOSITORY = Path(__file__).parents[3]
 AUDIO = REPOSITORY.parent / "shared" / "audio"
 
 
-@pytest.fixture(params=[("ESC10", "esc10", 400), ("FSDD", "fsdd", 900)], ids=["ESC10", "FSDD"])
+@pytest.fixture(
+    params=[("ESC10", "esc10", 400), pytest.param(("FSDD", "fsdd", 900), marks=pytest.mark.long)], ids=["ESC10", "FSDD"]
+)
 def clips(request: pytest.FixtureRequest) -> tuple[str, Path, int]:
     name, folder, count = request.param
     if not (AUDIO / folder).is_dir():

@@ -461,7 +461,9 @@ class TestBundle:
             assert word in text
 
     @pytest.mark.audio
-    @pytest.mark.parametrize(("dataset", "folder"), [("ESC10", "esc10"), ("FSDD", "fsdd")])
+    @pytest.mark.parametrize(
+        ("dataset", "folder"), [("ESC10", "esc10"), pytest.param("FSDD", "fsdd", marks=pytest.mark.long)]
+    )
     def test_they_are_re_created_from_the_audio_to_1e_4(self, dataset: str, folder: str, tmp_path: Path) -> None:
         if not (AUDIO / folder).is_dir():
             pytest.skip(f"the real audio is not at ../shared/audio/{folder} beside the project")

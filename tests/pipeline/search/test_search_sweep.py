@@ -122,6 +122,7 @@ def test_a_signal_stops_gracefully_and_the_next_launch_ends_the_same(
     assert outcome_of(tmp_path) == undisturbed
 
 
+@pytest.mark.long  # as the monkey does in every run
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_process_costs_nothing_but_time(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     killed = []

@@ -73,7 +73,7 @@ def test_a_launch_that_finds_everything_written_asks_twice(served: MakePlace, pr
     assert asked.total() == 2
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_requests_that_go_wrong_lose_and_double_nothing(
     served: MakePlace, proxy: Proxy, no_pictures: None, impatient: None, seed: int
 ) -> None:
@@ -95,7 +95,7 @@ def test_requests_that_go_wrong_lose_and_double_nothing(
     assert spoiled.replay(cases) == direct.seen()
 
 
-@pytest.mark.parametrize("fault", ["hang", "late"])
+@pytest.mark.parametrize("fault", ["hang", pytest.param("late", marks=pytest.mark.long)])
 def test_requests_that_are_given_up_and_come_through_later_double_nothing(
     served: MakePlace,
     proxy: Proxy,
