@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-
 from pipeline.plan.work import Probe, Work
+from pipeline.search.devices import as_a_worker
 from pipeline.search.sizing import few_replicas
 from sept_core.results import TrialConfig
 from sept_core.trial import TrialInputs
@@ -111,18 +109,12 @@ def _left(until: float) -> float:
 @contextmanager
 def _as_in_a_worker(inputs: TrialInputs, threads: int, gpu: bool) -> Iterator[None]:
     """Threads, device and determinism of a worker (`pipeline.search.worker`), put back at the end."""
-    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     tower = inputs.encoder.text
     device = next(tower.parameters()).device
-    if gpu:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        if gpu:
-            tower.to("cuda")
-        yield
-    finally:
-        tower.to(device)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_num_threads(before)
+    with as_a_worker(threads, gpu):
+        try:
+            if gpu:
+                tower.to("cuda")
+            yield
+        finally:
+            tower.to(device)

@@ -17,8 +17,9 @@ from typing import Any
 from pipeline.prompts.card import make_card
 from pipeline.report import collect
 from pipeline.report.rows import Chosen, SweepTable
+from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import as_a_worker, load_there, trial_place
+from pipeline.search.outside import load_there, trial_place
 from pipeline.store import TrialStore
 from sept_core.checkpoint import CheckpointError, load_checkpoint
 from sept_core.datasets import prompt_name
@@ -122,7 +123,7 @@ def export_prompt(
     wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
     place = replace(place, inputs=wanted)
-    with as_a_worker(place):
+    with as_a_worker(place.threads, place.gpu):
         inputs = load_there(root, place, provider)
         run, retrained = _finished_run(store, config, inputs, progress)
         measured = run.result()

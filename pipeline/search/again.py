@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import TrialPlace, as_a_worker, load_there, trial_place
+from pipeline.search.outside import TrialPlace, load_there, trial_place
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
@@ -81,7 +82,7 @@ def rerun(
             mend=f"install the version that made it: {_versions(stored)}",
         )
     place = trial_place(store, sweep, member.config)
-    with as_a_worker(place):
+    with as_a_worker(place.threads, place.gpu):
         run = TrialRun(member.config, load_there(root, place, provider))
         while not run.finished:
             report = run.advance()

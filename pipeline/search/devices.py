@@ -1,18 +1,41 @@
-"""What torch is told once per process that trains, before it does: the same numbers every time."""
+"""What torch is told where a trial is computed: the same numbers every time."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
 
-__all__ = ["prepare_torch"]
+__all__ = ["as_a_worker", "prepare_torch"]
 
 
 @lru_cache(maxsize=1)
 def prepare_torch(threads: int, gpu: bool) -> None:
-    """As many threads as CPUs were given, and deterministic algorithms only."""
+    """As many threads as CPUs were given, and deterministic algorithms only; once per process that trains nothing else.
+
+    Args:
+        threads: Threads.
+        gpu: Whether it computes on a GPU.
+    """
+    _set(threads, gpu)
+
+
+@contextmanager
+def as_a_worker(threads: int, gpu: bool) -> Iterator[None]:
+    """The same within, put back at the end: the last digits depend on both."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    _set(threads, gpu)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+
+def _set(threads: int, gpu: bool) -> None:
     if gpu:
         # What CUDA's matrix products need to be deterministic; read when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

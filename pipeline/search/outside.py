@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +14,7 @@ from pipeline.sweeps import known_sweep
 from sept_core.results import TrialConfig
 from sept_core.trial import TrialInputs
 
-__all__ = ["TrialPlace", "as_a_worker", "load_there", "trial_place"]
+__all__ = ["TrialPlace", "load_there", "trial_place"]
 
 
 @dataclass(frozen=True)
@@ -59,19 +56,3 @@ def load_there(root: str, place: TrialPlace, provider: str) -> TrialInputs:
     if place.gpu:
         inputs.encoder.text.to("cuda")
     return inputs
-
-
-@contextmanager
-def as_a_worker(place: TrialPlace) -> Iterator[None]:
-    """Threads and deterministic algorithms as a sweep's workers have them: the last digits depend on both."""
-    if place.gpu:
-        # What CUDA's matrix products need to be deterministic; read when CUDA starts.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(place.threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
