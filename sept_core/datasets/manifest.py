@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from sept_core.errors import InputError
 
 __all__ = ["Clip", "Manifest", "digest_of"]
 
+_AGAIN = "make it again: sept data prepare DATASET --audio DIR"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -50,15 +51,24 @@ class Clip:
     def __post_init__(self) -> None:
         for name in ("clip_id", "path", "classname", "fold"):
             if not getattr(self, name):
-                raise InputError(f"{name} is empty", where=f"clip '{self.clip_id or self.path}'")
+                raise InputError(
+                    f"{name} is empty",
+                    where=f"clip '{self.clip_id or self.path}'",
+                    mend="fill it in, or leave out the clip",
+                )
         pure = PurePosixPath(self.path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in self.path:
             raise InputError(
                 f"path '{self.path}' is not relative to the audio folder with '/' between folders",
                 where=f"clip '{self.clip_id}'",
+                mend="write it as seen from the folder given with --audio",
             )
         if not _SHA256.fullmatch(self.sha256):
-            raise InputError(f"sha256 '{self.sha256}' is not 64 hex digits", where=f"clip '{self.clip_id}'")
+            raise InputError(
+                f"sha256 '{self.sha256}' is not 64 hex digits",
+                where=f"clip '{self.clip_id}'",
+                mend="prepare the data set again: sept data prepare",
+            )
 
 
 def digest_of(rows: Iterable[tuple[str, str, str, str, str]]) -> str:
@@ -74,6 +84,7 @@ class Manifest:
     Args:
         dataset: Name of the data set; classes and folds of a registered one are checked against the registry.
         clips: At least one clip; ids are unique.
+        notes: What a person should know of how it was read, a line each; no part of the digest.
 
     Raises:
         InputError: No clips, an id given twice, or a class or fold that the data set does not have.
@@ -81,16 +92,19 @@ class Manifest:
 
     dataset: str
     clips: tuple[Clip, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         where = f"manifest of {self.dataset}"
         if not self.clips:
-            raise InputError("no clips", where=where)
+            raise InputError("no clips", where=where, mend="give the folder that holds them with --audio")
         object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda clip: clip.clip_id)))
         for previous, current in zip(self.clips, self.clips[1:], strict=False):
             if previous.clip_id == current.clip_id:
                 raise InputError(
-                    f"clip id '{current.clip_id}' stands for both '{previous.path}' and '{current.path}'", where=where
+                    f"clip id '{current.clip_id}' stands for both '{previous.path}' and '{current.path}'",
+                    where=where,
+                    mend="rename one of the two files, or move it out of the folder",
                 )
         info = DATASETS.get(self.dataset)
         if info is None:
@@ -118,7 +132,9 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, with the digest."""
-        return {"dataset": self.dataset, "digest": self.digest, "clips": [asdict(clip) for clip in self.clips]}
+        clips = [asdict(clip) for clip in self.clips]
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        return {"dataset": self.dataset, "digest": self.digest, "clips": clips, **notes}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
@@ -128,19 +144,26 @@ class Manifest:
             InputError: A key is missing or unknown, a value is no text, or the clips are not those of the digest.
         """
         names = {field.name for field in fields(Clip)}
-        if not isinstance(data, Mapping) or set(data) != {"dataset", "digest", "clips"}:
-            raise InputError("not a manifest", mend="a manifest has the keys dataset, digest and clips")
+        if not isinstance(data, Mapping) or set(data) - {"notes"} != {"dataset", "digest", "clips"}:
+            raise InputError("not a manifest", mend=f"a manifest has the keys dataset, digest and clips; {_AGAIN}")
         where = f"manifest of {data['dataset']}"
         if not isinstance(data["dataset"], str) or not isinstance(data["clips"], list):
-            raise InputError("dataset is not a text or clips is not a list", where=where)
+            raise InputError("dataset is not a text or clips is not a list", where=where, mend=_AGAIN)
         for number, row in enumerate(data["clips"]):
             if (
                 not isinstance(row, dict)
                 or set(row) != names
                 or not all(isinstance(value, str) for value in row.values())
             ):
-                raise InputError(f"clips[{number}] does not have the texts {', '.join(sorted(names))}", where=where)
-        manifest = cls(data["dataset"], tuple(Clip(**row) for row in data["clips"]))
+                raise InputError(
+                    f"clips[{number}] does not have the texts {', '.join(sorted(names))}", where=where, mend=_AGAIN
+                )
+        notes = data.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise InputError("notes is not a list of texts", where=where, mend=_AGAIN)
+        manifest = cls(data["dataset"], tuple(Clip(**row) for row in data["clips"]), tuple(notes))
         if manifest.digest != data["digest"]:
-            raise InputError(f"clips have digest {manifest.digest}, but {data['digest']} is written", where=where)
+            raise InputError(
+                f"clips have digest {manifest.digest}, but {data['digest']} is written", where=where, mend=_AGAIN
+            )
         return manifest

@@ -91,7 +91,9 @@ def read_csv_dataset(
         clips = hash_clips(info, audio_root, found, progress, name=clip_id)
     except OSError as error:
         raise InputError(
-            f"cannot be read ({error.strerror or error})", where=str(error.filename or audio_root)
+            f"cannot be read ({error.strerror or error})",
+            where=str(error.filename or audio_root),
+            mend="check its permissions and the disk",
         ) from error
     if not split:
         _check_enough_sources(clips, table)
@@ -126,7 +128,11 @@ def info_from_json(data: Mapping[str, Any]) -> DatasetInfo:
         for key in ("classnames", "folds")
     )
     if not texts or not lists or data["split"] not in ("kfold", "fixed"):
-        raise InputError("a value in it is of the wrong type", where=f"description of data set {data['name']}")
+        raise InputError(
+            "a value in it is of the wrong type",
+            where=f"description of data set {data['name']}",
+            mend="prepare it again: sept data prepare",
+        )
     _check_description(data["name"], data["kind"], data["template"])
     return DatasetInfo(
         data["name"],
@@ -181,7 +187,11 @@ def _rows(table: Path, audio_root: Path) -> tuple[list[Found], str]:
         if split and not fold:
             raise InputError(f"{row['path']} has no {split}", where=where, mend="give it one, or leave it out")
         if split == "split" and fold not in ("train", "test"):
-            raise InputError(f"split '{fold}' of {row['path']} is neither 'train' nor 'test'", where=where)
+            raise InputError(
+                f"split '{fold}' of {row['path']} is neither 'train' nor 'test'",
+                where=where,
+                mend="write one of the two, or call the column fold",
+            )
         if set(fold) & RESERVED:
             raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where, mend="rename it")
         found.append(Found(file, classname, fold, row.get("group", "").strip()))

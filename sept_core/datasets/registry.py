@@ -34,7 +34,8 @@ class DatasetInfo:
         split: ``kfold``: each fold in turn is the test set and the others are the pool that shots are drawn from.
             ``fixed``: clips of fold ``train`` are the pool, clips of fold ``test`` the test set.
         extra: True for the data sets that are not among the benchmark's eleven.
-        clips: How many clips its authors publish, for the check of a copy; 0 where that is not fixed.
+        clips: How many clips its authors publish, for the check of a copy: each size that is in use, with the words for
+            it where there are several; empty where that is not fixed.
     """
 
     name: str
@@ -44,7 +45,7 @@ class DatasetInfo:
     folds: tuple[str, ...]
     split: Literal["kfold", "fixed"]
     extra: bool = False
-    clips: int = 0
+    clips: tuple[tuple[int, str], ...] = ()
 
 
 def prompt_name(classname: str) -> str:
@@ -59,10 +60,12 @@ def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
         InputError: Fewer than two names, or a name given twice.
     """
     if len(classnames) < 2:
-        raise InputError(f"base and new classes need at least two class names, got {list(classnames)}")
+        raise InputError(
+            f"base and new classes need at least two class names, got {list(classnames)}", mend="add a class"
+        )
     doubled = sorted(name for name, count in Counter(classnames).items() if count > 1)
     if doubled:
-        raise InputError(f"class names given more than once: {', '.join(doubled)}")
+        raise InputError(f"class names given more than once: {', '.join(doubled)}", mend="name each class once")
     names = tuple(sorted(classnames))
     middle = (len(names) + 1) // 2
     return names[:middle], names[middle:]
@@ -115,7 +118,7 @@ _ALL = (
         _PLAYED,
         _numbered(5),
         "kfold",
-        clips=236,
+        clips=((236, ""),),
     ),
     DatasetInfo(
         "CREMA-D",
@@ -124,7 +127,7 @@ _ALL = (
         _SPEECH_EMOTION,
         _FIXED,
         "fixed",
-        clips=7442,
+        clips=((7442, ""),),
     ),
     DatasetInfo(
         "ESC50",
@@ -140,7 +143,7 @@ _ALL = (
         _CHARACTERISTIC,
         _numbered(5),
         "kfold",
-        clips=2000,
+        clips=((2000, ""),),
     ),
     DatasetInfo(
         "ESC50-Actions",
@@ -152,7 +155,7 @@ _ALL = (
         _CHARACTERISTIC,
         _numbered(5),
         "kfold",
-        clips=400,
+        clips=((400, ""),),
     ),
     DatasetInfo(
         "GT-Music-Genre",
@@ -161,7 +164,7 @@ _ALL = (
         "This is {} music.",
         _FIXED,
         "fixed",
-        clips=1000,
+        clips=((1000, ""),),
     ),
     DatasetInfo(
         "NS-Instruments",
@@ -178,9 +181,11 @@ _ALL = (
         _SPEECH_EMOTION,
         _FIXED,
         "fixed",
-        clips=2452,
+        clips=((1440, "speech"), (2452, "speech and song")),
     ),
-    DatasetInfo("SESA", "events", _names("casual, explosion, gunshot, siren"), _SOUND, _FIXED, "fixed", clips=585),
+    DatasetInfo(
+        "SESA", "events", _names("casual, explosion, gunshot, siren"), _SOUND, _FIXED, "fixed", clips=((585, ""),)
+    ),
     DatasetInfo(
         "TUT2017",
         "scenes",
@@ -191,7 +196,7 @@ _ALL = (
         _SOUND,
         _numbered(4),
         "kfold",
-        clips=4680,
+        clips=((4680, ""),),
     ),
     DatasetInfo(
         "UrbanSound8K",
@@ -203,7 +208,7 @@ _ALL = (
         _CHARACTERISTIC,
         _numbered(10),
         "kfold",
-        clips=8732,
+        clips=((8732, ""),),
     ),
     DatasetInfo(
         "VocalSound",
@@ -212,7 +217,7 @@ _ALL = (
         "This is a human vocal sound of {}.",
         _FIXED,
         "fixed",
-        clips=21024,
+        clips=((21024, ""),),
     ),
     DatasetInfo(
         "ESC10",
@@ -225,7 +230,7 @@ _ALL = (
         _numbered(5),
         "kfold",
         extra=True,
-        clips=400,
+        clips=((400, ""),),
     ),
     DatasetInfo(
         "FSDD",

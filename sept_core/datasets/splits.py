@@ -12,13 +12,27 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sept_core.datasets.folds import Roles, roles_of
+from sept_core.datasets.crossing import (
+    CrossingRule,
+    Row,
+    check_apart,
+    contradictions,
+    is_published,
+    rows_of,
+    shared_rows,
+)
+from sept_core.datasets.folds import roles_of
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
+
+
+_WITHOUT_CLIPS = (
+    "use other folds, crossing: keep, or an encoder that has heard less of it; sept data check lists the counts"
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Seq
         InputError: ``shots`` is below 1.
     """
     if shots < 1:
-        raise InputError(f"shots must be at least 1, got {shots}")
+        raise InputError(f"shots must be at least 1, got {shots}", mend="give a whole number from 1")
 
     def rank(clip_id: str) -> str:
         return hashlib.sha256(json.dumps([dataset, fold, seed, classname, clip_id]).encode()).hexdigest()
@@ -138,6 +152,7 @@ def make_split(
     shots: int,
     seen: Sequence[str],
     seen_clips: Collection[str] = (),
+    crossing: CrossingRule = "keep",
 ) -> Split:
     """Split a table's rows for the replica (fold, seed) of the base-to-new protocol.
 
@@ -149,34 +164,52 @@ def make_split(
         shots: Clips per base class to train on; all of the class's pool where it has fewer.
         seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
         seen_clips: SHA-256 of the files of the encoder's pretraining; nor do these.
+        crossing: Of a published split: whether clips that share a recording, a speaker or their content with the test
+            set stay in the pool.
+
+    Of a registered data set, clips of one content with several labels appear in no part of the split.
 
     Raises:
         InputError: The table is not this data set's, lacks a class or has one too many; the fold cannot be tested on;
-            a source recording, a speaker or a file's content stands in both pool and test set; or a part of the split
-            comes out empty.
+            in a split of our own or of a person's own, a recording, a speaker or a file's content stands in both pool
+            and test set; or a part of the split comes out empty.
     """
     if shots < 1:
-        raise InputError(f"shots must be at least 1, got {shots}")
-    roles_by_row = _check_table(table, info)
+        raise InputError(f"shots must be at least 1, got {shots}", mend="give a whole number from 1")
+    rows = _check_table(table, info)
+    published = is_published(info, rows)
+    torn = contradictions(rows, info)
     usable = usable_folds(info, seen)
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
     heard = frozenset(row for row, digest in enumerate(table.sha256) if digest in seen_clips)
-    unseen = [(row, roles) for row, roles in enumerate(roles_by_row) if not roles.test & set(seen) and row not in heard]
+    unseen = [
+        (row, clip.roles)
+        for row, clip in enumerate(rows)
+        if not clip.roles.test & set(seen) and row not in heard and row not in torn
+    ]
     besides = f" besides those {len(heard)} clips that the encoder was pretrained on" if heard else ""
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
-    _check_apart(table, info, fold, pool, test)
+    shared = shared_rows(rows, pool, test)
+    if not published:
+        check_apart(info, fold, shared)
+    elif crossing == "drop":
+        pool = [row for row in pool if row not in shared.pool]
+        if shared.pool:
+            besides += f" besides those {len(shared.pool)} clips that crossing: drop leaves out"
 
     base, new = halves(info.classnames)
     train: list[int] = []
     for classname in base:
-        rows = {table.clip_ids[row]: row for row in pool if table.classnames[row] == classname}
-        if not rows:
+        named = {table.clip_ids[row]: row for row in pool if table.classnames[row] == classname}
+        if not named:
             raise InputError(
-                f"no clips of class '{classname}' to draw shots from{besides}", where=f"{info.name}, fold {fold}"
+                f"no clips of class '{classname}' to draw shots from{besides}",
+                where=f"{info.name}, fold {fold}",
+                mend=_WITHOUT_CLIPS,
             )
-        train += [rows[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(rows), shots)]
+        train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
     drawn = set(train)
 
     def of_classes(rows: list[int], names: tuple[str, ...]) -> tuple[int, ...]:
@@ -199,17 +232,22 @@ def make_split(
             mend=f"lower shots (now {shots})",
         )
     if not split.heldout_new:
-        raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where)
+        raise InputError(
+            f"no held-out clips of the new classes outside the test fold{besides}", where=where, mend=_WITHOUT_CLIPS
+        )
     if not split.test_base or not split.test_new:
         kind = "new" if split.test_base else "base"
-        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where)
+        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where, mend=_WITHOUT_CLIPS)
     return split
 
 
-def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Roles]:
-    """The roles of each row, when the table is the data set's."""
+def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Row]:
+    """Its rows, when the table is the data set's."""
     if table.dataset != info.name:
-        raise InputError(f"the embeddings are of data set '{table.dataset}', not '{info.name}'")
+        raise InputError(
+            f"the embeddings are of data set '{table.dataset}', not '{info.name}'",
+            mend=f"give embeddings of {info.name}",
+        )
     present = set(table.classnames)
     missing = [name for name in info.classnames if name not in present]
     if missing:
@@ -220,30 +258,12 @@ def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Roles]:
         )
     strange = sorted(present - set(info.classnames))
     if strange:
-        raise InputError(f"unknown classes: {some(strange)}", where=f"embeddings of {info.name}")
+        raise InputError(
+            f"unknown classes: {some(strange)}",
+            where=f"embeddings of {info.name}",
+            mend=f"embed it again: sept embed {info.name} --audio DIR --force",
+        )
     try:
-        return [roles_of(fold, info) for fold in table.folds]
+        return rows_of(table, info)
     except InputError as error:
         raise InputError(error.what, where=f"embeddings of {info.name}", mend=error.mend) from error
-
-
-def _check_apart(table: EmbeddingTable, info: DatasetInfo, fold: str, pool: list[int], test: list[int]) -> None:
-    """Refuse a split whose test set shares content, a source recording or a speaker with the pool."""
-    where = f"{info.name}, fold {fold}"
-    in_pool = {table.sha256[row]: table.clip_ids[row] for row in pool}
-    shared = [f"{in_pool[table.sha256[row]]} = {table.clip_ids[row]}" for row in test if table.sha256[row] in in_pool]
-    if shared:
-        raise InputError(
-            f"{len(shared)} clips of the test fold have the same content as clips of the pool: {some(shared)}",
-            where=where,
-            mend="mend the data set's folds, then embed it again",
-        )
-    # An empty group is an unknown one, and two unknown sources are not the same source.
-    crossing = sorted(({table.groups[row] for row in pool} & {table.groups[row] for row in test}) - {""})
-    if crossing:
-        raise InputError(
-            f"{len(crossing)} groups (source recordings or speakers) stand in the test fold and in the pool: "
-            f"{some(crossing)}",
-            where=where,
-            mend="mend the data set's folds, then embed it again",
-        )

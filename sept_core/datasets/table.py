@@ -17,6 +17,7 @@ __all__ = ["EmbeddingTable"]
 
 # float32 keeps a normalised vector's length to about 1e-7; what misses 1 by more was never normalised.
 _NORM_TOLERANCE = 1e-3
+_AGAIN = "make them again: sept embed DATASET --audio DIR --force"
 
 
 # Compared and hashed by identity: comparing tensors element by element has no single truth value.
@@ -61,25 +62,29 @@ class EmbeddingTable:
         where = f"embeddings of {self.dataset}"
         count = len(self.clip_ids)
         if count == 0:
-            raise InputError("no clips", where=where)
+            raise InputError("no clips", where=where, mend=_AGAIN)
         for field in ("classnames", "folds", "groups", "sha256"):
             if len(getattr(self, field)) != count:
-                raise InputError(f"{len(getattr(self, field))} {field} for {count} clips", where=where)
+                raise InputError(f"{len(getattr(self, field))} {field} for {count} clips", where=where, mend=_AGAIN)
         for previous, current in zip(self.clip_ids, self.clip_ids[1:], strict=False):
             if previous >= current:
-                raise InputError(f"clip ids are not sorted and unique at '{current}'", where=where)
+                raise InputError(f"clip ids are not sorted and unique at '{current}'", where=where, mend=_AGAIN)
         if self.description is not None and self.description.name != self.dataset:
-            raise InputError(f"the description is of data set '{self.description.name}'", where=where)
+            raise InputError(f"the description is of data set '{self.description.name}'", where=where, mend=_AGAIN)
         shape = tuple(self.embeddings.shape)
         if len(shape) != 2 or shape[0] != count or self.embeddings.dtype != torch.float32:
             raise InputError(
-                f"embeddings are {self.embeddings.dtype} {list(shape)}, not torch.float32 [{count}, dim]", where=where
+                f"embeddings are {self.embeddings.dtype} {list(shape)}, not torch.float32 [{count}, dim]",
+                where=where,
+                mend=_AGAIN,
             )
         # Written so that NaN, which fails every comparison, counts as wrong.
         wrong = ~((self.embeddings.norm(dim=1) - 1).abs() <= _NORM_TOLERANCE)
         if bool(wrong.any()):
             first = self.clip_ids[int(wrong.nonzero()[0, 0])]
-            raise InputError(f"{int(wrong.sum())} rows are not of unit norm, first clip '{first}'", where=where)
+            raise InputError(
+                f"{int(wrong.sum())} rows are not of unit norm, first clip '{first}'", where=where, mend=_AGAIN
+            )
 
     def __len__(self) -> int:
         return len(self.clip_ids)

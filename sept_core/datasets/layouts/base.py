@@ -21,6 +21,7 @@ __all__ = [
     "audio_in",
     "class_named",
     "complete",
+    "first_there",
     "inside",
     "listing",
     "named",
@@ -110,6 +111,11 @@ def class_named(info: DatasetInfo, name: str) -> str | None:
     return spelled.get(prompt_name(name))
 
 
+def first_there(root: Path, places: Sequence[str]) -> Path:
+    """The first of several places below a folder that exists; the first of all where none does, for messages."""
+    return next((root / place for place in places if (root / place).exists()), root / places[0])
+
+
 def inside(folder: Path, name: str, where: str) -> Path:
     """A file that a table lists, which must not lead out of its folder."""
     pure = PurePosixPath(name)
@@ -135,7 +141,7 @@ def complete(
 
 
 def read_table(
-    path: Path, columns: Sequence[str] | None = None, delimiter: str = ","
+    path: Path, columns: Sequence[str | tuple[str, ...]] | None = None, delimiter: str = ","
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a table with the place of each for messages; a short row has ``""`` in the columns it lacks.
 
@@ -144,7 +150,8 @@ def read_table(
 
     Args:
         path: A CSV file in UTF-8.
-        columns: Columns that its header must have. None: the columns are numbered, and it has no header.
+        columns: Columns that its header must have; of several names for one, rows have the first. None: the columns are
+            numbered, and it has no header.
         delimiter: Between two fields.
 
     Raises:
@@ -169,9 +176,15 @@ def read_table(
     return ((f"{path}, line {line}", _fields(row, header)) for line, row in rows)
 
 
-def _header(path: Path, found: Sequence[str], wanted: Sequence[str], delimiter: str) -> tuple[str, ...]:
+def _header(
+    path: Path, found: Sequence[str], columns: Sequence[str | tuple[str, ...]], delimiter: str
+) -> tuple[str, ...]:
     """The names of the columns, when those that are wanted are among them, once each."""
     header = tuple(name.strip() for name in found)
+    names = [column if isinstance(column, tuple) else (column,) for column in columns]
+    other_names = {other: first for first, *others in names if first not in header for other in others}
+    header = tuple(other_names.get(name, name) for name in header)
+    wanted = [first for first, *_ in names]
     if not any(header):
         raise InputError("has no header", where=str(path), mend=f"its first line names the columns {', '.join(wanted)}")
     lacking = [column for column in wanted if column not in header]

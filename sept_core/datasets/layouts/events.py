@@ -16,6 +16,7 @@ from sept_core.datasets.layouts.base import (
     audio_in,
     class_named,
     complete,
+    first_there,
     named,
     no_audio,
     read_table,
@@ -28,6 +29,10 @@ __all__ = ["ESC10", "ESC50", "SESA", "URBANSOUND8K"]
 
 _ESC10_FOLDER = re.compile(r"[0-9]{3} - (.+)")
 _ESC10_FILE = re.compile(r"([0-9]+)-([0-9]+)-[A-Z]")
+# As the authors ship it, then as the copies on Kaggle do.
+_ESC50_TABLES = ("meta/esc50.csv", "esc50.csv")
+_URBANSOUND8K_TABLES = ("metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
+_AGAIN = "unpack or download the data set again"
 _SESA_FILE = re.compile(r"(casual|explosion|gunshot|siren)_[0-9]+")
 
 
@@ -65,42 +70,50 @@ def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
 def _read_esc50(info: DatasetInfo, root: Path) -> list[Found]:
     """ESC-50 whole, or the clips of ``info``'s classes where it is the Actions subset."""
     whole = DATASETS["ESC50"]
-    table = root / "meta" / "esc50.csv"
+    table = first_there(root, _ESC50_TABLES)
+    audio = first_there(root, ("audio/audio", "audio"))
     found: list[Found] = []
     for where, row in read_table(table, ("filename", "fold", "category", "src_file")):
         name, fold, category, source = (row[column] for column in ("filename", "fold", "category", "src_file"))
         if not name or Path(name).name != name:
-            raise InputError(f"filename '{name}' is not the name of a file in audio/", where=where)
+            raise InputError(f"filename '{name}' is not the name of a file in audio/", where=where, mend=_AGAIN)
         # The CSV writes 'door_wood_knock' where the registry has 'door wood knock'.
         classname = class_named(whole, category)
         if classname is None:
-            raise InputError(f"unknown category '{category}' of {name}", where=where)
+            raise InputError(
+                f"unknown category '{category}' of {name}", where=where, mend=f"known: {', '.join(whole.classnames)}"
+            )
         if fold not in info.folds:
             raise InputError(f"unknown fold '{fold}' of {name}", where=where, mend=f"folds are {', '.join(info.folds)}")
         if not source:
-            raise InputError(f"src_file of {name} is empty", where=where)
+            raise InputError(f"src_file of {name} is empty", where=where, mend=_AGAIN)
         if classname in info.classnames:
-            found.append(Found(root / "audio" / name, classname, fold=fold, group=source))
+            found.append(Found(audio / name, classname, fold=fold, group=source))
     if not found:
-        raise InputError(f"lists no clips of {info.name}", where=str(table))
-    return complete(found, root, "meta/esc50.csv")
+        raise InputError(f"lists no clips of {info.name}", where=str(table), mend=_AGAIN)
+    return complete(found, root, table.relative_to(root).as_posix())
 
 
 def _read_urbansound8k(info: DatasetInfo, root: Path) -> list[Found]:
+    table = first_there(root, _URBANSOUND8K_TABLES)
+    audio = first_there(root, ("audio", "."))
     found = []
-    for where, row in read_table(root / "metadata" / "UrbanSound8K.csv", ("slice_file_name", "fsID", "fold", "class")):
+    # Some copies call the authors' column 'class' by another name, since it is a reserved word in many languages.
+    for where, row in read_table(table, ("slice_file_name", "fsID", "fold", ("class", "class_name"))):
         name, source, fold = row["slice_file_name"], row["fsID"], row["fold"]
         if not name or Path(name).name != name:
-            raise InputError(f"slice_file_name '{name}' is not the name of a file", where=where)
+            raise InputError(f"slice_file_name '{name}' is not the name of a file", where=where, mend=_AGAIN)
         classname = class_named(info, row["class"])
         if classname is None:
-            raise InputError(f"unknown class '{row['class']}' of {name}", where=where)
+            raise InputError(
+                f"unknown class '{row['class']}' of {name}", where=where, mend=f"known: {', '.join(info.classnames)}"
+            )
         if fold not in info.folds:
             raise InputError(f"unknown fold '{fold}' of {name}", where=where, mend=f"folds are {', '.join(info.folds)}")
         if not source:
-            raise InputError(f"fsID of {name} is empty", where=where)
-        found.append(Found(root / "audio" / f"fold{fold}" / name, classname, fold=fold, group=source))
-    return complete(found, root, "metadata/UrbanSound8K.csv")
+            raise InputError(f"fsID of {name} is empty", where=where, mend=_AGAIN)
+        found.append(Found(audio / f"fold{fold}" / name, classname, fold=fold, group=source))
+    return complete(found, root, table.relative_to(root).as_posix())
 
 
 def _read_sesa(info: DatasetInfo, root: Path) -> list[Found]:
@@ -136,13 +149,13 @@ ESC10 = Layout(
 ESC50 = Layout(
     origin="original",
     expected="meta/esc50.csv and audio/",
-    stands_in=lambda root: (root / "meta" / "esc50.csv").is_file(),
+    stands_in=lambda root: any((root / table).is_file() for table in _ESC50_TABLES),
     read=_read_esc50,
 )
 URBANSOUND8K = Layout(
     origin="original",
     expected="metadata/UrbanSound8K.csv and audio/fold1 to audio/fold10",
-    stands_in=lambda root: (root / "metadata" / "UrbanSound8K.csv").is_file(),
+    stands_in=lambda root: any((root / table).is_file() for table in _URBANSOUND8K_TABLES),
     read=_read_urbansound8k,
 )
 SESA = Layout(

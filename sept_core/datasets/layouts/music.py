@@ -62,12 +62,16 @@ def _read_nsynth(info: DatasetInfo, root: Path) -> list[Found]:
             if family == _NSYNTH_DROPPED:
                 continue
             if family not in info.classnames:
-                raise InputError(f"unknown family '{family}' of {name}", where=str(table))
+                raise InputError(
+                    f"unknown family '{family}' of {name}",
+                    where=str(table),
+                    mend=f"families are {', '.join(info.classnames)}",
+                )
             if Path(name).name != name:
-                raise InputError(f"'{name}' is not the name of a note", where=str(table))
+                raise InputError(f"'{name}' is not the name of a note", where=str(table), mend="unpack it again")
             found.append(Found(root / folder / "audio" / f"{name}.wav", family, fold=side, group=instrument))
     if not found:
-        raise InputError("no notes of its classes are listed", where=str(root))
+        raise InputError("no notes of its classes are listed", where=str(root), mend="unpack it again")
     return complete(found, root, "examples.json")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sept_core.datasets.folds import fold_of
 from sept_core.datasets.layouts.base import Found, Layout, class_named, complete, inside, read_table
 from sept_core.datasets.registry import DatasetInfo
-from sept_core.datasets.sources import SEPARATED, source_in_name
+from sept_core.datasets.sources import GROUPED, source_in_name
 from sept_core.errors import InputError
 
 __all__ = ["PALM_FIXED", "PALM_FOLDS"]
@@ -39,18 +39,22 @@ def _read(info: DatasetInfo, root: Path) -> list[Found]:
                     )
                 known = classnames.setdefault(path, (classname, where))
                 if known[0] != classname:
-                    raise InputError(f"{path} is of class '{classname}', but '{known[0]}' in {known[1]}", where=where)
+                    raise InputError(
+                        f"{path} is of class '{classname}', but '{known[0]}' in {known[1]}",
+                        where=where,
+                        mend="correct one of the two rows",
+                    )
                 if fold in sides[path][side]:
-                    raise InputError(f"{path} is listed twice", where=where)
+                    raise InputError(f"{path} is listed twice", where=where, mend="remove one of the two rows")
                 sides[path][side].append(fold)
     found = [
         Found(
             root / path,
             classname,
             fold=fold_of(sides[path]["train"], sides[path]["test"], info),
-            # Where the authors of the data set don't keep sources apart, PALM's random split doesn't either, and the
-            # published results are on it: sources go unnamed here, and the check of a data set counts the crossing.
-            group=source_in_name(info.name, Path(path).stem) if info.name in SEPARATED else "",
+            # Where the authors of the data set publish no split, PALM's is random over clips. No source is named then:
+            # this tells this split from the one that is made here (sept_core.datasets.crossing.is_published).
+            group=source_in_name(info.name, Path(path).stem) if info.name in GROUPED else "",
         )
         for path, (classname, _) in classnames.items()
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sept_core.datasets.assign import Unplaced, assign_folds
 from sept_core.datasets.layouts.base import Found, Layout, audio_below, listing, visible
+from sept_core.datasets.layouts.copies import one_file_each
 from sept_core.datasets.layouts.events import ESC10, ESC50, SESA, URBANSOUND8K
 from sept_core.datasets.layouts.music import BEIJING_OPERA, GTZAN, NSYNTH
 from sept_core.datasets.layouts.palm import PALM_FIXED, PALM_FOLDS
@@ -70,9 +71,14 @@ def read_layout(
         if not root.is_dir():
             raise InputError("is a file, not a folder", where=str(root), mend=f"give the folder of {info.name}")
         layout, folder = _standing(info, root)
-        return Manifest(info.name, hash_clips(info, root, layout.read(info, folder), progress, digests=digests))
+        found, notes = one_file_each(root, layout.read(info, folder), digests)
+        return Manifest(info.name, hash_clips(info, root, found, progress, digests=digests), notes)
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", where=str(error.filename or root)) from error
+        raise InputError(
+            f"cannot be read ({error.strerror or error})",
+            where=str(error.filename or root),
+            mend="check its permissions and the disk",
+        ) from error
 
 
 def hash_clips(

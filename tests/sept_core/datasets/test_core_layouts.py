@@ -149,9 +149,13 @@ def test_esc10_refuses_a_file_name_without_fold_and_source(esc10: Path, name: st
     assert f"{esc10 / '001 - Dog bark' / name}: file name is not <fold>-<Freesound id>-<take>" in line
 
 
-def test_a_clip_in_two_formats_is_refused(esc10: Path) -> None:
+def test_of_a_clip_in_two_formats_the_uncompressed_one_is_read_and_that_is_said(esc10: Path) -> None:
+    before = read_layout("ESC10", esc10)
     put(esc10 / "001 - Dog bark" / "1-100032-A.wav")
-    assert "clip id '1-100032-A' stands for both" in refusal("ESC10", esc10)
+    manifest = read_layout("ESC10", esc10)
+    assert [clip.clip_id for clip in manifest.clips] == [clip.clip_id for clip in before.clips]
+    assert "001 - Dog bark/1-100032-A.wav" in {clip.path for clip in manifest.clips}
+    assert manifest.notes == ("*.ogg is not read: *.wav has the same 1 clip",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""One file for each clip, where a folder holds some clips more than once.
+
+CREMA-D's repository has ``AudioWAV/`` beside ``AudioMP3/``; a copy of RAVDESS that many people have holds its folders
+``Actor_01`` and so on twice. A clip is read once, from the uncompressed file where there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sept_core.datasets.layouts.base import Found
+from sept_core.datasets.wording import count_of
+from sept_core.errors import InputError
+
+__all__ = ["one_file_each"]
+
+# In the order of preference; all others come after them.
+_UNCOMPRESSED = (".wav", ".w64", ".flac", ".aiff", ".aif", ".caf", ".au")
+
+
+def one_file_each(
+    root: Path, found: Sequence[Found], digests: Callable[[Sequence[Path]], Sequence[str]] | None = None
+) -> tuple[list[Found], tuple[str, ...]]:
+    """One file for each name (without suffix), and a line for each folder or format that is not read.
+
+    Args:
+        root: The data set's folder, for messages.
+        found: Its clips.
+        digests: Hashes files, as for ``read_layout``; None to read them here.
+
+    Raises:
+        InputError: Two files of one name and format hold different sounds, or belong to different classes or folds.
+        OSError: A file cannot be read.
+    """
+    by_name: dict[str, list[Found]] = defaultdict(list)
+    for clip in found:
+        by_name[clip.file.stem].append(clip)
+    several = {name: sorted(clips, key=_preference) for name, clips in by_name.items() if len(clips) > 1}
+    if not several:
+        return list(found), ()
+    _check_same(root, several, digests)
+    aside: Counter[tuple[str, str]] = Counter()
+    for kept, *others in several.values():
+        aside.update({(_place(root, other, kept), _place(root, kept, other)) for other in others})
+    notes = [f"{left} is not read: {read} has the same {count_of(n, 'clip')}" for (left, read), n in aside.items()]
+    return [clips[0] if len(clips) == 1 else several[name][0] for name, clips in by_name.items()], tuple(sorted(notes))
+
+
+def _preference(clip: Found) -> tuple[int, int, str]:
+    suffix = clip.file.suffix.lower()
+    rank = _UNCOMPRESSED.index(suffix) if suffix in _UNCOMPRESSED else len(_UNCOMPRESSED)
+    return rank, len(clip.file.parts), str(clip.file)
+
+
+def _check_same(
+    root: Path, several: dict[str, list[Found]], digests: Callable[[Sequence[Path]], Sequence[str]] | None
+) -> None:
+    """Refuse files of one name that are not one clip."""
+    twins = [(kept, other) for kept, *others in several.values() for other in others]
+    for kept, other in twins:
+        if (kept.classname, kept.fold, kept.group) != (other.classname, other.fold, other.group):
+            raise _different(root, kept, other, "belong to different classes or folds")
+    # Of two formats the bytes differ anyhow.
+    alike = [pair for pair in twins if pair[0].file.suffix.lower() == pair[1].file.suffix.lower()]
+    hashed = (digests or _hashes)([clip.file for pair in alike for clip in pair])
+    for pair, one, two in zip(alike, hashed[::2], hashed[1::2], strict=True):
+        if one != two:
+            raise _different(root, *pair, "hold different sounds")
+
+
+def _different(root: Path, kept: Found, other: Found, what: str) -> InputError:
+    names = " and ".join(f"'{clip.file.relative_to(root).as_posix()}'" for clip in (kept, other))
+    return InputError(
+        f"{names} have one name and {what}", where=str(root), mend="rename one of them, or move it out of the folder"
+    )
+
+
+def _place(root: Path, clip: Found, beside: Found) -> str:
+    """The topmost folder that tells a clip's file from another's, or its format where they lie side by side."""
+    mine, other = (one.file.relative_to(root).parts for one in (clip, beside))
+    if mine[:-1] == other[:-1]:
+        return f"*{clip.file.suffix}"
+    depth = next((at for at, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), 0)
+    # A file that stands higher up is named by the folder above it.
+    return "/".join(mine[: depth + 1]) + "/" if len(mine) > depth + 1 else f"{'/'.join(mine[:depth]) or '.'}/*"
+
+
+def _hashes(files: Sequence[Path]) -> list[str]:
+    hashes = []
+    for file in files:
+        with file.open("rb") as stream:
+            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return hashes

@@ -1,0 +1,169 @@
+"""What published splits get wrong is reported and, where asked, left out; what would make a result wrong is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sept_core.datasets import DATASETS, DatasetInfo, EmbeddingTable, halves, make_split
+from sept_core.datasets.crossing import refuse_faulty, rows_of, split_warnings
+from sept_core.errors import InputError
+
+ESC = DATASETS["ESC10"]
+OWN = DatasetInfo("Toy", "events", ESC.classnames, ESC.template, ESC.folds, "kfold", extra=True)
+
+
+def table(info: DatasetInfo = ESC, each: int = 2, **changes: Sequence[str]) -> EmbeddingTable:
+    """``each`` clips of every class in every fold, all from recordings of their own."""
+    rows = [(name, fold, copy) for name in info.classnames for fold in info.folds for copy in range(each)]
+    ids = [f"{fold}-{at:03d}-A" for at, (_, fold, _) in enumerate(rows)]
+    order = sorted(range(len(rows)), key=lambda at: ids[at])
+    made = EmbeddingTable(
+        dataset=info.name,
+        encoder_fingerprint="0" * 16,
+        manifest_digest="0" * 16,
+        clip_ids=tuple(ids[at] for at in order),
+        classnames=tuple(rows[at][0] for at in order),
+        folds=tuple(rows[at][1] for at in order),
+        groups=tuple(f"g{at}" for at in order),
+        sha256=tuple(f"{at:064x}" for at in order),
+        embeddings=torch.nn.functional.normalize(torch.ones(len(rows), 4), dim=1),
+        description=None if info is ESC else info,
+    )
+    return replace(made, **{name: tuple(values) for name, values in changes.items()})
+
+
+def with_same(source: EmbeddingTable, field: str, pairs: Sequence[tuple[int, int]]) -> EmbeddingTable:
+    """Rows that share a group or a digest with others."""
+    values = list(getattr(source, field))
+    for one, other in pairs:
+        values[other] = values[one]
+    return replace(source, **{field: tuple(values)})
+
+
+def row(source: EmbeddingTable, fold: str, classname: str) -> int:
+    return next(at for at in range(len(source)) if source.folds[at] == fold and source.classnames[at] == classname)
+
+
+@pytest.fixture
+def crossed() -> EmbeddingTable:
+    plain = table()
+    one, other = row(plain, "2", "chainsaw"), row(plain, "3", "rain")
+    return with_same(plain, "groups", [(one, other)])
+
+
+def test_a_recording_in_two_published_folds_is_kept_as_published_unless_dropping_it_is_asked_for(
+    crossed: EmbeddingTable,
+) -> None:
+    one, other = row(crossed, "2", "chainsaw"), row(crossed, "3", "rain")
+    kept = make_split(crossed, ESC, "3", 0, 1, ())
+    assert one in {*kept.train, *kept.heldout_base}
+    dropped = make_split(crossed, ESC, "3", 0, 1, (), crossing="drop")
+    assert one not in {*dropped.train, *dropped.heldout_base, *dropped.heldout_new}
+    assert other in dropped.test_new
+    # Nothing crosses fold 1, so that nothing changes there.
+    assert make_split(crossed, ESC, "1", 0, 1, ()) == make_split(crossed, ESC, "1", 0, 1, (), crossing="drop")
+
+
+def test_the_warning_names_the_recordings_their_folds_and_the_test_clips(crossed: EmbeddingTable) -> None:
+    rows = rows_of(crossed, ESC)
+    (line,) = split_warnings(rows, ESC, ESC.folds)
+    group = crossed.groups[row(crossed, "2", "chainsaw")]
+    assert line == (
+        f"1 recording stands in both training and test of the published split ({group} in folds 2 and 3), with 2 of "
+        "100 test clips; crossing: drop in the sweep's YAML leaves them out of training"
+    )
+    (line,) = split_warnings(rows, ESC, ESC.folds, "drop")
+    assert line.endswith("their training clips are left out (crossing: drop)")
+    assert split_warnings(rows, ESC, ["1", "4"]) == []
+
+
+@given(st.data())
+def test_a_dropped_split_shares_nothing_with_its_test_clips(data: st.DataObject) -> None:
+    plain = table(each=3)
+    indices = st.integers(0, len(plain) - 1)
+    pairs = data.draw(st.lists(st.tuples(indices, indices), max_size=12))
+    crossed = with_same(plain, "groups", pairs)
+    fold = data.draw(st.sampled_from(ESC.folds))
+    split = make_split(crossed, ESC, fold, 0, 1, (), crossing="drop")
+    trained = {crossed.groups[at] for at in (*split.train, *split.heldout_base, *split.heldout_new)}
+    assert not trained & {crossed.groups[at] for at in (*split.test_base, *split.test_new)}
+    kept = make_split(crossed, ESC, fold, 0, 1, ())
+    assert (split.test_base, split.test_new) == (kept.test_base, kept.test_new)
+
+
+def test_dropping_everything_of_a_class_is_refused_with_the_reason() -> None:
+    plain = table()
+    test = row(plain, "1", "rain")
+    everything = [(test, at) for at in range(len(plain)) if plain.classnames[at] == "chainsaw"]
+    with pytest.raises(InputError, match=r"no clips of class 'chainsaw' .* besides those 8 clips that crossing: drop"):
+        make_split(with_same(plain, "groups", everything), ESC, "1", 0, 1, (), crossing="drop")
+
+
+@pytest.mark.parametrize("crossing", ["keep", "drop"])
+def test_in_ones_own_data_what_crosses_stays_an_error_with_the_way_out(crossing: str) -> None:
+    plain = table(OWN)
+    one, other = row(plain, "2", "chainsaw"), row(plain, "3", "chainsaw")
+    for field, said in (("groups", "1 group in both"), ("sha256", "1 test clip also among")):
+        with pytest.raises(InputError, match=f"{said}.*; in the CSV .*remove the column that places them"):
+            make_split(with_same(plain, field, [(one, other)]), OWN, "3", 0, 1, (), crossing=crossing)  # type: ignore[arg-type]
+
+
+def test_a_sound_with_two_labels_is_neither_trained_nor_tested_on() -> None:
+    plain = table()
+    one, other = row(plain, "2", "chainsaw"), row(plain, "2", "rain")
+    torn = with_same(plain, "sha256", [(one, other)])
+    # 2 of 100 clips are more than a copy may have wrong, 2 of 200 are not.
+    with pytest.raises(InputError, match="1 sound has more than one label .*; unpack or download ESC10 again"):
+        refuse_faulty(rows_of(torn, ESC), ESC, ESC.folds)
+    large = table(each=4)
+    one, other = row(large, "2", "chainsaw"), row(large, "2", "rain")
+    torn = with_same(large, "sha256", [(one, other)])
+    refuse_faulty(rows_of(torn, ESC), ESC, ESC.folds)
+    for fold in ESC.folds:
+        split = make_split(torn, ESC, fold, 0, 1, ())
+        used = {*split.train, *split.heldout_base, *split.heldout_new, *split.test_base, *split.test_new}
+        assert not {one, other} & used
+        assert len(used) == len(large) - 2
+    (line,) = split_warnings(rows_of(torn, ESC), ESC, ESC.folds)
+    pair = f"{large.clip_ids[one]} = {large.clip_ids[other]}"
+    assert line == f"1 sound has more than one label ({pair}): their 2 clips are left out of training and test"
+
+
+def test_one_test_clip_that_is_trained_on_does_not_condemn_a_published_split() -> None:
+    large = table(each=4)
+    same = with_same(large, "sha256", [(row(large, "2", "rain"), row(large, "3", "rain"))])
+    refuse_faulty(rows_of(same, ESC), ESC, ESC.folds)
+    (line,) = split_warnings(rows_of(same, ESC), ESC, ESC.folds)
+    assert line.startswith("2 test clips of the published split are also trained on, by content (")
+
+
+def test_a_copy_whose_train_and_test_are_swapped_is_refused_unless_asked_for_by_name() -> None:
+    plain = table()
+    swapped = replace(
+        plain, folds=tuple("train=2;test=1,3,4,5" if fold == "2" else "train=1,3,4,5;test=2" for fold in plain.folds)
+    )
+    rows = rows_of(swapped, ESC)
+    with pytest.raises(InputError) as caught:
+        refuse_faulty(rows, ESC, ESC.folds)
+    assert "fold 2: 80 clips to test on and 20 to train on: perhaps swapped" in str(caught.value)
+    assert "folds: {ESC10: [1, 3, 4, 5]}" in str(caught.value)
+    assert "accept_faulty_splits: [ESC10]" in str(caught.value)
+    refuse_faulty(rows, ESC, ["1", "3"])
+    refuse_faulty(rows, ESC, ESC.folds, accepted=True)
+    (line,) = [line for line in split_warnings(rows, ESC, ESC.folds) if "split is wrong" in line]
+    assert line.endswith("used as it is (accept_faulty_splits)")
+
+
+def test_classes_of_a_published_split_stay_apart_when_labels_contradict() -> None:
+    base, new = halves(ESC.classnames)
+    large = table(each=4)
+    torn = with_same(large, "sha256", [(row(large, "2", base[0]), row(large, "3", new[0]))])
+    split = make_split(torn, ESC, "3", 0, 1, ())
+    trained = {torn.sha256[at] for at in (*split.train, *split.heldout_base)}
+    assert not trained & {torn.sha256[at] for at in (*split.test_new, *split.heldout_new)}
