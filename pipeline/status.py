@@ -112,6 +112,7 @@ class SweepStatus:
         driver: Who holds its lease; None where nobody does.
         expected_end_ms: When it will be finished, by `estimate.seconds_left`; None where that cannot be told.
         failures: A line for each failed trial.
+        data_warnings: What a reader of the accuracies has to know of the data, a line each.
     """
 
     sweep: str
@@ -125,6 +126,7 @@ class SweepStatus:
     driver: DriverStatus | None
     expected_end_ms: int | None
     failures: tuple[str, ...]
+    data_warnings: tuple[str, ...] = ()
 
     @property
     def ended(self) -> int:
@@ -157,6 +159,7 @@ class SweepReader:
         self._spec = _parse(store, sweep, self._text)
         self._members: list[Member] = []
         self._verdicts: list[Verdict] = []
+        self._warnings: dict[str, tuple[str, ...]] = {}
 
     def read(self) -> SweepStatus:
         """The state now.
@@ -196,7 +199,21 @@ class SweepReader:
                 for verdict in self._verdicts
                 if verdict.state == "failed"
             ),
+            data_warnings=self._data_warnings(specs),
         )
+
+    def _data_warnings(self, specs: Sequence[StudySpec]) -> tuple[str, ...]:
+        """From one result for each dataset, read once: its trials share folds and embeddings."""
+        for spec in specs:
+            if spec.dataset in self._warnings:
+                continue
+            found = (one for one in self._verdicts if one.study == spec.key and one.state == "finished")
+            for verdict in found:
+                result = self._store.read_result(verdict.study, verdict.signature)
+                if result is not None:
+                    self._warnings[spec.dataset] = result.warnings
+                    break
+        return tuple(dict.fromkeys(line for lines in self._warnings.values() for line in lines))
 
     def _look(self) -> tuple[DriverStatus | None, LaunchProgress | None]:
         """Who holds the lease, and what that launch tells of its trials."""

@@ -25,10 +25,13 @@ from torch import Tensor
 from sept_core.audio_container import Fault, check_container
 from sept_core.errors import InputError
 
-__all__ = ["MAX_BYTES", "decode_clip", "is_silent", "load_clip"]
+__all__ = ["MAX_BYTES", "SILENT", "decode_clip", "is_silent", "load_clip"]
 
 MAX_BYTES = 2_000_000_000
 """Size of the largest file that is read."""
+
+SILENT = "the clip is silent"
+"""Why a clip without sound is refused."""
 
 _MAX_SECONDS = 3600
 _MAX_SAMPLES = 1 << 29  # 2 GiB of float32 once downmixed: an hour at 149 kHz
@@ -64,7 +67,7 @@ def load_clip(source: str | Path | bytes, sample_rate: int, *, where: str = "") 
     where = where or _name(source)
     waveform, rate = decode_clip(source, where=where)
     if is_silent(waveform):
-        raise InputError("the clip is silent", where=where, mend=_MEND)
+        raise InputError(SILENT, where=where, mend=_MEND)
     if rate == sample_rate:
         return waveform
     ratio = _ratio(rate, sample_rate)

@@ -21,8 +21,17 @@ from dataclasses import dataclass
 
 import torch
 
-from sept_core.datasets import EmbeddingTable, Split, draw_shots, halves, make_split, prompt_name
-from sept_core.datasets.folds import roles_of
+from sept_core.datasets import (
+    CrossingRule,
+    EmbeddingTable,
+    Split,
+    contradictions,
+    draw_shots,
+    halves,
+    make_split,
+    prompt_name,
+    rows_of,
+)
 from sept_core.encoders import TextTower
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -78,6 +87,7 @@ def make_plan(
     folds: Sequence[str],
     seeds: Sequence[int],
     shots: int,
+    crossing: CrossingRule = "keep",
 ) -> Plan:
     """The plan of a trial.
 
@@ -92,13 +102,16 @@ def make_plan(
         folds: Test folds.
         seeds: One replica per fold and seed.
         shots: Training clips per class.
+        crossing: As for ``make_split``.
 
     Raises:
         InputError: The dataset cannot be used this way.
     """
     info = table.info
     seen = seen_folds.get(info.name, ())
-    splits = [make_split(table, info, fold, seed, shots, seen, seen_clips) for fold in folds for seed in seeds]
+    splits = [
+        make_split(table, info, fold, seed, shots, seen, seen_clips, crossing) for fold in folds for seed in seeds
+    ]
     if protocol == "cross-dataset":
         return _cross_dataset(table, targets, tower, seen_folds, seen_clips, splits, shots)
     base, new = halves(info.classnames)
@@ -168,11 +181,12 @@ def _cross_dataset(
     for target in targets:
         other = target.info
         seen = frozenset(seen_folds.get(other.name, ()))
-        roles = [roles_of(fold, other).test for fold in target.folds]
+        clips = rows_of(target, other)
+        torn = contradictions(clips, other)
         rows = tuple(
             row
-            for row, (test, digest) in enumerate(zip(roles, target.sha256, strict=True))
-            if test and not test & seen and digest not in seen_clips
+            for row, clip in enumerate(clips)
+            if clip.roles.test and not clip.roles.test & seen and clip.sha256 not in seen_clips and row not in torn
         )
         if not rows:
             raise InputError("no test clips that the encoder has not seen", where=f"target {other.name}")

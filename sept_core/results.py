@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
 
 __all__ = [
@@ -70,6 +71,7 @@ class TrialConfig(BaseModel):
         epochs: Passes over a replica's training clips; 0 for what trains nothing.
         report_every: Epochs between two reports.
         precision: Of the text tower in training; all else, and every measurement, is float32.
+        crossing: What is done with training clips that a published split shares with its test clips.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,11 +97,17 @@ class TrialConfig(BaseModel):
     report_every: int
     batch_size: int
     precision: Precision = "float32"
+    crossing: CrossingRule = "keep"
 
     @property
     def signature(self) -> str:
         """16 hex digits; the same signature is the same result."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what later releases added is left out at its default, so that signatures stay as they were."""
+        content = self.model_dump(mode="json")
+        return {key: value for key, value in content.items() if key not in _LATER or value != _LATER[key]}
 
     @property
     def method(self) -> str:
@@ -110,6 +118,9 @@ class TrialConfig(BaseModel):
     def study_key(self) -> str:
         """Such as ``ESC10.mini.base-to-new.coop+sept``."""
         return f"{self.dataset}.{self.encoder}.{self.protocol}.{self.method}"
+
+
+_LATER: dict[str, Any] = {"crossing": "keep"}
 
 
 @dataclass(frozen=True)
@@ -178,6 +189,7 @@ class TrialResult:
         classnames: By group: names of the rows.
         train_seconds: Seconds of training and validation, all replicas.
         error: Traceback of a failed trial.
+        warnings: What a reader has to know of the data that the numbers stand on, a line each.
     """
 
     signature: str
@@ -194,6 +206,7 @@ class TrialResult:
     versions: dict[str, str]
     machine: str
     error: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def objective(self) -> float:
@@ -204,7 +217,7 @@ class TrialResult:
         """Plain values."""
         return {
             "signature": self.signature,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.to_json(),
             "state": self.state,
             "curve": [report.to_json() for report in self.curve],
             "validation": self.validation,
@@ -217,6 +230,7 @@ class TrialResult:
             "versions": self.versions,
             "machine": self.machine,
             "error": self.error,
+            **({"warnings": list(self.warnings)} if self.warnings else {}),
         }
 
     @classmethod
@@ -245,6 +259,7 @@ class TrialResult:
                 versions=dict(data["versions"]),
                 machine=str(data["machine"]),
                 error=str(data["error"]),
+                warnings=tuple(map(str, data.get("warnings", ()))),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a trial result: {error}") from error

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
-from sept_core.datasets import EmbeddingTable, unheard_folds
+from sept_core.datasets import CrossingRule, EmbeddingTable, data_warnings, refuse_faulty, rows_of, unheard_folds
 from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -38,6 +38,7 @@ __all__ = [
     "hyper_parameters",
     "make_config",
     "split_method",
+    "trial_warnings",
 ]
 
 
@@ -95,6 +96,8 @@ def make_config(
     precision: str = "float32",
     protocol: str = "base-to-new",
     selection: str = "heldout",
+    crossing: str = "keep",
+    accept_faulty_split: bool = False,
 ) -> TrialConfig:
     """A complete, checked configuration.
 
@@ -113,6 +116,9 @@ def make_config(
             GPU; what is measured is measured in float32.
         protocol: ``base-to-new``, or ``cross-dataset`` with ``inputs.table`` the source.
         selection: What the search is measured on, see ``protocols.py``.
+        crossing: What is done with training clips that a published split shares with its test clips: ``keep`` them, as
+            published results do, or ``drop`` them.
+        accept_faulty_split: Whether a copy whose train and test sets are swapped or overlap is used as it is.
 
     Raises:
         InputError: Anything that cannot be used, with key and value.
@@ -151,10 +157,12 @@ def make_config(
         ("precision", precision, get_args(Precision)),
         ("protocol", protocol, get_args(TrialConfig.model_fields["protocol"].annotation)),
         ("selection", selection, get_args(TrialConfig.model_fields["selection"].annotation)),
+        ("crossing", crossing, get_args(CrossingRule)),
     ):
         if word not in known:
             raise InputError(f"unknown {name} '{word}'", mend=f"known: {', '.join(known)}")
     _check_targets(protocol, selection, table, targets)
+    refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
     trains = LEARNERS[baseline].trainable
     return TrialConfig(
@@ -180,7 +188,16 @@ def make_config(
         report_every=min(report_every, epochs) if trains else 1,
         batch_size=batch_size if trains else 1,
         precision=precision if trains else "float32",  # type: ignore[arg-type]
+        crossing=crossing,  # type: ignore[arg-type]
     )
+
+
+def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
+    """What a reader of a trial's numbers has to know of the data that they stand on, a line each."""
+    lines = list(data_warnings(inputs.table, config.folds, config.crossing))
+    for name in config.targets:
+        lines += data_warnings(inputs.targets[name], (), target=True)
+    return tuple(lines)
 
 
 class TrialRun:
@@ -211,7 +228,9 @@ class TrialRun:
             folds=config.folds,
             seeds=config.seeds,
             shots=config.shots,
+            crossing=config.crossing,
         )
+        self._warnings = trial_warnings(config, inputs)
         self._replicas = [(fold, seed) for fold in config.folds for seed in config.seeds]
         self._learners: list[Learner] = []
         self._trainings: list[FusedTraining] = []
@@ -351,6 +370,7 @@ class TrialRun:
             finished_ms=now_ms(),
             versions=versions,
             machine=machine,
+            warnings=self._warnings,
         )
 
     def _measure(self) -> dict[str, GroupScores]:

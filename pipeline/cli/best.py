@@ -45,6 +45,8 @@ def best(
         say(console, table.warning)
     else:
         say(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
+    for line in dict.fromkeys(line for row in chosen for line in row.warnings):
+        say(console, f"data: {line}")
     for name in table.without if study is None else ():
         say(console, f"{name}: no finished trial")
     # Of all, the one that looks best by what chose it; a person may well want another.
@@ -60,6 +62,7 @@ def _plain(row: Chosen) -> dict[str, Any]:
 
     names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params", "trials")
     told = {name: getattr(row, name) for name in names} | {"accuracy": _numbers(row)}
+    told |= {"data_warnings": list(row.warnings)} if row.warnings else {}
     return told | {"warning": warning} if (warning := warning_of(row.selection)) else told
 
 

@@ -115,8 +115,9 @@ def prepare(
     prepared = _read(dataset, audio, csv, kind, template, root)
     info, clips = prepared.info, prepared.manifest.clips
     findings = check_manifest(prepared.manifest, None, info)
-    for line in findings.warnings:
-        say(console, f"warning: {line}")
+    for finding in findings.all:
+        if finding.severity != "error":
+            say(console, f"{finding.severity}: {finding.line}")
     findings.refuse(info.name)
     where = write_prepared(root, prepared)
     folds = plural(len(info.folds), "fold") if info.split == "kfold" else "one split"
@@ -178,11 +179,12 @@ def _check_clips(
         findings = check_manifest(prepared.manifest, audio, prepared.info, progress)
     name, clips = prepared.info.name, len(prepared.manifest.clips)
     if as_json:
-        found = {"dataset": name, "clips": clips, "errors": findings.errors, "warnings": findings.warnings}
+        found = {"dataset": name, "clips": clips}
+        found |= {"errors": findings.errors, "warnings": findings.warnings, "notes": findings.notes}
         typer.echo(json.dumps(found, indent=1))
     else:
         for finding in findings.all:
-            say(console, f"{finding.severity}: {finding.what}")
+            say(console, f"{finding.severity}: {finding.line}")
         errors, warnings = plural(len(findings.errors), "error"), plural(len(findings.warnings), "warning")
         say(console, f"{name}: {plural(clips, 'clip')} checked, {errors}, {warnings}")
     if findings.errors:

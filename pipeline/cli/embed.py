@@ -119,8 +119,15 @@ def _show(console: Console, summary: EmbedSummary) -> None:
             console,
             f"{summary.dataset}: the embeddings of these {summary.clips} clips are there; --force makes them anew",
         )
-    if summary.skipped:
-        say(console, f"{plural(summary.skipped, 'clip')} left out; errors.parquet there says why")
+    for line in summary.notes:
+        say(console, f"note: {line}")
+    for line in summary.warnings:
+        say(console, f"warning: {line}")
+    if summary.silent:
+        clips = f"{plural(summary.silent, 'clip')} of {summary.clips + summary.skipped}"
+        say(console, f"warning: {clips} left out, without sound as published; errors.parquet there names them")
+    if summary.skipped > summary.silent:
+        say(console, f"{plural(summary.skipped - summary.silent, 'clip')} left out; errors.parquet there says why")
     say(console, summary.where)
 
 

@@ -71,6 +71,7 @@ def _lines(outcome: Rerun) -> list[str]:
     lines += [f"  {name:<8}{result.test[name]:8.3f}   stored {stored.test[name]:8.3f}" for name in names]
     if warning := warning_of(result.config.selection):
         lines.append(f"  {warning}")
+    lines += [f"  data: {line}" for line in result.warnings]
     if not outcome.differing:
         return [*lines, "The same to the last digit: validation, test, every replica, confusion matrices, curve."]
     differ = f"Not the same: {', '.join(outcome.differing)}; test metrics differ by up to {outcome.largest:.2g} points."

@@ -74,6 +74,8 @@ def render(status: SweepStatus, failures: int = _FAILURES) -> Group:
         parts += [_trial_table(status), Text()]
     if warning := warning_of(status.selection):
         parts += [Text(warning), Text()]
+    if status.data_warnings:
+        parts += [*(Text(f"data: {line}", overflow="fold") for line in status.data_warnings), Text()]
     parts += [Text(line) for line in _summary(status)]
     if failures and status.failures:
         hidden = len(status.failures) - failures

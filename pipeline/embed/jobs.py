@@ -17,7 +17,9 @@ from pipeline.store.embedding_writer import (
     WrittenPart,
     plan_parts,
 )
+from sept_core.audio import SILENT
 from sept_core.datasets import Clip
+from sept_core.datasets.crossing import tolerated
 from sept_core.datasets.embeddings import embeddings_folder
 from sept_core.errors import InputError
 
@@ -111,10 +113,11 @@ class Job:
             InputError: Clips have no embedding, and that is not accepted; what was made stays for the next attempt.
         """
         self._writer.write_errors(self._parts, self._written)
-        bad = self.faults
+        silent = self.silent
+        bad = [(clip, reason) for clip, reason in self.faults if clip not in silent]
         if bad and (not skip_bad or len(bad) == self.clips):
             raise self._refusal(bad, skip_bad)
-        if self._writer.publish(self._parts, self._written):
+        if self._writer.publish(self._parts, self._written, accepted=len(silent)):
             return True
         self._written.clear()
         return False
@@ -129,6 +132,13 @@ class Job:
             for clip in part.clips
             if (reason := self._written[part.stem].faults.get(clip.clip_id)) is not None
         ]
+
+    @property
+    def silent(self) -> list[Clip]:
+        """Clips without sound that a registered data set has as published: they are left out, not refused."""
+        found = [clip for clip, reason in self.faults if reason == SILENT]
+        few = self.header.description is None and len(found) < self.clips and tolerated(len(found), self.clips)
+        return found if few else []
 
     @property
     def errors_address(self) -> str:

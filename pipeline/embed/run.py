@@ -19,7 +19,7 @@ from pipeline.prepared import Prepared, find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
-from sept_core.datasets import get_dataset, info_to_json
+from sept_core.datasets import check_manifest, get_dataset, info_to_json
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
 
@@ -49,6 +49,9 @@ class EmbedSummary:
         fingerprint: Of the encoder.
         clips: Number of clips with an embedding.
         skipped: Number of clips without one.
+        silent: How many of those hold no sound in a registered data set, as its authors published it.
+        notes: What a person should know of how the clips were read, a line each.
+        warnings: What goes with every result on this data set, a line each.
         found: Clips that were embedded before an interruption of an earlier attempt.
         seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
         where: Folder or ``s3://`` address of the embeddings.
@@ -60,6 +63,9 @@ class EmbedSummary:
     fingerprint: str
     clips: int
     skipped: int
+    silent: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     found: int
     seconds: float
     where: str
@@ -258,14 +264,15 @@ class _Work:
         made = self._store.made_of(self._encoder.fingerprint, name, wanted.prepared.description)
         if self._force or made is None or made[0] != manifest.digest:
             return
-        if made[1] and not self._skip_bad:
+        asked = made[1] - made[2]
+        if asked and not self._skip_bad:
             raise InputError(
-                f"{made[1]} of its clips were left out when it was embedded",
+                f"{asked} of its clips were left out when it was embedded",
                 where=name,
                 mend=f"see errors.parquet in {self._store.folder(self._encoder.fingerprint, name)}; accept that with "
                 "--skip-bad, or make it anew with --force",
             )
-        self._there[name] = self._summary(wanted, skipped=made[1], found=len(manifest.clips), seconds=0.0, made=False)
+        self._there[name] = self._summary(wanted, made[1], made[2], len(manifest.clips), seconds=0.0, made=False)
 
     def run(self, run: Run, batch_size: Callable[[Begun], int]) -> list[EmbedSummary]:
         """Do what there is to do; how many clips are encoded at once is asked only where something is."""
@@ -281,7 +288,8 @@ class _Work:
             seconds = time.perf_counter() - started
             for one, job, spared in zip(wanted, jobs, found, strict=True):
                 name = one.prepared.manifest.dataset
-                summaries[name] = self._summary(one, len(job.faults), spared, seconds, made=True)
+                left_out, silent = len(job.faults), len(job.silent)
+                summaries[name] = self._summary(one, left_out, silent, spared, seconds, made=True)
         return [summaries[one.prepared.manifest.dataset] for one in self._wanted]
 
     def keep_texts(self, summary: EmbedSummary) -> None:
@@ -340,14 +348,20 @@ class _Work:
         )
         return Job(index, self._store.files, header, manifest.clips, wanted.source, batch_size)
 
-    def _summary(self, wanted: _Wanted, skipped: int, found: int, seconds: float, made: bool) -> EmbedSummary:
+    def _summary(
+        self, wanted: _Wanted, skipped: int, silent: int, found: int, seconds: float, made: bool
+    ) -> EmbedSummary:
         manifest = wanted.prepared.manifest
+        findings = check_manifest(manifest, None, wanted.prepared.info)
         return EmbedSummary(
             dataset=manifest.dataset,
             encoder=self._encoder.name,
             fingerprint=self._encoder.fingerprint,
             clips=len(manifest.clips) - skipped,
             skipped=skipped,
+            silent=silent,
+            notes=findings.notes,
+            warnings=findings.warnings,
             found=found,
             seconds=seconds,
             where=self._store.folder(self._encoder.fingerprint, manifest.dataset),

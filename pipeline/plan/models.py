@@ -179,6 +179,7 @@ class SweepPlan:
         machines: Where the earlier trials ran that estimates rest on.
         accuracy: How good the first estimate was; None before it can be said.
         kept: Where the first estimate is kept; empty where there is none.
+        data_warnings: What a reader of the results will have to know of the data, a line each.
     """
 
     sweep: str
@@ -191,6 +192,7 @@ class SweepPlan:
     machines: tuple[str, ...]
     accuracy: Accuracy | None
     kept: str
+    data_warnings: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> bool:

@@ -18,6 +18,7 @@ from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Member, TrialStore, Verdict, open_files
 from sept_core.errors import InputError
+from sept_core.trial import trial_warnings
 
 __all__ = ["plan_sweep"]
 
@@ -77,6 +78,7 @@ def plan_sweep(
         machines=tuple(history.machines),
         accuracy=accuracy,
         kept=keep_estimate(store, spec, planned),
+        data_warnings=_data_warnings(candidates),
     )
 
 
@@ -106,6 +108,17 @@ def _candidate(
         cpus=cpus,
         gpus=share,
     )
+
+
+def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Once for each dataset (cross-dataset: source), since its studies share folds and embeddings."""
+    lines: dict[str, None] = {}
+    seen = set()
+    for one in candidates:
+        if one.config is not None and one.inputs is not None and one.study.dataset not in seen:
+            seen.add(one.study.dataset)
+            lines |= dict.fromkeys(trial_warnings(one.config, one.inputs))
+    return tuple(lines)
 
 
 def _planned(

@@ -96,6 +96,7 @@ def make_card(
         "validation": dict(result.validation),
         "test": dict(result.test),
         "metrics_are": f"{PAPER_WARNING}; {_METRICS}" if config.selection == "paper" else _METRICS,
+        "data_warnings": list(result.warnings),
         "parameters": dict(origin),
         "trained_with": {"versions": dict(chosen.versions), "machine": chosen.machine},
         "exported_with": {"versions": dict(versions), "machine": machine},

@@ -106,6 +106,7 @@ def _chosen(study: StudyRecords) -> dict[str, Any]:
         "trials": {state: states.count(state) for state in ("finished", "pruned", "failed")},
         "versions": result.versions,
         "machine": result.machine,
+        "warnings": result.warnings,
     }
 
 

@@ -94,4 +94,5 @@ def _caption(table: SweepTable) -> str:
     words += f" {bold_means(table)}"
     if table.warning:
         words += f" {table.warning}."
+    words += "".join(f" Data: {line}." for line in table.data_warnings)
     return escape(words)

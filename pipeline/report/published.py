@@ -15,9 +15,14 @@ from importlib.resources import files
 from pipeline.report.rows import Row, method_title
 from sept_core.datasets import DATASETS
 
-__all__ = ["Published", "published_beside"]
+__all__ = ["Published", "published_beside", "published_notes"]
 
 _AVERAGE = "average of 11"
+_NOTES = {
+    "TUT2017": "PALM's own logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips in folds 1 to 4 of its copy, "
+    "where the authors' folds test about 1,170 each. Training and test are swapped or overlap there, and published "
+    "rows on this copy rest on that."
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,15 @@ def published_beside(rows: Iterable[Row]) -> list[Published]:
         if benchmark <= datasets:
             datasets.add(_AVERAGE)
     return [row for row in _published() if any(_is(row, method) and row.dataset in ours[method] for method in ours)]
+
+
+def published_notes(rows: Iterable[Published]) -> tuple[str, ...]:
+    """What is known of the data that published rows stand on, a line for each dataset among them."""
+    named = {row.dataset for row in rows}
+    notes = [f"{dataset}: {note}" for dataset, note in _NOTES.items() if dataset in named]
+    if _AVERAGE in named:
+        notes += [f"Averages of 11 include {dataset}. {note}" for dataset, note in _NOTES.items()]
+    return tuple(notes)
 
 
 def _is(row: Published, method: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
-from pipeline.report.published import published_beside
+from pipeline.report.published import published_beside, published_notes
 from pipeline.report.rows import Chosen, SweepTable, method_title
 from pipeline.report.tables import (
     MEAN,
@@ -205,6 +205,7 @@ def _published(table: SweepTable) -> list[Section]:
             "Published figures, not comparable one to one",
             lead=("Other backbones, splits and ways to choose, as each row says; printed here as published.",),
             sheets=(Sheet(columns, rows, _WORDS, grouped=False),),
+            notes=published_notes(found),
         )
     ]
 

@@ -77,6 +77,7 @@ class Chosen:
         params: What the search chose; empty where there was nothing to search.
         selection: What the search measured trials on, as in ``TrialConfig``.
         replicas: One mapping per fold and seed, as in ``TrialResult``.
+        warnings: What a reader has to know of the data, as in ``TrialResult``.
         trials: Trials by state (``finished``, ``pruned``, ``failed``).
     """
 
@@ -96,6 +97,7 @@ class Chosen:
     trials: dict[str, int]
     versions: dict[str, str]
     machine: str
+    warnings: tuple[str, ...]
 
     @property
     def baseline(self) -> str:
@@ -220,13 +222,19 @@ class SweepTable:
         """What must stand beside every number of this table; empty where nothing was chosen on test clips."""
         return next((found for row in self.studies if (found := warning_of(row.selection))), "")
 
+    @property
+    def data_warnings(self) -> tuple[str, ...]:
+        """What a reader has to know of the data behind this table's numbers, each line once."""
+        return tuple(dict.fromkeys(line for row in self.studies for line in row.warnings))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``results.json``; which H is which is said once for all rows."""
         averages = {
             "h": "mean over replicas of each replica's harmonic mean of base and new (the headline H)",
             "h_of_means": "harmonic mean of the mean base and the mean new accuracy",
         }
-        return asdict(self) | {"warning": self.warning} | ({"averages_of_h": averages} if self.rows else {})
+        warnings = {"warning": self.warning, "data_warnings": list(self.data_warnings)}
+        return asdict(self) | warnings | ({"averages_of_h": averages} if self.rows else {})
 
 
 def warning_of(selection: str) -> str:

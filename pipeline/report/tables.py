@@ -105,7 +105,7 @@ def legend(table: SweepTable) -> list[str]:
             f"{dataset}: encoder {row.encoder}, {row.protocol}, {row.shots} shots, "
             f"folds {', '.join(row.folds)}, seeds {', '.join(map(str, row.seeds))}."
         )
-    return lines
+    return lines + [f"Data: {line}." for line in table.data_warnings]
 
 
 def chosen_lines(table: SweepTable) -> list[str]:

@@ -42,6 +42,8 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
         precision=spec.training.precision,
         protocol=spec.protocol,
         selection=spec.selection,
+        crossing=spec.crossing,
+        accept_faulty_split=study.dataset in spec.accept_faulty_splits,
     )
 
 

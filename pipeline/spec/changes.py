@@ -10,11 +10,11 @@ from pipeline.spec.sweep import SweepSpec
 
 __all__ = ["spec_differences"]
 
-# Compared below by what they mean, or free to change: where trials run, in which order studies are served, and where
-# files lie (their digests are compared with those of the trials that are there).
+# Compared below by what they mean, or free to change: where trials run, in which order studies are served, where files
+# are (their digests are compared with those of the trials that are there), and which faulty copies are accepted.
 _NOT_LITERALLY = frozenset(
     {"trials", "budgets", "priorities", "resources", "neighbors", "encoder", "datasets", "sources", "methods"}
-    | {"folds", "spaces"}
+    | {"folds", "spaces", "accept_faulty_splits"}
 )
 
 

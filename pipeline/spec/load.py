@@ -108,6 +108,10 @@ def parse_sweep(
             find.one_of(spec.trained_on, f"neighbors.{name}", name): _absolute(path, start)
             for name, path in spec.neighbors.items()
         },
+        "accept_faulty_splits": tuple(
+            find.one_of(spec.trained_on, f"accept_faulty_splits.{index}", name)
+            for index, name in enumerate(spec.accept_faulty_splits)
+        ),
         "folds": _folds(spec, find, f"{where}: folds"),
         "budgets": {find.study(spec, f"budgets.{key}", key): value for key, value in spec.budgets.items()},
         "priorities": {find.study(spec, f"priorities.{key}", key): value for key, value in spec.priorities.items()},

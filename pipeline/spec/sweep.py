@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, StrictInt, field_validator
 
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
+from sept_core.datasets.crossing import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.trial import hyper_parameters, split_method
 
@@ -103,6 +104,9 @@ class SweepSpec(Model):
     Attributes:
         name: Folder of the sweep in the store, experiment in MLflow.
         selection: What configurations are chosen on; ``sept_core/protocols.py`` says what each means.
+        crossing: What is done with training clips that a published split shares with its test clips: ``keep`` them, as
+            published results do, or ``drop`` them.
+        accept_faulty_splits: Datasets whose copy is used although its train and test sets are swapped or overlap.
         datasets: What base-to-new runs on.
         sources, targets: Cross-dataset, in place of ``datasets``: each source is trained on and then tested on every
             target but itself.
@@ -119,6 +123,8 @@ class SweepSpec(Model):
     encoder: EncoderFiles
     protocol: Literal["base-to-new", "cross-dataset"] = "base-to-new"
     selection: Literal["heldout", "nested", "paper"] = "heldout"
+    crossing: CrossingRule = "keep"
+    accept_faulty_splits: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
@@ -144,7 +150,7 @@ class SweepSpec(Model):
             raise ValueError("letters, digits, '.', '_' and '-', at most 64, starting with a letter or digit")
         return value
 
-    @field_validator("datasets", "sources", "targets", "methods", "seeds")
+    @field_validator("datasets", "sources", "targets", "methods", "seeds", "accept_faulty_splits")
     @classmethod
     def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len({str(value).lower() for value in values}) != len(values):
@@ -182,9 +188,11 @@ class SweepSpec(Model):
     def text(self) -> str:
         """The whole spec as YAML, spaces complete: what the store keeps."""
         content = self.model_dump(mode="json", exclude_none=True)
-        for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities"):
+        for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities", "accept_faulty_splits"):
             if not content[key]:
                 del content[key]
+        if content["crossing"] == "keep":
+            del content["crossing"]
         for key in ("cpus", "gpus"):
             if content["resources"][key] == "auto":
                 del content["resources"][key]

@@ -170,8 +170,13 @@ class EmbeddingParts:
         else:
             self._files.delete(self._key(ERRORS_FILE))
 
-    def publish(self, parts: Sequence[Part], written: dict[str, WrittenPart]) -> bool:
+    def publish(self, parts: Sequence[Part], written: dict[str, WrittenPart], accepted: int = 0) -> bool:
         """Make these parts the data set's embeddings, and remove those of no use any more.
+
+        Args:
+            parts: All parts of the data set.
+            written: What was written of them, by stem.
+            accepted: How many of the clips without an embedding are left out without being asked for.
 
         Returns:
             Whether all of them are still there: somebody who publishes other ones at the same time removes them.
@@ -190,6 +195,7 @@ class EmbeddingParts:
             "source_digest": self.header.manifest_digest,
             "rows": len(good),
             "skipped": sum(len(part.faults) for part in chosen),
+            **({"accepted": accepted} if accepted else {}),
             "parts": [{"name": part.name, "rows": part.rows, "sha256": part.sha256} for part in chosen],
         }
         before = self._published()

@@ -55,12 +55,14 @@ class EmbeddingStore:
         """Whether the embeddings were written to the end; only ``read`` tells whether they are still sound."""
         return self.files.exists(f"{embeddings_folder(fingerprint, dataset)}/manifest.json")
 
-    def made_of(self, fingerprint: str, dataset: str, description: DatasetInfo | None = None) -> tuple[str, int] | None:
+    def made_of(
+        self, fingerprint: str, dataset: str, description: DatasetInfo | None = None
+    ) -> tuple[str, int, int] | None:
         """What the embeddings that are there, sound and of this description were made of.
 
         Returns:
-            The manifest digest of all clips, and how many of them were left out; None where there are no such
-            embeddings.
+            The manifest digest of all clips, how many of them were left out, and how many of those without being asked
+            for; None where there are no such embeddings.
 
         Raises:
             NewerFormat: A later release has made them, so that they are not to be taken for damaged and replaced.
@@ -73,7 +75,11 @@ class EmbeddingStore:
             raise
         except InputError:
             return None
-        return manifest.get("source_digest", manifest["manifest_digest"]), manifest.get("skipped", 0)
+        return (
+            manifest.get("source_digest", manifest["manifest_digest"]),
+            manifest.get("skipped", 0),
+            manifest.get("accepted", 0),
+        )
 
     def folder(self, fingerprint: str, dataset: str) -> str:
         """Where the embeddings lie (or would lie): a path or an ``s3://`` address."""

@@ -21,6 +21,7 @@ __all__ = [
     "RUN_STATUS",
     "Point",
     "Tally",
+    "data_tags",
     "final_points",
     "params_of",
     "report_points",
@@ -101,8 +102,14 @@ def verdict_tags(verdict: Verdict, result: TrialResult | None) -> dict[str, str]
         tags["sept.error"] = verdict.error.replace("\0", "")[:_TAG_LIMIT]
     if result is not None:
         tags["sept.machine"] = result.machine
+        tags |= data_tags(result)
         tags |= {f"sept.version.{package}": number for package, number in result.versions.items()}
     return tags
+
+
+def data_tags(result: TrialResult | None) -> dict[str, str]:
+    """What a reader of the numbers has to know of the data, as a tag; nothing where there is nothing to know."""
+    return {"sept.data_warnings": "\n".join(result.warnings)[:_TAG_LIMIT]} if result and result.warnings else {}
 
 
 def params_of(member: Member) -> dict[str, str]:
@@ -125,6 +132,8 @@ def params_of(member: Member) -> dict[str, str]:
         "precision": config.precision,
         "signature": member.signature,
     }
+    if config.crossing != "keep":
+        fixed["crossing"] = config.crossing
     if config.targets:
         fixed["targets"] = ",".join(config.targets)
     return {name: str(value) for name, value in (fixed | config.hyper).items()}

@@ -14,6 +14,7 @@ from pipeline.tracking.describe import (
     RUN_STATUS,
     Point,
     Tally,
+    data_tags,
     final_points,
     params_of,
     report_points,
@@ -222,7 +223,7 @@ class SweepWriter:
             *first, last = _batches([point] for point in study.unwritten)
             for batch in first:
                 self._log(run.run_id, batch)
-            self._log(run.run_id, last, tags=study.tally.tags())
+            self._log(run.run_id, last, tags=study.tally.tags() | data_tags(self._best(study)))
             study.unwritten, run.counted = [], study.tally.counted
 
     def _best(self, study: _Study) -> TrialResult | None:

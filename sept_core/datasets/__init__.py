@@ -4,7 +4,8 @@ The way of a clip: ``read_layout`` (or ``read_csv_dataset``, for one's own data)
 encoder turns that into an `EmbeddingTable`, and ``make_split`` picks its rows for one replica.
 """
 
-from sept_core.datasets.check import Finding, Findings, check_manifest
+from sept_core.datasets.check import Finding, Findings, check_manifest, data_warnings
+from sept_core.datasets.crossing import CrossingRule, contradictions, refuse_faulty, rows_of
 from sept_core.datasets.embeddings import load_embeddings
 from sept_core.datasets.layouts import read_layout
 from sept_core.datasets.manifest import Clip, Manifest
@@ -16,6 +17,7 @@ from sept_core.datasets.table import EmbeddingTable
 __all__ = [
     "DATASETS",
     "Clip",
+    "CrossingRule",
     "DatasetInfo",
     "EmbeddingTable",
     "Finding",
@@ -23,6 +25,8 @@ __all__ = [
     "Manifest",
     "Split",
     "check_manifest",
+    "contradictions",
+    "data_warnings",
     "draw_shots",
     "get_dataset",
     "halves",
@@ -33,6 +37,8 @@ __all__ = [
     "prompt_name",
     "read_csv_dataset",
     "read_layout",
+    "refuse_faulty",
+    "rows_of",
     "unheard_folds",
     "usable_folds",
 ]

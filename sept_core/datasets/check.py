@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sept_core.datasets.crossing import (
+    CrossingRule,
     Row,
     check_apart,
     contradicting,
@@ -33,7 +34,10 @@ from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
 from sept_core.datasets.wording import count_of, some
 from sept_core.errors import InputError
 
-__all__ = ["Finding", "Findings", "check_manifest", "count_note"]
+if TYPE_CHECKING:
+    from sept_core.datasets.table import EmbeddingTable
+
+__all__ = ["Finding", "Findings", "check_manifest", "count_note", "data_warnings"]
 
 Progress = Callable[[int, int], None]
 
@@ -120,6 +124,25 @@ def check_manifest(
     for fold in info.folds:
         found += _fold(rows, info, fold, published)
     return Findings(tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity))))
+
+
+def data_warnings(
+    table: EmbeddingTable, folds: Sequence[str], rule: CrossingRule = "keep", *, target: bool = False
+) -> tuple[str, ...]:
+    """What a reader of numbers has to know of the data that they stand on, one line each, with the data set's name.
+
+    Args:
+        table: The embeddings.
+        folds: The test folds.
+        rule: What is done with training clips that a published split shares with its test clips.
+        target: Whether the data set is only tested on, so that nothing can cross.
+    """
+    info = table.info
+    lines = split_warnings(rows_of(table, info), info, () if target else folds, rule)
+    count = count_note(len(table), info)
+    if count is not None and count.severity == "warning":
+        lines.append(count.what)
+    return tuple(f"{info.name}: {line}" for line in lines)
 
 
 def _files(manifest: Manifest, root: Path, info: DatasetInfo, progress: Progress | None) -> Iterable[Finding]:

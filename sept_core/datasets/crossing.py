@@ -123,7 +123,7 @@ def is_published(info: DatasetInfo, rows: Iterable[Row]) -> bool:
 
 def tolerated(count: int, total: int) -> bool:
     """Whether so many clips may be at fault in a registered data set before the copy as a whole is refused (1 %)."""
-    return count <= max(1, _TOLERATED * total)
+    return count <= _TOLERATED * total
 
 
 def repeated(rows: Sequence[Row]) -> list[list[Row]]:
