@@ -67,9 +67,6 @@ _SWEEP = Template("""\
 #
 $commands
 #
-# To start without neighbours, take coop+sept out of `methods` and leave out the command that names them. Methods can
-# be added at any time: launch again, and what is done stays done.
-#
 # The budget is small, for a first table in minutes. The commonest changes; these two continue the same search:
 #
 #   trials: 20
@@ -89,7 +86,11 @@ encoder: mini
 protocol: base-to-new      # trained on the base classes, tested on these and on the new ones
 selection: heldout         # configurations are chosen on held-out training clips; test clips choose nothing
 datasets: [$name]
+# coop+sept needs neighbours. To start without them, put # in front of the next two lines and take it from the third;
+# add coop+sept later and launch again: what is done stays done.
 methods: [zero-shot, coop, coop+sept]
+spaces: {sept: {n_neighbors: {low: 1, high: $terms}}}    # so many neighbours every base class has to have
+# methods: [zero-shot, coop]
 trials: 6                  # of each study; zero-shot has nothing to search and has one
 parallel: 2                # trials of one study at a time
 shots: $shots                # training clips per base class; the smallest class has $fewest outside of a test fold
@@ -99,8 +100,6 @@ training: {epochs: 10, report_every: 5, batch_size: 16}
 sampler: {name: tpe, n_startup_trials: 4, multivariate: true, group: false, constant_liar: true, seed: 0}
 pruner: {name: median, n_startup_trials: 3, n_warmup_epochs: 5}
 resources: {workers: auto, cpus_per_trial: 1, gpus_per_trial: 0}
-spaces:
-  sept: {n_neighbors: {low: 1, high: $terms}}    # every base class needs as many neighbours as are searched
 """)
 
 

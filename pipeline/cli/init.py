@@ -77,10 +77,8 @@ def init(
     for step in steps:
         say(console, f"  {step}")
     say(console)
-    say(
-        console, f"To start without neighbours, take coop+sept out of methods in {files.sweep}; add it later and launch"
-    )
-    say(console, "again: what is done stays done.")
+    say(console, f"To start without neighbours, leave out the second command and change methods in {files.sweep} as")
+    say(console, "the comment there says.")
 
 
 def _steps(name: str, audio: Path, sweep: Path, neighbors: Path, terms: int, root: str) -> list[str]:

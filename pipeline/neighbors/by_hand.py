@@ -75,7 +75,7 @@ def read_by_hand(file: Path, info: DatasetInfo) -> tuple[Neighbors, list[Problem
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1}: {getattr(error, 'problem', None) or 'cannot be parsed'})" if mark else ""
-        mend = 'put a term with , : # [ ] or quotes in it into "..."; ' + _FORM
+        mend = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
         raise InputError(f"is not YAML{line}", where=where, mend=mend) from error
     lists, origin = _top(root, info, where)
     found = _lists(lists)
