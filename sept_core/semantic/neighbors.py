@@ -138,9 +138,7 @@ def read_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
     except ValueError as error:
         # What a person fills in has comments, and is checked line by line before it is stored as JSON.
         by_hand = where.lower().endswith((".yaml", ".yml"))
-        stored = (
-            f"check and store it with sept neighbors {dataset} --from {quote(where)}, and do not name it in the sweep"
-        )
+        stored = f"check and store it: sept neighbors {dataset} --from {quote(where)}; no sweep has to name it then"
         raise InputError(
             f"not a file of neighbours in JSON: {error}", where=where, mend=stored if by_hand else "correct the file"
         ) from error
