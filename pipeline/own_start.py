@@ -11,18 +11,16 @@ from __future__ import annotations
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import yaml
 
-from pipeline.neighbors.by_hand import read_by_hand
 from pipeline.prepared import Prepared, read_prepared, write_prepared
-from sept_core.datasets import DatasetInfo, Manifest, halves, prompt_name
+from sept_core.datasets import DatasetInfo, Manifest, halves
 from sept_core.datasets.folds import roles_of
 from sept_core.errors import InputError
 from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH
@@ -126,11 +124,13 @@ class StartFiles:
         if there:
             raise InputError(
                 f"{' and '.join(there)} exist{'s' * (len(there) == 1)}",
-                mend="write elsewhere with --out, or replace with --force (neighbours that are filled in are kept)",
+                mend="write elsewhere with --out, or replace with --force (neighbours that are filled in stay)",
             )
 
 
-def write_start(root: str, prepared: Prepared, files: StartFiles, commands: Sequence[str], *, force: bool) -> None:
+def write_start(
+    root: str, prepared: Prepared, files: StartFiles, commands: Sequence[str], *, force: bool
+) -> list[Path]:
     """Keep the manifest under the results folder and write the files to start from: all three or none.
 
     Args:
@@ -138,7 +138,10 @@ def write_start(root: str, prepared: Prepared, files: StartFiles, commands: Sequ
         prepared: The data set, checked.
         files: Where to; the folder is made where it is missing.
         commands: What to type next, a line each.
-        force: Replace what is there; neighbours that a person has filled in are kept.
+        force: Replace what is there, except neighbours that a person has filled in.
+
+    Returns:
+        The files written.
 
     Raises:
         InputError: Something is there already, or cannot be written.
@@ -147,13 +150,9 @@ def write_start(root: str, prepared: Prepared, files: StartFiles, commands: Sequ
     if not force:
         files.refuse_to_replace()
         _refuse_other_clips(root, prepared)
-    filled: Mapping[str, Sequence[str]] = {}
-    if files.neighbors.exists():
-        filled = read_by_hand(files.neighbors, info)[0].by_class
-    texts = {
-        files.sweep: sweep_text(info, prepared.manifest, commands),
-        files.neighbors: neighbors_text(info, files, commands, filled),
-    }
+    texts = {files.sweep: sweep_text(info, prepared.manifest, commands)}
+    if not _filled_in(files.neighbors):
+        texts[files.neighbors] = neighbors_text(info, files, commands)
     try:
         files.sweep.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=files.sweep.parent, prefix=".sept-") as folder:
@@ -168,6 +167,7 @@ def write_start(root: str, prepared: Prepared, files: StartFiles, commands: Sequ
             where=str(files.sweep.parent),
             mend="give another folder with --out",
         ) from error
+    return list(texts)
 
 
 def fitting_shots(manifest: Manifest, info: DatasetInfo) -> tuple[int, int]:
@@ -183,14 +183,9 @@ def fitting_shots(manifest: Manifest, info: DatasetInfo) -> tuple[int, int]:
     return max(1, min(_MOST_SHOTS, fewest // 2)), fewest
 
 
-def neighbors_text(
-    info: DatasetInfo, files: StartFiles, commands: Sequence[str], filled: Mapping[str, Sequence[str]]
-) -> str:
-    """The file of neighbours, with the lists that are filled in already."""
-    base, new = (
-        "\n".join(f"  {_entry(name, filled.get(prompt_name(name), ()))}" for name in names)
-        for names in halves(info.classnames)
-    )
+def neighbors_text(info: DatasetInfo, files: StartFiles, commands: Sequence[str]) -> str:
+    """The file of neighbours, with an empty list for each class."""
+    base, new = ("\n".join(f"  {_scalar(name)}: []" for name in names) for names in halves(info.classnames))
     store = next(command for command in commands if command.startswith("sept neighbors "))
     return _NEIGHBORS.substitute(
         dataset=info.name,
@@ -222,6 +217,16 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
     )
 
 
+def _filled_in(file: Path) -> bool:
+    """Whether a file of neighbours holds more than empty lists; one that cannot be read counts as a person's work."""
+    try:
+        return any(yaml.safe_load(file.read_text(encoding="utf-8"))["neighbors"].values())
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return True
+
+
 def _refuse_other_clips(root: str, prepared: Prepared) -> None:
     """A data set of this name with other clips may have results already."""
     kept = read_prepared(root, prepared.info.name)
@@ -231,12 +236,6 @@ def _refuse_other_clips(root: str, prepared: Prepared) -> None:
             where=root,
             mend="give this one another name, or replace it with --force",
         )
-
-
-def _entry(classname: str, terms: Sequence[str]) -> str:
-    """A class with its list on one line."""
-    content: dict[str, Any] = {classname: list(terms)}
-    return yaml.safe_dump(content, default_flow_style=None, allow_unicode=True, width=100_000).rstrip("\n")
 
 
 def _scalar(word: str) -> str:

@@ -30,7 +30,7 @@ def init(
         Path, typer.Option("--out", help="Folder for NAME.yaml and NAME.neighbors.yaml; made where it is missing.")
     ] = Path("."),
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the files where they exist; neighbours filled in are kept.")
+        bool, typer.Option("--force", help="Replace the files where they exist; neighbours filled in stay.")
     ] = False,
     root: RootOption = DEFAULT_ROOT,
 ) -> None:
@@ -64,7 +64,7 @@ def init(
         )
     base, new = halves(info.classnames)
     steps = _steps(info.name, audio, files.sweep, files.neighbors, TERMS, root_option(root))
-    write_start(root, prepared, files, steps, force=force)
+    written = write_start(root, prepared, files, steps, force=force)
     folds = plural(len(info.folds), "fold") if info.split == "kfold" else "one split"
     classes = f"{plural(len(info.classnames), 'class', 'classes')} ({len(base)} base, {len(new)} new)"
     say(console, f"{info.name}: {plural(len(clips), 'clip')} checked, {classes}, {folds}")
@@ -73,7 +73,9 @@ def init(
             console,
             "note: of a single base or new class every clip is right; add classes for numbers that mean something",
         )
-    say(console, f"Wrote {files.sweep} and {files.neighbors}. Type next, in this order:\n")
+    if files.neighbors not in written:
+        say(console, f"{files.neighbors} is filled in and stays as it is")
+    say(console, f"Wrote {' and '.join(map(str, written))}. Type next, in this order:\n")
     for step in steps:
         say(console, f"  {step}")
     say(console)

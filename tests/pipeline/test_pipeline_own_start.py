@@ -156,22 +156,24 @@ def test_existing_files_stay_as_they_are_without_force(init: Callable[..., Ran],
         (tmp_path / name).unlink()
 
 
-def test_force_writes_again_and_keeps_the_neighbours_that_are_filled_in(
-    init: Callable[..., Ran], sept: Callable[..., Ran], tmp_path: Path
+def test_force_writes_again_and_leaves_the_neighbours_that_are_filled_in(
+    init: Callable[..., Ran], tmp_path: Path
 ) -> None:
     init()
-    lists = tmp_path / "birds.neighbors.yaml"
-    fill_in(lists)
-    before = yaml.safe_load(lists.read_text(encoding="utf-8"))
-    (tmp_path / "birds.yaml").write_text("mine", encoding="utf-8")
+    sweep, lists = tmp_path / "birds.yaml", tmp_path / "birds.neighbors.yaml"
+    fresh = sweep.read_text(encoding="utf-8"), lists.read_text(encoding="utf-8")
+    for path in (sweep, lists):
+        path.write_text("neighbors: {wren: [], old class: }", encoding="utf-8")
     assert init("--force")[0] == 0
-    assert yaml.safe_load(lists.read_text(encoding="utf-8")) == before
-    assert load_sweep(tmp_path / "birds.yaml", own=own_datasets(tmp_path / "sept-runs")).name == "birds"
-    lists.write_text("neighbors: [", encoding="utf-8")
-    code, _, err = init("--force")
-    assert code == 2
-    assert "birds.neighbors.yaml: is not YAML (line 1: " in err
-    assert lists.read_text(encoding="utf-8") == "neighbors: ["
+    assert (sweep.read_text(encoding="utf-8"), lists.read_text(encoding="utf-8")) == fresh
+    fill_in(lists)
+    for mine in (lists.read_text(encoding="utf-8") + "# my note", "neighbors: [", "", "neighbors: {wren: half a list}"):
+        lists.write_text(mine, encoding="utf-8")
+        sweep.write_text("mine", encoding="utf-8")
+        code, out, _ = init("--force")
+        assert code == 0
+        assert "birds.neighbors.yaml is filled in and stays as it is\nWrote birds.yaml. Type next" in out
+        assert (sweep.read_text(encoding="utf-8"), lists.read_text(encoding="utf-8")) == (fresh[0], mine)
 
 
 def test_a_dataset_of_this_name_with_other_clips_is_not_replaced_without_force(
