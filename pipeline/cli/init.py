@@ -18,7 +18,9 @@ _FEW_CLASSES = 4
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="What your dataset is to be called: letters, digits, '-' and '_'.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What your dataset is to be called: letters, digits, '-' and '_'.")
+    ],
     csv: Annotated[
         Path, typer.Option("--csv", help="Its clips: columns path and classname; optional fold or split, and group.")
     ],
