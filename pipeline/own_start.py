@@ -204,6 +204,7 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
     base, new = (", ".join(names) for names in halves(info.classnames))
     shots, fewest = fitting_shots(manifest, info)
     fixed = "the one test set that column split names"
+    each = f"of {', '.join(info.folds)}: each that `mini` has not heard in its training is the test fold once"
     return _SWEEP.substitute(
         dataset=info.name,
         name=_scalar(info.name),
@@ -212,7 +213,7 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
         new=_wrapped(f"New classes: {new}."),
         shots=f"{shots:<4}",
         fewest=fewest,
-        folds=fixed if info.split == "fixed" else f"each of {', '.join(info.folds)} is the test fold once",
+        folds=fixed if info.split == "fixed" else each,
         terms=TERMS,
     )
 

@@ -75,6 +75,8 @@ def init(
             console,
             "note: of a single base or new class every clip is right; add classes for numbers that mean something",
         )
+    if all(word.isdigit() for word in info.classnames):
+        say(console, "note: the class names are numbers, and prompts are made of them; name the classes in words")
     if files.neighbors not in written:
         say(console, f"{files.neighbors} is filled in and stays as it is")
     say(console, f"Wrote {' and '.join(map(str, written))}. Type next, in this order:\n")

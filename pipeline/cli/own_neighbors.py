@@ -64,8 +64,9 @@ def take(info: DatasetInfo, file: Path, out: Path | None, root: str, *, force: b
         return
     console = Console()
     say(console, f"{info.name}: neighbours of {plural(len(neighbors.by_class), 'class', 'classes')}, {where}")
-    say(console, f"Every base class has at least {base}, every new class {new}: n_neighbors can be up to {base} in")
-    say(console, f"base-to-new, where only base classes are trained on, and up to {min(base, new)} in cross-dataset.")
+    say(console, f"Every base class has at least {base}, every new class {new}: n_neighbors can be up to {base}")
+    if new < base:
+        say(console, f"({new} in cross-dataset, where new classes are trained on too).")
     if out is not None or info.name in DATASETS:
         say(console, "A sweep takes them with this line in its YAML:")
         say(console, f"  neighbors: {{{info.name}: {where}}}")

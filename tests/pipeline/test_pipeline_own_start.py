@@ -218,6 +218,16 @@ def test_without_columns_the_option_to_type_is_named(sept: Callable[..., Ran], t
     assert err.endswith("add --columns path=filename,classname=category\n")
 
 
+def test_numbers_for_classes_and_a_single_new_class_are_pointed_out(sept: Callable[..., Ran], table: Path) -> None:
+    rows = [line.rsplit(",", 1)[0] for line in table.read_text(encoding="utf-8-sig").splitlines()[1:]]
+    labels = [f"{row},{number // CLIPS}" for number, row in enumerate(rows[: 2 * CLIPS])]
+    table.write_text("\n".join(["path,classname", *labels]), encoding="utf-8")
+    code, out, _ = sept("data", "init", "birds", "--csv", table, "--audio", "my clips")
+    assert code == 0
+    assert "note: the class names are numbers" in out
+    assert "note: a single base or new class is always right" in out
+
+
 def test_prepare_and_check_take_the_same_columns(sept: Callable[..., Ran], init: Callable[..., Ran]) -> None:
     given = ("birds", "--csv", "birds.csv", "--audio", "my clips", "--columns", "path=filename,classname=category")
     assert sept("data", "check", *given)[0] == 0
