@@ -71,10 +71,7 @@ def init(
     classes = f"{plural(len(info.classnames), 'class', 'classes')} ({len(base)} base, {len(new)} new)"
     say(console, f"{info.name}: {plural(len(clips), 'clip')} checked, {classes}, {folds}")
     if len(info.classnames) < _FEW_CLASSES:
-        say(
-            console,
-            "note: of a single base or new class every clip is right; add classes for numbers that mean something",
-        )
+        say(console, "note: a single base or new class is always right, so its accuracy says nothing; add classes")
     if all(word.isdigit() for word in info.classnames):
         say(console, "note: the class names are numbers, and prompts are made of them; name the classes in words")
     if files.neighbors not in written:
