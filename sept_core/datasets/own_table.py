@@ -116,7 +116,9 @@ def clip_file(audio_root: Path, text: str, where: str) -> tuple[Path, str]:
         InputError: The path does not lead to a file below the audio folder.
     """
     path = Path(text)
-    for whole, root in ((path, audio_root.absolute()), (path.resolve(), audio_root.resolve())):
+    # A clip that is itself a link stays where it is listed.
+    real = path.parent.resolve() / path.name
+    for whole, root in ((path, audio_root.absolute()), (real, audio_root.resolve())):
         if path.is_absolute() and whole.is_relative_to(root):
             text = whole.relative_to(root).as_posix()
             break

@@ -14,7 +14,7 @@ import soundfile
 import yaml
 
 from pipeline.own_start import fitting_shots
-from pipeline.prepared import own_datasets, read_prepared
+from pipeline.prepared import find_neighbors, own_datasets, read_prepared
 from pipeline.spec import load_sweep
 from sept_core.datasets import DatasetInfo, Manifest, read_csv_dataset
 
@@ -216,6 +216,22 @@ def test_without_columns_the_option_to_type_is_named(sept: Callable[..., Ran], t
     code, _, err = sept("data", "init", "birds", "--csv", table, "--audio", "my clips")
     assert code == 2
     assert err.endswith("add --columns path=filename,classname=category\n")
+
+
+def test_with_results_in_a_bucket_the_dataset_and_its_neighbours_are_kept_there(
+    init: Callable[..., Ran], sept: Callable[..., Ran], s3_root: str, tmp_path: Path
+) -> None:
+    code, out, err = init("--root", s3_root)
+    assert (code, err) == (0, "")
+    fill_in(tmp_path / "birds.neighbors.yaml")
+    _, neighbors, *_ = commands_in(out)
+    assert neighbors[-2:] == ["--root", s3_root]
+    code, out, err = sept(*neighbors)
+    assert (code, err) == (0, "")
+    assert s3_root in out
+    (info,) = own_datasets(s3_root)
+    assert len(find_neighbors(s3_root, info).by_class) == len(CLASSES)
+    assert not (tmp_path / "sept-runs").exists()
 
 
 def test_numbers_for_classes_and_a_single_new_class_are_pointed_out(sept: Callable[..., Ran], table: Path) -> None:

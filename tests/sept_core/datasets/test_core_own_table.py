@@ -109,6 +109,9 @@ def test_whole_paths_below_the_audio_folder_are_taken(audio: Path, monkeypatch: 
     assert read(Path("audio"), whole) == read(audio)
     (audio.parent / "link").symlink_to(audio)
     assert read(audio.parent / "link", whole) == read(audio)
+    (audio / "t1.wav").rename(audio.parent / "elsewhere.wav")
+    (audio / "t1.wav").symlink_to(audio.parent / "elsewhere.wav")
+    assert read(audio.parent / "link", whole) == read(audio)
 
 
 @pytest.mark.parametrize(
