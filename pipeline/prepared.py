@@ -212,7 +212,10 @@ def find_neighbors(root: Path | str | Files, info: DatasetInfo, given: str | Non
             text = files.read(key)
         except FileNotFoundError as error:
             raise InputError(
-                f"no neighbours of {info.name}, which SEPT needs", where=where, mend=f"sept neighbors {info.name}"
+                f"no neighbours of {info.name}, which SEPT needs",
+                where=where,
+                mend=f"sept neighbors {info.name} --from FILE takes yours, --model NAME asks a language model; "
+                "or leave SEPT out of the sweep's methods",
             ) from error
         neighbors = read_neighbors(text, info.name, where)
     broken = check_neighbors(neighbors, info.classnames)

@@ -13,6 +13,7 @@ from pipeline.cli import (
     doctor,
     embed,
     export,
+    init,
     neighbors,
     predict,
     quickstart,
@@ -39,6 +40,7 @@ app = typer.Typer(
 # In the order of a user's day, which is that of the help.
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
+data.app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("neighbors")(neighbors.neighbors)
 app.command("embed")(embed.embed)

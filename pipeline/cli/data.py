@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.errors import EXIT_INPUT
-from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
+from pipeline.cli.options import DEFAULT_ROOT, ColumnsOption, JsonOption, RootOption, root_option
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def prepare(
     csv: CsvOption = None,
     kind: KindOption = None,
     template: TemplateOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = DEFAULT_ROOT,
 ) -> None:
     """Read a folder into a manifest, refuse what would poison a result, and keep it; needed for your own dataset."""
@@ -112,7 +113,7 @@ def prepare(
     from sept_core.datasets import check_manifest
 
     console = Console()
-    prepared = _read(dataset, audio, csv, kind, template, root)
+    prepared = _read(dataset, audio, csv, kind, template, root, columns=columns)
     info, clips = prepared.info, prepared.manifest.clips
     findings = check_manifest(prepared.manifest, None, info)
     for finding in findings.all:
@@ -139,6 +140,7 @@ def check(
     csv: CsvOption = None,
     kind: KindOption = None,
     template: TemplateOption = None,
+    columns: ColumnsOption = None,
     store: Annotated[
         bool, typer.Option("--store", help="Check the embeddings under the root instead; of all datasets unless named.")
     ] = False,
@@ -153,7 +155,7 @@ def check(
     if store:
         from pipeline.cli.stores import check_stores
 
-        given = {"--audio": audio, "--csv": csv, "--kind": kind, "--template": template}
+        given = {"--audio": audio, "--csv": csv, "--kind": kind, "--template": template, "--columns": columns}
         if useless := [option for option, value in given.items() if value is not None]:
             raise InputError("has no meaning with --store", where=useless[0], mend="leave one of them out")
         return check_stores(root, named, fingerprint, as_json)
@@ -161,11 +163,18 @@ def check(
         raise InputError("has no meaning without --store", where="--encoder-fingerprint", mend="add --store")
     if len(named) != 1 or audio is None:
         raise InputError("one dataset is checked at a time, in its folder", mend="sept data check DATASET --audio DIR")
-    return _check_clips(named[0], audio, csv, kind, template, root, as_json)
+    return _check_clips(named[0], audio, csv, kind, template, columns, root, as_json)
 
 
 def _check_clips(
-    dataset: str, audio: Path, csv: Path | None, kind: str | None, template: str | None, root: str, as_json: bool
+    dataset: str,
+    audio: Path,
+    csv: Path | None,
+    kind: str | None,
+    template: str | None,
+    columns: str | None,
+    root: str,
+    as_json: bool,
 ) -> None:
     from rich.console import Console
 
@@ -174,7 +183,7 @@ def _check_clips(
 
     console = Console()
     # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
-    prepared = _read(dataset, audio, csv, kind, template, root, compare=False)
+    prepared = _read(dataset, audio, csv, kind, template, root, columns=columns, compare=False)
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, audio, prepared.info, progress)
     name, clips = prepared.info.name, len(prepared.manifest.clips)
@@ -199,13 +208,16 @@ def _read(
     template: str | None,
     root: str,
     *,
+    columns: str | None = None,
     compare: bool = True,
 ) -> Prepared:
     """A data set from its folder, or from a CSV file of one's own."""
     from pipeline.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
+    from sept_core.datasets.own_table import read_columns
 
-    described = {option: value for option, value in (("kind", kind), ("template", template)) if value is not None}
+    given: dict[str, Any] = {"kind": kind, "template": template, "columns": columns and read_columns(columns)}
+    described = {option: value for option, value in given.items() if value is not None}
     if described and csv is None:
         mend = "give that file with --csv, or leave it out"
         raise InputError("says what a CSV file holds", where=f"--{next(iter(described))}", mend=mend)

@@ -24,6 +24,14 @@ MAX_SHOWN = 30
 
 def neighbors(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")],
+    by_hand: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Take the neighbours from this file, such as the one of sept data init; no model is asked.",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option("--model", help="Name of the model, as the server calls it.")] = "gpt-4o",
     n: Annotated[int, typer.Option("--n", min=1, help="Terms per class.")] = 20,
     base_url: Annotated[
@@ -55,7 +63,7 @@ def neighbors(
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a language model for the neighbours of every class; the key is read from OPENAI_API_KEY."""
+    """Ask a language model for the neighbours of every class, or take your own; OPENAI_API_KEY holds the key."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -68,6 +76,11 @@ def neighbors(
     info = get_dataset(dataset, own_datasets(root))
     folder = local_folder(root) if is_remote(root) else Path(root)
     kept = folder / neighbors_key(info.name)
+    if by_hand is not None:
+        from pipeline.cli.own_neighbors import take
+
+        take(info, by_hand, out, root, force=force, as_json=as_json)
+        return
     if out is None and info.name not in DATASETS and is_remote(root):
         mend = f"give --out FILE, and name the file in the sweep: neighbors: {{{info.name}: FILE}}"
         raise InputError("neighbours are written to a folder, not to a bucket", where="--root", mend=mend)

@@ -11,6 +11,7 @@ from pipeline.masking import fillable
 
 __all__ = [
     "DEFAULT_ROOT",
+    "ColumnsOption",
     "CpusOption",
     "GpusOption",
     "JsonOption",
@@ -66,6 +67,14 @@ MlflowOption = Annotated[
         metavar="URI",
         help="MLflow server or database; an SQLite file in the root unless given. For a root in S3: what "
         "MLFLOW_TRACKING_URI says, else a file in ./sept-runs.",
+    ),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="OURS=YOURS,...",
+        help="What a CSV calls these columns, as in path=filename,classname=category.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -4,9 +4,10 @@
     wren/0001.wav,wren,north,garden
     ...
 
-``path`` is relative to the audio folder; ``classname`` is what prompts are made of. Optional: ``group``, the speaker
-or source recording, which never crosses a split; and either ``fold`` (each in turn is the test set) or ``split``
-(``train`` or ``test``). With neither, folds are made by ``sept_core.datasets.assign``. Other columns are left alone.
+``path`` is relative to the audio folder (a whole path below it is taken too); ``classname`` is what prompts say.
+Optional: ``group``, the speaker or source recording, which never crosses a split; and either ``fold`` (each in turn is
+the test set) or ``split`` (``train`` or ``test``). With neither, folds are made by ``sept_core.datasets.assign``. Other
+columns are left alone; where these have other names, ``columns={"path": "filename", "classname": "category"}`` says so.
 
 manifest, info = read_csv_dataset(Path("birds.csv"), Path("audio"), name="birds")
 
@@ -25,9 +26,10 @@ from typing import Any, cast, get_args
 
 from sept_core.datasets.assign import PARTS, Unplaced, units_of
 from sept_core.datasets.folds import RESERVED
-from sept_core.datasets.layouts.base import Found, complete, inside, read_table
+from sept_core.datasets.layouts.base import Found, complete, read_table
 from sept_core.datasets.layouts.reading import Progress, hash_clips
 from sept_core.datasets.manifest import Clip, Manifest
+from sept_core.datasets.own_table import clip_file, rename, where_instead
 from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
 from sept_core.errors import InputError
 
@@ -51,6 +53,7 @@ def read_csv_dataset(
     name: str,
     kind: str = "events",
     template: str = DEFAULT_TEMPLATE,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Manifest, DatasetInfo]:
     """Read a data set of one's own.
@@ -61,6 +64,7 @@ def read_csv_dataset(
         name: What it is to be called: letters, digits, ``-`` and ``_``; no registered data set's name.
         kind: What its classes are; picks the hand-crafted templates that SEPT's margins are computed with.
         template: Zero-shot template with one ``{}``.
+        columns: What the table calls ``path``, ``classname``, ``fold``, ``split`` or ``group``, where it is not that.
         progress: Called after each clip.
 
     Returns:
@@ -72,7 +76,7 @@ def read_csv_dataset(
             twice or has no class; there are fewer than two classes or folds.
     """
     _check_description(name, kind, template)
-    found, split = _rows(table, audio_root)
+    found, ids, split = _rows(table, audio_root, columns or {})
     classnames = _classnames(found, table)
 
     def info_of(folds: tuple[str, ...]) -> DatasetInfo:
@@ -80,15 +84,12 @@ def read_csv_dataset(
             name, cast(Kind, kind), classnames, template, folds, "fixed" if split == "split" else "kfold", extra=True
         )
 
-    def clip_id(file: Path) -> str:
-        return file.relative_to(audio_root).with_suffix("").as_posix()
-
     if split:
         info = info_of(("test",) if split == "split" else tuple(sorted({item.fold for item in found}, key=_natural)))
     else:
         info = info_of(tuple(str(number) for number in range(1, PARTS + 1)))
     try:
-        clips = hash_clips(info, audio_root, found, progress, name=clip_id)
+        clips = hash_clips(info, audio_root, found, progress, name=ids.__getitem__)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})",
@@ -163,23 +164,26 @@ def _check_description(name: str, kind: str, template: str) -> None:
         )
 
 
-def _rows(table: Path, audio_root: Path) -> tuple[list[Found], str]:
-    """The clips listed, and the column that places them: ``fold``, ``split`` or none."""
+def _rows(table: Path, audio_root: Path, named: Mapping[str, str]) -> tuple[list[Found], dict[Path, str], str]:
+    """The clips listed, the id of each file, and the column that places them: ``fold``, ``split`` or none."""
     if not audio_root.is_dir():
         raise InputError("no such folder", where=str(audio_root), mend="give the folder that the paths start from")
-    rows = list(read_table(table, ("path", "classname")))
+    wanted = ("path", "classname")
+    rows = list(read_table(table, wanted, rename=lambda header: rename(header, named, wanted, str(table))))
     columns = rows[0][1]
     if "fold" in columns and "split" in columns:
         raise InputError("has both columns fold and split", where=str(table), mend="keep one of them")
     split = next((column for column in ("fold", "split") if column in columns), "")
     found = []
-    places: dict[str, str] = {}
+    places: dict[Path, str] = {}
+    ids: dict[Path, str] = {}
     for where, row in rows:
-        file = inside(audio_root, row["path"].strip(), where)
-        key = str(PurePosixPath(row["path"].strip()))
-        if key in places:
-            raise InputError(f"{row['path']} is listed already in {places[key]}", where=where, mend="keep one of them")
-        places[key] = where
+        file, name = clip_file(audio_root, row["path"].strip(), where)
+        if file in places:
+            raise InputError(f"{row['path']} is listed already in {places[file]}", where=where, mend="keep one of them")
+        places[file] = where
+        # As the table spells it, so that the same table gives the same ids on every disk.
+        ids[file] = PurePosixPath(name).with_suffix("").as_posix()
         classname = row["classname"].strip()
         fold = row.get(split, "").strip() if split else ""
         if not classname:
@@ -190,12 +194,14 @@ def _rows(table: Path, audio_root: Path) -> tuple[list[Found], str]:
             raise InputError(
                 f"split '{fold}' of {row['path']} is neither 'train' nor 'test'",
                 where=where,
-                mend="write one of the two, or call the column fold",
+                mend="clips for validation are 'train': a search holds out its own",
             )
         if set(fold) & RESERVED:
             raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where, mend="rename it")
         found.append(Found(file, classname, fold, row.get("group", "").strip()))
-    return complete(found, audio_root, table.name, "correct the paths, or give the folder that they start from"), split
+    missing = [item.file.relative_to(audio_root).as_posix() for item in found if not item.file.is_file()]
+    advice = where_instead(min(missing), audio_root, table) if missing else ""
+    return complete(found, audio_root, table.name, advice), ids, split
 
 
 def _classnames(found: list[Found], table: Path) -> tuple[str, ...]:

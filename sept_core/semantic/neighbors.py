@@ -21,12 +21,21 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
 
-__all__ = ["MAX_NEIGHBOR_LENGTH", "Neighbors", "check_neighbors", "load_neighbors", "read_neighbors"]
+__all__ = [
+    "MAX_NEIGHBOR_LENGTH",
+    "BrokenRule",
+    "Neighbors",
+    "broken_rules",
+    "check_neighbors",
+    "load_neighbors",
+    "read_neighbors",
+]
 
 MAX_NEIGHBOR_LENGTH = 60
 """Longest neighbour, in characters: a term, not a sentence; the text towers take 77 tokens with the context."""
@@ -127,13 +136,36 @@ def read_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
     try:
         document = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repeats)
     except ValueError as error:
-        raise InputError(f"not a file of neighbours in JSON: {error}", where=where, mend="correct the file") from error
+        # What a person fills in has comments, and is checked line by line before it is stored as JSON.
+        by_hand = where.lower().endswith((".yaml", ".yml"))
+        stored = f"check and store it: sept neighbors {dataset} --from {quote(where)}; no sweep has to name it then"
+        raise InputError(
+            f"not a file of neighbours in JSON: {error}", where=where, mend=stored if by_hand else "correct the file"
+        ) from error
     neighbors = _parse(document, dataset, where)
     broken = check_neighbors(neighbors, list(neighbors.by_class))
     if broken:
         more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
         raise InputError(broken[0] + more, where=where, mend="correct the list")
     return neighbors
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule that lists of neighbours break; ``str`` of it is one line.
+
+    Args:
+        classname: The class whose list it is, or that has none, in the form that prompts use.
+        at: Which of its terms, from 0; None where it is the whole list.
+        what: What is wrong.
+    """
+
+    classname: str
+    at: int | None
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
 
 
 def check_neighbors(neighbors: Neighbors, classnames: Sequence[str]) -> list[str]:
@@ -144,20 +176,35 @@ def check_neighbors(neighbors: Neighbors, classnames: Sequence[str]) -> list[str
     class's name, and does not hold another class's name as whole words, in the singular, plural, possessive, as a
     figure or ordinal, or, where the name has several words, with its words in the -ing form.
     """
+    return [str(broken) for broken in broken_rules(neighbors, classnames)]
+
+
+def broken_rules(neighbors: Neighbors, classnames: Sequence[str]) -> list[BrokenRule]:
+    """`check_neighbors`, with the place of each."""
     names = [prompt_name(name) for name in classnames]
     patterns = {name: _name_pattern(name) for name in names}
-    lines = [f"class '{name}' has no neighbours" for name in names if not neighbors.by_class.get(name)]
-    lines += [f"'{name}' is no class of {neighbors.dataset}" for name in neighbors.by_class if name not in patterns]
+    broken = [
+        BrokenRule(name, None, f"class '{name}' has no neighbours")
+        for name in names
+        if not neighbors.by_class.get(name)
+    ]
+    broken += [
+        BrokenRule(name, None, f"'{name}' is no class of {neighbors.dataset}")
+        for name in neighbors.by_class
+        if name not in patterns
+    ]
     owner: dict[str, str] = {}
     for name, terms in neighbors.by_class.items():
         # "car" inside "car horn" is part of the class's own name, no leak.
         rivals = {other: found for other, found in patterns.items() if other != name and not found.search(name)}
-        for term in terms:
-            broken = _broken_rules(term, name, owner, rivals)
-            lines += [f"class '{name}': neighbour {term!r} {rule}" for rule in broken]
+        for at, term in enumerate(terms):
+            broken += [
+                BrokenRule(name, at, f"class '{name}': neighbour {term!r} {rule}")
+                for rule in _broken_rules(term, name, owner, rivals)
+            ]
             if isinstance(term, str):  # a list read from JSON cannot be a key
                 owner.setdefault(term, name)
-    return lines
+    return broken
 
 
 def _broken_rules(

@@ -141,7 +141,10 @@ def complete(
 
 
 def read_table(
-    path: Path, columns: Sequence[str | tuple[str, ...]] | None = None, delimiter: str = ","
+    path: Path,
+    columns: Sequence[str] | None = None,
+    delimiter: str = ",",
+    rename: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a table with the place of each for messages; a short row has ``""`` in the columns it lacks.
 
@@ -150,9 +153,9 @@ def read_table(
 
     Args:
         path: A CSV file in UTF-8.
-        columns: Columns that its header must have; of several names for one, rows have the first. None: the columns are
-            numbered, and it has no header.
+        columns: Columns that its header must have. None: the columns are numbered, and it has no header.
         delimiter: Between two fields.
+        rename: Gives the columns of the header other names.
 
     Raises:
         InputError: No such file, not such a table, a column missing or there twice, or no rows.
@@ -164,7 +167,7 @@ def read_table(
         # Strict, since a quote that is not closed would swallow all rows after it.
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         try:
-            header = None if columns is None else _header(path, next(reader, []), columns, delimiter)
+            header = None if columns is None else _header(path, next(reader, []), columns, delimiter, rename)
             rows = [(reader.line_num, row) for row in reader if any(text.strip() for text in row)]
         except (UnicodeDecodeError, csv.Error) as error:
             line = f"line {reader.line_num}: " if isinstance(error, csv.Error) else ""
@@ -177,16 +180,18 @@ def read_table(
 
 
 def _header(
-    path: Path, found: Sequence[str], columns: Sequence[str | tuple[str, ...]], delimiter: str
+    path: Path,
+    found: Sequence[str],
+    wanted: Sequence[str],
+    delimiter: str,
+    rename: Callable[[tuple[str, ...]], tuple[str, ...]] | None,
 ) -> tuple[str, ...]:
     """The names of the columns, when those that are wanted are among them, once each."""
     header = tuple(name.strip() for name in found)
-    names = [column if isinstance(column, tuple) else (column,) for column in columns]
-    other_names = {other: first for first, *others in names if first not in header for other in others}
-    header = tuple(other_names.get(name, name) for name in header)
-    wanted = [first for first, *_ in names]
     if not any(header):
         raise InputError("has no header", where=str(path), mend=f"its first line names the columns {', '.join(wanted)}")
+    if rename is not None:
+        header = rename(header)
     lacking = [column for column in wanted if column not in header]
     if lacking:
         other = next((mark for mark in ";\t|" if len(header) == 1 and mark in found[0]), "")

@@ -98,8 +98,8 @@ def _read_urbansound8k(info: DatasetInfo, root: Path) -> list[Found]:
     table = first_there(root, _URBANSOUND8K_TABLES)
     audio = first_there(root, ("audio", "."))
     found = []
-    # Some copies call the authors' column 'class' by another name, since it is a reserved word in many languages.
-    for where, row in read_table(table, ("slice_file_name", "fsID", "fold", ("class", "class_name"))):
+    columns = ("slice_file_name", "fsID", "fold", "class")
+    for where, row in read_table(table, columns, rename=_urbansound8k_header):
         name, source, fold = row["slice_file_name"], row["fsID"], row["fold"]
         if not name or Path(name).name != name:
             raise InputError(f"slice_file_name '{name}' is not the name of a file", where=where, mend=_AGAIN)
@@ -114,6 +114,11 @@ def _read_urbansound8k(info: DatasetInfo, root: Path) -> list[Found]:
             raise InputError(f"fsID of {name} is empty", where=where, mend=_AGAIN)
         found.append(Found(audio / f"fold{fold}" / name, classname, fold=fold, group=source))
     return complete(found, root, table.relative_to(root).as_posix())
+
+
+def _urbansound8k_header(header: tuple[str, ...]) -> tuple[str, ...]:
+    """Some copies call the authors' column ``class`` by another name, since that is a reserved word in many languages."""
+    return header if "class" in header else tuple("class" if name == "class_name" else name for name in header)
 
 
 def _read_sesa(info: DatasetInfo, root: Path) -> list[Found]:

@@ -1,0 +1,101 @@
+"""``sept data init``: from a CSV file and a folder of clips to the files and commands of a first sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.data import KindOption, TemplateOption
+from pipeline.cli.options import DEFAULT_ROOT, ColumnsOption, RootOption, root_option
+from sept_core.errors import InputError
+
+__all__ = ["init"]
+
+_FEW_CLASSES = 4
+
+
+def init(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What your dataset is to be called: letters, digits, '-' and '_'.")
+    ],
+    csv: Annotated[
+        Path, typer.Option("--csv", help="Its clips: columns path and classname; optional fold or split, and group.")
+    ],
+    audio: Annotated[Path, typer.Option("--audio", help="The folder that the CSV's paths start from.")],
+    columns: ColumnsOption = None,
+    kind: KindOption = None,
+    template: TemplateOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for NAME.yaml and NAME.neighbors.yaml; made where it is missing.")
+    ] = Path("."),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the files where they exist; neighbours filled in stay.")
+    ] = False,
+    root: RootOption = DEFAULT_ROOT,
+) -> None:
+    """Start with clips of your own: check and prepare them, write a first sweep, and say what to type next."""
+    from rich.console import Console
+
+    from pipeline.cli.data import _bar, _read
+    from pipeline.cli.showing import plural, say
+    from pipeline.own_start import TERMS, StartFiles, write_start
+    from pipeline.store import check_writable
+    from sept_core.datasets import check_manifest, halves
+
+    console = Console()
+    files = StartFiles.of(name, out)
+    # Before every clip is decoded, which may take minutes.
+    if not force:
+        files.refuse_to_replace()
+    check_writable(root)
+    check_writable(out)
+    prepared = _read(name, audio, csv, kind, template, root, columns=columns)
+    info, clips = prepared.info, prepared.manifest.clips
+    with _bar("Decoding clips") as progress:
+        findings = check_manifest(prepared.manifest, audio, info, progress)
+    for finding in findings.all:
+        say(console, f"{finding.severity}: {finding.what}")
+    if findings.errors:
+        raise InputError(
+            f"{plural(len(findings.errors), 'error')}, nothing was written",
+            where=str(csv),
+            mend="correct what is listed and type the command again",
+        )
+    base, new = halves(info.classnames)
+    steps = _steps(info.name, audio, files.sweep, files.neighbors, TERMS, root_option(root))
+    written = write_start(root, prepared, files, steps, force=force)
+    folds = plural(len(info.folds), "fold") if info.split == "kfold" else "one split"
+    classes = f"{plural(len(info.classnames), 'class', 'classes')} ({len(base)} base, {len(new)} new)"
+    say(console, f"{info.name}: {plural(len(clips), 'clip')} checked, {classes}, {folds}")
+    if len(info.classnames) < _FEW_CLASSES:
+        say(console, "note: a single base or new class is always right, so its accuracy says nothing; add classes")
+    if all(word.isdigit() for word in info.classnames):
+        say(console, "note: the class names are numbers, and prompts are made of them; name the classes in words")
+    if files.neighbors not in written:
+        say(console, f"{files.neighbors} is filled in and stays as it is")
+    say(console, f"Wrote {' and '.join(map(str, written))}. Type next, in this order:\n")
+    for step in steps:
+        say(console, f"  {step}")
+    say(console)
+    say(console, f"To start without neighbours, leave out the second command and change methods in {files.sweep} as")
+    say(console, "the comment there says.")
+
+
+def _steps(name: str, audio: Path, sweep: Path, neighbors: Path, terms: int, root: str) -> list[str]:
+    """The commands that lead to a table of results."""
+    file = _word(sweep)
+    return [
+        f"sept embed {name} --audio {_word(audio)} --encoder mini{root}",
+        f"sept neighbors {name} --from {_word(neighbors)}{root}    # once filled in: {terms} terms a class",
+        f"sept sweep plan {file}{root}",
+        f"sept sweep launch {file}{root}",
+        f"sept report {name}{root}",
+    ]
+
+
+def _word(path: Path) -> str:
+    """A path as one word of a command line, never an option."""
+    return quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -1,0 +1,161 @@
+"""Neighbours that a person wrote: YAML with comments, or JSON, checked whole, each problem with its line.
+
+    dataset: birds
+    neighbors:
+      great tit: [two-note song, bird calling tea-cher, ...]
+      wren: [loud trill in a hedge, ...]
+
+Terms are taken as they are written: to YAML ``no`` is a truth value and ``4`` a number, here they are words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from sept_core.datasets import DatasetInfo, prompt_name
+from sept_core.datasets.registry import dataset_key
+from sept_core.errors import InputError
+from sept_core.semantic.neighbors import Neighbors, broken_rules
+
+__all__ = ["Problem", "read_by_hand"]
+
+_FORM = "the form is dataset: NAME, then neighbors: with CLASS: [TERM, TERM, ...] for each class"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something to correct; ``str`` of it is one line.
+
+    Args:
+        line: Where in the file, from 1; 0 for what is not in it.
+        what: What is wrong.
+    """
+
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.what}" if self.line else self.what
+
+
+@dataclass
+class _Lists:
+    """The lists read so far, with the line of each class and term."""
+
+    by_class: dict[str, tuple[str, ...]]
+    classes: dict[str, int]
+    terms: dict[str, list[int]]
+    problems: list[Problem]
+
+
+def read_by_hand(file: Path, info: DatasetInfo) -> tuple[Neighbors, list[Problem]]:
+    """Read the lists of a file and check them against all classes of a data set.
+
+    Args:
+        file: YAML or JSON in UTF-8.
+        info: The data set.
+
+    Returns:
+        The lists, which keep every rule if there are no problems; and the problems, in the order of their lines.
+
+    Raises:
+        InputError: It cannot be read, is no such file, or is of another data set.
+    """
+    where = str(file)
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not a text in UTF-8"
+        raise InputError(f"cannot read the neighbours: {reason}", where=where, mend="check the path") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1}: {getattr(error, 'problem', None) or 'cannot be parsed'})" if mark else ""
+        mend = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
+        raise InputError(f"is not YAML{line}", where=where, mend=mend) from error
+    lists, origin = _top(root, info, where)
+    found = _lists(lists)
+    neighbors = Neighbors(info.name, found.by_class, origin)
+    found.problems += _broken(neighbors, info, found)
+    return neighbors, sorted(found.problems, key=lambda problem: problem.line)
+
+
+def _top(root: yaml.Node | None, info: DatasetInfo, where: str) -> tuple[yaml.MappingNode, dict[str, str]]:
+    """The node with the lists, and where they come from."""
+    if not isinstance(root, yaml.MappingNode):
+        raise InputError("not a file of neighbours", where=where, mend=_FORM)
+    keys = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
+    unknown = next((key for key in keys if key not in ("dataset", "origin", "neighbors")), None)
+    if unknown is not None:
+        raise InputError(f"unknown key '{unknown}' (line {keys[unknown].start_mark.line + 1})", where=where, mend=_FORM)
+    dataset, lists = keys.get("dataset"), keys.get("neighbors")
+    if not isinstance(dataset, yaml.ScalarNode) or not isinstance(lists, yaml.MappingNode):
+        lacking = "neighbors" if isinstance(dataset, yaml.ScalarNode) else "dataset"
+        raise InputError(f"key '{lacking}' is missing or holds something else", where=where, mend=_FORM)
+    if dataset_key(dataset.value) != dataset_key(info.name):
+        raise InputError(
+            f"neighbours of '{dataset.value}', not of '{info.name}'", where=where, mend="give the file that fits"
+        )
+    origin = keys.get("origin")
+    pairs = origin.value if isinstance(origin, yaml.MappingNode) else []
+    return lists, {
+        key.value: node.value for key, node in pairs if isinstance(key.value, str) and isinstance(node.value, str)
+    }
+
+
+def _lists(node: yaml.MappingNode) -> _Lists:
+    found = _Lists({}, {}, {}, [])
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        name = prompt_name(key.value) if isinstance(key, yaml.ScalarNode) else ""
+        if not name:
+            found.problems.append(Problem(line, "a class has no name"))
+            continue
+        if name in found.by_class:
+            found.problems.append(Problem(line, f"class '{name}' is there twice (line {found.classes[name]})"))
+            continue
+        found.classes[name] = line
+        terms: list[str] = []
+        lines: list[int] = []
+        if isinstance(value, yaml.ScalarNode) and value.value:
+            found.problems.append(Problem(line, f"class '{name}': write the terms in brackets: [{value.value}]"))
+            terms, lines = [_tidy(term) for term in value.value.split(",")], [line] * len(value.value.split(","))
+        elif isinstance(value, yaml.MappingNode):
+            found.problems.append(Problem(line, f"class '{name}': write the terms as a list: [TERM, TERM, ...]"))
+            terms, lines = [_tidy(str(term.value)) for term, _ in value.value], [line] * len(value.value)
+        elif isinstance(value, yaml.SequenceNode):
+            for item in value.value:
+                at = item.start_mark.line + 1
+                if not isinstance(item, yaml.ScalarNode):
+                    found.problems.append(Problem(at, f"class '{name}': a term with : or [ ] in it is put in quotes"))
+                elif item.value or item.style:
+                    terms.append(_tidy(item.value))
+                    lines.append(at)
+        found.by_class[name], found.terms[name] = tuple(terms), lines
+    return found
+
+
+def _broken(neighbors: Neighbors, info: DatasetInfo, found: _Lists) -> Iterator[Problem]:
+    """What breaks a rule; all classes without neighbours are one problem."""
+    names = [prompt_name(name) for name in info.classnames]
+    empty = [name for name in names if not neighbors.by_class.get(name)]
+    if empty:
+        # Which of them the file names at all helps to find a class that was deleted.
+        listed = [f"{name} (line {found.classes[name]})" if name in found.classes else name for name in empty]
+        yield Problem(0, f"no neighbours for {len(empty)} of {len(names)} classes: {', '.join(listed)}")
+    for broken in broken_rules(neighbors, info.classnames):
+        if broken.at is not None:
+            yield Problem(found.terms[broken.classname][broken.at], broken.what)
+        elif broken.classname not in names:
+            near = get_close_matches(broken.classname, empty or names, n=1)
+            yield Problem(
+                found.classes[broken.classname], broken.what + (f"; did you mean '{near[0]}'?" if near else "")
+            )
+
+
+def _tidy(term: str) -> str:
+    return prompt_name(" ".join(term.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split()))

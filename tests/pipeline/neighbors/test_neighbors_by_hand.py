@@ -1,0 +1,205 @@
+"""``sept neighbors NAME --from FILE``: what a person wrote is taken, or each problem is named with its line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.neighbors.by_hand import read_by_hand
+from pipeline.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
+from sept_core.datasets import Clip, DatasetInfo, Manifest
+from sept_core.errors import InputError
+
+Ran = tuple[int, str, str]
+
+INFO = DatasetInfo("birds", "events", ("No", "great_tit", "wren"), "{}", ("1", "2"), "kfold", extra=True)
+GOOD = """\
+# A comment.
+dataset: birds
+neighbors:
+  great tit: [Two-note_chime, bell in a   tree, it\N{RIGHT SINGLE QUOTATION MARK}s a chime]   # best first
+  'no':
+    - no way
+    - nope
+  wren: ["trill, loud"]
+"""
+
+
+def problems(text: str, folder: Path) -> list[str]:
+    (folder / "lists.yaml").write_text(text, encoding="utf-8")
+    return [str(problem) for problem in read_by_hand(folder / "lists.yaml", INFO)[1]]
+
+
+def lists(text: str, folder: Path) -> dict[str, tuple[str, ...]]:
+    (folder / "lists.yaml").write_text(text, encoding="utf-8")
+    neighbors, found = read_by_hand(folder / "lists.yaml", INFO)
+    assert found == []
+    return dict(neighbors.by_class)
+
+
+def test_lists_are_read_in_the_form_that_prompts_use(tmp_path: Path) -> None:
+    assert lists(GOOD, tmp_path) == {
+        "great tit": ("two-note chime", "bell in a tree", "it's a chime"),
+        "no": ("no way", "nope"),
+        "wren": ("trill, loud",),
+    }
+
+
+def test_what_yaml_takes_for_something_else_stays_a_word(tmp_path: Path) -> None:
+    text = "dataset: birds\nneighbors: {great tit: [yes, 12, 1e3, 2026-01-02, null], no: [on], wren: [off, 0x1F]}"
+    assert lists(text, tmp_path) == {
+        "great tit": ("yes", "12", "1e3", "2026-01-02", "null"),
+        "no": ("on",),
+        "wren": ("off", "0x1f"),
+    }
+
+
+def test_json_as_the_packaged_lists_have_it_is_read_too(tmp_path: Path) -> None:
+    by_class = {"great tit": ["chime"], "no": ["nay"], "wren": ["trill"]}
+    text = json.dumps({"dataset": "Birds", "origin": {"model": "m"}, "neighbors": by_class})
+    assert lists(text, tmp_path) == {name: tuple(terms) for name, terms in by_class.items()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("nope", "wren song", ["line 7: class 'no': neighbour 'wren song' holds the name of the class 'wren'"]),
+        ("nope", "no", ["line 7: class 'no': neighbour 'no' is the name of the class itself"]),
+        ("nope", "No_Way", ["line 7: class 'no': neighbour 'no way' is there twice"]),
+        ("nope", "trill, loud", ["line 8: class 'wren': neighbour 'trill, loud' is also a neighbour of 'no'"]),
+        ("nope", "n" * 61, [f"line 7: class 'no': neighbour '{'n' * 61}' has 61 characters, more than 60"]),
+        ("nope", "a: b", ["line 7: class 'no': a term with : or [ ] in it is put in quotes"]),
+        ('["trill, loud"]', "trill, warble", ["line 8: class 'wren': write the terms in brackets: [trill, warble]"]),
+        ('["trill, loud"]', "{a: b}", ["line 8: class 'wren': write the terms as a list: [TERM, TERM, ...]"]),
+        (
+            "  wren:",
+            "  wern:",
+            ["no neighbours for 1 of 3 classes: wren", "line 8: 'wern' is no class of birds; did you mean 'wren'?"],
+        ),
+        ('["trill, loud"]', "[]", ["no neighbours for 1 of 3 classes: wren (line 8)"]),
+        ('["trill, loud"]', "", ["no neighbours for 1 of 3 classes: wren (line 8)"]),
+        ("  wren:", "  NO:", ["no neighbours for 1 of 3 classes: wren", "line 8: class 'no' is there twice (line 5)"]),
+    ],
+)
+def test_each_problem_is_named_with_its_line(old: str, new: str, found: list[str], tmp_path: Path) -> None:
+    assert problems(GOOD.replace(old, new), tmp_path) == found
+
+
+def test_all_problems_are_named(tmp_path: Path) -> None:
+    text = GOOD.replace("nope", "wren").replace("bell in a   tree", "great tit").replace('["trill, loud"]', "[no, no]")
+    assert [line.split(":")[0] for line in problems(text, tmp_path)] == [
+        "line 4",
+        "line 7",
+        "line 8",
+        "line 8",
+        "line 8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dataset: birds\nneighbors:\n  wren: [a, b\n  tit: [c]\n", r"is not YAML \(line 4: .*\); close every \["),
+        ("", "not a file of neighbours; the form is dataset: NAME"),
+        ("- a\n", "not a file of neighbours"),
+        ("dataset: birds\n", "key 'neighbors' is missing"),
+        ("neighbors: {wren: [a]}\n", "key 'dataset' is missing"),
+        ("dataset: birds\nneighbours: {}\n", r"unknown key 'neighbours' \(line 2\)"),
+        ("dataset: frogs\nneighbors: {wren: [a]}\n", "neighbours of 'frogs', not of 'birds'; give the file that fits"),
+    ],
+)
+def test_what_is_no_file_of_neighbours_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"lists\.yaml: {said}") as caught:
+        read_by_hand(tmp_path / "lists.yaml", INFO)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml: cannot read the neighbours: No such file"):
+        read_by_hand(tmp_path / "none.yaml", INFO)
+    (tmp_path / "bytes.yaml").write_bytes(b"dataset: m\xe9sange")
+    with pytest.raises(InputError, match="not a text in UTF-8"):
+        read_by_hand(tmp_path / "bytes.yaml", INFO)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    clips = tuple(
+        Clip(f"{name}{fold}", f"{name}{fold}.wav", name, fold, "", f"{place}{fold}" * 32)
+        for place, name in enumerate(INFO.classnames)
+        for fold in INFO.folds
+    )
+    write_prepared(tmp_path / "sept-runs", Prepared(Manifest("birds", clips), INFO))
+    return tmp_path / "sept-runs"
+
+
+def test_the_lists_are_stored_where_sweeps_look_for_them(
+    sept: Callable[..., Ran], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (tmp_path / "lists.yaml").write_text(GOOD, encoding="utf-8")
+    code, out, err = sept("neighbors", "Birds", "--from", "lists.yaml")
+    assert (code, err) == (0, "")
+    assert "Every base class has at least 2, every new class 1" in out
+    stored = find_neighbors(root, INFO)
+    assert stored.by_class["no"] == ("no way", "nope")
+    assert stored.origin["note"] == "Written by a person, taken from lists.yaml."
+    # Again, and with another comment: nothing else is there to be lost.
+    (tmp_path / "lists.yaml").write_text("# more\n" + GOOD, encoding="utf-8")
+    assert sept("neighbors", "birds", "--from", "lists.yaml")[0] == 0
+
+
+def test_other_lists_are_replaced_with_force_only(sept: Callable[..., Ran], root: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text(GOOD, encoding="utf-8")
+    sept("neighbors", "birds", "--from", "lists.yaml")
+    before = (root / neighbors_key("birds")).read_bytes()
+    (tmp_path / "lists.yaml").write_text(GOOD.replace("nope", "nay"), encoding="utf-8")
+    code, _, err = sept("neighbors", "birds", "--from", "lists.yaml")
+    assert code == 2
+    assert "other neighbours of birds are stored already; replace them with --force" in err
+    assert (root / neighbors_key("birds")).read_bytes() == before
+    assert sept("neighbors", "birds", "--from", "lists.yaml", "--force")[0] == 0
+    assert find_neighbors(root, INFO).by_class["no"] == ("no way", "nay")
+    (root / neighbors_key("birds")).write_text("damaged", encoding="utf-8")
+    assert sept("neighbors", "birds", "--from", "lists.yaml")[0] == 2
+    assert sept("neighbors", "birds", "--from", "lists.yaml", "--force")[0] == 0
+
+
+def test_of_a_file_with_problems_nothing_is_stored(sept: Callable[..., Ran], root: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text(GOOD.replace("nope", "wren").replace("trill, loud", "no"), encoding="utf-8")
+    code, out, err = sept("neighbors", "birds", "--from", "lists.yaml")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        "error: lists.yaml: 2 problems, nothing was stored; correct what is listed and type the command again"
+    )
+    assert [line.split(": ")[:2] for line in err.splitlines()[:-1]] == [
+        ["lists.yaml", "line 7"],
+        ["lists.yaml", "line 8"],
+    ]
+    assert not (root / neighbors_key("birds")).exists()
+
+
+def test_lists_of_a_registered_dataset_go_into_a_file_that_a_sweep_names(
+    sept: Callable[..., Ran], tmp_path: Path
+) -> None:
+    from sept_core.semantic import load_neighbors
+
+    content = {"dataset": "ESC10", "neighbors": dict(load_neighbors("ESC10").by_class)}
+    (tmp_path / "mine.json").write_text(json.dumps(content), encoding="utf-8")
+    code, out, err = sept("neighbors", "esc10", "--from", "mine.json", "--json")
+    assert (code, err) == (0, "")
+    assert Path(json.loads(out)["path"]) == tmp_path / "sept-runs/neighbors/esc10.json"
+    assert load_neighbors("ESC10", Path(json.loads(out)["path"])).digest == load_neighbors("ESC10").digest
+    code, out, _ = sept("neighbors", "esc10", "--from", "mine.json", "--out", "there.json")
+    assert code == 0
+    assert f"neighbors: {{ESC10: {tmp_path / 'there.json'}}}" in out
+
+
+def test_a_sweep_that_names_the_file_itself_is_told_the_way(tmp_path: Path) -> None:
+    (tmp_path / "my lists.yaml").write_text(GOOD, encoding="utf-8")
+    with pytest.raises(InputError, match=r"store it: sept neighbors birds --from '.*my lists\.yaml'"):
+        find_neighbors(tmp_path, INFO, str(tmp_path / "my lists.yaml"))
