@@ -52,6 +52,13 @@ class StoreFindings:
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def fix(self) -> str:
+        """What to do about the errors; empty where there are none."""
+        encoder = f" --encoder {self.encoder}" if self.encoder else ""
+        again = f"make them again: sept embed {self.dataset} --audio DIR{encoder} --force"
+        return again if self.errors else ""
+
 
 def stored_embeddings(files: Files) -> list[tuple[str, str]]:
     """(fingerprint, dataset) of all embeddings in a store, those without a manifest included; by data set."""
@@ -77,7 +84,7 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
     except InputError as error:
         return StoreFindings(dataset, "", fingerprint, 0, 0, (error.what,), ())
     if manifest is None:
-        line = "no manifest.json: they were not written to the end, and nothing reads them"
+        line = "no manifest.json: they were not written to the end, and nothing reads them; run sept embed again"
         return StoreFindings(dataset, "", fingerprint, 0, 0, (), (line,))
     stated = {name: manifest.get(name) for name in ("fingerprint", "dataset")}
     for name, expected in (("fingerprint", fingerprint), ("dataset", dataset)):

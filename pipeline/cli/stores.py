@@ -48,7 +48,7 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
         raise InputError(f"no embeddings{by}", where=root, mend="make some: sept embed DATASET --audio DIR")
     found = [check_embeddings(files, of, dataset) for of, dataset in chosen]
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], indent=1))
+        typer.echo(json.dumps([asdict(one) | {"fix": one.fix} for one in found], indent=1))
     else:
         _show(found)
     if any(one.errors for one in found):
@@ -60,7 +60,7 @@ def _show(found: Sequence[StoreFindings]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from pipeline.cli.showing import wide_console
+    from pipeline.cli.showing import say, wide_console
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("dataset", "encoder", "fingerprint", "clips", "parts", "result"):
@@ -72,3 +72,6 @@ def _show(found: Sequence[StoreFindings]) -> None:
         table.add_row(one.dataset, one.encoder or "-", one.fingerprint, *counts, escape(lines[0] + more))
     console = wide_console()
     console.print(table)
+    for one in found:
+        if one.fix:
+            say(console, f"{one.dataset}: {one.fix}")

@@ -117,7 +117,7 @@ def _read_urbansound8k(info: DatasetInfo, root: Path) -> list[Found]:
 
 
 def _urbansound8k_header(header: tuple[str, ...]) -> tuple[str, ...]:
-    """Some copies call the authors' column ``class`` by another name, since that is a reserved word in many languages."""
+    """Some copies call the authors' column ``class`` by another name, since that is a reserved word in languages."""
     return header if "class" in header else tuple("class" if name == "class_name" else name for name in header)
 
 
