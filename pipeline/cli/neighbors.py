@@ -145,7 +145,8 @@ def _announce(console: Console, dataset: str, model: str, n: int, expected: Esti
     if expected.requests:
         tokens = _tokens(expected.input_tokens, expected.output_tokens, expected.cost(prices))
         say(console, f"  {plural(expected.requests, 'request')}, about {tokens}")
-        say(console, f"  at most {plural(expected.most_requests, 'request')}, where terms break a rule")
+        most = f"at most {plural(expected.most_requests, 'request')} that you pay for"
+        say(console, f"  {most}, where terms break a rule or an answer cannot be used")
 
 
 def _tokens(sent: int, received: int, cost: float | None) -> str:

@@ -44,7 +44,7 @@ _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_object"},
     None,
 )
-_COUNTED = ("prompt", "completion")
+_COUNTS = ("prompt_tokens", "completion_tokens")
 _REASON_LENGTH = 300
 _AGAIN = "answers so far are kept: run the same command again"
 # The SDK's own waits end at 8 s; a longer one is the server's wish.
@@ -62,7 +62,7 @@ class _SilentError(Exception):
 
 
 class _BrokenOffError(Exception):
-    """An answer that began well and did not come to its end."""
+    """An answer that began well and did not come to its end; the second argument is what to do."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class ChatClient:
         self._own_server = base_url is not None
         self._timeout_s = timeout_s
         self._max_tokens = max_tokens
+        self._address = address
         self.host = address.host
         self._stopped = threading.Event()
         self._notice = notice
@@ -176,7 +177,7 @@ class ChatClient:
         except StoppedError:
             return None
         except _BrokenOffError as error:
-            return Unusable(self._plain(error), mend=f"raise --timeout where a model is slow; {_AGAIN}")
+            return Unusable(self._plain(error.args[0]), mend=error.args[1])
         except self._openai.APIStatusError as error:
             return self._explain(error.response, form)
         except (self._openai.APITimeoutError, _SilentError) as error:
@@ -186,7 +187,8 @@ class ChatClient:
         except self._openai.OpenAIError as error:
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
             gave_up = _gave_up(getattr(error, "request", None))
-            return SeptError(f"{self.host}: {self._plain(f'{error}{cause}')}{gave_up}; {_AGAIN}")
+            check = "check --base-url and that the server runs" if self._own_server else "check the network"
+            return SeptError(f"{self.host}: {self._plain(f'{error}{cause}')}{gave_up}; {check}; {_AGAIN}")
         answer = read_reply(body, self._clean, self._max_tokens)
         if isinstance(answer, Unusable):
             if answer.error is not None and self._learns(answer.error, 200, form):
@@ -221,7 +223,7 @@ class ChatClient:
     def _wait(self, seconds: float, retries: int, response: Any) -> None:
         """Wait as long as the SDK says, unless the client is stopped meanwhile."""
         if response is not None:
-            failure = f"{response.status_code} {self._words(response)}"
+            failure = self._words(response)
         elif monotonic() - self._local.began < self._timeout_s:
             failure = "connection failed"
         elif retries:
@@ -250,12 +252,12 @@ class ChatClient:
         status, body = response.status_code, parsed(response.content)
         if self._learns(body, status, form):
             return None
-        words = self._words(response)
+        what = self._words(response)
         if flagged(body):
+            words = self._plain(said(body))
             return Unusable("a content filter refuses the request", words, "take another --model or server")
-        what = f"{status} {words}"
         if status < 400:
-            return self._moved(response, status)
+            return self._moved(response, what)
         if status == 401 and not self._key:
             return InputError(f"the server wants a key: {what}", where=self.host, mend=f"set {KEY_VARIABLE} to it")
         if status in {401, 403}:
@@ -263,33 +265,38 @@ class ChatClient:
             return InputError(f"the server refuses the key: {what}", where=self.host, mend=mend)
         if status in {404, 405}:
             mend = "check --model and --base-url" if self._own_server else "check --model"
-            if "/deployments/" in str(response.request.url.path) and not response.request.url.query:
+            if "/deployments/" in self._address.url and self._address.api_version is None:
                 mend += "; Azure's address needs ?api-version=VERSION at its end"
+            elif "/v1" not in self._address.url and self._address.api_version is None:
+                mend += ", which commonly ends in /v1"
             return InputError(f"not found: {what}", where=self.host, mend=mend)
         if status == 402 or error_code(body) == "insufficient_quota":
             return SeptError(f"{self.host}: {what}; add credit; {_AGAIN} then")
         if gave_up := _gave_up(response.request):
             return SeptError(f"{self.host}: {what}{gave_up}; {_AGAIN}")
-        if later := response.headers.get("retry-after"):
-            # More than the SDK waits: two minutes.
-            when = f"in {later} s" if later.strip().isdigit() else f"at {self._plain(later)}"
-            return SeptError(f"{self.host}: asks to come back {when}: {what}; {_AGAIN} then")
+        for name, unit in (("retry-after-ms", " ms"), ("retry-after", " s")):
+            if later := self._plain(response.headers.get(name, ""))[:40]:
+                # Longer than the SDK waits, which is two minutes.
+                when = f"in {later}{unit}" if later.isdigit() else f"at {later}"
+                return SeptError(f"{self.host}: asks to come back {when}: {what}; {_AGAIN} then")
         return SeptError(f"{self.host}: {what}")
 
-    def _moved(self, response: Any, status: int) -> SeptError:
-        where = urljoin(str(response.request.url), response.headers.get("location", ""))
-        to = self._plain(where.partition("?")[0])
-        mend = "check --base-url"
-        if to.endswith("/chat/completions"):
-            mend = f"give --base-url {to.removesuffix('/chat/completions')}"
-        return InputError(f"the server sends requests on to {to} ({status})", where=self.host, mend=mend)
+    def _moved(self, response: Any, what: str) -> SeptError:
+        location = response.headers.get("location")
+        if not location:
+            return InputError(f"no answer but {what}", where=self.host, mend="check --base-url")
+        to = self._plain(urljoin(str(response.request.url), location).partition("?")[0])
+        base = to.removesuffix("/chat/completions")
+        mend = "check --base-url" if base in {to, self._address.url} else f"give --base-url {base}"
+        return InputError(f"the server sends requests on to {to} ({what})", where=self.host, mend=mend)
 
     def _count(self, reply: Any) -> None:
         usage = reply.get("usage") if isinstance(reply, dict) else None
-        sent, received = (usage.get(f"{kind}_tokens") if isinstance(usage, dict) else None for kind in _COUNTED)
+        counts = [usage.get(name) for name in _COUNTS] if isinstance(usage, dict) else []
+        sent, received = (count if type(count) is int and count >= 0 else None for count in counts or (None, None))
         with self._lock:
             total = replace(self._usage, answers=self._usage.answers + 1)
-            if isinstance(sent, int) and isinstance(received, int):
+            if sent is not None and received is not None:
                 self._usage = replace(
                     total, input_tokens=total.input_tokens + sent, output_tokens=total.output_tokens + received
                 )
@@ -304,7 +311,10 @@ class ChatClient:
             self._notice(line)
 
     def _words(self, response: Any) -> str:
-        return self._plain(said(parsed(response.content)) or response.reason_phrase)
+        """An error's status and the server's words, which may begin with it."""
+        status = str(response.status_code)
+        words = self._plain(said(parsed(response.content)) or response.reason_phrase)
+        return words if words.startswith(status) else f"{status} {words}".rstrip()
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, "***") if len(self._key) >= _SHORTEST_SECRET else text
@@ -340,8 +350,10 @@ def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
             return bytes(body)
     except Exception as error:
         # Which HTTP library lies beneath, and so which exceptions, depends on the version of the SDK.
-        raise _BrokenOffError(f"the answer broke off ({error})") from None
-    raise _BrokenOffError(f"no complete answer in {timeout_s:g} s" if monotonic() > until else "the answer has no end")
+        raise _BrokenOffError(f"the answer broke off ({error})", _AGAIN) from None
+    if monotonic() > until:
+        raise _BrokenOffError(f"no complete answer in {timeout_s:g} s", "raise --timeout where the model is slow")
+    raise _BrokenOffError("the answer has no end", "check --base-url, or take another --model")
 
 
 def _api_key(*, needed: bool) -> str:

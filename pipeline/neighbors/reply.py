@@ -131,7 +131,7 @@ def read_reply(body: bytes, clean: Callable[[str], str], max_tokens: int | None 
     reported = reply.get("error") if isinstance(reply, dict) else reply
     for error in (reported, *(choice.get("error") for choice in answered)):
         if error:
-            mend = "do what the server says, or take another --model or server"
+            mend = "do what the server says, try again later, or take another --model"
             return Unusable("the server reports an error in place of an answer", said(error), mend, error)
     if not choices:
         return Unusable("the server sent no answer of a model", said(reply), "check --base-url and --model")

@@ -105,7 +105,7 @@ def test_a_server_that_stays_broken_is_given_up_after_the_retries_in_one_line(se
 
 
 def test_a_server_that_is_not_there_is_named(run: Run) -> None:
-    with pytest.raises(SeptError, match=r"127\.0\.0\.1:9: Connection error.*; gave up after 2 tries"):
+    with pytest.raises(SeptError, match=r"127\.0\.0\.1:9: Connection error.*; gave up after 2 tries; check --base-url"):
         run(base_url="http://127.0.0.1:9/v1", retries=1)
 
 
@@ -123,6 +123,7 @@ def test_a_server_that_is_not_there_is_named(run: Run) -> None:
             fault(429, "later", {"retry-after": "3600"}),
             "asks to come back in 3600 s: 429 later; answers so far are",
         ),
+        (fault(429, "later", {"retry-after-ms": "121000"}), "asks to come back in 121000 ms: 429 later"),
         (fault(503, "later", {"retry-after": "121"}), "asks to come back in 121 s: 503 later"),
         (
             fault(503, "later", {"retry-after": formatdate(time.time() + 9999, usegmt=True)}),
@@ -159,6 +160,19 @@ def test_a_server_that_sends_on_to_another_gets_no_key_there_and_the_address_is_
     server.respond = lambda asked: Reply("", status, {"location": "/login"})
     with pytest.raises(InputError, match=rf"sends requests on to http://{server.host}/login .*check --base-url"):
         run()
+
+
+@pytest.mark.parametrize("location", [{}, {"location": "/v1/chat/completions"}])
+def test_somebody_is_not_sent_to_the_address_that_was_given(server: Server, run: Run, location: dict[str, str]) -> None:
+    server.respond = lambda asked: Reply("", 302, location)
+    with pytest.raises(InputError, match="302 Found.*; check --base-url$"):
+        run()
+
+
+def test_an_address_without_its_last_part_gets_the_hint(server: Server, run: Run) -> None:
+    server.respond = lambda asked: Reply("404 page not found", 404)
+    with pytest.raises(InputError, match="not found: 404 page not found; .*--base-url, which commonly ends in /v1"):
+        run(base_url=server.url.removesuffix("/v1"))
 
 
 def test_ctrl_c_during_a_wait_that_the_server_asked_for_ends_the_wait(server: Server, run: Run) -> None:
