@@ -217,7 +217,7 @@ def _hopeless(answers: Mapping[str, object], why: Unusable, asked: int) -> str:
     if len(answers) == 1:
         return f"class '{next(iter(answers))}': {why}; {why.mend}"
     which = f"none of {len(answers)} answers can be used"
-    rest = f", so the other {asked - len(answers)} were not asked for" if asked > len(answers) else ""
+    rest = ", so no more were asked for" if asked > len(answers) else ""
     return f"{which}{rest}: {why}; {why.mend}"
 
 
