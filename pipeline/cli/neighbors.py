@@ -40,7 +40,8 @@ def neighbors(
             "--base-url",
             metavar="URL",
             envvar="OPENAI_BASE_URL",
-            help="OpenAI-compatible server, such as http://localhost:8000/v1; OpenAI's own unless given.",
+            help="OpenAI-compatible server, such as http://localhost:8000/v1; OpenAI's own unless given. An address of "
+            "Azure's may end in ?api-version=VERSION.",
         ),
     ] = None,
     out: Annotated[
@@ -58,6 +59,10 @@ def neighbors(
     ] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Requests at a time.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds that an answer may take.")] = 60.0,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", min=1, help="Longest answer, in tokens; the server's own limit unless given."),
+    ] = None,
     only_estimate: Annotated[bool, typer.Option("--estimate", help="Show what it would cost, and end.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
     root: RootOption = DEFAULT_ROOT,
@@ -115,6 +120,7 @@ def neighbors(
                 base_url=base_url,
                 concurrency=concurrency,
                 timeout_s=timeout,
+                max_tokens=max_tokens,
                 force=force,
                 progress=moved,
                 notice=lambda line: say(console, line),
@@ -151,7 +157,9 @@ def _announce(console: Console, dataset: str, model: str, n: int, expected: Esti
         say(console, f"  {plural(expected.cached, 'class', 'classes')} complete from earlier answers")
     if expected.requests:
         tokens = _tokens(expected.input_tokens, expected.output_tokens, expected.cost(prices))
-        say(console, f"  {plural(expected.requests, 'request')}, about {tokens}, and more where terms break a rule")
+        say(console, f"  {plural(expected.requests, 'request')}, about {tokens}")
+        most = f"at most {plural(expected.most_requests, 'request')} that you pay for"
+        say(console, f"  {most}, where terms break a rule or an answer cannot be used")
 
 
 def _tokens(sent: int, received: int, cost: float | None) -> str:
@@ -162,8 +170,8 @@ def _tokens(sent: int, received: int, cost: float | None) -> str:
 def _show(console: Console, outcome: Outcome, *, kept: bool) -> None:
     from pipeline.cli.showing import plural, say
 
-    if outcome.unusable:
-        say(console, f"{plural(outcome.unusable, 'answer')} held no terms")
+    for reason, count in outcome.reasons.items():
+        say(console, f"{plural(count, 'answer')} could not be used: {reason}")
     if outcome.dropped:
         say(console, f"{plural(len(outcome.dropped), 'term')} not taken:")
         for line in outcome.dropped[:MAX_SHOWN]:
@@ -185,5 +193,6 @@ def _as_json(outcome: Outcome, prices: Prices | None) -> dict[str, object]:
         "usage": vars(outcome.usage),
         "cost": outcome.usage.cost(prices),
         "unusable": outcome.unusable,
+        "reasons": dict(outcome.reasons),
         "dropped": [vars(line) for line in outcome.dropped],
     }

@@ -8,10 +8,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
 from pipeline.doctor.checks import Check
-from pipeline.neighbors.client import DEFAULT_BASE_URL, KEY_VARIABLE, check_address
+from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, read_address
 
 __all__ = ["check_language_model"]
 
@@ -33,15 +33,17 @@ def check_language_model(base_url: str | None) -> Sequence[Check]:
     if base_url is None and not key:
         said = f"none is named (--base-url, {KEY_VARIABLE}); only sept neighbors needs one"
         return [Check(_NAME, "green", said)]
-    address = base_url or DEFAULT_BASE_URL
-    check_address(address)
-    parts = urlsplit(address)
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
-    request = urllib.request.Request(f"{address.rstrip('/')}/models")  # noqa: S310 (http or https)
+    address = read_address(base_url or DEFAULT_BASE_URL)
+    host = address.host
+    # Azure lists models beside its deployments.
+    listing = f"{address.url.partition('/deployments/')[0]}/models"
+    query = f"?{urlencode(address.query)}" if address.query else ""
+    request = urllib.request.Request(f"{listing}{query}")  # noqa: S310 (http or https)
     if key:
         if not (key.isascii() and key.isprintable() and " " not in key):
             return [Check(_NAME, "red", f"{KEY_VARIABLE} holds what no key is", f"export {KEY_VARIABLE}=...")]
-        request.add_unredirected_header("Authorization", f"Bearer {key}")
+        for name, value in address.key_headers(key).items():
+            request.add_unredirected_header(name, value)
     try:
         with _opener().open(request, timeout=_TIMEOUT_S) as answer:
             listed = json.loads(answer.read(_MOST_BYTES))["data"]

@@ -1,39 +1,41 @@
 """One question to an OpenAI-compatible server: structured output where it can, patience where it is busy, no secrets.
 
 The API key comes from the environment and goes into the request's header; every text that leaves this module has been
-cleared of it, and no exception leaves it with the client's own exception (which knows the request) behind it.
+cleared of it, and no exception leaves it with the SDK's own exception (which knows the request) behind it. What is
+worth another try, and after which wait, the SDK decides; this module tells it what it cannot know: which errors no wait
+will change (a used-up quota, a form of answer that the server does not have).
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from time import monotonic, time
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
 
+from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, read_address
 from pipeline.neighbors.cost import Usage
 from pipeline.neighbors.prompt import SCHEMA
+from pipeline.neighbors.reply import (
+    Unusable,
+    blames_format,
+    blames_token_limit,
+    error_code,
+    flagged,
+    parsed,
+    read_reply,
+    said,
+)
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "ChatClient", "Notice", "StoppedError", "check_address"]
+__all__ = ["ChatClient", "Notice", "StoppedError"]
 
 Notice = Callable[[str], object]
 """Told what a person who waits should know."""
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
-FIRST_DELAY_S = 1.0
-MAX_DELAY_S = 30.0
-# A server that asks for more patience than this is told back to the person.
-MAX_RETRY_AFTER_S = 120.0
 # An answer has a few kilobytes; what has thousands of times that is none.
 MAX_ANSWER_BYTES = 8_000_000
 
@@ -42,19 +44,33 @@ _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_object"},
     None,
 )
-_REFUSES_FORMAT = {400, 422}
-_BUSY = {408, 409, 425, 429}
-_COUNTED = ("prompt", "completion")
+_COUNTS = ("prompt_tokens", "completion_tokens")
 _REASON_LENGTH = 300
 _AGAIN = "answers so far are kept: run the same command again"
+# The SDK's own waits end at 8 s; a longer one is the server's wish.
+_LONG_WAIT_S = 10.0
+# Shorter keys are placeholders, such as "none": clearing texts of these would damage them.
+_SHORTEST_SECRET = 8
 
 
 class StoppedError(SeptError):
     """The client was stopped before it could ask: by its owner, or by another request's failure."""
 
 
+class _SilentError(Exception):
+    """The server was silent for the whole time-out, twice."""
+
+
 class _BrokenOffError(Exception):
-    """An answer that began well and did not come to its end."""
+    """An answer that began well and did not come to its end; the second argument is what to do."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the server wants to be asked, as far as its refusals have taught it."""
+
+    format: int = 0
+    limit_name: str = "max_tokens"
 
 
 class ChatClient:
@@ -64,8 +80,8 @@ class ChatClient:
         model: Name of the model, as the server calls it.
         base_url: The server's address, such as ``http://localhost:8000/v1``; None for OpenAI's own.
         timeout_s: How long an answer may take, in seconds.
-        retries: How often a request that a busy or broken server failed is sent again.
-        pause: Waits that many seconds between two tries; None for a wait that ``stop`` ends.
+        retries: How often the SDK sends a request again that a busy, broken or unreachable server did not answer.
+        max_tokens: Longest answer, in tokens; None for the server's own limit.
         notice: Told, once for each reason, why a request is sent again.
 
     Raises:
@@ -79,31 +95,49 @@ class ChatClient:
         *,
         timeout_s: float = 60.0,
         retries: int = 5,
-        pause: Callable[[float], object] | None = None,
+        max_tokens: int | None = None,
         notice: Notice | None = None,
     ) -> None:
         if not model.strip():
             raise InputError("no model is named", where="--model", mend="name one as the server calls it")
-        address = DEFAULT_BASE_URL if base_url is None else base_url
-        check_address(address)
+        address = read_address(DEFAULT_BASE_URL if base_url is None else base_url)
         try:
             import openai
+
+            from pipeline.neighbors.waiting import WatchedClient
         except ImportError as error:
-            raise InputError("the openai package is not installed", mend="pip install 'openai>=2'") from error
+            raise InputError("the openai package is not installed", mend="pip install 'openai>=3'") from error
         self._openai = openai
         self._key = _api_key(needed=base_url is None)
-        # Retries are this class's: their number and waits do not depend on the package's version.
-        self._client = openai.OpenAI(api_key=self._key, base_url=address, timeout=timeout_s, max_retries=0)
+        # Servers of one's own mostly want no key, but the SDK wants one to send.
+        key = self._key or "no-key"
+        self._headers: dict[str, Any] = {"Authorization": openai.Omit(), **address.key_headers(key)}
+        try:
+            self._client = WatchedClient(
+                self._wait,
+                api_key=key,
+                base_url=address.url,
+                default_query=address.query,
+                timeout=timeout_s,
+                max_retries=retries,
+                # A key is for the server that was named, and for no other.
+                http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [self._look]}),
+            )
+        except Exception:
+            # The HTTP library's check of addresses, which is stricter than the standard library's.
+            raise InputError(f"'{address.url}' is no address", where="--base-url", mend="check it") from None
         self._model = model
+        self._own_server = base_url is not None
         self._timeout_s = timeout_s
-        self._host = urlsplit(address).netloc
-        self._retries = retries
+        self._max_tokens = max_tokens
+        self._address = address
+        self.host = address.host
         self._stopped = threading.Event()
-        self._pause = self._stopped.wait if pause is None else pause
         self._notice = notice
         self._noticed: set[str] = set()
         self._lock = threading.Lock()
-        self._format = 0
+        self._local = threading.local()
+        self._form = _Form()
         self._usage = Usage()
 
     @property
@@ -116,71 +150,153 @@ class ChatClient:
         """Send nothing more; a request on its way is waited for, since its answer is paid for."""
         self._stopped.set()
 
-    def ask(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The text of the model's answer; empty where the server's reply holds none.
+    def ask(self, messages: Sequence[Mapping[str, str]]) -> list[str] | Unusable:
+        """The terms in the model's answer, or why there are none.
 
         Raises:
             InputError: The server refuses the key, or doesn't know the model or the address.
             SeptError: The server refuses the request, or still fails after all retries.
             StoppedError: Nothing is sent any more.
         """
-        tries = 0
         while not self._stopped.is_set():
-            used = self._format
-            failure: SeptError
-            try:
-                return self._send(messages, used)
-            except self._openai.APIStatusError as error:
-                if error.status_code in _REFUSES_FORMAT and used + 1 < len(_FORMATS):
-                    # Perhaps it was something else, then the last form, which asks for none, is told so.
-                    self._format = max(self._format, used + 1)
-                    continue
-                failure = self._explain_status(error)
-                patience = _retry_after(error.response.headers)
-                passing = error.status_code in _BUSY or error.status_code >= 500
-                final = not passing or error.code == "insufficient_quota" or (patience or 0.0) > MAX_RETRY_AFTER_S
-            except self._openai.APITimeoutError:
-                failure, patience, final = SeptError(f"{self._host}: no answer in {self._timeout_s:g} s"), None, False
-            except (self._openai.OpenAIError, _BrokenOffError) as error:
-                cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-                failure, patience, final = SeptError(f"{self._host}: {self._plain(f'{error}{cause}')}"), None, False
-            # Outside of the except clauses, so that the client's exception is not this one's context.
-            if not final and tries == self._retries:
-                final, failure = True, SeptError(f"{failure}; gave up after {tries + 1} tries; {_AGAIN}")
-            if final:
-                # Here and not in the caller: another thread would send its next request meanwhile.
+            answer = self._ask_once(messages, self._form)
+            # Raised here, so that the SDK's exception is not this one's context.
+            if isinstance(answer, SeptError):
+                # And stopped here, not by the caller: another thread would send its next request meanwhile.
                 self.stop()
-                raise failure
-            self._tell(f"{failure}; trying again")
-            self._pause(_delay(tries) if patience is None else patience)
-            tries += 1
+                raise answer
+            if answer is not None:
+                return answer
         raise StoppedError("stopped")
 
-    def _send(self, messages: Sequence[Mapping[str, str]], form: int) -> str:
-        asked = _FORMATS[form]
-        extra: dict[str, Any] = {} if asked is None else {"response_format": asked}
+    def _ask_once(self, messages: Sequence[Mapping[str, str]], form: _Form) -> list[str] | Unusable | SeptError | None:
+        """What came of a request; None where it is to be sent again in another form."""
+        self._local.began = monotonic()
+        try:
+            body = self._send(messages, form)
+        except StoppedError:
+            return None
+        except _BrokenOffError as error:
+            return Unusable(self._plain(error.args[0]), mend=error.args[1])
+        except self._openai.APIStatusError as error:
+            return self._explain(error.response, form)
+        except (self._openai.APITimeoutError, _SilentError) as error:
+            twice = ", twice" if isinstance(error, _SilentError) else ""
+            mend = f"raise --timeout where the model is slow; {_AGAIN}"
+            return SeptError(f"{self.host}: no answer in {self._timeout_s:g} s{twice}; {mend}")
+        except self._openai.OpenAIError as error:
+            cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+            gave_up = _gave_up(getattr(error, "request", None))
+            check = "check --base-url and that the server runs" if self._own_server else "check the network"
+            return SeptError(f"{self.host}: {self._plain(f'{error}{cause}')}{gave_up}; {check}; {_AGAIN}")
+        answer = read_reply(body, self._clean, self._max_tokens)
+        if isinstance(answer, Unusable):
+            if answer.error is not None and self._learns(answer.error, 200, form):
+                return None
+            return replace(answer, words=self._plain(answer.words), error=None)
+        return answer
+
+    def _send(self, messages: Sequence[Mapping[str, str]], form: _Form) -> bytes:
+        wanted = _FORMATS[form.format]
+        extra: dict[str, Any] = {"extra_headers": self._headers}
+        if wanted is not None:
+            extra["response_format"] = wanted
+        if self._max_tokens is not None:
+            extra[form.limit_name] = self._max_tokens
         create: Callable[..., Any] = self._client.chat.completions.with_streaming_response.create
-        until = monotonic() + self._timeout_s
         with create(model=self._model, messages=list(messages), **extra) as response:
-            body = _read(response.iter_bytes(), until, self._timeout_s)
-        try:
-            reply = json.loads(body)
-        except (ValueError, RecursionError):
-            # A success whose body is no JSON: an answer without terms, like other garbage.
-            reply = None
-        self._count(reply)
-        try:
-            text = reply["choices"][0]["message"]["content"]
-        except (IndexError, KeyError, TypeError):
-            return ""
-        return text.replace(self._key, "***") if isinstance(text, str) else ""
+            # The time of this try, for those before it were the SDK's.
+            body = _read(response.iter_bytes(), self._local.began + self._timeout_s, self._timeout_s)
+        self._count(parsed(body))
+        return body
+
+    def _look(self, response: Any) -> None:
+        """Tell the SDK, by a header that it obeys, which errors no wait will change."""
+        if response.status_code < 400:
+            return
+        response.read()
+        body = parsed(response.content)
+        hopeless = response.status_code == 501 or error_code(body) == "insufficient_quota"
+        if hopeless or blames_format(body, response.status_code) or blames_token_limit(body):
+            response.headers["x-should-retry"] = "false"
+
+    def _wait(self, seconds: float, retries: int, response: Any) -> None:
+        """Wait as long as the SDK says, unless the client is stopped meanwhile."""
+        if response is not None:
+            failure = self._words(response)
+        elif monotonic() - self._local.began < self._timeout_s:
+            failure = "connection failed"
+        elif retries:
+            # Each of these requests may be answered and paid for after nobody listens any more.
+            raise _SilentError
+        else:
+            failure = f"no answer in {self._timeout_s:g} s"
+        self._tell(f"{self.host}: {failure}; trying again" + (f" in {seconds:.0f} s" if seconds > _LONG_WAIT_S else ""))
+        if self._stopped.wait(seconds):
+            raise StoppedError("stopped")
+        self._local.began = monotonic()
+
+    def _learns(self, error: Any, status: int, used: _Form) -> bool:
+        """Whether a reported error is about the form of the request, and another form is left to try."""
+        with self._lock:
+            if self._max_tokens is not None and used.limit_name == _Form.limit_name and blames_token_limit(error):
+                self._form = replace(self._form, limit_name="max_completion_tokens")
+            elif used.format + 1 < len(_FORMATS) and blames_format(error, status):
+                self._form = replace(self._form, format=max(self._form.format, used.format + 1))
+            else:
+                return False
+        return True
+
+    def _explain(self, response: Any, form: _Form) -> Unusable | SeptError | None:
+        """What an error's status and body mean for the person; None where another form is left to try."""
+        status, body = response.status_code, parsed(response.content)
+        if self._learns(body, status, form):
+            return None
+        what = self._words(response)
+        if flagged(body):
+            words = self._plain(said(body))
+            return Unusable("a content filter refuses the request", words, "take another --model or server")
+        if status < 400:
+            return self._moved(response, what)
+        if status == 401 and not self._key:
+            return InputError(f"the server wants a key: {what}", where=self.host, mend=f"set {KEY_VARIABLE} to it")
+        if status in {401, 403}:
+            mend = f"check {KEY_VARIABLE}" if status == 401 else f"check what the key in {KEY_VARIABLE} may use"
+            return InputError(f"the server refuses the key: {what}", where=self.host, mend=mend)
+        if status in {404, 405}:
+            mend = "check --model and --base-url" if self._own_server else "check --model"
+            if "/deployments/" in self._address.url and self._address.api_version is None:
+                mend += "; Azure's address needs ?api-version=VERSION at its end"
+            elif "/v1" not in self._address.url and self._address.api_version is None:
+                mend += ", which commonly ends in /v1"
+            return InputError(f"not found: {what}", where=self.host, mend=mend)
+        if status == 402 or error_code(body) == "insufficient_quota":
+            return SeptError(f"{self.host}: {what}; add credit; {_AGAIN} then")
+        if gave_up := _gave_up(response.request):
+            return SeptError(f"{self.host}: {what}{gave_up}; {_AGAIN}")
+        for name, unit in (("retry-after-ms", " ms"), ("retry-after", " s")):
+            if later := self._plain(response.headers.get(name, ""))[:40]:
+                # Longer than the SDK waits, which is two minutes.
+                when = f"in {later}{unit}" if later.isdigit() else f"at {later}"
+                return SeptError(f"{self.host}: asks to come back {when}: {what}; {_AGAIN} then")
+        return SeptError(f"{self.host}: {what}")
+
+    def _moved(self, response: Any, what: str) -> SeptError:
+        location = response.headers.get("location")
+        if not location:
+            return InputError(f"no answer but {what}", where=self.host, mend="check --base-url")
+        to = self._plain(urljoin(str(response.request.url), location).partition("?")[0])
+        base = to.removesuffix("/chat/completions")
+        mend = "check --base-url" if base in {to, self._address.url} else f"give --base-url {base}"
+        return InputError(f"the server sends requests on to {to} ({what})", where=self.host, mend=mend)
 
     def _count(self, reply: Any) -> None:
         usage = reply.get("usage") if isinstance(reply, dict) else None
-        sent, received = (usage.get(f"{kind}_tokens") if isinstance(usage, dict) else None for kind in _COUNTED)
+        counts = [usage.get(name) for name in _COUNTS] if isinstance(usage, dict) else []
+        sent, received = (count if type(count) is int and count >= 0 else None for count in counts or (None, None))
         with self._lock:
             total = replace(self._usage, answers=self._usage.answers + 1)
-            if isinstance(sent, int) and isinstance(received, int):
+            if sent is not None and received is not None:
                 self._usage = replace(
                     total, input_tokens=total.input_tokens + sent, output_tokens=total.output_tokens + received
                 )
@@ -194,30 +310,32 @@ class ChatClient:
         if new and self._notice is not None and not self._stopped.is_set():
             self._notice(line)
 
-    def _explain_status(self, error: Any) -> SeptError:
-        told = error.body.get("message") if isinstance(error.body, dict) else None
-        what = f"{error.status_code} {self._plain(told if isinstance(told, str) else error.message)}"
-        if error.status_code in {401, 403}:
-            return InputError(f"the server refuses the key: {what}", where=self._host, mend=f"check {KEY_VARIABLE}")
-        if error.status_code == 404:
-            return InputError(f"not found: {what}", where=self._host, mend="check --model and --base-url")
-        if (patience := _retry_after(error.response.headers) or 0.0) > MAX_RETRY_AFTER_S:
-            return SeptError(f"{self._host}: asks to come back in {patience:.0f} s: {what}; {_AGAIN} then")
-        if error.code == "insufficient_quota":
-            return SeptError(f"{self._host}: {what}; add credit; {_AGAIN} then")
-        return SeptError(f"{self._host}: {what}")
+    def _words(self, response: Any) -> str:
+        """An error's status and the server's words, which may begin with it."""
+        status = str(response.status_code)
+        words = self._plain(said(parsed(response.content)) or response.reason_phrase)
+        return words if words.startswith(status) else f"{status} {words}".rstrip()
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self._key, "***") if len(self._key) >= _SHORTEST_SECRET else text
 
     def _plain(self, text: object) -> str:
         """One printable line of bounded length, without the key."""
-        line = " ".join(str(text).replace(self._key, "***").split())
+        line = " ".join(self._clean(str(text)).split())
         return "".join(character if character.isprintable() else "?" for character in line)[:_REASON_LENGTH]
+
+
+def _gave_up(request: Any) -> str:
+    """What is said where the SDK has sent a request more than once, which it counts in a header."""
+    retries = getattr(request, "headers", {}).get("x-stainless-retry-count", "0")
+    return "" if retries == "0" else f"; gave up after {int(retries) + 1} tries"
 
 
 def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
     """The whole of an answer.
 
-    The client's own time-out is for each read: a server that sends a space now and then, as gateways do to keep a
-    connection open, would never reach it.
+    The SDK's time-out is for each read: a server that sends a space now and then, as gateways do to keep a connection
+    open, would never reach it.
 
     Raises:
         _BrokenOffError: It ends too early, takes too long or has no end.
@@ -231,31 +349,11 @@ def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
         else:
             return bytes(body)
     except Exception as error:
-        # Which HTTP library lies beneath, and so which exceptions, depends on the version of the openai package.
-        raise _BrokenOffError(f"the answer broke off ({error})") from None
-    raise _BrokenOffError(f"no complete answer in {timeout_s:g} s" if monotonic() > until else "the answer has no end")
-
-
-def check_address(address: str) -> None:
-    """Refuse what is no address of a server, or carries a secret.
-
-    Raises:
-        InputError: It is such.
-    """
-    try:
-        parts = urlsplit(address)
-        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise InputError("not an address", where="--base-url", mend="write it like http://localhost:8000/v1") from None
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        # Not shown: what stands there may be a secret.
-        raise InputError(
-            "the address carries a user, password or query", where="--base-url", mend=f"give the key in {KEY_VARIABLE}"
-        )
-    if not known:
-        raise InputError(
-            f"'{address}' is no address", where="--base-url", mend="write it like http://localhost:8000/v1"
-        )
+        # Which HTTP library lies beneath, and so which exceptions, depends on the version of the SDK.
+        raise _BrokenOffError(f"the answer broke off ({error})", _AGAIN) from None
+    if monotonic() > until:
+        raise _BrokenOffError(f"no complete answer in {timeout_s:g} s", "raise --timeout where the model is slow")
+    raise _BrokenOffError("the answer has no end", "check --base-url, or take another --model")
 
 
 def _api_key(*, needed: bool) -> str:
@@ -265,23 +363,4 @@ def _api_key(*, needed: bool) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         # The HTTP library would name the header's value in its own complaint.
         raise InputError(f"the key in {KEY_VARIABLE} has characters that no key has", mend="set it again")
-    # Servers of one's own mostly want none, but the client wants something to send.
-    return key or "no-key"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait; None where it doesn't say."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return None if math.isnan(seconds) else max(seconds, 0.0)
-
-
-def _delay(tries: int) -> float:
-    # Spread, so that requests that failed together don't come back together.
-    return float(min(FIRST_DELAY_S * 2.0**tries, MAX_DELAY_S) * random.uniform(0.75, 1.0))
+    return key

@@ -12,10 +12,13 @@ from pipeline.neighbors.terms import sort_out
 from sept_core.datasets import DatasetInfo, prompt_name
 from sept_core.errors import InputError
 
-__all__ = ["SPARE", "Estimate", "Prices", "Usage", "check_count", "estimate", "offered_so_far"]
+__all__ = ["ROUNDS", "SPARE", "Estimate", "Prices", "Usage", "check_count", "estimate", "offered_so_far"]
 
 SPARE = 4
 """Terms asked for beyond those that are missing, since some will break a rule."""
+
+ROUNDS = 4
+"""How often a class is asked for at most."""
 
 CHARACTERS_PER_TOKEN = 4.0
 TOKENS_PER_TERM = 6.0
@@ -68,12 +71,14 @@ class Estimate:
         cached: Classes whose lists are complete from the cache.
         input_tokens: Tokens of the prompts, roughly.
         output_tokens: Tokens of the answers, roughly.
+        most_requests: Requests to be made at most, if every class is asked for again in every round.
     """
 
     requests: int
     cached: int
     input_tokens: int
     output_tokens: int
+    most_requests: int
 
     def cost(self, prices: Prices | None) -> float | None:
         """In the currency of the prices; None where these are unknown."""
@@ -99,6 +104,7 @@ def estimate(info: DatasetInfo, model: str, n: int, *, cache_dir: Path) -> Estim
         cached=len(info.classnames) - len(missing),
         input_tokens=round(characters / CHARACTERS_PER_TOKEN + TOKENS_AROUND * len(missing)),
         output_tokens=round(sum((n + SPARE) * TOKENS_PER_TERM + TOKENS_AROUND for n in missing.values())),
+        most_requests=ROUNDS * len(missing),
     )
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.neighbors.cache import AnswerCache
 from pipeline.neighbors.client import ChatClient, Notice, StoppedError
-from pipeline.neighbors.cost import SPARE, Usage, check_count, offered_so_far
+from pipeline.neighbors.cost import ROUNDS, SPARE, Usage, check_count, offered_so_far
 from pipeline.neighbors.prompt import PROMPT_VERSION, messages, prompt_text
-from pipeline.neighbors.terms import Dropped, Sorted, read_terms, sort_out
+from pipeline.neighbors.reply import Unusable
+from pipeline.neighbors.terms import Dropped, Sorted, sort_out
 from pipeline.store import LocalFiles
 from sept_core.datasets import DatasetInfo
 from sept_core.errors import InputError, SeptError
 from sept_core.semantic.neighbors import Neighbors, check_neighbors
 
 __all__ = ["Outcome", "Progress", "generate"]
+
+# So many answers that are unusable for one reason, and none that is usable, are enough to see that no other will be.
+ENOUGH = 5
 
 Progress = Callable[[int, int, Usage], None]
 """Called with (classes that have an answer, classes in all, what was consumed so far) after every answer."""
@@ -34,14 +39,19 @@ class Outcome:
         path: The file.
         usage: What this run consumed; answers of earlier runs came from the cache.
         dropped: What the model offered, in all runs, and no list has.
-        unusable: How many answers of this run held no terms.
+        reasons: How many answers of this run held no terms, by the reason.
     """
 
     neighbors: Neighbors
     path: Path
     usage: Usage
     dropped: tuple[Dropped, ...]
-    unusable: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unusable(self) -> int:
+        """How many answers of this run held no terms."""
+        return sum(self.reasons.values())
 
 
 def generate(
@@ -53,17 +63,19 @@ def generate(
     cache_dir: Path,
     base_url: str | None = None,
     concurrency: int = 4,
-    rounds: int = 4,
+    rounds: int = ROUNDS,
     retries: int = 5,
     timeout_s: float = 60.0,
+    max_tokens: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    pause: Callable[[float], object] | None = None,
     notice: Notice | None = None,
 ) -> Outcome:
     """Generate the neighbours of a data set; run again after an interruption, it goes on where it was.
 
-    One request per class; classes whose answers leave terms missing are asked again, up to ``rounds`` times in all.
+    One request per class; classes whose answers leave terms missing are asked again, up to ``rounds`` times in all. No
+    request is paid for in vain: where all answers of the first round are unusable for one reason, it ends there (after
+    the first five), and a class whose answers are unusable twice for one reason is not asked a third time.
     The API key is taken from the environment variable ``OPENAI_API_KEY`` and kept nowhere.
 
     Args:
@@ -77,30 +89,34 @@ def generate(
         rounds: How often a class is asked for at most.
         retries: How often a request is sent again to a server that is busy or broken.
         timeout_s: How long an answer may take, in seconds.
+        max_tokens: Longest answer, in tokens; None for the server's own limit.
         force: Replace the file where it exists.
         progress: Told after every answer.
-        pause: Waits that many seconds between two tries; None for a wait that an interruption ends.
         notice: Told why a wait takes long: a server that is busy or broken, or answers to come after an interruption.
 
     Raises:
         InputError: An argument cannot be used, ``out`` exists, or the server refuses the key or the model.
-        SeptError: The server fails, or the lists are incomplete after all rounds; the cache keeps what there is.
+        SeptError: The server fails, its answers cannot be used, or the lists are incomplete after all rounds; the cache
+            keeps what there is.
     """
     check_count(n)
     _check_out(out, force)
     cache = AnswerCache(cache_dir, model, info)
     offered = dict(offered_so_far(info, cache))
     state = sort_out(info, offered, n)
-    usage, unusable = Usage(), 0
+    usage, unusable = Usage(), _Unusables()
     if state.missing:
-        client = ChatClient(model, base_url, timeout_s=timeout_s, retries=retries, pause=pause, notice=notice)
+        client = ChatClient(model, base_url, timeout_s=timeout_s, retries=retries, max_tokens=max_tokens, notice=notice)
         asker = _Asker(info, client, cache, concurrency, progress or _silent, notice or _deaf)
-        for _ in range(rounds):
-            answers = asker.ask(state.missing, offered)
-            unusable += sum(terms is None for terms in answers.values())
-            offered |= {name: terms for name, terms in answers.items() if terms is not None}
+        for number in range(rounds):
+            wanted = {name: count for name, count in state.missing.items() if name not in unusable.given_up}
+            answers = asker.ask(wanted, offered, first=number == 0)
+            unusable.add(answers)
+            offered |= {name: terms for name, terms in answers.items() if not isinstance(terms, Unusable)}
+            if number == 0 and (why := _one_reason(answers)):
+                raise SeptError(f"{client.host}: {_hopeless(answers, why, len(state.missing))}")
             state = sort_out(info, offered, n)
-            if not state.missing:
+            if not state.missing.keys() - unusable.given_up:
                 break
         usage = client.usage
     if state.missing:
@@ -109,7 +125,25 @@ def generate(
     if broken := check_neighbors(neighbors, info.classnames):
         raise SeptError(f"the lists break a rule that the terms kept one by one: {broken[0]}")
     _write(neighbors, out)
-    return Outcome(neighbors, out, usage, state.dropped, unusable)
+    return Outcome(neighbors, out, usage, state.dropped, dict(unusable.reasons))
+
+
+class _Unusables:
+    """The unusable answers of a run: how many for which reason, each class's last one, and the classes to leave be."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.last: dict[str, Unusable] = {}
+        self.given_up: set[str] = set()
+
+    def add(self, answers: Mapping[str, list[str] | Unusable]) -> None:
+        for name, answer in answers.items():
+            before = self.last.pop(name, None)
+            if isinstance(answer, Unusable):
+                self.reasons[answer.reason] += 1
+                self.last[name] = answer
+                if before is not None and before.reason == answer.reason:
+                    self.given_up.add(name)
 
 
 class _Asker:
@@ -131,21 +165,29 @@ class _Asker:
         self._progress = progress
         self._notice = notice
 
-    def ask(self, missing: Mapping[str, int], offered: Mapping[str, Sequence[str]]) -> dict[str, list[str] | None]:
-        """All terms offered for each class of ``missing`` so far, this answer's last; None for an unusable answer."""
+    def ask(
+        self, missing: Mapping[str, int], offered: Mapping[str, Sequence[str]], *, first: bool
+    ) -> dict[str, list[str] | Unusable]:
+        """All terms offered for each class of ``missing`` so far, this answer's last, or why its answer has none.
+
+        In the first round, classes for which it is hopeless to ask have no answer.
+        """
         total = len(self._info.classnames)
-        answers: dict[str, list[str] | None] = {}
+        answers: dict[str, list[str] | Unusable] = {}
         with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = {
+            futures: dict[Future[list[str] | Unusable], str] = {
                 pool.submit(self._one, name, count, list(offered[name])): name for name, count in missing.items()
             }
             try:
                 for future in as_completed(futures):
                     try:
                         answers[futures[future]] = future.result()
-                    except StoppedError:
-                        continue  # by the failure of another one, which is the one to raise
+                    except (StoppedError, CancelledError):
+                        continue  # by the failure of another one, which is the one to raise, or as hopeless
                     self._progress(total - len(missing) + len(answers), total, self._client.usage)
+                    if first and len(answers) >= ENOUGH and _one_reason(answers):
+                        for waiting in futures:
+                            waiting.cancel()
             except BaseException as error:
                 # What is on its way still comes in and is kept; nothing else is sent.
                 self._client.stop()
@@ -156,12 +198,27 @@ class _Asker:
                 raise
         return answers
 
-    def _one(self, name: str, count: int, given: list[str]) -> list[str] | None:
-        terms = read_terms(self._client.ask(messages(self._info, name, count + SPARE, given)))
-        if terms is None:
-            return None
+    def _one(self, name: str, count: int, given: list[str]) -> list[str] | Unusable:
+        terms = self._client.ask(messages(self._info, name, count + SPARE, given))
+        if isinstance(terms, Unusable):
+            return terms
         self._cache.write(name, [*given, *terms])
         return [*given, *terms]
+
+
+def _one_reason(answers: Mapping[str, list[str] | Unusable]) -> Unusable | None:
+    """The first answer where all are unusable for one reason; None where they are not."""
+    unusable = [answer for answer in answers.values() if isinstance(answer, Unusable)]
+    one = len(unusable) == len(answers) and len({answer.reason for answer in unusable}) == 1
+    return unusable[0] if one else None
+
+
+def _hopeless(answers: Mapping[str, object], why: Unusable, asked: int) -> str:
+    if len(answers) == 1:
+        return f"class '{next(iter(answers))}': {why}; {why.mend}"
+    which = f"none of {len(answers)} answers can be used"
+    rest = ", so no more were asked for" if asked > len(answers) else ""
+    return f"{which}{rest}: {why}; {why.mend}"
 
 
 def _silent(done: int, total: int, usage: Usage) -> None:
@@ -180,14 +237,18 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"'{out}' exists", where="--out", mend="name another file, or replace it with --force")
 
 
-def _incomplete(state: Sorted, n: int, unusable: int) -> str:
-    name, lacking = max(state.missing.items(), key=lambda item: item[1])
+def _incomplete(state: Sorted, n: int, unusable: _Unusables) -> str:
+    # A class that the server does not answer for explains more than one that lacks a term or two.
+    name, lacking = max(state.missing.items(), key=lambda item: (item[0] in unusable.last, item[1]))
+    others = f" and {len(state.missing) - 1} other classes" if len(state.missing) > 1 else ""
+    if why := unusable.last.get(name):
+        times = f", {unusable.reasons[why.reason]} answers" if unusable.reasons[why.reason] > 1 else ""
+        why_not = f" ({why}{times}); {why.mend}; terms so far are kept"
+        return f"class '{name}'{others}: {lacking} of {n} neighbours still missing{why_not}"
     reasons = [line for line in state.dropped if line.classname == name]
     examples = f" (dropped: {'; '.join(f'{line.term!r} {line.reason}' for line in reasons[:3])})" if reasons else ""
-    others = f" and {len(state.missing) - 1} other classes" if len(state.missing) > 1 else ""
-    garbage = f"; {unusable} answers held no terms" if unusable else ""
     return (
-        f"class '{name}'{others}: {lacking} of {n} neighbours still missing after all rounds{examples}{garbage}; "
+        f"class '{name}'{others}: {lacking} of {n} neighbours still missing after all rounds{examples}; "
         "run the same command again (terms so far are kept), lower --n or take another model"
     )
 

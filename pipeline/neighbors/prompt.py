@@ -75,5 +75,7 @@ def messages(info: DatasetInfo, classname: str, count: int, given: Sequence[str]
     """The chat to send: ``given`` are the terms of earlier answers, which the model is not to repeat."""
     request = prompt_text(info, classname, count)
     if given:
-        request += FOLLOW_UP.format(count=count, given=", ".join(dict.fromkeys(given)))
+        # A model can write halves of characters, which no request can carry.
+        terms = ", ".join(dict.fromkeys(given)).encode(errors="replace").decode()
+        request += FOLLOW_UP.format(count=count, given=terms)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": request}]

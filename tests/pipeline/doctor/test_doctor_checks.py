@@ -248,6 +248,20 @@ def test_a_language_models_server_is_asked_with_a_key_that_nobody_sees(monkeypat
     assert SECRET not in "".join(check.said + check.mend for check in (good, refused, moved, dead))
 
 
+def test_azures_list_of_models_is_asked_for_as_azure_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    asked: list[tuple[str, str, str | None]] = []
+
+    def models(request: Any) -> tuple[int, dict[str, str], bytes]:
+        asked.append((request.path, request.headers.get("api-key"), request.headers.get("Authorization")))
+        return 200, {}, b'{"data": []}'
+
+    with answering(models) as address:
+        (good,) = check_language_model(f"{address}/openai/deployments/d?api-version=2024-10-21")
+    assert good.status == "green"
+    assert asked == [("/openai/models?api-version=2024-10-21", SECRET, None)]
+
+
 def test_weights_embeddings_and_neighbours_are_looked_for(tmp_path: Path) -> None:
     fingerprints: list[str] = []
     (mini,) = check_encoder("mini", None, None, fingerprints)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Asked:
     number: int
     body: dict[str, Any]
     headers: dict[str, str]
+    path: str = ""
+    at: float = 0.0
 
 
 class Server:
@@ -70,7 +73,7 @@ class Server:
                     assert found
                     number = len(outer.asked)
                     headers = {name.lower(): value for name, value in self.headers.items()}
-                    asked = Asked(found[1], int(found[2]), number, body, headers)
+                    asked = Asked(found[1], int(found[2]), number, body, headers, self.path, time.monotonic())
                     outer.asked.append(asked)
                 try:
                     self.answer(outer.respond(asked))
@@ -82,14 +85,14 @@ class Server:
 
             def answer(self, reply: Reply) -> None:
                 time.sleep(reply.delay_s)
-                text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
-                data = text.encode()
+                text = reply.body if isinstance(reply.body, str | bytes) else json.dumps(reply.body)
+                data = text if isinstance(text, bytes) else text.encode()
                 self.send_response(reply.status)
                 for name, value in {"content-type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
-                for start in range(0, len(data), 1 if reply.drip_s else len(data)):
+                for start in range(0, len(data), 1 if reply.drip_s else max(len(data), 1)):
                     part = data[start : start + 1] if reply.drip_s else data
                     self.wfile.write(part[: len(part) // 2] if reply.cut else part)
                     time.sleep(reply.drip_s)
@@ -107,6 +110,15 @@ class Server:
     def classes(self) -> Counter[str]:
         return Counter(asked.classname for asked in self.asked)
 
+    @property
+    def host(self) -> str:
+        return self.url.removeprefix("http://").removesuffix("/v1")
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds between one request and the next."""
+        return [after.at - before.at for before, after in pairwise(self.asked)]
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -120,14 +132,21 @@ def good(asked: Asked, start: int = 0) -> list[str]:
     return [f"{asked.classname} {letters(start + number)}" for number in range(asked.count)]
 
 
-def chat(terms: object, usage: Any = (100, 50), **other: Any) -> Reply:
+def chat(terms: object, usage: Any = (100, 50), finish: str = "stop", message: Any = None, **other: Any) -> Reply:
+    """A reply with these terms or this text; ``message`` adds to the model's message."""
     content = terms if isinstance(terms, str) or terms is None else json.dumps({"terms": terms})
     body: dict[str, Any] = {
         "id": "1",
         "object": "chat.completion",
         "created": 0,
         "model": "m",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": finish,
+                "message": {"role": "assistant", "content": content, **(message or {})},
+            }
+        ],
     }
     if usage:
         sent, received = usage
@@ -145,11 +164,10 @@ def fail_first(times: int, failure: Reply) -> Callable[[Asked], Reply]:
 
 @dataclass
 class Run:
-    """Runs `generate` against the server, with its waits written down instead of waited for."""
+    """Runs `generate` against the server."""
 
     server: Server
     folder: Path
-    pauses: list[float] = field(default_factory=list)
 
     @property
     def out(self) -> Path:
@@ -167,6 +185,5 @@ class Run:
             "base_url": self.server.url,
             "concurrency": 1,
             "timeout_s": 20.0,
-            "pause": self.pauses.append,
         }
         return generate(**(settings | other), model=model, n=n)

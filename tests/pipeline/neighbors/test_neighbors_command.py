@@ -38,6 +38,7 @@ def test_the_command_shows_the_cost_before_and_after_what_was_dropped_and_the_fi
     result = invoke(*arguments, "--price-in", "1", "--price-out", "10")
     assert result.exit_code == 0, result.output
     assert re.search(r"4 requests, about \d+ tokens sent and \d+ received: cost 0\.\d+", result.output)
+    assert "at most 16 requests that you pay for" in result.output
     assert "Consumed 400 tokens sent and 200 received: cost 0.0024" in result.output
     assert "casual: 'a siren far off' holds the name of the class 'siren'" in result.output
     assert load_neighbors("SESA", tmp_path / "neighbors" / "sesa.json").origin["model"] == "m"

@@ -179,3 +179,5 @@ def test_a_cost_without_every_count_is_unknown(server: Server, run: Run) -> None
     usage = run().usage
     assert (usage.answers, usage.uncounted) == (3, 2)
     assert usage.cost(Prices(2.0, 10.0)) is None
+    server.respond = lambda asked: chat(good(asked), usage=(True, -5))
+    assert run(force=True, model="n").usage == Usage(answers=3, uncounted=3)

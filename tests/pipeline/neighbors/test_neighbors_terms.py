@@ -59,6 +59,12 @@ def test_what_is_offered_again_and_again_is_told_once_and_repeated_to_the_model_
     ]
 
 
+def test_half_a_character_in_a_term_does_not_stop_the_next_request(server: Server, run: Run) -> None:
+    server.respond = lambda asked: chat(["\ud800 a"]) if asked.number == 0 else chat(good(asked))
+    assert [line.term for line in run().dropped] == ["\ud800 a"]
+    assert "give 7 others: ? a." in server.asked[-1].body["messages"][1]["content"]
+
+
 def test_a_model_is_shown_each_of_its_terms_once() -> None:
     request = messages(YARD, "rain", 5, ["drizzle", "mist", "drizzle"])[1]["content"]
     assert request.endswith("You gave these terms before; give 5 others: drizzle, mist.")
