@@ -202,6 +202,18 @@ def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Pa
         load_sweep("quickstar")
 
 
+def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_sweep() -> None:
+    spec = quickstart(crossing="drop", accept_faulty_splits=["esc10"])
+    assert (spec.crossing, spec.accept_faulty_splits) == ("drop", ("ESC10",))
+    again = parse_sweep(spec.text(), "stored")
+    assert (again.crossing, again.accept_faulty_splits) == ("drop", ("ESC10",))
+    assert "crossing" not in quickstart().text()
+    with pytest.raises(InputError, match=r"crossing.*'leave'"):
+        quickstart(crossing="leave")
+    with pytest.raises(InputError, match=r"accept_faulty_splits\.0: 'SESA' is no dataset of this sweep"):
+        quickstart(accept_faulty_splits=["SESA"])
+
+
 N_CTX = {"spaces.coop.n_ctx": {"choices": [2, 4, 8]}}
 LR = {"spaces.coop.lr": {"low": 0.01, "high": 0.05, "log": True}}
 
@@ -218,6 +230,7 @@ LR = {"spaces.coop.lr": {"low": 0.01, "high": 0.05, "log": True}}
         LR,
         {"spaces.coop.n_ctx": {"fixed": 2}, "spaces.coop.lr": {"choices": [0.01, 0.02]}},
         {"spaces.sept.n_neighbors": {"low": 2, "high": 3}},
+        {"accept_faulty_splits": ["esc10"]},
     ],
 )
 def test_a_sweep_may_go_on_with_larger_budgets_narrower_spaces_and_more_studies(changes: dict[str, Any]) -> None:
@@ -230,6 +243,7 @@ def test_a_sweep_may_go_on_with_larger_budgets_narrower_spaces_and_more_studies(
         ({"trials": 4}, ["trials of ESC10.mini.base-to-new.coop were 8 and are now 4, and may only be raised"]),
         ({"budgets": {"ESC10.coop": 4}}, ["trials of ESC10.mini.base-to-new.coop were 8 and are now 4"]),
         ({"parallel": 3}, ["parallel was 2 and is now 3"]),
+        ({"crossing": "drop"}, ["crossing was keep and is now drop"]),
         ({"training.epochs": 50}, ["training.epochs was 20 and is now 50"]),
         ({"training.precision": "bfloat16"}, ["training.precision was float32 and is now bfloat16"]),
         ({"datasets": ["ESC10"]}, ["datasets had FSDD and may only be added to"]),

@@ -44,6 +44,49 @@ def finish(run):
     return run.result()
 
 
+def test_what_crosses_enters_the_signature_only_where_it_is_dropped(inputs):
+    kept, dropped = config(inputs), config(inputs, crossing="drop")
+    assert "crossing" not in kept.to_json()
+    assert dropped.to_json()["crossing"] == "drop"
+    assert kept.signature != dropped.signature
+    assert TrialConfig.model_validate(kept.to_json()) == kept
+    assert TrialConfig.model_validate(dropped.to_json()) == dropped
+    with pytest.raises(InputError, match="unknown crossing 'leave'; known: keep, drop"):
+        config(inputs, crossing="leave")
+
+
+def test_a_result_says_what_a_reader_has_to_know_of_its_data(encoder, make_table):
+    table = make_table("ESC10", 2)
+    groups = list(table.groups)
+    first = next(row for row, fold in enumerate(table.folds) if fold == "2")
+    other = next(row for row, fold in enumerate(table.folds) if fold == "3")
+    groups[first] = groups[other] = "twice"
+    crossed = TrialInputs(encoder, dataclasses.replace(table, groups=tuple(groups)))
+    trial = config(crossed, sept=False, folds=("2", "3"), shots=1)
+    result = finish(TrialRun(trial, crossed))
+    crossing, count = result.warnings
+    assert crossing.startswith("ESC10: 1 recording stands in both training and test of the published split (twice in")
+    assert count.endswith("clips; ESC10 is published with 400")
+    assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))).warnings == result.warnings
+    # Of older releases' results nothing is known.
+    old = result.to_json()
+    del old["warnings"]
+    assert TrialResult.from_json(old).warnings == ()
+    assert finish(TrialRun(config(crossed, sept=False, folds=("4",), shots=1), crossed)).warnings == (count,)
+
+
+def test_a_copy_with_swapped_folds_is_trained_on_only_if_asked_for(encoder, make_table):
+    table = make_table("ESC10", 2)
+    swapped = dataclasses.replace(
+        table, folds=tuple("train=2;test=1,3,4,5" if fold == "2" else "train=1,3,4,5;test=2" for fold in table.folds)
+    )
+    faulty = TrialInputs(encoder, swapped)
+    with pytest.raises(InputError, match="this copy's split is wrong: fold 2: .*accept_faulty_splits"):
+        config(faulty, sept=False, folds=("2",), shots=1)
+    trial = config(faulty, sept=False, folds=("2",), shots=1, accept_faulty_split=True)
+    assert "used as it is (accept_faulty_splits)" in finish(TrialRun(trial, faulty)).warnings[-2]
+
+
 def cross(inputs, make_table, **changes):
     targets = {name: make_table(name, 3) for name in ("ESC10", "SESA")}
     wider = dataclasses.replace(inputs, targets=targets)
