@@ -30,6 +30,12 @@ ELSEWHERE = {
     "doctor --spec my.yaml --root s3://bucket/sept --address auto --mlflow http://mlflow:5000": (
         "tests/pipeline/doctor/test_doctor_checks.py"
     ),
+    "data init birds --csv birds.csv --audio recordings": "tests/pipeline/test_pipeline_own_start.py",
+    "embed birds --audio recordings --encoder mini": "tests/pipeline/test_pipeline_own_start.py",
+    "neighbors birds --from birds.neighbors.yaml": "tests/pipeline/test_pipeline_own_start.py",
+    "sweep plan birds.yaml": "tests/pipeline/test_pipeline_own_start.py",
+    "sweep launch birds.yaml": "tests/pipeline/test_pipeline_own_start.py",
+    "report birds": "tests/pipeline/test_pipeline_own_start.py",
     "ui": "tests/pipeline/cli/test_cli_ui.py",
 }
 TYPED = {
