@@ -119,7 +119,7 @@ def test_a_published_data_set_goes_all_the_way_to_a_trained_trial_on_every_fold(
         "trials": 1,
         "shots": 4,
         "training": {"epochs": 1, "report_every": 1, "batch_size": 16},
-        "spaces": {"coop": {"n_ctx": {"value": 2}}, "sept": {"n_neighbors": {"value": 1}}},
+        "spaces": {"coop": {"n_ctx": {"fixed": 2}}, "sept": {"n_neighbors": {"fixed": 1}}},
     }
     (tmp_path / "field.yaml").write_text(yaml.safe_dump(sweep), encoding="utf-8")
     said = sept("sweep", "plan", "field.yaml", "--root", "runs", "--calibrate", "0")
