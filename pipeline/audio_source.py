@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pipeline.unpack import is_safe
-from sept_core.audio import MAX_BYTES
 from sept_core.errors import InputError
 
 __all__ = ["AudioSource", "Progress", "check_size", "is_hidden", "open_audio"]
@@ -239,6 +238,8 @@ def check_size(size: int, path: str, uri: str) -> None:
     Raises:
         InputError: It is larger than 2 GB.
     """
+    from sept_core.audio import MAX_BYTES  # loads torch
+
     if size > MAX_BYTES:
         raise InputError(
             f"'{path}' has {size / 1e9:.1f} GB, more than the {MAX_BYTES / 1e9:g} GB that a file may have", where=uri

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 
 __all__ = ["HyperParameter", "Value", "complete"]
 
@@ -80,9 +80,7 @@ def complete(
     known = {parameter.name: parameter for parameter in declared}
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(f"unknown hyper-parameter '{name}'", where=where, mend=f"{hint}known: {', '.join(known)}")
+            raise InputError(f"unknown hyper-parameter '{name}'", where=where, mend=known_words(name, known))
     values: dict[str, Value] = {}
     for name in sorted(known):
         parameter = known[name]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.errors import EXIT_INPUT
+from pipeline.cli.group import Group
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
 from sept_core.errors import InputError
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, download, prepare and check datasets, your own included.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="List, download, prepare and check datasets, your own included.", no_args_is_help=True
+)
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")]
 AudioOption = Annotated[

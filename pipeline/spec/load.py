@@ -21,7 +21,7 @@ from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.encoders import ENCODERS
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
-from sept_core.trial import hyper_parameters, split_method
+from sept_core.methods import hyper_parameters, split_method
 
 __all__ = ["load_sweep", "parse_sweep", "shipped_sweeps"]
 

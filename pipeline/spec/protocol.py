@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, halves
 from sept_core.errors import InputError
-from sept_core.protocols import NESTED_CLASSES
+from sept_core.methods import NESTED_CLASSES
 
 __all__ = ["check_protocol"]
 

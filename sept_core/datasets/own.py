@@ -30,6 +30,7 @@ from sept_core.datasets.layouts.reading import Progress, hash_clips
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 
 __all__ = ["DEFAULT_TEMPLATE", "info_from_json", "info_to_json", "read_csv_dataset"]
 
@@ -150,7 +151,7 @@ def _check_description(name: str, kind: str, template: str) -> None:
     if taken:
         raise InputError(f"'{name}' is the name of the registered data set {taken}", mend="give yours another name")
     if kind not in _KINDS:
-        raise InputError(f"unknown kind '{kind}'", where=name, mend=f"kinds are {', '.join(_KINDS)}")
+        raise InputError(f"unknown kind '{kind}'", where=name, mend=known_words(kind, _KINDS))
     if template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
         raise InputError(
             f"template '{template}' does not have one {{}}", where=name, mend=f"as in '{DEFAULT_TEMPLATE}'"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sept_core.encoders.base import Encoder
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 
 if TYPE_CHECKING:
+    from sept_core.encoders.base import Encoder
     from sept_core.encoders.weights import Fetch, ModelFiles, Place
 
 __all__ = ["ENCODERS", "load_encoder"]
@@ -72,11 +72,9 @@ def load_encoder(
     Raises:
         InputError: No encoder has this name, or its files are missing, damaged or of another architecture.
     """
-    from sept_core.encoders.weights import ModelFiles
-
     loader = ENCODERS.get(name)
     if loader is None:
-        near = get_close_matches(name, ENCODERS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"unknown encoder '{name}'", mend=f"{hint}known: {', '.join(sorted(ENCODERS))}")
+        raise InputError(f"unknown encoder '{name}'", mend=known_words(name, sorted(ENCODERS)))
+    from sept_core.encoders.weights import ModelFiles
+
     return loader(ModelFiles(weights, text_model, fetch))
