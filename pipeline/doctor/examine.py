@@ -63,7 +63,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
     try:
         spec: SweepSpec = load_sweep(source)
     except InputError as error:
-        if not error.what.startswith("unknown dataset"):
+        if not any(one.what.startswith("unknown dataset") for one in error.each):
             raise
         own = _own(root)
         if own is None:
