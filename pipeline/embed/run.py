@@ -109,13 +109,16 @@ def embed(
         InputError: Unknown data set, audio that does not hold it, or clips that cannot be used: the first is named
             with its reason, how many there are, and where all of them are listed.
     """
-    # Asked before torch is imported: a mistyped name should be told at once.
+    # Before torch is loaded: what is mistyped is reported at once.
     own = own_datasets(root)
     names = [get_dataset(dataset, own).name for dataset in datasets]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"'{repeated}' is given twice", mend="name each data set once")
     sources = _sources(datasets, audio)
+    for source in sources:
+        if not is_remote(source.uri):  # a bucket is listed once, below
+            source.check()
     work = _Work(encoder.load(), root, progress, skip_bad, force)
     for name, source in zip(names, sources, strict=True):
         work.add(name, source, "")

@@ -22,7 +22,7 @@ from pipeline.spec.protocol import protocol_problems
 from pipeline.spec.read import located, read_yaml, validate
 from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, get_dataset
-from sept_core.encoders import ENCODERS
+from sept_core.encoders import known_encoder
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
 from sept_core.learners import LEARNERS
@@ -110,9 +110,8 @@ def parse_sweep(
     named["methods"] = _methods(spec, where, problems)
     unsure |= {key for key, known in named.items() if len(known) < len(getattr(spec, key))}
     spec = spec.model_copy(update=named)
-    if spec.encoder.name not in ENCODERS:
-        mend = known_words(spec.encoder.name, sorted(ENCODERS))
-        problems.add(InputError(f"unknown encoder '{spec.encoder.name}'", where=f"{where}: encoder", mend=mend))
+    with problems.kept(), located(f"{where}: encoder"):
+        known_encoder(spec.encoder.name)
     data_known = not unsure & {"protocol", "selection", "datasets", "sources", "targets"}
     studies_known = data_known and "methods" not in unsure
     if data_known:

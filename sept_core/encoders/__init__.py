@@ -5,7 +5,7 @@ Their names are asked for where nothing is encoded, so torch is loaded with the 
 
 from typing import TYPE_CHECKING
 
-from sept_core.encoders.registry import ENCODERS, load_encoder
+from sept_core.encoders.registry import ENCODERS, known_encoder, load_encoder
 
 if TYPE_CHECKING:
     from sept_core.encoders.base import (
@@ -27,6 +27,7 @@ __all__ = [
     "Preparation",
     "TextTower",
     "Tokens",
+    "known_encoder",
     "load_encoder",
 ]
 
