@@ -16,7 +16,7 @@ from pipeline.embed.place import EncoderPlace
 from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.texts import keep_texts
 from pipeline.prepared import Prepared, find_manifest, own_datasets
-from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
+from pipeline.store import EmbeddingHeader, EmbeddingStore, Files, is_remote
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import get_dataset, info_to_json
