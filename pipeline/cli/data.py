@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,8 +26,15 @@ app = typer.Typer(
 )
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")]
+# A text, not a path: paths make one slash of the two in s3://.
 AudioOption = Annotated[
-    Path, typer.Option("--audio", help="Its folder: PALM's copy, or as its authors ship it; for a CSV, of its paths.")
+    str,
+    typer.Option(
+        "--audio",
+        metavar="PLACE",
+        help="Folder, zip, or s3:// address of either: PALM's copy, or as its authors ship it; for a CSV, where its "
+        "paths start.",
+    ),
 ]
 CsvOption = Annotated[
     Path | None,
@@ -128,7 +136,7 @@ def prepare(
         f"{info.name}: {plural(len(clips), 'clip')}, {plural(len(info.classnames), 'class', 'classes')}, {folds}",
     )
     say(console, where)
-    say(console, f"Embed it with: sept embed {info.name} --audio {audio}{root_option(root)}")
+    say(console, f"Embed it with: sept embed {info.name} --audio {quote(audio)}{root_option(root)}")
 
 
 @app.command()
@@ -137,7 +145,7 @@ def check(
         list[str] | None,
         typer.Argument(metavar="[DATASET]...", help="Name of the dataset; with --store, any number."),
     ] = None,
-    audio: Annotated[Path | None, typer.Option("--audio", help="Its folder; as for prepare.")] = None,
+    audio: Annotated[str | None, typer.Option("--audio", metavar="DIR", help="Its folder; as for prepare.")] = None,
     csv: CsvOption = None,
     kind: KindOption = None,
     template: TemplateOption = None,
@@ -167,18 +175,22 @@ def check(
 
 
 def _check_clips(
-    dataset: str, audio: Path, csv: Path | None, kind: str | None, template: str | None, root: str, as_json: bool
+    dataset: str, audio: str, csv: Path | None, kind: str | None, template: str | None, root: str, as_json: bool
 ) -> None:
     from rich.console import Console
 
     from pipeline.cli.showing import plural, say
     from sept_core.datasets import check_manifest
 
+    if "://" in audio or Path(audio).is_file():
+        how = "aws s3 sync" if "://" in audio else "unzip"
+        mend = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
+        raise InputError("check reads every clip from a folder on this machine", where=audio, mend=mend)
     console = Console()
     # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
     prepared = _read(dataset, audio, csv, kind, template, root, compare=False)
     with _bar("Decoding clips") as progress:
-        findings = check_manifest(prepared.manifest, audio, prepared.info, progress)
+        findings = check_manifest(prepared.manifest, Path(audio).expanduser(), prepared.info, progress)
     name, clips = prepared.info.name, len(prepared.manifest.clips)
     if as_json:
         found = {"dataset": name, "clips": clips, "errors": findings.errors, "warnings": findings.warnings}
@@ -194,7 +206,7 @@ def _check_clips(
 
 def _read(
     dataset: str,
-    audio: Path,
+    audio: str,
     csv: Path | None,
     kind: str | None,
     template: str | None,
@@ -203,6 +215,7 @@ def _read(
     compare: bool = True,
 ) -> Prepared:
     """A data set from its folder, or from a CSV file of one's own."""
+    from pipeline.audio_source import open_audio
     from pipeline.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
 
@@ -213,7 +226,10 @@ def _read(
     with _bar("Reading clips") as progress:
         if csv is None:
             return find_manifest(dataset, audio, root, progress, compare=compare)
-        return Prepared(*read_csv_dataset(csv, audio, name=dataset, progress=progress, **described))
+        source = open_audio(audio)
+        with source.tree() as folder:
+            digests = source.digests_in(folder, progress)
+            return Prepared(*read_csv_dataset(csv, folder, name=dataset, digests=digests, **described))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from typing import Any, cast, get_args
 from sept_core.datasets.assign import PARTS, Unplaced, units_of
 from sept_core.datasets.folds import RESERVED
 from sept_core.datasets.layouts.base import Found, complete, inside, read_table
-from sept_core.datasets.layouts.reading import Progress, hash_clips
+from sept_core.datasets.layouts.reading import Digests, Progress, hash_clips
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
 from sept_core.errors import InputError
@@ -53,6 +53,7 @@ def read_csv_dataset(
     kind: str = "events",
     template: str = DEFAULT_TEMPLATE,
     progress: Progress | None = None,
+    digests: Digests | None = None,
 ) -> tuple[Manifest, DatasetInfo]:
     """Read a data set of one's own.
 
@@ -62,7 +63,8 @@ def read_csv_dataset(
         name: What it is to be called: letters, digits, ``-`` and ``_``; no registered data set's name.
         kind: What its classes are; picks the hand-crafted templates that SEPT's margins are computed with.
         template: Zero-shot template with one ``{}``.
-        progress: Called after each clip.
+        progress: Called after each clip; not if ``digests`` is given.
+        digests: Hashes the clips, whose files may then be empty.
 
     Returns:
         The manifest, whose clip ids are the paths without suffix, and what the data set is: classes sorted, folds in
@@ -89,7 +91,7 @@ def read_csv_dataset(
     else:
         info = info_of(tuple(str(number) for number in range(1, PARTS + 1)))
     try:
-        clips = hash_clips(info, audio_root, found, progress, name=clip_id)
+        clips = hash_clips(info, audio_root, found, progress, name=clip_id, digests=digests)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", where=str(error.filename or audio_root)
