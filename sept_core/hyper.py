@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
+from sept_core.nearest import known_words, nearest_hint
 
 __all__ = ["HyperParameter", "Value", "complete"]
 
@@ -46,7 +46,8 @@ class HyperParameter:
         if self.kind is str:
             if not isinstance(value, str) or (self.choices and value not in self.choices):
                 allowed = f"one of {', '.join(self.choices)}" if self.choices else "a string"
-                raise InputError(f"{value!r} is not {allowed}", where=place)
+                mend = nearest_hint(value, self.choices).rstrip() if isinstance(value, str) else ""
+                raise InputError(f"{value!r} is not {allowed}", where=place, mend=mend)
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{value!r} is not a number", where=place)

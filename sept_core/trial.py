@@ -23,6 +23,7 @@ from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.hyper import Value, complete
 from sept_core.learners import LEARNERS, Learner
 from sept_core.methods import hyper_parameters, split_method
+from sept_core.nearest import known_words
 from sept_core.protocols import Stage, make_plan
 from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
 from sept_core.semantic import Neighbors, SemanticExpansion, load_templates, templates_digest
@@ -130,7 +131,7 @@ def make_config(
         ("selection", selection, get_args(TrialConfig.model_fields["selection"].annotation)),
     ):
         if word not in known:
-            raise InputError(f"unknown {name} '{word}'", mend=f"known: {', '.join(known)}")
+            raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
     _check_targets(protocol, selection, table, targets)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
     trains = LEARNERS[baseline].trainable

@@ -67,17 +67,23 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
         raise InputError(f"sweep '{table.sweep}' has several studies", mend=f"name one: {', '.join(studies)}")
     if wanted in studies:
         return studies[wanted]
-    if wanted in table.without:
-        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
-    meant = [row for row in studies.values() if wanted in (f"{row.dataset}.{row.method}", row.method, row.dataset)]
+    meant = [row for row in studies.values() if wanted in _names(row.study)]
     if len(meant) == 1:
         return meant[0]
     if meant:
         keys = ", ".join(row.study for row in meant)
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
-    words = (*studies, *(word for row in studies.values() for word in (f"{row.dataset}.{row.method}", row.method)))
+    if any(wanted in _names(study) for study in table.without):
+        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
+    words = dict.fromkeys(word for study in (*studies, *table.without) for word in _names(study))
     mend = f"{nearest_hint(wanted, words)}known: {', '.join(studies)}"
     raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
+
+
+def _names(study: str) -> tuple[str, ...]:
+    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset."""
+    dataset, method = study.split(".")[0], study.split(".")[-1]
+    return study, f"{dataset}.{method}", method, dataset
 
 
 def export_prompt(

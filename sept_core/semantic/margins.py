@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 from sept_core.semantic.templates import fill
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def margins(
         own = torch.arange(size, device=device)
         return margin_intra * distances[own, own], margin_inter * distances
     if mode not in MARGIN_MODES:
-        raise InputError(f"unknown margin_mode '{mode}'", mend=f"known: {', '.join(MARGIN_MODES)}")
+        raise InputError(f"unknown margin_mode '{mode}'", mend=known_words(mode, MARGIN_MODES))
     intra, inter = (margin_intra, margin_inter) if mode == "constant" else (0.0, FARTHEST)
     dtype = next(tower.parameters()).dtype
     return (
