@@ -219,7 +219,8 @@ def _read(
     from pipeline.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
 
-    described = {option: value for option, value in (("kind", kind), ("template", template)) if value is not None}
+    texts = (("kind", kind), ("template", template))
+    described: dict[str, Any] = {option: value for option, value in texts if value is not None}
     if described and csv is None:
         mend = "give that file with --csv, or leave it out"
         raise InputError("says what a CSV file holds", where=f"--{next(iter(described))}", mend=mend)

@@ -311,7 +311,9 @@ def _folds(spec: SweepSpec, find: _Finder, problems: Problems) -> str | dict[str
 def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        inner = document.setdefault(parent, {})
+        if document.get(parent) is None:
+            document[parent] = {}
+        inner = document[parent]
         if not isinstance(inner, dict):
             raise InputError(f"'{parent}' holds no keys", where=f"override {key}", mend="name a key that the file has")
         document = inner

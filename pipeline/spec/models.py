@@ -32,6 +32,15 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _left_empty(cls, value: Any) -> Any:
+        # A key with nothing behind it, whose lines are commented out, say, is as good as none.
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {key: inner for key, inner in value.items() if inner is not None or key not in optional}
+
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:

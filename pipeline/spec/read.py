@@ -130,7 +130,7 @@ def _one_of(reasons: list[str]) -> str:
 def _advice(entries: list[Any], path: list[str | int]) -> str:
     value, kinds = entries[0]["input"], {entry["type"] for entry in entries}
     if value is None:
-        return "give it a value, or leave the key out"
+        return "give it a value"
     if isinstance(value, bool) and kinds & {"string_type", "literal_error"}:
         return _QUOTES
     if "tuple_type" in kinds and not isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
         ({"name": 2024}, "name: 2024: should be a valid string; put it in quotes: '2024'"),
         ({"pruner": False}, "pruner: False: not a mapping of keys to values"),
         ({"training": 20}, "training: 20: not a mapping of keys to values"),
-        ({"neighbors": None}, "neighbors: empty: not a mapping of keys to values; give it a value, or leave the key"),
+        ({"trials": None}, "trials: empty: should be a valid integer; give it a value"),
+        ({"name": date(2026, 1, 2)}, "should be a valid string; put it in quotes: '2026-01-02'"),
         ({"resources": {"cpus_per_trial": float("inf")}}, "resources.cpus_per_trial: inf: should be a finite number"),
         ({"selection": "held-out"}, "selection: 'held-out': should be 'heldout', 'nested' or 'paper'; did you mean"),
         ({"sampler": {"name": "tp"}}, "sampler.name: 'tp': should be 'tpe' or 'random'; did you mean 'tpe'?"),
@@ -252,6 +254,12 @@ def test_one_mistake_gives_one_line_and_not_what_follows_from_it() -> None:
         {"methods": []},
     ):
         refusal(changes)
+
+
+def test_a_key_that_is_left_empty_is_as_good_as_none() -> None:
+    empty: dict[str, Any] = {"neighbors": None, "folds": None, "budgets": None, "training.precision": None}
+    assert quickstart(**empty).text() == quickstart().text()
+    assert quickstart(**{"resources": None, "resources.workers": 2}).resources.workers == 2
 
 
 def test_numbers_are_read_as_a_person_writes_them_wherever_only_a_number_makes_sense() -> None:
