@@ -18,7 +18,7 @@ from pipeline.spec import SweepSpec, load_sweep
 from pipeline.spec.read import located
 from sept_core.datasets import DatasetInfo
 from sept_core.encoders import known_encoder
-from sept_core.errors import InputError
+from sept_core.errors import InputError, gathered
 
 __all__ = ["OWN_S", "Wanted", "examine", "wanted_by"]
 
@@ -68,10 +68,13 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
     try:
         spec: SweepSpec = load_sweep(source)
     except InputError as error:
-        if not any(one.what.startswith("unknown dataset") for one in error.each):
+        others = [one for one in error.each if not one.what.startswith("unknown dataset")]
+        if len(others) == len(error.each):
             raise
         own = _own(root)
         if own is None:
+            if others:
+                raise gathered(others) from error
             # That the store cannot be read is a finding of its own; that no dataset was looked at is another.
             return encoder or "mini", None, None, Datasets(None, {})
         spec = load_sweep(source, own=own)
