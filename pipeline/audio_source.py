@@ -209,7 +209,7 @@ def open_audio(uri: str | Path | AudioSource) -> AudioSource:
     if isinstance(uri, AudioSource):
         return uri
     address = str(uri)
-    if address.startswith("s3://"):
+    if address.startswith("s3:"):
         from pipeline.audio_remote import BucketAudio
 
         if not address.lower().endswith(".zip"):

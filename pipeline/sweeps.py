@@ -45,6 +45,8 @@ def known_sweep(store: TrialStore, sweep: str, study: str | None = None) -> str:
             mend = f"'{study}' is a sweep: give it first, and '{sweep}' behind it"
             raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), mend=mend)
         hint = nearest_hint(sweep, known)
+        if not hint and sweep.endswith((".yaml", ".yml")):
+            hint = "give the sweep's name, which its file has behind 'name:'; "
         listed = f"known: {', '.join(known)}" if known else "none was launched there yet; --root names another folder"
         raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), mend=hint + listed)
     return text

@@ -204,3 +204,19 @@ def test_best_takes_the_study_as_export_does_and_names_the_nearest(sept: Sept, f
     assert "has no study 'coop+spet'; did you mean 'coop+sept'?" in err
     code, _, err = sept("best", made.SWEEP, "ESC10.coop", "--study", "FSDD.coop", "--root", filled)
     assert (code, err.split(";")[1]) == (2, " give one of them, or neither for all\n")
+
+
+def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
+    code, _, err = sept("sweep", "status", "plans.yaml", "--root", filled)
+    assert code == 2
+    assert (
+        "unknown sweep 'plans.yaml'; give the sweep's name, which its file has behind 'name:'; known: synthetic" in err
+    )
+
+
+@pytest.mark.parametrize("line", [["data", "list", "--root"], ["data", "prepare", "fsdd", "--audio"]], ids=" ".join)
+def test_an_address_with_one_slash_is_no_folder(line: list[str], sept: Sept, tmp_path: Path) -> None:
+    code, _, err = sept(*line, "s3:/bucket/place")
+    assert code == 2
+    assert err.startswith("error: 's3:/bucket/place' is no address in S3; give s3://BUCKET or s3://BUCKET/PREFIX")
+    assert list(tmp_path.iterdir()) == []
