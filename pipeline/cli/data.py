@@ -19,7 +19,7 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from pipeline.prepared import Prepared
 
-__all__ = ["app"]
+__all__ = ["app", "folder_here"]
 
 app = typer.Typer(
     cls=Group, help="List, download, prepare and check datasets, your own included.", no_args_is_help=True
@@ -182,15 +182,12 @@ def _check_clips(
     from pipeline.cli.showing import plural, say
     from sept_core.datasets import check_manifest
 
-    if "://" in audio or Path(audio).is_file():
-        how = "aws s3 sync" if "://" in audio else "unzip"
-        mend = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
-        raise InputError("check reads every clip from a folder on this machine", where=audio, mend=mend)
+    folder = folder_here(audio, "check")
     console = Console()
     # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
     prepared = _read(dataset, audio, csv, kind, template, root, compare=False)
     with _bar("Decoding clips") as progress:
-        findings = check_manifest(prepared.manifest, Path(audio).expanduser(), prepared.info, progress)
+        findings = check_manifest(prepared.manifest, folder, prepared.info, progress)
     name, clips = prepared.info.name, len(prepared.manifest.clips)
     if as_json:
         found = {"dataset": name, "clips": clips, "errors": findings.errors, "warnings": findings.warnings}
@@ -202,6 +199,19 @@ def _check_clips(
         say(console, f"{name}: {plural(clips, 'clip')} checked, {errors}, {warnings}")
     if findings.errors:
         raise typer.Exit(EXIT_INPUT)
+
+
+def folder_here(audio: str, command: str) -> Path:
+    """The folder of a command that decodes every clip where it is.
+
+    Raises:
+        InputError: It is an address or an archive.
+    """
+    if "://" in audio or Path(audio).is_file():
+        how = "aws s3 sync" if "://" in audio else "unzip"
+        mend = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
+        raise InputError(f"{command} reads every clip from a folder on this machine", where=audio, mend=mend)
+    return Path(audio).expanduser()
 
 
 def _read(
