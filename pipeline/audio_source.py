@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pipeline.unpack import is_safe
-from sept_core.audio import MAX_BYTES
 from sept_core.errors import InputError
 
 __all__ = ["AudioSource", "Progress", "check_size", "is_hidden", "open_audio"]
@@ -210,7 +209,7 @@ def open_audio(uri: str | Path | AudioSource) -> AudioSource:
     if isinstance(uri, AudioSource):
         return uri
     address = str(uri)
-    if address.startswith("s3://"):
+    if address.startswith("s3:"):
         from pipeline.audio_remote import BucketAudio
 
         if not address.lower().endswith(".zip"):
@@ -239,6 +238,8 @@ def check_size(size: int, path: str, uri: str) -> None:
     Raises:
         InputError: It is larger than 2 GB.
     """
+    from sept_core.audio import MAX_BYTES  # loads torch
+
     if size > MAX_BYTES:
         raise InputError(
             f"'{path}' has {size / 1e9:.1f} GB, more than the {MAX_BYTES / 1e9:g} GB that a file may have", where=uri

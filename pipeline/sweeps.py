@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from sept_core.errors import InputError
+from sept_core.nearest import nearest_hint
 
 if TYPE_CHECKING:
     from pipeline.store import TrialStore, Verdict
@@ -27,8 +27,13 @@ def best_verdict(verdicts: Iterable[Verdict]) -> Verdict | None:
     return min(finished, key=lambda verdict: (-(verdict.objective or 0.0), verdict.number), default=None)
 
 
-def known_sweep(store: TrialStore, sweep: str) -> str:
+def known_sweep(store: TrialStore, sweep: str, study: str | None = None) -> str:
     """The text of a sweep's stored spec.
+
+    Args:
+        store: The trial store.
+        sweep: What was given as the sweep's name.
+        study: What was given beside it, in case the two were swapped.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -36,8 +41,12 @@ def known_sweep(store: TrialStore, sweep: str) -> str:
     known = store.sweeps()
     text = store.read_spec(sweep) if sweep in known else None
     if text is None:
-        near = get_close_matches(sweep, known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        if study in known:
+            mend = f"'{study}' is a sweep: give it first, and '{sweep}' behind it"
+            raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), mend=mend)
+        hint = nearest_hint(sweep, known)
+        if not hint and sweep.endswith((".yaml", ".yml")):
+            hint = "give the sweep's name, which its file has behind 'name:'; "
         listed = f"known: {', '.join(known)}" if known else "none was launched there yet; --root names another folder"
         raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), mend=hint + listed)
     return text

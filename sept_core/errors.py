@@ -6,7 +6,9 @@ The command line prints that line and exits with 2; a traceback is shown only wi
 
 from __future__ import annotations
 
-__all__ = ["InputError", "SeptError"]
+from collections.abc import Iterable
+
+__all__ = ["CollectedInputError", "InputError", "SeptError", "gathered"]
 
 
 class SeptError(Exception):
@@ -37,9 +39,44 @@ class InputError(SeptError):
             parts.append(mend)
         super().__init__("; ".join(parts))
 
+    @property
+    def each(self) -> tuple[InputError, ...]:
+        """The errors that it stands for: itself, unless it is several."""
+        return (self,)
+
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and errors cross process boundaries in Ray.
         return (_rebuild, (self.what, self.where, self.mend))
+
+
+class CollectedInputError(InputError):
+    """Several things that cannot be used, found at one go: a line for each. Its parts are those of the first.
+
+    Args:
+        errors: At least one.
+    """
+
+    def __init__(self, errors: Iterable[InputError]) -> None:
+        self._each = tuple(one for error in errors for one in error.each)
+        first = self._each[0]
+        super().__init__(first.what, where=first.where, mend=first.mend)
+
+    @property
+    def each(self) -> tuple[InputError, ...]:
+        """The errors, in the order in which they were found."""
+        return self._each
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self._each)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (CollectedInputError, (self._each,))
+
+
+def gathered(errors: Iterable[InputError]) -> InputError:
+    """One error for all of these, of which there is at least one."""
+    several = CollectedInputError(errors)
+    return several if len(several.each) > 1 else several.each[0]
 
 
 def _rebuild(what: str, where: str, mend: str) -> InputError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from sept_core.errors import InputError
+from sept_core.nearest import known_words, nearest_hint
 
 __all__ = ["HyperParameter", "Value", "complete"]
 
@@ -46,7 +46,8 @@ class HyperParameter:
         if self.kind is str:
             if not isinstance(value, str) or (self.choices and value not in self.choices):
                 allowed = f"one of {', '.join(self.choices)}" if self.choices else "a string"
-                raise InputError(f"{value!r} is not {allowed}", where=place)
+                mend = nearest_hint(value, self.choices).rstrip() if isinstance(value, str) else ""
+                raise InputError(f"{value!r} is not {allowed}", where=place, mend=mend)
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{value!r} is not a number", where=place)
@@ -80,9 +81,7 @@ def complete(
     known = {parameter.name: parameter for parameter in declared}
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(f"unknown hyper-parameter '{name}'", where=where, mend=f"{hint}known: {', '.join(known)}")
+            raise InputError(f"unknown hyper-parameter '{name}'", where=where, mend=known_words(name, known))
     values: dict[str, Value] = {}
     for name in sorted(known):
         parameter = known[name]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sept_core.classnames import check_names
 from sept_core.datasets import prompt_name
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sept_core.encoders import AudioTower, Encoder
     from sept_core.prompt import Prompt
 
-__all__ = ["Predictor", "check_names"]
+__all__ = ["Predictor"]
 
 
 class Predictor:
@@ -123,23 +124,3 @@ class Predictor:
             features = None if self._learner.conditional else self._learner.features(self._params, None, bank)
             kept = self._encoded = (names, bank, features)
         return kept[1:]
-
-
-def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names as they stand in prompts.
-
-    Raises:
-        InputError: Fewer than two, an empty one, or two that read alike.
-    """
-    prompts = tuple(prompt_name(name) for name in names)
-    if len(prompts) < 2:
-        raise InputError("fewer than two class names leave nothing to choose from", mend="give at least two")
-    seen: dict[str, str] = {}
-    for name, prompt in zip(names, prompts, strict=True):
-        if not prompt:
-            raise InputError("a class name is empty", mend="leave it out")
-        if prompt in seen:
-            alike = f"'{seen[prompt]}' and '{name}' read alike" if seen[prompt] != name else f"'{name}' stands twice"
-            raise InputError(alike, mend="leave one of them out")
-        seen[prompt] = name
-    return prompts

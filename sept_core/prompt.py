@@ -12,14 +12,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
+
+# Whether there is a prompt is found out before torch is loaded.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["CARD", "PARAMETERS", "DamagedPromptError", "Prompt", "load_prompt", "read_prompt"]
 
@@ -65,6 +65,8 @@ class Prompt:
 
     def files(self) -> dict[str, bytes]:
         """Both files by name, the card last; equal prompts give equal bytes."""
+        from safetensors.torch import save
+
         data = save({name: value.detach().cpu().contiguous() for name, value in self.params.items()})
         card = {**self.card, "format": FORMAT, "parameters_sha256": hashlib.sha256(data).hexdigest()}
         return {PARAMETERS: data, CARD: seal(card)}
@@ -102,6 +104,9 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
         DamagedPromptError: They are damaged, or do not belong together.
         InputError: They are of a later release.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     mend = "export it again: sept export SWEEP STUDY --to DIR"
     try:
         content = unseal(card)

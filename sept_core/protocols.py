@@ -36,11 +36,9 @@ from sept_core.encoders import TextTower
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import Group
+from sept_core.methods import NESTED_CLASSES
 
 __all__ = ["Plan", "Stage", "make_plan"]
-
-NESTED_CLASSES = 4
-"""Fewest base classes that ``nested`` can split again, two and two."""
 
 
 @dataclass(frozen=True)

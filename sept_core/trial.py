@@ -20,11 +20,13 @@ from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import GroupScores, evaluate, summarise
-from sept_core.hyper import HyperParameter, Value, complete
-from sept_core.learners import LEARNERS, Learner, get_learner
+from sept_core.hyper import Value, complete
+from sept_core.learners import LEARNERS, Learner
+from sept_core.methods import hyper_parameters, split_method
+from sept_core.nearest import known_words
 from sept_core.protocols import Stage, make_plan
 from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
-from sept_core.semantic import SEPT_HYPER, Neighbors, SemanticExpansion, load_templates, templates_digest
+from sept_core.semantic import Neighbors, SemanticExpansion, load_templates, templates_digest
 from sept_core.training import FusedTraining, Schedule
 
 __all__ = [
@@ -56,30 +58,6 @@ class TrialInputs:
     table: EmbeddingTable
     neighbors: Neighbors | None = None
     targets: Mapping[str, EmbeddingTable] = field(default_factory=dict)
-
-
-def split_method(method: str) -> tuple[str, bool]:
-    """Baseline, and whether SEPT is on: ``coop+sept`` is ``("coop", True)``."""
-    baseline = method.removesuffix("+sept")
-    return baseline, baseline != method
-
-
-def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
-    """What a space may search or fix for a baseline, with or without SEPT, by name.
-
-    Raises:
-        InputError: Unknown baseline, one that no protocol can measure, or SEPT on one that trains nothing.
-    """
-    learner = get_learner(baseline)
-    if not learner.unseen:
-        raise InputError(
-            f"'{baseline}' cannot name a class that it was not trained on",
-            mend="base-to-new, cross-dataset and SEPT all need that; train it with sept_core.training alone",
-        )
-    if sept and not learner.trainable:
-        raise InputError(f"'{baseline}' learns nothing, so SEPT has nothing to act on", mend=f"use '{baseline}' alone")
-    declared = (*learner.hyper, *(SEPT_HYPER if sept else ()))
-    return {parameter.name: parameter for parameter in declared}
 
 
 def make_config(
@@ -160,7 +138,7 @@ def make_config(
         ("crossing", crossing, get_args(CrossingRule)),
     ):
         if word not in known:
-            raise InputError(f"unknown {name} '{word}'", mend=f"known: {', '.join(known)}")
+            raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
     _check_targets(protocol, selection, table, targets)
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}

@@ -24,11 +24,13 @@ from pipeline.cli import (
     ui,
 )
 from pipeline.cli.errors import guarded, take_debug
+from pipeline.cli.group import Group
 from sept_core import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=Group,
     name="sept",
     help="Semantically expanded prompt tuning (SEPT) of audio-language models: hyper-parameter sweeps from audio clips "
     "to a ranked result.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
+from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,10 @@ __all__ = ["best"]
 
 def best(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    only: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="Only this study, such as ESC10.coop; --study says the same."),
+    ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Only this study, such as ESC10.mini.base-to-new.coop or ESC10.coop.")
     ] = None,
@@ -32,8 +37,14 @@ def best(
     from pipeline.prompts import pick_study
     from pipeline.report import collect
     from pipeline.store import TrialStore, open_files
+    from pipeline.sweeps import known_sweep
 
-    table = collect(TrialStore(open_files(root)), sweep)
+    if only is not None and study not in (None, only):
+        raise InputError(f"two studies: '{only}' and --study '{study}'", mend="give one of them, or neither for all")
+    study = study or only
+    store = TrialStore(open_files(root))
+    known_sweep(store, sweep, study)
+    table = collect(store, sweep)
     chosen = table.studies if study is None else (pick_study(table, study),)
     if as_json:
         typer.echo(json.dumps([_plain(row) for row in chosen], indent=1))

@@ -6,24 +6,35 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.errors import EXIT_INPUT
+from pipeline.cli.group import Group
 from pipeline.cli.options import DEFAULT_ROOT, ColumnsOption, JsonOption, RootOption, root_option
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.prepared import Prepared
 
-__all__ = ["app"]
+__all__ = ["app", "folder_here"]
 
-app = typer.Typer(help="List, download, prepare and check datasets, your own included.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="List, download, prepare and check datasets, your own included.", no_args_is_help=True
+)
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")]
+# A text, not a path: paths make one slash of the two in s3://.
 AudioOption = Annotated[
-    Path, typer.Option("--audio", help="Its folder: PALM's copy, or as its authors ship it; for a CSV, of its paths.")
+    str,
+    typer.Option(
+        "--audio",
+        metavar="PLACE",
+        help="Folder, zip, or s3:// address of either: PALM's copy, or as its authors ship it; for a CSV, where its "
+        "paths start.",
+    ),
 ]
 CsvOption = Annotated[
     Path | None,
@@ -127,7 +138,7 @@ def prepare(
         f"{info.name}: {plural(len(clips), 'clip')}, {plural(len(info.classnames), 'class', 'classes')}, {folds}",
     )
     say(console, where)
-    say(console, f"Embed it with: sept embed {info.name} --audio {audio}{root_option(root)}")
+    say(console, f"Embed it with: sept embed {info.name} --audio {quote(audio)}{root_option(root)}")
 
 
 @app.command()
@@ -136,7 +147,7 @@ def check(
         list[str] | None,
         typer.Argument(metavar="[DATASET]...", help="Name of the dataset; with --store, any number."),
     ] = None,
-    audio: Annotated[Path | None, typer.Option("--audio", help="Its folder; as for prepare.")] = None,
+    audio: Annotated[str | None, typer.Option("--audio", metavar="DIR", help="Its folder; as for prepare.")] = None,
     csv: CsvOption = None,
     kind: KindOption = None,
     template: TemplateOption = None,
@@ -168,7 +179,7 @@ def check(
 
 def _check_clips(
     dataset: str,
-    audio: Path,
+    audio: str,
     csv: Path | None,
     kind: str | None,
     template: str | None,
@@ -181,11 +192,12 @@ def _check_clips(
     from pipeline.cli.showing import plural, say
     from sept_core.datasets import check_manifest
 
+    folder = folder_here(audio, "check")
     console = Console()
     # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
     prepared = _read(dataset, audio, csv, kind, template, root, columns=columns, compare=False)
     with _bar("Decoding clips") as progress:
-        findings = check_manifest(prepared.manifest, audio, prepared.info, progress)
+        findings = check_manifest(prepared.manifest, folder, prepared.info, progress)
     name, clips = prepared.info.name, len(prepared.manifest.clips)
     if as_json:
         found = {"dataset": name, "clips": clips}
@@ -200,9 +212,22 @@ def _check_clips(
         raise typer.Exit(EXIT_INPUT)
 
 
+def folder_here(audio: str, command: str) -> Path:
+    """The folder of a command that decodes every clip where it is.
+
+    Raises:
+        InputError: It is an address or an archive.
+    """
+    if "://" in audio or Path(audio).is_file():
+        how = "aws s3 sync" if "://" in audio else "unzip"
+        mend = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
+        raise InputError(f"{command} reads every clip from a folder on this machine", where=audio, mend=mend)
+    return Path(audio).expanduser()
+
+
 def _read(
     dataset: str,
-    audio: Path,
+    audio: str,
     csv: Path | None,
     kind: str | None,
     template: str | None,
@@ -212,6 +237,7 @@ def _read(
     compare: bool = True,
 ) -> Prepared:
     """A data set from its folder, or from a CSV file of one's own."""
+    from pipeline.audio_source import open_audio
     from pipeline.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
     from sept_core.datasets.own_table import read_columns
@@ -224,7 +250,10 @@ def _read(
     with _bar("Reading clips") as progress:
         if csv is None:
             return find_manifest(dataset, audio, root, progress, compare=compare)
-        return Prepared(*read_csv_dataset(csv, audio, name=dataset, progress=progress, **described))
+        source = open_audio(audio)
+        with source.tree() as folder:
+            digests = source.digests_in(folder, progress)
+            return Prepared(*read_csv_dataset(csv, folder, name=dataset, digests=digests, **described))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ _TYPERS_CTRL_C = 130
 
 
 def guarded(call: Callable[[], object], debug: bool) -> int:
-    """Run ``call`` and return the exit code; what it raises becomes one line on stderr.
+    """Run ``call`` and return the exit code; what it raises becomes a line on stderr, one for each thing that is wrong.
 
     Args:
         call: The command line.
@@ -35,7 +35,9 @@ def guarded(call: Callable[[], object], debug: bool) -> int:
             return _interrupted(debug)
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except InputError as error:
-        return _say(f"error: {error}", EXIT_INPUT, debug)
+        for one in error.each[:-1]:
+            _say(f"error: {one}", EXIT_INPUT, False)
+        return _say(f"error: {error.each[-1]}", EXIT_INPUT, debug)
     except SeptError as error:
         return _say(f"error: {error}", EXIT_RESUMABLE if error.resumable else EXIT_FAILED, debug)
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ def init(
     csv: Annotated[
         Path, typer.Option("--csv", help="Its clips: columns path and classname; optional fold or split, and group.")
     ],
-    audio: Annotated[Path, typer.Option("--audio", help="The folder that the CSV's paths start from.")],
+    audio: Annotated[str, typer.Option("--audio", metavar="DIR", help="The folder that the CSV's paths start from.")],
     columns: ColumnsOption = None,
     kind: KindOption = None,
     template: TemplateOption = None,
@@ -39,12 +39,13 @@ def init(
     """Start with clips of your own: check and prepare them, write a first sweep, and say what to type next."""
     from rich.console import Console
 
-    from pipeline.cli.data import _bar, _read
+    from pipeline.cli.data import _bar, _read, folder_here
     from pipeline.cli.showing import plural, say
     from pipeline.own_start import TERMS, StartFiles, write_start
     from pipeline.store import check_writable
     from sept_core.datasets import check_manifest, halves
 
+    folder = folder_here(audio, "init")
     console = Console()
     files = StartFiles.of(name, out)
     # Before every clip is decoded, which may take minutes.
@@ -55,9 +56,9 @@ def init(
     prepared = _read(name, audio, csv, kind, template, root, columns=columns)
     info, clips = prepared.info, prepared.manifest.clips
     with _bar("Decoding clips") as progress:
-        findings = check_manifest(prepared.manifest, audio, info, progress)
+        findings = check_manifest(prepared.manifest, folder, info, progress)
     for finding in findings.all:
-        say(console, f"{finding.severity}: {finding.what}")
+        say(console, f"{finding.severity}: {finding.line}")
     if findings.errors:
         raise InputError(
             f"{plural(len(findings.errors), 'error')}, nothing was written",
@@ -65,7 +66,7 @@ def init(
             mend="correct what is listed and type the command again",
         )
     base, new = halves(info.classnames)
-    steps = _steps(info.name, audio, files.sweep, files.neighbors, TERMS, root_option(root))
+    steps = _steps(info.name, Path(audio), files.sweep, files.neighbors, TERMS, root_option(root))
     written = write_start(root, prepared, files, steps, force=force)
     folds = plural(len(info.folds), "fold") if info.split == "kfold" else "one split"
     classes = f"{plural(len(info.classnames), 'class', 'classes')} ({len(base)} base, {len(new)} new)"

@@ -53,10 +53,12 @@ def plan(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("Looking at what there is", total=None)
-        from pipeline.plan.planning import plan_sweep
         from pipeline.plan.unprepared import load_sweep_to_plan
 
+        # What is wrong with the file is said before torch is loaded.
         spec, unprepared = load_sweep_to_plan(file, root, overrides)
+        from pipeline.plan.planning import plan_sweep
+
         found = plan_sweep(
             spec,
             root,

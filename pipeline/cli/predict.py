@@ -128,7 +128,7 @@ def _names(classes: str | None, file: Path | None) -> list[str]:
         names, where = [name.strip() for name in classes.split(",") if name.strip()], "--classes"
     else:
         return []
-    from sept_core.prediction import check_names
+    from sept_core.classnames import check_names
 
     try:
         check_names(names)

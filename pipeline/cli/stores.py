@@ -33,14 +33,18 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
     """
     from pipeline.embedding_check import check_embeddings, stored_embeddings
     from pipeline.store import open_files
-    from sept_core.datasets.registry import dataset_key
+    from sept_core.datasets.registry import DATASETS, dataset_key
+    from sept_core.nearest import nearest
 
     files = open_files(root)
     stored = [one for one in stored_embeddings(files) if fingerprint in (None, one[0])]
     by = f" by encoder fingerprint {fingerprint}" if fingerprint is not None else ""
     for name in datasets:
         if dataset_key(name) not in {dataset_key(dataset) for _, dataset in stored}:
-            mend = f"make them: sept embed {name} --audio DIR"
+            known = [*(dataset for _, dataset in stored), *DATASETS]
+            meant = name if dataset_key(name) in map(dataset_key, known) else nearest(name, known) or name
+            hint = f"did you mean '{meant}'? " if meant != name else ""
+            mend = f"{hint}make them: sept embed {meant} --audio DIR"
             raise InputError(f"no embeddings of {name}{by}", where=root, mend=mend)
     wanted = {dataset_key(name) for name in datasets}
     chosen = [(of, dataset) for of, dataset in stored if not wanted or dataset_key(dataset) in wanted]

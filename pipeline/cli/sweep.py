@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import plan
+from pipeline.cli.group import Group
 from pipeline.cli.options import (
     DEFAULT_ROOT,
     CpusOption,
@@ -24,7 +25,7 @@ from pipeline.masking import fillable
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Plan and launch a sweep, see how far it is, or stop it.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Plan and launch a sweep, see how far it is, or stop it.", no_args_is_help=True)
 app.command("plan")(plan.plan)
 
 

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.group import Group
 from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Bring MLflow into line with the store.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Bring MLflow into line with the store.", no_args_is_help=True)
 
 
 @app.callback()

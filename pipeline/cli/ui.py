@@ -19,6 +19,7 @@ import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, RootOption, root_option
 from sept_core.errors import InputError, SeptError
+from sept_core.nearest import known_words
 
 __all__ = ["ui"]
 
@@ -91,7 +92,7 @@ def _page(folder: Path, sweep: str | None) -> str:
     found = connect(default_target(folder)).search_experiments(order_by=["creation_time DESC"])
     sweeps = {one.name: one for one in found if one.name != "Default"}
     if sweep is not None and sweep not in sweeps:
-        listed = f"known: {', '.join(sweeps)}" if sweeps else "none is tracked there yet"
+        listed = known_words(sweep, sweeps) if sweeps else "none is tracked there yet"
         raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", mend=listed)
     shown = sweeps[sweep] if sweep is not None else next(iter(sweeps.values()), None)
     return "#/experiments" if shown is None else view_path(str(shown.experiment_id), shown.tags)

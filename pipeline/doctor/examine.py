@@ -15,8 +15,10 @@ from pipeline.doctor.ray_cluster import RAY_S, check_ray
 from pipeline.doctor.storage import check_store
 from pipeline.prepared import own_datasets
 from pipeline.spec import SweepSpec, load_sweep
+from pipeline.spec.read import located
 from sept_core.datasets import DatasetInfo
-from sept_core.errors import InputError
+from sept_core.encoders import known_encoder
+from sept_core.errors import InputError, gathered
 
 __all__ = ["OWN_S", "Wanted", "examine", "wanted_by"]
 
@@ -56,17 +58,23 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
         encoder: Asked for by name; takes the place of the sweep's.
 
     Raises:
-        InputError: The sweep cannot be used.
+        InputError: The sweep cannot be used, or there is no such encoder.
     """
+    if encoder is not None:
+        with located("--encoder"):
+            known_encoder(encoder)
     if source is None:
         return encoder or "mini", None, None, Datasets(None, {})
     try:
         spec: SweepSpec = load_sweep(source)
     except InputError as error:
-        if not error.what.startswith("unknown dataset"):
+        others = [one for one in error.each if not one.what.startswith("unknown dataset")]
+        if len(others) == len(error.each):
             raise
         own = _own(root)
         if own is None:
+            if others:
+                raise gathered(others) from error
             # That the store cannot be read is a finding of its own; that no dataset was looked at is another.
             return encoder or "mini", None, None, Datasets(None, {})
         spec = load_sweep(source, own=own)

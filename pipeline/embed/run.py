@@ -16,7 +16,7 @@ from pipeline.embed.place import EncoderPlace
 from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.texts import keep_texts
 from pipeline.prepared import Prepared, find_manifest, own_datasets
-from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
+from pipeline.store import EmbeddingHeader, EmbeddingStore, Files, is_remote
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import check_manifest, get_dataset, info_to_json
@@ -115,13 +115,16 @@ def embed(
         InputError: Unknown data set, audio that does not hold it, or clips that cannot be used: the first is named
             with its reason, how many there are, and where all of them are listed.
     """
-    # Asked before torch is imported: a mistyped name should be told at once.
+    # Before torch is loaded: what is mistyped is reported at once.
     own = own_datasets(root)
     names = [get_dataset(dataset, own).name for dataset in datasets]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"'{repeated}' is given twice", mend="name each data set once")
     sources = _sources(datasets, audio)
+    for source in sources:
+        if not is_remote(source.uri):  # a bucket is listed once, below
+            source.check()
     work = _Work(encoder.load(), root, progress, skip_bad, force)
     for name, source in zip(names, sources, strict=True):
         work.add(name, source, "")

@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pipeline.audio_source import is_hidden
-from sept_core.audio import load_clip
+from sept_core.classnames import check_names
 from sept_core.datasets.layouts.base import AUDIO_SUFFIXES
 from sept_core.errors import InputError
-from sept_core.prediction import Predictor, check_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.prediction import Predictor
 
 __all__ = ["Ranked", "find_clips", "rank_clips"]
 
@@ -78,17 +80,19 @@ def rank_clips(
     Raises:
         InputError: The names cannot be used, or it is this machine that cannot decode.
     """
+    import torch
+
     check_names(names)
     batches = [clips[start : start + batch_size] for start in range(0, len(clips), batch_size)]
     with closing(_decoded(predictor, batches)) as decoded:
         for batch, windows in decoded:
-            good = [window for window in windows if isinstance(window, Tensor)]
+            good = [window for window in windows if isinstance(window, torch.Tensor)]
             rows: Iterator[list[float]] = iter(())
             if good:
                 probabilities = predictor.probabilities(predictor.encode(torch.stack(good)), names)
                 rows = iter(probabilities.tolist())
             for clip, window in zip(batch, windows, strict=True):
-                if isinstance(window, Tensor):
+                if isinstance(window, torch.Tensor):
                     # Of equals, the one that was named first.
                     ranking = sorted(zip(names, next(rows), strict=True), key=lambda one: -one[1])
                     yield Ranked(str(clip), tuple(ranking[:top]))
@@ -100,6 +104,8 @@ def _decoded(
     predictor: Predictor, batches: Sequence[Sequence[Path]]
 ) -> Generator[tuple[Sequence[Path], list[Tensor | str]], None, None]:
     """Every batch with its windows, or what is wrong with a clip in place of one; the next is decoded meanwhile."""
+    from sept_core.audio import load_clip
+
     tower = predictor.audio_tower()
     prepare, rate = tower.preparation(), tower.sample_rate
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.prompts.card import make_card
 from pipeline.report import collect
@@ -21,12 +20,15 @@ from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.outside import load_there, trial_place
 from pipeline.store import TrialStore
-from sept_core.checkpoint import CheckpointError, load_checkpoint
+from pipeline.sweeps import known_sweep
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError, SeptError
+from sept_core.nearest import nearest_hint
 from sept_core.prompt import Prompt
 from sept_core.results import TrialConfig, TrialResult
-from sept_core.trial import TrialInputs, TrialRun
+
+if TYPE_CHECKING:
+    from sept_core.trial import TrialInputs, TrialRun
 
 __all__ = ["Exported", "export_prompt", "pick_study"]
 
@@ -65,17 +67,23 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
         raise InputError(f"sweep '{table.sweep}' has several studies", mend=f"name one: {', '.join(studies)}")
     if wanted in studies:
         return studies[wanted]
-    if wanted in table.without:
-        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
-    meant = [row for row in studies.values() if wanted in (f"{row.dataset}.{row.method}", row.method, row.dataset)]
+    meant = [row for row in studies.values() if wanted in _names(row.study)]
     if len(meant) == 1:
         return meant[0]
     if meant:
         keys = ", ".join(row.study for row in meant)
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
-    near = get_close_matches(wanted, studies, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=f"{hint}known: {', '.join(studies)}")
+    if any(wanted in _names(study) for study in table.without):
+        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
+    words = dict.fromkeys(word for study in (*studies, *table.without) for word in _names(study))
+    mend = f"{nearest_hint(wanted, words)}known: {', '.join(studies)}"
+    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
+
+
+def _names(study: str) -> tuple[str, ...]:
+    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset."""
+    dataset, method = study.split(".")[0], study.split(".")[-1]
+    return study, f"{dataset}.{method}", method, dataset
 
 
 def export_prompt(
@@ -108,6 +116,7 @@ def export_prompt(
             replica is asked for of a study whose replicas were measured on test clips alone.
         SeptError: No trial has finished yet, or the training does not end well this time.
     """
+    known_sweep(store, sweep, study)
     chosen = pick_study(collect(store, sweep), study)
     if best_replica and chosen.selection == "paper":
         raise InputError(
@@ -118,6 +127,8 @@ def export_prompt(
     recorded = store.read_result(chosen.study, chosen.signature)
     if recorded is None:
         raise SeptError(f"the result of trial {chosen.signature} is gone; launch the sweep again")
+    from sept_core.checkpoint import load_checkpoint
+
     config = recorded.config
     place = trial_place(store, sweep, config)
     wanted = place.inputs
@@ -147,6 +158,9 @@ def _finished_run(
     store: TrialStore, config: TrialConfig, inputs: TrialInputs, progress: Callable[[int, int], object]
 ) -> tuple[TrialRun, bool]:
     """The trial at its end, from its last checkpoint; trained on from there, or anew, where it does not end there."""
+    from sept_core.checkpoint import CheckpointError
+    from sept_core.trial import TrialRun
+
     checkpoint = store.read_checkpoint(config)
     try:
         run = TrialRun(config, inputs, checkpoint)

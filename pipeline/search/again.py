@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.outside import TrialPlace, load_there, trial_place
@@ -21,7 +19,6 @@ from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.errors import InputError
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
-from sept_core.trial import TrialRun
 
 __all__ = ["Rerun", "rerun"]
 
@@ -70,7 +67,7 @@ def rerun(
     Raises:
         InputError: No such sweep or trial, one that has not finished, or inputs that are missing or others by now.
     """
-    known_sweep(store, sweep)
+    known_sweep(store, sweep, signature)
     member = _member(store, sweep, signature)
     stored = store.read_result(member.study, member.signature)
     if stored is None or stored.state != "finished":
@@ -81,6 +78,8 @@ def rerun(
             where=member.signature,
             mend=f"install the version that made it: {_versions(stored)}",
         )
+    from sept_core.trial import TrialRun
+
     place = trial_place(store, sweep, member.config)
     with as_a_worker(place.threads, place.gpu):
         run = TrialRun(member.config, load_there(root, place, provider))
@@ -105,6 +104,8 @@ def _member(store: TrialStore, sweep: str, signature: str) -> Member:
 
 def _computing(place: TrialPlace) -> str:
     """What trials are computed with; to be called within `as_a_worker`."""
+    import torch
+
     threads = torch.get_num_threads()
     device = torch.cuda.get_device_name() if place.gpu else "the CPU"
     return f"{threads} thread{'s' if threads > 1 else ''} on {device}"

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-import torch
-
 __all__ = ["as_a_worker", "prepare_torch"]
 
 
@@ -26,6 +24,8 @@ def prepare_torch(threads: int, gpu: bool) -> None:
 @contextmanager
 def as_a_worker(threads: int, gpu: bool) -> Iterator[None]:
     """The same within, put back at the end: the last digits depend on both."""
+    import torch
+
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     _set(threads, gpu)
     try:
@@ -36,6 +36,8 @@ def as_a_worker(threads: int, gpu: bool) -> Iterator[None]:
 
 
 def _set(threads: int, gpu: bool) -> None:
+    import torch
+
     if gpu:
         # What CUDA's matrix products need to be deterministic; read when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from pipeline.prepared import find_neighbors, read_prepared
 from pipeline.spec import StudyInputs
@@ -13,15 +14,18 @@ from pipeline.store.files import open_files
 from pipeline.store.places import fetch
 from pipeline.store.text_features import Kept, read_text_features
 from sept_core.datasets import EmbeddingTable
-from sept_core.encoders import Encoder, load_encoder
+from sept_core.encoders import load_encoder
 from sept_core.errors import InputError
-from sept_core.trial import TrialInputs
+
+if TYPE_CHECKING:
+    from sept_core.encoders import Encoder
+    from sept_core.trial import TrialInputs
 
 __all__ = ["DEFAULT_PROVIDER", "Loader", "load_inputs", "resolve_provider", "study_encoder", "study_table"]
 
 DEFAULT_PROVIDER = f"{__name__}:load_inputs"
 
-Loader = Callable[[str, StudyInputs], TrialInputs]
+Loader = Callable[[str, StudyInputs], "TrialInputs"]
 """Loads, from the results folder, what the trials of a study read."""
 
 
@@ -32,6 +36,8 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
         InputError: Unknown encoder or files that are not its own, no embeddings, no neighbours or neighbours that break
             a rule; with what to do.
     """
+    from sept_core.trial import TrialInputs
+
     encoder = study_encoder(inputs)
     table = study_table(root, encoder, inputs.dataset)
     # What `sept embed` has had the text tower encode is spared.

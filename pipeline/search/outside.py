@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from pipeline.prepared import own_datasets
 from pipeline.search.inputs import resolve_provider
@@ -12,7 +11,9 @@ from pipeline.spec import StudyInputs, parse_sweep
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.results import TrialConfig
-from sept_core.trial import TrialInputs
+
+if TYPE_CHECKING:
+    from sept_core.trial import TrialInputs
 
 __all__ = ["TrialPlace", "load_there", "trial_place"]
 
@@ -38,6 +39,8 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     Raises:
         InputError: No such sweep.
     """
+    import torch
+
     spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
     cpus, gpus = spec.resources.of(config.method)
     threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()

@@ -8,23 +8,30 @@ says all that its search depends on, whatever the files say later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from pipeline.spec.models import Dimension, Model
-from pipeline.spec.protocol import check_protocol
-from pipeline.spec.read import located, near_miss, read_yaml, validate
+from pipeline.spec.problems import Problems, validate_most
+from pipeline.spec.protocol import protocol_problems
+from pipeline.spec.read import located, read_yaml, validate
 from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, get_dataset
-from sept_core.encoders import ENCODERS
+from sept_core.encoders import known_encoder
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
-from sept_core.trial import hyper_parameters, split_method
+from sept_core.learners import LEARNERS
+from sept_core.methods import hyper_parameters, split_method
+from sept_core.nearest import known_words, nearest_hint
 
 __all__ = ["load_sweep", "parse_sweep", "shipped_sweeps"]
 
+_V = TypeVar("_V")
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _SWEEPS = files("search_spaces").joinpath("sweeps")
 
@@ -45,7 +52,7 @@ def load_sweep(
         own: The person's own datasets, which the sweep may name beside the registered ones.
 
     Raises:
-        InputError: One line naming file, key, value and what to do.
+        InputError: All that is wrong with it, a line each that names file, key, value and what to do.
     """
     path = Path(source)
     if not path.exists() and _WORD.fullmatch(str(source)):
@@ -56,9 +63,19 @@ def load_sweep(
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        near = nearest_hint(str(source), _sweeps_near(path)) if isinstance(error, FileNotFoundError) else ""
         shipped = f"a YAML file, or the name of a sweep that ships: {', '.join(shipped_sweeps())}"
-        raise InputError(f"cannot read the sweep: {reason}", where=str(path), mend=f"give {shipped}") from error
+        raise InputError(f"cannot read the sweep: {reason}", where=str(path), mend=f"{near}give {shipped}") from error
     return parse_sweep(text, str(path), overrides, own, folder=path.parent)
+
+
+def _sweeps_near(path: Path) -> list[str]:
+    """What may have been meant by a file that is not there: those beside it, and the sweeps that ship."""
+    try:
+        beside = sorted(file for file in path.parent.iterdir() if file.suffix.lower() in (".yaml", ".yml"))
+    except OSError:
+        beside = []
+    return [*shipped_sweeps(), *(str(file) for file in beside)]
 
 
 def shipped_sweeps() -> tuple[str, ...]:
@@ -86,41 +103,56 @@ def parse_sweep(
     document = read_yaml(text, where)
     for key, value in (overrides or {}).items():
         _lay_over(document, key, value)
-    spec = validate(SweepSpec, document, where)
-    find = _Finder(tuple(own), where)
+    problems = Problems()
+    spec, unsure = validate_most(document, where, problems)
+    find = _Finder(tuple(own), where, problems)
     named: dict[str, Any] = {key: find.all(key, getattr(spec, key)) for key in ("datasets", "sources", "targets")}
-    if spec.encoder.name not in ENCODERS:
-        mend = near_miss(spec.encoder.name, ENCODERS)
-        raise InputError(f"unknown encoder '{spec.encoder.name}'", where=f"{where}: encoder", mend=mend)
-    for index, method in enumerate(spec.methods):
-        with located(f"{where}: methods.{index}"):
-            hyper_parameters(*split_method(method))
+    named["methods"] = _methods(spec, where, problems)
+    unsure |= {key for key, known in named.items() if len(known) < len(getattr(spec, key))}
     spec = spec.model_copy(update=named)
-    for key in spec.resources.by_method:
-        find.method(spec, f"resources.by_method.{key}", key)
-    check_protocol(spec, where, find.infos)
+    with problems.kept(), located(f"{where}: encoder"):
+        known_encoder(spec.encoder.name)
+    data_known = not unsure & {"protocol", "selection", "datasets", "sources", "targets"}
+    studies_known = data_known and "methods" not in unsure
+    if data_known:
+        problems.add(*protocol_problems(spec, where, find.infos))
     start = Path.cwd() if folder is None else folder
+    # What names studies is looked at only where it is known which studies there are.
     settled: dict[str, Any] = {
         "encoder": spec.encoder.model_copy(
             update={key: _absolute(getattr(spec.encoder, key), start) for key in ("weights", "text_model")}
-        ),
-        "neighbors": {
-            find.one_of(spec.trained_on, f"neighbors.{name}", name): _absolute(path, start)
-            for name, path in spec.neighbors.items()
-        },
-        "accept_faulty_splits": tuple(
-            find.one_of(spec.trained_on, f"accept_faulty_splits.{index}", name)
-            for index, name in enumerate(spec.accept_faulty_splits)
-        ),
-        "folds": _folds(spec, find, f"{where}: folds"),
-        "budgets": {find.study(spec, f"budgets.{key}", key): value for key, value in spec.budgets.items()},
-        "priorities": {find.study(spec, f"priorities.{key}", key): value for key, value in spec.priorities.items()},
-        "spaces": _spaces(spec, where),
+        )
     }
+    if data_known:
+        paths = find.keyed("neighbors", spec.neighbors, lambda key, name: find.one_of(spec.trained_on, key, name))
+        settled["neighbors"] = {name: _absolute(path, start) for name, path in paths.items()}
+        settled["folds"] = _folds(spec, find, problems)
+        accepted = dict.fromkeys(spec.accept_faulty_splits)
+        accepted = find.keyed(
+            "accept_faulty_splits", accepted, lambda key, name: find.one_of(spec.trained_on, key, name)
+        )
+        settled["accept_faulty_splits"] = tuple(accepted)
+    settled["spaces"] = _spaces(spec, where, problems, sure="methods" not in unsure)
+    if "methods" not in unsure:
+        find.keyed("resources.by_method", spec.resources.by_method, partial(find.method, spec))
+    if studies_known:
+        for key in ("budgets", "priorities"):
+            settled[key] = find.keyed(key, getattr(spec, key), partial(find.study, spec))
+    problems.refuse()
     return spec.model_copy(update=settled)
 
 
-def _spaces(spec: SweepSpec, where: str) -> dict[str, dict[str, Dimension]]:
+def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]:
+    """The methods that can be run."""
+    known = []
+    for index, method in enumerate(spec.methods):
+        with problems.kept(), located(f"{where}: methods.{index}"):
+            hyper_parameters(*split_method(method))
+            known.append(method)
+    return tuple(known)
+
+
+def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict[str, dict[str, Dimension]]:
     """The complete space of every baseline in use, and SEPT's where some method has it."""
     methods = [split_method(method) for method in spec.methods]
     used = {baseline: hyper_parameters(baseline, False) for baseline, _ in methods}
@@ -128,54 +160,79 @@ def _spaces(spec: SweepSpec, where: str) -> dict[str, dict[str, Dimension]]:
     if plugged:
         both = hyper_parameters(plugged, True)
         used["sept"] = {name: both[name] for name in both if name not in used[plugged]}
-    for part in spec.spaces:
-        if part not in used:
-            raise InputError(f"no method of this sweep uses '{part}'", where=f"{where}: spaces.{part}")
+    for part, space in spec.spaces.items():
+        place = f"{where}: spaces.{part}"
+        if part not in used and sure:
+            problems.add(
+                InputError(f"no method of this sweep uses '{part}'", where=place, mend=known_words(part, used))
+            )
+        elif part not in used and part in LEARNERS:
+            _checked_space(space, hyper_parameters(part, False), place, problems)
     spaces = {}
     for part, declared in used.items():
         shipped = files("search_spaces").joinpath(f"{part}.yaml")
-        space: dict[str, Dimension] = {}
+        space = {}
         if shipped.is_file():
             text = shipped.read_text(encoding="utf-8")
-            space |= validate(_SpaceFile, read_yaml(text, shipped.name), shipped.name).space
-            _check_space(space, declared, f"{shipped.name}: space")
-        overrides = spec.spaces.get(part, {})
-        _check_space(overrides, declared, f"{where}: spaces.{part}")
-        if space | overrides:
-            spaces[part] = space | overrides
+            of_file = validate(_SpaceFile, read_yaml(text, shipped.name), shipped.name).space
+            space |= _checked_space(of_file, declared, f"{shipped.name}: space", problems)
+        space |= _checked_space(spec.spaces.get(part, {}), declared, f"{where}: spaces.{part}", problems)
+        if space:
+            spaces[part] = space
     return spaces
 
 
-def _check_space(space: Mapping[str, Dimension], declared: Mapping[str, HyperParameter], where: str) -> None:
-    """Every hyper-parameter is known, and every value that it can take is allowed.
+def _checked_space(
+    space: Mapping[str, Dimension], declared: Mapping[str, HyperParameter], where: str, problems: Problems
+) -> dict[str, Dimension]:
+    """The dimensions whose hyper-parameter is known and allows every value that they can take."""
+    checked = {}
+    for name, dimension in space.items():
+        place = f"{where}.{name}"
+        with problems.kept():
+            if name not in declared:
+                mend = known_words(name, sorted(declared))
+                raise InputError(f"unknown hyper-parameter '{name}'", where=place, mend=mend)
+            checked[name] = _checked(dimension, declared[name], place)
+    return checked
+
+
+def _checked(dimension: Dimension, parameter: HyperParameter, where: str) -> Dimension:
+    """The dimension, with numbers where the hyper-parameter is one.
 
     Raises:
-        InputError: Naming the place, the value, and what is known or allowed.
+        InputError: Naming the place, the value, and what is allowed.
     """
-    for name, dimension in space.items():
-        if name not in declared:
-            raise InputError(
-                f"unknown hyper-parameter '{name}'", where=f"{where}.{name}", mend=near_miss(name, declared)
-            )
-        parameter = declared[name]
-        if parameter.kind is str and dimension.low is not None:
-            raise InputError("a range of words", where=f"{where}.{name}", mend="use choices: [...]")
-        for value in dimension.extremes:
-            parameter.check(value, f"{where}.{name}")
-        if parameter.kind is int and dimension.step is not None and dimension.step != int(dimension.step):
-            raise InputError(f"{dimension.step} is not a whole number", where=f"{where}.{name}.step")
+    if parameter.kind is str:
+        if dimension.low is not None:
+            raise InputError("a range of words", where=where, mend="use choices: [...]")
+    else:
+        try:
+            dimension = dimension.with_numbers()
+        except ValidationError as error:
+            raise InputError("choices are doubled", where=where, mend="name each number once") from error
+    for value in dimension.extremes:
+        parameter.check(value, where)
+    if parameter.kind is int and dimension.step is not None and dimension.step != int(dimension.step):
+        raise InputError(f"{dimension.step} is not a whole number", where=f"{where}.step")
+    return dimension
 
 
 class _Finder:
     """Datasets by the names that a person writes, with errors that say where they stand."""
 
-    def __init__(self, own: tuple[DatasetInfo, ...], where: str) -> None:
+    def __init__(self, own: tuple[DatasetInfo, ...], where: str, problems: Problems) -> None:
         self.infos: dict[str, DatasetInfo] = {}
         self._own = own
         self._where = where
+        self._problems = problems
+
+    def place(self, key: str) -> str:
+        """How an error names a key of the file."""
+        return f"{self._where}: {key}"
 
     def one(self, key: str, name: str) -> str:
-        with located(f"{self._where}: {key}"):
+        with located(self.place(key)):
             info = get_dataset(name, self._own)
         self.infos[info.name] = info
         return info.name
@@ -184,14 +241,14 @@ class _Finder:
         found = self.one(key, name)
         if found not in known:
             mend = f"those of this sweep: {', '.join(known)}"
-            raise InputError(f"'{name}' is no dataset of this sweep", where=f"{self._where}: {key}", mend=mend)
+            raise InputError(f"'{name}' is no dataset of this sweep", where=self.place(key), mend=mend)
         return found
 
     def method(self, spec: SweepSpec, key: str, name: str) -> str:
         known = [*spec.methods, *(split_method(method)[0] for method in spec.methods)]
         if name not in known:
-            mend = near_miss(name, known)
-            raise InputError(f"'{name}' is no method of this sweep", where=f"{self._where}: {key}", mend=mend)
+            mend = known_words(name, dict.fromkeys(known))
+            raise InputError(f"'{name}' is no method of this sweep", where=self.place(key), mend=mend)
         return name
 
     def study(self, spec: SweepSpec, key: str, name: str) -> str:
@@ -199,12 +256,41 @@ class _Finder:
         if name in spec.methods:
             return name
         dataset, dot, method = name.rpartition(".")
-        if dot and method in spec.methods:
-            return f"{self.one_of(spec.trained_on, key, dataset)}.{method}"
-        return self.one_of(spec.trained_on, key, name)
+        try:
+            if dot and method in spec.methods:
+                return f"{self.one_of(spec.trained_on, key, dataset)}.{method}"
+            return self.one_of(spec.trained_on, key, name)
+        except InputError as error:
+            if not error.what.startswith("unknown dataset"):
+                raise
+            words = [*spec.methods, *spec.trained_on]
+            studies = [f"{one}.{how}" for one in spec.trained_on for how in spec.methods]
+            raise InputError(
+                f"'{name}' is no method, dataset or study of this sweep",
+                where=self.place(key),
+                mend=f"{nearest_hint(name, [*words, *studies])}known: {', '.join(words)}",
+            ) from error
 
     def all(self, key: str, names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self.one(f"{key}.{index}", name) for index, name in enumerate(names))
+        """The names that are known, as registered."""
+        found = []
+        for index, name in enumerate(names):
+            with self._problems.kept():
+                found.append(self.one(f"{key}.{index}", name))
+        return tuple(found)
+
+    def keyed(self, key: str, given: Mapping[str, _V], find: Callable[[str, str], str]) -> dict[str, _V]:
+        """A mapping under the names that its keys stand for; two keys for one thing are refused."""
+        found: dict[str, _V] = {}
+        for name, value in given.items():
+            with self._problems.kept():
+                right = find(f"{key}.{name}", name)
+                if right in found:
+                    raise InputError(
+                        f"'{right}' stands twice", where=self.place(f"{key}.{name}"), mend="keep one of them"
+                    )
+                found[right] = value
+        return found
 
 
 def _absolute(place: str | None, folder: Path) -> str | None:
@@ -214,24 +300,25 @@ def _absolute(place: str | None, folder: Path) -> str | None:
     return str((folder / Path(place).expanduser()).absolute())
 
 
-def _folds(spec: SweepSpec, find: _Finder, where: str) -> str | dict[str, tuple[str, ...]]:
+def _folds(spec: SweepSpec, find: _Finder, problems: Problems) -> str | dict[str, tuple[str, ...]]:
     if isinstance(spec.folds, str):
         return spec.folds
-    canonical = {}
-    for name, chosen in spec.folds.items():
-        info = find.infos[find.one_of(spec.trained_on, f"folds.{name}", name)]
+    canonical = find.keyed("folds", spec.folds, lambda key, name: find.one_of(spec.trained_on, key, name))
+    for name, chosen in canonical.items():
+        known = find.infos[name].folds
         for fold in chosen:
-            if fold not in info.folds:
-                mend = near_miss(fold, info.folds)
-                raise InputError(f"{info.name} has no fold '{fold}'", where=f"{where}.{name}", mend=mend)
-        canonical[info.name] = chosen
+            if fold not in known:
+                mend = known_words(fold, known)
+                problems.add(InputError(f"{name} has no fold '{fold}'", where=find.place(f"folds.{name}"), mend=mend))
     return canonical
 
 
 def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        inner = document.setdefault(parent, {})
+        if document.get(parent) is None:
+            document[parent] = {}
+        inner = document[parent]
         if not isinstance(inner, dict):
             raise InputError(f"'{parent}' holds no keys", where=f"override {key}", mend="name a key that the file has")
         document = inner

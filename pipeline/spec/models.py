@@ -13,10 +13,12 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from pipeline.spec.values import as_number, wants_number
 from sept_core.hyper import Value
 from sept_core.results import Precision
 
@@ -26,9 +28,23 @@ _Number = StrictInt | StrictFloat
 
 
 class Model(BaseModel):
-    """Frozen, and refuses keys that it does not know."""
+    """Frozen, refuses keys that it does not know, and takes ``1e-3`` for a number wherever one is needed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_empty(cls, value: Any) -> Any:
+        # A key with nothing behind it, whose lines are commented out, say, is as good as none.
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {key: inner for key, inner in value.items() if inner is not None or key not in optional}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        return as_number(value) if wants_number(cls.model_fields[str(info.field_name)].annotation) else value
 
 
 class Dimension(Model):
@@ -82,6 +98,13 @@ class Dimension(Model):
         # Multiples of a decimal step are not exact in binary.
         steps = (value - self.low) / self.step if self.step is not None else 0.0
         return abs(steps - round(steps)) < 1e-9
+
+    def with_numbers(self) -> Dimension:
+        """The same with numbers for texts that spell one, for a hyper-parameter that takes only numbers."""
+        texts = (self.fixed, *(self.choices or ()))
+        if not any(isinstance(value, str) for value in texts):
+            return self
+        return type(self).model_validate(as_number(self.model_dump(exclude_defaults=True)))
 
     def narrows(self, other: Dimension) -> bool:
         """Whether all that can come from it can come from ``other`` too, searched on the same scale."""
@@ -175,6 +198,11 @@ class Sampler(Model):
     group: bool = False
     constant_liar: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _own_settings(self) -> Sampler:
         if self.name == "random" and (foreign := sorted(_changed(self) - {"name", "seed"})):
@@ -195,6 +223,11 @@ class Pruner(Model):
     name: Literal["median", "none"] = "median"
     n_startup_trials: int = Field(default=5, ge=0)
     n_warmup_epochs: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _own_settings(self) -> Pruner:

@@ -1,20 +1,31 @@
-"""YAML to checked models, with errors that name file, dotted key, value and what to do, in one line."""
+"""YAML to checked models, with errors that name file, dotted key, value and what to do, in one line each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sept_core.errors import InputError
+from sept_core.errors import InputError, gathered
+from sept_core.nearest import known_words, nearest, nearest_hint
 
-__all__ = ["located", "near_miss", "read_yaml", "validate"]
+__all__ = ["located", "problems_of", "read_yaml", "validate"]
 
 _M = TypeVar("_M", bound=BaseModel)
+
+_QUOTES = "YAML reads yes, no, on and off as true and false: put the word in quotes"
+
+# Where pydantic speaks of Python's types.
+_WORDS = {
+    "tuple_type": "not a list",
+    "dict_type": "not a mapping of keys to values",
+    "model_type": "not a mapping of keys to values",
+    "model_attributes_type": "not a mapping of keys to values",
+}
 
 
 @contextmanager
@@ -24,13 +35,6 @@ def located(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(error.what, where=where, mend=error.mend) from error
-
-
-def near_miss(word: str, known: Iterable[str]) -> str:
-    """What to do about an unknown word: the nearest known one, and all of them."""
-    words = sorted(known)
-    near = get_close_matches(word, words, n=1)
-    return (f"did you mean '{near[0]}'? " if near else "") + f"known: {', '.join(words)}"
 
 
 def read_yaml(text: str, where: str) -> dict[str, Any]:
@@ -47,8 +51,9 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
         line = f" line {mark.line + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise InputError(f"not YAML:{line} {problem}", where=where, mend="correct the file") from error
-    for line_number, key in _doubled(tree):
-        raise InputError(f"key '{key}' stands twice (line {line_number})", where=where, mend="keep one of them")
+    wrong = [*_doubled(tree, where), *_misread(tree, where)]
+    if wrong:
+        raise gathered(wrong)
     if not isinstance(document, dict):
         mend = "see search_spaces/sweeps/quickstart.yaml"
         raise InputError("not a mapping of keys to values", where=where, mend=mend)
@@ -59,55 +64,94 @@ def validate(model: type[_M], document: dict[str, Any], where: str) -> _M:
     """The document as a model.
 
     Raises:
-        InputError: Of the first of all errors; the line says how many there are.
+        InputError: All that is wrong with it, a line each.
     """
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        # An unknown key comes first: it is often the reason for the others (a misspelt one is also a missing one).
-        first = next((entry for entry in found if entry["type"] == "extra_forbidden"), found[0])
-        places = [_keys(document, entry["loc"], entry["type"] == "missing") for entry in found]
-        place = places[found.index(first)]
-        # A value that fits none of several types gives an error for each.
-        reasons = dict.fromkeys(_reason(entry) for entry, other in zip(found, places, strict=True) if other == place)
-        count = len({tuple(other) for other in places})
-        raise _input_error(model, place, first, " or ".join(reasons), where, count) from error
+        raise gathered(found for _, found in problems_of(model, document, where, error)) from error
 
 
-def _input_error(
-    model: type[BaseModel], path: list[str | int], entry: Any, reason: str, where: str, count: int
-) -> InputError:
-    key, value = ".".join(str(part) for part in path), entry["input"]
+def problems_of(
+    model: type[BaseModel], document: dict[str, Any], where: str, error: ValidationError
+) -> list[tuple[list[str | int], InputError]]:
+    """What pydantic found, place by place: the keys that lead to it, and the line about it."""
+    found = error.errors(include_url=False)
+    by_place: dict[tuple[str | int, ...], list[Any]] = {}
+    for entry in found:
+        by_place.setdefault(tuple(_keys(document, entry)), []).append(entry)
+    misspelt = {
+        (*place[:-1], nearest(str(place[-1]), _fields_at(model, place[:-1])))
+        for place, entries in by_place.items()
+        if entries[0]["type"] == "extra_forbidden"
+    }
+    return [
+        (list(place), _input_error(model, list(place), entries, where))
+        for place, entries in by_place.items()
+        # A key that is missing since it is misspelt is one error, not two.
+        if not (entries[0]["type"] == "missing" and place in misspelt)
+        # Nor is a list or a mapping wrong for another reason than what is wrong in it.
+        and not any(len(other) > len(place) and other[: len(place)] == place for other in by_place)
+    ]
+
+
+def _input_error(model: type[BaseModel], path: list[str | int], entries: list[Any], where: str) -> InputError:
+    key, value, kind = ".".join(str(part) for part in path), entries[0]["input"], entries[0]["type"]
     place = f"{where}: {key}" if key else where
-    more = f" (and {count - 1} more error{'s' if count > 2 else ''})" if count > 1 else ""
-    if entry["type"] == "extra_forbidden":
-        known = near_miss(str(path[-1]), _fields_at(model, path[:-1]))
-        return InputError(f"unknown key '{path[-1]}'{more}", where=place, mend=known)
-    if entry["type"] == "missing":
-        return InputError(f"missing{more}", where=place, mend=f"add '{path[-1]}:'")
-    shown = f"{value!r}: " if not isinstance(value, dict) else ""
-    mend = ""
-    if isinstance(value, str) and _reads_as_number(value):
-        # YAML 1.1 reads 1e-3 as a word: it wants a dot in the mantissa and a sign in the exponent.
-        mend = f"YAML takes {value} for a text; write {float(value)!r}"
-    return InputError(f"{shown}{reason}{more}", where=place, mend=mend)
+    if kind == "extra_forbidden":
+        return InputError(
+            f"unknown key '{path[-1]}'", where=place, mend=known_words(str(path[-1]), _fields_at(model, path[:-1]))
+        )
+    if kind == "missing":
+        return InputError("missing", where=place, mend=f"add '{path[-1]}:'")
+    if kind == "invalid_key":
+        return InputError(f"the key {value} is no text", where=where, mend=_QUOTES)
+    reasons = _one_of(list(dict.fromkeys(_reason(entry) for entry in entries)))
+    shown = "" if isinstance(value, dict) else "empty: " if value is None else f"{value!r}: "
+    return InputError(f"{shown}{reasons}", where=place, mend=_advice(entries, path))
 
 
 def _reason(entry: Any) -> str:
+    if entry["type"] in _WORDS:
+        return _WORDS[entry["type"]]
     message = str(entry["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return message[:1].lower() + message[1:]
 
 
-def _keys(document: Any, location: Sequence[str | int], missing: bool) -> list[str | int]:
+def _one_of(reasons: list[str]) -> str:
+    """The reasons as one: a value that fits none of several types has one for each."""
+    kind = "should be a valid "
+    if len(reasons) > 1 and all(reason.startswith(kind) for reason in reasons):
+        kinds = [reason.removeprefix(kind) for reason in reasons]
+        return kind + " or ".join(one for one in kinds if one != "integer" or "number" not in kinds)
+    return " or ".join(reasons)
+
+
+def _advice(entries: list[Any], path: list[str | int]) -> str:
+    value, kinds = entries[0]["input"], {entry["type"] for entry in entries}
+    if value is None:
+        return "give it a value"
+    if isinstance(value, bool) and kinds & {"string_type", "literal_error"}:
+        return _QUOTES
+    if "tuple_type" in kinds and not isinstance(value, dict):
+        return f"write a list: {path[-1]}: [{value}]"
+    if "string_type" in kinds and not isinstance(value, list | dict):
+        return f"put it in quotes: '{value}'"
+    for entry in entries:
+        if entry["type"] == "literal_error" and isinstance(value, str):
+            return nearest_hint(value, re.findall(r"'([^']+)'", entry["ctx"]["expected"])).rstrip()
+    return ""
+
+
+def _keys(document: Any, entry: Any) -> list[str | int]:
     # Between the document's own keys pydantic puts the names of the types that it tried.
-    keys: list[str | int] = []
+    location, keys = entry["loc"], list[str | int]()
     for part in location:
         entries = range(len(document)) if isinstance(document, list) else document
         if isinstance(entries, dict | range) and part in entries:
             document = document[part]
             keys.append(part)
-    return [*keys, location[-1]] if missing else keys
+    return [*keys, location[-1]] if entry["type"] == "missing" else keys
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
@@ -124,23 +168,38 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
 
 
-def _reads_as_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _doubled(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    """Line and name of every key that its mapping has already."""
-    if isinstance(node, yaml.MappingNode):
+def _doubled(node: yaml.Node | None, where: str) -> Iterator[InputError]:
+    """Every key that its mapping has already."""
+    for mapping in _nodes(node):
         seen: set[str] = set()
-        for key, value in node.value:
+        for key, _ in mapping.value if isinstance(mapping, yaml.MappingNode) else ():
             if key.value in seen:
-                yield key.start_mark.line + 1, key.value
-            seen.add(key.value)
-            yield from _doubled(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _doubled(item)
+                line = key.start_mark.line + 1
+                yield InputError(f"key '{key.value}' stands twice (line {line})", where=where, mend="keep one of them")
+            seen.add(str(key.value))
+
+
+def _misread(node: yaml.Node | None, where: str) -> Iterator[InputError]:
+    """Numbers that YAML 1.1 takes for others than they look: 010 is 8 to it, and 1:30 is 90."""
+    for scalar in _nodes(node):
+        if isinstance(scalar, yaml.ScalarNode) and scalar.tag.endswith((":int", ":float")):
+            text = scalar.value.lstrip("+-")
+            if ":" in text or (text[:1] == "0" and text[1:].isdigit()):
+                line, read = scalar.start_mark.line + 1, yaml.safe_load(scalar.value)
+                mend = f"write {read} if that is meant, or '{scalar.value}' in quotes for the text"
+                yield InputError(f"YAML reads {scalar.value} as {read} (line {line})", where=where, mend=mend)
+
+
+def _nodes(root: yaml.Node | None) -> Iterator[yaml.Node]:
+    """The node and all below it, each once: aliases may lead back to what they are part of."""
+    waiting, seen = [root] if root is not None else [], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            waiting += [inner for pair in reversed(node.value) for inner in reversed(pair)]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)

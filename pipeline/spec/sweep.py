@@ -13,7 +13,7 @@ from pydantic import Field, StrictInt, field_validator
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.hyper import HyperParameter, Value
-from sept_core.trial import hyper_parameters, split_method
+from sept_core.methods import hyper_parameters, split_method
 
 __all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
 

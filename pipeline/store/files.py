@@ -90,6 +90,9 @@ def open_files(uri: str | Path, *, known: bool = False) -> Files:
         from pipeline.store.s3 import S3Files
 
         return S3Files.at(text, known)
+    if text.startswith("s3:"):
+        # A path has made one slash of the two; a folder of this name is never meant.
+        raise InputError(f"'{text}' is no address in S3", mend="give s3://BUCKET or s3://BUCKET/PREFIX")
     parts = urlsplit(text)
     if isinstance(uri, str) and "://" in text:
         if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:

@@ -26,6 +26,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pipeline.store.door import StoreAway, StoreError, check_key
+from pipeline.store.s3_credentials import explain_setup
 from pipeline.store.s3_failures import FAILURES, Damaged, explain, is_away, line_of
 from pipeline.store.settings import number_setting
 from sept_core.errors import InputError
@@ -216,12 +217,8 @@ def make_client(*, attempts: int = ATTEMPTS, connect_s: float = CONNECT_S, read_
             # Few other servers answer to names like bucket.host.
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
     except (exceptions.BotoCoreError, ValueError) as error:
-        # A ValueError quotes the whole endpoint, which may hold a password.
-        reason = "the endpoint is no address" if isinstance(error, ValueError) else line_of(error)
-        raise InputError(
-            f"cannot set up the connection to S3: {reason}",
-            mend="check AWS_PROFILE, AWS_ENDPOINT_URL and ~/.aws/config",
-        ) from error
+        what, mend = explain_setup(error)
+        raise InputError(f"cannot set up the connection to S3: {what}", mend=mend) from error
     client.meta.events.register("before-parse.s3", _check_length)
     return client
 

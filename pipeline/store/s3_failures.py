@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
+
+from pipeline.store.s3_credentials import expired, explain_credentials, profile, refused
 
 __all__ = ["FAILURES", "MISSING", "Damaged", "code_of", "explain", "is_away", "line_of"]
 
@@ -18,31 +22,16 @@ FAILURES = (Damaged, ResponseParserError, exceptions.BotoCoreError, exceptions.C
 MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 """Codes for an object that is not there."""
 
-_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+# Requests by which botocore gets credentials, before it asks S3.
+_LOGINS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "GetCallerIdentity"})
 _NETWORK = "check the network and AWS_ENDPOINT_URL, and run the same command again"
-_EXPIRED = ("the credentials have expired", "renew them and run the same command again")
-_REFUSED = ("the credentials are not accepted", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
 _DENIED = (
     "permission denied",
     "the credentials need s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject in it",
 )
 _BUSY = ("the server is overloaded or failing", "run the same command again later")
-_ELSEWHERE = ("the bucket lies in another region", "name it in AWS_REGION")
 _CODES = {
     "NoSuchBucket": ("there is no such bucket", "check the name, or make the bucket first"),
-    "AccessDenied": _DENIED,
-    "AllAccessDisabled": _DENIED,
-    "Forbidden": _DENIED,
-    "403": _DENIED,
-    "InvalidAccessKeyId": _REFUSED,
-    "SignatureDoesNotMatch": _REFUSED,
-    "ExpiredToken": _EXPIRED,
-    "InvalidToken": _EXPIRED,
-    "TokenRefreshRequired": _EXPIRED,
-    "PermanentRedirect": _ELSEWHERE,
-    "AuthorizationHeaderMalformed": _ELSEWHERE,
-    "IllegalLocationConstraintException": _ELSEWHERE,
-    "301": _ELSEWHERE,
     "SlowDown": _BUSY,
     "ServiceUnavailable": _BUSY,
     "InternalError": _BUSY,
@@ -50,6 +39,12 @@ _CODES = {
     "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it"),
     "NotImplemented": ("the server lacks what the store needs", "use one with conditional writes"),
 }
+_DENIED_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "403"})
+_REFUSED_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
+_EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+_ELSEWHERE_CODES = frozenset(
+    {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
+)
 _AWAY_STATUS = frozenset({429, 500, 502, 503, 504})
 
 
@@ -74,11 +69,8 @@ def explain(error: Exception, host: str) -> str:
         error: One of ``FAILURES``.
         host: The server that was asked.
     """
-    code = code_of(error)
-    if code:
-        what, mend = _CODES.get(code, _BUSY if is_away(error) else (line_of(error), ""))
-    elif isinstance(error, exceptions.NoCredentialsError):
-        what, mend = "no AWS credentials found", f"{_CREDENTIALS}, or SEPT_S3_ANONYMOUS=1 for a public bucket"
+    if isinstance(error, exceptions.ClientError):
+        what, mend = _answered(error, code_of(error))
     elif isinstance(error, (exceptions.SSLError, exceptions.ProxyConnectionError)):
         what, mend = f"no secure connection to {host} ({type(error).__name__})", _NETWORK
     elif isinstance(error, exceptions.ReadTimeoutError):
@@ -88,9 +80,31 @@ def explain(error: Exception, host: str) -> str:
     elif isinstance(error, (Damaged, ResponseParserError)):
         what, mend = f"{host} sends damaged answers", _NETWORK
     else:
-        # Other errors of botocore are about credentials; their text may quote what a login program printed.
-        what, mend = f"the AWS credentials cannot be used ({type(error).__name__})", _CREDENTIALS
+        # Other errors of botocore are about credentials.
+        what, mend = explain_credentials(error)
     return f"{what}; {mend}" if mend else what
+
+
+def _answered(error: exceptions.ClientError, code: str) -> tuple[str, str]:
+    """What a server's refusal means and what to do, in this environment."""
+    if error.operation_name in _LOGINS:
+        what = f"the AWS profile '{profile() or 'default'}' gets no credentials ({code} of {error.operation_name})"
+        return what, "see that it may use the role that ~/.aws/config names, and that its own login has not ended"
+    if code in _EXPIRED_CODES:
+        return expired()
+    if code in _REFUSED_CODES:
+        return refused()
+    if code in _DENIED_CODES:
+        if os.environ.get("SEPT_S3_ANONYMOUS", "") not in ("", "0"):
+            return "permission denied", "the bucket is not public: unset SEPT_S3_ANONYMOUS, and give credentials"
+        return _DENIED
+    if code in _ELSEWHERE_CODES:
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
+        named = os.environ.get("AWS_REGION")
+        there = f"in the region {region}" if region else f"in another region than {named}" if named else "elsewhere"
+        return f"the bucket lies {there}", f"set AWS_REGION={region}" if region else "set AWS_REGION to the bucket's"
+    return _CODES.get(code, _BUSY if is_away(error) else (line_of(error), ""))
 
 
 def line_of(error: Exception) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.tracking.writer import SweepWriter
-from sept_core.checkpoint import CheckpointError, read_header
 from sept_core.results import Report, TrialConfig
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ def sync(
 
 def _curve(store: TrialStore, config: TrialConfig) -> tuple[Report, ...]:
     """The reports in a trial's checkpoint; none where there is no sound one."""
+    from sept_core.checkpoint import CheckpointError, read_header  # loads torch
+
     data = store.read_checkpoint(config)
     try:
         return () if data is None else tuple(Report.from_json(report) for report in read_header(data)["curve"])

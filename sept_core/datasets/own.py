@@ -27,11 +27,12 @@ from typing import Any, cast, get_args
 from sept_core.datasets.assign import PARTS, Unplaced, units_of
 from sept_core.datasets.folds import RESERVED
 from sept_core.datasets.layouts.base import Found, complete, read_table
-from sept_core.datasets.layouts.reading import Progress, hash_clips
+from sept_core.datasets.layouts.reading import Digests, Progress, hash_clips
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own_table import clip_file, rename, where_instead
 from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 
 __all__ = ["DEFAULT_TEMPLATE", "info_from_json", "info_to_json", "read_csv_dataset"]
 
@@ -55,6 +56,7 @@ def read_csv_dataset(
     template: str = DEFAULT_TEMPLATE,
     columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    digests: Digests | None = None,
 ) -> tuple[Manifest, DatasetInfo]:
     """Read a data set of one's own.
 
@@ -65,7 +67,8 @@ def read_csv_dataset(
         kind: What its classes are; picks the hand-crafted templates that SEPT's margins are computed with.
         template: Zero-shot template with one ``{}``.
         columns: What the table calls ``path``, ``classname``, ``fold``, ``split`` or ``group``, where it is not that.
-        progress: Called after each clip.
+        progress: Called after each clip; not if ``digests`` is given.
+        digests: Hashes the clips, whose files may then be empty.
 
     Returns:
         The manifest, whose clip ids are the paths without suffix, and what the data set is: classes sorted, folds in
@@ -89,7 +92,7 @@ def read_csv_dataset(
     else:
         info = info_of(tuple(str(number) for number in range(1, PARTS + 1)))
     try:
-        clips = hash_clips(info, audio_root, found, progress, name=ids.__getitem__)
+        clips = hash_clips(info, audio_root, found, progress, name=ids.__getitem__, digests=digests)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})",
@@ -157,7 +160,7 @@ def _check_description(name: str, kind: str, template: str) -> None:
     if taken:
         raise InputError(f"'{name}' is the name of the registered data set {taken}", mend="give yours another name")
     if kind not in _KINDS:
-        raise InputError(f"unknown kind '{kind}'", where=name, mend=f"kinds are {', '.join(_KINDS)}")
+        raise InputError(f"unknown kind '{kind}'", where=name, mend=known_words(kind, _KINDS))
     if template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
         raise InputError(
             f"template '{template}' does not have one {{}}", where=name, mend=f"as in '{DEFAULT_TEMPLATE}'"

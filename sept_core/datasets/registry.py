@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 
 from sept_core.errors import InputError
+from sept_core.nearest import nearest_hint
 
 __all__ = ["DATASETS", "DatasetInfo", "dataset_key", "get_dataset", "halves", "prompt_name"]
 
@@ -84,9 +84,8 @@ def get_dataset(name: str, own: Iterable[DatasetInfo] = ()) -> DatasetInfo:
     by_key = {dataset_key(info.name): info for info in own} | _BY_KEY
     found = by_key.get(dataset_key(name))
     if found is None:
-        near = get_close_matches(dataset_key(name), by_key, n=1)
-        hint = f"did you mean '{by_key[near[0]].name}'? " if near else ""
         known = [*DATASETS, *(info.name for info in by_key.values() if info.name not in DATASETS)]
+        hint = nearest_hint(name, known)
         raise InputError(f"unknown dataset '{name}'", mend=f"{hint}known: {', '.join(known)}")
     return found
 

@@ -1,7 +1,22 @@
-"""Frozen audio-language encoders behind one contract."""
+"""Frozen audio-language encoders behind one contract.
 
-from sept_core.encoders.base import AudioTower, CausalBlock, CausalTextTower, Encoder, Preparation, TextTower, Tokens
-from sept_core.encoders.registry import ENCODERS, load_encoder
+Their names are asked for where nothing is encoded, so torch is loaded with the first class of the contract that is.
+"""
+
+from typing import TYPE_CHECKING
+
+from sept_core.encoders.registry import ENCODERS, known_encoder, load_encoder
+
+if TYPE_CHECKING:
+    from sept_core.encoders.base import (
+        AudioTower,
+        CausalBlock,
+        CausalTextTower,
+        Encoder,
+        Preparation,
+        TextTower,
+        Tokens,
+    )
 
 __all__ = [
     "ENCODERS",
@@ -12,5 +27,14 @@ __all__ = [
     "Preparation",
     "TextTower",
     "Tokens",
+    "known_encoder",
     "load_encoder",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sept_core.encoders import base
+
+    return getattr(base, name)

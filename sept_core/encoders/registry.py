@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sept_core.encoders.base import Encoder
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 
 if TYPE_CHECKING:
+    from sept_core.encoders.base import Encoder
     from sept_core.encoders.weights import Fetch, ModelFiles, Place
 
-__all__ = ["ENCODERS", "load_encoder"]
+__all__ = ["ENCODERS", "known_encoder", "load_encoder"]
 
 _SEEN_CLIPS = Path(__file__).with_name("seen_clips.json")
 
@@ -57,6 +57,17 @@ ENCODERS: dict[str, Callable[[ModelFiles], Encoder]] = {
 }
 
 
+def known_encoder(name: str) -> str:
+    """The name, if it is an encoder's.
+
+    Raises:
+        InputError: No encoder has this name.
+    """
+    if name not in ENCODERS:
+        raise InputError(f"unknown encoder '{name}'", mend=known_words(name, sorted(ENCODERS)))
+    return name
+
+
 def load_encoder(
     name: str, weights: Place | None = None, text_model: Place | None = None, fetch: Fetch | None = None
 ) -> Encoder:
@@ -72,11 +83,7 @@ def load_encoder(
     Raises:
         InputError: No encoder has this name, or its files are missing, damaged or of another architecture.
     """
+    loader = ENCODERS[known_encoder(name)]
     from sept_core.encoders.weights import ModelFiles
 
-    loader = ENCODERS.get(name)
-    if loader is None:
-        near = get_close_matches(name, ENCODERS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"unknown encoder '{name}'", mend=f"{hint}known: {', '.join(sorted(ENCODERS))}")
     return loader(ModelFiles(weights, text_model, fetch))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from sept_core.errors import InputError
 from sept_core.learners.base import Init, Learner, Params
 from sept_core.learners.cocoop import CoCoOp
@@ -11,6 +9,7 @@ from sept_core.learners.coop import CoOp
 from sept_core.learners.dept import DePT
 from sept_core.learners.kgcoop import KgCoOp
 from sept_core.learners.zero_shot import ZeroShot
+from sept_core.nearest import known_words
 
 __all__ = ["LEARNERS", "CoCoOp", "CoOp", "DePT", "Init", "KgCoOp", "Learner", "Params", "ZeroShot", "get_learner"]
 
@@ -25,7 +24,5 @@ def get_learner(name: str) -> type[Learner]:
         InputError: There is none.
     """
     if name not in LEARNERS:
-        near = get_close_matches(name, LEARNERS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"unknown baseline '{name}'", mend=f"{hint}known: {', '.join(LEARNERS)}")
+        raise InputError(f"unknown baseline '{name}'", mend=known_words(name, LEARNERS))
     return LEARNERS[name]

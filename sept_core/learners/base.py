@@ -6,7 +6,7 @@ Whatever a learner computes for one replica must not depend on another one's par
 
 To add a baseline: one file with a subclass, its line in ``learners/__init__.py``, a space in ``search_spaces/`` and a
 test (``tests/sept_core/learners/`` runs every registered one through the contract). SEPT needs nothing from it beyond
-``features``.
+``features``. Import torch within the functions that compute: commands that only read a sweep's file load this package.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from sept_core.encoders.base import TextTower
-from sept_core.encoders.prefix import PromptBank
 from sept_core.hyper import HyperParameter, Value
+
+# What a baseline can be given is asked long before anything is trained, so importing a learner does not load torch.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
+    from sept_core.encoders.prefix import PromptBank
 
 __all__ = ["LOGIT_SCALE", "Init", "Learner", "Params"]
 
-Params = Mapping[str, Tensor]
+Params = Mapping[str, "Tensor"]
 
 LOGIT_SCALE = HyperParameter("logit_scale", float, "s in s * cos; the encoder's own by default", low=1e-3, high=1e3)
 
@@ -50,15 +52,21 @@ class Init:
 
     def normal(self, name: str, *shape: int) -> Tensor:
         """Standard normal numbers ``[replicas, *shape]`` for the parameter ``name``."""
+        import torch
+
         return self._stack([torch.randn(shape, generator=generator) for generator in self._generators(name)])
 
     def uniform(self, name: str, *shape: int, bound: float) -> Tensor:
         """Numbers from [-bound, bound], ``[replicas, *shape]``, for the parameter ``name``."""
+        import torch
+
         drawn = [torch.rand(shape, generator=generator) for generator in self._generators(name)]
         return bound * (2.0 * self._stack(drawn) - 1.0)
 
     def full(self, value: float, *shape: int) -> Tensor:
         """The same number everywhere, ``[replicas, *shape]``."""
+        import torch
+
         return torch.full((len(self.keys), *shape), value, device=self.device, dtype=self.dtype)
 
     def linear(self, name: str, inputs: int, outputs: int) -> dict[str, Tensor]:
@@ -70,11 +78,15 @@ class Init:
         }
 
     def _generators(self, name: str) -> Iterator[torch.Generator]:
+        import torch
+
         for key in self.keys:
             digest = hashlib.sha256(f"{key}/init/{name}".encode()).digest()
             yield torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def _stack(self, rows: list[Tensor]) -> Tensor:
+        import torch
+
         # Drawn on the CPU in float32, so that a GPU run or a float64 test starts from the same numbers.
         return torch.stack(rows).to(self.device, self.dtype)
 
@@ -134,7 +146,9 @@ class Learner(ABC):
             text: What ``features`` returned for the names to choose from.
             base: Whether these names are exactly the training classes (a learner may know more about those).
         """
-        unit = F.normalize(text, dim=-1)
+        import torch
+
+        unit = torch.nn.functional.normalize(text, dim=-1)
         if unit.dim() == 3:
             return self.logit_scale * audio @ unit.transpose(1, 2)
         return self.logit_scale * torch.einsum("rbd,rbcd->rbc", audio, unit)
@@ -148,6 +162,8 @@ class Learner(ABC):
             labels: Index of each clip's class ``[replicas, clips]``.
             text: What ``features`` returned for the training classes.
         """
+        from torch.nn import functional as F
+
         logits = self.logits(params, audio, text, base=True)
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
 

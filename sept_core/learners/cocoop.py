@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
-from sept_core.encoders.prefix import PromptBank, encode_prompts
 from sept_core.learners.base import Init, Params
 from sept_core.learners.coop import CoOp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.prefix import PromptBank
 
 __all__ = ["CoCoOp"]
 
@@ -36,9 +38,11 @@ class CoCoOp(CoOp):
 
     def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
         """One set of features per clip ``[replicas, clips, names, dim]``."""
+        from sept_core.encoders.prefix import encode_prompts
+
         if audio is None:
             raise ValueError("CoCoOp's context depends on the clip")
-        hidden = F.relu(_linear(params, "meta1", audio))
+        hidden = _linear(params, "meta1", audio).relu()
         shift = _linear(params, "meta2", hidden)  # [replicas, clips, token_dim]
         context = params["ctx"][:, None] + shift[:, :, None]  # [replicas, clips, n_ctx, token_dim]
         return encode_prompts(self.tower, context, bank)
@@ -46,4 +50,6 @@ class CoCoOp(CoOp):
 
 def _linear(params: Params, name: str, x: Tensor) -> Tensor:
     """One linear layer per replica: ``x [replicas, clips, inputs]`` to ``[replicas, clips, outputs]``."""
+    import torch
+
     return torch.baddbmm(params[f"{name}.bias"][:, None], x, params[f"{name}.weight"].transpose(1, 2))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-from sept_core.encoders.base import TextTower
-from sept_core.encoders.prefix import PromptBank, encode_prompts
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
+    from sept_core.encoders.prefix import PromptBank
 
 __all__ = ["CoOp"]
 
@@ -41,6 +43,8 @@ class CoOp(Learner):
 
     def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
         """f_t([V][name]) of every name."""
+        from sept_core.encoders.prefix import encode_prompts
+
         return encode_prompts(self.tower, params["ctx"], bank)
 
     def tokens(self, bank: PromptBank) -> int:

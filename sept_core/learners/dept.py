@@ -11,16 +11,16 @@ head sees both at one scale.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from sept_core.encoders.base import TextTower
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import Init, Params
 from sept_core.learners.coop import CoOp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
 
 __all__ = ["DePT"]
 
@@ -66,6 +66,8 @@ class DePT(CoOp):
 
     def loss(self, params: Params, audio: Tensor, labels: Tensor, text: Tensor) -> Tensor:
         """Loss of each clip; the head sees the clip's class feature and the clip, both with its label."""
+        from torch.nn import functional as F
+
         similarity = super().logits(params, audio, text, base=True)
         named = F.normalize(text, dim=-1).gather(1, labels[..., None].expand(-1, -1, text.shape[-1]))
         head = [_cross_entropy(self._head(params, side, x), labels) for side, x in (("text", named), ("audio", audio))]
@@ -73,9 +75,13 @@ class DePT(CoOp):
 
     def _head(self, params: Params, side: str, x: Tensor) -> Tensor:
         """Head logits ``[replicas, clips, classes]`` of unit-norm features ``[replicas, clips, dim]``."""
+        import torch
+
         filmed = params[f"film_{side}.scale"][:, None] * x + params[f"film_{side}.bias"][:, None]
         return torch.baddbmm(params["head.bias"][:, None], filmed, params["head.weight"].transpose(1, 2))
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-from torch.nn import functional as F
-
-from sept_core.encoders.base import TextTower
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import Params
 from sept_core.learners.coop import CoOp
 from sept_core.learners.zero_shot import TEMPLATE
 from sept_core.semantic.templates import fill
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
 
 __all__ = ["KgCoOp"]
 
@@ -31,11 +33,15 @@ class KgCoOp(CoOp):
     )
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
+        from torch.nn import functional as F
+
         super().__init__(tower, hyper, classes)
         self.weight = float(hyper["kg_weight"])
         self.anchors = F.normalize(tower.encode(fill(str(hyper["template"]), self.classes)), dim=-1)  # [classes, dim]
 
     def penalty(self, params: Params, text: Tensor) -> Tensor:
         """Distance of the class features ``[replicas, classes, dim]`` to their anchors."""
+        from torch.nn import functional as F
+
         cosine = (F.normalize(text, dim=-1) * self.anchors).sum(-1)
         return self.weight * (1.0 - cosine.mean(-1))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from sept_core.encoders.base import TextTower
-from sept_core.encoders.prefix import PromptBank
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
 from sept_core.semantic.templates import fill
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
+    from sept_core.encoders.prefix import PromptBank
 
 __all__ = ["TEMPLATE", "ZeroShot"]
 

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from sept_core.encoders.base import TextTower
-from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
 from sept_core.semantic.margins import MARGIN_MODES, margins
 from sept_core.semantic.neighbors import Neighbors
+
+# What SEPT can be given is asked long before anything is trained, so importing this does not load torch.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
+    from sept_core.encoders.prefix import PromptBank
 
 __all__ = ["SEPT_HYPER", "SemanticExpansion", "expansion_losses"]
 
@@ -51,16 +53,18 @@ def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tupl
     Returns:
         Two tensors ``[replicas]``. With a single class L_inter has no term and is 0.
     """
+    import torch
+
     size, count = p.shape[1], p.shape[2]
     # ||a - b||^2 = 2 - 2 a.b for unit vectors, but that loses digits where a is close to b, and those decide a hinge.
     squared = (z[:, :, None, None] - p[:, None]).square().sum(-1)  # [replicas, C, C, N]
     distances = squared.clamp_min(SMALLEST).sqrt()
     own = torch.arange(size, device=z.device)
-    l_intra = F.relu(distances[:, own, own] - intra).mean((1, 2))
+    l_intra = (distances[:, own, own] - intra).relu().mean((1, 2))
     if size == 1:
         return l_intra, torch.zeros_like(l_intra)
     others = ~torch.eye(size, dtype=torch.bool, device=z.device)
-    hinge = F.relu(inter - distances) * others[:, :, None]
+    hinge = (inter - distances).relu() * others[:, :, None]
     return l_intra, hinge.sum((1, 2, 3)) / (size * (size - 1) * count)
 
 
@@ -96,6 +100,8 @@ class SemanticExpansion:
         Raises:
             InputError: A class has fewer neighbours than asked for, or there are fewer templates.
         """
+        from sept_core.encoders.prefix import PromptBank
+
         terms = neighbors.first(classes, int(hyper["n_neighbors"]))
         if len(templates) < int(hyper["n_templates"]):
             raise InputError(
@@ -115,6 +121,8 @@ class SemanticExpansion:
 
     def losses(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """L_intra and L_inter ``[replicas]`` from the bank's un-normalised features ``[replicas, C + C*N, dim]``."""
+        from torch.nn import functional as F
+
         size, count = self.intra.shape
         unit = F.normalize(features, dim=-1)
         p = unit[:, size:].unflatten(1, (size, count))

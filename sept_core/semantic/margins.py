@@ -9,15 +9,16 @@ j-th. They are constants of a trial.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from sept_core.encoders.base import TextTower
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 from sept_core.semantic.templates import fill
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sept_core.encoders.base import TextTower
 
 __all__ = ["MARGIN_MODES", "MarginMode", "handcrafted_distances", "margins"]
 
@@ -42,6 +43,9 @@ def handcrafted_distances(
     Returns:
         ``[C, C, N]``: class i, neighbour n of class j.
     """
+    import torch
+    from torch.nn import functional as F
+
     # Every class's first neighbours together, then all second ones: the tower keeps such lists (`TextTower.encode`), so
     # that trials with other N and T encode only what none before them has.
     ranks = list(zip(*neighbors, strict=True))
@@ -50,7 +54,7 @@ def handcrafted_distances(
         c = F.normalize(tower.encode(fill(template, classes)), dim=-1)
         p = [F.normalize(tower.encode(fill(template, terms)), dim=-1) for terms in ranks]
         total = total + torch.stack([(c[:, None] - own[None]).norm(dim=-1) for own in p], dim=-1)
-    assert isinstance(total, Tensor)  # there is a template
+    assert isinstance(total, torch.Tensor)  # there is a template
     return total / len(templates)
 
 
@@ -82,6 +86,8 @@ def margins(
     Raises:
         InputError: Unknown mode.
     """
+    import torch
+
     size, count = len(classes), len(neighbors[0])
     device = next(tower.parameters()).device
     if mode == "handcrafted":
@@ -89,7 +95,7 @@ def margins(
         own = torch.arange(size, device=device)
         return margin_intra * distances[own, own], margin_inter * distances
     if mode not in MARGIN_MODES:
-        raise InputError(f"unknown margin_mode '{mode}'", mend=f"known: {', '.join(MARGIN_MODES)}")
+        raise InputError(f"unknown margin_mode '{mode}'", mend=known_words(mode, MARGIN_MODES))
     intra, inter = (margin_intra, margin_inter) if mode == "constant" else (0.0, FARTHEST)
     dtype = next(tower.parameters()).dtype
     return (

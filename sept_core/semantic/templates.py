@@ -14,6 +14,7 @@ from importlib.resources import files
 
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 
 __all__ = ["fill", "load_templates", "templates_digest"]
 
@@ -32,7 +33,7 @@ def load_templates(kind: str) -> tuple[str, ...]:
     source = files("sept_core") / "semantic" / "data" / "templates.json"
     by_kind: dict[str, list[str]] = json.loads(source.read_text(encoding="ascii"))
     if kind not in by_kind:
-        raise InputError(f"no templates for the kind '{kind}'", mend=f"known: {', '.join(sorted(by_kind))}")
+        raise InputError(f"no templates for the kind '{kind}'", mend=known_words(kind, sorted(by_kind)))
     return tuple(by_kind[kind])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -129,8 +131,27 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
         ({"spaces.coop.lr": {"fixed": 1, "log": True}}, "log and step belong to low: and high:"),
         ({"spaces.coop.n_ctx": {"choices": [2, 2]}}, "choices are doubled"),
         ({"spaces.coop.n_ctx": {"choices": [2, True]}}, "spaces.coop.n_ctx.choices.1: True: should be a valid"),
-        ({"spaces.coop.lr": {"low": "1e-3", "high": 0.1}}, "spaces.coop.lr.low: '1e-3': should be a valid"),
-        ({"spaces.coop.lr": {"low": "1e-3", "high": 0.1}}, "YAML takes 1e-3 for a text; write 0.001"),
+        ({"spaces.coop.lr": {"low": "1e-x", "high": 0.1}}, "spaces.coop.lr.low: '1e-x': should be a valid number"),
+        ({"spaces.coop.lr": {"choices": [0.001, "1e-3"]}}, "spaces.coop.lr: choices are doubled"),
+        ({"spaces.coop.lr": {"choices": [0.01, "1e2"]}}, "spaces.coop.lr: 100 is out of range; allowed: 1e-08 to 10"),
+        ({"spaces.coop.lr": {"fixed": False}}, "spaces.coop.lr.fixed: False: should be a valid number or string; YAML"),
+        ({"trials": True}, "trials: True: a number is needed here (YAML reads yes and on as true"),
+        ({"seeds": [0, True]}, "seeds: [0, True]: a number is needed here"),
+        ({"seeds": 3}, "seeds: 3: not a list; write a list: seeds: [3]"),
+        ({"datasets": "ESC10"}, "datasets: 'ESC10': not a list; write a list: datasets: [ESC10]"),
+        ({"folds": {"ESC10": 2}}, "folds.ESC10: 2: not a list; write a list: ESC10: [2]"),
+        ({"methods": [True]}, "methods.0: True: should be a valid string; YAML reads yes, no, on and off as"),
+        ({"name": 2024}, "name: 2024: should be a valid string; put it in quotes: '2024'"),
+        ({"pruner": False}, "pruner: False: not a mapping of keys to values"),
+        ({"training": 20}, "training: 20: not a mapping of keys to values"),
+        ({"trials": None}, "trials: empty: should be a valid integer; give it a value"),
+        ({"name": date(2026, 1, 2)}, "should be a valid string; put it in quotes: '2026-01-02'"),
+        ({"resources": {"cpus_per_trial": float("inf")}}, "resources.cpus_per_trial: inf: should be a finite number"),
+        ({"selection": "held-out"}, "selection: 'held-out': should be 'heldout', 'nested' or 'paper'; did you mean"),
+        ({"sampler": {"name": "tp"}}, "sampler.name: 'tp': should be 'tpe' or 'random'; did you mean 'tpe'?"),
+        ({"training.precision": "bf16"}, "training.precision: 'bf16': should be 'float32' or 'bfloat16'; did you mean"),
+        ({"methods": ["coop", "coop+spet"]}, "methods.1: unknown method 'coop+spet'; did you mean 'coop+sept'?"),
+        ({"budgets": {"esc10": 1, "ESC10": 2}}, "budgets.ESC10: 'ESC10' stands twice; keep one of them"),
         ({"trials": 0}, "trials: 0: should be greater than or equal to 1"),
         ({"trials": "many"}, "trials: 'many': should be a valid integer"),
         ({"datasets": ["ESC11"]}, "datasets.0: unknown dataset 'ESC11'; did you mean 'ESC10'?"),
@@ -147,9 +168,12 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
         ({"resources": {"gpus_per_trial": 2}}, "resources.gpus_per_trial: 2: 0, 1, 1/n, or auto"),
         ({"resources": {"by_method": {"dept": {}}}}, "resources.by_method.dept: 'dept' is no method of this sweep"),
         ({"budgets": {"ESC50": 3}}, "budgets.ESC50: 'ESC50' is no dataset of this sweep"),
-        ({"budgets": {"ESC10.dept": 3}}, "budgets.ESC10.dept: unknown dataset 'ESC10.dept'"),
+        ({"budgets": {"ESC10.dept": 3}}, "budgets.ESC10.dept: 'ESC10.dept' is no method, dataset or study of this"),
         ({"budgets": {"coop": 0}}, "budgets.coop: 0: "),
-        ({"priorities": {"cop": 1}}, "priorities.cop: unknown dataset 'cop'"),
+        (
+            {"priorities": {"cop": 1}},
+            "priorities.cop: 'cop' is no method, dataset or study of this sweep; did you mean",
+        ),
         ({"resources": {"workers": 0}}, "resources.workers: 0: at least 1"),
         ({"sampler": {"name": "random", "group": True}}, "sampler: group means nothing to the sampler 'random'"),
         ({"sampler": {"name": "tpe", "multivariate": False, "group": True}}, "sampler: group needs multivariate"),
@@ -177,8 +201,96 @@ def test_a_missing_key_is_named() -> None:
         parse_sweep(yaml.safe_dump(document), "my.yaml")
 
 
-def test_several_errors_give_one_line_that_counts_them() -> None:
-    assert "(and 1 more error)" in refusal({"trials": 0, "shots": 0})
+FOUR_ERRORS = """
+name: mine
+encoder: minni
+datasets: [ESC10, FSDDD]
+methods: [coop]
+trials: 0
+training: {epochs: 2, report_evry: 1}
+"""
+
+
+def test_a_file_with_four_errors_shows_four_lines_each_with_the_word_that_was_meant() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_sweep(FOUR_ERRORS, "my.yaml")
+    lines = str(caught.value).split("\n")
+    assert sorted(line.split(";")[0] for line in lines) == [
+        "my.yaml: datasets.1: unknown dataset 'FSDDD'",
+        "my.yaml: encoder: unknown encoder 'minni'",
+        "my.yaml: training.report_evry: unknown key 'report_evry'",
+        "my.yaml: trials: 0: should be greater than or equal to 1",
+    ]
+    assert sum("did you mean" in line for line in lines) == 3
+    # Errors cross process boundaries in Ray.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_errors_within_lists_mappings_and_spaces_are_all_shown() -> None:
+    changes: dict[str, Any] = {
+        "spaces.coop": {"lrr": {"fixed": 1}, "lr": {"choices": ["1e-3", 20]}, "n_ctx": {"low": 1}},
+        "budgets": {"cop": 3, "coop": 0},
+        "folds": {"ESC10": [9], "ESC50": [1]},
+    }
+    with pytest.raises(InputError) as caught:
+        load_sweep("quickstart", changes)
+    places = [error.where.removeprefix("quickstart.yaml: ") for error in caught.value.each]
+    assert sorted(places) == [
+        "budgets.coop",
+        "budgets.cop",
+        "folds.ESC10",
+        "folds.ESC50",
+        "spaces.coop.lr",
+        "spaces.coop.lrr",
+        "spaces.coop.n_ctx",
+    ]
+
+
+def test_one_mistake_gives_one_line_and_not_what_follows_from_it() -> None:
+    for changes in (
+        {"datasets": ["ESC10", "FSDDD"], "neighbors": {"FSDD": "x.json"}, "budgets": {"FSDD": 3}},
+        {"methods": ["cop"], "budgets": {"coop": 3}, "spaces": {"coop": {"lr": {"fixed": 0.1}}}},
+        {"protocol": "cross-dataset"},
+        {"methods": []},
+    ):
+        refusal(changes)
+
+
+def test_a_key_that_is_left_empty_is_as_good_as_none() -> None:
+    empty: dict[str, Any] = {"neighbors": None, "folds": None, "budgets": None, "training.precision": None}
+    assert quickstart(**empty).text() == quickstart().text()
+    assert quickstart(**{"resources": None, "resources.workers": 2}).resources.workers == 2
+
+
+def test_numbers_are_read_as_a_person_writes_them_wherever_only_a_number_makes_sense() -> None:
+    text = """
+name: mine
+encoder: mini
+datasets: [ESC10]
+methods: [coop, coop+sept]
+trials: 1e2
+seeds: [0, 1e0]
+shots: 1_6
+training: {epochs: 2e1, report_every: 0x5}
+sampler: random
+pruner: none
+budgets: {coop: 1e1}
+resources: {cpus_per_trial: 1e0, gpus_per_trial: 2.5e-1}
+spaces:
+  coop: {lr: {choices: [1e-3, .5]}, n_ctx: {fixed: 4e0}, logit_scale: {low: 1e-1, high: 1E2, log: yes}}
+  sept: {margin_mode: {choices: [none, constant]}}
+"""
+    spec = parse_sweep(text, "my.yaml")
+    assert (spec.trials, spec.seeds, spec.shots, spec.budgets) == (100, (0, 1), 16, {"coop": 10})
+    assert (spec.training.epochs, spec.training.report_every) == (20, 5)
+    assert (spec.sampler.name, spec.pruner.name) == ("random", "none")
+    assert (spec.resources.cpus_per_trial, spec.resources.gpus_per_trial) == (1.0, 0.25)
+    space = spec.spaces["coop"]
+    assert space["lr"].choices == (0.001, 0.5)
+    assert space["n_ctx"].fixed == 4
+    assert (space["logit_scale"].low, space["logit_scale"].high, space["logit_scale"].log) == (0.1, 100, True)
+    assert spec.spaces["sept"]["margin_mode"].choices == ("none", "constant")
+    assert parse_sweep(spec.text(), "spec.yaml") == spec
 
 
 @pytest.mark.parametrize(
@@ -188,6 +300,10 @@ def test_several_errors_give_one_line_that_counts_them() -> None:
         ("- 1\n- 2\n", r"my\.yaml: not a mapping"),
         ("", r"my\.yaml: not a mapping"),
         ("name: x\ntrials: 2\nname: y\n", r"my\.yaml: key 'name' stands twice \(line 3\)"),
+        ("name: x\ntrials: 010\n", r"my\.yaml: YAML reads 010 as 8 \(line 2\); write 8 if that is meant"),
+        ("name: x\ntrials: 1:30\n", r"my\.yaml: YAML reads 1:30 as 90 \(line 2\); write 90 if that is meant"),
+        ("on: 3\n", r"my\.yaml: the key True is no text; YAML reads yes, no, on and off as true and false"),
+        ("name: &a [*a]\n", r"my\.yaml: name: .*should be a valid string"),
     ],
 )
 def test_a_file_that_is_no_sweep_is_one_line(text: str, says: str) -> None:
@@ -198,8 +314,11 @@ def test_a_file_that_is_no_sweep_is_one_line(text: str, says: str) -> None:
 def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the sweep: No such file or directory.*quickstart"):
         load_sweep(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="quickstar: cannot read the sweep"):
+    with pytest.raises(InputError, match=r"quickstar: cannot read the sweep.*did you mean 'quickstart'\?"):
         load_sweep("quickstar")
+    (tmp_path / "my_sweep.yaml").write_text("name: x\n")
+    with pytest.raises(InputError, match=r"did you mean '[^']*my_sweep\.yaml'\?"):
+        load_sweep(tmp_path / "my_swep.yaml")
 
 
 def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_sweep() -> None:
@@ -210,7 +329,7 @@ def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_swe
     assert "crossing" not in quickstart().text()
     with pytest.raises(InputError, match=r"crossing.*'leave'"):
         quickstart(crossing="leave")
-    with pytest.raises(InputError, match=r"accept_faulty_splits\.0: 'SESA' is no dataset of this sweep"):
+    with pytest.raises(InputError, match=r"accept_faulty_splits\.SESA: 'SESA' is no dataset of this sweep"):
         quickstart(accept_faulty_splits=["SESA"])
 
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from sept_core.checkpoint import load_checkpoint
+from sept_core.classnames import check_names
 from sept_core.datasets import EmbeddingTable
 from sept_core.documents import seal, unseal
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
 from sept_core.learners import LEARNERS
-from sept_core.prediction import Predictor, check_names
+from sept_core.prediction import Predictor
 from sept_core.prompt import CARD, PARAMETERS, Prompt, load_prompt, read_prompt
 from sept_core.trial import TrialInputs, TrialResult, TrialRun, make_config
 

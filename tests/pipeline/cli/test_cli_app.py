@@ -11,7 +11,7 @@ import pytest
 from pipeline.cli import app as module
 from pipeline.cli.errors import guarded, take_debug
 from sept_core import __version__
-from sept_core.errors import InputError, SeptError
+from sept_core.errors import InputError, SeptError, gathered
 
 HEAVY = ["torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "pydantic", "matplotlib", "numpy", "boto3"]
 
@@ -122,3 +122,33 @@ def test_debug_shows_the_traceback_wherever_it_stands(
 def test_debug_behind_a_double_dash_is_an_argument() -> None:
     assert take_debug(["report", "--", "--debug"]) == (["report", "--", "--debug"], False)
     assert take_debug(["report", "--debug"]) == (["report"], True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["plan", "quickstart"], "sept sweep plan"),
+        (["stop", "quickstart"], "sept sweep stop"),
+        (["sync", "quickstart"], "sept track sync"),
+        (["sweep", "best", "quickstart"], "sept best"),
+        (["data", "embed", "esc10"], "sept embed"),
+        (["quickstar"], "sept quickstart"),
+        (["sweep", "lunch", "x.yaml"], "sept sweep launch"),
+        (["lunch", "x.yaml"], "sept sweep launch"),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_command_ends_with_the_whole_line_of_the_one_that_was_meant(
+    typed: list[str], meant: str, sept: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = sept(*typed)
+    assert code == 2
+    assert f"Did you mean '{meant}'?" in err
+
+
+def test_several_errors_are_a_line_each_and_one_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise gathered([InputError("one", where="a"), InputError("two", mend="do that")])
+
+    assert guarded(fail, debug=False) == 2
+    assert capsys.readouterr().err == "error: a: one\nerror: two; do that\n"

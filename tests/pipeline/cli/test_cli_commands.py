@@ -184,3 +184,39 @@ def test_rerun_of_a_shipped_data_set_says_that_made_up_numbers_are_not_the_same(
     code, _, err = sept("rerun", made.SWEEP, made_up, "--root", filled)
     assert code == 2
     assert "encoder" in err
+
+
+@pytest.mark.parametrize("command", ["export", "best", "rerun"])
+def test_sweep_and_study_swapped_is_told_in_one_line(command: str, sept: Sept, filled: Path) -> None:
+    to = ["--to", "x"] if command == "export" else []
+    code, _, err = sept(command, "coop+sept", made.SWEEP, *to, "--root", filled)
+    assert code == 2
+    assert err.endswith("unknown sweep 'coop+sept'; 'synthetic' is a sweep: give it first, and 'coop+sept' behind it\n")
+
+
+def test_best_takes_the_study_as_export_does_and_names_the_nearest(sept: Sept, filled: Path) -> None:
+    code, out, _ = sept("best", made.SWEEP, "ESC10.coop", "--json", "--root", filled)
+    assert code == 0
+    assert [row["study"] for row in json.loads(out)] == ["ESC10.mini.base-to-new.coop"]
+    assert sept("best", made.SWEEP, "--study", "ESC10.coop", "--json", "--root", filled)[1] == out
+    code, _, err = sept("best", made.SWEEP, "coop+spet", "--root", filled)
+    assert code == 2
+    assert "has no study 'coop+spet'; did you mean 'coop+sept'?" in err
+    code, _, err = sept("best", made.SWEEP, "ESC10.coop", "--study", "FSDD.coop", "--root", filled)
+    assert (code, err.split(";")[1]) == (2, " give one of them, or neither for all\n")
+
+
+def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
+    code, _, err = sept("sweep", "status", "plans.yaml", "--root", filled)
+    assert code == 2
+    assert (
+        "unknown sweep 'plans.yaml'; give the sweep's name, which its file has behind 'name:'; known: synthetic" in err
+    )
+
+
+@pytest.mark.parametrize("line", [["data", "list", "--root"], ["data", "prepare", "fsdd", "--audio"]], ids=" ".join)
+def test_an_address_with_one_slash_is_no_folder(line: list[str], sept: Sept, tmp_path: Path) -> None:
+    code, _, err = sept(*line, "s3:/bucket/place")
+    assert code == 2
+    assert err.startswith("error: 's3:/bucket/place' is no address in S3; give s3://BUCKET or s3://BUCKET/PREFIX")
+    assert list(tmp_path.iterdir()) == []

@@ -195,3 +195,34 @@ class TestErrors:
         assert code == 1
         assert f"{address} cannot be reached; check the network and AWS_ENDPOINT_URL" in err
         assert err.count("\n") == 1
+
+
+def test_prepare_reads_audio_in_a_bucket_like_a_folder(sept: Sept, s3_root: str, audio: Path, tmp_path: Path) -> None:
+    for number, speaker in enumerate(("george", "jackson", "nicolas", "yweweler")):
+        for digit in range(10):
+            sound = np.full(800, (10 * number + digit + 1) / 100, "float32")
+            soundfile.write(audio / "recordings" / f"{digit}_{speaker}_0.wav", sound, 8000)
+    clips = sorted(audio.rglob("*.wav"))
+    store = open_files(s3_root)
+    for file in clips:
+        store.write(f"audio/{file.relative_to(audio).as_posix()}", file.read_bytes())
+    table = tmp_path / "mine.csv"
+    rows = [
+        f"{file.relative_to(audio).as_posix()},digit {file.name[0]},{number % 2}" for number, file in enumerate(clips)
+    ]
+    table.write_text("\n".join(["path,classname,fold", *rows]) + "\n")
+    place = f"{s3_root}/audio"
+    for given in (["fsdd"], ["mine", "--csv", table]):
+        code, out, err = sept("data", "prepare", *given, "--audio", place, "--root", "there")
+        assert (code, err) == (0, ""), err
+        assert f"--audio {place} --root there" in out
+        name = "FSDD" if given == ["fsdd"] else "mine"
+        local = sept("data", "prepare", *given, "--audio", audio, "--root", "here")
+        assert local[0] == 0
+        key = f"datasets/{name}/dataset.json"
+        assert (tmp_path / "there" / key).read_bytes() == (tmp_path / "here" / key).read_bytes()
+    code, _, err = sept("data", "check", "fsdd", "--audio", place)
+    assert code == 2
+    assert err.startswith(f"error: {place}: check reads every clip from a folder on this machine; copy it here first")
+    code, _, err = sept("data", "prepare", "mine", "--csv", table, "--audio", f"{s3_root}/nothing")
+    assert (code, err) == (2, f"error: {s3_root}/nothing: nothing lies at this address; check the address\n")

@@ -474,9 +474,52 @@ class TestErrors:
         with pytest.raises(InputError, match=r"nobody.*check AWS_PROFILE"):
             open_files(s3_root)
 
+    @pytest.mark.parametrize(
+        ("environment", "says"),
+        [
+            ({"AWS_PROFILE": "team"}, "profile 'team' is not logged in, or .*; aws sso login --profile team, and run"),
+            ({"AWS_PROFILE": "empty"}, "profile 'empty' holds no credentials; log in: aws sso login --profile empty"),
+            ({"AWS_PROFILE": "taem"}, r"have no profile 'taem'; check AWS_PROFILE; did you mean 'team'\?"),
+            ({"AWS_PROFILE": "program"}, "profile 'program' could not get its credentials; run what ~/.aws/config"),
+            ({"AWS_PROFILE": "loop"}, 'source_profile "nosuch".*; check AWS_PROFILE, AWS_CONFIG_FILE, ~/.aws/config'),
+            ({"AWS_ACCESS_KEY_ID": "abc"}, "credentials lack AWS_SECRET_ACCESS_KEY; set it beside the other one"),
+            ({}, "no AWS credentials found; set AWS_ACCESS_KEY_ID"),
+        ],
+        ids=["not logged in", "empty", "misspelt", "program", "loop", "half", "none"],
+    )
+    def test_advice_is_about_where_the_credentials_come_from(
+        self, tmp_path: Path, s3_root: str, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], says: str
+    ) -> None:
+        config = tmp_path / "config"
+        config.write_text(
+            "[profile team]\nsso_session = my\nsso_account_id = 1\nsso_role_name = x\n"
+            "[sso-session my]\nsso_start_url = https://example.com/start\nsso_region = us-east-1\n"
+            "[profile empty]\nregion = us-east-1\n"
+            "[profile program]\ncredential_process = sh -c 'echo hidden >&2; exit 1'\n"
+            "[profile loop]\nrole_arn = arn:aws:iam::111122223333:role/x\nsource_profile = nosuch\n"
+        )
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises((StoreError, InputError), match=says) as refusal:
+            open_files(s3_root).list()
+        assert "hidden" not in str(refusal.value)
+
+    def test_denied_without_credentials_is_not_answered_with_permissions(
+        self, s3_root: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SEPT_S3_ANONYMOUS", "1")
+        proxy.answer = 403, "AccessDenied"
+        with pytest.raises(StoreError, match="the bucket is not public: unset SEPT_S3_ANONYMOUS"):
+            open_files(s3_root).list()
+
     def test_an_endpoint_that_is_no_address(self, s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "user:secret@host")
-        with pytest.raises(InputError, match="the endpoint is no address; check AWS_PROFILE") as refusal:
+        with pytest.raises(InputError, match="the endpoint is no address; check AWS_ENDPOINT_URL") as refusal:
             open_files(s3_root)
         assert "secret" not in str(refusal.value)
 

@@ -1,0 +1,30 @@
+"""Whether class names that a person gives can be told apart; loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sept_core.datasets import prompt_name
+from sept_core.errors import InputError
+
+__all__ = ["check_names"]
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names as they stand in prompts.
+
+    Raises:
+        InputError: Fewer than two, an empty one, or two that read alike.
+    """
+    prompts = tuple(prompt_name(name) for name in names)
+    if len(prompts) < 2:
+        raise InputError("fewer than two class names leave nothing to choose from", mend="give at least two")
+    seen: dict[str, str] = {}
+    for name, prompt in zip(names, prompts, strict=True):
+        if not prompt:
+            raise InputError("a class name is empty", mend="leave it out")
+        if prompt in seen:
+            alike = f"'{seen[prompt]}' and '{name}' read alike" if seen[prompt] != name else f"'{name}' stands twice"
+            raise InputError(alike, mend="leave one of them out")
+        seen[prompt] = name
+    return prompts

@@ -1,0 +1,51 @@
+"""The methods that a trial can train, by the names of a spec, and what each can be given; loads no torch."""
+
+from __future__ import annotations
+
+from sept_core.errors import InputError
+from sept_core.hyper import HyperParameter
+from sept_core.learners import LEARNERS, get_learner
+from sept_core.nearest import known_words
+from sept_core.semantic.loss import SEPT_HYPER
+
+__all__ = ["NESTED_CLASSES", "hyper_parameters", "known_methods", "split_method"]
+
+NESTED_CLASSES = 4
+"""Fewest base classes that the selection ``nested`` can split again, two and two."""
+
+_SEPT = "+sept"
+
+
+def split_method(method: str) -> tuple[str, bool]:
+    """Baseline, and whether SEPT is on: ``coop+sept`` is ``("coop", True)``."""
+    baseline = method.removesuffix(_SEPT)
+    return baseline, baseline != method
+
+
+def known_methods() -> tuple[str, ...]:
+    """Every method that a sweep can run: the baselines, and with ``+sept`` those that SEPT can act on."""
+    measured = {name: learner for name, learner in LEARNERS.items() if learner.unseen}
+    plugged = tuple(f"{name}{_SEPT}" for name, learner in measured.items() if learner.trainable)
+    return (*measured, *plugged)
+
+
+def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
+    """What a space may search or fix for a baseline, with or without SEPT, by name.
+
+    Raises:
+        InputError: Unknown baseline, one that no protocol can measure, or SEPT on one that trains nothing.
+    """
+    if "+" in baseline and baseline not in LEARNERS:
+        # SEPT is misspelt (coop+spet), or stands there twice.
+        method = f"{baseline}{_SEPT}" if sept else baseline
+        raise InputError(f"unknown method '{method}'", mend=known_words(method, known_methods()))
+    learner = get_learner(baseline)
+    if not learner.unseen:
+        raise InputError(
+            f"'{baseline}' cannot name a class that it was not trained on",
+            mend="base-to-new, cross-dataset and SEPT all need that; train it with sept_core.training alone",
+        )
+    if sept and not learner.trainable:
+        raise InputError(f"'{baseline}' learns nothing, so SEPT has nothing to act on", mend=f"use '{baseline}' alone")
+    declared = (*learner.hyper, *(SEPT_HYPER if sept else ()))
+    return {parameter.name: parameter for parameter in declared}

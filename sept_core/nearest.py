@@ -1,0 +1,47 @@
+"""The nearest right word to one that is not known, for the end of an error: the one place that guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+__all__ = ["known_words", "nearest", "nearest_hint"]
+
+
+def nearest(word: str, known: Iterable[str], key: Callable[[str], str] | None = None) -> str | None:
+    """The known word that was most likely meant; None where none is near.
+
+    Capital letters, ``-``, ``_`` and spaces don't count. A word that begins like exactly one known word means it.
+
+    Args:
+        word: What was given.
+        known: The right words.
+        key: What two spellings of one word have in common, where that is another rule.
+    """
+    spelling = key or _spelling
+    by_spelling: dict[str, str] = {}
+    for right in known:
+        by_spelling.setdefault(spelling(right), right)
+    given = spelling(word)
+    if given in by_spelling:
+        return by_spelling[given]
+    if near := get_close_matches(given, by_spelling, n=1):
+        return by_spelling[near[0]]
+    longer = [right for right in by_spelling if given and right.startswith(given)]
+    return by_spelling[longer[0]] if len(longer) == 1 else None
+
+
+def nearest_hint(word: str, known: Iterable[str], key: Callable[[str], str] | None = None) -> str:
+    """``did you mean 'coop'? `` with the space behind it, or nothing where no known word is near."""
+    found = nearest(word, known, key)
+    return f"did you mean '{found}'? " if found is not None else ""
+
+
+def known_words(word: str, known: Iterable[str]) -> str:
+    """What to do about an unknown word: the nearest known one, and all of them in the order given."""
+    words = list(known)
+    return f"{nearest_hint(word, words)}known: {', '.join(words)}"
+
+
+def _spelling(word: str) -> str:
+    return word.casefold().replace("-", "").replace("_", "").replace(" ", "")
