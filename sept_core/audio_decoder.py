@@ -16,6 +16,7 @@ import io
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -142,17 +143,11 @@ def _by_ffmpeg(data: bytes, kind: str, packets: int | None) -> Generator[Sound, 
             context.thread_count = 1
             if context.name == _TRIMS_ITSELF:
                 context.flags2 |= Flags2.skip_manual
-            stated = streams[0].duration if kind in _COUNTED else None
-            frames = None if stated is None else _in_samples(stated, streams[0], context.sample_rate)
-            if kind == "caf" and context.name.startswith("pcm_"):
-                frames = streams[0].frames or None
-            decoding = _Decoding(container, streams[0], kind, packets, frames)
+            decoding = _Decoding(container, streams[0], kind, packets)
             with closing(decoding.blocks()) as blocks:
-                yield Sound(context.sample_rate, context.channels, frames, blocks)
+                yield Sound(decoding.rate, decoding.channels, decoding.stated, blocks)
     except av.FFmpegError as error:
         raise Fault(f"cut off or damaged: {error.strerror}") from error
-    except NotImplementedError as error:
-        raise Fault(f"damaged: {error}") from error
 
 
 @dataclass
@@ -187,21 +182,40 @@ class _Decoding:
         stream: Its only one with audio.
         kind: FFmpeg's name for its format.
         packets: How many of them there must be; None where that is not known.
-        frames: Samples that the header states; None where it does not.
+
+    Attributes:
+        rate: In Hz.
+        channels: How many.
+        stated: Samples that the header states; None where it does not.
+
+    Raises:
+        Fault: Its beginning does not decode.
     """
 
-    def __init__(self, container: Any, stream: Any, kind: str, packets: int | None, frames: int | None) -> None:
-        self.container, self.stream, self.kind = container, stream, kind
-        self.packets, self.frames = packets, frames
-        self.rate, self.channels = stream.codec_context.sample_rate, stream.codec_context.channels
-        self.plain = stream.codec_context.name.startswith("pcm_")
-        self.flac = _StreamInfo.of(stream.codec_context)
+    def __init__(self, container: Any, stream: Any, kind: str, packets: int | None) -> None:
+        context = stream.codec_context
+        self.container, self.stream, self.kind, self.packets = container, stream, kind, packets
+        self.rate, self.channels = context.sample_rate, context.channels
+        self.plain = context.name.startswith("pcm_")
+        self.flac = _StreamInfo.of(context)
         self.read = _Tally()
+        self.frames = self._frames()
+        self.first = next(self.frames, None)
+        if self.first is not None:
+            # Not of the header: AAC may decode to twice the rate that it states.
+            self.rate, self.channels = self.first.sample_rate, self.first.layout.nb_channels
+        self.stated = self._stated()
+
+    def _stated(self) -> int | None:
+        if self.kind == "caf" and self.plain:
+            return self.stream.frames or None
+        ticks = self.stream.duration if self.kind in _COUNTED else None
+        return None if ticks is None else _in_samples(ticks, self.stream, self.rate)
 
     def blocks(self) -> Generator[np.ndarray, None, None]:
         """The samples; with the last of them, whether they are all. Raises Fault."""
         held: list[np.ndarray] = []
-        for frame in self._frames():
+        for frame in chain(() if self.first is None else (self.first,), self.frames):
             # The last one is held back: it may have padding at its end.
             if sum(map(len, held)) * self.channels >= _BLOCK:
                 yield _as_float(np.concatenate(held))
@@ -215,7 +229,7 @@ class _Decoding:
             self.flac.check()
         if held:
             last = np.concatenate(held)
-            yield _as_float(last[: len(last) - excess])
+            yield _as_float(last[: max(len(last) - excess, 0)])
 
     def _frames(self) -> Iterator[Any]:
         import av
@@ -232,12 +246,15 @@ class _Decoding:
             raise Fault(f"cut off or damaged: {self._place()} it does not decode ({error.strerror})") from error
 
     def _place(self) -> str:
-        return f"after {self.read.frames / self.rate:.2f} s"
+        return f"after {self.read.frames / (self.rate or 1):.2f} s"
 
     def _samples(self, frame: Any) -> np.ndarray:
         """The samples of a frame as they are, ``[samples, channels]``."""
         rate, channels = frame.sample_rate, frame.layout.nb_channels
-        values = frame.to_ndarray()
+        try:
+            values = frame.to_ndarray()
+        except ValueError as error:
+            raise Fault(f"its samples are of a kind that is not read ({frame.format.name})") from error
         values = values.T if frame.format.is_planar else values.reshape(-1, channels)
         if self.flac is not None:
             self.flac.add(values, rate, channels)
@@ -277,12 +294,12 @@ class _Decoding:
         return _in_samples(self.read.longest, self.stream, self.rate)
 
     def _check_header(self, frames: int) -> None:
-        if self.frames is None:
+        if self.stated is None:
             return
         # The last packet of a CAF may be shorter than the others, which its header does not tell FFmpeg.
         tolerated = self._longest() if self.kind == "caf" and not self.plain else 0
-        if abs(frames - self.frames) > tolerated:
-            raise _wrong_length(self.frames, frames)
+        if abs(frames - self.stated) > tolerated:
+            raise _wrong_length(self.stated, frames)
 
 
 class _StreamInfo:
