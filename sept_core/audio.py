@@ -1,7 +1,7 @@
-"""Audio files to waveforms: checked, decoded with soundfile, downmixed, resampled with torchaudio.
+"""Audio files to waveforms: decoded, downmixed, resampled with torchaudio.
 
 Clips come from anywhere, and a decoder makes something of nearly everything. What is let through here is whole, as far
-as its format can tell (``sept_core.audio_container``), finite, and neither silent nor endless; all else is an
+as its format can tell (``sept_core.audio_decoder``), finite, and neither silent nor endless; all else is an
 ``InputError`` whose ``what`` is the reason.
 
 torchaudio is imported only where a clip really has another sample rate, so that everything that needs no audio goes
@@ -10,19 +10,17 @@ on working where torchaudio cannot load.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sept_core.audio_container import Fault, check_container
+from sept_core.audio_decoder import Sound, open_sound
+from sept_core.audio_formats import Fault
 from sept_core.errors import InputError
 
 __all__ = ["MAX_BYTES", "SILENT", "decode_clip", "is_silent", "load_clip"]
@@ -41,8 +39,6 @@ _RATES = (1_000, 384_000)
 _SILENT = 1e-5
 # Floats beyond full scale are common, also in steps of 16 bits; beyond this they are bits that were never samples.
 _LOUDEST = 65536.0
-_BLOCK = 1 << 18
-_UNKNOWN_FRAMES = 1 << 62
 # The resampler's filters grow with both terms of the ratio of two rates.
 _MAX_TERM = 1000
 _MEND = "replace the file or remove it"
@@ -85,25 +81,18 @@ def decode_clip(source: str | Path | bytes, *, where: str = "") -> tuple[Tensor,
             its format can tell; it has no samples, or some that are not finite or absurd; its rate is not within 1 to
             384 kHz; it is longer than an hour, has more than 64 channels or 2 GB.
     """
-    import soundfile
-
     where = where or _name(source)
     data = source if isinstance(source, bytes) else _read(Path(source))
     try:
         if len(data) > MAX_BYTES:
             raise Fault(f"its {len(data) / 1e9:.1f} GB are more than the {MAX_BYTES / 1e9:g} GB that a clip may have")
-        with soundfile.SoundFile(io.BytesIO(check_container(data))) as file:
-            _check_header(file)
-            waveform = _decode(file, _flac_md5(data) if file.format == "FLAC" else None)
-            rate = int(file.samplerate)
+        with open_sound(data) as sound:
+            _check_header(sound)
+            return _downmixed(sound), sound.rate
     except Fault as error:
         raise InputError(f"cannot be decoded as audio ({error})", where=where, mend=_MEND) from error
-    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).split(": ")[-1].strip().rstrip(".") or "damaged"
-        raise InputError(f"cannot be decoded as audio ({reason})", where=where, mend=_MEND) from error
     except InputError as error:
         raise InputError(error.what, where=where, mend=_MEND) from None
-    return waveform, rate
 
 
 def is_silent(waveform: Tensor) -> bool:
@@ -139,14 +128,13 @@ def _read(path: Path) -> bytes:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(path), mend=_MEND) from error
 
 
-def _check_header(file: Any) -> None:
-    rate, channels, frames = int(file.samplerate), int(file.channels), int(file.frames)
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise InputError(f"the clip has a sample rate of {rate} Hz, outside 1 kHz to 384 kHz")
-    if channels > _MAX_CHANNELS:
-        raise InputError(f"the clip has {channels} channels, more than {_MAX_CHANNELS}")
-    if frames < _UNKNOWN_FRAMES:
-        _check_length(frames, rate)
+def _check_header(sound: Sound) -> None:
+    if not _RATES[0] <= sound.rate <= _RATES[1]:
+        raise InputError(f"the clip has a sample rate of {sound.rate} Hz, outside 1 kHz to 384 kHz")
+    if sound.channels > _MAX_CHANNELS:
+        raise InputError(f"the clip has {sound.channels} channels, more than {_MAX_CHANNELS}")
+    if sound.frames is not None:
+        _check_length(sound.frames, sound.rate)
 
 
 def _check_length(frames: int, rate: int) -> None:
@@ -156,46 +144,20 @@ def _check_length(frames: int, rate: int) -> None:
         raise InputError(f"the clip has {frames} samples, more than {_MAX_SAMPLES}")
 
 
-def _decode(file: Any, md5: bytes | None) -> Tensor:
-    """All samples, downmixed block by block: never is more than one block of many channels in memory.
-
-    Args:
-        file: An open ``soundfile.SoundFile``.
-        md5: Digest of the samples, for a flac that has one.
-    """
-    whole = md5 is not None and any(md5)
-    digest = hashlib.md5(usedforsecurity=False)
-    width = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}.get(file.subtype, 4)
+def _downmixed(sound: Sound) -> Tensor:
+    """All samples, downmixed block by block: never is more than one block of many channels in memory."""
     blocks, frames = [], 0
-    length = max(_BLOCK // int(file.channels), 1)
-    while True:
-        block = file.read(length, dtype="int32" if whole else "float32", always_2d=True)
-        if not len(block):
-            break
+    for block in sound.blocks:
         frames += len(block)
-        _check_length(frames, int(file.samplerate))
-        if whole:
-            # Samples stand in the upper bytes; the digest is of the lower ones, little-endian.
-            digest.update(block.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes())
-            block = block.astype(np.float32) * np.float32(2.0**-31)
-        elif not np.isfinite(block).all():
+        _check_length(frames, sound.rate)
+        if not np.isfinite(block).all():
             raise InputError("the clip has non-finite samples")
-        elif np.abs(block).max() > _LOUDEST:
+        if len(block) and np.abs(block).max() > _LOUDEST:
             raise InputError(f"the clip has samples of {np.abs(block).max():.0e} times full scale")
-        blocks.append(torch.from_numpy(block).mean(dim=1))
+        blocks.append(torch.from_numpy(np.ascontiguousarray(block)).mean(dim=1))
     if frames == 0:
         raise InputError("the clip has no samples")
-    if file.frames < _UNKNOWN_FRAMES and frames != file.frames:
-        raise Fault(f"cut off or damaged: its header promises {file.frames} samples, {frames} are there")
-    if whole and digest.digest() != md5:
-        raise Fault("damaged: its samples do not match their MD5")
     return torch.cat(blocks)
-
-
-def _flac_md5(data: bytes) -> bytes:
-    """What STREAMINFO, the first thing in a flac, has as the digest of the samples; zeros where it has none."""
-    start = data.index(b"fLaC") + 8
-    return data[start + 18 : start + 34]
 
 
 def _ratio(rate: int, sample_rate: int) -> Fraction:

@@ -1,89 +1,91 @@
-"""Formats made of frames or pages, checked one after another: flac, ogg and mp3 (see ``sept_core.audio_container``)."""
+"""What FFmpeg and libsndfile pass over in ogg and mp3, since they are made to play on.
+
+ogg     pages that do not match their checksum, are missing, or end without a last one: both read on without a word
+mp3     bytes between frames, and a last frame that is cut off: FFmpeg reads on; and the number of frames that the
+        encoder wrote in front: FFmpeg cuts by it, whether or not it fits what is there
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
 
-__all__ = ["Fault", "after_id3", "check_flac", "check_mp3", "check_ogg", "is_mp3"]
+from sept_core.audio_formats import Fault
 
-_ID3_HEADER = 10
-_FLAC_RATES = (88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # codes 1 to 11
+__all__ = ["after_tags", "before_tags", "check_ogg", "mp3_frames"]
+
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")
 _OGG_FIRST, _OGG_LAST = 2, 4
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-# Of the 32 bits of an MP3 frame's header: sync, version, layer, protection and sample rate, which all frames share.
-_MP3_SHARED = 0xFFFF0C00
+# Of the 32 bits of an MP3 frame's header: sync, version, layer and sample rate, which all frames share.
+_MP3_SHARED = 0xFFFE0C00
 _MP3_KBITS = {
     1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MP3_RATES = (44100, 48000, 32000)
-_MP3_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _MP3_PADDING = 4096
-_MP3_ENCODERS = (b"LAME", b"Lavf", b"Lavc")
+_ID3_HEADER = 10
+_TAGS_BEHIND = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
 
-class Fault(ValueError):  # noqa: N818 (a state of a file, turned into an InputError)
-    """Why a file's bytes are no sound file that is whole, as half a sentence."""
-
-
-def after_id3(data: bytes) -> int:
-    """Where the sound begins, after ID3 tags at the front."""
+def after_tags(data: bytes) -> int:
+    """Where the sound begins: after ID3 and APE tags at the front, and zeros before an mp3. Raises Fault."""
     at = 0
-    while data[at : at + 3] == b"ID3" and at + _ID3_HEADER <= len(data):
-        if max(data[at + 6 : at + 10]) > 127:
-            raise Fault("the ID3 tag at its beginning is damaged")
-        size = int.from_bytes(bytes(data[at + 6 : at + 10]), "big")
-        size = sum(((size >> 8 * part) & 127) << 7 * part for part in range(4))
-        at += _ID3_HEADER * (2 if data[at + 5] & 0x10 else 1) + size
+    while data.startswith((b"APETAGEX", b"ID3"), at):
+        name = data[at : at + 3].decode()
+        if name == "ID3":
+            at = _after_id3(data, at)
+        else:
+            at += 32 + int.from_bytes(data[at + 12 : at + 16], "little")
         if at >= len(data):
-            raise Fault("cut off: the ID3 tag at its beginning promises more than is there")
-    return at
+            raise Fault(f"cut off: the {name} tag at its beginning promises more than is there")
+    padded = _after_zeros(data, at)
+    return padded if _mp3_frame(data, padded) else at
 
 
-def check_flac(data: bytes) -> None:
-    """STREAMINFO, which nothing protects, against the header of the first frame. Raises Fault."""
-    at = after_id3(data) + 4
-    info = data[at + 4 : at + 38]
-    if len(info) < 34 or data[at] & 127 or data[at + 1 : at + 4] != b"\0\0\x22":
-        raise Fault("damaged: no STREAMINFO at its beginning")
-    last = False
-    while not last:
-        if at + 4 > len(data):
-            raise Fault("cut off: it ends before the samples")
-        last = bool(data[at] & 128)
-        at += 4 + int.from_bytes(data[at + 1 : at + 4], "big")
-    if at + 16 > len(data):
-        raise Fault("cut off or damaged: no samples after its metadata")
-    if data[at] != 0xFF or data[at + 1] & 0xFE != 0xF8:
-        raise Fault("damaged: no frame after its metadata")
-    packed = int.from_bytes(info[10:18], "big")
-    rate, channels = packed >> 44, (packed >> 41 & 7) + 1
-    stated_rate, stated_channels = _flac_frame(data[at : at + 16])
-    if stated_rate not in (0, rate) or stated_channels != channels:
-        raise Fault(
-            f"damaged: its header states {rate} Hz and {channels} channels, its first frame {stated_rate} Hz and "
-            f"{stated_channels}"
-        )
+def _after_id3(data: bytes, at: int) -> int:
+    """Where an ID3 tag ends: as the standard counts or, where only that leads to frames, as some writers did."""
+    size = bytes(data[at + 6 : at + 10]).ljust(4, b"\0")
+    begins = at + _ID3_HEADER * (2 if data[at + 5 : at + 6] and data[at + 5] & 0x10 else 1)
+    right = begins + sum(byte << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+    plain = begins + int.from_bytes(size, "big")
+    if max(size) > 127 or not _two_frames(data, right):
+        if _two_frames(data, plain):
+            return plain
+        if max(size) > 127:
+            raise Fault("the ID3 tag at its beginning is damaged")
+    return right
 
 
-def _flac_frame(header: bytes) -> tuple[int, int]:
-    """Sample rate (0: as in STREAMINFO) and channels of a frame."""
-    block, code, channels = header[2] >> 4, header[2] & 15, header[3] >> 4
-    lead = f"{header[4]:08b}".index("0") if header[4] != 0xFF else 8
-    at = 4 + max(lead, 1) + {6: 1, 7: 2}.get(block, 0)
-    if code <= len(_FLAC_RATES):
-        rate = _FLAC_RATES[code - 1] if code else 0
-    elif code == 12:
-        rate = header[at] * 1000
-    else:
-        rate = int.from_bytes(header[at : at + 2], "big") * {13: 1, 14: 10, 15: 0}[code]
-    return rate, channels + 1 if channels < 8 else 2
+def _after_zeros(data: bytes, at: int) -> int:
+    """Where something other than zeros begins, as far as there may be padding."""
+    head = data[at : at + _MP3_PADDING]
+    return at + len(head) - len(head.lstrip(b"\0"))
 
 
-def check_ogg(data: bytes) -> None:
-    """Every page: its checksum, its number, and that its stream has a beginning and an end. Raises Fault."""
+def _two_frames(data: bytes, at: int) -> bool:
+    frame = _mp3_frame(data, at)
+    return frame is not None and _mp3_frame(data, at + frame[1]) is not None
+
+
+def before_tags(data: bytes) -> int:
+    """Where the sound ends: before an ID3v1 and an APE tag at the end of a file."""
+    end = len(data)
+    if data[end - 128 : end - 125] == b"TAG":
+        end -= 128
+    if data[end - 32 : end - 24] == b"APETAGEX":
+        size = int.from_bytes(data[end - 20 : end - 16], "little")
+        end -= min(size + (32 if data[end - 9] & 0x80 else 0), end)
+    return end
+
+
+def check_ogg(data: bytes) -> int:
+    """Every page: its checksum, its number, and that its stream has a beginning and an end. Raises Fault.
+
+    Returns:
+        How many streams there are.
+    """
     at, pages, ended = 0, dict[int, int](), set[int]()
     begun = False  # whether a page other than a first one has come
     while at < len(data):
@@ -108,6 +110,7 @@ def check_ogg(data: bytes) -> None:
         at += size
     if ended != set(pages):
         raise Fault("cut off: its last page is missing")
+    return len(pages)
 
 
 def _ogg_page_size(data: bytes, at: int) -> int:
@@ -125,71 +128,61 @@ def _ogg_crc(page: bytes) -> int:
     return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def check_mp3(data: bytes) -> bytes:
-    """Every frame: where it must stand, and of one kind; and how many there are. Raises Fault.
+def mp3_frames(data: bytes, start: int) -> tuple[bytes, int]:
+    """The frames from a place on, without tags behind them, and how many have sound. Raises Fault.
 
-    Returns:
-        What to decode: where no encoder wrote the number of frames, it is put in front, since decoders guess the length
-        from the first frame's, and end there.
+    The frame that an encoder put in front, which has no sound but says how many frames follow and how much padding they
+    have, stays only where it fits. One that promises more, with its checksum right, is proof of a file that is cut off;
+    any other is out of date, and left out, so that nothing is cut by it.
     """
-    start = at = _after_zeros(data, after_id3(data))
-    first = _mp3_frame(data, at)
+    first, at, lengths = _mp3_frame(data, start), start, list[int]()
     if not first:
-        raise Fault(f"damaged: no MP3 frame at byte {at}, where the sound must begin")
-    frames = 0
+        if data[start + 2] < 0x10:
+            raise Fault("an mp3 of free bit rate, which cannot be read")
+        raise Fault(f"damaged: no MP3 frame at byte {start}, where the sound must begin")
     while at < len(data):
         frame = _mp3_frame(data, at)
         if not frame:
-            _check_mp3_end(data, at)
+            after = _after_zeros(data, at)
+            if after < len(data) and not data.startswith(_TAGS_BEHIND, after):
+                raise Fault(f"damaged: no MP3 frame at byte {at}, where one must follow")
             break
         if (frame[0] ^ first[0]) & _MP3_SHARED or _is_mono(frame[0]) != _is_mono(first[0]):
             raise Fault(f"damaged: the MP3 frame at byte {at} is of another kind than the first")
         if at + frame[1] > len(data):
             raise Fault("cut off within its last frame")
-        frames += 1
+        lengths.append(frame[1])
         at += frame[1]
-    if _states_count(data[start : start + first[1]], frames, at - start):
-        return data
-    return data[:start] + _count_frame(first[0], frames) + data[start:]
+    note = data[start : start + lengths[0]]
+    tag = _after_side_info(first[0])
+    if note[tag : tag + 4] not in (b"Xing", b"Info") or len(note) < tag + 16:
+        return data[start:at], len(lengths)
+    flags, stated, size = struct.unpack_from(">III", note, tag + 4)
+    sound, intact = len(lengths) - 1, _is_intact(note, tag)
+    if not flags & 1:
+        return data[start:at], sound
+    # The frame itself is not counted, except by some encoders.
+    if stated == sound + 1 and (not flags & 2 or size in (0, at - start)):
+        stated = sound
+    if stated > sound and intact:
+        raise Fault(f"cut off: its header promises {stated} frames, {sound} are there")
+    return data[start if stated == sound and intact else start + lengths[0] : at], sound
 
 
-def is_mp3(data: bytes) -> bool:
-    """Whether a file begins as an mp3 does: with an ID3 tag or with a frame, perhaps after some zeros."""
-    return data[:3] == b"ID3" or _mp3_frame(data, _after_zeros(data, 0)) is not None
-
-
-def _states_count(first: bytes, frames: int, size: int) -> bool:
-    """Whether an encoder wrote the number of frames into the first one, which then has no sound. Raises Fault."""
-    at = _after_side_info(int.from_bytes(first[:4], "big"))
-    end = at + 154
-    encoder, crc = first[at + 120 : at + 124], int.from_bytes(first[end : end + 2], "big")
-    if first[at : at + 4] not in (b"Xing", b"Info") or len(first) < at + 16:
-        if encoder in _MP3_ENCODERS and not any(first[4:at]):
-            raise Fault("damaged: its first frame says nothing of the others")
-        return False
-    if len(first) >= end + 2 and (crc or encoder in _MP3_ENCODERS) and crc != _crc16(first[:end]):
-        raise Fault("damaged: its first frame does not match its checksum")
-    flags, stated, stated_size = struct.unpack_from(">III", first, at + 4)
-    stated_size = stated_size if flags & 2 else 0
-    # The first frame itself is not counted, except by some encoders.
-    if flags & 1 and stated != frames - 1 and (stated != frames or stated_size not in (0, size)):
-        kind = "cut off" if stated > frames - 1 else "damaged"
-        raise Fault(f"{kind}: its header promises {stated} frames, {frames - 1} are there")
-    return bool(flags & 1)
-
-
-def _count_frame(header: int, frames: int) -> bytes:
-    """A frame without sound that says how many follow, for sound whose frames have this header."""
-    header = header & ~0xF200 | 9 << 12  # a bit rate that leaves room
-    length = _mp3_length(header)
-    frame = header.to_bytes(4, "big").ljust(_after_side_info(header), b"\0") + struct.pack(">4sII", b"Info", 1, frames)
-    return frame.ljust(length, b"\0")
+def _is_intact(note: bytes, tag: int) -> bool:
+    """Whether what an encoder noted of padding can be relied on: it matches its checksum, or there is none of it."""
+    end = tag + 154
+    if len(note) < end + 2 or not any(note[tag + 120 : end]):
+        return True
+    crc = int.from_bytes(note[end : end + 2], "big")
+    # The checksum is of what stands before it; FFmpeg takes 190 bytes, be they too many for mono.
+    return crc in (_crc16(note[:end]), _crc16((note[:end] + bytes(2) + note[end + 2 :]).ljust(190, b"\0")[:190]))
 
 
 def _after_side_info(header: int) -> int:
-    """Where a frame's main data begin: after header, CRC if any, and side information."""
-    mono, checksum = header >> 6 & 3 == 3, 0 if header >> 16 & 1 else 2
-    return 4 + checksum + ((17 if mono else 32) if header >> 19 & 3 == 3 else (9 if mono else 17))
+    """Where an encoder's note stands: after header and side information, as if there were no CRC between them."""
+    mono = _is_mono(header)
+    return 4 + ((17 if mono else 32) if header >> 19 & 3 == 3 else (9 if mono else 17))
 
 
 def _crc16(data: bytes) -> int:
@@ -202,34 +195,15 @@ def _crc16(data: bytes) -> int:
     return crc
 
 
-def _after_zeros(data: bytes, at: int) -> int:
-    """Where something other than zeros begins, as far as there may be padding."""
-    head = data[at : at + _MP3_PADDING]
-    return at + len(head) - len(head.lstrip(b"\0"))
-
-
-def _check_mp3_end(data: bytes, at: int) -> None:
-    """Behind the last frame there may be some padding, and tags."""
-    after = _after_zeros(data, at)
-    if after < len(data) and not data.startswith(_MP3_TAGS, after):
-        raise Fault(f"damaged: no MP3 frame at byte {at}, where one must follow")
-
-
 def _mp3_frame(data: bytes, at: int) -> tuple[int, int] | None:
     """Header and length in bytes of the MPEG layer III frame at a place; None where there is none."""
     header = int.from_bytes(data[at : at + 4], "big")
     version, layer, kbits, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or kbits in (0, 15) or rate == 3:
         return None
-    return header, _mp3_length(header)
-
-
-def _mp3_length(header: int) -> int:
-    """Bytes of a frame with this header."""
-    version = header >> 19 & 3  # 3: MPEG-1; 2 and 0: MPEG-2 and 2.5, of half and a quarter of its rates
-    hertz = _MP3_RATES[header >> 10 & 3] >> {3: 0, 2: 1, 0: 2}[version]
-    kbits = _MP3_KBITS[1 if version == 3 else 2][(header >> 12 & 15) - 1]
-    return (144000 if version == 3 else 72000) * kbits // hertz + (header >> 9 & 1)
+    hertz = _MP3_RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]  # 3: MPEG-1; 2 and 0: MPEG-2 and 2.5, of half and a quarter
+    table = _MP3_KBITS[1 if version == 3 else 2]
+    return header, (144000 if version == 3 else 72000) * table[kbits - 1] // hertz + (header >> 9 & 1)
 
 
 def _is_mono(header: int) -> bool:

@@ -97,7 +97,8 @@ class Predictor:
             names: At least two class names, whether a training saw them or not.
 
         Raises:
-            InputError: What ``check_names`` refuses, or a name that is too long for the text tower.
+            InputError: What ``check_names`` refuses, a name that is too long for the text tower, or parameters with
+                which what comes out is not finite.
         """
         prompts = check_names(names)
         # A learner's own classes have an order.
@@ -113,6 +114,11 @@ class Predictor:
                 rows.append(self._learner.logits(own, clips, features, base=trained)[0].double().softmax(-1).cpu())
             total += torch.cat(rows)
         mean = total / self._replicas
+        if not bool(mean.isfinite().all()):
+            raise InputError(
+                "the prompt gives probabilities that are not finite",
+                mend="use another prompt: its parameters, or the encoder's, are too large or damaged",
+            )
         return mean[:, [bank.names.index(name) for name in prompts]]
 
     def _bank(self, names: tuple[str, ...]) -> tuple[PromptBank, Tensor | None]:

@@ -21,7 +21,7 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CARD", "PARAMETERS", "DamagedPromptError", "Prompt", "load_prompt", "read_prompt"]
+__all__ = ["CARD", "PARAMETERS", "DamagedPromptError", "Prompt", "load_prompt", "not_finite_in", "read_prompt"]
 
 CARD, PARAMETERS = "card.json", "prompt.safetensors"
 FORMAT = 1
@@ -101,7 +101,7 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
         where: Names the place in messages.
 
     Raises:
-        DamagedPromptError: They are damaged, or do not belong together.
+        DamagedPromptError: They are damaged, do not belong together, or hold values that are not finite.
         InputError: They are of a later release.
     """
     from safetensors import SafetensorError
@@ -123,9 +123,16 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
         replicas = len(content["replicas"])
         if not params or any(value.dim() < 2 or len(value) != replicas for value in params.values()):
             raise ValueError(f"{PARAMETERS} does not hold {replicas} replicas")
+        if not_finite := not_finite_in(params):
+            raise ValueError(f"{PARAMETERS} has values that are not finite, in {not_finite}")
     except (ValueError, SafetensorError) as error:
         raise DamagedPromptError(f"the prompt is damaged ({error})", where=where, mend=mend) from error
     return Prompt(content, params)
+
+
+def not_finite_in(params: Mapping[str, Tensor]) -> str:
+    """Names of the parameters that hold a value which is not finite, between commas; empty where there is none."""
+    return ", ".join(name for name, value in sorted(params.items()) if not bool(value.isfinite().all()))
 
 
 def _check_card(content: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ __all__ = ["predict"]
 
 _SHOWN = 5
 _LISTED = 30
+_NO_AUDIO = "the name is not that of an audio file"
 
 
 def predict(
@@ -70,12 +71,12 @@ def predict(
 ) -> None:
     """Rank class names for clips, with probabilities; any names, whether a training saw them or not."""
     from pipeline.cli.showing import wide_console
-    from pipeline.prompts import check_output, fetch_prompt, find_clips, rank_clips, write_rows
+    from pipeline.prompts import Ranked, check_output, fetch_prompt, find_clips, rank_clips, write_rows
 
     if out is not None:
         check_output(out)
     names = _names(classes, classes_file)
-    found = find_clips(clips)
+    found, others = find_clips(clips)
     learned = fetch_prompt(prompt, _tracking_uri(prompt, root, mlflow))
     names = names or list(learned.classes)
     predictor = _predictor(learned, weights, text_model)
@@ -100,13 +101,15 @@ def predict(
                 pass
     bad = [one for one in ranked if one.fault]
     if as_json:
-        typer.echo(json.dumps([_plain(one) for one in ranked], indent=1))
+        left_out = [Ranked(str(file), (), _NO_AUDIO) for file in others]
+        typer.echo(json.dumps([_plain(one) for one in [*ranked, *left_out]], indent=1))
     else:
         if out is None:
             _show(console, ranked, top or _SHOWN)
         if written and out is not None:
             _say_written(console, out, len(found) - len(bad))
-    _tell_bad(bad, len(found))
+    _tell(f"{len(bad)} of {len(found)} clips cannot be used:", [f"{one.clip}: {one.fault}" for one in bad])
+    _tell(f"Left out, since the name is not that of an audio file ({len(others)}):", [str(file) for file in others])
     if out is not None and not written:
         _say_not_written(out)
     if len(bad) == len(found) or (bad and not skip_bad):
@@ -214,19 +217,20 @@ def _say_not_written(out: Path) -> None:
     say(Console(stderr=True), f"{out} is not written" + (": what was there is kept" if out.exists() else ""))
 
 
-def _tell_bad(bad: list[Ranked], total: int) -> None:
+def _tell(heading: str, lines: list[str]) -> None:
+    """A list on the standard error; nothing where it is empty."""
     from rich.console import Console
 
     from pipeline.cli.showing import say
 
-    if not bad:
+    if not lines:
         return
     console = Console(stderr=True)
-    say(console, f"{len(bad)} of {total} clips cannot be used:")
-    for one in bad[:_LISTED]:
-        say(console, f"  {one.clip}: {one.fault}")
-    if len(bad) > _LISTED:
-        say(console, f"  and {len(bad) - _LISTED} more; --json tells all")
+    say(console, heading)
+    for line in lines[:_LISTED]:
+        say(console, f"  {line}")
+    if len(lines) > _LISTED:
+        say(console, f"  and {len(lines) - _LISTED} more; --json lists all")
 
 
 def _plain(one: Ranked) -> dict[str, object]:

@@ -84,11 +84,13 @@ def _packages() -> Check:
 
 def _audio() -> Check:
     try:
+        import av
         import soundfile
         import torchaudio
     except (ImportError, OSError, RuntimeError) as error:
-        return Check("audio libraries", "red", one_line(error), install("torch", "torchaudio", "soundfile"))
-    return Check("audio libraries", "green", f"soundfile {soundfile.__version__}, torchaudio {torchaudio.__version__}")
+        return Check("audio libraries", "red", one_line(error), install("torch", "torchaudio", "soundfile", "av"))
+    found = f"av {av.__version__}, soundfile {soundfile.__version__}, torchaudio {torchaudio.__version__}"
+    return Check("audio libraries", "green", found)
 
 
 def _gpus() -> Check:

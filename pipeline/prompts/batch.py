@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.audio_source import is_hidden
+from sept_core.audio_formats import AUDIO_SUFFIXES
 from sept_core.classnames import check_names
-from sept_core.datasets.layouts.base import AUDIO_SUFFIXES
+from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,31 +39,37 @@ class Ranked:
     fault: str = ""
 
 
-def find_clips(places: Sequence[Path]) -> list[Path]:
+def find_clips(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The audio files that are meant: files as they are given, of folders all audio in them, at any depth.
+
+    Returns:
+        The clips, and the other files of the folders: those whose names are not of audio, without those that systems
+        add by themselves.
 
     Raises:
         InputError: There is no such file or folder, or a folder without audio.
     """
     found: dict[Path, None] = {}
+    others: dict[Path, None] = {}
     for place in places:
         if place.is_dir():
-            inside = [
+            files = [
                 file
                 for file in sorted(place.rglob("*"))
-                if file.suffix.lower() in AUDIO_SUFFIXES
-                and not is_hidden(file.relative_to(place).as_posix())
-                and file.is_file()
+                if not is_hidden(file.relative_to(place).as_posix()) and file.is_file()
             ]
+            inside = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
             if not inside:
                 mend = f"name a folder with {', '.join(sorted(AUDIO_SUFFIXES))} files"
-                raise InputError("no audio in this folder", where=str(place), mend=mend)
+                there = f"; {some([str(file.relative_to(place)) for file in files])} there" if files else ""
+                raise InputError(f"no audio in this folder{there}", where=str(place), mend=mend)
             found |= dict.fromkeys(inside)
+            others |= dict.fromkeys(file for file in files if file not in found)
         elif place.is_file():
             found[place] = None
         else:
             raise InputError("no such file or folder", where=str(place), mend="check the path")
-    return list(found)
+    return list(found), [file for file in others if file not in found]
 
 
 def rank_clips(

@@ -24,7 +24,7 @@ from pipeline.sweeps import known_sweep
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError, SeptError
 from sept_core.nearest import nearest_hint
-from sept_core.prompt import Prompt
+from sept_core.prompt import Prompt, not_finite_in
 from sept_core.results import TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def export_prompt(
     Raises:
         InputError: No such sweep or study, embeddings or weights are missing or not those of the trial, or the best
             replica is asked for of a study whose replicas were measured on test clips alone.
-        SeptError: No trial has finished yet, or the training does not end well this time.
+        SeptError: No trial has finished yet, the training does not end well this time, or what was learned is not
+            finite.
     """
     known_sweep(store, sweep, study)
     chosen = pick_study(collect(store, sweep), study)
@@ -139,6 +140,8 @@ def export_prompt(
         run, retrained = _finished_run(store, config, inputs, progress)
         measured = run.result()
         state = load_checkpoint(run.checkpoint(), config.signature).states[-1]
+    if not_finite := not_finite_in(state.params):
+        raise SeptError(f"the parameters of trial {chosen.signature} are not finite, in {not_finite}")
     differences = _differences(recorded, measured)
     origin: dict[str, Any] = {
         "from": "the configuration, trained once more" if retrained else "the trial's last checkpoint",

@@ -26,7 +26,7 @@ __all__ = ["log_model", "run_of", "save_model"]
 _SERVED = Path(__file__).with_name("served.py")
 _NAME = "prompt"
 _METADATA = ("study", "method", "encoder", "dataset", "trial", "selection", "chosen_by")
-_PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "tokenizers", "torch")
+_PACKAGES = ("av", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "tokenizers", "torch")
 _PACKAGES_OF = {
     "mini": ("torchaudio",),
     "msclap-2022": ("torchaudio", "transformers", "msclap", "huggingface_hub"),

@@ -13,7 +13,6 @@ import torch
 from audio_damage import encoded, sound
 
 from sept_core.audio import decode_clip, load_clip
-from sept_core.audio_container import check_container
 from sept_core.audio_frames import _mp3_frame
 from sept_core.errors import InputError
 
@@ -49,8 +48,8 @@ def test_whole_files_come_out_as_the_decoder_gives_them(container: str, subtype:
     expected, rate = soundfile.read(io.BytesIO(data), dtype="float32")
     waveform, own_rate = decode_clip(data)
     assert own_rate == rate
-    # The last bit of an mp3's samples depends on where in memory its decoder puts them.
-    assert torch.allclose(waveform, torch.from_numpy(expected), rtol=0, atol=1e-6 if container == "MP3" else 0)
+    # Two decoders of an mp3 differ in the last bits.
+    assert torch.allclose(waveform, torch.from_numpy(expected), rtol=0, atol=4e-6 if container == "MP3" else 0)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_a_file_that_is_cut_off_is_refused(container: str, subtype: str | None, 
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "none of wav, flac, ogg, mp3"),
         (b"RIFF\0\0\0\0WAVE", "ends before the samples"),
         (b"ID3\4\0\0\0\0\x7f\x7f" + bytes(100), "ID3 tag"),
-        (b"fLaC", "no STREAMINFO"),
+        (b"fLaC", "cut off or damaged"),
     ],
 )
 def test_what_is_no_audio_says_what_it_is(content: bytes, why: str) -> None:
@@ -208,8 +207,3 @@ def test_absurd_samples_are_refused() -> None:
     samples = SOUND.copy()
     samples[9] = 1e30
     assert "1e+30 times full scale" in reason(written("WAV", "FLOAT", samples))
-
-
-def test_a_container_that_is_whole_is_handed_on_as_it_is() -> None:
-    data = written("WAV", "PCM_16")
-    assert check_container(data) is data

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
+from sept_core.audio_formats import AUDIO_SUFFIXES
 from sept_core.datasets.registry import DatasetInfo, prompt_name
 from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = [
-    "AUDIO_SUFFIXES",
     "Found",
     "Layout",
     "audio_below",
@@ -29,9 +29,6 @@ __all__ = [
     "read_table",
     "visible",
 ]
-
-AUDIO_SUFFIXES = frozenset({".au", ".flac", ".mp3", ".ogg", ".wav"})
-"""Suffixes of audio files, in lower case."""
 
 _DEPTH = 4
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import soundfile
+import torch
 from finished import CLASSES, SWEEP, mini, write_tone
 
 from pipeline.prompts import fetch_prompt, write_prompt
@@ -125,6 +127,58 @@ def test_a_table_is_not_replaced_by_one_without_a_row(
     assert (code, out, f"out.{suffix} is not written: what was there is kept\n" in err) == (2, "", True)
     assert Path(f"out.{suffix}").read_text() == "good"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_of_a_folder_everything_is_ranked_or_named(
+    sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path
+) -> None:
+    samples = soundfile.read(write_tone(tmp_path / "tone.wav"))[0]
+    folder = tmp_path / "clips"
+    (folder / "deep").mkdir(parents=True)
+    kinds = {"WAV": "a.WAV", "FLAC": "b.Flac", "OGG": "deep/c.oga", "AIFF": "RAIN.AIF", "MP3": "e.mp3", "W64": "f.w64"}
+    for kind, name in kinds.items():
+        soundfile.write(folder / name, samples, 8000, format=kind)
+    soundfile.write(folder / "rain.opus", samples, 8000, format="OGG", subtype="OPUS")
+    (folder / "broken.m4a").write_bytes(b"no movie")
+    for name in ("notes.txt", "deep/labels.csv", "clip", "film.mkv"):
+        (folder / name).write_bytes(b"not audio by its name")
+    for name in (".DS_Store", "._a.wav"):
+        (folder / name).write_bytes(b"of the system")
+    command = ["predict", "clips", "--prompt", prompt_folder]
+    code, out, err = sept(*command, "--json")
+    shown = json.loads(out)
+    ranked = {one["clip"].removeprefix("clips/") for one in shown if one["ranking"]}
+    named = {one["clip"].removeprefix("clips/"): one["fault"] for one in shown if not one["ranking"]}
+    there = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert ranked == {*kinds.values(), "rain.opus"}
+    assert ranked | set(named) == there - {".DS_Store", "._a.wav"}
+    assert "its content is text" in named["broken.m4a"]
+    assert code == 2
+    assert "Left out, since the name is not that of an audio file (4):\n  clips/clip\n" in err
+    (folder / "broken.m4a").unlink()
+    code, _, err = sept(*command)
+    assert code == 0
+    assert all(f"  clips/{name}\n" in err for name in ("notes.txt", "deep/labels.csv", "clip", "film.mkv"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_prompt_that_is_not_finite_ranks_nothing(
+    value: float, sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path
+) -> None:
+    prompt = fetch_prompt(str(prompt_folder))
+    name, tensor = next(iter(prompt.params.items()))
+    spoiled = tensor.clone()
+    spoiled[0].view(-1)[0] = value
+    write_prompt(str(tmp_path / "spoiled"), Prompt(prompt.card, {**prompt.params, name: spoiled}))
+    clip = write_tone(tmp_path / "tone.wav")
+    code, out, err = sept("predict", clip, "--prompt", "spoiled", "--json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"spoiled: the prompt is damaged (prompt.safetensors has values that are not finite, in {name})" in err
+    # Finite values can be too large all the same.
+    write_prompt(str(tmp_path / "huge"), Prompt(prompt.card, {**prompt.params, name: torch.full_like(tensor, 3e38)}))
+    code, out, err = sept("predict", clip, "--prompt", "huge", "--json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "probabilities that are not finite" in err
 
 
 def test_a_prompt_of_other_weights_is_refused(sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path) -> None:

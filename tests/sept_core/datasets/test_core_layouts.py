@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sept_core.audio_formats import AUDIO_SUFFIXES
 from sept_core.datasets import DATASETS, read_layout
+from sept_core.datasets.layouts.base import audio_in
 from sept_core.errors import InputError
 
 SHARED_AUDIO = Path(__file__).parents[4] / "shared" / "audio"
@@ -236,3 +238,11 @@ def test_the_real_fsdd_is_900_clips_of_ten_digits_by_six_speakers() -> None:
     manifest = read_layout("FSDD", SHARED_AUDIO / "fsdd")
     assert set(Counter((clip.classname, clip.fold) for clip in manifest.clips).values()) == {15}
     assert len(manifest.clips) == 900
+
+
+@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES))
+def test_a_folder_is_looked_through_for_all_that_can_be_decoded_in_any_case(suffix: str, tmp_path: Path) -> None:
+    wanted = [put(tmp_path / f"{name}{ending}") for name, ending in (("a", suffix), ("b", suffix.upper()))]
+    put(tmp_path / f"c{suffix}.txt")
+    put(tmp_path / f"._d{suffix}")
+    assert audio_in(tmp_path) == wanted
