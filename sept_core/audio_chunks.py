@@ -185,7 +185,7 @@ def closed_w64(data: bytes) -> bytes:
     """A w64 with the size of what is there, where its writer could not go back to fill it in.
 
     Raises:
-        Fault: It is cut off, which FFmpeg does not tell.
+        Fault: It is cut off, which FFmpeg does not report.
     """
     at = data.find(_W64_DATA, 0, 1 << 16) + len(_W64_DATA)
     if at < len(_W64_DATA):

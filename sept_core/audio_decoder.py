@@ -340,7 +340,7 @@ class _StreamInfo:
 def _as_float(values: np.ndarray) -> np.ndarray:
     """Samples as float32 in -1 to 1."""
     bits = _SCALES.get(values.dtype.str[1:])
-    with np.errstate(over="ignore"):  # a double beyond float32 is told as what is not finite
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is refused
         values = values.astype(np.float32)
     if bits is None:
         return values

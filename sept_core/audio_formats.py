@@ -1,7 +1,7 @@
 """The sound files that are read: suffixes of their names, and how each format begins.
 
-The format is told by the first bytes, never by the name, and the decoder is given it by name: it guesses nothing, and
-cannot be led to a format that opens other files (playlists).
+The format is determined by the first bytes of a file, never by its name, and the decoder is given it: it guesses
+nothing, and cannot be led to a format that opens other files (playlists).
 """
 
 from __future__ import annotations
