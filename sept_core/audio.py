@@ -20,16 +20,13 @@ import torch
 from torch import Tensor
 
 from sept_core.audio_decoder import Sound, open_sound
-from sept_core.audio_formats import Fault
+from sept_core.audio_formats import SILENT, Fault
 from sept_core.errors import InputError
 
-__all__ = ["MAX_BYTES", "SILENT", "decode_clip", "is_silent", "load_clip"]
+__all__ = ["MAX_BYTES", "decode_clip", "is_silent", "load_clip"]
 
 MAX_BYTES = 2_000_000_000
 """Size of the largest file that is read."""
-
-SILENT = "the clip is silent"
-"""Why a clip without sound is refused."""
 
 _MAX_SECONDS = 3600
 _MAX_SAMPLES = 1 << 29  # 2 GiB of float32 once downmixed: an hour at 149 kHz

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["AUDIO_SUFFIXES", "FORMATS", "Fault", "format_of"]
+__all__ = ["AUDIO_SUFFIXES", "FORMATS", "SILENT", "Fault", "format_of"]
 
 FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "m4a", "aac", "aiff", "au", "caf", "w64")
 """What is read, for messages."""
@@ -20,6 +20,9 @@ AUDIO_SUFFIXES = frozenset(
     ]
 )
 """Suffixes of audio files, in lower case; whatever looks through a folder takes these, in any case."""
+
+SILENT = "the clip is silent"
+"""Why a clip without sound is refused."""
 
 _WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _BEGINNINGS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (

@@ -17,7 +17,7 @@ from pipeline.store.embedding_writer import (
     WrittenPart,
     plan_parts,
 )
-from sept_core.audio import SILENT
+from sept_core.audio_formats import SILENT
 from sept_core.datasets import Clip
 from sept_core.datasets.crossing import tolerated
 from sept_core.datasets.embeddings import embeddings_folder

@@ -61,7 +61,9 @@ def test_what_would_poison_a_result_is_not_prepared(
     (tmp_path / "audio" / "wren0.wav").write_bytes((tmp_path / "audio" / "wren32.wav").read_bytes())
     code, _, err = data("prepare", "birds", *birds)
     assert code == 2
-    assert err.startswith("error: birds: fold 1: 1 test clips are also trained on, by content: wren32 = wren0")
+    assert err.startswith(
+        "error: birds: fold 1: 1 test clip also among the clips to train on, by content: wren32 = wren0"
+    )
     assert own_datasets(tmp_path / "sept-runs") == []
 
 
@@ -88,8 +90,8 @@ def test_the_check_of_a_prepared_dataset_counts_what_is_missing_and_what_has_cha
     (tmp_path / "audio" / "tit1.wav").write_bytes(b"other")
     code, out, err = data("check", "birds", *birds[:2])
     assert (code, err) == (2, "")
-    assert "error: 3 of 64 clips are missing: wren0.wav, wren2.wav, wren4.wav\n" in out
-    assert "error: 1 of 64 clips are not those of the manifest: tit1.wav\n" in out
+    assert "error: 3 of 64 clips are missing: wren0.wav, wren2.wav, wren4.wav; unpack birds again" in out
+    assert "error: 1 of 64 clips are not those of the manifest: tit1.wav; put the files back" in out
     code, out, err = data("check", "birds", "--audio", tmp_path / "nowhere")
     assert (code, out) == (2, "")
     assert "no such folder; give the folder that birds was prepared from" in err
@@ -173,7 +175,7 @@ def test_neighbours_of_ones_own_dataset_are_kept_with_it_and_those_of_others_nam
     def fake(info: DatasetInfo, model: str, n: int, *, out: Path, **_: object) -> Outcome:
         written.append(out)
         lists = {name: (f"kind of {number}",) for number, name in enumerate(info.classnames)}
-        return Outcome(Neighbors(info.name, lists), out, Usage(), (), 0)
+        return Outcome(Neighbors(info.name, lists), out, Usage(), ())
 
     monkeypatch.setattr("pipeline.neighbors.generate", fake)
     code, out, err = sept("neighbors", "Birds", "--n", 1)

@@ -106,7 +106,7 @@ def test_neighbours_of_a_registered_dataset_are_written_on_this_machine(
 ) -> None:
     def fake(info: DatasetInfo, model: str, n: int, *, out: Path, **_: object) -> Outcome:
         lists = {name: (f"kind of {number}",) for number, name in enumerate(info.classnames)}
-        return Outcome(Neighbors(info.name, lists), out, Usage(), (), 0)
+        return Outcome(Neighbors(info.name, lists), out, Usage(), ())
 
     monkeypatch.setattr("pipeline.neighbors.generate", fake)
     code, out, _ = sept("neighbors", "esc50", "--n", 1, "--root", s3_root)
