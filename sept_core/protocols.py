@@ -11,7 +11,7 @@ Base-to-new: train on shots of the base classes; base clips among base names, ne
 
 Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips; tested are the
 source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
-target's names.
+target's names. Clips of a target from recordings that the source trains on or is selected by are left out.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import torch
 
 from sept_core.datasets import EmbeddingTable, Split, draw_shots, halves, make_split, prompt_name
 from sept_core.datasets.folds import roles_of
+from sept_core.datasets.heard import Pretraining, heard_rows, newly_heard, shared_rows
 from sept_core.encoders import TextTower
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import Group
 
-__all__ = ["Plan", "Stage", "make_plan"]
+__all__ = ["Plan", "Stage", "left_out", "make_plan"]
 
 NESTED_CLASSES = 4
 """Fewest base classes that ``nested`` can split again, two and two."""
@@ -59,11 +60,13 @@ class Plan:
         stages: One, or for ``nested`` two.
         tested: What the test measures, group by group.
         classnames: Names of each tested group, as the registry spells them.
+        warnings: What the reader of the numbers should know, a line each.
     """
 
     stages: tuple[Stage, ...]
     tested: Mapping[str, Group]
     classnames: dict[str, list[str]]
+    warnings: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -73,8 +76,7 @@ def make_plan(
     table: EmbeddingTable,
     targets: Sequence[EmbeddingTable],
     tower: TextTower,
-    seen_folds: Mapping[str, Sequence[str]],
-    seen_clips: frozenset[str] = frozenset(),
+    pretraining: Pretraining,
     folds: Sequence[str],
     seeds: Sequence[int],
     shots: int,
@@ -87,8 +89,7 @@ def make_plan(
         table: Embeddings of the dataset (cross-dataset: of the source).
         targets: Embeddings of the targets.
         tower: Tokenises the names.
-        seen_folds: Dataset name -> folds that the encoder was pretrained on.
-        seen_clips: SHA-256 of the files that it was pretrained on.
+        pretraining: What the encoder was trained on.
         folds: Test folds.
         seeds: One replica per fold and seed.
         shots: Training clips per class.
@@ -97,10 +98,10 @@ def make_plan(
         InputError: The dataset cannot be used this way.
     """
     info = table.info
-    seen = seen_folds.get(info.name, ())
-    splits = [make_split(table, info, fold, seed, shots, seen, seen_clips) for fold in folds for seed in seeds]
+    seen, heard = pretraining.folds.get(info.name, ()), heard_rows(table, pretraining)
+    splits = [make_split(table, info, fold, seed, shots, seen, heard) for fold in folds for seed in seeds]
     if protocol == "cross-dataset":
-        return _cross_dataset(table, targets, tower, seen_folds, seen_clips, splits, shots)
+        return _cross_dataset(table, targets, tower, pretraining, splits, shots)
     base, new = halves(info.classnames)
     test = {
         "base": _group(tower, table, base, [split.test_base for split in splits], trained=True),
@@ -116,6 +117,32 @@ def make_plan(
         inner = _inner_stage(table, tower, base, splits)
         return Plan((inner, _stage(table, base, final, {})), test, names)
     return Plan((_stage(table, base, final, test if selection == "paper" else held_out),), test, names)
+
+
+def left_out(
+    table: EmbeddingTable, targets: Sequence[EmbeddingTable], pretraining: Pretraining, folds: Sequence[str]
+) -> dict[str, frozenset[int]]:
+    """Rows that a trial uses nowhere since their recording is one that the encoder heard or that the source has.
+
+    By data set, those without any left out. Not among them is what the data set's name or the file's content tells to
+    be of the pretraining: that was left out from the first release on, so no signature has to say it.
+    """
+    info, seen = table.info, set(pretraining.folds.get(table.dataset, ()))
+    found = {table.dataset: newly_heard(table, pretraining)}
+    if targets:
+        heard = heard_rows(table, pretraining)
+        roles = [roles_of(fold, info) for fold in table.folds]
+        # Whatever of the pool no shot is drawn from is selected by.
+        used = [
+            row
+            for row, of in enumerate(roles)
+            if of.train & set(folds) and not of.test & seen and row not in heard
+        ]
+    for target in targets:
+        shared = shared_rows(table, used, target)
+        tested = {row for row in shared if roles_of(target.folds[row], target.info).test}
+        found[target.dataset] = newly_heard(target, pretraining) | tested
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], splits: Sequence[Split]) -> Stage:
@@ -148,8 +175,7 @@ def _cross_dataset(
     table: EmbeddingTable,
     targets: Sequence[EmbeddingTable],
     tower: TextTower,
-    seen_folds: Mapping[str, Sequence[str]],
-    seen_clips: frozenset[str],
+    pretraining: Pretraining,
     splits: Sequence[Split],
     shots: int,
 ) -> Plan:
@@ -162,30 +188,35 @@ def _cross_dataset(
         for split, drawn in zip(splits, train, strict=True)
     ]
     # What the source trains on, and what its search is measured on: targets may influence neither.
-    used = {table.sha256[row] for rows in (*train, *held_out) for row in rows}
+    without = left_out(table, targets, pretraining, [split.fold for split in splits])
+    warnings = []
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": _group(tower, table, every, tests, trained=True)}
     for target in targets:
         other = target.info
-        seen = frozenset(seen_folds.get(other.name, ()))
+        seen = frozenset(pretraining.folds.get(other.name, ()))
+        heard = heard_rows(target, pretraining)
         roles = [roles_of(fold, other).test for fold in target.folds]
-        rows = tuple(
-            row
-            for row, (test, digest) in enumerate(zip(roles, target.sha256, strict=True))
-            if test and not test & seen and digest not in seen_clips
-        )
-        if not rows:
+        unheard = [row for row, test in enumerate(roles) if test and not test & seen and row not in heard]
+        if not unheard:
             raise InputError("no test clips that the encoder has not seen", where=f"target {other.name}")
-        if shared := sum(target.sha256[row] in used for row in rows):
+        rows = tuple(row for row in unheard if row not in without.get(other.name, ()))
+        if not rows:
             raise InputError(
-                f"{shared} of its test clips are clips that the source {info.name} trains on or selects by",
+                f"all of its {len(unheard)} test clips are from recordings that the source {info.name} trains on or "
+                "selects by",
                 where=f"target {other.name}",
                 mend="take a target with other clips",
+            )
+        if len(rows) < len(unheard):
+            warnings.append(
+                f"target {other.name}: {len(unheard) - len(rows)} of its {len(unheard)} test clips are left out, for "
+                f"they are from recordings that the source {info.name} trains on or selects by"
             )
         tested[other.name] = _group(tower, target, other.classnames, [rows] * len(splits))
     measured = {"source": _group(tower, table, every, held_out, trained=True)}
     names = {"source": list(every)} | {target.dataset: list(target.info.classnames) for target in targets}
-    return Plan((_stage(table, every, train, measured),), tested, names)
+    return Plan((_stage(table, every, train, measured),), tested, names, tuple(warnings))
 
 
 def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int, ...]:

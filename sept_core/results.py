@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from sept_core.documents import canonical_json
 
@@ -65,6 +65,9 @@ class TrialConfig(BaseModel):
         embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
             other last digits, and so another trial.
         targets: Cross-dataset: name and embeddings digest of each target; else empty.
+        left_out: By data set, how many of its clips are used nowhere since their recording is one that the encoder heard
+            or, of a target, that the source has, and a digest of their names. Not written where there are none, so that
+            the signature of what it does not concern is what it always was.
         hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
         folds: Test folds; one replica is trained per fold and seed.
         epochs: Passes over a replica's training clips; 0 for what trains nothing.
@@ -83,6 +86,7 @@ class TrialConfig(BaseModel):
     manifest_digest: str
     embeddings_digest: str
     targets: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     neighbors_digest: str | None
     templates_digest: str | None
     baseline: str
@@ -95,6 +99,11 @@ class TrialConfig(BaseModel):
     report_every: int
     batch_size: int
     precision: Precision = "float32"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name != "left_out" or value}
 
     @property
     def signature(self) -> str:

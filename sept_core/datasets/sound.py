@@ -30,8 +30,7 @@ parts, needs about 3 seconds: it gives nothing for spoken digits and 19 numbers 
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["THRESHOLD", "same_sound", "sound_distances", "sound_of"]
+__all__ = ["THRESHOLD", "same_sound", "sound_distances", "sound_of", "sounding_like"]
 
 THRESHOLD = 0.165
 """Sounds closer than this are one recording; in the middle between the copies of the table above and 0.19."""
@@ -59,7 +58,7 @@ _FEWEST_CELLS = 8.0
 _STEPS_PER_DEVIATION, _LEVELS = 3, 7
 _LENGTH_UNITS = 4096
 _LENGTH_WEIGHT = 2.0
-_BLOCK = 1024
+_BLOCK = 512
 
 
 def sound_of(waveform: Tensor, sample_rate: int) -> str:
@@ -109,14 +108,21 @@ def sound_distances(first: Sequence[str], second: Sequence[str]) -> NDArray[np.f
     return np.nan_to_num(1 - steps @ other_steps.T + _LENGTH_WEIGHT * apart, copy=False, nan=np.inf)
 
 
-def same_sound(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int]]:
-    """Which fingerprints are of one recording: pairs of an index into ``first`` and one into ``second``, ascending."""
-    found = []
+def same_sound(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Which fingerprints are of one recording: pairs of an index into ``first`` and one into ``second``."""
     for start in range(0, len(first), _BLOCK):
-        for other in range(0, len(second), 8 * _BLOCK):
-            near = sound_distances(first[start : start + _BLOCK], second[other : other + 8 * _BLOCK]) < THRESHOLD
-            found += [(start + int(row), other + int(column)) for row, column in np.argwhere(near)]
-    return sorted(found)
+        near = sound_distances(first[start : start + _BLOCK], second) < THRESHOLD
+        for row, column in np.argwhere(near):
+            yield start + int(row), int(column)
+
+
+def sounding_like(sounds: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Indices of the fingerprints that are of one recording with one of the known ones, ascending."""
+    found: list[int] = []
+    for start in range(0, len(sounds), _BLOCK):
+        near = sound_distances(sounds[start : start + _BLOCK], known) < THRESHOLD
+        found += (start + np.flatnonzero(near.any(axis=1))).tolist()
+    return found
 
 
 def _unpacked(sounds: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -126,7 +132,7 @@ def _unpacked(sounds: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.fl
     for row, sound in enumerate(sounds):
         try:
             packed = np.frombuffer(base64.b64decode(sound), np.uint8)
-        except binascii.Error:
+        except ValueError:
             continue
         if len(packed) != 3 + steps.shape[1] // 2 or packed[0] != _VERSION:
             continue

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sept_core.datasets.folds import Roles, roles_of
+from sept_core.datasets.heard import Pretraining, heard_rows
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.datasets.wording import some
@@ -68,35 +69,32 @@ def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
     return left if info.split == "kfold" else info.folds
 
 
-def unheard_folds(
-    table: EmbeddingTable, info: DatasetInfo, seen: Sequence[str], seen_clips: Collection[str]
-) -> tuple[str, ...]:
+def unheard_folds(table: EmbeddingTable, info: DatasetInfo, pretraining: Pretraining) -> tuple[str, ...]:
     """``usable_folds``, of which those are left that still test base and new classes without the clips heard.
 
     Args:
         table: Embeddings of ``info``'s clips.
         info: The data set.
-        seen: Folds of the encoder's pretraining.
-        seen_clips: SHA-256 of the files of the encoder's pretraining.
+        pretraining: What the encoder was trained on.
 
     Raises:
         InputError: No fold is left.
     """
-    folds = usable_folds(info, seen)
-    heard = [digest in seen_clips for digest in table.sha256]
-    if not any(heard):
+    folds = usable_folds(info, pretraining.folds.get(info.name, ()))
+    heard = heard_rows(table, pretraining)
+    if not heard:
         return folds
     new = set(halves(info.classnames)[1])
     tested = {
         (fold, classname in new)
-        for place, classname, known in zip(table.folds, table.classnames, heard, strict=True)
-        if not known
+        for row, (place, classname) in enumerate(zip(table.folds, table.classnames, strict=True))
+        if row not in heard
         for fold in roles_of(place, info).test
     }
     left = tuple(fold for fold in folds if {(fold, False), (fold, True)} <= tested)
     if not left:
         raise InputError(
-            f"the encoder was pretrained on {sum(heard)} of its {len(heard)} clips, which leaves no fold to test on",
+            f"the encoder was pretrained on {len(heard)} of its {len(table)} clips, which leaves no fold to test on",
             where=info.name,
             mend="use an encoder that did not train on these clips",
         )
@@ -137,7 +135,7 @@ def make_split(
     seed: int,
     shots: int,
     seen: Sequence[str],
-    seen_clips: Collection[str] = (),
+    heard: Collection[int] = (),
 ) -> Split:
     """Split a table's rows for the replica (fold, seed) of the base-to-new protocol.
 
@@ -148,7 +146,7 @@ def make_split(
         seed: Seed of the draw.
         shots: Clips per base class to train on; all of the class's pool where it has fewer.
         seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
-        seen_clips: SHA-256 of the files of the encoder's pretraining; nor do these.
+        heard: `heard_rows` of the table; nor do these.
 
     Raises:
         InputError: The table is not this data set's, lacks a class or has one too many; the fold cannot be tested on;
@@ -161,7 +159,6 @@ def make_split(
     usable = usable_folds(info, seen)
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
-    heard = frozenset(row for row, digest in enumerate(table.sha256) if digest in seen_clips)
     unseen = [(row, roles) for row, roles in enumerate(roles_by_row) if not roles.test & set(seen) and row not in heard]
     besides = f" besides those {len(heard)} clips that the encoder was pretrained on" if heard else ""
     pool = [row for row, roles in unseen if fold in roles.train]

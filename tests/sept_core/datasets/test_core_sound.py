@@ -14,7 +14,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from sept_core.audio import decode_clip, load_clip
-from sept_core.datasets.sound import THRESHOLD, same_sound, sound_distances, sound_of
+from sept_core.datasets.sound import THRESHOLD, same_sound, sound_distances, sound_of, sounding_like
 
 AUDIO = Path(__file__).parents[4] / "shared" / "audio"
 # The same fire, uploaded to Freesound twice.
@@ -53,7 +53,7 @@ def check_all(clips: dict[str, Path], copies: dict[str, Callable[[Tensor, int], 
     assert all(sounds)
     for copy, make in copies.items():
         again = [sound_of(*decode_clip(make(*decoded[name]))) for name in names]
-        assert same_sound(sounds, again) == [(row, row) for row in range(len(names))], copy
+        assert [*same_sound(sounds, again)] == [(row, row) for row in range(len(names))], copy
     distances = sound_distances(sounds, sounds)
     np.fill_diagonal(distances, np.inf)
     close = [{names[row], names[column]} for row, column in np.argwhere(distances < THRESHOLD + 0.03)]
@@ -63,7 +63,7 @@ def check_all(clips: dict[str, Path], copies: dict[str, Callable[[Tensor, int], 
 @needs_audio[0]
 @needs_audio[1]
 def test_copies_of_real_clips_are_found_and_no_other_clip_is_taken_for_one() -> None:
-    clips = real_clips("esc10/*/*.ogg", 12) | real_clips("fsdd/recordings/*.wav", 9)
+    clips = real_clips("esc10/*/*.ogg", 50) | real_clips("fsdd/recordings/*.wav", 90)
     # Takes of one speaker and one word are what comes closest.
     close = ("3_theo_13", "3_theo_14", "2_yweweler_14", "2_yweweler_6", "8_theo_0", "8_theo_12", "4_yweweler_0")
     clips |= {name: AUDIO / "fsdd/recordings" / f"{name}.wav" for name in close}
@@ -86,19 +86,19 @@ def steps(seed: int, seconds: float = 1.0, rate: int = 16_000) -> Tensor:
 
 
 def test_silence_and_a_steady_tone_tell_too_little_and_are_like_nothing() -> None:
-    time = torch.arange(16_000) / 16_000
+    time = torch.arange(80_000) / 16_000
     for plain in (torch.zeros(16_000), torch.zeros(1), (440 * 2 * torch.pi * time).sin()):
         assert sound_of(plain, 16_000) == ""
     sound = sound_of(steps(0), 16_000)
     assert len(sound) == 324
-    assert same_sound(["", sound], ["", sound]) == [(1, 1)]
+    assert [*same_sound(["", sound], ["", sound])] == [(1, 1)]
     assert np.isinf(sound_distances(["", sound], [""])).all()
 
 
 def test_what_another_release_or_nobody_wrote_counts_as_unknown() -> None:
     sound = sound_of(steps(0), 16_000)
     for strange in ("no base64 at all", "AAAA", "B" + sound[1:], "sound", "é" * 324):
-        assert same_sound([strange], [strange, sound]) == []
+        assert [*same_sound([strange], [strange, sound])] == []
 
 
 def test_the_same_sound_is_the_same_fingerprint_whatever_the_number_of_threads() -> None:
@@ -117,11 +117,11 @@ def test_the_same_sound_is_the_same_fingerprint_whatever_the_number_of_threads()
 def test_clips_of_any_length_have_one(seconds: float) -> None:
     clip = steps(1, seconds) if seconds >= 0.1 else torch.randn(int(16_000 * seconds))
     sound = sound_of(clip, 16_000)
-    assert same_sound([sound], [sound_of(torch.cat([clip.new_zeros(400), 0.5 * clip]), 16_000)]) == [(0, 0)]
+    assert sounding_like([sound], [sound_of(torch.cat([clip.new_zeros(400), 0.5 * clip]), 16_000)]) == [0]
 
 
 def test_many_are_compared_block_by_block() -> None:
     sounds = [sound_of(steps(seed, 0.3), 16_000) for seed in range(30)]
     many = sounds * 100
-    pairs = same_sound(many, sounds)
-    assert pairs == [(row, row % 30) for row in range(len(many))]
+    assert sounding_like(many, sounds[:3]) == [row for row in range(len(many)) if row % 30 < 3]
+    assert [*same_sound(many, sounds)] == [(row, row % 30) for row in range(len(many))]
