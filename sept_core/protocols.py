@@ -11,7 +11,7 @@ Base-to-new: train on shots of the base classes; base clips among base names, ne
 
 Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips; tested are the
 source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
-target's names. Clips of a target from recordings that the source trains on or is selected by are left out.
+target's names. Clips of a target from recordings that the source has in a pool are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import Group
 
-__all__ = ["Plan", "Stage", "left_out", "make_plan"]
+__all__ = ["Plan", "Stage", "check_splits", "left_out", "make_plan"]
 
 NESTED_CLASSES = 4
 """Fewest base classes that ``nested`` can split again, two and two."""
@@ -120,29 +120,36 @@ def make_plan(
 
 
 def left_out(
-    table: EmbeddingTable, targets: Sequence[EmbeddingTable], pretraining: Pretraining, folds: Sequence[str]
+    table: EmbeddingTable, targets: Sequence[EmbeddingTable], pretraining: Pretraining
 ) -> dict[str, frozenset[int]]:
-    """Rows that a trial uses nowhere since their recording is one that the encoder heard or that the source has.
+    """Rows that a trial uses nowhere since the encoder heard their recording or, of a target, since the source has it.
 
     By data set, those without any left out. Not among them is what the data set's name or the file's content tells to
-    be of the pretraining: that was left out from the first release on, so no signature has to say it.
+    be of the pretraining: that was left out from the first release on, so no signature has to say it. What the source
+    has is what stands in the pool of any of its folds, so that a target is the same whatever folds are trained.
     """
-    info, seen = table.info, set(pretraining.folds.get(table.dataset, ()))
     found = {table.dataset: newly_heard(table, pretraining)}
     if targets:
+        info, seen = table.info, set(pretraining.folds.get(table.dataset, ()))
         heard = heard_rows(table, pretraining)
         roles = [roles_of(fold, info) for fold in table.folds]
-        # Whatever of the pool no shot is drawn from is selected by.
-        used = [
-            row
-            for row, of in enumerate(roles)
-            if of.train & set(folds) and not of.test & seen and row not in heard
-        ]
+        pool = [row for row, of in enumerate(roles) if of.train and not of.test & seen and row not in heard]
     for target in targets:
-        shared = shared_rows(table, used, target)
+        shared = shared_rows(table, pool, target)
         tested = {row for row in shared if roles_of(target.folds[row], target.info).test}
         found[target.dataset] = newly_heard(target, pretraining) | tested
     return {name: rows for name, rows in found.items() if rows}
+
+
+def check_splits(table: EmbeddingTable, pretraining: Pretraining, folds: Sequence[str], shots: int) -> None:
+    """Find out before a trial whether its folds can be split.
+
+    Raises:
+        InputError: As `make_split`.
+    """
+    seen, heard = pretraining.folds.get(table.dataset, ()), heard_rows(table, pretraining)
+    for fold in folds:
+        make_split(table, table.info, fold, 0, shots, seen, heard)
 
 
 def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], splits: Sequence[Split]) -> Stage:
@@ -187,8 +194,8 @@ def _cross_dataset(
         tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
         for split, drawn in zip(splits, train, strict=True)
     ]
-    # What the source trains on, and what its search is measured on: targets may influence neither.
-    without = left_out(table, targets, pretraining, [split.fold for split in splits])
+    # Targets may influence neither what the source trains on nor what its search is measured on.
+    without = left_out(table, targets, pretraining)
     warnings = []
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": _group(tower, table, every, tests, trained=True)}
@@ -203,15 +210,14 @@ def _cross_dataset(
         rows = tuple(row for row in unheard if row not in without.get(other.name, ()))
         if not rows:
             raise InputError(
-                f"all of its {len(unheard)} test clips are from recordings that the source {info.name} trains on or "
-                "selects by",
+                f"all of its {len(unheard)} test clips are from recordings that the source {info.name} has too",
                 where=f"target {other.name}",
                 mend="take a target with other clips",
             )
         if len(rows) < len(unheard):
             warnings.append(
                 f"target {other.name}: {len(unheard) - len(rows)} of its {len(unheard)} test clips are left out, for "
-                f"they are from recordings that the source {info.name} trains on or selects by"
+                f"the source {info.name} has their recordings too"
             )
         tested[other.name] = _group(tower, target, other.classnames, [rows] * len(splits))
     measured = {"source": _group(tower, table, every, held_out, trained=True)}

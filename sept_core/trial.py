@@ -16,7 +16,7 @@ from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.datasets import EmbeddingTable, unheard_folds
-from sept_core.datasets.heard import describe_rows
+from sept_core.datasets.heard import describe_rows, refuse_same_sound
 from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -136,6 +136,8 @@ def make_config(
     for fold in chosen:
         if fold not in usable:
             raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}")
+    if table.description is not None:
+        refuse_same_sound(table)
     for name, value, low in (
         ("shots", shots, 1),
         ("epochs", epochs, 1),
@@ -168,7 +170,7 @@ def make_config(
         manifest_digest=table.manifest_digest,
         embeddings_digest=table.digest,
         targets={target.dataset: target.digest for target in targets},
-        left_out=_left_out(inputs, chosen),
+        left_out=_left_out(inputs),
         neighbors_digest=neighbors.digest if sept and neighbors is not None else None,
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
@@ -400,10 +402,10 @@ def _check_targets(protocol: str, selection: str, table: EmbeddingTable, targets
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
 
 
-def _left_out(inputs: TrialInputs, folds: Sequence[str]) -> dict[str, str]:
+def _left_out(inputs: TrialInputs) -> dict[str, str]:
     """As a configuration says it, see `TrialConfig`."""
     tables = {inputs.table.dataset: inputs.table, **inputs.targets}
-    rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining, folds)
+    rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining)
     return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
 
 
@@ -421,7 +423,7 @@ def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
             raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
         pairs[f"embeddings_digest of {target}"] = (wanted, inputs.targets[target].digest)
     # A store that was embedded again, or by another release, may tell more of what a clip sounds like.
-    pairs["clips left out"] = (str(config.left_out), str(_left_out(inputs, config.folds)))
+    pairs["clips left out"] = (str(config.left_out), str(_left_out(inputs)))
     if config.sept:
         digest = inputs.neighbors.digest if inputs.neighbors is not None else None
         pairs["neighbors_digest"] = (config.neighbors_digest, digest)

@@ -121,6 +121,8 @@ def _show(console: Console, summary: EmbedSummary) -> None:
         )
     if summary.skipped:
         say(console, f"{plural(summary.skipped, 'clip')} left out; errors.parquet there says why")
+    for note in summary.notes:
+        say(console, note)
     say(console, summary.where)
 
 

@@ -90,9 +90,7 @@ class Job:
                 chosen = part.clips[start : start + self._together]
                 yield Batch(self._index, number, start // self._together, chosen, self._at_once)
 
-    def take(
-        self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str], sounds: list[str]
-    ) -> None:
+    def take(self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str], sounds: list[str]) -> None:
         """Embeddings ``[clips without a fault, dim]`` and sounds of a batch, in whatever order batches come."""
         import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import get_dataset, info_to_json
+from sept_core.datasets.heard import heard_line, same_sound_pairs
 from sept_core.datasets.registry import dataset_key
+from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class EmbedSummary:
         seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
         where: Folder or ``s3://`` address of the embeddings.
         made: False where complete embeddings of the same clips were there already.
+        notes: What a person should know of them before a sweep, a line each.
     """
 
     dataset: str
@@ -64,6 +67,7 @@ class EmbedSummary:
     seconds: float
     where: str
     made: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def clips_per_second(self) -> float:
@@ -123,7 +127,7 @@ def embed(
         summaries = work.run(means.run, lambda begun: batch_size or means.batch_size(begun))
     for summary in summaries:
         work.keep_texts(summary)
-    return summaries
+    return [replace(summary, notes=work.notes(summary)) for summary in summaries]
 
 
 def embed_with(
@@ -290,6 +294,20 @@ class _Work:
             there = not summary.made and read_text_features(self._store.files, summary.fingerprint, summary.dataset)
         if not there:
             keep_texts(self._encoder, summary.dataset, self._store)
+
+    def notes(self, summary: EmbedSummary) -> tuple[str, ...]:
+        """What the encoder has heard of a data set, and which of its recordings stand on both sides of a split."""
+        table = self._store.read(summary.fingerprint, summary.dataset)
+        notes = [heard_line(table, summary.encoder, self._encoder.pretraining)]
+        pairs = same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info)
+        if pairs:
+            notes.append(f"warning: clips to test on sound the same as clips to train on: {some(pairs)}")
+        if not any(table.sounds):
+            notes.append(
+                "warning: an earlier release made these embeddings, so copies of a recording are known by their bytes "
+                "alone; --force makes them again"
+            )
+        return tuple(note for note in notes if note)
 
     def _make(self, jobs: Sequence[Job], tower: AudioTower, counts: list[int], run: Run) -> None:
         def done(job: int, clips: int) -> None:

@@ -179,6 +179,7 @@ class SweepPlan:
         machines: Where the earlier trials ran that estimates rest on.
         accuracy: How good the first estimate was; None before it can be said.
         kept: Where the first estimate is kept; empty where there is none.
+        notes: What the encoder has heard of the data sets, and where that leaves fewer shots than asked for.
     """
 
     sweep: str
@@ -191,6 +192,7 @@ class SweepPlan:
     machines: tuple[str, ...]
     accuracy: Accuracy | None
     kept: str
+    notes: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> bool:

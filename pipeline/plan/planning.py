@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.plan.estimating import CalibrationProgress, Candidate, Estimator
@@ -17,7 +17,9 @@ from pipeline.search.sizing import middle, study_needs, trial_config
 from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Member, TrialStore, Verdict, open_files
+from sept_core.datasets.heard import heard_line, short_classes
 from sept_core.errors import InputError
+from sept_core.protocols import check_splits
 
 __all__ = ["plan_sweep"]
 
@@ -77,6 +79,7 @@ def plan_sweep(
         machines=tuple(history.machines),
         accuracy=accuracy,
         kept=keep_estimate(store, spec, planned),
+        notes=tuple(dict.fromkeys(note for one in candidates for note in _notes(one))),
     )
 
 
@@ -88,6 +91,7 @@ def _candidate(
     if inputs is not None:
         try:
             config = trial_config(spec, study, inputs, middle(study))
+            check_splits(inputs.table, inputs.encoder.pretraining, config.folds, config.shots)
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
         except InputError as error:
             gathering.blame(study, error)
@@ -106,6 +110,21 @@ def _candidate(
         cpus=cpus,
         gpus=share,
     )
+
+
+def _notes(one: Candidate) -> Iterator[str]:
+    """What the encoder has heard of what a study trains and tests on."""
+    if one.inputs is None or one.config is None:
+        return
+    encoder, table = one.inputs.encoder, one.inputs.table
+    for heard in (table, *one.inputs.targets.values()):
+        if line := heard_line(heard, encoder.name, encoder.pretraining):
+            yield line
+    yield from short_classes(table, one.config.folds, one.config.shots, encoder.name, encoder.pretraining)
+    for name, count in one.config.left_out.items():
+        if name != table.dataset:
+            clips = count.partition(",")[0]
+            yield f"target {name}: tested without {clips} of recordings that {table.dataset} has or {encoder.name} heard"
 
 
 def _planned(

@@ -133,9 +133,7 @@ class EmbeddingParts:
                 found[part.stem] = WrittenPart(name, rows, hashlib.sha256(data).hexdigest(), faults)
         return found
 
-    def write(
-        self, part: Part, embeddings: Tensor, faults: dict[str, str], sounds: Sequence[str] = ()
-    ) -> WrittenPart:
+    def write(self, part: Part, embeddings: Tensor, faults: dict[str, str], sounds: Sequence[str] = ()) -> WrittenPart:
         """Write a part.
 
         Args:

@@ -4,8 +4,8 @@
 
 ``manifest.json`` is written last: without it the embeddings are not there. It names the parts in their order, and the
 ``format`` of the whole, which is 1 where it names none. One row per clip, sorted by clip id, with the columns clip_id,
-path, classname, fold, group, sha256, sound and embedding (a fixed-size list of float32); encoder and preprocessing stand in
-the schema's metadata. pandas and DuckDB read the parts as they are.
+path, classname, fold, group, sha256, sound (what it sounds like) and embedding (a fixed-size list of float32); encoder
+and preprocessing stand in the schema's metadata. pandas and DuckDB read the parts as they are.
 
 This is the reading side, over any place that gives the bytes of a file; ``load_embeddings`` reads a local folder, or
 what ships with the package.

@@ -96,33 +96,41 @@ def sound_of(waveform: Tensor, sample_rate: int) -> str:
     deviation = np.sqrt(power / len(steps))
     levels = np.rint(steps * (_STEPS_PER_DEVIATION / deviation)).clip(-_LEVELS, _LEVELS).astype(np.int64) + 8
     length = int(np.rint(np.log(1000 * width / rate) * _LENGTH_UNITS))
-    packed = bytes([_VERSION]) + length.to_bytes(2, "big") + (16 * levels[::2] + levels[1::2]).astype(np.uint8).tobytes()
+    packed = (
+        bytes([_VERSION]) + length.to_bytes(2, "big") + (16 * levels[::2] + levels[1::2]).astype(np.uint8).tobytes()
+    )
     return base64.b64encode(packed).decode("ascii")
 
 
 def sound_distances(first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
     """Distances ``[first, second]`` of fingerprints, 0 to about 2; infinite where one of the two is not known."""
-    (steps, lengths), (other_steps, other_lengths) = _unpacked(first), _unpacked(second)
-    # An unknown fingerprint has no length, and NaN stays NaN.
-    apart = np.abs(lengths[:, None] - other_lengths)
-    return np.nan_to_num(1 - steps @ other_steps.T + _LENGTH_WEIGHT * apart, copy=False, nan=np.inf)
+    return np.concatenate([distances for _, distances in _distances(first, second)])
 
 
 def same_sound(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Which fingerprints are of one recording: pairs of an index into ``first`` and one into ``second``."""
-    for start in range(0, len(first), _BLOCK):
-        near = sound_distances(first[start : start + _BLOCK], second) < THRESHOLD
-        for row, column in np.argwhere(near):
+    for start, distances in _distances(first, second):
+        for row, column in np.argwhere(distances < THRESHOLD):
             yield start + int(row), int(column)
 
 
 def sounding_like(sounds: Sequence[str], known: Sequence[str]) -> list[int]:
     """Indices of the fingerprints that are of one recording with one of the known ones, ascending."""
     found: list[int] = []
-    for start in range(0, len(sounds), _BLOCK):
-        near = sound_distances(sounds[start : start + _BLOCK], known) < THRESHOLD
-        found += (start + np.flatnonzero(near.any(axis=1))).tolist()
+    for start, distances in _distances(sounds, known):
+        found += (start + np.flatnonzero((distances < THRESHOLD).any(axis=1))).tolist()
     return found
+
+
+def _distances(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The distances of some of ``first`` at a time, with the index of the first of these."""
+    (steps, lengths), (other_steps, other_lengths) = _unpacked(first), _unpacked(second)
+    for start in range(0, len(first), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        # Who is not known has no length, and NaN stays NaN.
+        apart = np.abs(lengths[rows, None] - other_lengths)
+        distances = 1 - steps[rows] @ other_steps.T + _LENGTH_WEIGHT * apart
+        yield start, np.nan_to_num(distances, copy=False, nan=np.inf)
 
 
 def _unpacked(sounds: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

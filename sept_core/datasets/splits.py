@@ -160,7 +160,8 @@ def make_split(
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
     unseen = [(row, roles) for row, roles in enumerate(roles_by_row) if not roles.test & set(seen) and row not in heard]
-    besides = f" besides those {len(heard)} clips that the encoder was pretrained on" if heard else ""
+    without = {row for row, roles in enumerate(roles_by_row) if roles.test & set(seen)} | set(heard)
+    besides = f" besides those {len(without)} clips that the encoder was pretrained on" if without else ""
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
     _check_apart(table, info, fold, pool, test)
@@ -191,9 +192,9 @@ def make_split(
     where = f"{info.name}, fold {fold}"
     if not split.heldout_base:
         raise InputError(
-            f"no held-out clips: all {len(train)} base-class clips of the pool are drawn as shots",
+            f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots",
             where=where,
-            mend=f"lower shots (now {shots})",
+            mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if without else ""),
         )
     if not split.heldout_new:
         raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where)

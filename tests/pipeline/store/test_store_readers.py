@@ -9,7 +9,14 @@ import pytest
 from small_embeddings import FINGERPRINT, NAME, fill, make_manifest
 
 from pipeline.store import EmbeddingStore
-from sept_core.datasets.embeddings import FORMAT, TEXT_COLUMNS, NewerFormat, embeddings_folder, load_embeddings
+from sept_core.datasets.embeddings import (
+    FORMAT,
+    SOUND_COLUMN,
+    TEXT_COLUMNS,
+    NewerFormat,
+    embeddings_folder,
+    load_embeddings,
+)
 from sept_core.documents import seal, unseal
 
 READERS = {
@@ -76,14 +83,14 @@ def test_pandas_reads_rows_and_types(rows: Any) -> None:
     frame = run("pandas")["frame"]
     assert np.array_equal(np.stack(frame["embedding"]), rows.numpy())
     assert frame["embedding"][0].dtype == np.float32
-    assert [*frame.columns] == [*TEXT_COLUMNS, "embedding"]
+    assert [*frame.columns] == [*TEXT_COLUMNS, SOUND_COLUMN, "embedding"]
     assert [*frame["classname"]] == [clip.classname for clip in make_manifest(10).clips]
 
 
 def test_duckdb_reads_rows_types_and_metadata(rows: Any) -> None:
     duckdb = pytest.importorskip("duckdb", reason="the test extra installs duckdb")
     found = run("duckdb")["rows"]
-    assert [*found.columns] == [*TEXT_COLUMNS, "embedding"]
+    assert [*found.columns] == [*TEXT_COLUMNS, SOUND_COLUMN, "embedding"]
     assert [str(kind) for kind in found.types] == ["VARCHAR"] * 6 + ["FLOAT[]"]
     fetched = found.fetchall()
     assert [row[0] for row in fetched] == [clip.clip_id for clip in make_manifest(10).clips]

@@ -48,7 +48,9 @@ def test_no_clip_heard_is_drawn_held_out_or_tested(digits: EmbeddingTable) -> No
 
 
 def test_folds_that_were_heard_whole_are_no_test_folds(digits: EmbeddingTable, encoder: Encoder) -> None:
-    knowing = dataclasses.replace(encoder, pretraining=Pretraining(clips=heard_of(digits, "george", "jackson", "lucas")))
+    knowing = dataclasses.replace(
+        encoder, pretraining=Pretraining(clips=heard_of(digits, "george", "jackson", "lucas"))
+    )
     assert unheard_folds(digits, digits.info, knowing.pretraining) == ("nicolas", "theo", "yweweler")
     inputs = TrialInputs(knowing, digits)
     config = make_config(inputs, "coop", shots=2, epochs=1)
@@ -87,14 +89,13 @@ def test_a_target_is_tested_without_the_clips_that_the_source_has_and_the_result
 ) -> None:
     inputs = TrialInputs(encoder, make_table("FSDD"), None, {"digits": digits})
     config = make_config(inputs, "zero-shot", shots=2, folds=["theo"], protocol="cross-dataset")
-    # Of four speakers (theo is tested, george was heard) the source draws or selects; the target keeps the other two.
-    assert config.left_out["digits"].startswith("160 clips, ")
+    # The source has all speakers in a pool but george, who was heard.
+    assert config.left_out["digits"].startswith("200 clips, ")
     run = TrialRun(config, inputs)
     run.advance()
-    assert sum(map(sum, run.result().confusion["digits"])) == 80
+    assert sum(map(sum, run.result().confusion["digits"])) == 40
     assert run.warnings == (
-        "target digits: 160 of its 240 test clips are left out, for they are from recordings that the source FSDD "
-        "trains on or selects by",
+        "target digits: 200 of its 240 test clips are left out, for the source FSDD has their recordings too",
     )
 
 
@@ -138,7 +139,9 @@ def test_clips_from_recordings_of_the_pretraining_are_used_nowhere_and_change_th
     assert "left_out" not in configs[0].model_dump(mode="json")
     assert configs[0].signature != configs[1].signature
     assert type(configs[1]).model_validate_json(configs[1].model_dump_json()) == configs[1]
-    with pytest.raises(InputError, match="the trial was made for clips left out {}, and here is {'UrbanSound8K': '2 cl"):
+    with pytest.raises(
+        InputError, match="the trial was made for clips left out {}, and here is {'UrbanSound8K': '2 cl"
+    ):
         TrialRun(configs[0], TrialInputs(knowing, table))
 
 
