@@ -178,8 +178,8 @@ class _Check:
             # What the authors of a data set did is told; one's own can be put right.
             found = self.warnings if info.name in DATASETS else self.errors
             found.append(
-                f"clips to test on sound the same as clips to train on: {some(pairs)}; give both of them the same group, "
-                "or leave one out"
+                f"clips to test on sound the same as clips to train on: {some(pairs)}; give both the same group, or "
+                "leave one out"
             )
 
     def _info(self, manifest: dict[str, Any]) -> DatasetInfo:

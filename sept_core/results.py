@@ -65,9 +65,9 @@ class TrialConfig(BaseModel):
         embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
             other last digits, and so another trial.
         targets: Cross-dataset: name and embeddings digest of each target; else empty.
-        left_out: By data set, how many of its clips are used nowhere since their recording is one that the encoder heard
-            or, of a target, that the source has, and a digest of their names. Not written where there are none, so that
-            the signature of what it does not concern is what it always was.
+        left_out: By data set, how many of its clips are used nowhere since the encoder heard their recording or, of a
+            target, since the source has it, and a digest of their names. Not written where there are none, so that the
+            signature of what it does not concern is what it always was.
         hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
         folds: Test folds; one replica is trained per fold and seed.
         epochs: Passes over a replica's training clips; 0 for what trains nothing.

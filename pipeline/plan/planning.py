@@ -20,6 +20,7 @@ from pipeline.store import Member, TrialStore, Verdict, open_files
 from sept_core.datasets.heard import heard_line, short_classes
 from sept_core.errors import InputError
 from sept_core.protocols import check_splits
+from sept_core.trial import TrialConfig, TrialInputs
 
 __all__ = ["plan_sweep"]
 
@@ -59,7 +60,8 @@ def plan_sweep(
     room = Room.of(spec.resources, [study.method for study in studies], gpus)
     gathering = Gathering(spec, where, provider, unprepared or {})
     members, verdicts = store.members(spec.name), store.verdicts(spec.name)
-    candidates = [_candidate(spec, study, gathering, room, verdicts) for study in studies]
+    notes: dict[str, None] = {}
+    candidates = [_candidate(spec, study, gathering, room, verdicts, notes) for study in studies]
     history = History(store, spec, gathering.load)
     estimator = Estimator(history, gathering, calibrate_s, gpus_here() > 0, progress)
     estimates = estimator.estimate(candidates)
@@ -79,18 +81,25 @@ def plan_sweep(
         machines=tuple(history.machines),
         accuracy=accuracy,
         kept=keep_estimate(store, spec, planned),
-        notes=tuple(dict.fromkeys(note for one in candidates for note in _notes(one))),
+        notes=tuple(notes),
     )
 
 
 def _candidate(
-    spec: SweepSpec, study: StudySpec, gathering: Gathering, room: Room, verdicts: Sequence[Verdict]
+    spec: SweepSpec,
+    study: StudySpec,
+    gathering: Gathering,
+    room: Room,
+    verdicts: Sequence[Verdict],
+    notes: dict[str, None],
 ) -> Candidate:
+    """A study with what its trials read; what a person should know of that is added to the notes."""
     inputs, config = gathering.inputs(study), None
     cpus, share = spec.resources.of(study.method)
     if inputs is not None:
         try:
             config = trial_config(spec, study, inputs, middle(study))
+            notes.update(dict.fromkeys(_notes(inputs, config)))
             check_splits(inputs.table, inputs.encoder.pretraining, config.folds, config.shots)
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
         except InputError as error:
@@ -112,19 +121,17 @@ def _candidate(
     )
 
 
-def _notes(one: Candidate) -> Iterator[str]:
+def _notes(inputs: TrialInputs, config: TrialConfig) -> Iterator[str]:
     """What the encoder has heard of what a study trains and tests on."""
-    if one.inputs is None or one.config is None:
-        return
-    encoder, table = one.inputs.encoder, one.inputs.table
-    for heard in (table, *one.inputs.targets.values()):
+    encoder, table = inputs.encoder, inputs.table
+    for heard in (table, *inputs.targets.values()):
         if line := heard_line(heard, encoder.name, encoder.pretraining):
             yield line
-    yield from short_classes(table, one.config.folds, one.config.shots, encoder.name, encoder.pretraining)
-    for name, count in one.config.left_out.items():
+    yield from short_classes(table, config.folds, config.shots, encoder.name, encoder.pretraining)
+    for name, count in config.left_out.items():
         if name != table.dataset:
             clips = count.partition(",")[0]
-            yield f"target {name}: tested without {clips} of recordings that {table.dataset} has or {encoder.name} heard"
+            yield f"target {name}: tested without {clips} whose recordings {table.dataset} has or {encoder.name} heard"
 
 
 def _planned(

@@ -23,8 +23,9 @@ Distances measured on all 400 clips of ESC-10 and 900 spoken digits of FSDD (0.1
 The digits that come closest are of one speaker and one word. 2-28314-A and 2-30322-A of ESC-10, at 0.19, are the same
 minutes of one fire (their waveforms correlate by 0.97), uploaded twice: neither a copy nor another recording.
 
-What it does not find: a part of a recording (a slice of 4 seconds, say), and a change of speed. Chromaprint, which finds
-parts, needs about 3 seconds: it gives nothing for spoken digits and 19 numbers for a clip of 5 s.
+What it does not find: a part of a recording (a slice of 4 seconds, say), and a change of speed. Two steady tones of one
+length within one band count as the same. Chromaprint, which finds parts, needs about 3 seconds: it gives nothing for
+spoken digits and 19 numbers for a clip of 5 s.
 """
 
 from __future__ import annotations
