@@ -160,7 +160,7 @@ def _decimated(waveform: Tensor, sample_rate: int, factor: int) -> Tensor:
     kernel = torch.from_numpy(_kernel(sample_rate, factor))
     padded = torch.nn.functional.pad(waveform, (len(kernel) // 2, len(kernel) // 2 + factor))
     windows = padded.unfold(0, len(kernel), factor)
-    return torch.cat([some @ kernel for some in windows.split(64 * _BLOCK)])
+    return torch.cat([some @ kernel for some in windows.split(4 * _BLOCK)])
 
 
 def _energies(signal: Tensor, rate: float, at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -175,7 +175,8 @@ def _energies(signal: Tensor, rate: float, at: NDArray[np.float64]) -> NDArray[n
     for begin in range(0, len(inside), _BLOCK):
         some = inside[begin : begin + _BLOCK]
         spectrum = torch.fft.rfft(frames[torch.from_numpy(starts[some])] * torch.from_numpy(window))
-        energies[some] = (torch.view_as_real(spectrum).square().sum(-1) @ torch.from_numpy(bands)).numpy()
+        power = spectrum.real.square() + spectrum.imag.square()
+        energies[some] = (power @ torch.from_numpy(bands)).numpy()
     return energies
 
 
