@@ -20,6 +20,7 @@ from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import get_dataset, info_to_json
+from sept_core.datasets.embeddings import FORMAT
 from sept_core.datasets.heard import heard_line, same_sound_pairs
 from sept_core.datasets.registry import dataset_key
 from sept_core.datasets.wording import some
@@ -302,7 +303,8 @@ class _Work:
         pairs = same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info)
         if pairs:
             notes.append(f"warning: clips to test on sound the same as clips to train on: {some(pairs)}")
-        if not any(table.sounds):
+        manifest = self._store.manifest(summary.fingerprint, summary.dataset)
+        if manifest is not None and manifest.get("format", 1) < FORMAT:
             notes.append(
                 "warning: an earlier release made these embeddings, so copies of a recording are known by their bytes "
                 "alone; --force makes them again"
