@@ -15,8 +15,9 @@ from pipeline.store import EmbeddingStore, Files
 from pipeline.store.embedding_writer import ERRORS_FILE
 from pipeline.store.embeddings import parts_reader
 from pipeline.store.text_features import is_text_features
-from sept_core.datasets import Clip, DatasetInfo, Manifest, check_manifest, get_dataset
-from sept_core.datasets.embeddings import TEXT_COLUMNS, embeddings_folder, parse_part
+from sept_core.datasets import DATASETS, Clip, DatasetInfo, Manifest, check_manifest, get_dataset
+from sept_core.datasets.embeddings import SOUND_COLUMN, TEXT_COLUMNS, embeddings_folder, parse_part
+from sept_core.datasets.heard import same_sound_pairs
 from sept_core.datasets.own import info_from_json
 from sept_core.datasets.wording import some
 from sept_core.errors import InputError
@@ -124,6 +125,7 @@ class _Check:
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
         self.clips: list[dict[str, str]] = []
+        self.sounds: list[str] = []
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
@@ -136,6 +138,8 @@ class _Check:
             self.errors.append(f"{name} has {table.num_rows} rows, and the manifest says {part['rows']}")
         rows = table.select([*TEXT_COLUMNS]).to_pylist()
         self.clips += rows
+        known = SOUND_COLUMN in table.column_names
+        self.sounds += table.column(SOUND_COLUMN).to_pylist() if known else [""] * len(rows)
         size = table.schema.field("embedding").type.list_size
         if size != dim:
             self.errors.append(f"{name} has embeddings of {size} numbers, and the manifest says {dim}")
@@ -172,6 +176,18 @@ class _Check:
         findings = check_manifest(clips, None, info)
         self.errors += findings.errors
         self.warnings += findings.warnings
+        self._same_sound(info)
+
+    def _same_sound(self, info: DatasetInfo) -> None:
+        columns = [tuple(clip[name] for clip in self.clips) for name in ("clip_id", "sha256", "fold")]
+        pairs = same_sound_pairs(columns[0], tuple(self.sounds), columns[1], columns[2], info)
+        if pairs:
+            # What the authors of a data set did is told; one's own can be put right.
+            found = self.warnings if info.name in DATASETS else self.errors
+            found.append(
+                f"clips to test on sound the same as clips to train on: {some(pairs)}; give both the same group, or "
+                "leave one out"
+            )
 
     def _info(self, manifest: dict[str, Any]) -> DatasetInfo:
         description = manifest.get("description")

@@ -11,7 +11,7 @@ Base-to-new: train on shots of the base classes; base clips among base names, ne
 
 Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips; tested are the
 source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
-target's names.
+target's names. Clips of a target from recordings that the source has in a pool are left out.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from sept_core.datasets import (
     prompt_name,
     rows_of,
 )
+from sept_core.datasets.folds import roles_of
+from sept_core.datasets.heard import Pretraining, heard_rows, newly_heard, shared_rows
 from sept_core.encoders import TextTower
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import Group
 from sept_core.methods import NESTED_CLASSES
 
-__all__ = ["Plan", "Stage", "make_plan"]
+__all__ = ["Plan", "Stage", "check_splits", "left_out", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,7 @@ def make_plan(
     table: EmbeddingTable,
     targets: Sequence[EmbeddingTable],
     tower: TextTower,
-    seen_folds: Mapping[str, Sequence[str]],
-    seen_clips: frozenset[str] = frozenset(),
+    pretraining: Pretraining,
     folds: Sequence[str],
     seeds: Sequence[int],
     shots: int,
@@ -95,8 +96,7 @@ def make_plan(
         table: Embeddings of the dataset (cross-dataset: of the source).
         targets: Embeddings of the targets.
         tower: Tokenises the names.
-        seen_folds: Dataset name -> folds that the encoder was pretrained on.
-        seen_clips: SHA-256 of the files that it was pretrained on.
+        pretraining: What the encoder was trained on.
         folds: Test folds.
         seeds: One replica per fold and seed.
         shots: Training clips per class.
@@ -106,12 +106,10 @@ def make_plan(
         InputError: The dataset cannot be used this way.
     """
     info = table.info
-    seen = seen_folds.get(info.name, ())
-    splits = [
-        make_split(table, info, fold, seed, shots, seen, seen_clips, crossing) for fold in folds for seed in seeds
-    ]
+    seen, heard = pretraining.folds.get(info.name, ()), heard_rows(table, pretraining)
+    splits = [make_split(table, info, fold, seed, shots, seen, heard, crossing) for fold in folds for seed in seeds]
     if protocol == "cross-dataset":
-        return _cross_dataset(table, targets, tower, seen_folds, seen_clips, splits, shots)
+        return _cross_dataset(table, targets, tower, pretraining, splits, shots)
     base, new = halves(info.classnames)
     test = {
         "base": _group(tower, table, base, [split.test_base for split in splits], trained=True),
@@ -127,6 +125,39 @@ def make_plan(
         inner = _inner_stage(table, tower, base, splits)
         return Plan((inner, _stage(table, base, final, {})), test, names)
     return Plan((_stage(table, base, final, test if selection == "paper" else held_out),), test, names)
+
+
+def left_out(
+    table: EmbeddingTable, targets: Sequence[EmbeddingTable], pretraining: Pretraining
+) -> dict[str, frozenset[int]]:
+    """Rows that a trial uses nowhere since the encoder heard their recording or, of a target, since the source has it.
+
+    By data set, those without any left out. Not among them is what the data set's name or the file's content tells to
+    be of the pretraining: that was left out from the first release on, so no signature has to say it. What the source
+    has is what stands in the pool of any of its folds, so that a target is the same whatever folds are trained.
+    """
+    found = {table.dataset: newly_heard(table, pretraining)}
+    if targets:
+        info, seen = table.info, set(pretraining.folds.get(table.dataset, ()))
+        heard = heard_rows(table, pretraining)
+        roles = [roles_of(fold, info) for fold in table.folds]
+        pool = [row for row, of in enumerate(roles) if of.train and not of.test & seen and row not in heard]
+    for target in targets:
+        shared = shared_rows(table, pool, target)
+        tested = {row for row in shared if roles_of(target.folds[row], target.info).test}
+        found[target.dataset] = newly_heard(target, pretraining) | tested
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def check_splits(table: EmbeddingTable, pretraining: Pretraining, folds: Sequence[str], shots: int) -> None:
+    """Find out before a trial whether its folds can be split.
+
+    Raises:
+        InputError: As `make_split`.
+    """
+    seen, heard = pretraining.folds.get(table.dataset, ()), heard_rows(table, pretraining)
+    for fold in folds:
+        make_split(table, table.info, fold, 0, shots, seen, heard)
 
 
 def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], splits: Sequence[Split]) -> Stage:
@@ -159,8 +190,7 @@ def _cross_dataset(
     table: EmbeddingTable,
     targets: Sequence[EmbeddingTable],
     tower: TextTower,
-    seen_folds: Mapping[str, Sequence[str]],
-    seen_clips: frozenset[str],
+    pretraining: Pretraining,
     splits: Sequence[Split],
     shots: int,
 ) -> Plan:
@@ -172,25 +202,26 @@ def _cross_dataset(
         tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
         for split, drawn in zip(splits, train, strict=True)
     ]
-    # What the source trains on, and what its search is measured on: targets may influence neither.
-    used = {table.sha256[row] for rows in (*train, *held_out) for row in rows}
+    # Targets may influence neither what the source trains on nor what its search is measured on.
+    without = left_out(table, targets, pretraining)
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": _group(tower, table, every, tests, trained=True)}
     for target in targets:
         other = target.info
-        seen = frozenset(seen_folds.get(other.name, ()))
+        seen = frozenset(pretraining.folds.get(other.name, ()))
         clips = rows_of(target, other)
-        torn = contradictions(clips, other)
-        rows = tuple(
+        unusable = heard_rows(target, pretraining) | contradictions(clips, other)
+        unheard = [
             row
             for row, clip in enumerate(clips)
-            if clip.roles.test and not clip.roles.test & seen and clip.sha256 not in seen_clips and row not in torn
-        )
-        if not rows:
+            if clip.roles.test and not clip.roles.test & seen and row not in unusable
+        ]
+        if not unheard:
             raise InputError("no test clips that the encoder has not seen", where=f"target {other.name}")
-        if shared := sum(target.sha256[row] in used for row in rows):
+        rows = tuple(row for row in unheard if row not in without.get(other.name, ()))
+        if not rows:
             raise InputError(
-                f"{shared} of its test clips are clips that the source {info.name} trains on or selects by",
+                f"all of its {len(unheard)} test clips are from recordings that the source {info.name} has too",
                 where=f"target {other.name}",
                 mend="take a target with other clips",
             )

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
@@ -66,6 +66,9 @@ class TrialConfig(BaseModel):
         embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
             other last digits, and so another trial.
         targets: Cross-dataset: name and embeddings digest of each target; else empty.
+        left_out: By data set, how many of its clips are used nowhere since the encoder heard their recording or, of a
+            target, since the source has it, and a digest of their names. Not written where there are none, so that the
+            signature of what it does not concern is what it always was.
         hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
         folds: Test folds; one replica is trained per fold and seed.
         epochs: Passes over a replica's training clips; 0 for what trains nothing.
@@ -85,6 +88,7 @@ class TrialConfig(BaseModel):
     manifest_digest: str
     embeddings_digest: str
     targets: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     neighbors_digest: str | None
     templates_digest: str | None
     baseline: str
@@ -99,15 +103,16 @@ class TrialConfig(BaseModel):
     precision: Precision = "float32"
     crossing: CrossingRule = "keep"
 
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What later releases added is left out at its default, so that signatures stay as they were."""
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name not in _LATER or value != _LATER[name]}
+
     @property
     def signature(self) -> str:
         """16 hex digits; the same signature is the same result."""
-        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; what later releases added is left out at its default, so that signatures stay as they were."""
-        content = self.model_dump(mode="json")
-        return {key: value for key, value in content.items() if key not in _LATER or value != _LATER[key]}
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()[:16]
 
     @property
     def method(self) -> str:
@@ -120,7 +125,7 @@ class TrialConfig(BaseModel):
         return f"{self.dataset}.{self.encoder}.{self.protocol}.{self.method}"
 
 
-_LATER: dict[str, Any] = {"crossing": "keep"}
+_LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}}
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class TrialResult:
         """Plain values."""
         return {
             "signature": self.signature,
-            "config": self.config.to_json(),
+            "config": self.config.model_dump(mode="json"),
             "state": self.state,
             "curve": [report.to_json() for report in self.curve],
             "validation": self.validation,

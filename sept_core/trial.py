@@ -16,6 +16,7 @@ from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.datasets import CrossingRule, EmbeddingTable, data_warnings, refuse_faulty, rows_of, unheard_folds
+from sept_core.datasets.heard import describe_rows, refuse_same_sound
 from sept_core.encoders import Encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
@@ -24,7 +25,7 @@ from sept_core.hyper import Value, complete
 from sept_core.learners import LEARNERS, Learner
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
-from sept_core.protocols import Stage, make_plan
+from sept_core.protocols import Stage, left_out, make_plan
 from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
 from sept_core.semantic import Neighbors, SemanticExpansion, load_templates, templates_digest
 from sept_core.training import FusedTraining, Schedule
@@ -81,7 +82,7 @@ def make_config(
 
     Args:
         inputs: What it is to be trained on. The encoder gives the logit scale where ``hyper`` does not set it, and the
-            folds and clips that it has seen; neighbours are needed with SEPT only, targets with cross-dataset only.
+            folds and clips that it has heard; neighbours are needed with SEPT only, targets with cross-dataset only.
         method: Key of ``LEARNERS``, with ``+sept`` behind it where SEPT is added: ``coop+sept``.
         hyper: Hyper-parameters by name; what is missing takes its default.
         shots: Training clips per base class (all, where a class has fewer).
@@ -114,11 +115,13 @@ def make_config(
         )
     if sept and neighbors is None:
         raise InputError(f"SEPT needs semantic neighbours of {table.dataset}'s classes, and there are none")
-    usable = unheard_folds(table, info, encoder.seen_folds.get(info.name, ()), encoder.seen_clips)
+    usable = unheard_folds(table, info, encoder.pretraining)
     chosen = usable if folds is None else tuple(folds)
     for fold in chosen:
         if fold not in usable:
             raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}")
+    if table.description is not None:
+        refuse_same_sound(table)
     for name, value, low in (
         ("shots", shots, 1),
         ("epochs", epochs, 1),
@@ -153,6 +156,7 @@ def make_config(
         manifest_digest=table.manifest_digest,
         embeddings_digest=table.digest,
         targets={target.dataset: target.digest for target in targets},
+        left_out=_left_out(inputs),
         neighbors_digest=neighbors.digest if sept and neighbors is not None else None,
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
@@ -175,6 +179,10 @@ def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
     lines = list(data_warnings(inputs.table, config.folds, config.crossing))
     for name in config.targets:
         lines += data_warnings(inputs.targets[name], (), target=True)
+    for name, clips in config.left_out.items():
+        others = f" or that the source {config.dataset} has" if name in config.targets else ""
+        count = clips.partition(",")[0]
+        lines.append(f"{name}: {count} left out, from recordings that {config.encoder} was trained on{others}")
     return tuple(lines)
 
 
@@ -201,8 +209,7 @@ class TrialRun:
             table=inputs.table,
             targets=[inputs.targets[name] for name in config.targets],
             tower=inputs.encoder.text,
-            seen_folds=inputs.encoder.seen_folds,
-            seen_clips=inputs.encoder.seen_clips,
+            pretraining=inputs.encoder.pretraining,
             folds=config.folds,
             seeds=config.seeds,
             shots=config.shots,
@@ -250,6 +257,11 @@ class TrialRun:
                 raise CheckpointError(f"checkpoint of trial {self.config.signature} does not fit: {error}") from error
         self._curve = list(checkpoint.curve)
         self._seconds = checkpoint.seconds
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader of its numbers should know, a line each."""
+        return self._warnings
 
     @property
     def curve(self) -> tuple[Report, ...]:
@@ -392,6 +404,13 @@ def _check_targets(protocol: str, selection: str, table: EmbeddingTable, targets
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
 
 
+def _left_out(inputs: TrialInputs) -> dict[str, str]:
+    """As a configuration says it, see `TrialConfig`."""
+    tables = {inputs.table.dataset: inputs.table, **inputs.targets}
+    rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining)
+    return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
+
+
 def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
     pairs = {
         "method_version": (config.method_version, METHOD_VERSION),
@@ -405,6 +424,8 @@ def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
         if target not in inputs.targets:
             raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
         pairs[f"embeddings_digest of {target}"] = (wanted, inputs.targets[target].digest)
+    # A store that was embedded again, or by another release, may tell more of what a clip sounds like.
+    pairs["clips left out"] = (str(config.left_out), str(_left_out(inputs)))
     if config.sept:
         digest = inputs.neighbors.digest if inputs.neighbors is not None else None
         pairs["neighbors_digest"] = (config.neighbors_digest, digest)

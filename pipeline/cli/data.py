@@ -17,6 +17,8 @@ from pipeline.cli.options import DEFAULT_ROOT, ColumnsOption, JsonOption, RootOp
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.prepared import Prepared
 
 __all__ = ["app", "folder_here"]
@@ -137,8 +139,27 @@ def prepare(
         console,
         f"{info.name}: {plural(len(clips), 'clip')}, {plural(len(info.classnames), 'class', 'classes')}, {folds}",
     )
+    _say_heard(console, prepared)
     say(console, where)
     say(console, f"Embed it with: sept embed {info.name} --audio {quote(audio)}{root_option(root)}")
+
+
+def _say_heard(console: Console, prepared: Prepared) -> None:
+    """What the encoder that is taken unless another one is named was trained on."""
+    from pipeline.cli.showing import say
+    from sept_core.datasets.heard import ManifestClips, heard_line, load_pretraining, short_classes
+
+    encoder, shots = "mini", 16
+    pretraining = load_pretraining(encoder)
+    clips = ManifestClips(prepared.manifest, prepared.info)
+    line = heard_line(clips, encoder, pretraining)
+    if not line:
+        return
+    say(console, line)
+    seen = pretraining.folds.get(prepared.info.name, ())
+    folds = [fold for fold in prepared.info.folds if fold not in seen]
+    for few in short_classes(clips, folds, shots, encoder, pretraining):
+        say(console, f"warning: {few}")
 
 
 @app.command()

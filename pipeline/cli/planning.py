@@ -67,6 +67,10 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
     say(console)
     for line in (*_legend(plan), "", *_total_lines(plan, price), *_NOT_INCLUDED):
         say(console, line)
+    if plan.notes:
+        say(console)
+    for note in plan.notes:
+        say(console, note)
     if plan.data_warnings:
         say(console, "\nData, said with every result:")
     for line in plan.data_warnings:

@@ -54,10 +54,12 @@ class Decoded:
     Attributes:
         windows: float32 ``[clips without a fault, window]``; None where each has one.
         faults: By clip id: why the clip cannot be used.
+        sounds: What the clips without a fault sound like, as `sound_of` gives it.
     """
 
     windows: Tensor | None
     faults: dict[str, str]
+    sounds: list[str]
 
 
 def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sample_rate: int) -> Decoded:
@@ -76,8 +78,9 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
     import torch
 
     from sept_core.audio import load_clip
+    from sept_core.datasets.sound import sound_of
 
-    windows, faults = [], {}
+    windows, faults, sounds = [], {}, []
     for clip in clips:
         try:
             data = source.read(clip.path)
@@ -90,13 +93,16 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
                 "was changed while the data set was being read", where=clip.path, mend="run the same command again"
             )
         try:
-            windows.append(prepare(load_clip(data, sample_rate, where=clip.path)))
+            waveform = load_clip(data, sample_rate, where=clip.path)
+            windows.append(prepare(waveform))
+            # Of the whole clip: what an encoder crops to is its own affair.
+            sounds.append(sound_of(waveform, sample_rate))
         except InputError as error:
             # Without a file to blame it is about this machine (a library that does not load), and stands for all clips.
             if not error.where:
                 raise
             faults[clip.clip_id] = error.what
-    return Decoded(torch.stack(windows) if windows else None, faults)
+    return Decoded(torch.stack(windows) if windows else None, faults, sounds)
 
 
 def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip], size: int) -> Tensor:

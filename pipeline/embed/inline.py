@@ -34,7 +34,7 @@ def embed_inline(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, in
         for batch, found in decoded:
             good = [clip for clip in batch.clips if clip.clip_id not in found.faults]
             embeddings = None if found.windows is None else encode(tower, found.windows, good, batch.size)
-            jobs[batch.job].take(batch.part, batch.index, embeddings, found.faults)
+            jobs[batch.job].take(batch.part, batch.index, embeddings, found.faults, found.sounds)
             done(batch.job, len(batch.clips))
 
 

@@ -39,6 +39,7 @@ class _Gathered:
     """The batches of a part that have come so far."""
 
     embeddings: dict[int, Tensor | None] = field(default_factory=dict)
+    sounds: dict[int, list[str]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,19 +92,21 @@ class Job:
                 chosen = part.clips[start : start + self._together]
                 yield Batch(self._index, number, start // self._together, chosen, self._at_once)
 
-    def take(self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str]) -> None:
-        """The embeddings ``[clips without a fault, dim]`` of a batch, in whatever order batches come."""
+    def take(self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str], sounds: list[str]) -> None:
+        """Embeddings ``[clips without a fault, dim]`` and sounds of a batch, in whatever order batches come."""
         import torch
 
         gathered = self._gathered.setdefault(part, _Gathered())
         gathered.embeddings[batch] = embeddings
+        gathered.sounds[batch] = sounds
         gathered.faults |= faults
         chosen = self._parts[part]
         if len(gathered.embeddings) < -(-len(chosen.clips) // self._together):
             return
         rows = [found for _, found in sorted(gathered.embeddings.items()) if found is not None]
         whole = torch.cat(rows) if rows else torch.zeros(0, self.header.dim)
-        self._written[chosen.stem] = self._writer.write(chosen, whole, gathered.faults)
+        sounds = [sound for _, some in sorted(gathered.sounds.items()) for sound in some]
+        self._written[chosen.stem] = self._writer.write(chosen, whole, gathered.faults, sounds)
         del self._gathered[part]
 
     def publish(self, skip_bad: bool) -> bool:

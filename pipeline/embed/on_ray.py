@@ -117,7 +117,9 @@ def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, samp
         return base | _outcome(error=error)
     good = [clip for clip in clips if clip.clip_id not in found.faults]
     windows = b"" if found.windows is None else found.windows.contiguous().numpy().tobytes()
-    return base | _outcome(good=[astuple(clip) for clip in good], faults=found.faults, data=windows)
+    return base | _outcome(
+        good=[astuple(clip) for clip in good], faults=found.faults, sounds=found.sounds, data=windows
+    )
 
 
 class _Encode:
@@ -160,6 +162,7 @@ def _outcome(
     *,
     good: Sequence[Sequence[str]] = (),
     faults: Mapping[str, str] | None = None,
+    sounds: Sequence[str] = (),
     data: bytes = b"",
     error: SeptError | None = None,
 ) -> Row:
@@ -167,6 +170,7 @@ def _outcome(
     return {
         "good": json.dumps(good),
         "faults": json.dumps(dict(faults or {})),
+        "sounds": json.dumps(list(sounds)),
         "data": data,
         "fault": "" if error is None else fault_of(error),
         "error": "" if error is None else str(error),
@@ -181,7 +185,7 @@ def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
         raise raised_there(row["fault"], row["error"])
     data = bytearray(row["data"])
     embeddings = torch.frombuffer(data, dtype=torch.float32).reshape(-1, dim) if data else None
-    jobs[row["job"]].take(row["part"], row["batch"], embeddings, json.loads(row["faults"]))
+    jobs[row["job"]].take(row["part"], row["batch"], embeddings, json.loads(row["faults"]), json.loads(row["sounds"]))
 
 
 def _met(*places: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,10 @@ from pipeline.store import EmbeddingHeader, EmbeddingStore, Files, is_remote
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import check_manifest, get_dataset, info_to_json
+from sept_core.datasets.embeddings import FORMAT
+from sept_core.datasets.heard import heard_line, same_sound_pairs
 from sept_core.datasets.registry import dataset_key
+from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ class EmbedSummary:
         clips: Number of clips with an embedding.
         skipped: Number of clips without one.
         silent: How many of those hold no sound in a registered data set, as its authors published it.
-        notes: What a person should know of how the clips were read, a line each.
+        notes: What a person should know of how the clips were read, and of what the encoder has heard, a line each.
         warnings: What goes with every result on this data set, a line each.
         found: Clips that were embedded before an interruption of an earlier attempt.
         seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
@@ -132,7 +135,7 @@ def embed(
         summaries = work.run(means.run, lambda begun: batch_size or means.batch_size(begun))
     for summary in summaries:
         work.keep_texts(summary)
-    return summaries
+    return [work.listened(summary) for summary in summaries]
 
 
 def embed_with(
@@ -301,6 +304,22 @@ class _Work:
             there = not summary.made and read_text_features(self._store.files, summary.fingerprint, summary.dataset)
         if not there:
             keep_texts(self._encoder, summary.dataset, self._store)
+
+    def listened(self, summary: EmbedSummary) -> EmbedSummary:
+        """With what the encoder has heard of a data set, and which recordings stand on both sides of its split."""
+        table = self._store.read(summary.fingerprint, summary.dataset)
+        heard = heard_line(table, summary.encoder, self._encoder.pretraining)
+        warnings = []
+        if pairs := same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info):
+            warnings.append(f"clips to test on sound the same as clips to train on: {some(pairs)}")
+        manifest = self._store.manifest(summary.fingerprint, summary.dataset)
+        if manifest is not None and manifest.get("format", 1) < FORMAT:
+            warnings.append(
+                "an earlier release made these embeddings, so copies of a recording are known by their bytes alone; "
+                "--force makes them again"
+            )
+        notes = (*summary.notes, *([heard] if heard else []))
+        return replace(summary, notes=notes, warnings=(*summary.warnings, *warnings))
 
     def _make(self, jobs: Sequence[Job], tower: AudioTower, counts: list[int], run: Run) -> None:
         def done(job: int, clips: int) -> None:

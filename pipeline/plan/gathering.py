@@ -94,7 +94,7 @@ class Gathering:
             return None
         encoder = self._parts.get(("encoder",))
         info = self._info(study.dataset)
-        seen = encoder.seen_folds.get(info.name, ()) if isinstance(encoder, Encoder) else ()
+        seen = encoder.pretraining.folds.get(info.name, ()) if isinstance(encoder, Encoder) else ()
         try:
             return self._spec.folds_of(study.dataset) or usable_folds(info, seen)
         except InputError:

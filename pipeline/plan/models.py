@@ -180,6 +180,7 @@ class SweepPlan:
         accuracy: How good the first estimate was; None before it can be said.
         kept: Where the first estimate is kept; empty where there is none.
         data_warnings: What a reader of the results will have to know of the data, a line each.
+        notes: What the encoder has heard of the data sets, and where that leaves fewer shots than asked for.
     """
 
     sweep: str
@@ -193,6 +194,7 @@ class SweepPlan:
     accuracy: Accuracy | None
     kept: str
     data_warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> bool:

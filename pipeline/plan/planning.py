@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.plan.estimating import CalibrationProgress, Candidate, Estimator
@@ -17,8 +17,10 @@ from pipeline.search.sizing import middle, study_needs, trial_config
 from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Member, TrialStore, Verdict, open_files
+from sept_core.datasets.heard import heard_line, short_classes
 from sept_core.errors import InputError
-from sept_core.trial import trial_warnings
+from sept_core.protocols import check_splits
+from sept_core.trial import TrialConfig, TrialInputs, trial_warnings
 
 __all__ = ["plan_sweep"]
 
@@ -58,7 +60,8 @@ def plan_sweep(
     room = Room.of(spec.resources, [study.method for study in studies], gpus)
     gathering = Gathering(spec, where, provider, unprepared or {})
     members, verdicts = store.members(spec.name), store.verdicts(spec.name)
-    candidates = [_candidate(spec, study, gathering, room, verdicts) for study in studies]
+    notes: dict[str, None] = {}
+    candidates = [_candidate(spec, study, gathering, room, verdicts, notes) for study in studies]
     history = History(store, spec, gathering.load)
     estimator = Estimator(history, gathering, calibrate_s, gpus_here() > 0, progress)
     estimates = estimator.estimate(candidates)
@@ -79,17 +82,26 @@ def plan_sweep(
         accuracy=accuracy,
         kept=keep_estimate(store, spec, planned),
         data_warnings=_data_warnings(candidates),
+        notes=tuple(notes),
     )
 
 
 def _candidate(
-    spec: SweepSpec, study: StudySpec, gathering: Gathering, room: Room, verdicts: Sequence[Verdict]
+    spec: SweepSpec,
+    study: StudySpec,
+    gathering: Gathering,
+    room: Room,
+    verdicts: Sequence[Verdict],
+    notes: dict[str, None],
 ) -> Candidate:
+    """A study with what its trials read; what a person should know of that is added to the notes."""
     inputs, config = gathering.inputs(study), None
     cpus, share = spec.resources.of(study.method)
     if inputs is not None:
         try:
             config = trial_config(spec, study, inputs, middle(study))
+            notes.update(dict.fromkeys(_notes(inputs, config)))
+            check_splits(inputs.table, inputs.encoder.pretraining, config.folds, config.shots)
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
         except InputError as error:
             gathering.blame(study, error)
@@ -119,6 +131,15 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
             seen.add(one.study.dataset)
             lines |= dict.fromkeys(trial_warnings(one.config, one.inputs))
     return tuple(lines)
+
+
+def _notes(inputs: TrialInputs, config: TrialConfig) -> Iterator[str]:
+    """What the encoder has heard of what a study trains and tests on."""
+    encoder, table = inputs.encoder, inputs.table
+    for heard in (table, *inputs.targets.values()):
+        if line := heard_line(heard, encoder.name, encoder.pretraining):
+            yield line
+    yield from short_classes(table, config.folds, config.shots, encoder.name, encoder.pretraining)
 
 
 def _planned(

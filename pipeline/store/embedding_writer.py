@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.store.files import Files
 from sept_core.datasets import Clip, Manifest
-from sept_core.datasets.embeddings import FORMAT, TEXT_COLUMNS, embeddings_folder, parse_manifest
+from sept_core.datasets.embeddings import FORMAT, SOUND_COLUMN, TEXT_COLUMNS, embeddings_folder, parse_manifest
 from sept_core.documents import canonical_json, seal
 from sept_core.errors import InputError
 
@@ -133,13 +133,14 @@ class EmbeddingParts:
                 found[part.stem] = WrittenPart(name, rows, hashlib.sha256(data).hexdigest(), faults)
         return found
 
-    def write(self, part: Part, embeddings: Tensor, faults: dict[str, str]) -> WrittenPart:
+    def write(self, part: Part, embeddings: Tensor, faults: dict[str, str], sounds: Sequence[str] = ()) -> WrittenPart:
         """Write a part.
 
         Args:
             part: Which.
             embeddings: float32 ``[clips, dim]``, unit norm, of its clips without a fault, in their order.
             faults: By clip id: why a clip has none.
+            sounds: What the same clips sound like, as `sound_of` gives it; empty where it is not known.
 
         Raises:
             ValueError: Wrong shape or type.
@@ -152,7 +153,9 @@ class EmbeddingParts:
                 f"{len(good)} clips need float32 [{len(good)}, {self.header.dim}], "
                 f"not {embeddings.dtype} {list(embeddings.shape)}"
             )
-        data = _parquet(_arrow(self.header, good, embeddings, faults))
+        if sounds and len(sounds) != len(good):
+            raise ValueError(f"{len(sounds)} sounds of {len(good)} clips")
+        data = _parquet(_arrow(self.header, good, embeddings, sounds or [""] * len(good), faults))
         name = _name(part, data)
         self._files.write(self._key(name), data)
         return WrittenPart(name, len(good), hashlib.sha256(data).hexdigest(), faults)
@@ -246,12 +249,14 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _arrow(header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor, faults: dict[str, str]) -> pa.Table:
-    """Rows as an Arrow table ``[clips, 7]`` with the header, and the clips without a row, in its metadata."""
+def _arrow(
+    header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor, sounds: Sequence[str], faults: dict[str, str]
+) -> pa.Table:
+    """Rows as an Arrow table ``[clips, 8]`` with the header, and the clips without a row, in its metadata."""
     import pyarrow as pa
 
     item = pa.field("element", pa.float32(), nullable=False)
-    fields = [pa.field(name, pa.string(), nullable=False) for name in TEXT_COLUMNS]
+    fields = [pa.field(name, pa.string(), nullable=False) for name in (*TEXT_COLUMNS, SOUND_COLUMN)]
     fields.append(pa.field("embedding", pa.list_(item, header.dim), nullable=False))
     metadata = _metadata(header) | {
         "sept.preprocessing": json.dumps(header.preprocessing, sort_keys=True),
@@ -263,6 +268,7 @@ def _arrow(header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor, f
     if faults:
         metadata["sept.faults"] = json.dumps(faults, sort_keys=True)
     columns = [pa.array([getattr(clip, name) for clip in clips], pa.string()) for name in TEXT_COLUMNS]
+    columns.append(pa.array(sounds, pa.string()))
     values = pa.array(embeddings.detach().cpu().numpy().reshape(-1))
     columns.append(pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, header.dim)))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=metadata))
@@ -295,7 +301,9 @@ def _faults_in(data: bytes, part: Part, dim: int) -> dict[str, str] | None:
         faults = json.loads(metadata.get(b"sept.faults", b"{}"))
         expected = [clip.clip_id for clip in part.clips if clip.clip_id not in faults]
         sound = (
-            table.column("clip_id").to_pylist() == expected and table.schema.field("embedding").type.list_size == dim
+            table.column("clip_id").to_pylist() == expected
+            and SOUND_COLUMN in table.column_names
+            and table.schema.field("embedding").type.list_size == dim
         )
     except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError):
         return None

@@ -86,8 +86,16 @@ class EmbeddingStore:
         key = embeddings_folder(fingerprint, dataset)
         return self.files.address(key)
 
-    def write(self, header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor) -> None:
+    def write(
+        self, header: EmbeddingHeader, clips: Sequence[Clip], embeddings: Tensor, sounds: Sequence[str] = ()
+    ) -> None:
         """Write the embeddings float32 ``[clips, dim]`` of clips that are sorted by their ids.
+
+        Args:
+            header: What they are.
+            clips: The clips.
+            embeddings: Of the clips.
+            sounds: What the clips sound like; empty where it is not known.
 
         Raises:
             ValueError: Wrong shape or type, or not sorted.
@@ -99,8 +107,12 @@ class EmbeddingStore:
         sizes = [len(part.clips) for part in parts]
         if len(embeddings) != len(clips):
             raise ValueError(f"{len(embeddings)} embeddings of {len(clips)} clips")
-        pieces = zip(parts, embeddings.split(sizes), strict=True)
-        writer.publish(parts, {part.stem: writer.write(part, piece, {}) for part, piece in pieces})
+        written, start = {}, 0
+        for part, piece in zip(parts, embeddings.split(sizes), strict=True):
+            end = start + len(part.clips)
+            written[part.stem] = writer.write(part, piece, {}, sounds[start:end])
+            start = end
+        writer.publish(parts, written)
 
     def read(self, fingerprint: str, dataset: str, *, cached: bool = True) -> EmbeddingTable:
         """Read and verify embeddings.

@@ -49,7 +49,7 @@ _METADATA = b"sept.cache"
 _REPEATED = ("classname", "fold", "group")
 _ALIGNED = 64
 # Part of the key, so that another layout of the file is another file.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -220,6 +220,7 @@ def _table(mapping: mmap.mmap, wanted: _Wanted, *, whole: bool) -> tuple[Embeddi
         sha256=tuple(batch.column("sha256").to_pylist()),
         embeddings=torch.frombuffer(mapping, dtype=torch.float32, count=rows * dim, offset=offset).view(rows, dim),
         description=None if told["description"] is None else info_from_json(told["description"]),
+        sounds=tuple(batch.column("sound").to_pylist()),
     )
     return table, told["digest"]
 
@@ -246,6 +247,7 @@ def _write(path: Path, wanted: _Wanted, table: EmbeddingTable) -> None:
         "fold": pa.array(table.folds, pa.string()),
         "group": pa.array(table.groups, pa.string()),
         "sha256": pa.array(table.sha256, pa.string()),
+        "sound": pa.array(table.sounds, pa.string()),
     }
     # The embeddings first, for where they begin then depends on no other column.
     columns = {"embedding": pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, table.dim))}

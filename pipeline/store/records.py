@@ -42,7 +42,7 @@ class Member:
             "study": self.study,
             "number": self.number,
             "signature": self.signature,
-            "config": self.config.to_json(),
+            "config": self.config.model_dump(mode="json"),
             "params": dict(self.params),
             "created_ms": self.created_ms,
         }

@@ -56,7 +56,7 @@ class TrialStore:
 
     def write_config(self, config: TrialConfig) -> None:
         """Write the configuration of a trial for people and tools to read; once is enough."""
-        data = json.dumps(config.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+        data = json.dumps(config.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
         self.files.create(trial_key(config.study_key, config.signature, "config.json"), data.encode())
 
     def read_checkpoint(self, config: TrialConfig) -> bytes | None:

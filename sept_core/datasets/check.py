@@ -19,16 +19,17 @@ from sept_core.datasets.crossing import (
     Row,
     check_apart,
     contradicting,
+    crossing_between,
     equal_clips,
     is_published,
     labels_fix,
     labels_line,
     repeated,
     rows_of,
-    shared_rows,
     split_warnings,
     tolerated,
 )
+from sept_core.datasets.heard import same_sound_pairs
 from sept_core.datasets.manifest import Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
 from sept_core.datasets.wording import count_of, some
@@ -139,6 +140,9 @@ def data_warnings(
     """
     info = table.info
     lines = split_warnings(rows_of(table, info), info, () if target else folds, rule)
+    pairs = () if target else same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, info)
+    if pairs:
+        lines.append(f"clips to test on sound the same as clips to train on, encoded twice: {some(pairs)}")
     count = count_note(len(table), info)
     if count is not None and count.severity == "warning":
         lines.append(count.what)
@@ -246,7 +250,7 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
     name = f"fold {fold}" if info.split == "kfold" else "the split"
     if not published:
         try:
-            check_apart(info, fold, shared_rows(rows, pool, test))
+            check_apart(info, fold, crossing_between(rows, pool, test))
         except InputError as error:
             yield _error(f"{name}: {error.what}", error.mend)
         if len(test) > len(pool):

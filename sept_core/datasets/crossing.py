@@ -31,6 +31,7 @@ __all__ = [
     "check_apart",
     "contradicting",
     "contradictions",
+    "crossing_between",
     "equal_clips",
     "faulty_folds",
     "is_published",
@@ -39,7 +40,6 @@ __all__ = [
     "refuse_faulty",
     "repeated",
     "rows_of",
-    "shared_rows",
     "split_warnings",
     "tolerated",
 ]
@@ -150,7 +150,7 @@ def contradictions(rows: Sequence[Row], info: DatasetInfo) -> frozenset[int]:
     return frozenset(index for index, row in enumerate(rows) if row.sha256 in torn)
 
 
-def shared_rows(rows: Sequence[Row], pool: Collection[int], test: Collection[int]) -> Crossing:
+def crossing_between(rows: Sequence[Row], pool: Collection[int], test: Collection[int]) -> Crossing:
     """What two sets of clips, given as indices, share."""
     sources = ({rows[index].source for index in pool} & {rows[index].source for index in test}) - {""}
     contents = {rows[index].sha256 for index in pool} & {rows[index].sha256 for index in test}
@@ -301,7 +301,7 @@ def _crossing_lines(
     for fold in folds:
         pool = [index for index in left if fold in rows[index].roles.train]
         test = [index for index in left if fold in rows[index].roles.test]
-        crossing = shared_rows(rows, pool, test)
+        crossing = crossing_between(rows, pool, test)
         for source in crossing.sources:
             tested_in[source].add(fold)
         concerned |= {index for index in crossing.test if rows[index].source in crossing.sources}

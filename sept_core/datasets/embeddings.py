@@ -4,8 +4,8 @@
 
 ``manifest.json`` is written last: without it the embeddings are not there. It names the parts in their order, and the
 ``format`` of the whole, which is 1 where it names none. One row per clip, sorted by clip id, with the columns clip_id,
-path, classname, fold, group, sha256 and embedding (a fixed-size list of float32); encoder and preprocessing stand in
-the schema's metadata. pandas and DuckDB read the parts as they are.
+path, classname, fold, group, sha256, sound (what it sounds like) and embedding (a fixed-size list of float32); encoder
+and preprocessing stand in the schema's metadata. pandas and DuckDB read the parts as they are.
 
 This is the reading side, over any place that gives the bytes of a file; ``load_embeddings`` reads a local folder, or
 what ships with the package.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUNDLED",
     "FORMAT",
+    "SOUND_COLUMN",
     "TEXT_COLUMNS",
     "NewerFormat",
     "embeddings_folder",
@@ -39,14 +40,18 @@ __all__ = [
     "parse_part",
 ]
 
-FORMAT = 2
-"""The newest format that is read; 1 differs in the names of the parts alone, which only the manifest says."""
+FORMAT = 3
+"""The newest format that is read; 2 has no column ``sound``, and 1 differs from 2 in the names of the parts alone."""
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Root of the embeddings that ship with the package, so that a first sweep needs no audio."""
 
 TEXT_COLUMNS = ("clip_id", "path", "classname", "fold", "group", "sha256")
 """The columns before ``embedding``: the fields of a ``Clip``, in its order."""
+
+
+SOUND_COLUMN = "sound"
+"""The column after those: what a clip sounds like (``sept_core.datasets.sound``); empty where it is not known."""
 
 
 class NewerFormat(InputError):  # noqa: N818 (it names a state)
@@ -143,6 +148,7 @@ def parse_embeddings(
     rows, dim = manifest["rows"], manifest["dim"]
     embeddings = torch.empty(rows, dim, dtype=torch.float32)
     texts: dict[str, list[str]] = {name: [] for name in TEXT_COLUMNS}
+    sounds: list[str] = []
     start = 0
     for part in manifest["parts"]:
         try:
@@ -157,6 +163,8 @@ def parse_embeddings(
         embeddings.numpy()[start:end] = flat.reshape(table.num_rows, dim)
         for name in TEXT_COLUMNS:
             texts[name] += table.column(name).to_pylist()
+        known = SOUND_COLUMN in table.column_names
+        sounds += table.column(SOUND_COLUMN).to_pylist() if known else [""] * table.num_rows
         start = end
     columns = {name: tuple(texts[name]) for name in TEXT_COLUMNS}
     # The digest is computed from the rows rather than believed: it is what a trial's signature rests on.
@@ -177,6 +185,7 @@ def parse_embeddings(
         sha256=columns["sha256"],
         embeddings=embeddings,
         description=None if description is None else info_from_json(description),
+        sounds=tuple(sounds),
     )
 
 

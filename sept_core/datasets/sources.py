@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["GROUPED", "SPLIT_HERE", "source_in_name", "source_word"]
+__all__ = ["GROUPED", "SPLIT_HERE", "source_id", "source_in_name", "source_word"]
 
 _SOURCES = {
     # 03-01-05-01-02-01-12: modality-channel-emotion-intensity-statement-repetition-actor
@@ -57,3 +57,22 @@ def source_in_name(dataset: str, stem: str) -> str:
     pattern = _SOURCES.get(dataset)
     found = pattern.fullmatch(stem) if pattern else None
     return found[1] if found else ""
+
+
+_FREESOUND = frozenset({"ESC10", "ESC50", "ESC50-Actions", "UrbanSound8K"})
+# The groups of these are numbers of recordings on Freesound.org; those of other data sets mean something in them alone.
+
+
+def source_id(dataset: str, group: str) -> str:
+    """A clip's source, named so that it is the same in every data set that holds a part of it.
+
+    Args:
+        dataset: Canonical name of the data set.
+        group: The clip's group in it.
+
+    Returns:
+        Such as ``freesound:100032`` or ``FSDD:theo``; ``""`` for an unknown group.
+    """
+    if not group:
+        return ""
+    return f"{'freesound' if dataset in _FREESOUND else dataset}:{group}"

@@ -17,11 +17,12 @@ from sept_core.datasets.crossing import (
     Row,
     check_apart,
     contradictions,
+    crossing_between,
     is_published,
     rows_of,
-    shared_rows,
 )
 from sept_core.datasets.folds import roles_of
+from sept_core.datasets.heard import Pretraining, heard_rows
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.datasets.wording import some
@@ -82,35 +83,32 @@ def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
     return left if info.split == "kfold" else info.folds
 
 
-def unheard_folds(
-    table: EmbeddingTable, info: DatasetInfo, seen: Sequence[str], seen_clips: Collection[str]
-) -> tuple[str, ...]:
+def unheard_folds(table: EmbeddingTable, info: DatasetInfo, pretraining: Pretraining) -> tuple[str, ...]:
     """``usable_folds``, of which those are left that still test base and new classes without the clips heard.
 
     Args:
         table: Embeddings of ``info``'s clips.
         info: The data set.
-        seen: Folds of the encoder's pretraining.
-        seen_clips: SHA-256 of the files of the encoder's pretraining.
+        pretraining: What the encoder was trained on.
 
     Raises:
         InputError: No fold is left.
     """
-    folds = usable_folds(info, seen)
-    heard = [digest in seen_clips for digest in table.sha256]
-    if not any(heard):
+    folds = usable_folds(info, pretraining.folds.get(info.name, ()))
+    heard = heard_rows(table, pretraining)
+    if not heard:
         return folds
     new = set(halves(info.classnames)[1])
     tested = {
         (fold, classname in new)
-        for place, classname, known in zip(table.folds, table.classnames, heard, strict=True)
-        if not known
+        for row, (place, classname) in enumerate(zip(table.folds, table.classnames, strict=True))
+        if row not in heard
         for fold in roles_of(place, info).test
     }
     left = tuple(fold for fold in folds if {(fold, False), (fold, True)} <= tested)
     if not left:
         raise InputError(
-            f"the encoder was pretrained on {sum(heard)} of its {len(heard)} clips, which leaves no fold to test on",
+            f"the encoder was pretrained on {len(heard)} of its {len(table)} clips, which leaves no fold to test on",
             where=info.name,
             mend="use an encoder that did not train on these clips",
         )
@@ -151,7 +149,7 @@ def make_split(
     seed: int,
     shots: int,
     seen: Sequence[str],
-    seen_clips: Collection[str] = (),
+    heard: Collection[int] = (),
     crossing: CrossingRule = "keep",
 ) -> Split:
     """Split a table's rows for the replica (fold, seed) of the base-to-new protocol.
@@ -163,7 +161,7 @@ def make_split(
         seed: Seed of the draw.
         shots: Clips per base class to train on; all of the class's pool where it has fewer.
         seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
-        seen_clips: SHA-256 of the files of the encoder's pretraining; nor do these.
+        heard: `heard_rows` of the table; nor do these.
         crossing: Of a published split: whether clips that share a recording, a speaker or their content with the test
             set stay in the pool.
 
@@ -182,16 +180,16 @@ def make_split(
     usable = usable_folds(info, seen)
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
-    heard = frozenset(row for row, digest in enumerate(table.sha256) if digest in seen_clips)
     unseen = [
         (row, clip.roles)
         for row, clip in enumerate(rows)
         if not clip.roles.test & set(seen) and row not in heard and row not in torn
     ]
-    besides = f" besides those {len(heard)} clips that the encoder was pretrained on" if heard else ""
+    without = {row for row, clip in enumerate(rows) if clip.roles.test & set(seen)} | set(heard)
+    besides = f" besides those {len(without)} clips that the encoder was pretrained on" if without else ""
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
-    shared = shared_rows(rows, pool, test)
+    shared = crossing_between(rows, pool, test)
     if not published:
         check_apart(info, fold, shared)
     elif crossing == "drop":
@@ -227,9 +225,9 @@ def make_split(
     where = f"{info.name}, fold {fold}"
     if not split.heldout_base:
         raise InputError(
-            f"no held-out clips: all {len(train)} base-class clips of the pool are drawn as shots",
+            f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots",
             where=where,
-            mend=f"lower shots (now {shots})",
+            mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if without else ""),
         )
     if not split.heldout_new:
         raise InputError(

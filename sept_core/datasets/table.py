@@ -38,6 +38,8 @@ class EmbeddingTable:
         sha256: Digest of each clip's file.
         embeddings: float32 ``[clips, dim]``, rows of unit norm.
         description: What the data set is, where it is a person's own; None for one of the registry.
+        sounds: Fingerprint of each clip's sound, as `sound_of` gives it; ``""`` where it is not known, empty for none
+            at all. Not part of any digest.
 
     Raises:
         InputError: Lengths differ, ids are unsorted or doubled, the embeddings are not finite unit-norm float32, or
@@ -54,6 +56,7 @@ class EmbeddingTable:
     sha256: tuple[str, ...]
     embeddings: Tensor
     description: DatasetInfo | None = None
+    sounds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Imported here, so that listing data sets or reading a folder does not pay for torch.
@@ -63,7 +66,9 @@ class EmbeddingTable:
         count = len(self.clip_ids)
         if count == 0:
             raise InputError("no clips", where=where, mend=_AGAIN)
-        for field in ("classnames", "folds", "groups", "sha256"):
+        if not self.sounds:
+            object.__setattr__(self, "sounds", ("",) * count)
+        for field in ("classnames", "folds", "groups", "sha256", "sounds"):
             if len(getattr(self, field)) != count:
                 raise InputError(f"{len(getattr(self, field))} {field} for {count} clips", where=where, mend=_AGAIN)
         for previous, current in zip(self.clip_ids, self.clip_ids[1:], strict=False):

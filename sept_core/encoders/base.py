@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sept_core.datasets.heard import Pretraining
+
 __all__ = ["AudioTower", "CausalBlock", "CausalTextTower", "Encoder", "Preparation", "TextTower", "Tokens"]
 
 Preparation = Callable[[Tensor], Tensor]
@@ -195,9 +197,7 @@ class Encoder:
         load_audio: Loads the audio tower; called only where audio is encoded, never in a trial.
         logit_scale: The scale that the encoder was trained with (multiplies the cosine).
         fingerprint: 16 hex digits over weights and preprocessing; names embeddings and enters every signature.
-        seen_folds: Dataset name -> folds that the encoder was pretrained on. Trials neither draw nor test there.
-        seen_clips: SHA-256 of files that it was pretrained on, whatever the dataset that holds them is called. Trials
-            neither draw nor test these either.
+        pretraining: What it was trained on; trials neither draw nor test any of it.
     """
 
     name: str
@@ -205,5 +205,4 @@ class Encoder:
     load_audio: Callable[[], AudioTower]
     logit_scale: float
     fingerprint: str
-    seen_folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    seen_clips: frozenset[str] = frozenset()
+    pretraining: Pretraining = field(default_factory=Pretraining)

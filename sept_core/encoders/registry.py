@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sept_core.datasets.heard import load_pretraining
 from sept_core.errors import InputError
 from sept_core.nearest import known_words
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENCODERS", "known_encoder", "load_encoder"]
 
-_SEEN_CLIPS = Path(__file__).with_name("seen_clips.json")
-
 
 def _mini(files: ModelFiles) -> Encoder:
     from sept_core.encoders.mini import load_mini
@@ -27,8 +24,8 @@ def _mini(files: ModelFiles) -> Encoder:
         raise InputError("mini comes with its weights", where=str(files.weights), mend="leave weights out")
     if files.text_model is not None:
         raise InputError("mini comes with its tokenizer", where=str(files.text_model), mend="leave text_model out")
-    # By content, so that a person's own copy of ESC-10 or FSDD under another name is known for what it is.
-    return replace(load_mini(), seen_clips=frozenset(json.loads(_SEEN_CLIPS.read_text(encoding="ascii"))["mini"]))
+    # By content, source and sound, so that a copy of ESC-10 or FSDD under another name is known for what it is.
+    return replace(load_mini(), pretraining=load_pretraining("mini"))
 
 
 def _msclap_2022(files: ModelFiles) -> Encoder:

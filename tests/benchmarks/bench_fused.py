@@ -33,7 +33,7 @@ def test_fused_against_separate_replicas(sept, n_ctx):
     encoder = load_encoder("mini")
     info = get_dataset("ESC10")
     table = find_embeddings(encoder.fingerprint, info.name, None)
-    seen = encoder.seen_folds[info.name]
+    seen = encoder.pretraining.folds[info.name]
     splits = [make_split(table, info, fold, seed, 16, seen) for fold in "2345" for seed in (0, 1, 2)]
     base = [prompt_name(name) for name in halves(info.classnames)[0]]
     hyper = complete(CoOp.hyper, {"n_ctx": n_ctx}, "bench", {"logit_scale": encoder.logit_scale})

@@ -133,7 +133,7 @@ def test_each_result_has_its_source_and_the_other_dataset(swept: Swept, source: 
 
 
 def test_nothing_that_the_encoder_was_pretrained_on_is_tested(swept: Swept) -> None:
-    seen = load_encoder("mini").seen_clips
+    seen = load_encoder("mini").pretraining.clips
     heard: dict[str, list[bool]] = {speaker: [] for speaker in (*HEARD, *UNHEARD)}
     for speaker, digest in zip(swept.digits.groups, swept.digits.sha256, strict=True):
         heard[speaker].append(digest in seen)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sept_core.datasets import EmbeddingTable, get_dataset
+from sept_core.datasets.heard import Pretraining
 from sept_core.encoders import Encoder, TextTower, Tokens
 from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
 
@@ -83,7 +84,7 @@ def encoder(causal_tower: MiniTextTower) -> Encoder:
         load_audio=_no_audio,  # type: ignore[arg-type]
         logit_scale=10.0,
         fingerprint="00000000deadbeef",
-        seen_folds={"FSDD": ("george",)},
+        pretraining=Pretraining({"FSDD": ("george",)}),
     )
 
 

@@ -46,11 +46,11 @@ def finish(run):
 
 def test_what_crosses_enters_the_signature_only_where_it_is_dropped(inputs):
     kept, dropped = config(inputs), config(inputs, crossing="drop")
-    assert "crossing" not in kept.to_json()
-    assert dropped.to_json()["crossing"] == "drop"
+    assert "crossing" not in kept.model_dump(mode="json")
+    assert dropped.model_dump(mode="json")["crossing"] == "drop"
     assert kept.signature != dropped.signature
-    assert TrialConfig.model_validate(kept.to_json()) == kept
-    assert TrialConfig.model_validate(dropped.to_json()) == dropped
+    assert TrialConfig.model_validate(kept.model_dump(mode="json")) == kept
+    assert TrialConfig.model_validate(dropped.model_dump(mode="json")) == dropped
     with pytest.raises(InputError, match="unknown crossing 'leave'; known: keep, drop"):
         config(inputs, crossing="leave")
 

@@ -7,6 +7,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+from sept_core.datasets.heard import Pretraining
 from sept_core.encoders.base import Encoder
 from sept_core.encoders.mini.audio import MiniAudioTower
 from sept_core.encoders.mini.text import MiniTextTower
@@ -51,5 +52,5 @@ def load_mini(folder: Path = WEIGHTS) -> Encoder:
         load_audio=partial(MiniAudioTower.from_folder, folder),
         logit_scale=float(meta["logit_scale"]),
         fingerprint=fingerprint(folder),
-        seen_folds={dataset: tuple(folds) for dataset, folds in meta["seen_folds"].items()},
+        pretraining=Pretraining({dataset: tuple(folds) for dataset, folds in meta["seen_folds"].items()}),
     )

@@ -86,9 +86,8 @@ def with_row(values: list[float]) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         rows = table.column("embedding").to_pylist()
         rows[3] = values
-        return table.set_column(
-            6, table.schema.field("embedding"), pa.array(rows, table.schema.field("embedding").type)
-        )
+        field = table.schema.field("embedding")
+        return table.set_column(table.schema.get_field_index("embedding"), field, pa.array(rows, field.type))
 
     return change
 
@@ -145,8 +144,8 @@ def test_every_kind_of_damage_is_named(check: Check, root: Path) -> None:
         (said,) = errors(check)
         assert line in said
     write(root)
-    edit_manifest(root, format=3)
-    assert errors(check) == ["the embeddings of birds are of format 3, and this release reads formats up to 2"]
+    edit_manifest(root, format=4)
+    assert errors(check) == ["the embeddings of birds are of format 4, and this release reads formats up to 3"]
     write(root)
     edit_manifest(root, rows=81)
     assert errors(check) == ["80 rows could be read, and the manifest says 81"]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pipeline.spec import StudyInputs
 from sept_core.datasets import EmbeddingTable, get_dataset, halves, prompt_name
+from sept_core.datasets.heard import Pretraining
 from sept_core.encoders import Encoder
 from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
 from sept_core.errors import InputError
@@ -84,7 +85,7 @@ def _encoder(kind: type[MiniTextTower] = MiniTextTower) -> Encoder:
         load_audio=_no_audio,  # type: ignore[arg-type]
         logit_scale=10.0,
         fingerprint=FINGERPRINT,
-        seen_folds={"FSDD": ("george", "jackson", "lucas")},
+        pretraining=Pretraining({"FSDD": ("george", "jackson", "lucas")}),
     )
 
 

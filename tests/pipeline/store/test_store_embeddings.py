@@ -116,7 +116,7 @@ def test_many_rows_are_several_parts(store: EmbeddingStore, tmp_path: Path, monk
 def test_parquet_has_the_columns_and_metadata_of_the_layout(store: EmbeddingStore, tmp_path: Path) -> None:
     fill(store, attribution="by somebody, CC BY 3.0")
     table = pq.read_table(part_in(tmp_path))
-    assert table.column_names == ["clip_id", "path", "classname", "fold", "group", "sha256", "embedding"]
+    assert table.column_names == ["clip_id", "path", "classname", "fold", "group", "sha256", "sound", "embedding"]
     embedding = table.schema.field("embedding")
     assert embedding.type.list_size == DIM
     assert str(embedding.type.value_type) == "float"

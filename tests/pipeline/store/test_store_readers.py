@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from small_embeddings import FINGERPRINT, NAME, fill, make_manifest
 
 from pipeline.store import EmbeddingStore
-from sept_core.datasets.embeddings import FORMAT, TEXT_COLUMNS, NewerFormat, embeddings_folder, load_embeddings
+from sept_core.datasets.embeddings import (
+    FORMAT,
+    SOUND_COLUMN,
+    TEXT_COLUMNS,
+    NewerFormat,
+    embeddings_folder,
+    load_embeddings,
+)
 from sept_core.documents import seal, unseal
 
 READERS = {
@@ -76,15 +85,15 @@ def test_pandas_reads_rows_and_types(rows: Any) -> None:
     frame = run("pandas")["frame"]
     assert np.array_equal(np.stack(frame["embedding"]), rows.numpy())
     assert frame["embedding"][0].dtype == np.float32
-    assert [*frame.columns] == [*TEXT_COLUMNS, "embedding"]
+    assert [*frame.columns] == [*TEXT_COLUMNS, SOUND_COLUMN, "embedding"]
     assert [*frame["classname"]] == [clip.classname for clip in make_manifest(10).clips]
 
 
 def test_duckdb_reads_rows_types_and_metadata(rows: Any) -> None:
     duckdb = pytest.importorskip("duckdb", reason="the test extra installs duckdb")
     found = run("duckdb")["rows"]
-    assert [*found.columns] == [*TEXT_COLUMNS, "embedding"]
-    assert [str(kind) for kind in found.types] == ["VARCHAR"] * 6 + ["FLOAT[]"]
+    assert [*found.columns] == [*TEXT_COLUMNS, SOUND_COLUMN, "embedding"]
+    assert [str(kind) for kind in found.types] == ["VARCHAR"] * 7 + ["FLOAT[]"]
     fetched = found.fetchall()
     assert [row[0] for row in fetched] == [clip.clip_id for clip in make_manifest(10).clips]
     assert [[*row[-1]] for row in fetched] == rows.tolist()
@@ -95,10 +104,23 @@ def test_duckdb_reads_rows_types_and_metadata(rows: Any) -> None:
 
 
 class TestFormat:
-    @pytest.mark.parametrize("stated", [None, 1, 2])
+    @pytest.mark.parametrize("stated", [None, 1, 2, 3])
     def test_formats_that_are_read(self, rows: Any, tmp_path: Path, stated: int | None) -> None:
         state_format(stated)
         assert load_embeddings(NAME, FINGERPRINT, tmp_path).embeddings.tolist() == rows.tolist()
+
+    @pytest.mark.parametrize("stated", [None, 1, 2])
+    def test_what_earlier_releases_wrote_has_no_sounds_and_is_read(
+        self, rows: Any, tmp_path: Path, stated: int | None
+    ) -> None:
+        now = load_embeddings(NAME, FINGERPRINT, tmp_path)
+        without_sounds()
+        state_format(stated)
+        for table in (
+            load_embeddings(NAME, FINGERPRINT, tmp_path),
+            EmbeddingStore(tmp_path).read(FINGERPRINT, NAME, cached=False),
+        ):
+            assert (table.sounds, table.digest) == (("",) * 10, now.digest)
 
     def test_a_newer_one_is_refused_and_not_taken_for_damage(self, rows: Any, tmp_path: Path) -> None:
         state_format(FORMAT + 1)
@@ -121,6 +143,15 @@ class TestFormat:
         with pytest.raises(Exception, match="damaged .*no such format"):
             load_embeddings(NAME, FINGERPRINT, tmp_path)
         assert EmbeddingStore(tmp_path).made_of(FINGERPRINT, NAME) is None
+
+
+def without_sounds() -> None:
+    """Parts as they were before format 3."""
+    content = unseal(Path("manifest.json").read_bytes())
+    for part in content["parts"]:
+        pq.write_table(pq.read_table(part["name"]).drop_columns([SOUND_COLUMN]), part["name"])
+        part["sha256"] = hashlib.sha256(Path(part["name"]).read_bytes()).hexdigest()
+    Path("manifest.json").write_bytes(seal(content))
 
 
 def state_format(stated: object) -> None:

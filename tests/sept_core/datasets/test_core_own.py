@@ -107,7 +107,7 @@ def test_a_name_that_is_taken_or_makes_no_folder_is_refused(name: str, tmp_path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"kind": "birdsong"}, "unknown kind 'birdsong'; kinds are events"),
+        ({"kind": "birdsong"}, "unknown kind 'birdsong'; known: events"),
         ({"template": "a bird"}, "does not have one {}"),
         ({"template": "{} and {}"}, "does not have one {}"),
         ({"template": "{} {name}"}, "does not have one {}"),

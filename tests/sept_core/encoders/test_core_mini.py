@@ -226,9 +226,9 @@ def test_a_missing_or_foreign_file_is_named_in_one_line(tmp_path: Path) -> None:
 
 def test_the_clips_seen_are_those_that_the_seen_folds_name(mini: Encoder) -> None:
     seen = json.loads((WEIGHTS / "clips_seen.json").read_text())
-    assert {clip.split("-")[0] for clip in seen["esc10"]} == set(mini.seen_folds["ESC10"])
-    assert {clip.split("_")[1] for clip in seen["fsdd"]} == set(mini.seen_folds["FSDD"])
-    assert mini.seen_folds["ESC50"] == mini.seen_folds["ESC50-Actions"] == ("1",)
+    assert {clip.split("-")[0] for clip in seen["esc10"]} == set(mini.pretraining.folds["ESC10"])
+    assert {clip.split("_")[1] for clip in seen["fsdd"]} == set(mini.pretraining.folds["FSDD"])
+    assert mini.pretraining.folds["ESC50"] == mini.pretraining.folds["ESC50-Actions"] == ("1",)
 
 
 def test_words_near_in_meaning_are_near_in_the_space(mini: Encoder) -> None:
@@ -284,7 +284,7 @@ def test_the_training_command_writes_a_loadable_encoder(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     encoder = load_mini(out)
-    assert encoder.seen_folds == load_mini().seen_folds
+    assert encoder.pretraining == load_mini().pretraining
     assert torch.isfinite(encoder.text.encode(TEXTS)).all()
     tower = encoder.load_audio()
     assert torch.isfinite(tower(tower.prepare(torch.randn(4000)).unsqueeze(0))).all()

@@ -1,0 +1,261 @@
+"""What an encoder heard in its pretraining, and which clips of a data set are that: nothing may be tested on them.
+
+A clip counts as heard if it lies in a fold that the encoder was trained on, if its file is one of those that it was
+trained on, if it comes from a recording of theirs, or if it sounds like one of them. The same way tells which clips of
+one data set another one has, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sept_core.datasets.folds import roles_of
+from sept_core.datasets.registry import DatasetInfo, halves
+from sept_core.datasets.sources import source_id
+from sept_core.datasets.wording import some
+from sept_core.errors import InputError
+
+if TYPE_CHECKING:
+    from sept_core.datasets.manifest import Manifest
+    from sept_core.datasets.table import EmbeddingTable
+
+__all__ = [
+    "FACTS",
+    "Clips",
+    "ManifestClips",
+    "Pretraining",
+    "describe_rows",
+    "heard_line",
+    "heard_rows",
+    "load_pretraining",
+    "newly_heard",
+    "refuse_same_sound",
+    "same_sound_pairs",
+    "shared_rows",
+    "short_classes",
+]
+
+FACTS = Path(__file__).parents[1] / "encoders" / "seen_clips.json"
+"""What each encoder that comes with the package was trained on, as far as data sets are concerned."""
+
+_PAIRS_NAMED = 100
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What an encoder was trained on.
+
+    Attributes:
+        folds: By data set: folds that it was trained on. Trials neither draw nor test there.
+        clips: SHA-256 of the files, whatever the data set that holds them is called.
+        sources: Recordings, as `source_id` names them.
+        sounds: Fingerprints of the clips, as `sound_of` gives them.
+    """
+
+    folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    clips: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+    sounds: tuple[str, ...] = ()
+
+
+class Clips(Protocol):
+    """What is looked at of clips, column by column: an `EmbeddingTable`, or `ManifestClips`."""
+
+    @property
+    def dataset(self) -> str: ...  # noqa: D102
+
+    @property
+    def info(self) -> DatasetInfo: ...  # noqa: D102
+
+    @property
+    def classnames(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def folds(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def sha256(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def sounds(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+class ManifestClips:
+    """The clips of a manifest; what they sound like is not known."""
+
+    def __init__(self, manifest: Manifest, info: DatasetInfo) -> None:
+        self.dataset, self.info = manifest.dataset, info
+        self.classnames = tuple(clip.classname for clip in manifest.clips)
+        self.folds = tuple(clip.fold for clip in manifest.clips)
+        self.groups = tuple(clip.group for clip in manifest.clips)
+        self.sha256 = tuple(clip.sha256 for clip in manifest.clips)
+        self.sounds = ("",) * len(manifest.clips)
+
+
+def load_pretraining(encoder: str) -> Pretraining:
+    """What the package knows of an encoder's pretraining by its name; nothing for most. Imports no torch."""
+    facts = json.loads(FACTS.read_text(encoding="ascii")).get(encoder)
+    if facts is None:
+        return Pretraining()
+    folds = {dataset: tuple(names) for dataset, names in facts["folds"].items()}
+    return Pretraining(folds, frozenset(facts["clips"]), frozenset(facts["sources"]), tuple(facts["sounds"]))
+
+
+def heard_rows(table: Clips, pretraining: Pretraining) -> frozenset[int]:
+    """Rows of a table whose file, recording or sound the encoder was trained on; those of its folds not counted."""
+    rows = {row for row, digest in enumerate(table.sha256) if digest in pretraining.clips}
+    return frozenset(rows) | _kin(table, pretraining.sources, pretraining.sounds)
+
+
+def newly_heard(table: EmbeddingTable, pretraining: Pretraining) -> frozenset[int]:
+    """Those of `heard_rows` that neither the data set's name nor the file's content tells of."""
+    seen = set(pretraining.folds.get(table.dataset, ()))
+    return frozenset(
+        row
+        for row in heard_rows(table, pretraining)
+        if table.sha256[row] not in pretraining.clips and not roles_of(table.folds[row], table.info).test & seen
+    )
+
+
+def shared_rows(table: EmbeddingTable, rows: Iterable[int], other: EmbeddingTable) -> frozenset[int]:
+    """Rows of another table that have the file, the recording or the sound of one of these rows."""
+    chosen = sorted(set(rows))
+    clips = {table.sha256[row] for row in chosen}
+    sources = frozenset(source_id(table.dataset, table.groups[row]) for row in chosen) - {""}
+    same = {row for row, digest in enumerate(other.sha256) if digest in clips}
+    return frozenset(same) | _kin(other, sources, tuple(table.sounds[row] for row in chosen))
+
+
+def describe_rows(table: EmbeddingTable, rows: Collection[int]) -> str:
+    """How many rows, and 16 hex digits over their clips: ``24 clips, 0123456789abcdef``."""
+    names = "\n".join(sorted(table.clip_ids[row] for row in rows))
+    return f"{len(rows)} clips, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
+
+
+@lru_cache(maxsize=8)
+def same_sound_pairs(
+    names: tuple[str, ...], sounds: tuple[str, ...], sha256: tuple[str, ...], folds: tuple[str, ...], info: DatasetInfo
+) -> tuple[str, ...]:
+    """Clips that sound the same, one of them in the pool and the other in the test set of some fold: ``a = b``.
+
+    Files of the same content are left out; they are known without listening.
+
+    Args:
+        names: Ids of the clips.
+        sounds: Their fingerprints; ``""`` where it is not known.
+        sha256: Digests of their files.
+        folds: Their folds.
+        info: The data set.
+
+    Returns:
+        The first 100 pairs, by row.
+    """
+    if not any(sounds):
+        return ()
+    from sept_core.datasets.sound import same_sound
+
+    roles = [roles_of(fold, info) for fold in folds]
+
+    def pairs() -> Iterator[str]:
+        for row, other in same_sound(sounds, sounds):
+            crossing = roles[row].train & roles[other].test or roles[row].test & roles[other].train
+            if row < other and crossing and sha256[row] != sha256[other]:
+                yield f"{names[row]} = {names[other]}"
+
+    return tuple(islice(pairs(), _PAIRS_NAMED))
+
+
+def heard_line(clips: Clips, encoder: str, pretraining: Pretraining) -> str:
+    """One line that says what an encoder has heard of a data set; ``""`` where it is nothing.
+
+    Args:
+        clips: All clips of the data set.
+        encoder: Name of the encoder.
+        pretraining: What it was trained on.
+    """
+    seen = [fold for fold in clips.info.folds if fold in pretraining.folds.get(clips.dataset, ())]
+    inside = {row for row, fold in enumerate(clips.folds) if roles_of(fold, clips.info).test & set(seen)}
+    more = len(heard_rows(clips, pretraining) - inside)
+    parts = []
+    if inside:
+        parts.append(f"fold{'s' if len(seen) > 1 else ''} {', '.join(seen)} ({len(inside)} clips)")
+    if more:
+        parts.append(f"{more}{' more' if inside else ''} clip{'s' if more > 1 else ''}")
+    if not parts:
+        return ""
+    return f"{encoder} was trained on {' and '.join(parts)} of {clips.dataset}; trials neither train nor test on them"
+
+
+def short_classes(
+    clips: Clips, folds: Sequence[str], shots: int, encoder: str, pretraining: Pretraining
+) -> tuple[str, ...]:
+    """A line for each fold in which base classes have fewer shots than asked for because of what the encoder heard.
+
+    Args:
+        clips: All clips of the data set.
+        folds: Test folds to look at.
+        shots: How many are asked for.
+        encoder: Name of the encoder.
+        pretraining: What it was trained on.
+    """
+    seen = set(pretraining.folds.get(clips.dataset, ()))
+    heard = heard_rows(clips, pretraining)
+    roles = [roles_of(fold, clips.info) for fold in clips.folds]
+    lines = []
+    for fold in folds:
+        pool = [row for row, of in enumerate(roles) if fold in of.train]
+        whole = Counter(clips.classnames[row] for row in pool)
+        left = Counter(clips.classnames[row] for row in pool if not roles[row].test & seen and row not in heard)
+        few = [
+            f"{name} {left[name]} of {whole[name]}"
+            for name in halves(clips.info.classnames)[0]
+            if left[name] < min(shots, whole[name])
+        ]
+        if few:
+            lines.append(
+                f"{clips.dataset}, test fold {fold}: fewer than {shots} clips to draw shots from in {some(few)}; "
+                f"{encoder} was trained on the others"
+            )
+    return tuple(lines)
+
+
+def refuse_same_sound(table: EmbeddingTable) -> None:
+    """Let no recording pass that stands on both sides of a split of a person's own data, encoded twice.
+
+    Raises:
+        InputError: There are such; it names them.
+    """
+    pairs = same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info)
+    if pairs:
+        raise InputError(
+            f"clips of the test fold sound the same as clips that are trained on: {some(pairs)}",
+            where=table.dataset,
+            mend="give both clips of a pair the same group (or fold) in the CSV, or leave one out; prepare it again",
+        )
+
+
+def _kin(table: Clips, sources: frozenset[str], sounds: tuple[str, ...]) -> frozenset[int]:
+    """Rows of a table from one of these recordings, or that sound like one of these clips."""
+    rows = {row for row, group in enumerate(table.groups) if group and source_id(table.dataset, group) in sources}
+    return frozenset(rows) | _sounding_like(table.sounds, sounds)
+
+
+# Asked again for each trial of a process; kept are names of rows, and tuples that their tables have anyway.
+@lru_cache(maxsize=32)
+def _sounding_like(sounds: tuple[str, ...], known: tuple[str, ...]) -> frozenset[int]:
+    if not any(sounds) or not any(known):
+        return frozenset()
+    from sept_core.datasets.sound import sounding_like
+
+    return frozenset(sounding_like(sounds, known))
