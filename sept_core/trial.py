@@ -180,9 +180,9 @@ def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
     for name in config.targets:
         lines += data_warnings(inputs.targets[name], (), target=True)
     for name, clips in config.left_out.items():
-        others = f" or that the source {config.dataset} has" if name in config.targets else ""
-        count = clips.partition(",")[0]
-        lines.append(f"{name}: {count} left out, from recordings that {config.encoder} was trained on{others}")
+        whose = f"{config.encoder} was trained on" + f" or the source {config.dataset} has" * (name in config.targets)
+        count, total = clips.split(" ", 1)[0], len(inputs.targets.get(name, inputs.table))
+        lines.append(f"{name}: {count} of {total} clips are left out, from recordings that {whose}")
     return tuple(lines)
 
 

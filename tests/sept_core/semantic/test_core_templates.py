@@ -30,7 +30,9 @@ def test_zero_shot_template_of_a_dataset_is_not_repeated(name: str) -> None:
 
 
 def test_unknown_kind_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="no templates for the kind 'event'; known: emotion, events,"):
+    with pytest.raises(
+        InputError, match="no templates for the kind 'event'; did you mean 'events'\\? known: emotion, events,"
+    ):
         load_templates("event")
 
 
