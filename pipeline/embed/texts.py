@@ -71,7 +71,7 @@ def _as_target(table: EmbeddingTable) -> EmbeddingTable:
     """The table as another data set, with other clips: a trial across data sets needs a target, whichever it is."""
     name = f"{table.dataset}-target"
     others = tuple(hashlib.sha256(digest.encode()).hexdigest() for digest in table.sha256)
-    return replace(table, dataset=name, description=replace(table.info, name=name), sha256=others)
+    return replace(table, dataset=name, description=replace(table.info, name=name), sha256=others, sounds=())
 
 
 def _asking_most(table: EmbeddingTable, neighbors: Neighbors | None) -> dict[str, dict[str, Value]]:
