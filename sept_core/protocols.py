@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -130,13 +131,14 @@ def make_plan(
 def left_out(
     table: EmbeddingTable, targets: Sequence[EmbeddingTable], pretraining: Pretraining
 ) -> dict[str, frozenset[int]]:
-    """Rows that a trial uses nowhere since the encoder heard their recording or, of a target, since the source has it.
+    """Rows that a trial uses nowhere: their labels contradict each other, the encoder heard their recording, or, of a
+    target, the source has it.
 
     By data set, those without any left out. Not among them is what the data set's name or the file's content tells to
     be of the pretraining: that was left out from the first release on, so no signature has to say it. What the source
     has is what stands in the pool of any of its folds, so that a target is the same whatever folds are trained.
     """
-    found = {table.dataset: newly_heard(table, pretraining)}
+    found = {table.dataset: newly_heard(table, pretraining) | contradictions(rows_of(table, table.info), table.info)}
     if targets:
         info, seen = table.info, set(pretraining.folds.get(table.dataset, ()))
         heard = heard_rows(table, pretraining)
@@ -145,11 +147,16 @@ def left_out(
     for target in targets:
         shared = shared_rows(table, pool, target)
         tested = {row for row in shared if roles_of(target.folds[row], target.info).test}
-        found[target.dataset] = newly_heard(target, pretraining) | tested
+        torn = contradictions(rows_of(target, target.info), target.info)
+        found[target.dataset] = newly_heard(target, pretraining) | tested | torn
     return {name: rows for name, rows in found.items() if rows}
 
 
-def check_splits(table: EmbeddingTable, pretraining: Pretraining, folds: Sequence[str], shots: int) -> None:
+# Asked for every trial of a process; tables and what encoders have heard are compared by identity.
+@lru_cache(maxsize=32)
+def check_splits(
+    table: EmbeddingTable, pretraining: Pretraining, folds: tuple[str, ...], shots: int, crossing: CrossingRule
+) -> None:
     """Find out before a trial whether its folds can be split.
 
     Raises:
@@ -157,7 +164,7 @@ def check_splits(table: EmbeddingTable, pretraining: Pretraining, folds: Sequenc
     """
     seen, heard = pretraining.folds.get(table.dataset, ()), heard_rows(table, pretraining)
     for fold in folds:
-        make_split(table, table.info, fold, 0, shots, seen, heard)
+        make_split(table, table.info, fold, 0, shots, seen, heard, crossing)
 
 
 def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], splits: Sequence[Split]) -> Stage:

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
-from sept_core.datasets import CrossingRule, EmbeddingTable, data_warnings, refuse_faulty, rows_of, unheard_folds
-from sept_core.datasets.heard import describe_rows, refuse_same_sound
-from sept_core.encoders import Encoder
+from sept_core.datasets import CrossingRule, refuse_faulty, rows_of, unheard_folds
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import GroupScores, evaluate, summarise
@@ -25,10 +22,11 @@ from sept_core.hyper import Value, complete
 from sept_core.learners import LEARNERS, Learner
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
-from sept_core.protocols import Stage, left_out, make_plan
+from sept_core.protocols import Stage, check_splits, make_plan
 from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
-from sept_core.semantic import Neighbors, SemanticExpansion, load_templates, templates_digest
+from sept_core.semantic import SemanticExpansion, load_templates, templates_digest
 from sept_core.training import FusedTraining, Schedule
+from sept_core.trial_inputs import TrialInputs, check_inputs, check_targets, described_left_out, trial_warnings
 
 __all__ = [
     "METHOD_VERSION",
@@ -43,22 +41,6 @@ __all__ = [
     "split_method",
     "trial_warnings",
 ]
-
-
-@dataclass(frozen=True)
-class TrialInputs:
-    """What a trial reads besides its configuration: loaded once, shared by all trials of a process.
-
-    Attributes:
-        table: Embeddings of the dataset (cross-dataset: of the source).
-        neighbors: Needed with SEPT.
-        targets: Cross-dataset: embeddings of the targets by name.
-    """
-
-    encoder: Encoder
-    table: EmbeddingTable
-    neighbors: Neighbors | None = None
-    targets: Mapping[str, EmbeddingTable] = field(default_factory=dict)
 
 
 def make_config(
@@ -120,8 +102,6 @@ def make_config(
     for fold in chosen:
         if fold not in usable:
             raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}")
-    if table.description is not None:
-        refuse_same_sound(table)
     for name, value, low in (
         ("shots", shots, 1),
         ("epochs", epochs, 1),
@@ -142,8 +122,11 @@ def make_config(
     ):
         if word not in known:
             raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
-    _check_targets(protocol, selection, table, targets)
+    check_targets(protocol, selection, table, targets)
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
+    for target in targets:
+        refuse_faulty(rows_of(target, target.info), target.info, ())
+    check_splits(table, encoder.pretraining, chosen, shots, crossing)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
     trains = LEARNERS[baseline].trainable
     return TrialConfig(
@@ -156,7 +139,7 @@ def make_config(
         manifest_digest=table.manifest_digest,
         embeddings_digest=table.digest,
         targets={target.dataset: target.digest for target in targets},
-        left_out=_left_out(inputs),
+        left_out=described_left_out(inputs),
         neighbors_digest=neighbors.digest if sept and neighbors is not None else None,
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
@@ -174,18 +157,6 @@ def make_config(
     )
 
 
-def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
-    """What a reader of a trial's numbers has to know of the data that they stand on, a line each."""
-    lines = list(data_warnings(inputs.table, config.folds, config.crossing))
-    for name in config.targets:
-        lines += data_warnings(inputs.targets[name], (), target=True)
-    for name, clips in config.left_out.items():
-        whose = f"{config.encoder} was trained on" + f" or the source {config.dataset} has" * (name in config.targets)
-        count, total = clips.split(" ", 1)[0], len(inputs.targets.get(name, inputs.table))
-        lines.append(f"{name}: {count} of {total} clips are left out, from recordings that {whose}")
-    return tuple(lines)
-
-
 class TrialRun:
     """One trial on its way: advance, checkpoint, result.
 
@@ -201,7 +172,7 @@ class TrialRun:
     """
 
     def __init__(self, config: TrialConfig, inputs: TrialInputs, checkpoint: bytes | None = None) -> None:
-        _check_inputs(config, inputs)
+        check_inputs(config, inputs)
         self.config = config
         self._plan = make_plan(
             protocol=config.protocol,
@@ -386,51 +357,3 @@ def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> T
         machine=machine,
         error=error,
     )
-
-
-def _check_targets(protocol: str, selection: str, table: EmbeddingTable, targets: Sequence[EmbeddingTable]) -> None:
-    names = [target.dataset for target in targets]
-    if protocol == "base-to-new" and names:
-        raise InputError(f"targets {', '.join(names)} given", mend="only protocol: cross-dataset has targets")
-    if protocol == "cross-dataset":
-        if not names:
-            raise InputError("cross-dataset needs at least one target")
-        if table.dataset in names or len(set(names)) != len(names):
-            raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
-        if selection != "heldout":
-            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend="use selection: heldout")
-    for target in targets:
-        if target.encoder_fingerprint != table.encoder_fingerprint:
-            raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
-
-
-def _left_out(inputs: TrialInputs) -> dict[str, str]:
-    """As a configuration says it, see `TrialConfig`."""
-    tables = {inputs.table.dataset: inputs.table, **inputs.targets}
-    rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining)
-    return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
-
-
-def _check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
-    pairs = {
-        "method_version": (config.method_version, METHOD_VERSION),
-        "encoder_fingerprint": (config.encoder_fingerprint, inputs.encoder.fingerprint),
-        "embeddings of encoder": (config.encoder_fingerprint, inputs.table.encoder_fingerprint),
-        "dataset": (config.dataset, inputs.table.dataset),
-        "manifest_digest": (config.manifest_digest, inputs.table.manifest_digest),
-        "embeddings_digest": (config.embeddings_digest, inputs.table.digest),
-    }
-    for target, wanted in config.targets.items():
-        if target not in inputs.targets:
-            raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
-        pairs[f"embeddings_digest of {target}"] = (wanted, inputs.targets[target].digest)
-    # A store that was embedded again, or by another release, may tell more of what a clip sounds like.
-    pairs["clips left out"] = (str(config.left_out), str(_left_out(inputs)))
-    if config.sept:
-        digest = inputs.neighbors.digest if inputs.neighbors is not None else None
-        pairs["neighbors_digest"] = (config.neighbors_digest, digest)
-        kind = inputs.table.info.kind
-        pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
-    for name, (expected, found) in pairs.items():
-        if expected != found:
-            raise InputError(f"the trial was made for {name} {expected}, and here is {found}", where=config.signature)

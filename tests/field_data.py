@@ -72,6 +72,7 @@ def _ravdess(folder: Path, metadata: Path) -> Iterator[tuple[Path, str, str]]:
 
 MAKERS: dict[str, Callable[[Path, Path], Iterator[tuple[Path, str, str]]]] = {
     "esc50": _esc50,
+    "esc50-actions": _esc50,
     "urbansound8k": _urbansound8k,
     "crema-d": _crema_d,
     "ravdess": _ravdess,

@@ -19,7 +19,6 @@ from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Member, TrialStore, Verdict, open_files
 from sept_core.datasets.heard import heard_line, short_classes
 from sept_core.errors import InputError
-from sept_core.protocols import check_splits
 from sept_core.trial import TrialConfig, TrialInputs, trial_warnings
 
 __all__ = ["plan_sweep"]
@@ -101,7 +100,6 @@ def _candidate(
         try:
             config = trial_config(spec, study, inputs, middle(study))
             notes.update(dict.fromkeys(_notes(inputs, config)))
-            check_splits(inputs.table, inputs.encoder.pretraining, config.folds, config.shots)
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
         except InputError as error:
             gathering.blame(study, error)

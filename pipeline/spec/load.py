@@ -127,10 +127,9 @@ def parse_sweep(
         paths = find.keyed("neighbors", spec.neighbors, lambda key, name: find.one_of(spec.trained_on, key, name))
         settled["neighbors"] = {name: _absolute(path, start) for name, path in paths.items()}
         settled["folds"] = _folds(spec, find, problems)
+        known = (*spec.trained_on, *spec.targets)
         accepted = dict.fromkeys(spec.accept_faulty_splits)
-        accepted = find.keyed(
-            "accept_faulty_splits", accepted, lambda key, name: find.one_of(spec.trained_on, key, name)
-        )
+        accepted = find.keyed("accept_faulty_splits", accepted, lambda key, name: find.one_of(known, key, name))
         settled["accept_faulty_splits"] = tuple(accepted)
     settled["spaces"] = _spaces(spec, where, problems, sure="methods" not in unsure)
     if "methods" not in unsure:

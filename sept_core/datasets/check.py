@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -128,7 +128,12 @@ def check_manifest(
 
 
 def data_warnings(
-    table: EmbeddingTable, folds: Sequence[str], rule: CrossingRule = "keep", *, target: bool = False
+    table: EmbeddingTable,
+    folds: Sequence[str],
+    rule: CrossingRule = "keep",
+    *,
+    unused: Collection[int] = (),
+    target: bool = False,
 ) -> tuple[str, ...]:
     """What a reader of numbers has to know of the data that they stand on, one line each, with the data set's name.
 
@@ -136,13 +141,17 @@ def data_warnings(
         table: The embeddings.
         folds: The test folds.
         rule: What is done with training clips that a published split shares with its test clips.
+        unused: Rows that trials use nowhere, since the encoder has heard them.
         target: Whether the data set is only tested on, so that nothing can cross.
     """
     info = table.info
-    lines = split_warnings(rows_of(table, info), info, () if target else folds, rule)
-    pairs = () if target else same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, info)
+    folds = () if target else folds
+    lines = split_warnings(rows_of(table, info), info, folds, rule, unused=unused)
+    columns = (table.clip_ids, table.sounds, table.sha256, table.folds)
+    pairs = same_sound_pairs(*columns, info, folds, unused) if folds else ()
     if pairs:
-        lines.append(f"clips to test on sound the same as clips to train on, encoded twice: {some(pairs)}")
+        follows = "; those to train on are left out (crossing: drop)" if rule == "drop" else ""
+        lines.append(f"clips to test on sound the same as clips to train on, encoded twice: {some(pairs)}{follows}")
     count = count_note(len(table), info)
     if count is not None and count.severity == "warning":
         lines.append(count.what)
@@ -228,7 +237,10 @@ def count_note(clips: int, info: DatasetInfo) -> Finding | None:
     named = " or ".join(f"{size}{f' ({words})' if words else ''}" for size, words in info.clips)
     if clips in sizes:
         return Finding("note", f"{clips} clips ({sizes[clips]}); {info.name} is published with {named}")
-    return Finding("warning", f"{clips} clips; {info.name} is published with {named}")
+    lacks = min((size - clips for size in sizes if size > clips), default=0)
+    # A few are what embedding has left out: without sound, or with --skip-bad.
+    why = f"; {lacks} missing, or left out in embedding" if lacks > 0 and tolerated(lacks, clips) else ""
+    return Finding("warning", f"{clips} clips; {info.name} is published with {named}{why}")
 
 
 def _labels(rows: Sequence[Row], info: DatasetInfo) -> Iterable[Finding]:
@@ -254,7 +266,8 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
         except InputError as error:
             yield _error(f"{name}: {error.what}", error.mend)
         if len(test) > len(pool):
-            yield _warning(f"{name}: {len(test)} clips to test on and {len(pool)} to train on; swapped, perhaps?")
+            line = f"{name}: {len(test)} clips to test on and {len(pool)} to train on: swapped, perhaps?"
+            yield Finding("warning", line, "see that the CSV's fold is the one that a clip is tested in")
     counts = Counter(rows[index].classname for index in pool)
     present = {row.classname for row in rows}
     without = [classname for classname in info.classnames if classname in present and not counts[classname]]
@@ -263,11 +276,13 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
     base, new = halves(info.classnames)
     few = [f"{classname} {counts[classname]}" for classname in base if 0 < counts[classname] < _SHOTS]
     if few:
-        yield _warning(f"{name}: fewer than {_SHOTS} clips to draw shots from: {some(few)}")
+        line = f"{name}: fewer than {_SHOTS} clips to draw shots from: {some(few)}"
+        yield Finding("warning", line, "add clips, or lower shots in the sweep's YAML")
     tested = {rows[index].classname for index in test}
     untested = [classname for classname in info.classnames if classname in present and classname not in tested]
     if untested and test:
-        yield _warning(f"{name}: nothing to test on of {some(untested)}")
+        line = f"{name}: nothing to test on of {some(untested)}"
+        yield Finding("warning", line, "add clips of these classes to it, or leave the fold out of the sweep")
     if not test:
         yield _error(f"{name}: no clips to test on", _more_clips(info))
     for half, classnames in (("base", base), ("new", new)):

@@ -83,12 +83,14 @@ class Crossing:
         test: Indices of the test clips that share a source or their content with the pool.
         sources: The shared recordings or speakers, sorted.
         contents: The shared contents, each as ``pool clip = test clip``.
+        alike: Clips that sound the same although their files differ, likewise.
     """
 
     pool: frozenset[int]
     test: frozenset[int]
     sources: tuple[str, ...]
     contents: tuple[str, ...]
+    alike: tuple[str, ...] = ()
 
 
 def rows_of(clips: Manifest | EmbeddingTable, info: DatasetInfo) -> list[Row]:
@@ -115,6 +117,8 @@ def is_published(info: DatasetInfo, rows: Iterable[Row]) -> bool:
     """Whether a split is as the authors of the data set, or of PALM's copy, published it.
 
     Where the authors publish none, the split made here knows the sources and PALM's does not, so that a group tells.
+    Of Beijing-Opera and GTZAN nobody knows the sources: either split counts as published, and the one that is made here
+    keeps equal contents together by itself.
     """
     if info.name not in DATASETS:
         return False
@@ -150,19 +154,30 @@ def contradictions(rows: Sequence[Row], info: DatasetInfo) -> frozenset[int]:
     return frozenset(index for index, row in enumerate(rows) if row.sha256 in torn)
 
 
-def crossing_between(rows: Sequence[Row], pool: Collection[int], test: Collection[int]) -> Crossing:
-    """What two sets of clips, given as indices, share."""
+def crossing_between(
+    rows: Sequence[Row], pool: Collection[int], test: Collection[int], alike: Iterable[tuple[int, int]] = ()
+) -> Crossing:
+    """What two sets of clips, given as indices, share; ``alike`` are pairs of clips that sound the same."""
+    pool, test = frozenset(pool), frozenset(test)
     sources = ({rows[index].source for index in pool} & {rows[index].source for index in test}) - {""}
     contents = {rows[index].sha256 for index in pool} & {rows[index].sha256 for index in test}
+    pairs = sorted(
+        (a, b) if a in pool else (b, a) for a, b in alike if (a in pool and b in test) or (b in pool and a in test)
+    )
 
     def concerned(indices: Collection[int]) -> frozenset[int]:
         return frozenset(index for index in indices if rows[index].source in sources or rows[index].sha256 in contents)
 
     first = {rows[index].sha256: rows[index].clip_id for index in sorted(pool, reverse=True)}
-    pairs = [
-        f"{first[row.sha256]} = {row.clip_id}" for row in (rows[i] for i in sorted(test)) if row.sha256 in contents
-    ]
-    return Crossing(concerned(pool), concerned(test), tuple(sorted(sources)), tuple(pairs))
+    return Crossing(
+        pool=concerned(pool) | {trained for trained, _ in pairs},
+        test=concerned(test) | {tested for _, tested in pairs},
+        sources=tuple(sorted(sources)),
+        contents=tuple(
+            f"{first[row.sha256]} = {row.clip_id}" for row in (rows[i] for i in sorted(test)) if row.sha256 in contents
+        ),
+        alike=tuple(f"{rows[trained].clip_id} = {rows[tested].clip_id}" for trained, tested in pairs),
+    )
 
 
 def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
@@ -185,6 +200,13 @@ def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
             f"{some(crossing.sources)}",
             where=where,
             mend=_own_way_out(info, "give all clips of one group the same fold"),
+        )
+    if crossing.alike:
+        raise InputError(
+            f"{count_of(len(crossing.alike), 'pair')} of clips to train on and to test on sound the same: "
+            f"{some(crossing.alike)}",
+            where=where,
+            mend=_own_way_out(info, "give both clips of a pair the same group (or fold), or leave one out"),
         )
 
 
@@ -227,7 +249,8 @@ def refuse_faulty(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str], 
         raise InputError(labels_line(torn), where=info.name, mend=labels_fix(torn, info))
     faulty = faulty_folds(rows, info, folds) if is_published(info, rows) and not accepted else []
     if faulty:
-        sound = [fold for fold in info.folds if fold not in {name for name, _ in faulty}]
+        wrong = {name for name, _ in faulty_folds(rows, info, info.folds)}
+        sound = [fold for fold in info.folds if fold not in wrong]
         only = f"or its sound folds alone with folds: {{{info.name}: [{', '.join(sound)}]}}, " if sound else ""
         raise InputError(
             f"this copy's split is wrong: {_listed(faulty)}",
@@ -252,7 +275,13 @@ def labels_fix(torn: Sequence[Sequence[Row]], info: DatasetInfo) -> str:
 
 
 def split_warnings(
-    rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str], rule: CrossingRule = "keep", *, trained: bool = True
+    rows: Sequence[Row],
+    info: DatasetInfo,
+    folds: Sequence[str],
+    rule: CrossingRule = "keep",
+    *,
+    trained: bool = True,
+    unused: Collection[int] = (),
 ) -> list[str]:
     """What the reader of a result should know of a registered data set's labels and published split, one line each.
 
@@ -262,6 +291,7 @@ def split_warnings(
         folds: The test folds in question.
         rule: What is done with what crosses.
         trained: False for a check, which says what trials would do.
+        unused: Indices of clips that trials use nowhere, since the encoder has heard them.
 
     Returns:
         Lines without the data set's name; none for a person's own data, where all of this is an error.
@@ -273,7 +303,7 @@ def split_warnings(
         lines.append(f"{labels_line(contradicting(rows))}: {follows}")
     if not is_published(info, rows):
         return lines
-    left = [index for index in range(len(rows)) if index not in left_out]
+    left = [index for index in range(len(rows)) if index not in left_out and index not in unused]
     lines += _crossing_lines(rows, left, info, folds, rule)
     faulty = faulty_folds(rows, info, folds)
     if faulty:
@@ -298,16 +328,23 @@ def _crossing_lines(
     concerned: set[int] = set()
     tested: set[int] = set()
     pairs: dict[str, None] = {}
+    emptied = False
     for fold in folds:
         pool = [index for index in left if fold in rows[index].roles.train]
         test = [index for index in left if fold in rows[index].roles.test]
         crossing = crossing_between(rows, pool, test)
+        kept = {rows[index].classname for index in pool if index not in crossing.pool}
+        emptied |= not {rows[index].classname for index in pool} <= kept
         for source in crossing.sources:
             tested_in[source].add(fold)
         concerned |= {index for index in crossing.test if rows[index].source in crossing.sources}
         tested |= {*test}
         pairs |= dict.fromkeys(crossing.contents)
-    follows = "their training clips are left out (crossing: drop)" if rule == "drop" else _DROP_HINT
+    follows = _DROP_HINT
+    if rule == "drop":
+        follows = "their training clips are left out (crossing: drop)"
+    elif emptied:
+        follows = "without them nothing would be left to train on of some classes"
     lines = []
     if tested_in:
         many = f"{count_of(len(tested_in), source_word(info.name))} {'stands' if len(tested_in) == 1 else 'stand'}"
@@ -343,7 +380,7 @@ def _listed(faulty: Sequence[tuple[str, str]]) -> str:
 
 def _own_way_out(info: DatasetInfo, what: str) -> str:
     if info.name in DATASETS:
-        return f"prepare and embed {info.name} again from its own folder"
+        return f"move one file of each pair out of the folder, and embed {info.name} again"
     return (
         f"in the CSV {what}, or remove the column that places them and have folds made; "
         "then sept data prepare and sept embed again"

@@ -1,6 +1,6 @@
 """What an encoder heard in its pretraining, and which clips of a data set are that: nothing may be tested on them.
 
-A clip counts as heard if it lies in a fold that the encoder was trained on, if its file is one of those that it was
+A clip counts as heard if it is in a fold that the encoder was trained on, if its file is one of those that it was
 trained on, if it comes from a recording of theirs, or if it sounds like one of them. The same way tells which clips of
 one data set another one has, too.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -21,7 +21,6 @@ from sept_core.datasets.folds import roles_of
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.sources import source_id
 from sept_core.datasets.wording import some
-from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from sept_core.datasets.manifest import Manifest
@@ -37,8 +36,8 @@ __all__ = [
     "heard_rows",
     "load_pretraining",
     "newly_heard",
-    "refuse_same_sound",
     "same_sound_pairs",
+    "same_sound_rows",
     "shared_rows",
     "short_classes",
 ]
@@ -46,7 +45,8 @@ __all__ = [
 FACTS = Path(__file__).parents[1] / "encoders" / "seen_clips.json"
 """What each encoder that comes with the package was trained on, as far as data sets are concerned."""
 
-_PAIRS_NAMED = 100
+_MOST_ROWS = 30_000
+_MOST_PAIRS = 10_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Pretraining:
     clips: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     sounds: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        # Folds are a mapping, which has no hash.
+        return hash((self.clips, self.sources, self.sounds))
 
 
 class Clips(Protocol):
@@ -144,12 +148,34 @@ def describe_rows(table: EmbeddingTable, rows: Collection[int]) -> str:
 
 
 @lru_cache(maxsize=8)
+def same_sound_rows(sounds: tuple[str, ...], sha256: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Pairs of rows, the lower one first, that are one recording although their files differ.
+
+    Data sets of more than 30,000 clips are not compared, which would take minutes in every process; nor are more than
+    10,000 pairs returned.
+
+    Args:
+        sounds: Fingerprints; ``""`` where it is not known.
+        sha256: Digests of the files. Equal ones are left out; they are known without listening.
+    """
+    if not any(sounds) or len(sounds) > _MOST_ROWS:
+        return ()
+    from sept_core.datasets.sound import same_sound
+
+    pairs = ((row, other) for row, other in same_sound(sounds, sounds) if row < other and sha256[row] != sha256[other])
+    return tuple(islice(pairs, _MOST_PAIRS))
+
+
 def same_sound_pairs(
-    names: tuple[str, ...], sounds: tuple[str, ...], sha256: tuple[str, ...], folds: tuple[str, ...], info: DatasetInfo
+    names: tuple[str, ...],
+    sounds: tuple[str, ...],
+    sha256: tuple[str, ...],
+    folds: tuple[str, ...],
+    info: DatasetInfo,
+    tested: Collection[str] | None = None,
+    unused: Collection[int] = (),
 ) -> tuple[str, ...]:
     """Clips that sound the same, one of them in the pool and the other in the test set of some fold: ``a = b``.
-
-    Files of the same content are left out; they are known without listening.
 
     Args:
         names: Ids of the clips.
@@ -157,23 +183,20 @@ def same_sound_pairs(
         sha256: Digests of their files.
         folds: Their folds.
         info: The data set.
+        tested: Test folds to look at; None for all.
+        unused: Rows that trials use nowhere.
 
     Returns:
-        The first 100 pairs, by row.
+        The pairs, by row.
     """
-    if not any(sounds):
-        return ()
-    from sept_core.datasets.sound import same_sound
-
-    roles = [roles_of(fold, info) for fold in folds]
-
-    def pairs() -> Iterator[str]:
-        for row, other in same_sound(sounds, sounds):
-            crossing = roles[row].train & roles[other].test or roles[row].test & roles[other].train
-            if row < other and crossing and sha256[row] != sha256[other]:
-                yield f"{names[row]} = {names[other]}"
-
-    return tuple(islice(pairs(), _PAIRS_NAMED))
+    wanted = frozenset(info.folds if tested is None else tested)
+    found = []
+    for row, other in same_sound_rows(sounds, sha256):
+        one, two = roles_of(folds[row], info), roles_of(folds[other], info)
+        crossing = (one.train & two.test) | (one.test & two.train)
+        if crossing & wanted and row not in unused and other not in unused:
+            found.append(f"{names[row]} = {names[other]}")
+    return tuple(found)
 
 
 def heard_line(clips: Clips, encoder: str, pretraining: Pretraining) -> str:
@@ -228,21 +251,6 @@ def short_classes(
                 f"{encoder} was trained on the others"
             )
     return tuple(lines)
-
-
-def refuse_same_sound(table: EmbeddingTable) -> None:
-    """Let no recording pass that stands on both sides of a split of a person's own data, encoded twice.
-
-    Raises:
-        InputError: There are such; it names them.
-    """
-    pairs = same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info)
-    if pairs:
-        raise InputError(
-            f"clips of the test fold sound the same as clips that are trained on: {some(pairs)}",
-            where=table.dataset,
-            mend="give both clips of a pair the same group (or fold) in the CSV, or leave one out; prepare it again",
-        )
 
 
 def _kin(table: Clips, sources: frozenset[str], sounds: tuple[str, ...]) -> frozenset[int]:

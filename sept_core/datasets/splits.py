@@ -22,18 +22,13 @@ from sept_core.datasets.crossing import (
     rows_of,
 )
 from sept_core.datasets.folds import roles_of
-from sept_core.datasets.heard import Pretraining, heard_rows
+from sept_core.datasets.heard import Pretraining, heard_rows, same_sound_rows
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 __all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
-
-
-_WITHOUT_CLIPS = (
-    "use other folds, crossing: keep, or an encoder that has heard less of it; sept data check lists the counts"
-)
 
 
 @dataclass(frozen=True)
@@ -186,16 +181,17 @@ def make_split(
         if not clip.roles.test & set(seen) and row not in heard and row not in torn
     ]
     without = {row for row, clip in enumerate(rows) if clip.roles.test & set(seen)} | set(heard)
-    besides = f" besides those {len(without)} clips that the encoder was pretrained on" if without else ""
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
-    shared = crossing_between(rows, pool, test)
+    # Of a published split that is kept as it is, what crosses changes nothing.
+    drops = published and crossing == "drop"
+    alike = same_sound_rows(table.sounds, table.sha256) if drops or not published else ()
+    shared = crossing_between(rows, pool, test, alike)
     if not published:
         check_apart(info, fold, shared)
-    elif crossing == "drop":
-        pool = [row for row in pool if row not in shared.pool]
-        if shared.pool:
-            besides += f" besides those {len(shared.pool)} clips that crossing: drop leaves out"
+    dropped = shared.pool if drops else frozenset[int]()
+    pool = [row for row in pool if row not in dropped]
+    besides, mend = _missing(len(without), len(dropped))
 
     base, new = halves(info.classnames)
     train: list[int] = []
@@ -205,7 +201,7 @@ def make_split(
             raise InputError(
                 f"no clips of class '{classname}' to draw shots from{besides}",
                 where=f"{info.name}, fold {fold}",
-                mend=_WITHOUT_CLIPS,
+                mend=mend,
             )
         train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
     drawn = set(train)
@@ -230,13 +226,24 @@ def make_split(
             mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if without else ""),
         )
     if not split.heldout_new:
-        raise InputError(
-            f"no held-out clips of the new classes outside the test fold{besides}", where=where, mend=_WITHOUT_CLIPS
-        )
+        raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where, mend=mend)
     if not split.test_base or not split.test_new:
         kind = "new" if split.test_base else "base"
-        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where, mend=_WITHOUT_CLIPS)
+        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where, mend=mend)
     return split
+
+
+def _missing(heard: int, dropped: int) -> tuple[str, str]:
+    """Which clips are missing where some are, in words, and what to do about it."""
+    causes, ways = [], []
+    if heard:
+        causes.append(f"the {heard} clips that the encoder was pretrained on")
+        ways.append("take an encoder that did not train on them")
+    if dropped:
+        causes.append(f"the {dropped} clips that crossing: drop leaves out")
+        ways.append("use crossing: keep")
+    besides = f" besides {' and '.join(causes)}" if causes else ""
+    return besides, ", ".join([*ways, "or other test folds" if ways else "use other test folds, or add clips"])
 
 
 def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Row]:

@@ -75,6 +75,44 @@ def test_a_result_says_what_a_reader_has_to_know_of_its_data(encoder, make_table
     assert finish(TrialRun(config(crossed, sept=False, folds=("4",), shots=1), crossed)).warnings == (count,)
 
 
+def test_clips_with_contradicting_labels_are_used_nowhere_and_enter_the_signature(encoder, make_table):
+    table = make_table("ESC10", 4)
+    digests = list(table.sha256)
+    first = next(row for row, name in enumerate(table.classnames) if name == "rain")
+    other = next(row for row, name in enumerate(table.classnames) if name == "rooster")
+    digests[other] = digests[first]
+    plain, torn = TrialInputs(encoder, table), TrialInputs(encoder, dataclasses.replace(table, sha256=tuple(digests)))
+    one, two = config(plain, sept=False, folds=("2",)), config(torn, sept=False, folds=("2",))
+    assert one.left_out == {}
+    assert two.left_out["ESC10"].startswith("2 clips, ")
+    assert one.signature != two.signature
+    labels = [line for line in finish(TrialRun(two, torn)).warnings if "left out" in line]
+    assert len(labels) == 1
+    assert labels[0].startswith("ESC10: 1 sound has more than one label (")
+
+
+def test_a_target_with_too_many_contradicting_labels_is_refused(encoder, make_table, inputs):
+    target = make_table("SESA", 2)
+    digests = list(target.sha256)
+    digests[-1] = digests[0]
+    wider = dataclasses.replace(inputs, targets={"SESA": dataclasses.replace(target, sha256=tuple(digests))})
+    with pytest.raises(InputError, match="SESA: 1 sound has more than one label"):
+        config(wider, protocol="cross-dataset")
+
+
+def test_a_split_that_leaves_nothing_is_refused_before_a_trial_begins(encoder, make_table):
+    table = make_table("ESC10", 2)
+    groups = list(table.groups)
+    tested = next(row for row, fold in enumerate(table.folds) if fold == "2")
+    for row, name in enumerate(table.classnames):
+        if name == "chainsaw":
+            groups[row] = groups[tested]
+    crossed = TrialInputs(encoder, dataclasses.replace(table, groups=tuple(groups)))
+    config(crossed, sept=False, folds=("2",), shots=1)
+    with pytest.raises(InputError, match="no clips of class 'chainsaw'.*use crossing: keep"):
+        config(crossed, sept=False, folds=("2",), shots=1, crossing="drop")
+
+
 def test_a_copy_with_swapped_folds_is_trained_on_only_if_asked_for(encoder, make_table):
     table = make_table("ESC10", 2)
     swapped = dataclasses.replace(

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sept_core.datasets import DATASETS, DatasetInfo, EmbeddingTable, halves, make_split
+from sept_core.datasets import DATASETS, DatasetInfo, EmbeddingTable, data_warnings, halves, make_split
 from sept_core.datasets.crossing import refuse_faulty, rows_of, split_warnings
+from sept_core.datasets.sound import sound_of
 from sept_core.errors import InputError
 
 ESC = DATASETS["ESC10"]
@@ -101,7 +102,10 @@ def test_dropping_everything_of_a_class_is_refused_with_the_reason() -> None:
     plain = table()
     test = row(plain, "1", "rain")
     everything = [(test, at) for at in range(len(plain)) if plain.classnames[at] == "chainsaw"]
-    with pytest.raises(InputError, match=r"no clips of class 'chainsaw' .* besides those 8 clips that crossing: drop"):
+    with pytest.raises(
+        InputError,
+        match=r"no clips of class 'chainsaw' .* besides the 8 clips that crossing: drop .*use crossing: keep",
+    ):
         make_split(with_same(plain, "groups", everything), ESC, "1", 0, 1, (), crossing="drop")
 
 
@@ -167,3 +171,58 @@ def test_classes_of_a_published_split_stay_apart_when_labels_contradict() -> Non
     split = make_split(torn, ESC, "3", 0, 1, ())
     trained = {torn.sha256[at] for at in (*split.train, *split.heldout_base)}
     assert not trained & {torn.sha256[at] for at in (*split.test_new, *split.heldout_new)}
+
+
+def sounding_alike(plain: EmbeddingTable, one: int, other: int) -> EmbeddingTable:
+    """Every clip has a sound of its own, but these two."""
+    generator = torch.Generator().manual_seed(0)
+    waveforms = [
+        torch.randn(8000, generator=generator) * torch.rand(40, generator=generator).repeat_interleave(200)
+        for _ in range(len(plain))
+    ]
+    waveforms[other] = 0.5 * waveforms[one]
+    return replace(plain, sounds=tuple(sound_of(waveform, 16_000) for waveform in waveforms))
+
+
+def test_a_recording_that_was_encoded_twice_is_refused_in_ones_own_split_in_the_fold_that_it_crosses() -> None:
+    plain = table(OWN)
+    one, other = row(plain, "2", "chainsaw"), row(plain, "3", "chainsaw")
+    twice = sounding_alike(plain, one, other)
+    pair = f"{plain.clip_ids[one]} = {plain.clip_ids[other]}"
+    with pytest.raises(InputError, match=f"fold 3: 1 pair of clips .* sound the same: {pair}; in the CSV give both"):
+        make_split(twice, OWN, "3", 0, 1, ())
+    assert make_split(twice, OWN, "1", 0, 1, ()).fold == "1"
+
+
+def test_in_a_published_split_it_is_a_warning_of_the_folds_in_question_and_drop_leaves_it_out() -> None:
+    plain = table()
+    one, other = row(plain, "2", "chainsaw"), row(plain, "3", "chainsaw")
+    twice = sounding_alike(plain, one, other)
+    kept = make_split(twice, ESC, "3", 0, 1, ())
+    assert one in {*kept.train, *kept.heldout_base}
+    dropped = make_split(twice, ESC, "3", 0, 1, (), crossing="drop")
+    assert one not in {*dropped.train, *dropped.heldout_base}
+    pair = f"{plain.clip_ids[one]} = {plain.clip_ids[other]}"
+    said = [line for line in data_warnings(twice, ESC.folds) if "sound the same" in line]
+    assert said == [f"ESC10: clips to test on sound the same as clips to train on, encoded twice: {pair}"]
+    for folds, unused in ((["1", "4"], ()), (ESC.folds, (one,))):
+        assert not [line for line in data_warnings(twice, folds, unused=unused) if "sound the same" in line]
+
+
+def test_the_hint_to_drop_is_not_given_where_it_would_leave_a_class_without_clips() -> None:
+    plain = table()
+    test = row(plain, "1", "rain")
+    everything = [(test, at) for at in range(len(plain)) if plain.classnames[at] == "chainsaw"]
+    (line,) = split_warnings(rows_of(with_same(plain, "groups", everything), ESC), ESC, ["1"])
+    assert "crossing: drop" not in line
+    assert line.endswith("without them nothing would be left to train on of some classes")
+
+
+def test_sound_folds_are_advised_whichever_folds_were_asked_for() -> None:
+    plain = table()
+    # Folds 2 and 3 test what they should train on.
+    folds = {"2": "train=2,3;test=1,4,5", "3": "train=2,3;test=1,4,5"}
+    swapped = replace(plain, folds=tuple(folds.get(fold, "train=1,4,5;test=2,3") for fold in plain.folds))
+    with pytest.raises(InputError) as caught:
+        refuse_faulty(rows_of(swapped, ESC), ESC, ["2"])
+    assert "folds: {ESC10: [1, 4, 5]}" in str(caught.value)

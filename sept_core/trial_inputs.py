@@ -1,0 +1,117 @@
+"""What a trial reads besides its configuration, and what has to hold between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, rows_of
+from sept_core.datasets.folds import roles_of
+from sept_core.datasets.heard import describe_rows, heard_rows
+from sept_core.encoders import Encoder
+from sept_core.errors import InputError
+from sept_core.protocols import left_out
+from sept_core.results import METHOD_VERSION, TrialConfig
+from sept_core.semantic import Neighbors, templates_digest
+
+__all__ = ["TrialInputs", "check_inputs", "check_targets", "described_left_out", "trial_warnings"]
+
+
+@dataclass(frozen=True)
+class TrialInputs:
+    """What a trial reads besides its configuration: loaded once, shared by all trials of a process.
+
+    Attributes:
+        table: Embeddings of the dataset (cross-dataset: of the source).
+        neighbors: Needed with SEPT.
+        targets: Cross-dataset: embeddings of the targets by name.
+    """
+
+    encoder: Encoder
+    table: EmbeddingTable
+    neighbors: Neighbors | None = None
+    targets: Mapping[str, EmbeddingTable] = field(default_factory=dict)
+
+
+def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
+    """What a reader of a trial's numbers has to know of the data that they stand on, a line each."""
+    table, pretraining = inputs.table, inputs.encoder.pretraining
+    seen = set(pretraining.folds.get(table.dataset, ()))
+    heard = {row for row, fold in enumerate(table.folds) if roles_of(fold, table.info).test & seen}
+    unused = heard | heard_rows(table, pretraining)
+    lines = list(data_warnings(table, config.folds, config.crossing, unused=unused))
+    for name in config.targets:
+        lines += data_warnings(inputs.targets[name], (), target=True)
+    for name, described in config.left_out.items():
+        of = inputs.targets.get(name, table)
+        # Those whose labels contradict each other have a line of their own.
+        count = int(described.split(" ", 1)[0]) - len(contradictions(rows_of(of, of.info), of.info))
+        whose = f"{config.encoder} was trained on" + f" or the source {config.dataset} has" * (name in config.targets)
+        if count > 0:
+            lines.append(f"{name}: {count} of {len(of)} clips are left out, from recordings that {whose}")
+    return tuple(lines)
+
+
+def described_left_out(inputs: TrialInputs) -> dict[str, str]:
+    """What is left out of these inputs, as a configuration says it (`TrialConfig.left_out`)."""
+    tables = {inputs.table.dataset: inputs.table, **inputs.targets}
+    rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining)
+    return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
+
+
+def check_targets(protocol: str, selection: str, table: EmbeddingTable, targets: Sequence[EmbeddingTable]) -> None:
+    """See that a protocol has the targets that it needs.
+
+    Raises:
+        InputError: It has others, or they cannot be used with it.
+    """
+    names = [target.dataset for target in targets]
+    if protocol == "base-to-new" and names:
+        raise InputError(f"targets {', '.join(names)} given", mend="only protocol: cross-dataset has targets")
+    if protocol == "cross-dataset":
+        if not names:
+            raise InputError("cross-dataset needs at least one target")
+        if table.dataset in names or len(set(names)) != len(names):
+            raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
+        if selection != "heldout":
+            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend="use selection: heldout")
+    for target in targets:
+        if target.encoder_fingerprint != table.encoder_fingerprint:
+            raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
+
+
+def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
+    """See that the inputs are those that a configuration was made for.
+
+    Raises:
+        InputError: They are not.
+    """
+    pairs = {
+        "method_version": (config.method_version, METHOD_VERSION),
+        "encoder_fingerprint": (config.encoder_fingerprint, inputs.encoder.fingerprint),
+        "embeddings of encoder": (config.encoder_fingerprint, inputs.table.encoder_fingerprint),
+        "dataset": (config.dataset, inputs.table.dataset),
+        "manifest_digest": (config.manifest_digest, inputs.table.manifest_digest),
+        "embeddings_digest": (config.embeddings_digest, inputs.table.digest),
+    }
+    for target, wanted in config.targets.items():
+        if target not in inputs.targets:
+            raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
+        pairs[f"embeddings_digest of {target}"] = (wanted, inputs.targets[target].digest)
+    # A store that was embedded again, or by another release, may tell more of what a clip sounds like.
+    now = described_left_out(inputs)
+    if config.left_out != now:
+        then, here = (", ".join(f"{one} of {name}" for name, one in found.items()) for found in (config.left_out, now))
+        raise InputError(
+            f"the trial left out {then or 'no clips'}, and here {here or 'none'} would be left out",
+            where=config.signature,
+            mend="use the embeddings that it was made with, or begin the sweep again under another name (--fork)",
+        )
+    if config.sept:
+        digest = inputs.neighbors.digest if inputs.neighbors is not None else None
+        pairs["neighbors_digest"] = (config.neighbors_digest, digest)
+        kind = inputs.table.info.kind
+        pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            raise InputError(f"the trial was made for {name} {expected}, and here is {found}", where=config.signature)
