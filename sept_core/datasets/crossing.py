@@ -186,28 +186,27 @@ def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
     Raises:
         InputError: Pool and test set of the fold share content, a recording or a speaker.
     """
-    where = f"{info.name}, fold {fold}"
-    if crossing.contents:
-        raise InputError(
-            f"{count_of(len(crossing.contents), 'test clip')} also among the clips to train on, by content: "
-            f"{some(crossing.contents)}",
-            where=where,
-            mend=_own_way_out(info, "list each content once, or give both clips the same fold"),
-        )
-    if crossing.sources:
-        raise InputError(
-            f"{count_of(len(crossing.sources), source_word(info.name))} in both training and test: "
-            f"{some(crossing.sources)}",
-            where=where,
-            mend=_own_way_out(info, "give all clips of one group the same fold"),
-        )
-    if crossing.alike:
-        raise InputError(
-            f"{count_of(len(crossing.alike), 'pair')} of clips to train on and to test on sound the same: "
-            f"{some(crossing.alike)}",
-            where=where,
-            mend=_own_way_out(info, "give both clips of a pair the same group (or fold), or leave one out"),
-        )
+    contents, sources, alike = crossing.contents, crossing.sources, crossing.alike
+    for shared, what, fix in (
+        (
+            contents,
+            f"{count_of(len(contents), 'test clip')} also among the clips to train on, by content",
+            "list each content once, or give both clips the same fold",
+        ),
+        (
+            sources,
+            f"{count_of(len(sources), source_word(info.name))} in both training and test",
+            "give all clips of one group the same fold",
+        ),
+        (
+            alike,
+            f"{count_of(len(alike), 'pair')} of clips to train on and to test on sound the same",
+            "give both clips of a pair the same group (or fold), or leave one out",
+        ),
+    ):
+        if shared:
+            where = f"{info.name}, fold {fold}"
+            raise InputError(f"{what}: {some(shared)}", where=where, mend=_own_way_out(info, fix))
 
 
 def faulty_folds(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str]) -> list[tuple[str, str]]:
