@@ -221,7 +221,7 @@ def _check_clips(
 
     folder = folder_here(audio, "check")
     console = Console()
-    # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
+    # The files of one's own dataset are compared below, so that all that is wrong is reported and not the first alone.
     prepared = _read(dataset, audio, csv, kind, template, root, columns=columns, compare=False)
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, folder, prepared.info, progress)
