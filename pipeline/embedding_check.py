@@ -25,10 +25,15 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NORM_TOLERANCE", "StoreFindings", "check_embeddings", "stored_embeddings"]
+__all__ = ["NORM_TOLERANCE", "SAME_SOUND_FIX", "StoreFindings", "check_embeddings", "stored_embeddings"]
 
 NORM_TOLERANCE = 1e-3
 """What an embedding's length may miss 1 by, as in ``EmbeddingTable``."""
+
+SAME_SOUND_FIX = (
+    "give both clips of a pair the same group (or fold) in the CSV, or leave one out; prepare and embed it again"
+)
+"""What to do about clips of a person's own that sound the same on both sides of a split."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class StoreFindings:
         parts: Parts that the manifest names.
         errors: What makes them unusable or would poison a result, a line each.
         warnings: What the reader of a result should know, a line each.
+        fix: What to do where they are damaged; empty where they are not, for what is wrong with the clips says its own.
     """
 
     dataset: str
@@ -52,13 +58,7 @@ class StoreFindings:
     parts: int
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    @property
-    def fix(self) -> str:
-        """What to do about the errors; empty where there are none."""
-        encoder = f" --encoder {self.encoder}" if self.encoder else ""
-        again = f"make them again: sept embed {self.dataset} --audio DIR{encoder} --force"
-        return again if self.errors else ""
+    fix: str
 
 
 def stored_embeddings(files: Files) -> list[tuple[str, str]]:
@@ -83,22 +83,22 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
     try:
         manifest = EmbeddingStore(files).manifest(fingerprint, dataset)
     except InputError as error:
-        return StoreFindings(dataset, "", fingerprint, 0, 0, (error.what,), ())
+        return StoreFindings(dataset, "", fingerprint, 0, 0, (error.what,), (), _again(dataset))
     if manifest is None:
         line = "no manifest.json: they were not written to the end, and nothing reads them; run sept embed again"
-        return StoreFindings(dataset, "", fingerprint, 0, 0, (), (line,))
+        return StoreFindings(dataset, "", fingerprint, 0, 0, (), (line,), "")
     stated = {name: manifest.get(name) for name in ("fingerprint", "dataset")}
     for name, expected in (("fingerprint", fingerprint), ("dataset", dataset)):
         if stated[name] != expected:
-            check.errors.append(f"manifest.json is of {name} {stated[name]}")
+            check.damage.append(f"manifest.json is of {name} {stated[name]}")
     read = parts_reader(files, folder, manifest)
     for part in manifest["parts"]:
         try:
             table = parse_part(dataset, part, read(part["name"]))
         except FileNotFoundError:
-            check.errors.append(f"{part['name']} is missing")
+            check.damage.append(f"{part['name']} is missing")
         except InputError as error:
-            check.errors.append(error.what)
+            check.damage.append(error.what)
         else:
             check.part(part, table, manifest["dim"])
     check.rows(manifest)
@@ -114,18 +114,20 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
         fingerprint,
         len(check.clips),
         len(manifest["parts"]),
-        tuple(check.errors),
+        (*check.damage, *check.errors),
         tuple(check.warnings),
+        _again(dataset, str(manifest["encoder"])) if check.damage else "",
     )
 
 
 class _Check:
-    """What has been read and found so far."""
+    """What has been read and found so far: damage of the embeddings themselves, and errors in the data set."""
 
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
         self.clips: list[dict[str, str]] = []
         self.sounds: list[str] = []
+        self.damage: list[str] = []
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
@@ -135,42 +137,42 @@ class _Check:
 
         name = part["name"]
         if table.num_rows != part["rows"]:
-            self.errors.append(f"{name} has {table.num_rows} rows, and the manifest says {part['rows']}")
+            self.damage.append(f"{name} has {table.num_rows} rows, and the manifest says {part['rows']}")
         rows = table.select([*TEXT_COLUMNS]).to_pylist()
         self.clips += rows
         known = SOUND_COLUMN in table.column_names
         self.sounds += table.column(SOUND_COLUMN).to_pylist() if known else [""] * len(rows)
         size = table.schema.field("embedding").type.list_size
         if size != dim:
-            self.errors.append(f"{name} has embeddings of {size} numbers, and the manifest says {dim}")
+            self.damage.append(f"{name} has embeddings of {size} numbers, and the manifest says {dim}")
             return
         values = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, size)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             at = [rows[index]["clip_id"] for index in np.flatnonzero(~finite)]
-            self.errors.append(f"{name}: {len(at)} embeddings have NaN or infinite numbers: {some(at)}")
+            self.damage.append(f"{name}: {len(at)} embeddings have NaN or infinite numbers: {some(at)}")
         lengths = np.linalg.norm(values[finite].astype(np.float64), axis=1)
         if (wrong := np.abs(lengths - 1) > NORM_TOLERANCE).any():
             at = [rows[index]["clip_id"] for index in np.flatnonzero(finite)[wrong]]
-            self.errors.append(f"{name}: {len(at)} embeddings are not of unit length: {some(at)}")
+            self.damage.append(f"{name}: {len(at)} embeddings are not of unit length: {some(at)}")
 
     def rows(self, manifest: dict[str, Any]) -> None:
         """Look at all rows together."""
         if len(self.clips) != manifest["rows"]:
-            self.errors.append(f"{len(self.clips)} rows could be read, and the manifest says {manifest['rows']}")
+            self.damage.append(f"{len(self.clips)} rows could be read, and the manifest says {manifest['rows']}")
         ids = [clip["clip_id"] for clip in self.clips]
         if doubled := sorted(name for name, count in Counter(ids).items() if count > 1):
-            self.errors.append(f"{len(doubled)} clip ids stand for more than one row: {some(doubled)}")
+            self.damage.append(f"{len(doubled)} clip ids stand for more than one row: {some(doubled)}")
         elif ids != sorted(ids):
-            self.errors.append("the rows are not sorted by clip id")
+            self.damage.append("the rows are not sorted by clip id")
         try:
             clips = Manifest(self.dataset, tuple(Clip(**clip) for clip in _once(self.clips)))
             info = self._info(manifest)
         except InputError as error:
-            self.errors.append(error.what)
+            self.damage.append(error.what)
             return
-        if not self.errors and clips.digest != manifest["manifest_digest"]:
-            self.errors.append(
+        if not self.damage and clips.digest != manifest["manifest_digest"]:
+            self.damage.append(
                 f"the rows have digest {clips.digest}, and the manifest says {manifest['manifest_digest']}"
             )
         findings = check_manifest(clips, None, info)
@@ -182,18 +184,23 @@ class _Check:
         columns = [tuple(clip[name] for clip in self.clips) for name in ("clip_id", "sha256", "fold")]
         pairs = same_sound_pairs(columns[0], tuple(self.sounds), columns[1], columns[2], info)
         if pairs:
-            # What the authors of a data set did is told; one's own can be put right.
-            found = self.warnings if info.name in DATASETS else self.errors
-            found.append(
-                f"clips to test on sound the same as clips to train on: {some(pairs)}; give both the same group, or "
-                "leave one out"
-            )
+            line = f"clips to test on sound the same as clips to train on: {some(pairs)}"
+            # What the authors of a data set did is a warning; a person's own data can be corrected.
+            if info.name in DATASETS:
+                self.warnings.append(line)
+            else:
+                self.errors.append(f"{line}; {SAME_SOUND_FIX}")
 
     def _info(self, manifest: dict[str, Any]) -> DatasetInfo:
         description = manifest.get("description")
         return get_dataset(self.dataset) if description is None else info_from_json(description)
 
 
+def _again(dataset: str, encoder: str = "") -> str:
+    by = f" --encoder {encoder}" if encoder else ""
+    return f"make them again: sept embed {dataset} --audio DIR{by} --force"
+
+
 def _once(clips: Iterable[dict[str, str]]) -> Iterable[dict[str, str]]:
-    """The first row of every clip id: that some come again is told by then."""
+    """The first row of every clip id: that some come again is reported by then."""
     return {clip["clip_id"]: clip for clip in reversed([*clips])}.values()

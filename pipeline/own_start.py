@@ -22,13 +22,17 @@ import yaml
 from pipeline.prepared import Prepared, read_prepared, write_prepared
 from sept_core.datasets import DatasetInfo, Manifest, halves
 from sept_core.datasets.folds import roles_of
+from sept_core.datasets.heard import ManifestClips, heard_rows, load_pretraining
 from sept_core.errors import InputError
 from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH
 
-__all__ = ["TERMS", "StartFiles", "fitting_shots", "write_start"]
+__all__ = ["ENCODER", "TERMS", "StartFiles", "fitting_shots", "write_start"]
 
 TERMS = 5
 """Neighbours per class that the sweep searches up to, and so those to write: SEPT's default number."""
+
+ENCODER = "mini"
+"""The encoder of the sweep that is written: the one that comes with the package."""
 
 _MOST_SHOTS = 16
 _WIDTH = 116
@@ -80,7 +84,7 @@ $commands
 $base
 $new
 name: $name
-encoder: mini
+encoder: $encoder
 protocol: base-to-new      # trained on the base classes, tested on these and on the new ones
 selection: heldout         # configurations are chosen on held-out training clips; test clips choose nothing
 datasets: [$name]
@@ -91,7 +95,7 @@ spaces: {sept: {n_neighbors: {low: 1, high: $terms}}}    # so many neighbours ev
 # methods: [zero-shot, coop]
 trials: 6                  # of each study; zero-shot has nothing to search and has one
 parallel: 2                # trials of one study at a time
-shots: $shots                # training clips per base class; the smallest class has $fewest outside of a test fold
+shots: $shots                # training clips per base class; the smallest class has $fewest outside of a test fold$but
 seeds: [0]
 folds: all                 # $folds
 training: {epochs: 10, report_every: 5, batch_size: 16}
@@ -173,12 +177,16 @@ def write_start(
 def fitting_shots(manifest: Manifest, info: DatasetInfo) -> tuple[int, int]:
     """Shots that leave at least half of every class's training clips held out, at most 16; and how many it has.
 
+    Clips that `ENCODER` was trained on are not counted, for trials do not use them.
+
     Returns:
         The shots, and the fewest clips that a class has outside of a test fold.
     """
-    fewest = len(manifest.clips)
+    heard = _heard(manifest, info)
+    clips = [clip for row, clip in enumerate(manifest.clips) if row not in heard]
+    fewest = len(clips)
     for fold in info.folds:
-        pool = Counter(clip.classname for clip in manifest.clips if fold in roles_of(clip.fold, info).train)
+        pool = Counter(clip.classname for clip in clips if fold in roles_of(clip.fold, info).train)
         fewest = min(fewest, *(pool[name] for name in info.classnames))
     return max(1, min(_MOST_SHOTS, fewest // 2)), fewest
 
@@ -203,8 +211,9 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
     """The sweep's YAML."""
     base, new = (", ".join(names) for names in halves(info.classnames))
     shots, fewest = fitting_shots(manifest, info)
+    not_counted = f"{' ' * 27}# (those that {ENCODER} heard in its training do not count)"
     fixed = "the one test set that column split names"
-    each = f"of {', '.join(info.folds)}: each that `mini` has not heard in its training is the test fold once"
+    each = f"of {', '.join(info.folds)}: each that `{ENCODER}` has not heard in its training is the test fold once"
     return _SWEEP.substitute(
         dataset=info.name,
         name=_scalar(info.name),
@@ -213,9 +222,16 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
         new=_wrapped(f"New classes: {new}."),
         shots=f"{shots:<4}",
         fewest=fewest,
+        but=f"\n{not_counted}" if _heard(manifest, info) else "",
+        encoder=ENCODER,
         folds=fixed if info.split == "fixed" else each,
         terms=TERMS,
     )
+
+
+def _heard(manifest: Manifest, info: DatasetInfo) -> frozenset[int]:
+    """Clips that `ENCODER` was trained on; none of its folds, which are of registered data sets."""
+    return heard_rows(ManifestClips(manifest, info), load_pretraining(ENCODER))
 
 
 def _filled_in(file: Path) -> bool:

@@ -222,7 +222,7 @@ def find_neighbors(root: Path | str | Files, info: DatasetInfo, given: str | Non
     if broken:
         more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
         # The classes of one's own data set may have changed since.
-        again = "" if info.name in DATASETS else f", or make it anew: sept neighbors {info.name} --force"
+        again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name} --force"
         raise InputError(broken[0] + more, where=where, mend=f"correct the list{again}")
     return neighbors
 

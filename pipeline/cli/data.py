@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pipeline.prepared import Prepared
 
-__all__ = ["app", "folder_here"]
+__all__ = ["app", "folder_here", "say_heard"]
 
 app = typer.Typer(
     cls=Group, help="List, download, prepare and check datasets, your own included.", no_args_is_help=True
@@ -139,26 +139,32 @@ def prepare(
         console,
         f"{info.name}: {plural(len(clips), 'clip')}, {plural(len(info.classnames), 'class', 'classes')}, {folds}",
     )
-    _say_heard(console, prepared)
+    say_heard(console, prepared, shots=16)
     say(console, where)
     say(console, f"Embed it with: sept embed {info.name} --audio {quote(audio)}{root_option(root)}")
 
 
-def _say_heard(console: Console, prepared: Prepared) -> None:
-    """What the encoder that is taken unless another one is named was trained on."""
+def say_heard(console: Console, prepared: Prepared, shots: int) -> None:
+    """Say what the encoder that is taken unless another one is named was trained on.
+
+    Args:
+        console: Where to say it.
+        prepared: The data set.
+        shots: Clips of a class that are wanted for training.
+    """
     from pipeline.cli.showing import say
+    from pipeline.own_start import ENCODER
     from sept_core.datasets.heard import ManifestClips, heard_line, load_pretraining, short_classes
 
-    encoder, shots = "mini", 16
-    pretraining = load_pretraining(encoder)
+    pretraining = load_pretraining(ENCODER)
     clips = ManifestClips(prepared.manifest, prepared.info)
-    line = heard_line(clips, encoder, pretraining)
+    line = heard_line(clips, ENCODER, pretraining)
     if not line:
         return
     say(console, line)
     seen = pretraining.folds.get(prepared.info.name, ())
     folds = [fold for fold in prepared.info.folds if fold not in seen]
-    for few in short_classes(clips, folds, shots, encoder, pretraining):
+    for few in short_classes(clips, folds, shots, ENCODER, pretraining):
         say(console, f"warning: {few}")
 
 
@@ -215,7 +221,7 @@ def _check_clips(
 
     folder = folder_here(audio, "check")
     console = Console()
-    # The files of one's own dataset are compared below, so that all that is wrong is told and not the first alone.
+    # The files of one's own dataset are compared below, so that all that is wrong is reported and not the first alone.
     prepared = _read(dataset, audio, csv, kind, template, root, columns=columns, compare=False)
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, folder, prepared.info, progress)

@@ -117,7 +117,7 @@ def _show(console: Console, summary: EmbedSummary) -> None:
     else:
         say(
             console,
-            f"{summary.dataset}: the embeddings of these {summary.clips} clips are there; --force makes them anew",
+            f"{summary.dataset}: the embeddings of these {summary.clips} clips are there; --force makes them again",
         )
     for line in summary.notes:
         say(console, f"note: {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -15,6 +16,7 @@ from sept_core.errors import InputError
 __all__ = ["init"]
 
 _FEW_CLASSES = 4
+_SKIP_BAD = "--skip-bad"
 
 
 def init(
@@ -39,9 +41,9 @@ def init(
     """Start with clips of your own: check and prepare them, write a first sweep, and say what to type next."""
     from rich.console import Console
 
-    from pipeline.cli.data import _bar, _read, folder_here
+    from pipeline.cli.data import _bar, _read, folder_here, say_heard
     from pipeline.cli.showing import plural, say
-    from pipeline.own_start import TERMS, StartFiles, write_start
+    from pipeline.own_start import StartFiles, fitting_shots, write_start
     from pipeline.store import check_writable
     from sept_core.datasets import check_manifest, halves
 
@@ -58,6 +60,9 @@ def init(
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, folder, info, progress)
     for finding in findings.all:
+        if finding.severity == "error" and _SKIP_BAD in finding.fix:
+            # There are no clips to embed yet.
+            finding = replace(finding, fix=f"replace these files, or remove their rows from {csv}")
         say(console, f"{finding.severity}: {finding.line}")
     if findings.errors:
         raise InputError(
@@ -66,11 +71,14 @@ def init(
             mend="correct what is listed and type the command again",
         )
     base, new = halves(info.classnames)
-    steps = _steps(info.name, Path(audio), files.sweep, files.neighbors, TERMS, root_option(root))
+    # Clips without sound are left out when the person says so.
+    skip_bad = f" {_SKIP_BAD}" if any(_SKIP_BAD in line for line in findings.warnings) else ""
+    steps = _steps(info.name, Path(audio), files.sweep, files.neighbors, root_option(root), skip_bad)
     written = write_start(root, prepared, files, steps, force=force)
     folds = plural(len(info.folds), "fold") if info.split == "kfold" else "one split"
     classes = f"{plural(len(info.classnames), 'class', 'classes')} ({len(base)} base, {len(new)} new)"
     say(console, f"{info.name}: {plural(len(clips), 'clip')} checked, {classes}, {folds}")
+    say_heard(console, prepared, fitting_shots(prepared.manifest, info)[0])
     if len(info.classnames) < _FEW_CLASSES:
         say(console, "note: a single base or new class is always right, so its accuracy says nothing; add classes")
     if all(word.isdigit() for word in info.classnames):
@@ -85,12 +93,14 @@ def init(
     say(console, "the comment there says.")
 
 
-def _steps(name: str, audio: Path, sweep: Path, neighbors: Path, terms: int, root: str) -> list[str]:
+def _steps(name: str, audio: Path, sweep: Path, neighbors: Path, root: str, skip_bad: str) -> list[str]:
     """The commands that lead to a table of results."""
+    from pipeline.own_start import ENCODER, TERMS
+
     file = _word(sweep)
     return [
-        f"sept embed {name} --audio {_word(audio)} --encoder mini{root}",
-        f"sept neighbors {name} --from {_word(neighbors)}{root}    # once filled in: {terms} terms a class",
+        f"sept embed {name} --audio {_word(audio)} --encoder {ENCODER}{skip_bad}{root}",
+        f"sept neighbors {name} --from {_word(neighbors)}{root}    # once filled in: {TERMS} terms a class",
         f"sept sweep plan {file}{root}",
         f"sept sweep launch {file}{root}",
         f"sept report {name}{root}",

@@ -52,7 +52,7 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
         raise InputError(f"no embeddings{by}", where=root, mend="make some: sept embed DATASET --audio DIR")
     found = [check_embeddings(files, of, dataset) for of, dataset in chosen]
     if as_json:
-        typer.echo(json.dumps([asdict(one) | {"fix": one.fix} for one in found], indent=1))
+        typer.echo(json.dumps([asdict(one) for one in found], indent=1))
     else:
         _show(found)
     if any(one.errors for one in found):

@@ -15,6 +15,7 @@ from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
 from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.texts import keep_texts
+from pipeline.embedding_check import SAME_SOUND_FIX
 from pipeline.prepared import Prepared, find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files, is_remote
 from pipeline.store.embedding_writer import ROWS_PER_PART
@@ -38,6 +39,7 @@ Progress = Callable[[str, int, int], None]
 _FEW_CLIPS = 500
 
 _CLIENT_MEND = "run it on a node of the cluster, with --address auto"
+_REFUSED = "trials refuse this: "
 # Attempts to publish while somebody else publishes other embeddings of the same name.
 _ATTEMPTS = 20
 
@@ -54,7 +56,7 @@ class EmbedSummary:
         skipped: Number of clips without one.
         silent: How many of those hold no sound in a registered data set, as its authors published it.
         notes: What a person should know of how the clips were read, and of what the encoder has heard, a line each.
-        warnings: What goes with every result on this data set, a line each.
+        warnings: What goes with every result on this data set, and why trials refuse it, a line each.
         found: Clips that were embedded before an interruption of an earlier attempt.
         seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
         where: Folder or ``s3://`` address of the embeddings.
@@ -235,7 +237,7 @@ class _Means(ExitStack):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A data set, and where its audio lies."""
+    """A data set, and where its audio is."""
 
     prepared: Prepared
     source: AudioSource
@@ -276,7 +278,7 @@ class _Work:
                 f"{asked} of its clips were left out when it was embedded",
                 where=name,
                 mend=f"see errors.parquet in {self._store.folder(self._encoder.fingerprint, name)}; accept that with "
-                "--skip-bad, or make it anew with --force",
+                "--skip-bad, or make it again with --force",
             )
         self._there[name] = self._summary(wanted, made[1], made[2], len(manifest.clips), seconds=0.0, made=False)
 
@@ -311,7 +313,8 @@ class _Work:
         heard = heard_line(table, summary.encoder, self._encoder.pretraining)
         warnings = []
         if pairs := same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info):
-            warnings.append(f"clips to test on sound the same as clips to train on: {some(pairs)}")
+            line = f"clips to test on sound the same as clips to train on: {some(pairs)}"
+            warnings.append(line if table.description is None else f"{_REFUSED}{line}; {SAME_SOUND_FIX}")
         manifest = self._store.manifest(summary.fingerprint, summary.dataset)
         if manifest is not None and manifest.get("format", 1) < FORMAT:
             warnings.append(
@@ -331,7 +334,7 @@ class _Work:
         left = list(jobs)
         for _ in range(_ATTEMPTS):
             run(jobs, tower, done, sum(job.clips for job in jobs) - sum(counts))
-            # All are tried, so that each data set's bad clips are listed, and the first refusal is told.
+            # All are tried, so that each data set's bad clips are listed, and the first refusal is reported.
             refusals = []
             for job in [*left]:
                 try:
@@ -383,7 +386,7 @@ class _Work:
             skipped=skipped,
             silent=silent,
             notes=findings.notes,
-            warnings=findings.warnings,
+            warnings=(*(f"{_REFUSED}{line}" for line in findings.errors), *findings.warnings),
             found=found,
             seconds=seconds,
             where=self._store.folder(self._encoder.fingerprint, manifest.dataset),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
@@ -20,6 +19,7 @@ import yaml
 from sept_core.datasets import DatasetInfo, prompt_name
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
+from sept_core.nearest import nearest
 from sept_core.semantic.neighbors import Neighbors, broken_rules
 
 __all__ = ["Problem", "read_by_hand"]
@@ -151,10 +151,9 @@ def _broken(neighbors: Neighbors, info: DatasetInfo, found: _Lists) -> Iterator[
         if broken.at is not None:
             yield Problem(found.terms[broken.classname][broken.at], broken.what)
         elif broken.classname not in names:
-            near = get_close_matches(broken.classname, empty or names, n=1)
-            yield Problem(
-                found.classes[broken.classname], broken.what + (f"; did you mean '{near[0]}'?" if near else "")
-            )
+            near = nearest(broken.classname, empty or names)
+            hint = f"; did you mean '{near}'?" if near is not None else ""
+            yield Problem(found.classes[broken.classname], broken.what + hint)
 
 
 def _tidy(term: str) -> str:

@@ -349,7 +349,7 @@ def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
         else:
             return bytes(body)
     except Exception as error:
-        # Which HTTP library lies beneath, and so which exceptions, depends on the version of the SDK.
+        # Which HTTP library is beneath, and so which exceptions, depends on the version of the SDK.
         raise _BrokenOffError(f"the answer broke off ({error})", _AGAIN) from None
     if monotonic() > until:
         raise _BrokenOffError(f"no complete answer in {timeout_s:g} s", "raise --timeout where the model is slow")

@@ -2,9 +2,9 @@
 
 The SDK decides whether to try again and how long to wait: 408, 409, 429 and 500 or more, failed connections and
 time-outs, as often as ``max_retries`` says; ``Retry-After`` up to two minutes, otherwise 0.5 s doubled up to 8 s
-(`openai._base_client`, version 3.57). But it sleeps those two minutes deaf: somebody who presses Ctrl-C would wait for
-them, and nobody would know why. It has no public hook for this, so one method of its own is replaced; were it renamed,
-the SDK would sleep by itself again, and the test of an interrupted wait would fail.
+(`openai._base_client`, version 3.57). But nothing interrupts its sleep: somebody who presses Ctrl-C would wait for
+those two minutes, and nobody would know why. It has no public hook for this, so one method of its own is replaced; were
+it renamed, the SDK would sleep by itself again, and the test of an interrupted wait would fail.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def _finished_run(
     try:
         run = TrialRun(config, inputs, checkpoint)
     except CheckpointError as error:
-        logger.warning("%s; training it anew", error)
+        logger.warning("%s; training it again", error)
         run = TrialRun(config, inputs)
     if run.finished:
         return run, False

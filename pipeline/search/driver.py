@@ -281,9 +281,17 @@ class SweepDriver:
                     self._check_same(study, "neighbors_digest", config.neighbors_digest, inputs.neighbors.digest)
 
     def _check_same(self, study: StudySpec, name: str, before: object, now: object) -> None:
-        if now != before:
-            raise InputError(
-                f"its {name} was {before} when the sweep began and is {now} now",
-                where=f"sweep '{self.spec.name}', {study.key}",
-                mend="results of both cannot be one search: give the sweep another name",
-            )
+        if now == before:
+            return
+        what = f"its {name} was {before} when the sweep began and is {now} now"
+        fix = "results of both cannot be one search: give the sweep another name, with --fork NAME"
+        if isinstance(before, dict) and isinstance(now, dict):
+            # By data set; the first that differs is named.
+            dataset = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
+            then, today = before.get(dataset, "none"), now.get(dataset, "none")
+            if name == "left_out":
+                what = f"clips of {dataset} left out of training and test: {then} when the sweep began, {today} now"
+                fix = f"embed {dataset} with --force as it was then, or give the sweep another name, with --fork NAME"
+            else:
+                what = f"its {name}.{dataset} was {then} when the sweep began and is {today} now"
+        raise InputError(what, where=f"sweep '{self.spec.name}', {study.key}", mend=fix)

@@ -99,7 +99,7 @@ def _read_table(root: str, fingerprint: str, encoder: str, dataset: str) -> Embe
     prepared = read_prepared(root, dataset) if table.description is not None else None
     if prepared is not None and (prepared.info, prepared.manifest.digest) != (table.info, table.manifest_digest):
         raise InputError(
-            f"the data set {dataset} was prepared anew after it was embedded",
+            f"the data set {dataset} was prepared again after it was embedded",
             mend=f"sept embed {dataset} --audio DIR --encoder {encoder}",
         )
     return table

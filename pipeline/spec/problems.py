@@ -1,4 +1,4 @@
-"""All that is wrong with a sweep's file, found at one go, so that a person mends it once."""
+"""All that is wrong with a sweep's file, found at one go, so that a person corrects it once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Problems:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keeps an ``InputError`` that is raised within, and goes on behind it."""
+        """Keeps an ``InputError`` that is raised within; what comes after the block still runs."""
         try:
             yield
         except InputError as error:

@@ -19,13 +19,22 @@ _M = TypeVar("_M", bound=BaseModel)
 
 _QUOTES = "YAML reads yes, no, on and off as true and false: put the word in quotes"
 
-# Where pydantic speaks of Python's types.
+# Where pydantic speaks of Python.
 _WORDS = {
     "tuple_type": "not a list",
     "dict_type": "not a mapping of keys to values",
+    "too_short": "must not be empty",
     "model_type": "not a mapping of keys to values",
     "model_attributes_type": "not a mapping of keys to values",
 }
+# What may be given in place of a word such as 'all', by pydantic's name for what a value is not.
+_BESIDES = {
+    "dict_type": "a mapping of keys to values",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}
+_FOLDS = "a mapping of datasets to lists of folds"
 
 
 @contextmanager
@@ -106,7 +115,7 @@ def _input_error(model: type[BaseModel], path: list[str | int], entries: list[An
         return InputError("missing", where=place, mend=f"add '{path[-1]}:'")
     if kind == "invalid_key":
         return InputError(f"the key {value} is no text", where=where, mend=_QUOTES)
-    reasons = _one_of(list(dict.fromkeys(_reason(entry) for entry in entries)))
+    reasons = _neither(path, entries) or _one_of(list(dict.fromkeys(_reason(entry) for entry in entries)))
     shown = "" if isinstance(value, dict) else "empty: " if value is None else f"{value!r}: "
     return InputError(f"{shown}{reasons}", where=place, mend=_advice(entries, path))
 
@@ -115,7 +124,16 @@ def _reason(entry: Any) -> str:
     if entry["type"] in _WORDS:
         return _WORDS[entry["type"]]
     message = str(entry["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    return message[:1].lower() + message[1:]
+    return message[:1].lower() + message[1:].partition(", unable to ")[0]
+
+
+def _neither(path: list[str | int], entries: list[Any]) -> str:
+    """For a value that is no word such as ``all``, nor what may stand in its place; "" where the choice is another."""
+    words = [str(entry["ctx"]["expected"]) for entry in entries if entry["type"] == "literal_error"]
+    others = [_BESIDES.get(entry["type"]) for entry in entries if entry["type"] != "literal_error"]
+    if len(words) != 1 or len(others) != 1 or others[0] is None:
+        return ""
+    return f"is neither {words[0]} nor {_FOLDS if path == ['folds'] else others[0]}"
 
 
 def _one_of(reasons: list[str]) -> str:

@@ -2,14 +2,14 @@
 
     $SEPT_CACHE/embeddings/<key>.arrow
 
-The key is a digest of encoder, data set and the store's ``manifest.json``, so that embeddings that were made anew are
-another file. It is written once, from parts that were verified one by one, by one process while others wait; then
+The key is a digest of encoder, data set and the store's ``manifest.json``, so that embeddings that were made again
+are another file. It is written once, from parts that were verified one by one, by one process while others wait; then
 opening it costs milliseconds, and however many trials read it, its pages are in memory once.
 
-What is in the file is not believed for its name. It carries the digests of its rows and of its embeddings, sealed, and
-its lock file holds the size, inode and time of change that it had when they were last found to be true. As long as that
-is still so, nobody has written to it; otherwise everything is digested again, and what does not fit is made anew. A
-cache that is full or cannot be written costs time and stops nobody.
+What is in the file is not believed for its name. It carries the digests of its rows, of what its clips sound like and
+of its embeddings, sealed, and its lock file holds the size, inode and time of change that it had when they were last
+found to be true. As long as that is still so, nobody has written to it; otherwise everything is digested again, and
+what does not fit is made again. A cache that is full or cannot be written costs time and stops nobody.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _METADATA = b"sept.cache"
 _REPEATED = ("classname", "fold", "group")
 _ALIGNED = 64
 # Part of the key, so that another layout of the file is another file.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _sound(path: Path, wanted: _Wanted, stamp: str | None = None) -> EmbeddingTa
     opened = _opened(path, wanted, stamp)
     if opened is None:
         return None
-    table, digest = opened
+    table, digest, _ = opened
     table.remember_digest(digest)
     return table
 
@@ -144,12 +144,18 @@ def _verified(path: Path, wanted: _Wanted) -> EmbeddingTable | None:
     opened = _opened(path, wanted)
     if opened is None:
         return None
-    table, digest = opened
+    table, digest, sounds_digest = opened
     rows = zip(table.clip_ids, table.classnames, table.folds, table.groups, table.sha256, strict=True)
-    if (digest_of(rows), table.digest) != (table.manifest_digest, digest):
-        logger.warning("%s is damaged and is made anew", path)
+    found = digest_of(rows), table.digest, _sounds_digest(table)
+    if found != (table.manifest_digest, digest, sounds_digest):
+        logger.warning("%s is damaged and is made again", path)
         return None
     return table
+
+
+def _sounds_digest(table: EmbeddingTable) -> str:
+    """Over what the clips sound like, which tells what the encoder has heard; the manifest's digest leaves it out."""
+    return hashlib.sha256(canonical_json(table.sounds).encode()).hexdigest()
 
 
 def _stamp(status: os.stat_result) -> str:
@@ -157,8 +163,8 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_ino} {status.st_ctime_ns}"
 
 
-def _opened(path: Path, wanted: _Wanted, stamp: str | None = None) -> tuple[EmbeddingTable, str] | None:
-    """The table over a file and the digest that it states; None where it is missing, torn, foreign or of others.
+def _opened(path: Path, wanted: _Wanted, stamp: str | None = None) -> tuple[EmbeddingTable, str, str] | None:
+    """The table over a file and the digests that it states; None where it is missing, torn, foreign or of others.
 
     Args:
         path: The file.
@@ -179,12 +185,12 @@ def _opened(path: Path, wanted: _Wanted, stamp: str | None = None) -> tuple[Embe
         return _table(mapping, wanted, whole=stamp is None)
     # Arrow's own errors are of several families, some of them OSError; here all of them are about the content.
     except (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, InputError) as error:
-        logger.warning("%s is not what it should be and is made anew: %s", path, " ".join(str(error).split())[:200])
+        logger.warning("%s is not what it should be and is made again: %s", path, " ".join(str(error).split())[:200])
         return None
 
 
-def _table(mapping: mmap.mmap, wanted: _Wanted, *, whole: bool) -> tuple[EmbeddingTable, str]:
-    """The table over a mapped file, and the digest of its embeddings that stands in it.
+def _table(mapping: mmap.mmap, wanted: _Wanted, *, whole: bool) -> tuple[EmbeddingTable, str, str]:
+    """The table over a mapped file, and the digests of its embeddings and of its sounds that are written in it.
 
     Args:
         mapping: The file.
@@ -222,7 +228,7 @@ def _table(mapping: mmap.mmap, wanted: _Wanted, *, whole: bool) -> tuple[Embeddi
         description=None if told["description"] is None else info_from_json(told["description"]),
         sounds=tuple(batch.column("sound").to_pylist()),
     )
-    return table, told["digest"]
+    return table, told["digest"], told["sounds_digest"]
 
 
 def _spread(column: Any) -> tuple[str, ...]:
@@ -259,6 +265,7 @@ def _write(path: Path, wanted: _Wanted, table: EmbeddingTable) -> None:
             "manifest_sha256": wanted.manifest_sha256,
             "manifest_digest": table.manifest_digest,
             "digest": table.digest,
+            "sounds_digest": _sounds_digest(table),
             "rows": len(table),
             "dim": table.dim,
             "description": None if table.description is None else info_to_json(table.description),

@@ -103,7 +103,7 @@ def _answered(error: exceptions.ClientError, code: str) -> tuple[str, str]:
         region = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
         named = os.environ.get("AWS_REGION")
         there = f"in the region {region}" if region else f"in another region than {named}" if named else "elsewhere"
-        return f"the bucket lies {there}", f"set AWS_REGION={region}" if region else "set AWS_REGION to the bucket's"
+        return f"the bucket is {there}", f"set AWS_REGION={region}" if region else "set AWS_REGION to the bucket's"
     return _CODES.get(code, _BUSY if is_away(error) else (line_of(error), ""))
 
 

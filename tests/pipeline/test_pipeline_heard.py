@@ -120,8 +120,12 @@ def test_one_recording_on_both_sides_of_ones_own_split_is_found_though_its_bytes
     file = write_csv(tmp_path, [*lines, "again.wav,one,nicolas"])
     sept(capsys, "data", "prepare", "voices", "--csv", file, "--audio", folder, "--root", root)
     pair = "again = one-theo-0"
-    assert pair in sept(capsys, "embed", "voices", "--audio", folder, "--root", root)
-    assert pair in sept(capsys, "data", "check", "voices", "--store", "--json", "--root", root, code=2)
+    fix = f"{pair}; give both clips of a pair the same group (or fold) in the CSV, or leave one out; prepare and embed"
+    said = sept(capsys, "embed", "voices", "--audio", folder, "--root", root)
+    assert "warning: trials refuse this: clips to test on sound the same as clips to train on: " + fix in said
+    said = sept(capsys, "data", "check", "voices", "--store", "--json", "--root", root, code=2)
+    assert fix in said
+    assert "--force" not in said
     encoder = load_encoder("mini")
     table = find_embeddings(encoder.fingerprint, "voices", root)
     with pytest.raises(InputError, match=f"sound the same as .*: {pair}; give both clips of a pair the same group"):
@@ -138,7 +142,16 @@ def test_prepare_names_what_it_can_without_listening(tmp_path: Path, capsys: pyt
                 shutil.copy(AUDIO / f"{digit}_{speaker}_{take}.wav", folder / f"{word}{speaker}{take}.wav")
                 lines.append(f"{word}{speaker}{take}.wav,{word},{speaker}")
     file = write_csv(tmp_path, lines)
-    said = sept(capsys, "data", "prepare", "voices", "--csv", file, "--audio", folder, "--root", tmp_path / "runs")
+    given = ("voices", "--csv", file, "--audio", folder, "--root", tmp_path / "runs")
+    said = sept(capsys, "data", "prepare", *given)
     assert "mini was trained on 24 clips of voices; trials neither train nor test on them" in said
     assert "voices, test fold theo: fewer than 16 clips to draw shots from in one 6 of 12" in said
     assert "mini was trained on the others" in said
+    # Of two thirds of six clips unheard, half are held out.
+    said = sept(capsys, "data", "init", *given, "--out", tmp_path)
+    assert "mini was trained on 24 clips of voices; trials neither train nor test on them" in said
+    assert "mini was trained on the others" not in said
+    text = (tmp_path / "voices.yaml").read_text(encoding="utf-8")
+    assert "the smallest class has 6 outside of a test fold\n" in text
+    assert "# (those that mini heard in its training do not count)\n" in text
+    assert load_sweep(tmp_path / "voices.yaml", own=own_datasets(tmp_path / "runs")).shots == 3

@@ -30,13 +30,16 @@ FILES = ("birds.neighbors.yaml", "birds.yaml")
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """A CSV of tones, each class of its own pitch, with the columns that annotation tools write."""
+    """A CSV of tones with columns as annotation tools write them: a pitch to each class, a rhythm to each clip."""
     rows = []
     seconds = np.arange(8000) / 16000
     for place, name in enumerate(CLASSES):
         for number in range(CLIPS):
-            noise = np.random.default_rng([place, number]).normal(0, 0.02, len(seconds))
-            tone = 0.3 * np.sin(2 * np.pi * 220 * 1.5**place * seconds) + noise
+            random = np.random.default_rng([place, number])
+            # Steady tones of one pitch would count as one recording.
+            loudness = np.repeat(random.uniform(0.02, 0.4, 20), len(seconds) // 20)
+            noise = random.normal(0, 0.02, len(seconds))
+            tone = loudness * np.sin(2 * np.pi * 220 * 1.5**place * seconds) + noise
             path = Path(name, f"{number}.wav")
             (tmp_path / "my clips" / name).mkdir(parents=True, exist_ok=True)
             soundfile.write(tmp_path / "my clips" / path, tone.astype("float32"), 16000)
@@ -100,8 +103,8 @@ def test_the_printed_commands_lead_to_a_table_of_results(
     # As its comment says.
     without = small.replace("\nmethods:", "\n# methods:").replace("\nspaces:", "\n# spaces:")
     sweep.write_text(without.replace("# methods: [zero-shot, coop]", "methods: [zero-shot, coop]"), encoding="utf-8")
-    code, out, _ = sept(*plan, "--calibrate", "0")
-    assert code == 0
+    code, out, err = sept(*plan, "--calibrate", "0")
+    assert (code, err) == (0, ""), out
     assert "birds coop " in out
     assert "+sept" not in out
 
@@ -198,10 +201,25 @@ def test_a_clip_that_is_no_audio_is_named_and_nothing_is_written(init: Callable[
     code, out, err = init()
     assert code == 2
     assert "error: 1 of 48 clips cannot be read: owl/3.wav" in out
+    assert "; replace these files, or remove their rows from birds.csv\n" in out
     assert err == (
         "error: birds.csv: 1 error, nothing was written; correct what is listed and type the command again\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["birds.csv", "my clips"]
+
+
+def test_with_a_silent_clip_the_printed_command_embeds_the_others(
+    init: Callable[..., Ran], sept: Callable[..., Ran], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "my clips/owl/3.wav", np.zeros(8000, "float32"), 16000)
+    code, out, _ = init()
+    assert code == 0
+    assert "warning: 1 of 48 clips have no sound: owl/3.wav" in out
+    embed, *_ = commands_in(out)
+    assert "--skip-bad" in embed
+    assert "--skip-bad" in (tmp_path / "birds.yaml").read_text(encoding="utf-8")
+    code, out, _ = sept(*embed)
+    assert (code, "47 clips embedded" in out) == (0, True)
 
 
 def test_where_the_files_cannot_be_written_nothing_is_kept(init: Callable[..., Ran], tmp_path: Path) -> None:

@@ -15,10 +15,13 @@ from sept_core.datasets.layouts.base import Found
 from sept_core.datasets.wording import count_of
 from sept_core.errors import InputError
 
-__all__ = ["one_file_each"]
+__all__ = ["UNCOMPRESSED", "one_file_each"]
 
-# In the order of preference; all others come after them.
-_UNCOMPRESSED = (".wav", ".w64", ".flac", ".aiff", ".aif", ".caf", ".au")
+UNCOMPRESSED = (
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac"),
+    *(".aiff", ".aif", ".aifc", ".caf", ".au", ".snd"),
+)
+"""Suffixes of files that lose nothing, in the order of preference; all others come after them."""
 
 
 def one_file_each(
@@ -51,7 +54,7 @@ def one_file_each(
 
 def _preference(clip: Found) -> tuple[int, int, str]:
     suffix = clip.file.suffix.lower()
-    rank = _UNCOMPRESSED.index(suffix) if suffix in _UNCOMPRESSED else len(_UNCOMPRESSED)
+    rank = UNCOMPRESSED.index(suffix) if suffix in UNCOMPRESSED else len(UNCOMPRESSED)
     return rank, len(clip.file.parts), str(clip.file)
 
 

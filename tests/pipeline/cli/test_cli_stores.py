@@ -193,6 +193,9 @@ def test_audio_in_both_training_and_test_and_classes_without_clips(check: Check,
         "fold 1: 1 test clip also among the clips to train on, by content: 002 = 000",
         "fold 2: 1 test clip also among the clips to train on, by content: 000 = 002",
     ]
+    # Embedding the same clips again would change nothing.
+    assert "make them again" not in check()[1]
+    assert json.loads(check("--json")[1])[0]["fix"] == ""
     write(root, clips=[clip for clip in clips_of() if clip.classname == "tit"])
     assert any(line.startswith("1 of 2 classes have no clips: wren; give the whole of") for line in errors(check))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +201,19 @@ class TestOwnData:
         self.prepare(root, "speech")
         assert embed_with(make_encoder(FakeTower()), "birds", audio, root).made
         assert EmbeddingStore(root).read("f" * 16, "birds").info.kind == "speech"
+
+    def test_what_trials_will_refuse_is_said_when_it_is_embedded(self, audio: Path, tmp_path: Path) -> None:
+        # One content under two labels, for half of the clips.
+        for digit in range(0, 10, 2):
+            for speaker in ("theo", "lucas"):
+                recording = audio / "recordings" / f"{digit}_{speaker}_0.wav"
+                shutil.copy(recording, recording.with_name(f"{digit + 1}_{speaker}_0.wav"))
+        for made in (True, False):
+            summary = embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
+            assert summary.made == made
+            assert any(re.match("trials refuse this: .* more than one label", line) for line in summary.warnings), (
+                summary.warnings
+            )
 
     def test_it_is_unknown_under_another_root(self, prepared: tuple[Path, Path], tmp_path: Path) -> None:
         with pytest.raises(InputError, match="unknown dataset 'birds'"):

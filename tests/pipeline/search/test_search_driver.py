@@ -18,6 +18,7 @@ from pipeline.search.driver import SweepDriver
 from pipeline.search.observer import StudyPlan
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
 from pipeline.store import LocalFiles, Member, TrialStore, Verdict
+from sept_core.datasets.sources import source_id
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult
 from sept_core.semantic import Neighbors
@@ -497,6 +498,29 @@ def test_a_sweep_runs_with_every_way_to_select(tmp_path: Path, selection: str) -
     assert {result.config.selection for result in done} == {selection}
     for result in done:
         assert (result.validation["h"] == result.test["h"]) == (selection == "paper")
+
+
+def test_clips_that_are_left_out_since_the_sweep_began_are_one_plain_line_with_a_way_out(tmp_path: Path) -> None:
+    play = Play(tmp_path, make_spec())
+    play.driver(Heard()).ask()
+
+    def later(wanted: StudyInputs) -> TrialInputs:
+        inputs = provide("", wanted)
+        row = inputs.table.folds.index("theo")
+        groups = tuple("another" if at == row else group for at, group in enumerate(inputs.table.groups))
+        table = replace(inputs.table, groups=groups)
+        pretraining = replace(inputs.encoder.pretraining, sources=frozenset([source_id("FSDD", "another")]))
+        return replace(inputs, table=table, encoder=replace(inputs.encoder, pretraining=pretraining))
+
+    with pytest.raises(InputError) as refused:
+        SweepDriver(play.spec, play.store, [], later).replay()
+    line = str(refused.value)
+    dataset = play.spec.datasets[0]
+    assert f"clips of {dataset} left out of training and test: none when the sweep began, 1 clips, " in line
+    assert line.endswith(
+        f" now; embed {dataset} with --force as it was then, or give the sweep another name, with --fork NAME"
+    )
+    assert "{" not in line
 
 
 def test_studies_of_one_sweep_must_all_read_the_same_encoder_and_neighbours(tmp_path: Path) -> None:

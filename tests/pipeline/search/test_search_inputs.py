@@ -118,7 +118,7 @@ def test_missing_neighbours_of_ones_own_dataset_say_how_to_make_them(root: Path)
 def test_a_dataset_that_was_prepared_anew_must_be_embedded_anew(root: Path) -> None:
     write_prepared(root, Prepared(manifest(BIRDS, "other"), BIRDS))
     module._read_table.cache_clear()
-    with pytest.raises(InputError, match="birds was prepared anew after it was embedded; sept embed birds"):
+    with pytest.raises(InputError, match="birds was prepared again after it was embedded; sept embed birds"):
         load_inputs(str(root), StudyInputs("mini", "birds", False))
 
 

@@ -168,6 +168,21 @@ class TestDistrust:
             expected.folds,
         )
 
+    def test_an_edited_fingerprint_of_a_sound_never_comes_through(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sounds = [f"{clip:032x}" for clip in range(10)]
+        manifest = make_manifest(10)
+        header = EmbeddingHeader(NAME, "mini", FINGERPRINT, manifest.digest, 8)
+        EmbeddingStore(root).write(header, manifest.clips, normalize(torch.ones(10, 8), dim=1), sounds=sounds)
+        assert read(root).sounds == tuple(sounds)
+        whole = where(root).read_bytes()
+        at = whole.index(sounds[3].encode())
+        for in_place in (True, False):
+            overwrite(where(root), whole[:at] + b"f" + whole[at + 1 :], in_place)
+            assert read(root).sounds == tuple(sounds)
+            assert where(root).read_bytes() == whole
+
     def test_the_sound_file_of_other_embeddings_is_not_taken(self, kept: Path, root: Path) -> None:
         foreign = kept.read_bytes()
         rows = fill(root, 200, seed=1)

@@ -10,7 +10,8 @@ import pytest
 
 from sept_core.audio_formats import AUDIO_SUFFIXES
 from sept_core.datasets import DATASETS, read_layout
-from sept_core.datasets.layouts.base import audio_in
+from sept_core.datasets.layouts.base import Found, audio_in
+from sept_core.datasets.layouts.copies import UNCOMPRESSED, one_file_each
 from sept_core.errors import InputError
 
 SHARED_AUDIO = Path(__file__).parents[4] / "shared" / "audio"
@@ -246,3 +247,14 @@ def test_a_folder_is_looked_through_for_all_that_can_be_decoded_in_any_case(suff
     put(tmp_path / f"c{suffix}.txt")
     put(tmp_path / f"._d{suffix}")
     assert audio_in(tmp_path) == wanted
+
+
+COMPRESSED = {".mp3", ".ogg", ".oga", ".spx", ".opus", ".m4a", ".m4b", ".mp4", ".aac"}
+
+
+@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES - COMPRESSED))
+def test_of_a_clip_in_two_formats_the_uncompressed_one_is_read(suffix: str, tmp_path: Path) -> None:
+    assert set(UNCOMPRESSED) <= AUDIO_SUFFIXES
+    found = [Found(put(tmp_path / f"a{ending}"), "bark", "1", "") for ending in (".aac", suffix, ".mp3")]
+    (kept,), _ = one_file_each(tmp_path, found)
+    assert kept.file.suffix == suffix
