@@ -17,7 +17,7 @@ from pipeline.store.embeddings import parts_reader
 from pipeline.store.text_features import is_text_features
 from sept_core.datasets import DATASETS, Clip, DatasetInfo, Manifest, check_manifest, get_dataset
 from sept_core.datasets.embeddings import SOUND_COLUMN, TEXT_COLUMNS, embeddings_folder, parse_part
-from sept_core.datasets.heard import same_sound_pairs
+from sept_core.datasets.heard import SAME_SOUND_FIX, same_sound_line, same_sound_pairs
 from sept_core.datasets.own import info_from_json
 from sept_core.datasets.wording import some
 from sept_core.errors import InputError
@@ -25,15 +25,10 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NORM_TOLERANCE", "SAME_SOUND_FIX", "StoreFindings", "check_embeddings", "stored_embeddings"]
+__all__ = ["NORM_TOLERANCE", "StoreFindings", "check_embeddings", "stored_embeddings"]
 
 NORM_TOLERANCE = 1e-3
 """What an embedding's length may miss 1 by, as in ``EmbeddingTable``."""
-
-SAME_SOUND_FIX = (
-    "give both clips of a pair the same group (or fold) in the CSV, or leave one out; prepare and embed it again"
-)
-"""What to do about clips of a person's own that sound the same on both sides of a split."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +179,7 @@ class _Check:
         columns = [tuple(clip[name] for clip in self.clips) for name in ("clip_id", "sha256", "fold")]
         pairs = same_sound_pairs(columns[0], tuple(self.sounds), columns[1], columns[2], info)
         if pairs:
-            line = f"clips to test on sound the same as clips to train on: {some(pairs)}"
+            line = same_sound_line(pairs)
             # What the authors of a data set did is a warning; a person's own data can be corrected.
             if info.name in DATASETS:
                 self.warnings.append(line)

@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING
 from pipeline.audio_source import AudioSource, open_audio
 from pipeline.embed.batches import as_in_an_encoder
 from pipeline.embed.jobs import Job
+from pipeline.embed.listening import REFUSED, listen
 from pipeline.embed.place import EncoderPlace
 from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.texts import keep_texts
-from pipeline.embedding_check import SAME_SOUND_FIX
 from pipeline.prepared import Prepared, find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files, is_remote
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import check_manifest, get_dataset, info_to_json
-from sept_core.datasets.embeddings import FORMAT
-from sept_core.datasets.heard import heard_line, same_sound_pairs
 from sept_core.datasets.registry import dataset_key
-from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ Progress = Callable[[str, int, int], None]
 _FEW_CLIPS = 500
 
 _CLIENT_MEND = "run it on a node of the cluster, with --address auto"
-_REFUSED = "trials refuse this: "
 # Attempts to publish while somebody else publishes other embeddings of the same name.
 _ATTEMPTS = 20
 
@@ -308,21 +304,9 @@ class _Work:
             keep_texts(self._encoder, summary.dataset, self._store)
 
     def listened(self, summary: EmbedSummary) -> EmbedSummary:
-        """With what the encoder has heard of a data set, and which recordings stand on both sides of its split."""
-        table = self._store.read(summary.fingerprint, summary.dataset)
-        heard = heard_line(table, summary.encoder, self._encoder.pretraining)
-        warnings = []
-        if pairs := same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info):
-            line = f"clips to test on sound the same as clips to train on: {some(pairs)}"
-            warnings.append(line if table.description is None else f"{_REFUSED}{line}; {SAME_SOUND_FIX}")
-        manifest = self._store.manifest(summary.fingerprint, summary.dataset)
-        if manifest is not None and manifest.get("format", 1) < FORMAT:
-            warnings.append(
-                "an earlier release made these embeddings, so copies of a recording are known by their bytes alone; "
-                "--force makes them again"
-            )
-        notes = (*summary.notes, *([heard] if heard else []))
-        return replace(summary, notes=notes, warnings=(*summary.warnings, *warnings))
+        """With what there is to say of the embeddings themselves."""
+        notes, warnings = listen(self._store, self._encoder, summary.dataset)
+        return replace(summary, notes=(*summary.notes, *notes), warnings=(*summary.warnings, *warnings))
 
     def _make(self, jobs: Sequence[Job], tower: AudioTower, counts: list[int], run: Run) -> None:
         def done(job: int, clips: int) -> None:
@@ -386,7 +370,7 @@ class _Work:
             skipped=skipped,
             silent=silent,
             notes=findings.notes,
-            warnings=(*(f"{_REFUSED}{line}" for line in findings.errors), *findings.warnings),
+            warnings=(*(f"{REFUSED}{line}" for line in findings.errors), *findings.warnings),
             found=found,
             seconds=seconds,
             where=self._store.folder(self._encoder.fingerprint, manifest.dataset),

@@ -17,9 +17,10 @@ from pipeline.search.sizing import middle, study_needs, trial_config
 from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Member, TrialStore, Verdict, open_files
+from sept_core.datasets import unheard_folds
 from sept_core.datasets.heard import heard_line, short_classes
 from sept_core.errors import InputError
-from sept_core.trial import TrialConfig, TrialInputs, trial_warnings
+from sept_core.trial import TrialInputs, trial_warnings
 
 __all__ = ["plan_sweep"]
 
@@ -98,8 +99,9 @@ def _candidate(
     cpus, share = spec.resources.of(study.method)
     if inputs is not None:
         try:
+            # First of all, since it may be why there is no configuration.
+            notes.update(dict.fromkeys(_heard(spec, inputs)))
             config = trial_config(spec, study, inputs, middle(study))
-            notes.update(dict.fromkeys(_notes(inputs, config)))
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
         except InputError as error:
             gathering.blame(study, error)
@@ -131,13 +133,18 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _notes(inputs: TrialInputs, config: TrialConfig) -> Iterator[str]:
-    """What the encoder has heard of what a study trains and tests on."""
+def _heard(spec: SweepSpec, inputs: TrialInputs) -> Iterator[str]:
+    """What the encoder has heard of what a study trains and tests on, and where that leaves fewer shots than asked for.
+
+    Raises:
+        InputError: It has heard all of it.
+    """
     encoder, table = inputs.encoder, inputs.table
     for heard in (table, *inputs.targets.values()):
         if line := heard_line(heard, encoder.name, encoder.pretraining):
             yield line
-    yield from short_classes(table, config.folds, config.shots, encoder.name, encoder.pretraining)
+    folds = spec.folds_of(table.dataset) or unheard_folds(table, table.info, encoder.pretraining)
+    yield from short_classes(table, folds, spec.shots, encoder.name, encoder.pretraining)
 
 
 def _planned(

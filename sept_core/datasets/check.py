@@ -29,7 +29,7 @@ from sept_core.datasets.crossing import (
     split_warnings,
     tolerated,
 )
-from sept_core.datasets.heard import same_sound_pairs
+from sept_core.datasets.heard import same_sound_line, same_sound_pairs
 from sept_core.datasets.manifest import Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
 from sept_core.datasets.wording import count_of, some
@@ -151,7 +151,7 @@ def data_warnings(
     pairs = same_sound_pairs(*columns, info, folds, unused) if folds else ()
     if pairs:
         follows = "; those to train on are left out (crossing: drop)" if rule == "drop" else ""
-        lines.append(f"clips to test on sound the same as clips to train on, encoded twice: {some(pairs)}{follows}")
+        lines.append(same_sound_line(pairs) + follows)
     count = count_note(len(table), info)
     if count is not None and count.severity == "warning":
         lines.append(count.what)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACTS",
+    "SAME_SOUND_FIX",
     "Clips",
     "ManifestClips",
     "Pretraining",
@@ -36,6 +37,7 @@ __all__ = [
     "heard_rows",
     "load_pretraining",
     "newly_heard",
+    "same_sound_line",
     "same_sound_pairs",
     "same_sound_rows",
     "shared_rows",
@@ -44,6 +46,11 @@ __all__ = [
 
 FACTS = Path(__file__).parents[1] / "encoders" / "seen_clips.json"
 """What each encoder that comes with the package was trained on, as far as data sets are concerned."""
+
+SAME_SOUND_FIX = (
+    "give both clips of a pair the same group (or fold) in the CSV, or leave one out; then prepare and embed it again"
+)
+"""What to do about clips of a person's own that sound the same on both sides of a split."""
 
 _MOST_ROWS = 30_000
 _MOST_PAIRS = 10_000
@@ -197,6 +204,11 @@ def same_sound_pairs(
         if crossing & wanted and row not in unused and other not in unused:
             found.append(f"{names[row]} = {names[other]}")
     return tuple(found)
+
+
+def same_sound_line(pairs: Sequence[str]) -> str:
+    """What `same_sound_pairs` has found, in words."""
+    return f"clips to test on sound the same as clips to train on, encoded twice: {some(pairs)}"
 
 
 def heard_line(clips: Clips, encoder: str, pretraining: Pretraining) -> str:

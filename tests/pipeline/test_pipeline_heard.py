@@ -106,7 +106,7 @@ def test_clips_that_were_encoded_again_are_named_by_embed_and_plan_and_used_nowh
     assert "6 of 12; mini was trained on the others" in plan.notes[1]
     # All six are drawn, and nothing is left to select by: known before a trial starts.
     (missing,) = plan.missing
-    assert "no held-out clips besides those 24 clips that the encoder was pretrained on" in missing.what
+    assert "no held-out clips besides the 24 clips that the encoder was pretrained on" in missing.what
     assert told in sept(capsys, "sweep", "plan", spec_of(tmp_path, shots=2), "--root", root, "--calibrate", "0")
 
 
@@ -119,16 +119,18 @@ def test_one_recording_on_both_sides_of_ones_own_split_is_found_though_its_bytes
     shutil.copy(AUDIO / "1_theo_0.wav", folder / "again.wav")
     file = write_csv(tmp_path, [*lines, "again.wav,one,nicolas"])
     sept(capsys, "data", "prepare", "voices", "--csv", file, "--audio", folder, "--root", root)
-    pair = "again = one-theo-0"
-    fix = f"{pair}; give both clips of a pair the same group (or fold) in the CSV, or leave one out; prepare and embed"
+    fix = (
+        "again = one-theo-0; give both clips of a pair the same group (or fold) in the CSV, or leave one out; then"
+    )
     said = sept(capsys, "embed", "voices", "--audio", folder, "--root", root)
-    assert "warning: trials refuse this: clips to test on sound the same as clips to train on: " + fix in said
+    line = "trials refuse this: clips to test on sound the same as clips to train on, encoded twice: "
+    assert f"warning: {line}{fix}" in said
     said = sept(capsys, "data", "check", "voices", "--store", "--json", "--root", root, code=2)
     assert fix in said
     assert "--force" not in said
     encoder = load_encoder("mini")
     table = find_embeddings(encoder.fingerprint, "voices", root)
-    with pytest.raises(InputError, match=f"sound the same as .*: {pair}; give both clips of a pair the same group"):
+    with pytest.raises(InputError, match="sound the same: one-theo-0 = again; in the CSV give both clips of a pair"):
         make_config(TrialInputs(encoder, table), "coop", shots=2, epochs=1)
 
 

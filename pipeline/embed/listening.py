@@ -1,0 +1,37 @@
+"""What is said of embeddings once they are there: what the encoder has heard, and what sounds the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sept_core.datasets.embeddings import FORMAT
+from sept_core.datasets.heard import SAME_SOUND_FIX, heard_line, same_sound_line, same_sound_pairs
+
+if TYPE_CHECKING:
+    from pipeline.store import EmbeddingStore
+    from sept_core.encoders import Encoder
+
+__all__ = ["REFUSED", "listen"]
+
+REFUSED = "trials refuse this: "
+
+
+def listen(store: EmbeddingStore, encoder: Encoder, dataset: str) -> tuple[list[str], list[str]]:
+    """Notes and warnings about the embeddings of a data set, a line each.
+
+    Raises:
+        InputError: They are not there, or damaged.
+    """
+    table = store.read(encoder.fingerprint, dataset)
+    heard = heard_line(table, encoder.name, encoder.pretraining)
+    warnings = []
+    if pairs := same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info):
+        line = same_sound_line(pairs)
+        warnings.append(line if table.description is None else f"{REFUSED}{line}; {SAME_SOUND_FIX}")
+    manifest = store.manifest(encoder.fingerprint, dataset)
+    if manifest is not None and manifest.get("format", 1) < FORMAT:
+        warnings.append(
+            "an earlier release made these embeddings, so copies of a recording are known by their bytes alone; "
+            "--force makes them again"
+        )
+    return [heard] if heard else [], warnings
