@@ -39,7 +39,8 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
     from sept_core.trial import TrialInputs
 
     encoder = study_encoder(inputs)
-    table = study_table(root, encoder, inputs.dataset)
+    digests = inputs.embeddings
+    table = study_table(root, encoder, inputs.dataset, digests.get(inputs.dataset))
     # What `sept embed` has had the text tower encode is spared.
     for dataset in (inputs.dataset, *inputs.targets):
         encoder.text.keep(_read_texts(root, encoder.fingerprint, dataset))
@@ -47,7 +48,7 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
         encoder,
         table,
         find_neighbors(root, table.info, inputs.neighbors) if inputs.sept else None,
-        {target: study_table(root, encoder, target) for target in inputs.targets},
+        {target: study_table(root, encoder, target, digests.get(target)) for target in inputs.targets},
     )
 
 
@@ -60,13 +61,13 @@ def study_encoder(inputs: StudyInputs) -> Encoder:
     return _encoder(inputs.encoder, inputs.weights, inputs.text_model)
 
 
-def study_table(root: str, encoder: Encoder, dataset: str) -> EmbeddingTable:
-    """A dataset's embeddings, read once per process.
+def study_table(root: str, encoder: Encoder, dataset: str, digest: str | None = None) -> EmbeddingTable:
+    """A dataset's embeddings, read once per process; of several, those of this digest.
 
     Raises:
         InputError: There are none, or they are not of the dataset as it is prepared now.
     """
-    return _read_table(root, encoder.fingerprint, encoder.name, dataset)
+    return _read_table(root, encoder.fingerprint, encoder.name, dataset, digest)
 
 
 def resolve_provider(path: str) -> Loader:
@@ -94,8 +95,8 @@ def _read_texts(root: str, fingerprint: str, dataset: str) -> Kept:
 
 
 @lru_cache(maxsize=16)
-def _read_table(root: str, fingerprint: str, encoder: str, dataset: str) -> EmbeddingTable:
-    table = find_embeddings(fingerprint, dataset, root, encoder=encoder)
+def _read_table(root: str, fingerprint: str, encoder: str, dataset: str, digest: str | None) -> EmbeddingTable:
+    table = find_embeddings(fingerprint, dataset, root, encoder=encoder, digest=digest)
     prepared = read_prepared(root, dataset) if table.description is not None else None
     if prepared is not None and (prepared.info, prepared.manifest.digest) != (table.info, table.manifest_digest):
         raise InputError(

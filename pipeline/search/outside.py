@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.prepared import own_datasets
@@ -44,12 +44,15 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
     cpus, gpus = spec.resources.of(config.method)
     threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
+    embeddings = {config.dataset: config.embeddings_digest, **config.targets}
     for study in spec.studies():
         if study.key == config.study_key:
-            return TrialPlace(study.inputs, threads, gpu)
+            return TrialPlace(replace(study.inputs, embeddings=embeddings), threads, gpu)
     # Taken out of the sweep since; what it has recorded is as good as before.
     targets = tuple(config.targets)
-    inputs = StudyInputs(config.encoder, config.dataset, config.sept, targets, spec.encoder.weights)
+    inputs = StudyInputs(
+        config.encoder, config.dataset, config.sept, targets, spec.encoder.weights, embeddings=embeddings
+    )
     return TrialPlace(inputs, threads, gpu)
 
 

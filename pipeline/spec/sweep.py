@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -31,6 +31,8 @@ class StudyInputs:
         targets: Cross-dataset: names of the targets.
         weights, text_model: Where the encoder's files lie, as `EncoderFiles` says.
         neighbors: A file of neighbours; None for those that belong to the dataset.
+        embeddings: By dataset: the digest of the embeddings that a trial was made with. They are taken where a person's
+            own and those that ship differ in their last digits; the person's own are where it says nothing.
     """
 
     encoder: str
@@ -40,6 +42,7 @@ class StudyInputs:
     weights: str | None = None
     text_model: str | None = None
     neighbors: str | None = None
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

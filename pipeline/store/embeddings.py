@@ -171,7 +171,7 @@ def parts_reader(files: Files, folder: str, manifest: dict[str, Any]) -> Callabl
 
 
 def find_embeddings(
-    fingerprint: str, dataset: str, root: Path | str | Files | None, *, encoder: str = ""
+    fingerprint: str, dataset: str, root: Path | str | Files | None, *, encoder: str = "", digest: str | None = None
 ) -> EmbeddingTable:
     """The embeddings of a data set: those under the user's root first, then those shipped with the package.
 
@@ -180,16 +180,24 @@ def find_embeddings(
         dataset: Canonical name of the data set.
         root: The results folder; None to look only among those shipped.
         encoder: Name of the encoder, for the message.
+        digest: Of the embeddings that are wanted, where both have some: made on another kind of processor, they differ
+            in their last digits. The user's are taken where neither has it.
 
     Raises:
         InputError: There are none, with the command that makes them; or they are damaged.
     """
+    found: EmbeddingTable | None = None
     for place in (root, BUNDLED):
         if place is None:
             continue
         store = EmbeddingStore(place)
         if store.has(fingerprint, dataset):
-            return store.read(fingerprint, dataset)
+            table = store.read(fingerprint, dataset)
+            if digest in (None, table.digest):
+                return table
+            found = found or table
+    if found is not None:
+        return found
     raise _missing(fingerprint, dataset, encoder)
 
 

@@ -119,9 +119,7 @@ def test_one_recording_on_both_sides_of_ones_own_split_is_found_though_its_bytes
     shutil.copy(AUDIO / "1_theo_0.wav", folder / "again.wav")
     file = write_csv(tmp_path, [*lines, "again.wav,one,nicolas"])
     sept(capsys, "data", "prepare", "voices", "--csv", file, "--audio", folder, "--root", root)
-    fix = (
-        "again = one-theo-0; give both clips of a pair the same group (or fold) in the CSV, or leave one out; then"
-    )
+    fix = "again = one-theo-0; give both clips of a pair the same group (or fold) in the CSV, or leave one out; then"
     said = sept(capsys, "embed", "voices", "--audio", folder, "--root", root)
     line = "trials refuse this: clips to test on sound the same as clips to train on, encoded twice: "
     assert f"warning: {line}{fix}" in said

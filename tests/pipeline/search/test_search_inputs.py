@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline.search.messages import Assignment
 from pipeline.spec import StudyInputs
 from pipeline.store import EmbeddingHeader, EmbeddingStore
 from pipeline.store.places import fetch
-from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, info_to_json
+from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, info_to_json, load_embeddings
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs, make_config
@@ -143,3 +144,23 @@ def test_an_assignment_carries_what_a_study_reads(root: Path, encoder: Encoder) 
     assignment = Assignment.of(str(root), "a:b", wanted, config)
     assert assignment.study_inputs == wanted
     assert assignment.trial == config
+
+
+def test_a_trial_is_read_again_on_the_embeddings_that_it_was_made_with(tmp_path: Path) -> None:
+    # Embedded on another kind of processor, the same clips differ from those that ship in their last digits.
+    encoder = load_encoder("mini")
+    shipped = load_embeddings("FSDD", encoder.fingerprint)
+    other = normalize(shipped.embeddings + 1e-6, dim=1)
+    names = (shipped.clip_ids, shipped.clip_ids, shipped.classnames, shipped.folds, shipped.groups, shipped.sha256)
+    clips = [Clip(*fields) for fields in zip(*names, strict=True)]
+    header = EmbeddingHeader("FSDD", "mini", encoder.fingerprint, shipped.manifest_digest, shipped.dim)
+    EmbeddingStore(tmp_path).write(header, clips, other)
+    wanted = StudyInputs("mini", "FSDD", sept=False)
+    own = load_inputs(str(tmp_path), wanted).table
+    assert own.digest != shipped.digest
+    for digest in (shipped.digest, own.digest):
+        found = load_inputs(str(tmp_path), dataclasses.replace(wanted, embeddings={"FSDD": digest})).table
+        assert found.digest == digest
+    # Where neither is it, the person's own are read, and the comparison with the trial says what differs.
+    lost = dataclasses.replace(wanted, embeddings={"FSDD": "0" * 16})
+    assert load_inputs(str(tmp_path), lost).table.digest == own.digest
