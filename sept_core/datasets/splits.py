@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sept_core.datasets.crossing import (
     CrossingRule,
@@ -169,28 +170,26 @@ def make_split(
     """
     if shots < 1:
         raise InputError(f"shots must be at least 1, got {shots}", mend="give a whole number from 1")
-    rows = _check_table(table, info)
+    rows, torn = _checked_rows(table, info)
     published = is_published(info, rows)
-    torn = contradictions(rows, info)
     usable = usable_folds(info, seen)
     if fold not in usable:
         raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
-    unseen = [
-        (row, clip.roles)
-        for row, clip in enumerate(rows)
-        if not clip.roles.test & set(seen) and row not in heard and row not in torn
-    ]
-    without = {row for row, clip in enumerate(rows) if clip.roles.test & set(seen)} | set(heard)
+    pretrained = frozenset(seen)
+    without = {row for row, clip in enumerate(rows) if clip.roles.test & pretrained} | set(heard)
+    unused = without | torn
+    unseen = [(row, clip.roles) for row, clip in enumerate(rows) if row not in unused]
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
+    dropped = frozenset[int]()
     # Of a published split that is kept as it is, what crosses changes nothing.
-    drops = published and crossing == "drop"
-    alike = same_sound_rows(table.sounds, table.sha256) if drops or not published else ()
-    shared = crossing_between(rows, pool, test, alike)
-    if not published:
-        check_apart(info, fold, shared)
-    dropped = shared.pool if drops else frozenset[int]()
-    pool = [row for row in pool if row not in dropped]
+    if not published or crossing == "drop":
+        shared = crossing_between(rows, pool, test, same_sound_rows(table.sounds, table.sha256))
+        if not published:
+            check_apart(info, fold, shared)
+        else:
+            dropped = shared.pool
+            pool = [row for row in pool if row not in dropped]
     besides, mend = _missing(len(without), len(dropped))
 
     base, new = halves(info.classnames)
@@ -246,8 +245,10 @@ def _missing(heard: int, dropped: int) -> tuple[str, str]:
     return besides, ", ".join([*ways, "or other test folds" if ways else "use other test folds, or add clips"])
 
 
-def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Row]:
-    """Its rows, when the table is the data set's."""
+# The same for every fold and seed of every trial of a process; tables are compared by identity.
+@lru_cache(maxsize=16)
+def _checked_rows(table: EmbeddingTable, info: DatasetInfo) -> tuple[tuple[Row, ...], frozenset[int]]:
+    """Its rows, and those whose labels contradict each other, when the table is the data set's."""
     if table.dataset != info.name:
         raise InputError(
             f"the embeddings are of data set '{table.dataset}', not '{info.name}'",
@@ -269,6 +270,7 @@ def _check_table(table: EmbeddingTable, info: DatasetInfo) -> list[Row]:
             mend=f"embed it again: sept embed {info.name} --audio DIR --force",
         )
     try:
-        return rows_of(table, info)
+        rows = tuple(rows_of(table, info))
     except InputError as error:
         raise InputError(error.what, where=f"embeddings of {info.name}", mend=error.mend) from error
+    return rows, contradictions(rows, info)
