@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from sept_core.errors import InputError
 __all__ = [
     "Found",
     "Layout",
+    "Progress",
     "audio_below",
     "audio_in",
     "class_named",
     "complete",
     "first_there",
+    "hash_files",
     "inside",
     "listing",
     "named",
@@ -29,6 +32,9 @@ __all__ = [
     "read_table",
     "visible",
 ]
+
+Progress = Callable[[int, int], None]
+"""Called with (clips hashed, clips in all) after each clip."""
 
 _DEPTH = 4
 
@@ -111,6 +117,17 @@ def class_named(info: DatasetInfo, name: str) -> str | None:
 def first_there(root: Path, places: Sequence[str]) -> Path:
     """The first of several places below a folder that exists; the first of all where none does, for messages."""
     return next((root / place for place in places if (root / place).exists()), root / places[0])
+
+
+def hash_files(files: Sequence[Path], progress: Progress | None = None) -> list[str]:
+    """The sha256 of each file, in hexadecimal digits. Raises OSError for what cannot be read."""
+    hashes = []
+    for file in files:
+        with file.open("rb") as stream:
+            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        if progress is not None:
+            progress(len(hashes), len(files))
+    return hashes
 
 
 def inside(folder: Path, name: str, where: str) -> Path:

@@ -6,12 +6,11 @@ CREMA-D's repository has ``AudioWAV/`` beside ``AudioMP3/``; a copy of RAVDESS t
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sept_core.datasets.layouts.base import Found
+from sept_core.datasets.layouts.base import Found, hash_files
 from sept_core.datasets.wording import count_of
 from sept_core.errors import InputError
 
@@ -68,7 +67,7 @@ def _check_same(
             raise _different(root, kept, other, "belong to different classes or folds")
     # Of two formats the bytes differ anyhow.
     alike = [pair for pair in twins if pair[0].file.suffix.lower() == pair[1].file.suffix.lower()]
-    hashed = (digests or _hashes)([clip.file for pair in alike for clip in pair])
+    hashed = (digests or hash_files)([clip.file for pair in alike for clip in pair])
     for pair, one, two in zip(alike, hashed[::2], hashed[1::2], strict=True):
         if one != two:
             raise _different(root, *pair, "hold different sounds")
@@ -89,11 +88,3 @@ def _place(root: Path, clip: Found, beside: Found) -> str:
     depth = next((at for at, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), 0)
     # A file that stands higher up is named by the folder above it.
     return "/".join(mine[: depth + 1]) + "/" if len(mine) > depth + 1 else f"{'/'.join(mine[:depth]) or '.'}/*"
-
-
-def _hashes(files: Sequence[Path]) -> list[str]:
-    hashes = []
-    for file in files:
-        with file.open("rb") as stream:
-            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return hashes

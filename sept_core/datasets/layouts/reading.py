@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sept_core.datasets.assign import Unplaced, assign_folds
-from sept_core.datasets.layouts.base import Found, Layout, audio_below, listing, visible
+from sept_core.datasets.layouts.base import Found, Layout, Progress, audio_below, hash_files, listing, visible
 from sept_core.datasets.layouts.copies import one_file_each
 from sept_core.datasets.layouts.events import ESC10, ESC50, SESA, URBANSOUND8K
 from sept_core.datasets.layouts.music import BEIJING_OPERA, GTZAN, NSYNTH
@@ -19,9 +18,6 @@ from sept_core.datasets.registry import DatasetInfo, get_dataset
 from sept_core.errors import InputError
 
 __all__ = ["LAYOUTS", "Digests", "Progress", "hash_clips", "read_layout"]
-
-Progress = Callable[[int, int], None]
-"""Called with (clips hashed, clips in all) after each clip."""
 
 Digests = Callable[[Sequence[Path]], Sequence[str]]
 """The sha256 of each file, in hexadecimal digits: for files whose content lies elsewhere."""
@@ -103,7 +99,7 @@ def hash_clips(
         OSError: A file cannot be read.
     """
     files = [item.file for item in found]
-    hashes = digests(files) if digests is not None else _hashes(files, progress)
+    hashes = digests(files) if digests is not None else hash_files(files, progress)
     folds = [item.fold for item in found]
     if not all(folds):
         folds = assign_folds(
@@ -124,16 +120,6 @@ def hash_clips(
         )
         for item, fold, digest in zip(found, folds, hashes, strict=True)
     )
-
-
-def _hashes(files: Sequence[Path], progress: Progress | None) -> list[str]:
-    hashes = []
-    for file in files:
-        with file.open("rb") as stream:
-            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        if progress is not None:
-            progress(len(hashes), len(files))
-    return hashes
 
 
 def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:
