@@ -81,7 +81,7 @@ class TrialConfig(BaseModel):
 
     method_version: int
     protocol: Literal["base-to-new", "cross-dataset"]
-    selection: Literal["heldout", "nested", "paper"]
+    selection: Literal["heldout", "strict", "nested", "paper"]
     encoder: str
     encoder_fingerprint: str
     dataset: str
@@ -120,9 +120,14 @@ class TrialConfig(BaseModel):
         return f"{self.baseline}+sept" if self.sept else self.baseline
 
     @property
-    def study_key(self) -> str:
-        """Such as ``ESC10.mini.base-to-new.coop+sept``."""
+    def row_key(self) -> str:
+        """Such as ``ESC10.mini.base-to-new.coop+sept``: names a row of a report."""
         return f"{self.dataset}.{self.encoder}.{self.protocol}.{self.method}"
+
+    @property
+    def study_key(self) -> str:
+        """The `row_key`; ``strict`` has a study for each test fold: ``ESC10.mini.base-to-new.coop+sept.fold-2``."""
+        return f"{self.row_key}.fold-{'+'.join(self.folds)}" if self.selection == "strict" else self.row_key
 
 
 _LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}}

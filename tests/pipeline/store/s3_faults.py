@@ -26,10 +26,14 @@ Choose = Callable[[str, str, int], str]
 
 
 def seeded(share: float, seed: int) -> Choose:
-    """Faults in this share of the requests: the same for the same request, whatever runs beside it."""
+    """Faults in this share of the requests: the same for the same request, whatever runs beside it.
+
+    The second part of a path names the test's own folder, at random, and decides nothing.
+    """
 
     def choose(method: str, path: str, count: int) -> str:
-        chance = random.Random(f"{seed} {method} {path} {count}")
+        bucket, _, key = path.lstrip("/").partition("/")
+        chance = random.Random(f"{seed} {method} {bucket} {key.partition('/')[2]} {count}")
         return chance.choice(FAULTS) if chance.random() < share else ""
 
     return choose
