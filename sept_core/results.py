@@ -6,6 +6,7 @@ import hashlib
 import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,8 +30,13 @@ __all__ = [
 
 Precision = Literal["float32", "bfloat16"]
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Raised whenever the numbers of an unchanged configuration change, so that old results are never mistaken for new."""
+
+_RULES_BEFORE: Mapping[int, str] = {
+    2: "no full stop behind a learned prompt's name, and SEPT's neighbours were written knowing all class names",
+}
+"""By method version, what was done differently under it and before."""
 
 
 def now_ms() -> int:
@@ -131,6 +137,14 @@ class TrialConfig(BaseModel):
 
 
 _LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}}
+
+
+def _rule_of(config: TrialConfig) -> tuple[str, ...]:
+    """One line for a trial of an earlier method version, none for one of this version."""
+    later = [rule for version, rule in _RULES_BEFORE.items() if config.method_version <= version]
+    if not later:
+        return ()
+    return (f"made under method version {config.method_version} (now {METHOD_VERSION}): {'; '.join(later)}",)
 
 
 @dataclass(frozen=True)
@@ -269,7 +283,7 @@ class TrialResult:
                 versions=dict(data["versions"]),
                 machine=str(data["machine"]),
                 error=str(data["error"]),
-                warnings=tuple(map(str, data.get("warnings", ()))),
+                warnings=tuple(dict.fromkeys((*_rule_of(config), *map(str, data.get("warnings", ()))))),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a trial result: {error}") from error

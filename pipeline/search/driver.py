@@ -25,7 +25,7 @@ from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import TrialStore
 from sept_core.datasets import halves, prompt_name
 from sept_core.errors import InputError, SeptError
-from sept_core.results import Report, TrialConfig, TrialResult, now_ms
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, now_ms
 from sept_core.trial import TrialInputs, failed_result
 
 __all__ = ["Provider", "SweepDriver"]
@@ -273,6 +273,7 @@ class SweepDriver:
             inputs.neighbors.first([prompt_name(name) for name in trained], most)
         # Studies that are done already, or not begun yet, must have read the same as this one.
         for config in {member.config.signature: member.config for member in others}.values():
+            self._check_same(study, "method_version", config.method_version, METHOD_VERSION)
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
             if config.dataset == study.dataset:
                 self._check_same(study, "manifest_digest", config.manifest_digest, inputs.table.manifest_digest)

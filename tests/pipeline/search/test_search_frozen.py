@@ -1,4 +1,4 @@
-"""Stores written by earlier versions stay readable, and a sweep in them goes on.
+"""Stores written by earlier versions stay readable, and a sweep of this method version goes on.
 
 Each folder under ``frozen/`` is what `freeze_store.py` left: some ended trials, and one at epoch 2 of 4.
 """
@@ -13,15 +13,19 @@ import pytest
 import tiny_inputs
 from freeze_store import STOP_AT
 
+from pipeline.report.collect import collect
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
 from pipeline.search.worker import TrialProcess
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.checkpoint import load_checkpoint
+from sept_core.errors import InputError
+from sept_core.results import METHOD_VERSION
 from sept_core.trial import TrialInputs
 
 FROZEN = sorted(path.name for path in Path(__file__).with_name("frozen").iterdir())
+NOW = f"method_{METHOD_VERSION}"
 
 
 def provide(root: str, inputs: StudyInputs) -> TrialInputs:
@@ -61,6 +65,17 @@ def test_everything_in_it_is_read(store: TrialStore) -> None:
         assert (result.objective, result.curve) == (verdict.objective, verdict.curve)
 
 
+@pytest.mark.parametrize("store", sorted({*FROZEN} - {NOW}), indirect=True)
+def test_a_sweep_of_an_earlier_method_version_is_shown_and_never_mixed_with_this_one(store: TrialStore) -> None:
+    spec, root = spec_of(store), str(store.files.local_path("x").parent)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=rf"method_version was \d+ when .* is {METHOD_VERSION} now.*--fork"):
+        SweepDriver(spec, store, [], partial(provide, root)).replay()
+    table = collect(store, "tiny")
+    assert table.rows
+    assert all("made under method version" in row.warnings[0] for row in table.rows)
+
+
+@pytest.mark.parametrize("store", [NOW], indirect=True)
 def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> None:
     spec, root = spec_of(store), str(store.files.local_path("x").parent)  # type: ignore[union-attr]
     before = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("tiny")}

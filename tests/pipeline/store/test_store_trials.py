@@ -17,13 +17,13 @@ import pytest
 from pipeline.store import Files, LocalFiles, Member, StoreConflict, TrialStore, Verdict
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError, SeptError
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
 from sept_core.trial import failed_result
 
 
 def make_config(lr: float = 0.01) -> TrialConfig:
     return TrialConfig(
-        method_version=1,
+        method_version=METHOD_VERSION,
         protocol="base-to-new",
         selection="heldout",
         encoder="mini",
