@@ -304,9 +304,11 @@ class TrialRun:
         """
         if not self.finished:
             raise RuntimeError(f"trial {self.config.signature} is at epoch {self.epoch} of {self.config.epochs}")
-        validation, validation_rows = summarise(self._measure())
-        scores = evaluate(self._learners[-1], self._trainings[-1].params, self._plan.tested)
+        among_all = self.config.protocol == "base-to-new"
+        scores = evaluate(self._learners[-1], self._trainings[-1].params, self._plan.tested, among_all=among_all)
         test, test_rows = summarise(scores)
+        same = self._plan.stages[-1].measured is self._plan.tested  # selection: paper
+        validation, validation_rows = (test, test_rows) if same else summarise(self._measure())
         replicas = tuple(
             {
                 "fold": fold,

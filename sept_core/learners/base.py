@@ -153,6 +153,23 @@ class Learner(ABC):
             return self.logit_scale * audio @ unit.transpose(1, 2)
         return self.logit_scale * torch.einsum("rbd,rbcd->rbc", audio, unit)
 
+    def offset(self, params: Params, audio: Tensor, text: Tensor) -> Tensor:
+        """What is added to all of a clip's logits of the training classes where other names stand beside them.
+
+        Only then are these ``logits(..., base=True)`` comparable with ``logits(..., base=False)`` of other names. Zero
+        unless a learner knows more about its training classes (DePT). It is one number per clip, so that the order
+        among the training classes stays as it is.
+
+        Args:
+            params: Stacked parameters.
+            audio: Unit-norm clip features ``[replicas, clips, dim]``.
+            text: What ``features`` returned for the training classes.
+
+        Returns:
+            ``[replicas, clips]``.
+        """
+        return audio.new_zeros(audio.shape[:2])
+
     def loss(self, params: Params, audio: Tensor, labels: Tensor, text: Tensor) -> Tensor:
         """Loss of each clip ``[replicas, clips]``: cross-entropy over the training classes.
 

@@ -6,6 +6,15 @@ into the context, which is what other classes use.
 
 Our reading: FiLM acts on unit-norm features (the embedding store keeps no others), text and audio alike, so that the
 head sees both at one scale.
+
+Base and new names together are another reading of ours, since the head's logits and the similarity have no common zero:
+the head's loss does not change when all its logits rise by the same number, so that its mix with the similarity could
+be ranked anywhere beside another name's similarity. The similarity is what all names have. It says how likely a clip is
+one of the training classes at all; which one of them, if so, the mix says: ``P(c) = P_sim(training classes) *
+P_mix(c | training classes)``, and ``P_sim`` for any other name. The authors' code mixes in the head for exactly the
+training classes and uses the similarity alone for any other set of names, all names included (Koorye/DePT,
+trainers/elp_coop.py, ``forward``); that gives the head's knowledge away as soon as one more name is in question, and a
+clip could then be right among all names and wrong among the training classes.
 """
 
 from __future__ import annotations
@@ -63,6 +72,11 @@ class DePT(CoOp):
         if not base:
             return similarity
         return (1.0 - self.weight) * similarity + self.weight * self._head(params, "audio", audio)
+
+    def offset(self, params: Params, audio: Tensor, text: Tensor) -> Tensor:
+        """The similarity's log-sum over the training classes minus the mix's: their share is the similarity's."""
+        similarity = super().logits(params, audio, text, base=True)
+        return similarity.logsumexp(-1) - self.logits(params, audio, text, base=True).logsumexp(-1)
 
     def loss(self, params: Params, audio: Tensor, labels: Tensor, text: Tensor) -> Tensor:
         """Loss of each clip; the head sees the clip's class feature and the clip, both with its label."""

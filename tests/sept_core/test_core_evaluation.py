@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
+from sept_core.datasets import get_dataset, halves, make_split, prompt_name
 from sept_core.encoders.prefix import PromptBank
 from sept_core.evaluation import Group, GroupScores, evaluate, harmonic_mean, summarise
-from sept_core.learners import CoCoOp, CoOp, Init
+from sept_core.hyper import complete
+from sept_core.learners import LEARNERS, CoCoOp, CoOp, DePT, Init
+from sept_core.results import TrialResult
+from sept_core.semantic import load_neighbors
+from sept_core.trial import TrialInputs, TrialRun, make_config
 
 
 def test_harmonic_mean():
@@ -62,3 +72,136 @@ def test_clips_are_classified_among_the_names_of_their_group_only(causal_tower, 
     assert sum(map(sum, found["new"].confusion)) == 3
     # F1 by hand: class 0: tp 1, fn 1 -> 2/3; class 1: 1; class 2: fp 1 -> 0
     assert found["base"].macro_f1[0] == pytest.approx(100 * (2 / 3 + 1 + 0) / 3)
+
+
+METHODS = [name + sept for name, learner in LEARNERS.items() for sept in ("", "+sept") if learner.trainable or not sept]
+
+
+def probabilities(learner, params, clip, base, new):
+    """Of every name for one clip, written out name by name; a name's prompt goes through the tower by itself."""
+    tower = learner.tower
+
+    def feature(name):
+        if learner.name == "zero-shot":
+            return tower.encode([learner.template.format(name)])[0]
+        context = params["ctx"]
+        if learner.name == "cocoop":
+            hidden = (params["meta1.weight"] @ clip + params["meta1.bias"]).clamp_min(0)
+            context = context + params["meta2.weight"] @ hidden + params["meta2.bias"]
+        prompt = torch.cat([context, tower.embed(tower.tokenize([f" {name}"]).ids[0])])
+        return tower(prompt[None], torch.tensor([len(prompt)]))[0]
+
+    cosines = torch.stack([F.cosine_similarity(clip, feature(name), dim=0) for name in (*base, *new)])
+    by_similarity = (learner.logit_scale * cosines).softmax(0)
+    if learner.name != "dept":
+        return by_similarity
+    head = params["head.weight"] @ (params["film_audio.scale"] * clip + params["film_audio.bias"]) + params["head.bias"]
+    mixed = 0.3 * learner.logit_scale * cosines[: len(base)] + 0.7 * head
+    share = by_similarity[: len(base)].sum()
+    return torch.cat([share * mixed.softmax(0), by_similarity[len(base) :]])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_is_a_brute_force_argmax_over_all_names(encoder, make_table, method):
+    table, (base, new) = make_table("FSDD", 3), halves(get_dataset("FSDD").classnames)
+    # One new class has no clips to test on: its name stands among all the others all the same.
+    rows = [row for row in range(len(table)) if (table.folds[row], table.classnames[row]) != ("theo", new[1])]
+    columns = ("clip_ids", "classnames", "folds", "groups", "sha256", "sounds")
+    table = dataclasses.replace(
+        table,
+        embeddings=table.embeddings[rows],
+        **{name: tuple(getattr(table, name)[row] for row in rows) for name in columns},
+    )
+    inputs = TrialInputs(encoder, table, load_neighbors("FSDD"))
+    hyper = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.1} | ({"n_neighbors": 2} if "+" in method else {})
+    config = make_config(
+        inputs, method, hyper, shots=2, folds=("theo", "lucas"), seeds=(0,), epochs=3, report_every=3, batch_size=4
+    )
+    run = TrialRun(config, inputs)
+    run.advance()
+    result = run.result()
+    names = [*base, *new]
+    spoken = [[prompt_name(name) for name in half] for half in (base, new)]
+    for replica, fold in enumerate(config.folds):
+        split = make_split(table, table.info, fold, 0, 2, ("george",))
+        params = {name: value[replica] for name, value in run._trainings[0].params.items()}
+        found = []
+        for row in (*split.test_base, *split.test_new):
+            given = probabilities(run._learners[0], params, table.embeddings[row].double(), *spoken)
+            found.append((table.classnames[row], names[int(given.argmax())]))
+        share = {
+            "all": 100 * sum(a == b for a, b in found) / len(found),
+            "all_base": 100 * sum(a == b for a, b in found if a in base) / len(split.test_base),
+            "all_new": 100 * sum(a == b for a, b in found if a in new) / len(split.test_new),
+        }
+        share["all_h"] = harmonic_mean(share["all_base"], share["all_new"])
+        f1 = [
+            2 * found.count((name, name)) / max(1, sum((name == a) + (name == b) for a, b in found)) for name in names
+        ]
+        share["all_f1"] = 100 * sum(f1) / len(names)
+        stored = {name: result.replicas[replica][f"test_{name}"] for name in share}
+        assert stored == pytest.approx(share)
+        assert result.replicas[replica]["test_all_base"] <= result.replicas[replica]["test_base"]
+    assert result.test["all"] == pytest.approx(sum(row["test_all"] for row in result.replicas) / 2)
+    assert {"all_std", "all_h_std", "all_base_std", "all_new_std", "all_f1"} <= set(result.test)
+    # Nothing is chosen by it, so that it is not measured on the clips that choose.
+    assert not any(name.startswith(("all", "val/all")) for name in (*result.validation, *result.curve[0].metrics))
+    old = result.to_json()
+    old["test"] = {name: value for name, value in old["test"].items() if not name.startswith("all")}
+    assert TrialResult.from_json(old).test["h"] == result.test["h"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    clips=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=2, max_size=12),
+    seed=st.integers(0, 10**6),
+    baseline=st.sampled_from([CoOp, CoCoOp, DePT]),
+    coarse=st.booleans(),
+)
+def test_all_is_never_above_the_mean_of_base_and_new_weighted_by_clips(
+    causal_tower, sizes, clips, seed, baseline, coarse
+):
+    words = ["rain", "dog", "sea", "crow", "one", "two", "three", "four"]
+    banks = [PromptBank.of(causal_tower, some) for some in (words[: sizes[0]], words[4 : 4 + sizes[1]])]
+    learner = baseline(
+        causal_tower, complete(baseline.hyper, {"n_ctx": 2}, "", {"logit_scale": 5.0}), words[: sizes[0]]
+    )
+    torch.manual_seed(seed)
+    params = learner.init(Init(["a"], torch.device("cpu"), torch.float64))
+    params = {name: value + torch.randn_like(value) for name, value in params.items()}
+    embeddings = torch.randn(len(clips), causal_tower.dim, dtype=torch.float64)
+    # Clips that are exactly alike, and some without any direction, tie.
+    embeddings = F.normalize(embeddings.round() if coarse else embeddings, dim=-1)
+    halves_of = [[row for row, (is_base, _) in enumerate(clips) if is_base is half] or [0] for half in (True, False)]
+    labels = [torch.tensor([label % size for _, label in clips]) for size in sizes]
+    groups = {
+        name: Group(banks[half], embeddings, labels[half], [halves_of[half]], trained=not half)
+        for half, name in enumerate(("base", "new"))
+    }
+    plain, both = evaluate(learner, params, groups), evaluate(learner, params, groups, among_all=True)
+    _, (row,) = summarise(both)
+    for name in ("base", "new"):
+        assert (plain[name].accuracy, plain[name].confusion) == (both[name].accuracy, both[name].confusion)
+        assert row[f"all_{name}"] <= row[name] + 1e-9
+    weights = [len(rows) for rows in halves_of]
+    mean = (weights[0] * row["base"] + weights[1] * row["new"]) / sum(weights)
+    assert row["all"] <= mean + 1e-9
+    assert row["all_h"] <= row["h"] + 1e-9
+
+
+def test_names_are_encoded_once_for_their_group_and_for_all(causal_tower, monkeypatch):
+    learner = CoOp(causal_tower, {"n_ctx": 2, "logit_scale": 10.0}, ["rain", "dog bark"])
+    params = learner.init(Init(["a", "b"], torch.device("cpu"), torch.float64))
+    embeddings = F.normalize(torch.randn(4, causal_tower.dim, dtype=torch.float64), dim=-1)
+    groups = {
+        name: Group(PromptBank.of(causal_tower, names), embeddings, torch.tensor([0, 1, 0, 1]), [[0, 1], [2, 3]], base)
+        for name, names, base in (("base", ["rain", "dog bark"], True), ("new", ["one", "two"], False))
+    }
+    encoded = []
+    features = CoOp.features
+    monkeypatch.setattr(
+        CoOp, "features", lambda self, params, audio, bank: encoded.append(bank) or features(self, params, audio, bank)
+    )
+    evaluate(learner, params, groups, among_all=True)
+    assert encoded == [groups["base"].bank, groups["new"].bank]

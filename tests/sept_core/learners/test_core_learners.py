@@ -110,6 +110,20 @@ def test_dept_mixes_similarity_and_head_for_training_classes_and_uses_similarity
     torch.testing.assert_close(learner.logits(params, audio, unseen, base=False), by_similarity)
 
 
+def test_depts_rank_among_all_names_does_not_hang_on_a_constant_that_its_loss_does_not_see(problem):
+    learner, params, audio, labels, bank, others = problem("dept", n_ctx=3)
+    moved = params | {"head.bias": params["head.bias"] + 7.0}
+
+    def ranked(given):
+        base, new = (learner.features(given, audio, names) for names in (bank, others))
+        known = learner.logits(given, audio, base, base=True) + learner.offset(given, audio, base)[..., None]
+        loss = learner.loss(given, audio, labels, base)
+        return loss, torch.cat([known, learner.logits(given, audio, new, base=False)], dim=-1)
+
+    for mine, theirs in zip(ranked(params), ranked(moved), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_dept_teaches_film_and_head_faster_than_the_context(problem):
     learner, params, *_ = problem("dept", n_ctx=3)
     assert {name: learner.lr_factors.get(name, 1.0) for name in params} == {
