@@ -32,6 +32,7 @@ class Group:
         labels: For each clip of the table the index of its class in ``bank``; -1 where it is none of them.
         rows: For each replica the rows of its clips.
         trained: Whether the names are exactly the training classes.
+        sources: Source recording or speaker of each clip of the table, ``""`` where it is not known; empty for none.
     """
 
     bank: PromptBank
@@ -39,6 +40,12 @@ class Group:
     labels: Tensor
     rows: Sequence[Sequence[int]]
     trained: bool
+    sources: Sequence[str] = ()
+
+    def source_of(self, row: int) -> tuple[str, int]:
+        """What the clip of that row is counted with: its source, or where that is not known itself."""
+        source = self.sources[row] if self.sources else ""
+        return (source, -1) if source else ("", row)
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,13 @@ class GroupScores:
         accuracy: Percent, one per replica.
         macro_f1: Mean over the group's classes of 2 tp / (2 tp + fp + fn), in percent, one per replica.
         confusion: Clips by true (row) and predicted (column) class, over all replicas.
+        right: For each replica whether each of its clips was classified correctly, in the order of ``Group.rows``.
     """
 
     accuracy: tuple[float, ...]
     macro_f1: tuple[float, ...]
     confusion: list[list[int]]
+    right: tuple[list[bool], ...] = ()
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -110,7 +119,7 @@ def _classify(learner: Learner, params: Params, group: Group) -> GroupScores:
     size = len(group.bank)
     text = None if learner.conditional else learner.features(params, None, group.bank)
     total = torch.zeros(size, size, dtype=torch.int64)
-    accuracy, macro_f1 = [], []
+    accuracy, macro_f1, right = [], [], []
     for replica, chosen in enumerate(group.rows):
         index = torch.tensor(chosen, dtype=torch.int64)
         audio = group.embeddings[index].to(parameter)[None]  # [1, clips, dim]
@@ -122,9 +131,10 @@ def _classify(learner: Learner, params: Params, group: Group) -> GroupScores:
         true, predicted = group.labels[index], torch.cat(predictions)
         confusion = torch.bincount(true * size + predicted, minlength=size * size).view(size, size)
         total += confusion
+        right.append((true == predicted).tolist())
         hits = confusion.diagonal().double()
         accuracy.append(100.0 * float(hits.sum() / confusion.sum()))
         # A class that is neither present nor predicted counts as 0: it is part of the task all the same.
         either = confusion.sum(0) + confusion.sum(1)
         macro_f1.append(100.0 * float((2 * hits / either.clamp_min(1)).mean()))
-    return GroupScores(tuple(accuracy), tuple(macro_f1), total.tolist())
+    return GroupScores(tuple(accuracy), tuple(macro_f1), total.tolist(), right=tuple(right))
