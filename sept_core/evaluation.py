@@ -37,6 +37,7 @@ class Group:
         labels: For each clip of the table the index of its class in ``bank``; -1 where it is none of them.
         rows: For each replica the rows of its clips.
         trained: Whether the names are exactly the training classes.
+        sources: Source recording or speaker of each clip of the table, ``""`` where it is not known; empty for none.
     """
 
     bank: PromptBank
@@ -44,6 +45,12 @@ class Group:
     labels: Tensor
     rows: Sequence[Sequence[int]]
     trained: bool
+    sources: Sequence[str] = ()
+
+    def source_of(self, row: int) -> tuple[str, int]:
+        """What the clip of that row is counted with: its source, or where that is not known itself."""
+        source = self.sources[row] if self.sources else ""
+        return (source, -1) if source else ("", row)
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,14 @@ class GroupScores:
         confusion: Clips by true (row) and predicted (column) class, over all replicas.
         among_all: For each replica the group's clips by true and predicted class over the names of all groups, int64
             ``[names, names]``; empty where that was not asked for.
+        right: For each replica whether each of its clips was classified correctly, in the order of ``Group.rows``.
     """
 
     accuracy: tuple[float, ...]
     macro_f1: tuple[float, ...]
     confusion: list[list[int]]
     among_all: tuple[Tensor, ...] = ()
+    right: tuple[list[bool], ...] = ()
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -143,7 +152,7 @@ def _classify(learner: Learner, params: Params, group: Group, ranked: Sequence[_
     sizes = [len(names.bank) for names, _ in ranked]
     size, start, every = sizes[place], sum(sizes[:place]), sum(sizes)
     total = torch.zeros(size, size, dtype=torch.int64)
-    accuracy, macro_f1, among_all = [], [], []
+    accuracy, macro_f1, right, among_all = [], [], [], []
     for replica, chosen in enumerate(group.rows):
         index = torch.tensor(chosen, dtype=torch.int64)
         audio = group.embeddings[index].to(parameter)[None]  # [1, clips, dim]
@@ -166,11 +175,12 @@ def _classify(learner: Learner, params: Params, group: Group, ranked: Sequence[_
         true, predicted = group.labels[index], torch.cat(predictions)
         confusion = _confusion(true, predicted, size)
         total += confusion
+        right.append((true == predicted).tolist())
         accuracy.append(_accuracy(confusion))
         macro_f1.append(_macro_f1(confusion))
         if predictions_among_all:
             among_all.append(_confusion(true + start, torch.cat(predictions_among_all), every))
-    return GroupScores(tuple(accuracy), tuple(macro_f1), total.tolist(), tuple(among_all))
+    return GroupScores(tuple(accuracy), tuple(macro_f1), total.tolist(), tuple(among_all), tuple(right))
 
 
 def _confusion(true: Tensor, predicted: Tensor, size: int) -> Tensor:

@@ -262,7 +262,7 @@ def _group(
     trained: bool = False,
 ) -> Group:
     bank = PromptBank.of(tower, [prompt_name(name) for name in classes])
-    return Group(bank, table.embeddings, _labels(table, classes), rows, trained)
+    return Group(bank, table.embeddings, _labels(table, classes), rows, trained, table.groups)
 
 
 def _labels(table: EmbeddingTable, classes: Sequence[str]) -> torch.Tensor:

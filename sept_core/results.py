@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
+from sept_core.tested import Tested, tested_from_json, tested_to_json
 
 __all__ = [
     "METHOD_VERSION",
@@ -215,6 +216,8 @@ class TrialResult:
         train_seconds: Seconds of training and validation, all replicas.
         error: Traceback of a failed trial.
         warnings: What a reader has to know of the data that the numbers stand on, a line each.
+        tested: By fold and group, which test clips were right, by source recording or speaker; results of before have
+            none.
     """
 
     signature: str
@@ -232,6 +235,7 @@ class TrialResult:
     machine: str
     error: str = ""
     warnings: tuple[str, ...] = ()
+    tested: Tested = field(default_factory=dict)
 
     @property
     def objective(self) -> float:
@@ -256,6 +260,7 @@ class TrialResult:
             "machine": self.machine,
             "error": self.error,
             **({"warnings": list(self.warnings)} if self.warnings else {}),
+            **({"tested": tested_to_json(self.tested)} if self.tested else {}),
         }
 
     @classmethod
@@ -285,6 +290,7 @@ class TrialResult:
                 machine=str(data["machine"]),
                 error=str(data["error"]),
                 warnings=tuple(dict.fromkeys((*_rule_of(config), *map(str, data.get("warnings", ()))))),
+                tested=tested_from_json(data.get("tested", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a trial result: {error}") from error

@@ -25,6 +25,7 @@ from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
 from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
 from sept_core.semantic import SemanticExpansion, load_templates, templates_digest
+from sept_core.tested import count_tested
 from sept_core.training import FusedTraining, Schedule
 from sept_core.trial_inputs import TrialInputs, check_inputs, check_targets, described_left_out, trial_warnings
 
@@ -334,6 +335,7 @@ class TrialRun:
             versions=versions,
             machine=machine,
             warnings=self._warnings,
+            tested=count_tested([fold for fold, _ in self._replicas], self._plan.tested, scores),
         )
 
     def _measure(self) -> dict[str, GroupScores]:

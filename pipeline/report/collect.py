@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipeline.report.claims import clips_of
 from pipeline.report.paired import holm, paired_test
 from pipeline.report.records import StudyRecords, SweepRecords, read_records
 from pipeline.report.rows import Accuracy, Chosen, Gain, Row, Score, SweepTable, TransferGain, TransferRow
@@ -107,15 +108,16 @@ def _chosen(study: StudyRecords) -> dict[str, Any]:
         "versions": result.versions,
         "machine": result.machine,
         "warnings": result.warnings,
+        "tested": result.tested,
     }
 
 
 def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
     """The gains with the headline's p values corrected for there being several of them."""
     adjusted = holm([gain.tests[headline].p for gain in gains])
-    folds = holm([gain.tests[headline].p_folds for gain in gains])
+    claims = holm([gain.tests[headline].p_claim for gain in gains])
     return tuple(
-        replace(gain, p_holm=p, p_folds_holm=p_folds) for gain, p, p_folds in zip(gains, adjusted, folds, strict=True)
+        replace(gain, p_holm=p, p_claim_holm=claim) for gain, p, claim in zip(gains, adjusted, claims, strict=True)
     )
 
 
@@ -128,7 +130,7 @@ def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
 
 def _transfer_gains(rows: Sequence[TransferRow]) -> Iterator[TransferGain]:
     for row, twin in _twins(rows):
-        pairs, values = _differences(row, twin, ("source", "targets"))
+        pairs, values = _differences(row, twin, ("source", "targets"), [*row.targets])
         if pairs:
             yield TransferGain(row.dataset, row.method, pairs, **values)
 
@@ -142,7 +144,9 @@ def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
             yield row, twin
 
 
-def _differences(row: Chosen, twin: Chosen, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
+def _differences(
+    row: Chosen, twin: Chosen, names: Sequence[str], targets: Sequence[str] = ()
+) -> tuple[int, dict[str, Any]]:
     """Replicas that both have, and mean, spread and test of what the second has more, replica by replica."""
     before = {(replica["fold"], replica["seed"]): replica for replica in row.replicas}
     pairs = [(before[key], after) for after in twin.replicas if (key := (after["fold"], after["seed"])) in before]
@@ -151,5 +155,7 @@ def _differences(row: Chosen, twin: Chosen, names: Sequence[str]) -> tuple[int, 
         differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
         values[name] = statistics.fmean(differences)
         values[f"{name}_std"] = statistics.stdev(differences) if len(differences) > 1 else 0.0
-        values["tests"][name] = paired_test(differences, [after["fold"] for _, after in pairs])
+        clips = clips_of(name, pairs, row.tested, twin.tested, targets)
+        folds = [after["fold"] for _, after in pairs]
+        values["tests"][name] = paired_test(differences, folds, clips, crossed=name == "targets")
     return len(pairs), values

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.report.rows import Chosen, SweepTable, method_title
 from pipeline.report.tables import MEAN, best_signatures, bold_means, signed
+from pipeline.report.verdict import claim_scope, gains_of, shown_gains
 
 __all__ = ["to_latex"]
 
@@ -56,27 +57,43 @@ _Lines = list[tuple[Chosen, list[str]]]
 
 
 def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
-    gains = table.gain_of
+    gains, claimed = table.gain_of, _claimed(table)
     rows: _Lines = []
     for row in table.rows:
         test, gain = row.test, gains.get((row.dataset, row.method))
         cells = [_spread(row, *pair) for pair in ((test.base, test.base_std), (test.new, test.new_std))]
         cells.append(_spread(row, test.h, test.h_std))
         if gains:
-            cells.append(f"${signed(gain.h)}$" if gain else "")
+            cells.append(_moved(gain.h, (gain.dataset, gain.baseline) in claimed) if gain else "")
         rows.append((row, cells))
     return "Dataset", ("Base", "New", "H", *(("$\\Delta$H",) if gains else ())), rows
 
 
 def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
     targets = sorted({target for row in table.transfers for target in row.targets})
+    gains, claimed = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.transfer_gains}, _claimed(table)
     rows: _Lines = []
     for row in table.transfers:
         scores = [row.targets.get(target) for target in targets]
         cells = [_spread(row, row.source.accuracy, row.source.std)]
         cells += ["--" if score is None else _spread(row, score.accuracy, score.std) for score in scores]
-        rows.append((row, [*cells, _spread(row, row.mean, row.mean_std)]))
-    return "Source", ("On source", *map(escape, targets), MEAN.capitalize()), rows
+        cells.append(_spread(row, row.mean, row.mean_std))
+        if gains:
+            gain = gains.get((row.dataset, row.method))
+            cells.append(_moved(gain.targets, (gain.dataset, gain.baseline) in claimed) if gain else "")
+        rows.append((row, cells))
+    columns = ("On source", *map(escape, targets), MEAN.capitalize(), *(("$\\Delta$mean",) if gains else ()))
+    return "Source", columns, rows
+
+
+def _claimed(table: SweepTable) -> set[tuple[str, str]]:
+    """Dataset and baseline of each gain that is claimed."""
+    gains = gains_of(table)
+    return {(gains[index].dataset, gains[index].baseline) for index in shown_gains(table)}
+
+
+def _moved(points: float, claimed: bool) -> str:
+    return f"${signed(points)}{'^{*}' if claimed else ''}$"
 
 
 def _spread(row: Chosen, mean: float, std: float) -> str:
@@ -89,8 +106,10 @@ def _caption(table: SweepTable) -> str:
     shots = ", ".join(dict.fromkeys(str(row.shots) for row in table.studies))
     words = f"Accuracy on test clips in percent, mean and standard deviation over replicas ({encoders}, {shots} shots"
     words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
-    if table.gains:
-        words += " Difference in H: SEPT minus its baseline, replica by replica."
+    if gains_of(table):
+        name = "in the mean of targets" if table.transfers else "in H"
+        words += f" Difference {name}: SEPT minus its baseline, replica by replica."
+        words += f" *: beyond the variation of {claim_scope(table)} (5 %, Holm)." if shown_gains(table) else ""
     words += f" {bold_means(table)}"
     if table.warning:
         words += f" {table.warning}."

@@ -50,8 +50,8 @@ def _headline(table: SweepTable) -> Section:
         notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
     if table.gains:
         notes.append(
-            "gain in H: SEPT minus its baseline, replica by replica; p: paired test over replicas, not corrected, "
-            "see below."
+            "gain in H: SEPT minus its baseline, replica by replica; p: paired test over replicas (shots and seeds on "
+            "these clips), not corrected, see below."
         )
     if table.without:
         notes.append(f"No finished trial yet: {', '.join(table.without)}")
@@ -171,9 +171,9 @@ def _gain(table: SweepTable) -> Section:
                 p_value(test.p),
                 p_value(gain.p_holm),
                 p_value(test.p_folds),
-                p_value(gain.p_folds_holm),
+                *(("-", "-") if test.smallest_claim == 1 else (p_value(test.p_claim), p_value(gain.p_claim_holm))),
                 *others,
-                f"{test.replicas} / {test.folds}",
+                f"{test.replicas} / {test.folds} / {test.sources or '-'}",
             )
         )
     shown = {"h": "H", "targets": "targets"}[named]
@@ -184,9 +184,10 @@ def _gain(table: SweepTable) -> Section:
         f"p {shown}",
         f"p {shown}, Holm",
         f"p {shown}, folds",
-        f"p {shown}, folds, Holm",
+        f"p {shown}, claim",
+        f"p {shown}, claim, Holm",
         *(f"p {part}" for part in parts if part != named),
-        "replicas / folds",
+        "replicas / folds / sources of clips",
     )
     sheet = Sheet(columns, tuple(rows), _WORDS, strong=shown_gains(table))
     return Section("gain", "Gain of SEPT over its baseline, points", sheets=(sheet,), notes=tuple(gain_notes(table)))

@@ -141,7 +141,8 @@ def gain_lines(table: SweepTable) -> list[str]:
 
 def _pairs(test: PairedTest) -> str:
     folds = "1 fold" if test.folds == 1 else f"{test.folds} folds"
-    return f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
+    told = f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
+    return told if test.smallest_claim == 1 else f"{told}; folds and clips, p {p_value(test.p_claim)}"
 
 
 def best_signatures(table: SweepTable) -> set[str]:

@@ -1,9 +1,10 @@
 """What a sweep's gains come to, and how far its paired tests carry that: the verdict, what is bold, the caveats.
 
-Two tests are made of every gain (`paired`). Over replicas it speaks of the variation of shots and seeds on these test
-clips; over whole folds also of the variation between test folds, and with fewer than six of them it cannot fall below
-5 % at all. Each verdict therefore names both, and a row is bold only where both say so. Of trials that were chosen on
-test clips nothing is claimed.
+Two tests decide what is said of a gain. Sign flips over replicas (`paired`) speak of the variation of shots and seeds
+on these test clips. The test over folds and test clips together (`claims`) speaks of other folds and other clips as
+well, and a row is bold only where that one says so. Results of before do not say which clips were right: of
+cross-dataset nothing is then claimed beyond shots, seeds and source folds. Of trials that were chosen on test clips
+nothing is claimed at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pipeline.report.paired import PairedTest, holm
 from pipeline.report.rows import Gain, SweepTable, TransferGain, method_title
 from pipeline.report.tables import best_signatures, p_value, signed
 
-__all__ = ["gain_notes", "gains_of", "headline_test", "shown_gains", "verdict_of"]
+__all__ = ["claim_scope", "gain_notes", "gains_of", "headline_test", "shown_gains", "verdict_of"]
 
 _LEVEL = 0.05
 _MOST_NAMED = 4
@@ -32,12 +33,15 @@ def headline_test(gain: Gain | TransferGain) -> PairedTest:
 
 
 def shown_gains(table: SweepTable) -> frozenset[int]:
-    """Which gains both tests show, each corrected; none where trials were chosen on test clips."""
+    """Which gains the test over folds and test clips shows; none where trials were chosen on test clips."""
     return frozenset(
-        index
-        for index, gain in enumerate(gains_of(table))
-        if max(gain.p_holm, gain.p_folds_holm) < _LEVEL and not table.warning
+        index for index, gain in enumerate(gains_of(table)) if gain.p_claim_holm < _LEVEL and not table.warning
     )
+
+
+def claim_scope(table: SweepTable) -> str:
+    """The variation that a claimed gain is beyond."""
+    return f"shots, seeds, {'source folds and target clips' if table.transfers else 'test folds and test clips'}"
 
 
 def verdict_of(table: SweepTable) -> str:
@@ -71,30 +75,41 @@ def _tested(table: SweepTable) -> str:
     tests = [headline_test(gain) for gain in gains]
     if table.warning:
         return "No test speaks for that: the trials were chosen on the same test clips."
-    both = shown_gains(table)
+    claimed = shown_gains(table)
     over_replicas = [index for index, gain in enumerate(gains) if gain.p_holm < _LEVEL]
     # What the smallest p that there can be would come to.
     no_replicas = sum(p >= _LEVEL for p in holm([test.smallest for test in tests]))
-    no_folds = sum(p >= _LEVEL for p in holm([test.smallest_folds for test in tests]))
-    what = "seeds" if all(test.folds == 1 for test in tests) else "shots and seeds"
+    no_claim = sum(p >= _LEVEL for p in holm([test.smallest_claim for test in tests]))
+    narrow = "seeds" if all(test.folds == 1 for test in tests) else "shots and seeds"
     if len(gains) == 1:
-        return _tested_once(tests[0], what, bool(over_replicas), bool(both), (no_replicas > 0, no_folds > 0))
-    replicas, folds = _count(gains, over_replicas), _count(gains, sorted(both))
+        return _tested_once(table, tests[0], narrow, bool(over_replicas), (no_replicas > 0, no_claim > 0))
+    replicas, wide = _count(gains, over_replicas), _count(gains, sorted(claimed))
     return (
-        f"Shown to be beyond the variation of {what}: {replicas} (5 %, paired test over replicas, "
-        f"Holm{_too_few(no_replicas, 'replicas')}); between test folds too: {folds} (5 %, over whole folds, "
-        f"Holm{_too_few(no_folds, 'folds')})."
+        f"Shown to be beyond the variation of {claim_scope(table)}: {wide} (5 %, paired test over folds and clips, "
+        f"Holm{_too_few(no_claim, 'folds or clips counted')}); of {narrow} on these test clips: {replicas} (5 %, over "
+        f"replicas, Holm{_too_few(no_replicas, 'replicas')})."
     )
 
 
-def _tested_once(test: PairedTest, what: str, replicas: bool, both: bool, cannot: tuple[bool, bool]) -> str:
+def _tested_once(table: SweepTable, test: PairedTest, narrow: str, replicas: bool, cannot: tuple[bool, bool]) -> str:
     """Of the only gain: whether each test shows it, and whether it could."""
-    said = f"That is {'' if replicas else 'not shown to be '}beyond the variation of {what}"
-    if replicas:
-        said += ", and between test folds too" if both else ", but not shown to be so between test folds"
-    told = _p(test.p, test.replicas, "replica", test.smallest if cannot[0] else 0.0)
-    folds = _p(test.p_folds, test.folds, "test fold", test.smallest_folds if cannot[1] else 0.0)
-    return f"{said} (paired tests: {told}; {folds})."
+    if shown_gains(table):
+        said = f"That is beyond the variation of {claim_scope(table)}"
+    elif replicas:
+        said = f"That is beyond the variation of {narrow} on these test clips, but not shown to be so for other clips"
+    else:
+        said = f"That is not shown to be beyond the variation of {narrow}"
+    told = _p(test.p, _units(test.replicas, "replica"), test.smallest if cannot[0] else 0.0)
+    units = _units(test.folds, "test fold")
+    if test.sources:
+        wide = _p(test.p_claim, f"{units} and {_sources(test)}", test.smallest_claim if cannot[1] else 0.0)
+    else:
+        wide = f"{_p(test.p_folds, units, test.smallest_folds if cannot[1] else 0.0)}; {_NOT_COUNTED}"
+    return f"{said} (paired tests: {told}; {wide})."
+
+
+def _sources(test: PairedTest) -> str:
+    return _units(test.sources, "source") + " of test clips"
 
 
 def _change(gain: Gain | TransferGain) -> float:
@@ -115,10 +130,10 @@ def _too_few(count: int, units: str) -> str:
     return f"; {count} {'has' if count == 1 else 'have'} too few {units} to tell" if count else ""
 
 
-def _p(p: float, units: int, name: str, least: float) -> str:
+def _p(p: float, units: str, least: float) -> str:
     """A p value; with the smallest that there can be where that is not below the level."""
     value = f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
-    told = f"{value} over {_units(units, name)}"
+    told = f"{value} over {units}"
     return f"{told}, which can give none below {p_value(least)}" if least else told
 
 
@@ -128,30 +143,81 @@ def _units(count: int, name: str) -> str:
 
 def gain_notes(table: SweepTable) -> list[str]:
     """What the p values of the gains are, and what they are not."""
-    tests = [test for gain in gains_of(table) for test in gain.tests.values()]
-    fewest, folds = min(tests, key=lambda test: test.replicas), min(tests, key=lambda test: test.folds)
+    tests = [headline_test(gain) for gain in gains_of(table)]
+    fewest, least_claim = min(tests, key=lambda test: test.replicas), max(tests, key=lambda test: test.smallest_claim)
+    scope, folds = claim_scope(table), "source folds" if table.transfers else "test folds"
     what = (
         "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
-        "p: two-sided sign-flip permutation test of these differences, over replicas; in the columns 'folds' all "
-        "replicas of a test fold flip together. Holm: corrected over the rows of this table; the other columns are "
-        "not. Bold: below 0.05 after that correction over replicas and over folds alike."
+        "p: two-sided sign-flip permutation test of these differences, over replicas; in the column 'folds' all "
+        f"replicas of a fold flip together. In the columns 'claim': test over {folds} and test clips together. Holm: "
+        "corrected over the rows of this table; the other columns are not."
     )
-    dependent = (
-        "Replicas are not independent: those of one test fold share its clips, and training folds overlap. So p over "
-        "replicas speaks of the variation of shots and seeds on these clips, and for other clips it is too small "
-        "rather than too large; p over folds allows for the shared clips, not for the overlap."
+    claim = (
+        f"Bold: the corrected p of 'claim' is below 0.05. A bold gain is beyond the variation of {scope}. "
+        + (_ACROSS if table.transfers else _WITHIN)
+        + " It says nothing of other classes, of another set of clips to draw shots from"
+        + (", of other targets" if table.transfers else "")
+        + ", or of how the hyper-parameters would come out in another search."
     )
-    if folds.folds == 1:
-        dependent += " With one test fold, p over replicas speaks of seeds alone, which draw the shots too."
-    least = (
-        f"With {_units(fewest.replicas, 'replica')} no p can be below {p_value(fewest.smallest)}, with "
-        f"{_units(folds.folds, 'fold')} none below {p_value(folds.smallest_folds)}, however large the difference; over "
-        "fewer than six folds none can be below 0.05, and such a row is never bold. A p that is not small does not "
-        "show that there is no difference. The tests say nothing of how the hyper-parameters would fall out in another "
-        "search."
+    narrow = (
+        "p over replicas speaks of the variation of shots and seeds on these test clips: replicas share them, so that "
+        "for other clips it is too small rather than too large. "
     )
+    if table.transfers:
+        narrow += "p over folds allows for source folds; all of them are tested on the same target clips."
+    elif all(test.folds == 1 for test in tests):
+        narrow += "With one test fold it speaks of seeds alone, which draw the shots too."
+    else:
+        narrow += "p over folds allows for the shared clips, not for training folds that overlap."
+    least = f"With {_units(fewest.replicas, 'replica')} no p over replicas can be below {p_value(fewest.smallest)}"
+    if least_claim.smallest_claim < 1:
+        among = f"{_units(least_claim.folds, 'fold')}" + (
+            f" and {_sources(least_claim)}" if least_claim.sources else ""
+        )
+        least += f"; with {among} no p of 'claim' can be below {p_value(least_claim.smallest_claim)}"
+    least += ", however large the difference. A p that is not small does not show that there is no difference."
     chosen = (
         f"{table.warning}. The configurations were chosen by the very clips that these tests are made on, so that no p "
         "here is the chance that it names; no row is bold."
     )
-    return [*([chosen] if table.warning else ()), what, dependent, least]
+    return [*([chosen] if table.warning else ()), what, claim, narrow, least, *_unclaimed(table, tests)]
+
+
+_WITHIN = (
+    "Every test clip is in one fold, so what varies between folds contains the luck of their clips; training folds "
+    "overlap, and the variance is raised for that (Nadeau and Bengio, 2003)."
+)
+_ACROSS = (
+    "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, by the "
+    "recording or speaker that they come from (by clip where neither is known), which is added to that between source "
+    "folds."
+)
+_NOT_COUNTED = "which test clips were right is not stored"
+
+
+def _unclaimed(table: SweepTable, tests: Sequence[PairedTest]) -> list[str]:
+    """Why some rows cannot be bold, whatever they show."""
+    lines = []
+    single = sum(test.folds == 1 for test in tests)
+    if single:
+        lines.append(
+            f"{_rows(single)} one {'source' if table.transfers else 'test'} fold: how a gain varies between folds "
+            "cannot be seen there, and nothing is claimed beyond it."
+        )
+    uncounted = sum(not test.sources for test in tests)
+    if uncounted and table.transfers:
+        lines.append(
+            f"{_rows(uncounted)} results that do not say which target clips were right, as those of earlier releases: "
+            "p covers shots, seeds and source folds on these clips only, and the row is not bold. To claim more, run "
+            "the sweep again."
+        )
+    elif uncounted:
+        lines.append(
+            f"{_rows(uncounted)} results that do not say which test clips were right, as those of earlier releases: "
+            "there the p of 'claim' is never below that over folds, so that fewer than six folds are never bold."
+        )
+    return lines
+
+
+def _rows(count: int) -> str:
+    return f"{count} {'row has' if count == 1 else 'rows have'}"
