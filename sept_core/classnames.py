@@ -1,4 +1,8 @@
-"""Whether class names that a person gives can be told apart; loads no torch."""
+"""Whether class names that a person gives read differently; loads no torch.
+
+Whether the text tower of an encoder can tell them apart is another thing, which its tokenizer decides
+(``tokenize_names`` in ``encoders/prefix.py``).
+"""
 
 from __future__ import annotations
 

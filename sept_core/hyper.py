@@ -26,6 +26,7 @@ class HyperParameter:
         low: Smallest allowed value (inclusive), for numbers.
         high: Largest allowed value (inclusive), for numbers.
         choices: The allowed words, for strings; empty: any.
+        before: What stored values that do not name it mean: a release that did not have it yet wrote them.
     """
 
     name: str
@@ -35,6 +36,17 @@ class HyperParameter:
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
+    before: Value | None = None
+
+    def of(self, values: Mapping[str, Value]) -> Value:
+        """Its value among stored ones.
+
+        Raises:
+            KeyError: They do not name it, and every release did.
+        """
+        if self.name not in values and self.before is not None:
+            return self.before
+        return values[self.name]
 
     def check(self, value: object, where: str = "") -> Value:
         """The value in its own type.

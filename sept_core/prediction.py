@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from sept_core.classnames import check_names
-from sept_core.datasets import prompt_name
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import CLIPS_AT_ONCE
 from sept_core.learners import get_learner
+from sept_core.wording import Wording
 
 if TYPE_CHECKING:
     from sept_core.encoders import AudioTower, Encoder
@@ -56,7 +56,9 @@ class Predictor:
                 mend="give the weights that the sweep was run with",
             )
         self._encoder = encoder
-        classes = tuple(prompt_name(name) for name in prompt.trained)
+        # An exported prompt of before does not name its wording, and means what that was.
+        self._wording = Wording.of(prompt.card["hyper"])
+        classes = self._wording.names(prompt.trained)
         self._learner = get_learner(str(prompt.card["baseline"]))(encoder.text, prompt.card["hyper"], classes)
         like = next(encoder.text.parameters())
         self._params = {name: value.to(like) for name, value in prompt.params.items()}
@@ -97,10 +99,11 @@ class Predictor:
             names: At least two class names, whether a training saw them or not.
 
         Raises:
-            InputError: What ``check_names`` refuses, a name that is too long for the text tower, or parameters with
-                which what comes out is not finite.
+            InputError: What ``check_names`` refuses, a name that is too long for the text tower, two with the
+                same tokens, or parameters with which what comes out is not finite.
         """
-        prompts = check_names(names)
+        check_names(names)
+        prompts = self._wording.names(names)
         # A learner's own classes have an order.
         trained = set(prompts) == set(self._learner.classes)
         bank, text = self._bank(self._learner.classes if trained else prompts)
@@ -126,7 +129,7 @@ class Predictor:
         # Read once: a server asks from several threads, each for names of its own.
         kept = self._encoded
         if kept is None or kept[0] != names:
-            bank = PromptBank.of(self._encoder.text, names)
+            bank = self._wording.bank(self._encoder.text, names)
             features = None if self._learner.conditional else self._learner.features(self._params, None, bank)
             kept = self._encoded = (names, bank, features)
         return kept[1:]

@@ -30,16 +30,15 @@ from sept_core.datasets import (
     draw_shots,
     halves,
     make_split,
-    prompt_name,
     rows_of,
 )
 from sept_core.datasets.folds import roles_of
 from sept_core.datasets.heard import Pretraining, heard_rows, newly_heard, shared_rows
 from sept_core.encoders import TextTower
-from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import Group
 from sept_core.methods import NESTED_CLASSES
+from sept_core.wording import EARLIER_WORDING, Wording
 
 __all__ = ["Plan", "Stage", "check_splits", "left_out", "make_plan"]
 
@@ -88,6 +87,7 @@ def make_plan(
     seeds: Sequence[int],
     shots: int,
     crossing: CrossingRule = "keep",
+    wording: Wording = EARLIER_WORDING,
 ) -> Plan:
     """The plan of a trial.
 
@@ -102,30 +102,32 @@ def make_plan(
         seeds: One replica per fold and seed.
         shots: Training clips per class.
         crossing: As for ``make_split``.
+        wording: How names stand in prompts.
 
     Raises:
         InputError: The dataset cannot be used this way.
     """
     info = table.info
+    text = _Text(tower, wording)
     seen, heard = pretraining.folds.get(info.name, ()), heard_rows(table, pretraining)
     splits = [make_split(table, info, fold, seed, shots, seen, heard, crossing) for fold in folds for seed in seeds]
     if protocol == "cross-dataset":
-        return _cross_dataset(table, targets, tower, pretraining, splits, shots)
+        return _cross_dataset(table, targets, text, pretraining, splits, shots)
     base, new = halves(info.classnames)
     test = {
-        "base": _group(tower, table, base, [split.test_base for split in splits], trained=True),
-        "new": _group(tower, table, new, [split.test_new for split in splits]),
+        "base": text.group(table, base, [split.test_base for split in splits], trained=True),
+        "new": text.group(table, new, [split.test_new for split in splits]),
     }
     held_out = {
-        "base": _group(tower, table, base, [split.heldout_base for split in splits], trained=True),
-        "new": _group(tower, table, new, [split.heldout_new for split in splits]),
+        "base": text.group(table, base, [split.heldout_base for split in splits], trained=True),
+        "new": text.group(table, new, [split.heldout_new for split in splits]),
     }
     final = [split.train for split in splits]
     names = {"base": list(base), "new": list(new)}
     if selection == "nested":
-        inner = _inner_stage(table, tower, base, splits)
-        return Plan((inner, _stage(table, base, final, {})), test, names)
-    return Plan((_stage(table, base, final, test if selection == "paper" else held_out),), test, names)
+        inner = _inner_stage(table, text, base, splits)
+        return Plan((inner, text.stage(table, base, final, {})), test, names)
+    return Plan((text.stage(table, base, final, test if selection == "paper" else held_out),), test, names)
 
 
 def left_out(
@@ -167,7 +169,7 @@ def check_splits(
         make_split(table, table.info, fold, 0, shots, seen, heard, crossing)
 
 
-def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], splits: Sequence[Split]) -> Stage:
+def _inner_stage(table: EmbeddingTable, text: _Text, base: Sequence[str], splits: Sequence[Split]) -> Stage:
     if len(base) < NESTED_CLASSES:
         raise InputError(
             f"{table.dataset} has {len(base)} base classes, too few to split again",
@@ -187,16 +189,16 @@ def _inner_stage(table: EmbeddingTable, tower: TextTower, base: Sequence[str], s
         if not all(rows):
             raise InputError(f"no held-out clips of {kind}", where=f"{table.dataset}, selection: nested")
     measured = {
-        "base": _group(tower, table, inner_base, base_rows, trained=True),
-        "new": _group(tower, table, inner_new, new_rows),
+        "base": text.group(table, inner_base, base_rows, trained=True),
+        "new": text.group(table, inner_new, new_rows),
     }
-    return _stage(table, inner_base, train, measured)
+    return text.stage(table, inner_base, train, measured)
 
 
 def _cross_dataset(
     table: EmbeddingTable,
     targets: Sequence[EmbeddingTable],
-    tower: TextTower,
+    text: _Text,
     pretraining: Pretraining,
     splits: Sequence[Split],
     shots: int,
@@ -212,7 +214,7 @@ def _cross_dataset(
     # Targets may influence neither what the source trains on nor what its search is measured on.
     without = left_out(table, targets, pretraining)
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
-    tested = {"source": _group(tower, table, every, tests, trained=True)}
+    tested = {"source": text.group(table, every, tests, trained=True)}
     for target in targets:
         other = target.info
         seen = frozenset(pretraining.folds.get(other.name, ()))
@@ -232,10 +234,10 @@ def _cross_dataset(
                 where=f"target {other.name}",
                 mend="take a target with other clips",
             )
-        tested[other.name] = _group(tower, target, other.classnames, [rows] * len(splits))
-    measured = {"source": _group(tower, table, every, held_out, trained=True)}
+        tested[other.name] = text.group(target, other.classnames, [rows] * len(splits))
+    measured = {"source": text.group(table, every, held_out, trained=True)}
     names = {"source": list(every)} | {target.dataset: list(target.info.classnames) for target in targets}
-    return Plan((_stage(table, every, train, measured),), tested, names)
+    return Plan((text.stage(table, every, train, measured),), tested, names)
 
 
 def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int, ...]:
@@ -247,22 +249,31 @@ def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int,
     return tuple(drawn)
 
 
-def _stage(
-    table: EmbeddingTable, classes: Sequence[str], rows: Sequence[tuple[int, ...]], measured: Mapping[str, Group]
-) -> Stage:
-    prompts = tuple(prompt_name(name) for name in classes)
-    return Stage(prompts, _labels(table, classes), tuple(rows), measured)
+@dataclass(frozen=True)
+class _Text:
+    """What makes names into prompts: the tower and the wording."""
 
+    tower: TextTower
+    wording: Wording
 
-def _group(
-    tower: TextTower,
-    table: EmbeddingTable,
-    classes: Sequence[str],
-    rows: Sequence[tuple[int, ...]],
-    trained: bool = False,
-) -> Group:
-    bank = PromptBank.of(tower, [prompt_name(name) for name in classes])
-    return Group(bank, table.embeddings, _labels(table, classes), rows, trained, table.groups)
+    def stage(
+        self,
+        table: EmbeddingTable,
+        classes: Sequence[str],
+        rows: Sequence[tuple[int, ...]],
+        measured: Mapping[str, Group],
+    ) -> Stage:
+        return Stage(self.wording.names(classes), _labels(table, classes), tuple(rows), measured)
+
+    def group(
+        self,
+        table: EmbeddingTable,
+        classes: Sequence[str],
+        rows: Sequence[tuple[int, ...]],
+        trained: bool = False,
+    ) -> Group:
+        bank = self.wording.bank(self.tower, self.wording.names(classes))
+        return Group(bank, table.embeddings, _labels(table, classes), rows, trained, table.groups)
 
 
 def _labels(table: EmbeddingTable, classes: Sequence[str]) -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +18,17 @@ from torch import Tensor
 
 from sept_core.encoders.prefix import PromptBank, token_budget
 from sept_core.errors import SeptError
+from sept_core.hyper import Value
 from sept_core.learners import Init, Learner
+from sept_core.learners.optimiser import LAST_BATCH, LR, SCHEDULE, WARMUP_EPOCHS, WEIGHT_DECAY
 from sept_core.results import Precision
 from sept_core.semantic import SemanticExpansion
 
 __all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState"]
 
 MOMENTUM = 0.9
+WARMUP_LR = 1e-5
+"""Learning rate of every parameter in warm-up epochs, as in CoOp's configurations."""
 
 
 class NonFiniteError(SeptError):
@@ -37,17 +41,49 @@ class Schedule:
 
     Attributes:
         epochs: Passes over the training clips.
-        batch_size: Clips per step and replica; the last step of an epoch takes what is left.
-        lr: Learning rate of the first epoch; epoch e has lr * (1 + cos(pi e / epochs)) / 2, as in CoOp.
+        batch_size: Clips per step and replica.
+        lr: Learning rate of the first epoch behind the warm-up.
+        cosine: Whether epoch e behind the warm-up has lr * (1 + cos(pi e / epochs)) / 2, as in CoOp, instead of lr. The
+            warm-up does not shorten the cosine, as in Dassl.pytorch, which CoOp's family trains with.
+        warmup_epochs: First epochs, at ``WARMUP_LR``.
+        weight_decay: Times the parameter, added to its gradient (torch.optim.SGD's, not decoupled).
+        drop_last: Whether an epoch leaves out its last clips where they do not fill a batch, unless that is its only
+            one (Dassl.pytorch).
     """
 
     epochs: int
     batch_size: int
     lr: float
+    cosine: bool = True
+    warmup_epochs: int = 0
+    weight_decay: float = 0.0
+    drop_last: bool = False
 
-    def lr_at(self, epoch: int) -> float:
-        """Learning rate of epoch ``epoch`` (0-based)."""
-        return 0.5 * self.lr * (1.0 + math.cos(math.pi * epoch / self.epochs))
+    @classmethod
+    def of(cls, epochs: int, batch_size: int, hyper: Mapping[str, Value]) -> Schedule:
+        """The schedule that complete or stored hyper-parameters describe; what trains nothing has no ``lr``."""
+        return cls(
+            epochs,
+            batch_size,
+            lr=float(LR.of({"lr": 0.0, **hyper})),
+            cosine=SCHEDULE.of(hyper) == "cosine",
+            warmup_epochs=int(WARMUP_EPOCHS.of(hyper)),
+            weight_decay=float(WEIGHT_DECAY.of(hyper)),
+            drop_last=LAST_BATCH.of(hyper) == "drop",
+        )
+
+    def lr_at(self, epoch: int, factor: float = 1.0) -> float:
+        """Learning rate of epoch ``epoch`` (0-based) of a parameter that learns ``factor`` times as fast as others."""
+        if epoch < self.warmup_epochs:
+            return WARMUP_LR
+        past = epoch - self.warmup_epochs
+        share = 0.5 * (1.0 + math.cos(math.pi * past / self.epochs)) if self.cosine else 1.0
+        return self.lr * share * factor
+
+    def batches(self, clips: int) -> int:
+        """Steps of an epoch over so many clips."""
+        full = clips // self.batch_size
+        return full if self.drop_last and full else -(-clips // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -159,15 +195,15 @@ class FusedTraining:
         Raises:
             NonFiniteError: A loss is not finite; the state is then that of the failed step.
         """
-        lr = self._schedule.lr_at(self.epoch)
         batch_size = self._schedule.batch_size
         orders = [self._order(index) for index in range(len(self._keys))]
-        steps = max(-(-len(order) // batch_size) for order in orders)
+        orders = [order[: self._schedule.batches(len(order)) * batch_size] for order in orders]
+        steps = max(self._schedule.batches(len(order)) for order in orders)
         sums: dict[str, float] = {}
         counted = 0
         for step in range(steps):
             batches = [order[step * batch_size : (step + 1) * batch_size] for order in orders]
-            for name, value in self._step(batches, lr).items():
+            for name, value in self._step(batches).items():
                 sums[name] = sums.get(name, 0.0) + value
             counted += sum(1 for batch in batches if batch)
         losses = {name: value / counted for name, value in sums.items()}
@@ -189,8 +225,10 @@ class FusedTraining:
         rows = self._rows[replica]
         return [rows[index] for index in torch.randperm(len(rows), generator=generator).tolist()]
 
-    def _step(self, batches: Sequence[Sequence[int]], lr: float) -> dict[str, float]:
+    def _step(self, batches: Sequence[Sequence[int]]) -> dict[str, float]:
         """One SGD step of the replicas that have clips left; sums of their losses."""
+        factors = self._learner.lr_factors
+        rates = {name: self._schedule.lr_at(self.epoch, factors.get(name, 1.0)) for name in self.params}
         active = [index for index, batch in enumerate(batches) if batch]
         sums: dict[str, float] = {}
         for start in range(0, len(active), self._chunk):
@@ -200,9 +238,10 @@ class FusedTraining:
             parts = self._losses(params, [batches[index] for index in chunk])
             gradients = torch.autograd.grad(parts["total"].sum(), list(params.values()))
             for (name, value), gradient in zip(params.items(), gradients, strict=True):
-                buffer = MOMENTUM * self._momentum[name][rows] + gradient
+                before = value.detach()
+                buffer = MOMENTUM * self._momentum[name][rows] + (gradient + self._schedule.weight_decay * before)
                 self._momentum[name][rows] = buffer
-                self.params[name][rows] = value.detach() - lr * self._learner.lr_factors.get(name, 1.0) * buffer
+                self.params[name][rows] = before - rates[name] * buffer
             for name, loss in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(loss.detach().sum())
         return sums

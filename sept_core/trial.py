@@ -15,11 +15,12 @@ from typing import get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.datasets import CrossingRule, refuse_faulty, rows_of, unheard_folds
-from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.hyper import Value, complete
 from sept_core.learners import LEARNERS, Learner
+from sept_core.learners.coop import settled_context
+from sept_core.learners.optimiser import WARMUP_EPOCHS
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
@@ -27,7 +28,15 @@ from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, Tr
 from sept_core.semantic import SemanticExpansion, load_templates, templates_digest
 from sept_core.tested import count_tested
 from sept_core.training import FusedTraining, Schedule
-from sept_core.trial_inputs import TrialInputs, check_inputs, check_targets, described_left_out, trial_warnings
+from sept_core.trial_inputs import (
+    TrialInputs,
+    check_inputs,
+    check_names_apart,
+    check_targets,
+    described_left_out,
+    trial_warnings,
+)
+from sept_core.wording import Wording
 
 __all__ = [
     "METHOD_VERSION",
@@ -130,6 +139,15 @@ def make_config(
     check_splits(table, encoder.pretraining, chosen, shots, crossing)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
     trains = LEARNERS[baseline].trainable
+    complete_hyper = complete(tuple(declared.values()), hyper or {}, where=method, fallback=fallback)
+    complete_hyper = settled_context(encoder.text, complete_hyper, method)
+    if trains and int(WARMUP_EPOCHS.of(complete_hyper)) >= epochs:
+        raise InputError(
+            f"all {epochs} epochs are warm-up, so nothing is trained at lr",
+            where=f"{method}: warmup_epochs",
+            mend="give warmup_epochs fewer, or train longer",
+        )
+    check_names_apart(inputs, protocol, complete_hyper, sept)
     return TrialConfig(
         method_version=METHOD_VERSION,
         protocol=protocol,  # type: ignore[arg-type]
@@ -145,7 +163,7 @@ def make_config(
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
         sept=sept,
-        hyper=complete(tuple(declared.values()), hyper or {}, where=method, fallback=fallback),
+        hyper=complete_hyper,
         shots=shots,
         folds=chosen,
         seeds=tuple(seeds),
@@ -186,6 +204,7 @@ class TrialRun:
             seeds=config.seeds,
             shots=config.shots,
             crossing=config.crossing,
+            wording=Wording.of(config.hyper),
         )
         self._warnings = trial_warnings(config, inputs)
         self._replicas = [(fold, seed) for fold in config.folds for seed in config.seeds]
@@ -209,13 +228,13 @@ class TrialRun:
             semantic = SemanticExpansion.of(tower, stage.classes, inputs.neighbors, templates, config.hyper)
         return FusedTraining(
             learner=learner,
-            classes=PromptBank.of(tower, stage.classes),
+            classes=Wording.of(config.hyper).bank(tower, stage.classes),
             semantic=semantic,
             embeddings=inputs.table.embeddings,
             labels=stage.labels,
             rows=stage.rows,
             keys=[f"{config.dataset}/{fold}/{seed}" for fold, seed in self._replicas],
-            schedule=Schedule(config.epochs, config.batch_size, float(config.hyper.get("lr", 0.0))),
+            schedule=Schedule.of(config.epochs, config.batch_size, config.hyper),
             precision=config.precision,
         )
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, rows_of
+from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, halves, rows_of
 from sept_core.datasets.folds import roles_of
 from sept_core.datasets.heard import describe_rows, heard_rows
-from sept_core.encoders import Encoder
+from sept_core.encoders import Encoder, TextTower
 from sept_core.errors import InputError
+from sept_core.hyper import Value
 from sept_core.protocols import left_out
 from sept_core.results import METHOD_VERSION, TrialConfig
 from sept_core.semantic import Neighbors, templates_digest
+from sept_core.wording import Wording
 
-__all__ = ["TrialInputs", "check_inputs", "check_targets", "described_left_out", "trial_warnings"]
+__all__ = [
+    "TrialInputs",
+    "check_inputs",
+    "check_names_apart",
+    "check_targets",
+    "described_left_out",
+    "trial_warnings",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,32 @@ def check_targets(protocol: str, selection: str, table: EmbeddingTable, targets:
     for target in targets:
         if target.encoder_fingerprint != table.encoder_fingerprint:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
+
+
+def check_names_apart(inputs: TrialInputs, protocol: str, hyper: Mapping[str, Value], sept: bool) -> None:
+    """See that the text tower can tell all names apart that a trial ranks or trains with.
+
+    That is judged on what its tokenizer makes of them, never on the text: msclap-2023 strips ``!``, BERT the accents.
+
+    Raises:
+        InputError: Two class names, or two of the training classes and their neighbours, have the same tokens, or one
+            holds a special token.
+    """
+    tower, wording, info = inputs.encoder.text, Wording.of(hyper), inputs.table.info
+    trained = info.classnames if protocol == "cross-dataset" else halves(info.classnames)[0]
+    for ranked in (info, *(target.info for target in inputs.targets.values())):
+        _apart(tower, wording, wording.names(ranked.classnames), f"classes of {ranked.name}")
+    if sept and inputs.neighbors is not None:
+        terms = inputs.neighbors.first(trained, int(hyper["n_neighbors"]))
+        names = (*wording.names(trained), *(term for own in terms for term in own))
+        _apart(tower, wording, names, f"neighbours of {info.name}")
+
+
+def _apart(tower: TextTower, wording: Wording, names: Sequence[str], where: str) -> None:
+    try:
+        wording.check(tower, names)
+    except InputError as error:
+        raise InputError(error.what, where=where, mend=error.mend) from error
 
 
 def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:

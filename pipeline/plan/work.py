@@ -9,7 +9,7 @@ from sept_core.evaluation import Group, evaluate
 from sept_core.learners import Learner
 from sept_core.protocols import Stage
 from sept_core.results import TrialConfig
-from sept_core.training import FusedTraining
+from sept_core.training import FusedTraining, Schedule
 from sept_core.trial import TrialInputs, TrialRun
 
 __all__ = ["Probe", "Work", "work_of"]
@@ -56,7 +56,7 @@ class Probe(TrialRun):
     """
 
     def __init__(self, config: TrialConfig, inputs: TrialInputs) -> None:
-        still = {"lr": 0.0} if "lr" in config.hyper else {}
+        still = {"lr": 0.0, "warmup_epochs": 0} if "lr" in config.hyper else {}
         super().__init__(config.model_copy(update={"hyper": config.hyper | still}), inputs)
 
     def _training(self, learner: Learner, stage: Stage, inputs: TrialInputs) -> FusedTraining:
@@ -69,9 +69,9 @@ class Probe(TrialRun):
 
     def epoch_tokens(self) -> int:
         """Tokens of an epoch: of all steps of all trainings of the trial."""
-        batch = self.config.batch_size
+        schedule = Schedule.of(self.config.epochs, self.config.batch_size, self.config.hyper)
         return sum(
-            max(-(-len(rows) // batch) for rows in stage.rows) * training.step_tokens
+            max(schedule.batches(len(rows)) for rows in stage.rows) * training.step_tokens
             for stage, training in zip(self._plan.stages, self._trainings, strict=True)
         )
 

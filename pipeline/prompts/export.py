@@ -21,11 +21,11 @@ from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.outside import load_there, trial_place
 from pipeline.store import TrialStore
 from pipeline.sweeps import known_sweep
-from sept_core.datasets import prompt_name
 from sept_core.errors import InputError, SeptError
 from sept_core.nearest import nearest_hint
 from sept_core.prompt import Prompt, not_finite_in
 from sept_core.results import TrialConfig, TrialResult
+from sept_core.wording import Wording
 
 if TYPE_CHECKING:
     from sept_core.trial import TrialInputs, TrialRun
@@ -150,7 +150,7 @@ def export_prompt(
         else {name: {"recorded": before, "now": now} for name, (before, now) in differences.items()},
     }
     stage, info = run.tested, inputs.table.info
-    by_prompt = {prompt_name(name): name for name in info.classnames}
+    by_prompt = dict(zip(Wording.of(config.hyper).names(info.classnames), info.classnames, strict=True))
     trained = [by_prompt[name] for name in stage.classes]
     card = make_card(sweep, chosen, measured, info, trained, [len(rows) for rows in stage.rows], origin)
     prompt = Prompt(card, state.params)

@@ -48,9 +48,9 @@ class DatasetInfo:
     clips: tuple[tuple[int, str], ...] = ()
 
 
-def prompt_name(classname: str) -> str:
-    """The class name as it stands in a prompt: lower case, underscores as spaces, no space around it."""
-    return classname.lower().replace("_", " ").strip()
+def prompt_name(classname: str, *, lower: bool = True) -> str:
+    """The class name as it stands in a prompt: lower case unless told not to, underscores as spaces, none around it."""
+    return (classname.lower() if lower else classname).replace("_", " ").strip()
 
 
 def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,8 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from sept_core.datasets.heard import Pretraining
+from sept_core.errors import InputError
 
-__all__ = ["AudioTower", "CausalBlock", "CausalTextTower", "Encoder", "Preparation", "TextTower", "Tokens"]
+__all__ = [
+    "AudioTower",
+    "CausalBlock",
+    "CausalTextTower",
+    "Encoder",
+    "Preparation",
+    "TextTower",
+    "Tokens",
+    "refuse_special",
+]
 
 Preparation = Callable[[Tensor], Tensor]
 """A mono clip ``[samples]`` to a window ``[window]``."""
@@ -40,6 +50,23 @@ class Tokens:
 
     def __len__(self) -> int:
         return int(self.ids.shape[0])
+
+
+def refuse_special(texts: Sequence[str], special: Iterable[str]) -> None:
+    """See that no text spells one of a tokenizer's special tokens, such as ``<|endoftext|>`` or ``[SEP]``.
+
+    Inside a text it would be read as the token itself and end, pad or mask what it stands in.
+
+    Raises:
+        InputError: One does, in any case: names are lower-cased.
+    """
+    for token in special:
+        for text in texts:
+            if token.casefold() in text.casefold():
+                raise InputError(
+                    f"the text {text.strip()!r} holds {token}, a special token of the text tower",
+                    mend="take it out of the name",
+                )
 
 
 class AudioTower(nn.Module, ABC):
@@ -92,7 +119,17 @@ class TextTower(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Tokenise plain texts exactly as the tower was trained on them (end token included where it has one)."""
+        """Tokenise plain texts exactly as the tower was trained on them (end token included where it has one).
+
+        Raises:
+            InputError: A text has no token or too many, or holds a special token's own spelling (`refuse_special`).
+        """
+
+    def words(self, text: str) -> Tensor:
+        """Ids ``[tokens]`` that any text begins with which starts with these words: without an end token."""
+        alone, followed = (self.tokenize([words]).ids[0] for words in (text, f"{text} a"))
+        size = min(len(alone), len(followed))
+        return alone[: int((alone[:size] == followed[:size]).cumprod(0).sum())]
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:

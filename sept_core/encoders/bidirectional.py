@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sept_core.encoders.base import TextTower, Tokens
+from sept_core.encoders.base import TextTower, Tokens, refuse_special
 from sept_core.encoders.tokenization import pad_tokens
 from sept_core.errors import InputError
 
@@ -68,8 +68,9 @@ class StartTokenTextTower(TextTower):
         """Ids of ``texts``, without the start token and with the end token, padded on the right with 0.
 
         Raises:
-            InputError: A text is empty, or has more than ``max_tokens`` tokens.
+            InputError: A text is empty, holds a special token, or has more than ``max_tokens`` tokens.
         """
+        refuse_special(texts, self._tokenizer.all_special_tokens)
         encoded: BatchEncoding | dict[str, list[list[int]]] = (
             self._tokenizer(list(texts)) if texts else {"input_ids": []}
         )

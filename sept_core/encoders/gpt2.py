@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from sept_core.encoders.base import CausalTextTower, Tokens
+from sept_core.encoders.base import CausalTextTower, Tokens, refuse_special
 from sept_core.encoders.tokenization import pad_tokens
 from sept_core.errors import InputError
 
@@ -94,8 +94,10 @@ class Gpt2TextTower(CausalTextTower):
         """Ids of ``texts`` without exclamation marks, end token included, padded on the right with 0.
 
         Raises:
-            InputError: A text is empty, or has more than ``max_tokens`` tokens.
+            InputError: A text is empty, holds the end token, or has more than ``max_tokens`` tokens.
         """
+        # A tokenizer that msclap has saved names '!', its padding, among them; that is stripped.
+        refuse_special(texts, {*self._tokenizer.all_special_tokens} - {"!"})
         plain = [text.replace("!", "") for text in texts]
         for text, stripped in zip(texts, plain, strict=True):
             if not stripped.strip():

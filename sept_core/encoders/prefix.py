@@ -1,6 +1,6 @@
 r"""Encoding many names behind one learned context, without doing anything twice.
 
-A prompt is ``[V][tokens of the name]``. Three ways, all exact and differentiable in V:
+A prompt is ``[V][tokens of the name and what ends it]``. Three ways, all exact and differentiable in V:
 
 - ``padded``: every prompt on its own, padded to a fixed length. What published code does; kept for comparison.
 - ``cropped``: every prompt on its own, padded to the longest one only. Works for every tower.
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sept_core.encoders.base import CausalTextTower, TextTower
+from sept_core.encoders.base import CausalTextTower, TextTower, Tokens
 from sept_core.errors import InputError
 
-__all__ = ["PromptBank", "encode_prompts", "token_budget"]
+__all__ = ["PromptBank", "encode_prompts", "token_budget", "tokenize_names"]
 
 Way = Literal["auto", "shared", "cropped", "padded"]
 
@@ -40,12 +40,36 @@ def token_budget(device: torch.device) -> int:
     return TOKEN_BUDGET.get(device.type, TOKEN_BUDGET["cuda"])
 
 
+def tokenize_names(tower: TextTower, names: Sequence[str], end: str = "") -> Tokens:
+    """Tokens of names as they stand behind a context, ``end`` behind each.
+
+    Raises:
+        InputError: One leaves no token, or two have the same tokens, so that no prompt could tell them apart: with
+            GPT-2 as msclap uses it, ``dog`` and ``dog!``.
+    """
+    # Behind a context a name is not the start of a text: GPT-2's and RoBERTa's tokens tell ' dog' from 'dog'.
+    tokens = tower.tokenize([f" {name.lstrip()}{end}" for name in names])
+    seen: dict[tuple[int, ...], str] = {}
+    for name, row, length in zip(names, tokens.ids.tolist(), tokens.lengths.tolist(), strict=True):
+        if length < 1:
+            raise InputError(f"the name {name!r} leaves no token", mend="give it a letter or a digit")
+        key = tuple(row[:length])
+        if key in seen:
+            same = f"'{name}' twice" if seen[key] == name else f"'{seen[key]}' and '{name}'"
+            raise InputError(
+                f"{same}: the same tokens for the text tower, so no prompt can tell one from the other",
+                mend="rename one of them, or leave it out",
+            )
+        seen[key] = name
+    return tokens
+
+
 @dataclass(frozen=True)
 class PromptBank:
     """Names, tokenised once, as the constants that encoding needs.
 
     Attributes:
-        names: The names, in order.
+        names: The names, in order, without what ends a prompt.
         embeddings: Token embeddings ``[names, longest, token_dim]``, padded on the right.
         lengths: Real tokens of each name ``[names]``.
         packed: Token embeddings of all names one after another ``[tokens, token_dim]``.
@@ -65,21 +89,17 @@ class PromptBank:
     last: Tensor
 
     @classmethod
-    def of(cls, tower: TextTower, names: Sequence[str]) -> PromptBank:
-        """Tokenise ``names`` for ``tower``, on the tower's device.
+    def of(cls, tower: TextTower, names: Sequence[str], end: str = "") -> PromptBank:
+        """Tokenise ``names`` with ``end`` behind each for ``tower``, on the tower's device.
 
         Raises:
-            InputError: No names, or one that leaves no token.
+            InputError: No names, one that leaves no token, or two with the same tokens.
         """
         if not names:
             raise InputError("no names to encode")
-        # Behind a context a name is not the start of a text: GPT-2's and RoBERTa's tokens tell ' dog' from 'dog'.
-        tokens = tower.tokenize([f" {name.lstrip()}" for name in names])
+        tokens = tokenize_names(tower, names, end)
         device = next(tower.parameters()).device
         lengths = tokens.lengths.to(device)
-        if int(lengths.min()) < 1:
-            empty = names[int(lengths.argmin())]
-            raise InputError(f"the name {empty!r} leaves no token", mend="give it a letter or a digit")
         longest = int(lengths.max())
         with torch.no_grad():
             embeddings = tower.embed(tokens.ids[:, :longest].to(device)).detach()

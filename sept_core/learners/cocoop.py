@@ -28,7 +28,7 @@ class CoCoOp(CoOp):
     conditional = True
 
     def init(self, init: Init) -> dict[str, Tensor]:
-        """Context ~ N(0, 0.02), the net as torch.nn.Linear starts."""
+        """Context as CoOp's, the net as torch.nn.Linear starts."""
         hidden = max(1, self.tower.dim // BOTTLENECK)
         return {
             **super().init(init),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
+from sept_core.learners.optimiser import OPTIMISER
+from sept_core.wording import NAME_CASE, PROMPT_END
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,14 +17,57 @@ if TYPE_CHECKING:
     from sept_core.encoders.base import TextTower
     from sept_core.encoders.prefix import PromptBank
 
-__all__ = ["CoOp"]
+__all__ = ["CONTEXT_INIT", "CoOp", "settled_context"]
 
 CONTEXT_STD = 0.02
 """Standard deviation of a fresh context vector, as in the authors' code."""
 
+RANDOM = "random"
+CONTEXT_INIT = HyperParameter(
+    "context_init",
+    str,
+    "what the context starts from: random, or words such as 'a photo of a' (KgCoOp), whose tokens n_ctx has to match",
+    RANDOM,
+    before=RANDOM,
+)
+N_CTX = HyperParameter(
+    "n_ctx", int, "length of the learned context in tokens; 0: as many as the words of context_init", 16, low=0, high=64
+)
+
+
+def settled_context(tower: TextTower, hyper: Mapping[str, Value], where: str) -> dict[str, Value]:
+    """The hyper-parameters with the length that the words of ``context_init`` have, where ``n_ctx`` leaves it to them.
+
+    The authors' code lets the words decide whatever the length says; here a length that says otherwise is refused.
+
+    Args:
+        tower: Tokenises the words.
+        hyper: Complete hyper-parameters; those without a context come back as they are.
+        where: Says in an error whose they are.
+
+    Raises:
+        InputError: Length and words do not go together.
+    """
+    if "n_ctx" not in hyper:
+        return dict(hyper)
+    length, words = int(hyper["n_ctx"]), str(CONTEXT_INIT.of(hyper))
+    if words == RANDOM:
+        if length < 1:
+            mend = "give n_ctx a length, or context_init words"
+            raise InputError("a random context of no tokens", where=f"{where}: n_ctx", mend=mend)
+        return dict(hyper)
+    tokens = len(tower.words(words))
+    if length not in (0, tokens):
+        raise InputError(
+            f"the words '{words}' are {tokens} tokens for this encoder, and n_ctx is {length}",
+            where=f"{where}: context_init",
+            mend=f"set n_ctx to {tokens}, or to 0 for as many as the words have",
+        )
+    return {**hyper, "n_ctx": tokens}
+
 
 class CoOp(Learner):
-    """Prompt = [V][name]; unseen classes: swap the names.
+    """Prompt = [V][name] and a full stop (``sept_core/wording.py``); unseen classes: swap the names.
 
     Parameters: ``ctx [replicas, n_ctx, token_dim]``.
     """
@@ -29,17 +75,26 @@ class CoOp(Learner):
     name = "coop"
     hyper: ClassVar[tuple[HyperParameter, ...]] = (
         LOGIT_SCALE,
-        HyperParameter("lr", float, "learning rate of SGD, decayed by a cosine", 0.002, low=1e-8, high=10.0),
-        HyperParameter("n_ctx", int, "length of the learned context", 16, low=1, high=64),
+        *OPTIMISER,
+        N_CTX,
+        CONTEXT_INIT,
+        PROMPT_END,
+        NAME_CASE,
     )
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         super().__init__(tower, hyper, classes)
+        hyper = settled_context(tower, hyper, self.name)
         self.n_ctx = int(hyper["n_ctx"])
+        self.words = str(CONTEXT_INIT.of(hyper))
 
     def init(self, init: Init) -> dict[str, Tensor]:
-        """Context ~ N(0, 0.02)."""
-        return {"ctx": CONTEXT_STD * init.normal("ctx", self.n_ctx, self.tower.token_dim)}
+        """Context ~ N(0, 0.02), or the token embeddings of words, the same for every replica."""
+        if self.words == RANDOM:
+            return {"ctx": CONTEXT_STD * init.normal("ctx", self.n_ctx, self.tower.token_dim)}
+        ids = self.tower.words(self.words).to(init.device)
+        embedded = self.tower.embed(ids).detach().to(init.dtype)
+        return {"ctx": embedded.expand(len(init.keys), *embedded.shape).clone()}
 
     def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
         """f_t([V][name]) of every name."""

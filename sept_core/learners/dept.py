@@ -57,7 +57,7 @@ class DePT(CoOp):
         self.weight = float(hyper["dept_weight"])
 
     def init(self, init: Init) -> dict[str, Tensor]:
-        """Context ~ N(0, 0.02), FiLM the identity, the head as torch.nn.Linear starts."""
+        """Context as CoOp's, FiLM the identity, the head as torch.nn.Linear starts."""
         dim = self.tower.dim
         films = {
             f"film_{side}.{part}": init.full(value, dim)

@@ -37,7 +37,8 @@ class KgCoOp(CoOp):
 
         super().__init__(tower, hyper, classes)
         self.weight = float(hyper["kg_weight"])
-        self.anchors = F.normalize(tower.encode(fill(str(hyper["template"]), self.classes)), dim=-1)  # [classes, dim]
+        anchors = tower.encode(fill(str(hyper["template"]), self.classes, lower=False))
+        self.anchors = F.normalize(anchors, dim=-1)  # [classes, dim]
 
     def penalty(self, params: Params, text: Tensor) -> Tensor:
         """Distance of the class features ``[replicas, classes, dim]`` to their anchors."""

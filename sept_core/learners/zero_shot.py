@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
 from sept_core.semantic.templates import fill
+from sept_core.wording import NAME_CASE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,7 @@ class ZeroShot(Learner):
     """
 
     name = "zero-shot"
-    hyper = (LOGIT_SCALE, TEMPLATE)
+    hyper = (LOGIT_SCALE, NAME_CASE, TEMPLATE)
     trainable = False
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
@@ -40,5 +41,5 @@ class ZeroShot(Learner):
 
     def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
         """f_t(template(name)), the same for every replica."""
-        features = self.tower.encode(fill(self.template, bank.names))
+        features = self.tower.encode(fill(self.template, bank.names, lower=False))
         return features.expand(len(params["replicas"]), *features.shape)

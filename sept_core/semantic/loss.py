@@ -18,6 +18,7 @@ from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
 from sept_core.semantic.margins import MARGIN_MODES, margins
 from sept_core.semantic.neighbors import Neighbors
+from sept_core.wording import Wording
 
 # What SEPT can be given is asked long before anything is trained, so importing this does not load torch.
 if TYPE_CHECKING:
@@ -93,15 +94,14 @@ class SemanticExpansion:
         templates: Sequence[str],
         hyper: Mapping[str, Value],
     ) -> SemanticExpansion:
-        """Constants of SEPT for training on ``classes``, with the hyper-parameters of ``SEPT_HYPER``.
+        """Constants of SEPT for training on ``classes``, with ``SEPT_HYPER``'s and the baseline's hyper-parameters.
 
         Only the neighbours of these classes are used: nothing of a new class enters training.
 
         Raises:
-            InputError: A class has fewer neighbours than asked for, or there are fewer templates.
+            InputError: A class has fewer neighbours than asked for, there are fewer templates, or two of the names have
+                the same tokens.
         """
-        from sept_core.encoders.prefix import PromptBank
-
         terms = neighbors.first(classes, int(hyper["n_neighbors"]))
         if len(templates) < int(hyper["n_templates"]):
             raise InputError(
@@ -116,7 +116,7 @@ class SemanticExpansion:
             neighbors=terms,
             templates=templates[: int(hyper["n_templates"])],
         )
-        bank = PromptBank.of(tower, [*classes, *(term for own in terms for term in own)])
+        bank = Wording.of(hyper).bank(tower, [*classes, *(term for own in terms for term in own)])
         return cls(bank, intra, inter, float(hyper["lambda_se"]))
 
     def losses(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ def handcrafted_distances(
 
     Args:
         tower: The frozen text tower.
-        classes: Names of the C training classes.
+        classes: Names of the C training classes, as they stand in prompts.
         neighbors: For each of them its N neighbours.
         templates: The T hand-crafted templates.
 
@@ -51,8 +51,8 @@ def handcrafted_distances(
     ranks = list(zip(*neighbors, strict=True))
     total: Tensor | float = 0.0
     for template in templates:
-        c = F.normalize(tower.encode(fill(template, classes)), dim=-1)
-        p = [F.normalize(tower.encode(fill(template, terms)), dim=-1) for terms in ranks]
+        c = F.normalize(tower.encode(fill(template, classes, lower=False)), dim=-1)
+        p = [F.normalize(tower.encode(fill(template, terms, lower=False)), dim=-1) for terms in ranks]
         total = total + torch.stack([(c[:, None] - own[None]).norm(dim=-1) for own in p], dim=-1)
     assert isinstance(total, torch.Tensor)  # there is a template
     return total / len(templates)

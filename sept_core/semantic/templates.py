@@ -43,12 +43,13 @@ def templates_digest(kind: str) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
 
 
-def fill(template: str, names: Sequence[str]) -> list[str]:
+def fill(template: str, names: Sequence[str], *, lower: bool = True) -> list[str]:
     """Put every name into the template, in the form that prompts use (lower case, underscores to spaces).
 
     Args:
         template: A text with exactly one ``{}``.
         names: Class names or neighbours, N of them.
+        lower: Whether to lower-case them; not where they have the form of the learned prompt already.
 
     Returns:
         N texts, in the order of ``names``.
@@ -65,7 +66,7 @@ def fill(template: str, names: Sequence[str]) -> list[str]:
         )
     prompts = []
     for position, name in enumerate(names):
-        spoken = prompt_name(name)
+        spoken = prompt_name(name, lower=lower)
         if not spoken:
             raise InputError(
                 f"name number {position + 1} is empty", where=f"template '{template}'", mend="give every class a name"

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from sept_core.encoders.base import CausalTextTower, Tokens
+from sept_core.encoders.base import CausalTextTower, Tokens, refuse_special
 from sept_core.encoders.mini.weightfiles import read_weights
 from sept_core.errors import InputError
 
@@ -117,8 +117,9 @@ class MiniTextTower(CausalTextTower):
         """Token ids of ``texts``, lower-cased by the tokenizer, padded on the right with 0.
 
         Raises:
-            InputError: A text is empty, or has more tokens than the tower has positions.
+            InputError: A text is empty, holds a special token, or has more tokens than the tower has positions.
         """
+        refuse_special(texts, [token.content for token in self._tokenizer.get_added_tokens_decoder().values()])
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         for text, ids in zip(texts, encoded, strict=True):
             if not ids:

@@ -1,0 +1,37 @@
+"""The optimiser's options: what every learner that trains can be given beside its own hyper-parameters.
+
+Defaults are ours; what each published code does is in ``search_spaces/presets.yaml`` and docs/presets.md. What method
+version 2 did is what these defaults do, so what it stored does not name them.
+"""
+
+from __future__ import annotations
+
+from sept_core.hyper import HyperParameter
+
+__all__ = ["LAST_BATCH", "LR", "OPTIMISER", "SCHEDULE", "WARMUP_EPOCHS", "WEIGHT_DECAY"]
+
+LR = HyperParameter("lr", float, "learning rate of SGD", 0.002, low=1e-8, high=10.0)
+SCHEDULE = HyperParameter(
+    "schedule",
+    str,
+    "learning rate by epoch: a cosine from lr towards 0 (CoOp), or constant (PALM)",
+    "cosine",
+    choices=("cosine", "constant"),
+    before="cosine",
+)
+WARMUP_EPOCHS = HyperParameter(
+    "warmup_epochs", int, "first epochs, at a learning rate of 1e-5; CoOp has 1", 0, low=0, high=1000, before=0
+)
+WEIGHT_DECAY = HyperParameter(
+    "weight_decay", float, "weight decay, as in torch.optim.SGD; CoOp has 5e-4", 0.0, low=0.0, high=1.0, before=0.0
+)
+LAST_BATCH = HyperParameter(
+    "last_batch",
+    str,
+    "an epoch's last batch where it is not full: keep (PALM) or drop (CoOp), unless it is the only one",
+    "keep",
+    choices=("keep", "drop"),
+    before="keep",
+)
+
+OPTIMISER = (LR, SCHEDULE, WARMUP_EPOCHS, WEIGHT_DECAY, LAST_BATCH)
