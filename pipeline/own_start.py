@@ -1,6 +1,6 @@
 """What a person starts from with a data set of their own: a file of neighbours to fill in, and a first sweep.
 
-    birds.neighbors.yaml    an empty list for each class, with what a good neighbour is and the rules
+    birds.neighbors.yaml    an empty list for each base class, with what a good neighbour is and the rules
     birds.yaml              a small sweep of CoOp with and without SEPT, the commonest changes, and what to type next
 
 Both are for a person to read and edit. They are written together with the manifest: all of it or nothing.
@@ -49,18 +49,19 @@ _NEIGHBORS = Template("""\
 #
 # - Write the best first: a trial takes the first N of each list, and $sweep searches N from 1 to $terms.
 # - A term is no sentence (at most $longest characters), and is there once in the whole file.
-# - It is not the name of its class, and does not hold the name of another class: that would pull the class towards
-#   its rival. Beside a class 'siren', 'dog howling at a siren' is no neighbour of 'dog bark'.
+# - It is not the name of its class, and does not hold the name of another class below: that would pull the class
+#   towards its rival. Beside a class 'siren', 'dog howling at a siren' is no neighbour of 'dog bark'.
+# - Only base classes are below: base-to-new trains on nothing else, and should know nothing of the new classes. So
+#   write as if you did not know these. A term may happen to name one; results say how many do.
 # - Put a term with one of , : # [ ] in it into quotes: "drum, small".
 #
 # The command names each line that breaks a rule, and each class that has no list. A language model can be asked
-# instead: see sept neighbors --help.
+# instead: see sept neighbors --help. Cross-dataset trains on all classes and takes lists of all: --for cross-dataset.
 dataset: $name
-neighbors:
-  # Base classes, which trials are trained on: at least $terms terms each.
+# Which classes you had in mind: base, or all where new classes had a say (results then say so).
+written_from: base
+neighbors:    # at least $terms terms each
 $base
-  # New classes, which base-to-new keeps out of training: one term each is enough there.
-$new
 """)
 
 _SWEEP = Template("""\
@@ -192,8 +193,8 @@ def fitting_shots(manifest: Manifest, info: DatasetInfo) -> tuple[int, int]:
 
 
 def neighbors_text(info: DatasetInfo, files: StartFiles, commands: Sequence[str]) -> str:
-    """The file of neighbours, with an empty list for each class."""
-    base, new = ("\n".join(f"  {_scalar(name)}: []" for name in names) for names in halves(info.classnames))
+    """The file of neighbours, with an empty list for each base class."""
+    base = "\n".join(f"  {_scalar(name)}: []" for name in halves(info.classnames)[0])
     store = next(command for command in commands if command.startswith("sept neighbors "))
     return _NEIGHBORS.substitute(
         dataset=info.name,
@@ -203,7 +204,6 @@ def neighbors_text(info: DatasetInfo, files: StartFiles, commands: Sequence[str]
         longest=MAX_NEIGHBOR_LENGTH,
         store=store.split(" #")[0].rstrip(),
         base=base,
-        new=new,
     )
 
 

@@ -1,7 +1,8 @@
 """Prepared data sets: manifests kept with the results, and the only place where a person's own data sets are known.
 
     datasets/<name>/dataset.json      the manifest and, for one's own data set, what it is
-    datasets/<name>/neighbors.json    the neighbours of one's own data set's classes, as sept neighbors writes them
+    datasets/<name>/neighbors.json    the neighbours of one's own data set's base classes, as sept neighbors writes them
+    datasets/<name>/neighbors-all.json    those of all its classes, for cross-dataset
 
 A registered data set need not be prepared. One's own must be, once; from then on its name works wherever a registered
 one does, with this results folder.
@@ -10,6 +11,7 @@ one does, with this results folder.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +23,12 @@ from sept_core.datasets import (
     DatasetInfo,
     Manifest,
     get_dataset,
+    halves,
     info_from_json,
     info_to_json,
+    prompt_name,
     read_layout,
+    trained_classes,
 )
 from sept_core.datasets.registry import dataset_key
 from sept_core.documents import seal, unseal
@@ -183,48 +188,74 @@ def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None)
             )
 
 
-def neighbors_key(name: str) -> str:
-    """Key of the file with the neighbours of one's own data set."""
-    return f"{_FOLDER}/{name}/neighbors.json"
+def neighbors_key(name: str, protocol: str = "base-to-new") -> str:
+    """Key of the file with the neighbours of one's own data set that a protocol takes."""
+    return f"{_FOLDER}/{name}/{'neighbors-all' if protocol == 'cross-dataset' else 'neighbors'}.json"
 
 
-def find_neighbors(root: Path | str | Files, info: DatasetInfo, given: str | None = None) -> Neighbors:
-    """The neighbours of a data set's classes, checked against *all* of its class names.
+def find_neighbors(
+    root: Path | str | Files, info: DatasetInfo, given: str | None = None, protocol: str = "base-to-new"
+) -> Neighbors:
+    """The neighbours of the classes that a protocol trains on, checked among these classes alone.
 
     Args:
         root: Results folder.
         info: The data set.
-        given: A file to take; None for the packaged ones of a registered data set, or those kept with one's own.
+        given: A file to take; None for the packaged ones of a registered data set, or those kept with one's own. It may
+            list more classes than are trained on: their lists are not used.
+        protocol: ``base-to-new`` trains on the base classes, ``cross-dataset`` on all.
 
     Raises:
-        InputError: There are none, or they break a rule: what names a class of the same data set would leak new
-            classes into training.
+        InputError: There are none, they are of the base classes alone where all are trained on, or they break a rule.
     """
-    from sept_core.semantic.neighbors import check_neighbors, load_neighbors, read_neighbors
+    from sept_core.semantic.neighbors import refuse_broken
 
-    if given is not None or info.name in DATASETS:
-        neighbors = load_neighbors(info.name, None if given is None else Path(given))
-        where = given or f"packaged neighbours of {info.name}"
-    else:
-        files, key = _files(root), neighbors_key(info.name)
-        where = files.address(key)
-        try:
-            text = files.read(key)
-        except FileNotFoundError as error:
-            raise InputError(
-                f"no neighbours of {info.name}, which SEPT needs",
-                where=where,
-                mend=f"sept neighbors {info.name} --from FILE takes yours, --model NAME asks a language model; "
-                "or leave SEPT out of the sweep's methods",
-            ) from error
-        neighbors = read_neighbors(text, info.name, where)
-    broken = check_neighbors(neighbors, info.classnames)
-    if broken:
-        more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
-        # The classes of one's own data set may have changed since.
-        again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name} --force"
-        raise InputError(broken[0] + more, where=where, mend=f"correct the list{again}")
+    trained = trained_classes(info.classnames, protocol)
+    option = f" --for {protocol}" if protocol == "cross-dataset" else ""
+    # The classes of one's own data set may have changed since.
+    again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name}{option} --force"
+    listed, where = _listed(root, info, given, protocol, option)
+    strays = [name for name in listed.by_class if name not in set(map(prompt_name, info.classnames))]
+    if strays:
+        raise InputError(f"'{strays[0]}' is no class of {info.name}", where=where, mend=f"correct the list{again}")
+    neighbors = listed.only(trained)
+    base = {prompt_name(name) for name in halves(info.classnames)[0]}
+    if protocol == "cross-dataset" and listed.by_class.keys() <= base:
+        packaged = ", or leave this file out: lists of all are packaged" if info.name in DATASETS else ""
+        raise InputError(
+            f"lists of base classes alone, and {protocol} trains on all {len(trained)} classes of {info.name}",
+            where=where,
+            mend=f"make lists of all: sept neighbors {info.name}{option}{packaged}",
+        )
+    refuse_broken(neighbors, trained, where, f"correct the list{again}")
     return neighbors
+
+
+def _listed(
+    root: Path | str | Files, info: DatasetInfo, given: str | None, protocol: str, option: str
+) -> tuple[Neighbors, str]:
+    """The lists as they are stored, and where."""
+    from sept_core.semantic.neighbors import load_neighbors, parse_neighbors
+
+    if given is None and info.name in DATASETS:
+        return load_neighbors(info.name, protocol=protocol), f"packaged neighbours of {info.name}"
+    if given is not None:
+        try:
+            return parse_neighbors(Path(given).read_bytes(), info.name, given), given
+        except OSError as error:
+            what = f"cannot read the neighbours: {error.strerror or error}"
+            raise InputError(what, where=given, mend="check the path") from error
+    files = _files(root)
+    # A file of an earlier release has lists of all classes.
+    for key in dict.fromkeys((neighbors_key(info.name, protocol), neighbors_key(info.name))):
+        with suppress(FileNotFoundError):
+            return parse_neighbors(files.read(key), info.name, files.address(key)), files.address(key)
+    raise InputError(
+        f"no neighbours of {info.name}, which SEPT needs",
+        where=files.address(neighbors_key(info.name, protocol)),
+        mend=f"sept neighbors {info.name}{option} --from FILE takes yours, --model NAME asks a language model; "
+        "or leave SEPT out of the sweep's methods",
+    )
 
 
 def _kept(files: Files) -> list[str]:

@@ -159,7 +159,7 @@ class SweepReader:
         self._spec = _parse(store, sweep, self._text)
         self._members: list[Member] = []
         self._verdicts: list[Verdict] = []
-        self._warnings: dict[str, tuple[str, ...]] = {}
+        self._warnings: dict[tuple[str, bool], tuple[str, ...]] = {}
 
     def read(self) -> SweepStatus:
         """The state now.
@@ -203,15 +203,16 @@ class SweepReader:
         )
 
     def _data_warnings(self, specs: Sequence[StudySpec]) -> tuple[str, ...]:
-        """From one result for each dataset, read once: its trials share folds and embeddings."""
+        """From one result for each dataset with and without SEPT, read once: such trials share folds, embeddings and
+        neighbours."""
         for spec in specs:
-            if spec.dataset in self._warnings:
+            if (spec.dataset, spec.sept) in self._warnings:
                 continue
             found = (one for one in self._verdicts if one.study == spec.key and one.state == "finished")
             for verdict in found:
                 result = self._store.read_result(verdict.study, verdict.signature)
                 if result is not None:
-                    self._warnings[spec.dataset] = result.warnings
+                    self._warnings[spec.dataset, spec.sept] = result.warnings
                     break
         return tuple(dict.fromkeys(line for lines in self._warnings.values() for line in lines))
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
+from sept_core.semantic.blind import NamingNew
 from sept_core.tested import Tested, tested_from_json, tested_to_json
 
 __all__ = [
@@ -82,6 +83,9 @@ class TrialConfig(BaseModel):
         report_every: Epochs between two reports.
         precision: Of the text tower in training; all else, and every measurement, is float32.
         crossing: What is done with training clips that a published split shares with its test clips.
+        neighbors_digest: `Neighbors.digest` of the lists that are used: of the classes that are trained on.
+        neighbors_naming_new: Whether neighbours that name a new class are kept, as they are by default, or left out,
+            which uses the names of new classes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,6 +113,7 @@ class TrialConfig(BaseModel):
     batch_size: int
     precision: Precision = "float32"
     crossing: CrossingRule = "keep"
+    neighbors_naming_new: NamingNew = "keep"
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -137,7 +142,7 @@ class TrialConfig(BaseModel):
         return f"{self.row_key}.fold-{'+'.join(self.folds)}" if self.selection == "strict" else self.row_key
 
 
-_LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}}
+_LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}, "neighbors_naming_new": "keep"}
 
 
 def _rule_of(config: TrialConfig) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import cast, get_args
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.datasets import CrossingRule, refuse_faulty, rows_of, unheard_folds
@@ -25,7 +25,7 @@ from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
 from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
-from sept_core.semantic import SemanticExpansion, load_templates, templates_digest
+from sept_core.semantic import NamingNew, SemanticExpansion, load_templates, templates_digest
 from sept_core.tested import count_tested
 from sept_core.training import FusedTraining, Schedule
 from sept_core.trial_inputs import (
@@ -34,6 +34,7 @@ from sept_core.trial_inputs import (
     check_names_apart,
     check_targets,
     described_left_out,
+    trial_neighbors,
     trial_warnings,
 )
 from sept_core.wording import Wording
@@ -49,6 +50,7 @@ __all__ = [
     "hyper_parameters",
     "make_config",
     "split_method",
+    "trial_neighbors",
     "trial_warnings",
 ]
 
@@ -68,6 +70,7 @@ def make_config(
     protocol: str = "base-to-new",
     selection: str = "heldout",
     crossing: str = "keep",
+    neighbors_naming_new: str = "keep",
     accept_faulty_split: bool = False,
 ) -> TrialConfig:
     """A complete, checked configuration.
@@ -89,6 +92,8 @@ def make_config(
         selection: What the search is measured on, see ``protocols.py``.
         crossing: What is done with training clips that a published split shares with its test clips: ``keep`` them, as
             published results do, or ``drop`` them.
+        neighbors_naming_new: With SEPT and base-to-new: what is done with neighbours that happen to name a new class:
+            ``keep`` them, or ``drop`` them, which uses the names of new classes.
         accept_faulty_split: Whether a copy whose train and test sets are swapped or overlap is used as it is.
 
     Raises:
@@ -129,6 +134,7 @@ def make_config(
         ("protocol", protocol, get_args(TrialConfig.model_fields["protocol"].annotation)),
         ("selection", selection, get_args(TrialConfig.model_fields["selection"].annotation)),
         ("crossing", crossing, get_args(CrossingRule)),
+        ("neighbors_naming_new", neighbors_naming_new, get_args(NamingNew)),
     ):
         if word not in known:
             raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
@@ -148,6 +154,9 @@ def make_config(
             mend="give warmup_epochs fewer, or train longer",
         )
     check_names_apart(inputs, protocol, complete_hyper, sept)
+    # What uses no lists, or has no new classes, is one configuration, whatever is done with such terms.
+    naming_new = cast(NamingNew, neighbors_naming_new if sept and protocol == "base-to-new" else "keep")
+    used = trial_neighbors(inputs, protocol, naming_new) if sept else None
     return TrialConfig(
         method_version=METHOD_VERSION,
         protocol=protocol,  # type: ignore[arg-type]
@@ -159,7 +168,7 @@ def make_config(
         embeddings_digest=table.digest,
         targets={target.dataset: target.digest for target in targets},
         left_out=described_left_out(inputs),
-        neighbors_digest=neighbors.digest if sept and neighbors is not None else None,
+        neighbors_digest=used.digest if used is not None else None,
         templates_digest=templates_digest(info.kind) if sept else None,
         baseline=baseline,
         sept=sept,
@@ -173,6 +182,7 @@ def make_config(
         batch_size=batch_size if trains else 1,
         precision=precision if trains else "float32",  # type: ignore[arg-type]
         crossing=crossing,  # type: ignore[arg-type]
+        neighbors_naming_new=naming_new,
     )
 
 
@@ -223,9 +233,10 @@ class TrialRun:
         config, tower = self.config, inputs.encoder.text
         semantic = None
         if config.sept:
-            assert inputs.neighbors is not None  # _check_inputs has seen to it
+            neighbors = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
+            assert neighbors is not None  # check_inputs has seen to it
             templates = load_templates(inputs.table.info.kind)
-            semantic = SemanticExpansion.of(tower, stage.classes, inputs.neighbors, templates, config.hyper)
+            semantic = SemanticExpansion.of(tower, stage.classes, neighbors, templates, config.hyper)
         return FusedTraining(
             learner=learner,
             classes=Wording.of(config.hyper).bank(tower, stage.classes),

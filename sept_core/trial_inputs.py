@@ -13,7 +13,7 @@ from sept_core.errors import InputError
 from sept_core.hyper import Value
 from sept_core.protocols import left_out
 from sept_core.results import METHOD_VERSION, TrialConfig
-from sept_core.semantic import Neighbors, templates_digest
+from sept_core.semantic import NamingNew, Neighbors, knowledge_warnings, templates_digest, used_neighbors
 from sept_core.wording import Wording
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_names_apart",
     "check_targets",
     "described_left_out",
+    "trial_neighbors",
     "trial_warnings",
 ]
 
@@ -32,7 +33,7 @@ class TrialInputs:
 
     Attributes:
         table: Embeddings of the dataset (cross-dataset: of the source).
-        neighbors: Needed with SEPT.
+        neighbors: Needed with SEPT: lists of the classes that are trained on. Lists of others are not used.
         targets: Cross-dataset: embeddings of the targets by name.
     """
 
@@ -40,6 +41,13 @@ class TrialInputs:
     table: EmbeddingTable
     neighbors: Neighbors | None = None
     targets: Mapping[str, EmbeddingTable] = field(default_factory=dict)
+
+
+def trial_neighbors(inputs: TrialInputs, protocol: str, naming_new: NamingNew = "keep") -> Neighbors | None:
+    """The neighbours that a trial uses, of the classes that it trains on; None where there are none."""
+    if inputs.neighbors is None:
+        return None
+    return used_neighbors(inputs.neighbors, inputs.table.info, protocol, naming_new)
 
 
 def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
@@ -58,6 +66,8 @@ def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
         whose = f"{config.encoder} was trained on" + f" or the source {config.dataset} has" * (name in config.targets)
         if count > 0:
             lines.append(f"{name}: {count} of {len(of)} clips are left out, from recordings that {whose}")
+    if config.sept and inputs.neighbors is not None:
+        lines += knowledge_warnings(inputs.neighbors, table.info, config.protocol, config.neighbors_naming_new)
     return tuple(lines)
 
 
@@ -143,8 +153,8 @@ def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
             mend="use the embeddings that it was made with, or begin the sweep again under another name (--fork)",
         )
     if config.sept:
-        digest = inputs.neighbors.digest if inputs.neighbors is not None else None
-        pairs["neighbors_digest"] = (config.neighbors_digest, digest)
+        used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
+        pairs["neighbors_digest"] = (config.neighbors_digest, used.digest if used is not None else None)
         kind = inputs.table.info.kind
         pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
     for name, (expected, found) in pairs.items():

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.prepared import Prepared
+    from sept_core.datasets import DatasetInfo, Finding
 
 __all__ = ["app", "folder_here", "say_heard"]
+
+# Neighbours of the base classes serve base-to-new, those of all classes cross-dataset.
+_LISTS = {"base": "neighbors", "all": "neighbors_all"}
 
 app = typer.Typer(
     cls=Group, help="List, download, prepare and check datasets, your own included.", no_args_is_help=True
@@ -78,7 +82,7 @@ def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) 
             str(row["classes"]),
             f"{row['base']}/{row['new']}",
             str(len(row["folds"])),
-            "yes" if row["neighbors"] else "-",
+            " + ".join(kind for kind, key in _LISTS.items() if row[key]) or "-",
             ", ".join(row["embeddings"]) or "-",
         )
     console = wide_console()
@@ -217,7 +221,7 @@ def _check_clips(
     from rich.console import Console
 
     from pipeline.cli.showing import plural, say
-    from sept_core.datasets import check_manifest
+    from sept_core.datasets import Findings, check_manifest
 
     folder = folder_here(audio, "check")
     console = Console()
@@ -225,6 +229,7 @@ def _check_clips(
     prepared = _read(dataset, audio, csv, kind, template, root, columns=columns, compare=False)
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, folder, prepared.info, progress)
+    findings = Findings((*findings.all, *_neighbor_notes(root, prepared.info)))
     name, clips = prepared.info.name, len(prepared.manifest.clips)
     if as_json:
         found = {"dataset": name, "clips": clips}
@@ -237,6 +242,23 @@ def _check_clips(
         say(console, f"{name}: {plural(clips, 'clip')} checked, {errors}, {warnings}")
     if findings.errors:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _neighbor_notes(root: str, info: DatasetInfo) -> list[Finding]:
+    """What the neighbours for base-to-new know of new classes; nothing where there are none."""
+    from pipeline.prepared import find_neighbors
+    from sept_core.datasets import Finding
+    from sept_core.semantic import knowledge_warnings, naming_untrained
+    from sept_core.semantic.blind import described_naming
+
+    try:
+        neighbors = find_neighbors(root, info)
+    except InputError:
+        return []
+    notes = [Finding("note", line) for line in knowledge_warnings(neighbors, info, "base-to-new")]
+    if naming := naming_untrained(neighbors, info, "base-to-new"):
+        notes.append(Finding("note", f"neighbours that name a new class: {described_naming(naming)}"))
+    return notes
 
 
 def folder_here(audio: str, command: str) -> Path:
@@ -302,16 +324,11 @@ def _bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], No
 
 
 def _datasets(root: str) -> Iterator[dict[str, Any]]:
-    from pipeline.prepared import find_neighbors, own_datasets
+    from pipeline.prepared import own_datasets
     from sept_core.datasets import DATASETS, halves
 
     embedded = _embedded(root)
     for info in (*DATASETS.values(), *own_datasets(root)):
-        try:
-            find_neighbors(root, info)
-            neighbors = True
-        except InputError:
-            neighbors = False
         base, new = halves(info.classnames)
         yield {
             "dataset": info.name,
@@ -322,9 +339,20 @@ def _datasets(root: str) -> Iterator[dict[str, Any]]:
             "folds": list(info.folds),
             "benchmark": not info.extra,
             "own": info.name not in DATASETS,
-            "neighbors": neighbors,
+            "neighbors": _has_neighbors(root, info, "base-to-new"),
+            "neighbors_all": _has_neighbors(root, info, "cross-dataset"),
             "embeddings": embedded.get(info.name, []),
         }
+
+
+def _has_neighbors(root: str, info: DatasetInfo, protocol: str) -> bool:
+    from pipeline.prepared import find_neighbors
+
+    try:
+        find_neighbors(root, info, protocol=protocol)
+    except InputError:
+        return False
+    return True
 
 
 def _embedded(root: str) -> dict[str, list[str]]:

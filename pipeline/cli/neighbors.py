@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,20 @@ __all__ = ["neighbors"]
 
 MAX_SHOWN = 30
 
+_PROTOCOLS = ("base-to-new", "cross-dataset")
+
 
 def neighbors(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")],
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="PROTOCOL",
+            help="base-to-new: lists of the base classes; no name of a new class is sent, nor looked at by a rule. "
+            "cross-dataset: lists of all classes.",
+        ),
+    ] = "base-to-new",
     by_hand: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +60,8 @@ def neighbors(
         Path | None,
         typer.Option(
             "--out",
-            help="File to write; unless given, neighbors/DATASET.json in the root, or with your own dataset.",
+            help="File to write; unless given, neighbors/base/DATASET.json (cross-dataset: neighbors/all/) in the "
+            "root, or with your own dataset.",
         ),
     ] = None,
     price_in: Annotated[
@@ -68,34 +81,41 @@ def neighbors(
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a language model for the neighbours of every class, or take your own; OPENAI_API_KEY holds the key."""
+    """Ask a language model for neighbours of the training classes, or take your own; OPENAI_API_KEY holds the key."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from pipeline.cli.showing import say
-    from pipeline.neighbors import Usage, estimate, generate
+    from pipeline.neighbors import Usage, estimate, generate, known_to_model
     from pipeline.prepared import neighbors_key, own_datasets
     from pipeline.store import is_remote, local_folder
     from sept_core.datasets import DATASETS, get_dataset
+    from sept_core.nearest import known_words
+    from sept_core.semantic.blind import naming_untrained
+    from sept_core.semantic.neighbors import neighbor_kind
 
-    info = get_dataset(dataset, own_datasets(root))
+    if protocol not in _PROTOCOLS:
+        raise InputError(f"unknown protocol '{protocol}'", where="--for", mend=known_words(protocol, _PROTOCOLS))
+    whole = get_dataset(dataset, own_datasets(root))
+    info = known_to_model(whole, protocol)
     folder = local_folder(root) if is_remote(root) else Path(root)
-    kept = folder / neighbors_key(info.name)
+    kept = folder / neighbors_key(info.name, protocol)
+    packaged = folder / "neighbors" / neighbor_kind(protocol) / f"{info.name.lower()}.json"
     if by_hand is not None:
         from pipeline.cli.own_neighbors import take
 
-        take(info, by_hand, out, root, force=force, as_json=as_json)
+        take(whole, protocol, by_hand, out, root, force=force, as_json=as_json)
         return
     if out is None and info.name not in DATASETS and is_remote(root):
         mend = f"give --out FILE, and name the file in the sweep: neighbors: {{{info.name}: FILE}}"
         raise InputError("neighbours are written to a folder, not to a bucket", where="--root", mend=mend)
-    target = out or (folder / "neighbors" / f"{info.name.lower()}.json" if info.name in DATASETS else kept)
+    target = out or (packaged if info.name in DATASETS else kept)
     prices = _prices(price_in, price_out)
     cache = folder / "cache" / "neighbors"
     # What a machine is to read stands alone on the standard output.
     console = Console(stderr=as_json)
     expected = estimate(info, model, n, cache_dir=cache)
-    _announce(console, info.name, model, n, expected, prices)
+    _announce(console, info.name, protocol, model, n, expected, prices)
     if only_estimate:
         if as_json:
             typer.echo(json.dumps({**vars(expected), "cost": expected.cost(prices)}, indent=1))
@@ -134,9 +154,11 @@ def neighbors(
             say(console, f"Consumed {_tokens(usage.input_tokens, usage.output_tokens, usage.cost(prices))}")
             if usage.uncounted:
                 say(console, f"  {usage.uncounted} of {usage.answers} answers came without a count")
-    _show(console, outcome, kept=target == kept)
+    # Only now that nothing more is asked, new classes are looked at.
+    naming = naming_untrained(outcome.neighbors, whole, protocol)
+    _show(console, outcome, naming, kept=target == kept)
     if as_json:
-        typer.echo(json.dumps(_as_json(outcome, prices), indent=1))
+        typer.echo(json.dumps(_as_json(outcome, protocol, naming, prices), indent=1))
 
 
 def _prices(price_in: float | None, price_out: float | None) -> Prices | None:
@@ -149,10 +171,13 @@ def _prices(price_in: float | None, price_out: float | None) -> Prices | None:
     return Prices(price_in, price_out)
 
 
-def _announce(console: Console, dataset: str, model: str, n: int, expected: Estimate, prices: Prices | None) -> None:
+def _announce(
+    console: Console, dataset: str, protocol: str, model: str, n: int, expected: Estimate, prices: Prices | None
+) -> None:
     from pipeline.cli.showing import plural, say
 
-    say(console, f"{dataset}: {n} neighbours per class from {model}")
+    which = {"base-to-new": "for each base class", "cross-dataset": "for each of all classes"}[protocol]
+    say(console, f"{dataset}: {n} neighbours {which} from {model} ({protocol})")
     if expected.cached:
         say(console, f"  {plural(expected.cached, 'class', 'classes')} complete from earlier answers")
     if expected.requests:
@@ -167,8 +192,9 @@ def _tokens(sent: int, received: int, cost: float | None) -> str:
     return f"{sent} tokens sent and {received} received: {price}"
 
 
-def _show(console: Console, outcome: Outcome, *, kept: bool) -> None:
+def _show(console: Console, outcome: Outcome, naming: Mapping[str, Mapping[str, str]], *, kept: bool) -> None:
     from pipeline.cli.showing import plural, say
+    from sept_core.semantic.blind import described_naming
 
     for reason, count in outcome.reasons.items():
         say(console, f"{plural(count, 'answer')} could not be used: {reason}")
@@ -178,6 +204,9 @@ def _show(console: Console, outcome: Outcome, *, kept: bool) -> None:
             say(console, f"  {line}")
         if len(outcome.dropped) > MAX_SHOWN:
             say(console, f"  and {len(outcome.dropped) - MAX_SHOWN} more; --json tells all")
+    if count := sum(map(len, naming.values())):
+        say(console, f"{plural(count, 'term')} kept that happen to name a new class, of which the model was not told:")
+        say(console, f"  {described_naming(naming)}")
     say(console, f"Written to {outcome.path}. Read it before you train with it.")
     if kept:
         say(console, f"Sweeps on {outcome.neighbors.dataset} take it from there.")
@@ -186,13 +215,17 @@ def _show(console: Console, outcome: Outcome, *, kept: bool) -> None:
         say(console, f"  neighbors: {{{outcome.neighbors.dataset}: {outcome.path.absolute()}}}")
 
 
-def _as_json(outcome: Outcome, prices: Prices | None) -> dict[str, object]:
+def _as_json(
+    outcome: Outcome, protocol: str, naming: Mapping[str, Mapping[str, str]], prices: Prices | None
+) -> dict[str, object]:
     return {
         "dataset": outcome.neighbors.dataset,
+        "for": protocol,
         "path": str(outcome.path),
         "usage": vars(outcome.usage),
         "cost": outcome.usage.cost(prices),
         "unusable": outcome.unusable,
         "reasons": dict(outcome.reasons),
         "dropped": [vars(line) for line in outcome.dropped],
+        "naming_new": naming,
     }

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
-from sept_core.datasets import DATASETS, DatasetInfo, halves, prompt_name
+from sept_core.datasets import DATASETS, DatasetInfo, trained_classes
 from sept_core.errors import InputError
 
 __all__ = ["take"]
 
 
-def take(info: DatasetInfo, file: Path, out: Path | None, root: str, *, force: bool, as_json: bool) -> None:
-    """Check a file of neighbours and store it where sweeps look for it, or in ``out``.
+def take(
+    info: DatasetInfo, protocol: str, file: Path, out: Path | None, root: str, *, force: bool, as_json: bool
+) -> None:
+    """Check the lists of the classes that a protocol trains on, and store them where its sweeps look, or in ``out``.
+
+    Lists of new classes that the file has beside them are not looked at, and not stored.
 
     Raises:
         InputError: The file cannot be used, with each problem shown; or there are other neighbours already.
@@ -26,9 +31,11 @@ def take(info: DatasetInfo, file: Path, out: Path | None, root: str, *, force: b
     from pipeline.neighbors.by_hand import read_by_hand
     from pipeline.prepared import neighbors_key
     from pipeline.store import LocalFiles, local_folder, open_files
-    from sept_core.semantic.neighbors import read_neighbors
+    from sept_core.semantic.blind import knowledge_warnings
+    from sept_core.semantic.neighbors import neighbor_kind, read_neighbors
 
-    neighbors, problems = read_by_hand(file, info)
+    trained = trained_classes(info.classnames, protocol)
+    neighbors, problems = read_by_hand(file, info, trained)
     if problems:
         console = Console(stderr=True)
         for problem in problems:
@@ -38,13 +45,15 @@ def take(info: DatasetInfo, file: Path, out: Path | None, root: str, *, force: b
             where=str(file),
             mend="correct what is listed and type the command again",
         )
-    files, key = open_files(root), neighbors_key(info.name)
+    files, key = open_files(root), neighbors_key(info.name, protocol)
     if out is not None or info.name in DATASETS:
-        target = (out or local_folder(root) / "neighbors" / f"{info.name.lower()}.json").absolute()
+        kept = local_folder(root) / "neighbors" / neighbor_kind(protocol) / f"{info.name.lower()}.json"
+        target = (out or kept).absolute()
         files, key = LocalFiles(target.parent), target.name
     where = files.address(key)
     try:
-        same = read_neighbors(files.read(key), info.name, where).digest == neighbors.digest
+        there = read_neighbors(files.read(key), info.name, where)
+        same = (there.digest, there.known) == (neighbors.digest, neighbors.known)
     except FileNotFoundError:
         same = True
     except InputError:
@@ -56,17 +65,20 @@ def take(info: DatasetInfo, file: Path, out: Path | None, root: str, *, force: b
             mend="replace them with --force; a sweep that began with them then needs another name",
         )
     origin = {"note": f"Written by a person, taken from {file.name}.", "date": datetime.now(UTC).date().isoformat()}
-    document = {"dataset": info.name, "origin": origin | dict(neighbors.origin), "neighbors": neighbors.by_class}
-    files.write(key, (json.dumps(document, indent=2) + "\n").encode("ascii"))
-    base, new = (min(len(neighbors.by_class[prompt_name(name)]) for name in names) for names in halves(info.classnames))
+    stored = replace(neighbors, origin=origin | dict(neighbors.origin))
+    files.write(key, (json.dumps(stored.to_json(), indent=2) + "\n").encode("ascii"))
+    fewest = min(map(len, neighbors.by_class.values()))
+    notes = knowledge_warnings(neighbors, info, protocol)
     if as_json:
-        typer.echo(json.dumps({"dataset": info.name, "path": where, "fewest_base": base, "fewest_new": new}, indent=1))
+        said = {"dataset": info.name, "for": protocol, "path": where, "fewest": fewest, "warnings": list(notes)}
+        typer.echo(json.dumps(said, indent=1))
         return
     console = Console()
-    say(console, f"{info.name}: neighbours of {plural(len(neighbors.by_class), 'class', 'classes')}, {where}")
-    say(console, f"Every base class has at least {base}, every new class {new}: n_neighbors can be up to {base}")
-    if new < base:
-        say(console, f"({new} in cross-dataset, where new classes are trained on too).")
+    which = "base class" if protocol == "base-to-new" else "class"
+    say(console, f"{info.name}: neighbours of {plural(len(trained), which, which + 'es')} for {protocol}, {where}")
+    say(console, f"Each has at least {fewest}: n_neighbors can be up to {fewest}")
+    for line in notes:
+        say(console, f"warning: {line}")
     if out is not None or info.name in DATASETS:
         say(console, "A sweep takes them with this line in its YAML:")
         say(console, f"  neighbors: {{{info.name}: {where}}}")

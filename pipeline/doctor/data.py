@@ -23,10 +23,12 @@ class Datasets:
     Attributes:
         names: Of those that a sweep needs; None where none is given and all that there are are looked at.
         with_neighbors: Those of them whose neighbours it needs, each with the file that it names, if any.
+        protocol: Which lists of neighbours are needed.
     """
 
     names: tuple[str, ...] | None
     with_neighbors: dict[str, str | None]
+    protocol: str = "base-to-new"
 
 
 def check_encoder(name: str, weights: str | None, text_model: str | None, found: list[str]) -> Sequence[Check]:
@@ -83,7 +85,7 @@ def check_datasets(root: str, wanted: Datasets, encoder: str, fingerprints: Sequ
         checks.append(Check("embeddings", "yellow", said, f"sept doctor --encoder {encoder} --weights FILE_OR_FOLDER"))
     every: dict[str, str | None] = {info.name: None for info in infos}
     given = wanted.with_neighbors if wanted.names is not None else every
-    return checks + _neighbors(files, [info for info in infos if info.name in given], given, wanted.names is not None)
+    return checks + _neighbors(files, [info for info in infos if info.name in given], given, wanted)
 
 
 def _embeddings(
@@ -118,20 +120,22 @@ def _manifest(files: Files, fingerprint: str, dataset: str) -> tuple[int, str] |
     return None
 
 
-def _neighbors(files: Files, infos: Sequence[DatasetInfo], given: dict[str, str | None], needed: bool) -> list[Check]:
+def _neighbors(
+    files: Files, infos: Sequence[DatasetInfo], given: dict[str, str | None], wanted: Datasets
+) -> list[Check]:
     checks, good = [], []
     for info in infos:
         try:
-            neighbors = find_neighbors(files, info, given[info.name])
+            neighbors = find_neighbors(files, info, given[info.name], wanted.protocol)
         except InputError as error:
-            check = failed(f"neighbours of {info.name}", error, f"sept neighbors {info.name}")
+            check = failed(f"neighbours of {info.name}", error, f"sept neighbors {info.name} --for {wanted.protocol}")
             checks.append(check)
         else:
             good.append((info, neighbors))
-    if needed:
+    if wanted.names is not None:
         for info, neighbors in good:
             fewest = min(len(terms) for terms in neighbors.by_class.values())
-            said = f"at least {fewest} for each of {len(info.classnames)} classes"
+            said = f"at least {fewest} for each of {len(neighbors.by_class)} classes that are trained on"
             checks.append(Check(f"neighbours of {info.name}", "green", said))
     elif good:
         said = f"of {', '.join(info.name for info, _ in good)}"

@@ -84,7 +84,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
         names |= dict.fromkeys((study.inputs.dataset, *study.inputs.targets))
         if study.inputs.sept:
             neighbors[study.inputs.dataset] = study.inputs.neighbors
-    datasets = Datasets(tuple(names), neighbors)
+    datasets = Datasets(tuple(names), neighbors, spec.protocol)
     if encoder is not None and encoder != spec.encoder.name:
         return encoder, None, None, datasets
     return spec.encoder.name, spec.encoder.weights, spec.encoder.text_model, datasets

@@ -38,11 +38,6 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
     from sept_core.trial import TrialInputs, TrialRun, make_config
 
     table = store.read(encoder.fingerprint, dataset)
-    try:
-        neighbors = find_neighbors(store.files, table.info)
-    except InputError:
-        # One's own data set may have none yet.
-        neighbors = None
     target = _as_target(table)
     protocols: dict[Literal["base-to-new", "cross-dataset"], dict[str, EmbeddingTable]] = {
         "base-to-new": {},
@@ -51,6 +46,7 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
     encoder.text.forget()
     with as_in_an_encoder():
         for protocol, targets in protocols.items():
+            neighbors = _find(store, table, protocol)
             inputs = TrialInputs(encoder, table, neighbors, targets)
             for method, hyper in _asking_most(table, neighbors).items():
                 try:
@@ -65,6 +61,14 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
         if kept:
             write_text_features(store.files, encoder.fingerprint, dataset, kept)
     return sum(map(len, kept))
+
+
+def _find(store: EmbeddingStore, table: EmbeddingTable, protocol: str) -> Neighbors | None:
+    """The neighbours of a protocol's training classes; None where one's own data set has none yet."""
+    try:
+        return find_neighbors(store.files, table.info, protocol=protocol)
+    except InputError:
+        return None
 
 
 def _as_target(table: EmbeddingTable) -> EmbeddingTable:

@@ -1,22 +1,26 @@
 """Neighbours that a person wrote: YAML with comments, or JSON, checked whole, each problem with its line.
 
     dataset: birds
+    written_from: base
     neighbors:
       great tit: [two-note song, bird calling tea-cher, ...]
       wren: [loud trill in a hedge, ...]
+
+``written_from`` says which classes the writer knew of: ``base``, ``all``, or a list of names. Without it, those that
+the file lists.
 
 Terms are taken as they are written: to YAML ``no`` is a truth value and ``4`` a number, here they are words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from sept_core.datasets import DatasetInfo, prompt_name
+from sept_core.datasets import DatasetInfo, halves, prompt_name
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
 from sept_core.nearest import nearest
@@ -25,6 +29,7 @@ from sept_core.semantic.neighbors import Neighbors, broken_rules
 __all__ = ["Problem", "read_by_hand"]
 
 _FORM = "the form is dataset: NAME, then neighbors: with CLASS: [TERM, TERM, ...] for each class"
+_KNEW = "write base, all, or a list of class names: [NAME, ...]"
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,19 @@ class _Lists:
     problems: list[Problem]
 
 
-def read_by_hand(file: Path, info: DatasetInfo) -> tuple[Neighbors, list[Problem]]:
-    """Read the lists of a file and check them against all classes of a data set.
+def read_by_hand(
+    file: Path, info: DatasetInfo, trained: Sequence[str] | None = None
+) -> tuple[Neighbors, list[Problem]]:
+    """Read the lists of a file and check those of the classes that are trained on.
 
     Args:
         file: YAML or JSON in UTF-8.
         info: The data set.
+        trained: The classes that are trained on; None for all. Lists of others are not looked at.
 
     Returns:
-        The lists, which keep every rule if there are no problems; and the problems, in the order of their lines.
+        The lists of the classes that are trained on, which keep every rule if there are no problems, with what their
+        writer knew; and the problems, in the order of their lines.
 
     Raises:
         InputError: It cannot be read, is no such file, or is of another data set.
@@ -77,19 +86,27 @@ def read_by_hand(file: Path, info: DatasetInfo) -> tuple[Neighbors, list[Problem
         line = f" (line {mark.line + 1}: {getattr(error, 'problem', None) or 'cannot be parsed'})" if mark else ""
         mend = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
         raise InputError(f"is not YAML{line}", where=where, mend=mend) from error
-    lists, origin = _top(root, info, where)
-    found = _lists(lists)
-    neighbors = Neighbors(info.name, found.by_class, origin)
-    found.problems += _broken(neighbors, info, found)
+    lists, origin, knew = _top(root, info, where)
+    names = [prompt_name(name) for name in (info.classnames if trained is None else trained)]
+    found = _lists(lists, {prompt_name(name) for name in info.classnames} - set(names))
+    written_from = list(found.classes) if knew is None else _knew(knew, info, where)
+    lacking = next((name for name in found.classes if name not in written_from), None)
+    if knew is not None and lacking is not None:
+        at = knew.start_mark.line + 1
+        found.problems.append(Problem(at, f"written_from does not name '{lacking}', which the file has below"))
+    neighbors = Neighbors(info.name, found.by_class, origin, tuple(sorted(written_from)))
+    found.problems += _broken(neighbors, names, found)
     return neighbors, sorted(found.problems, key=lambda problem: problem.line)
 
 
-def _top(root: yaml.Node | None, info: DatasetInfo, where: str) -> tuple[yaml.MappingNode, dict[str, str]]:
-    """The node with the lists, and where they come from."""
+def _top(
+    root: yaml.Node | None, info: DatasetInfo, where: str
+) -> tuple[yaml.MappingNode, dict[str, str], yaml.Node | None]:
+    """The node with the lists, where they come from, and the node that says which classes the writer knew of."""
     if not isinstance(root, yaml.MappingNode):
         raise InputError("not a file of neighbours", where=where, mend=_FORM)
     keys = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
-    unknown = next((key for key in keys if key not in ("dataset", "origin", "neighbors")), None)
+    unknown = next((key for key in keys if key not in ("dataset", "written_from", "origin", "neighbors")), None)
     if unknown is not None:
         raise InputError(f"unknown key '{unknown}' (line {keys[unknown].start_mark.line + 1})", where=where, mend=_FORM)
     dataset, lists = keys.get("dataset"), keys.get("neighbors")
@@ -102,12 +119,24 @@ def _top(root: yaml.Node | None, info: DatasetInfo, where: str) -> tuple[yaml.Ma
         )
     origin = keys.get("origin")
     pairs = origin.value if isinstance(origin, yaml.MappingNode) else []
-    return lists, {
-        key.value: node.value for key, node in pairs if isinstance(key.value, str) and isinstance(node.value, str)
-    }
+    texts = {key.value: node.value for key, node in pairs if isinstance(key.value, str) and isinstance(node.value, str)}
+    return lists, texts, keys.get("written_from")
 
 
-def _lists(node: yaml.MappingNode) -> _Lists:
+def _knew(node: yaml.Node, info: DatasetInfo, where: str) -> list[str]:
+    """The classes that the writer knew of."""
+    if isinstance(node, yaml.ScalarNode) and node.value in ("base", "all"):
+        names: Sequence[str] = info.classnames if node.value == "all" else halves(info.classnames)[0]
+    elif isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        names = [item.value for item in node.value]
+    else:
+        line = node.start_mark.line + 1
+        raise InputError(f"key 'written_from' holds something else (line {line})", where=where, mend=_KNEW)
+    return list(dict.fromkeys(map(prompt_name, names)))
+
+
+def _lists(node: yaml.MappingNode, ignored: Set[str]) -> _Lists:
+    """The lists, and the lines of all classes: of ``ignored`` ones nothing else is looked at."""
     found = _Lists({}, {}, {}, [])
     for key, value in node.value:
         line = key.start_mark.line + 1
@@ -115,10 +144,12 @@ def _lists(node: yaml.MappingNode) -> _Lists:
         if not name:
             found.problems.append(Problem(line, "a class has no name"))
             continue
-        if name in found.by_class:
+        if name in found.classes:
             found.problems.append(Problem(line, f"class '{name}' is there twice (line {found.classes[name]})"))
             continue
         found.classes[name] = line
+        if name in ignored:
+            continue
         terms: list[str] = []
         lines: list[int] = []
         if isinstance(value, yaml.ScalarNode) and value.value:
@@ -139,15 +170,14 @@ def _lists(node: yaml.MappingNode) -> _Lists:
     return found
 
 
-def _broken(neighbors: Neighbors, info: DatasetInfo, found: _Lists) -> Iterator[Problem]:
+def _broken(neighbors: Neighbors, names: Sequence[str], found: _Lists) -> Iterator[Problem]:
     """What breaks a rule; all classes without neighbours are one problem."""
-    names = [prompt_name(name) for name in info.classnames]
     empty = [name for name in names if not neighbors.by_class.get(name)]
     if empty:
         # Which of them the file names at all helps to find a class that was deleted.
         listed = [f"{name} (line {found.classes[name]})" if name in found.classes else name for name in empty]
         yield Problem(0, f"no neighbours for {len(empty)} of {len(names)} classes: {', '.join(listed)}")
-    for broken in broken_rules(neighbors, info.classnames):
+    for broken in broken_rules(neighbors, names):
         if broken.at is not None:
             yield Problem(found.terms[broken.classname][broken.at], broken.what)
         elif broken.classname not in names:

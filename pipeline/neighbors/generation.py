@@ -17,7 +17,7 @@ from pipeline.neighbors.prompt import PROMPT_VERSION, messages, prompt_text
 from pipeline.neighbors.reply import Unusable
 from pipeline.neighbors.terms import Dropped, Sorted, sort_out
 from pipeline.store import LocalFiles
-from sept_core.datasets import DatasetInfo
+from sept_core.datasets import DatasetInfo, prompt_name
 from sept_core.errors import InputError, SeptError
 from sept_core.semantic.neighbors import Neighbors, check_neighbors
 
@@ -79,7 +79,8 @@ def generate(
     The API key is taken from the environment variable ``OPENAI_API_KEY`` and kept nowhere.
 
     Args:
-        info: The data set.
+        info: The data set, with the classes that the model is to know of (`known_to_model`): all that is asked, checked
+            and written is about these.
         model: Name of the model, as the server calls it.
         n: Terms per class.
         out: The JSON file to write, in the form that `sept_core.semantic.load_neighbors` reads.
@@ -121,7 +122,8 @@ def generate(
         usage = client.usage
     if state.missing:
         raise SeptError(_incomplete(state, n, unusable))
-    neighbors = Neighbors(info.name, state.by_class, _origin(info, model, n))
+    known = tuple(sorted(map(prompt_name, info.classnames)))
+    neighbors = Neighbors(info.name, state.by_class, _origin(info, model, n), known)
     if broken := check_neighbors(neighbors, info.classnames):
         raise SeptError(f"the lists break a rule that the terms kept one by one: {broken[0]}")
     _write(neighbors, out)
@@ -264,6 +266,5 @@ def _origin(info: DatasetInfo, model: str, n: int) -> dict[str, str]:
 
 
 def _write(neighbors: Neighbors, out: Path) -> None:
-    document = {"dataset": neighbors.dataset, "origin": neighbors.origin, "neighbors": neighbors.by_class}
-    text = json.dumps(document, indent=2) + "\n"
+    text = json.dumps(neighbors.to_json(), indent=2) + "\n"
     LocalFiles(out.absolute().parent).write(out.name, text.encode("ascii"))

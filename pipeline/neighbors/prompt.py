@@ -1,23 +1,27 @@
-"""What is asked of the language model, word for word, and the version that the cache keys its answers by."""
+"""What is asked of the language model, word for word, and the version that the cache keys its answers by.
+
+The dataset's name is not sent: a model may know a public dataset's classes by its name, the new ones included.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.neighbors.terms import MAX_WORDS
-from sept_core.datasets import DatasetInfo, prompt_name
+from sept_core.datasets import DatasetInfo, prompt_name, trained_classes
 
-__all__ = ["PROMPT_VERSION", "SCHEMA", "dataset_digest", "messages", "prompt_text"]
+__all__ = ["PROMPT_VERSION", "SCHEMA", "dataset_digest", "known_to_model", "messages", "prompt_text"]
 
 SYSTEM = (
     "You list related terms for the classes of audio datasets. Answer with one JSON object and nothing else: "
     '{"terms": ["...", "..."]}'
 )
 REQUEST = """\
-The audio dataset {dataset} holds {subject}. Its classes: {classes}.
+An audio dataset holds {subject}. Its classes: {classes}.
 For the class '{classname}' give {count} related terms, best first: synonyms, fine-grained acoustic variants and \
 natural-language expressions for the same sound.
 Each term is English, 1 to {words} words in lower-case ASCII letters, without figures or punctuation.
@@ -48,21 +52,28 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def dataset_digest(info: DatasetInfo) -> str:
-    """16 hex digits of what the prompt says about a data set: its name, kind and class names."""
+    """16 hex digits of what terms are asked for: the data set's name, its kind and the class names that are sent."""
     names = sorted(prompt_name(name) for name in info.classnames)
     return hashlib.sha256(json.dumps([info.name, info.kind, names]).encode()).hexdigest()[:16]
+
+
+def known_to_model(info: DatasetInfo, protocol: str) -> DatasetInfo:
+    """The data set as the model is told of it: with the classes that the protocol trains on, and no others.
+
+    All of `pipeline.neighbors` works on what this returns, so that prompts, rules and cache know nothing else.
+    """
+    return replace(info, classnames=trained_classes(info.classnames, protocol))
 
 
 def prompt_text(info: DatasetInfo, classname: str, count: int) -> str:
     """The first request for a class.
 
     Args:
-        info: The data set.
+        info: The data set, with the classes that the model is to know of (`known_to_model`).
         classname: The class, in the form that prompts use; ``CLASS`` where the text itself is wanted.
         count: How many terms to ask for.
     """
     return REQUEST.format(
-        dataset=info.name,
         subject=SUBJECTS[info.kind],
         classes=", ".join(prompt_name(name) for name in info.classnames),
         classname=classname,

@@ -98,7 +98,7 @@ def sort_out(info: DatasetInfo, offered: Mapping[str, Sequence[str]], n: int) ->
     result depends on the answers alone and not on the order in which they came in.
 
     Args:
-        info: The data set.
+        info: The data set, with the classes that the writer of the terms knew of.
         offered: All terms that answers gave for a class (in the form that prompts use), best first.
         n: How many terms a class should have.
     """

@@ -119,7 +119,7 @@ class Gathering:
         """The neighbours of a dataset's classes; None where there is no such dataset, which is noted already."""
         if wanted.dataset in self._unprepared:
             return None
-        return find_neighbors(self._files, self._info(wanted.dataset), wanted.neighbors)
+        return find_neighbors(self._files, self._info(wanted.dataset), wanted.neighbors, wanted.protocol)
 
     def _table(self, encoder: Encoder | None, dataset: str) -> EmbeddingTable | None:
         """A dataset's embeddings; without the encoder, None where there are some that may be its."""

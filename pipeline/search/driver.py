@@ -23,10 +23,10 @@ from pipeline.search.studies import Params
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import TrialStore
-from sept_core.datasets import halves, prompt_name
+from sept_core.datasets import trained_classes
 from sept_core.errors import InputError, SeptError
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, now_ms
-from sept_core.trial import TrialInputs, failed_result
+from sept_core.trial import TrialInputs, failed_result, trial_neighbors
 
 __all__ = ["Provider", "SweepDriver"]
 
@@ -267,10 +267,10 @@ class SweepDriver:
                 self._check_same(study, name, value, getattr(now, name))
         wanted = study.space.get("n_neighbors")
         if wanted is not None and inputs.neighbors is not None:
-            classes = inputs.table.info.classnames
-            trained = halves(classes)[0] if self.spec.protocol == "base-to-new" else classes
+            used = trial_neighbors(inputs, self.spec.protocol, self.spec.neighbors_naming_new)
+            assert used is not None  # there are neighbours
             most = max(int(value) for value in wanted.extremes)
-            inputs.neighbors.first([prompt_name(name) for name in trained], most)
+            used.first(trained_classes(inputs.table.info.classnames, self.spec.protocol), most)
         # Studies that are done already, or not begun yet, must have read the same as this one.
         for config in {member.config.signature: member.config for member in others}.values():
             self._check_same(study, "method_version", config.method_version, METHOD_VERSION)
@@ -278,8 +278,9 @@ class SweepDriver:
             if config.dataset == study.dataset:
                 self._check_same(study, "manifest_digest", config.manifest_digest, inputs.table.manifest_digest)
                 self._check_same(study, "embeddings_digest", config.embeddings_digest, inputs.table.digest)
-                if config.sept and inputs.neighbors is not None:
-                    self._check_same(study, "neighbors_digest", config.neighbors_digest, inputs.neighbors.digest)
+                used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
+                if config.sept and used is not None:
+                    self._check_same(study, "neighbors_digest", config.neighbors_digest, used.digest)
 
     def _check_same(self, study: StudySpec, name: str, before: object, now: object) -> None:
         if now == before:

@@ -47,7 +47,7 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
     return TrialInputs(
         encoder,
         table,
-        find_neighbors(root, table.info, inputs.neighbors) if inputs.sept else None,
+        find_neighbors(root, table.info, inputs.neighbors, inputs.protocol) if inputs.sept else None,
         {target: study_table(root, encoder, target, digests.get(target)) for target in inputs.targets},
     )
 

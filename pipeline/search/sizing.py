@@ -43,6 +43,7 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
         protocol=spec.protocol,
         selection=spec.selection,
         crossing=spec.crossing,
+        neighbors_naming_new=spec.neighbors_naming_new,
         accept_faulty_split=study.dataset in spec.accept_faulty_splits,
     )
 

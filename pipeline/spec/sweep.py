@@ -14,6 +14,7 @@ from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resourc
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.methods import hyper_parameters, split_method
+from sept_core.semantic import NamingNew
 
 __all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
 
@@ -30,7 +31,7 @@ class StudyInputs:
         sept: Whether neighbours are needed.
         targets: Cross-dataset: names of the targets.
         weights, text_model: Where the encoder's files lie, as `EncoderFiles` says.
-        neighbors: A file of neighbours; None for those that belong to the dataset.
+        neighbors: A file of neighbours; None for those that belong to the dataset and fit the protocol.
         embeddings: By dataset: the digest of the embeddings that a trial was made with. They are taken where a person's
             own and those that ship differ in their last digits; the person's own are where it says nothing.
     """
@@ -43,6 +44,11 @@ class StudyInputs:
     text_model: str | None = None
     neighbors: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def protocol(self) -> Literal["base-to-new", "cross-dataset"]:
+        """What is trained on: the base classes, or, where there are targets, all."""
+        return "cross-dataset" if self.targets else "base-to-new"
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ class SweepSpec(Model):
         sources, targets: Cross-dataset, in place of ``datasets``: each source is trained on and then tested on every
             target but itself.
         neighbors: By dataset: a file of neighbours, in place of those that belong to the dataset.
+        neighbors_naming_new: Base-to-new: whether neighbours that happen to name a new class are kept (and counted in
+            the data warnings), or left out by ``drop``, which uses the names of new classes.
         folds: ``all`` that the encoder has not seen, or by dataset.
         trials: Members of each study; a study with nothing to search has one.
         budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
@@ -144,6 +152,7 @@ class SweepSpec(Model):
     pruner: Pruner = Pruner()
     resources: Resources = Resources()
     neighbors: dict[str, str] = Field(default_factory=dict)
+    neighbors_naming_new: NamingNew = "keep"
     spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -194,8 +203,9 @@ class SweepSpec(Model):
         for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities", "accept_faulty_splits"):
             if not content[key]:
                 del content[key]
-        if content["crossing"] == "keep":
-            del content["crossing"]
+        for key in ("crossing", "neighbors_naming_new"):
+            if content[key] == "keep":
+                del content[key]
         for key in ("cpus", "gpus"):
             if content["resources"][key] == "auto":
                 del content["resources"][key]

@@ -134,6 +134,8 @@ def params_of(member: Member) -> dict[str, str]:
     }
     if config.crossing != "keep":
         fixed["crossing"] = config.crossing
+    if config.neighbors_naming_new != "keep":
+        fixed["neighbors_naming_new"] = config.neighbors_naming_new
     if config.left_out:
         fixed["left_out"] = ", ".join(f"{name}: {clips}" for name, clips in config.left_out.items())
     if config.targets:

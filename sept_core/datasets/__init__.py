@@ -10,7 +10,7 @@ from sept_core.datasets.embeddings import load_embeddings
 from sept_core.datasets.layouts import read_layout
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own import info_from_json, info_to_json, read_csv_dataset
-from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name
+from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name, trained_classes
 from sept_core.datasets.splits import Split, draw_shots, make_split, unheard_folds, usable_folds
 from sept_core.datasets.table import EmbeddingTable
 
@@ -39,6 +39,7 @@ __all__ = [
     "read_layout",
     "refuse_faulty",
     "rows_of",
+    "trained_classes",
     "unheard_folds",
     "usable_folds",
 ]

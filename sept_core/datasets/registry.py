@@ -16,7 +16,7 @@ from typing import Literal
 from sept_core.errors import InputError
 from sept_core.nearest import nearest_hint
 
-__all__ = ["DATASETS", "DatasetInfo", "dataset_key", "get_dataset", "halves", "prompt_name"]
+__all__ = ["DATASETS", "DatasetInfo", "dataset_key", "get_dataset", "halves", "prompt_name", "trained_classes"]
 
 Kind = Literal["events", "instruments", "emotion", "scenes", "music", "vocal", "speech"]
 
@@ -69,6 +69,11 @@ def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
     names = tuple(sorted(classnames))
     middle = (len(names) + 1) // 2
     return names[:middle], names[middle:]
+
+
+def trained_classes(classnames: Sequence[str], protocol: str) -> tuple[str, ...]:
+    """The classes that a trial is trained on, sorted: the base classes; in ``cross-dataset`` all of the source's."""
+    return tuple(sorted(classnames)) if protocol == "cross-dataset" else halves(classnames)[0]
 
 
 def get_dataset(name: str, own: Iterable[DatasetInfo] = ()) -> DatasetInfo:

@@ -1,5 +1,6 @@
 """SEPT itself: neighbours, templates, margins, and the semantic expansion loss."""
 
+from sept_core.semantic.blind import NamingNew, knowledge_warnings, naming_untrained, used_neighbors
 from sept_core.semantic.loss import SEPT_HYPER, SemanticExpansion, expansion_losses
 from sept_core.semantic.margins import MARGIN_MODES, handcrafted_distances, margins
 from sept_core.semantic.neighbors import Neighbors, check_neighbors, load_neighbors
@@ -8,14 +9,18 @@ from sept_core.semantic.templates import fill, load_templates, templates_digest
 __all__ = [
     "MARGIN_MODES",
     "SEPT_HYPER",
+    "NamingNew",
     "Neighbors",
     "SemanticExpansion",
     "check_neighbors",
     "expansion_losses",
     "fill",
     "handcrafted_distances",
+    "knowledge_warnings",
     "load_neighbors",
     "load_templates",
     "margins",
+    "naming_untrained",
     "templates_digest",
+    "used_neighbors",
 ]

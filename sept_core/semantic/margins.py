@@ -42,10 +42,14 @@ def handcrafted_distances(
 
     Returns:
         ``[C, C, N]``: class i, neighbour n of class j.
+
+    Raises:
+        InputError: Not the same number of neighbours, at least one, for every class.
     """
     import torch
     from torch.nn import functional as F
 
+    _check_counts(classes, neighbors)
     # Every class's first neighbours together, then all second ones: the tower keeps such lists (`TextTower.encode`), so
     # that trials with other N and T encode only what none before them has.
     ranks = list(zip(*neighbors, strict=True))
@@ -84,21 +88,34 @@ def margins(
         Intra ``[C, N]`` and inter ``[C, C, N]`` (its diagonal is not used).
 
     Raises:
-        InputError: Unknown mode.
+        InputError: Unknown mode, or not the same number of neighbours, at least one, for every class: a mean over
+            classes would weigh their terms differently, and features could not be told apart by class.
     """
     import torch
 
+    if mode not in MARGIN_MODES:
+        raise InputError(f"unknown margin_mode '{mode}'", mend=known_words(mode, MARGIN_MODES))
+    _check_counts(classes, neighbors)
     size, count = len(classes), len(neighbors[0])
     device = next(tower.parameters()).device
     if mode == "handcrafted":
         distances = handcrafted_distances(tower, classes, neighbors, templates)
         own = torch.arange(size, device=device)
         return margin_intra * distances[own, own], margin_inter * distances
-    if mode not in MARGIN_MODES:
-        raise InputError(f"unknown margin_mode '{mode}'", mend=known_words(mode, MARGIN_MODES))
     intra, inter = (margin_intra, margin_inter) if mode == "constant" else (0.0, FARTHEST)
     dtype = next(tower.parameters()).dtype
     return (
         torch.full((size, count), intra, device=device, dtype=dtype),
         torch.full((size, size, count), inter, device=device, dtype=dtype),
     )
+
+
+def _check_counts(classes: Sequence[str], neighbors: Sequence[Sequence[str]]) -> None:
+    if len(neighbors) != len(classes):
+        raise InputError(f"{len(neighbors)} lists of neighbours for {len(classes)} classes", mend="give one per class")
+    counts = [len(terms) for terms in neighbors]
+    if len(set(counts)) > 1 or not all(counts):
+        fewest, most = min(counts), max(counts)
+        few, many = classes[counts.index(fewest)], classes[counts.index(most)]
+        what = f"class '{few}' has {fewest} neighbours" + (f" and '{many}' {most}" if fewest != most else "")
+        raise InputError(what, mend="give every class the same number, at least 1")

@@ -1,14 +1,20 @@
 """Neighbours: the N related terms p_i^n that SEPT (arXiv 2601.20867) gives each training class c_i.
 
-A neighbour list is data that a person can read and review: one JSON file per dataset,
+A neighbour list is data that a person can read and review: one JSON file per dataset and kind,
 
     {"dataset": "ESC10",
+     "written_from": ["chainsaw", "clock tick", ...],
      "origin": {"model": "...", "date": "...", "prompt": "..."},
-     "neighbors": {"dog bark": ["barking dog", ...], ...}}
+     "neighbors": {"chainsaw": ["gas saw", ...], ...}}
 
-with the best terms first, so that a trial takes the first N. The rules that `check_neighbors` enforces are what keeps
-the loss meaningful: a neighbour that names another class would pull a class towards its rival, and one that names a
-held-out class would leak it into the training.
+with the best terms first, so that a trial takes the first N. There are two kinds. For base-to-new, lists of the base
+classes, written and checked without the names of the new ones; for cross-dataset, lists of all classes, since all of a
+source's are trained on. ``written_from`` names every class that the writer knew of, so that the file itself shows what
+its lists can know. A file without it, as earlier releases wrote them, was written knowing all classes that it lists.
+
+The rules that `check_neighbors` enforces hold among the classes that are trained on: a neighbour that names another of
+them would pull a class towards its rival. Which terms happen to name a class that is not trained on is counted, not
+forbidden (`sept_core.semantic.blind`): to forbid it, the writer would have to know that class.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -26,6 +32,7 @@ from typing import Any
 
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
+from sept_core.semantic.naming import rivals_of
 
 __all__ = [
     "MAX_NEIGHBOR_LENGTH",
@@ -34,26 +41,22 @@ __all__ = [
     "broken_rules",
     "check_neighbors",
     "load_neighbors",
+    "neighbor_kind",
+    "parse_neighbors",
     "read_neighbors",
+    "refuse_broken",
 ]
+
+# The folders of the packaged lists.
+_KINDS: Mapping[str, str] = {"base-to-new": "base", "cross-dataset": "all"}
 
 MAX_NEIGHBOR_LENGTH = 60
 """Longest neighbour, in characters: a term, not a sentence; the text towers take 77 tokens with the context."""
 
-# A figure or an ordinal names a digit as surely as the word does, and no suffix rule finds these.
-_NUMBER_FORMS: Mapping[str, tuple[str, ...]] = {
-    "zero": ("0", "0th", "zeroth"),
-    "one": ("1", "1st", "first"),
-    "two": ("2", "2nd", "second"),
-    "three": ("3", "3rd", "third"),
-    "four": ("4", "4th", "fourth"),
-    "five": ("5", "5th", "fifth"),
-    "six": ("6", "6th", "sixth"),
-    "seven": ("7", "7th", "seventh"),
-    "eight": ("8", "8th", "eighth"),
-    "nine": ("9", "9th", "ninth"),
-    "ten": ("10", "10th", "tenth"),
-}
+
+def neighbor_kind(protocol: str) -> str:
+    """Which lists a protocol takes: those of ``base`` classes, or of ``all``; also the name of their folder."""
+    return _KINDS[protocol]
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,34 @@ class Neighbors:
         by_class: Neighbours of each class, best first; keys and terms in the form that prompts use
             (`sept_core.datasets.prompt_name`).
         origin: Where the lists come from: model, date, prompt. Not part of the `digest`.
+        written_from: The classes that the writer knew of, in the form that prompts use, sorted; None for those listed.
+            Not part of the `digest`.
     """
 
     dataset: str
     by_class: Mapping[str, tuple[str, ...]]
     origin: Mapping[str, str] = field(default_factory=dict)
+    written_from: tuple[str, ...] | None = None
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The classes that the writer of the lists knew of, in the form that prompts use."""
+        return frozenset(self.by_class if self.written_from is None else self.written_from)
+
+    def only(self, classnames: Iterable[str]) -> Neighbors:
+        """The lists of these classes alone, as far as there are any; what the writer knew stays the same."""
+        names = [prompt_name(name) for name in classnames]
+        lists = {name: self.by_class[name] for name in names if name in self.by_class}
+        return replace(self, by_class=lists, written_from=tuple(sorted(self.known)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `read_neighbors` reads."""
+        return {
+            "dataset": self.dataset,
+            "written_from": sorted(self.known),
+            "origin": dict(self.origin),
+            "neighbors": {name: list(terms) for name, terms in self.by_class.items()},
+        }
 
     @property
     def digest(self) -> str:
@@ -103,21 +129,27 @@ class Neighbors:
         return chosen
 
 
-def load_neighbors(dataset: str, path: Path | None = None) -> Neighbors:
+def load_neighbors(
+    dataset: str,
+    path: Path | None = None,
+    *,
+    protocol: str = "base-to-new",
+) -> Neighbors:
     """Read and check the neighbour lists of a dataset: the packaged ones, or a file of your own.
 
-    The classes known here are those that the file lists; check the result against the class names of the dataset
-    with `check_neighbors` to find missing and unknown ones.
+    The classes known here are those that the file lists; check the result against those that are trained on with
+    `check_neighbors` to find missing and unknown ones.
 
     Args:
         dataset: Name of the dataset, in any case.
-        path: A JSON file in the form of the packaged ones; None for the packaged one.
+        path: A JSON file in the form of the packaged ones; None for the packaged one that fits the protocol.
+        protocol: ``base-to-new``: the packaged lists of the base classes; ``cross-dataset``: those of all classes.
 
     Raises:
         InputError: No such file, not such a JSON, lists of another dataset, or a rule of `check_neighbors` broken.
     """
-    source = _packaged(dataset) if path is None else path
-    where = source.name if path is None else str(path)
+    source = _packaged(dataset, protocol) if path is None else path
+    where = f"{neighbor_kind(protocol)}/{source.name}" if path is None else str(path)
     try:
         text = source.read_bytes()
     except OSError as error:
@@ -133,6 +165,17 @@ def read_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
     Raises:
         InputError: As `load_neighbors`.
     """
+    neighbors = parse_neighbors(text, dataset, where)
+    refuse_broken(neighbors, list(neighbors.by_class), where)
+    return neighbors
+
+
+def parse_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
+    """The lists of a JSON file as they are, no rule checked.
+
+    Raises:
+        InputError: It is not such a JSON, or holds lists of another dataset.
+    """
     try:
         document = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repeats)
     except ValueError as error:
@@ -142,12 +185,19 @@ def read_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
         raise InputError(
             f"not a file of neighbours in JSON: {error}", where=where, mend=stored if by_hand else "correct the file"
         ) from error
-    neighbors = _parse(document, dataset, where)
-    broken = check_neighbors(neighbors, list(neighbors.by_class))
+    return _parse(document, dataset, where)
+
+
+def refuse_broken(neighbors: Neighbors, classnames: Sequence[str], where: str, mend: str = "correct the list") -> None:
+    """Let no lists pass that break a rule of `check_neighbors`.
+
+    Raises:
+        InputError: The first broken rule, and how many there are.
+    """
+    broken = check_neighbors(neighbors, classnames)
     if broken:
         more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
-        raise InputError(broken[0] + more, where=where, mend="correct the list")
-    return neighbors
+        raise InputError(broken[0] + more, where=where, mend=mend)
 
 
 @dataclass(frozen=True)
@@ -172,9 +222,12 @@ def check_neighbors(neighbors: Neighbors, classnames: Sequence[str]) -> list[str
     """Every rule that the lists break, a line each; empty when all is well.
 
     The rules: each of ``classnames`` has a list and no other class does; a neighbour is a text of 1 to
-    `MAX_NEIGHBOR_LENGTH` characters in the form that prompts have, occurs once in the whole file, is not its own
-    class's name, and does not hold another class's name as whole words, in the singular, plural, possessive, as a
-    figure or ordinal, or, where the name has several words, with its words in the -ing form.
+    `MAX_NEIGHBOR_LENGTH` characters in the form that prompts have, occurs once in these lists, is not its own class's
+    name, and does not hold the name of another of ``classnames`` in a form that `name_pattern` finds.
+
+    Args:
+        neighbors: The lists.
+        classnames: The classes that are trained on with them: the base classes, or all (cross-dataset).
     """
     return [str(broken) for broken in broken_rules(neighbors, classnames)]
 
@@ -182,7 +235,6 @@ def check_neighbors(neighbors: Neighbors, classnames: Sequence[str]) -> list[str
 def broken_rules(neighbors: Neighbors, classnames: Sequence[str]) -> list[BrokenRule]:
     """`check_neighbors`, with the place of each."""
     names = [prompt_name(name) for name in classnames]
-    patterns = {name: _name_pattern(name) for name in names}
     broken = [
         BrokenRule(name, None, f"class '{name}' has no neighbours")
         for name in names
@@ -191,12 +243,11 @@ def broken_rules(neighbors: Neighbors, classnames: Sequence[str]) -> list[Broken
     broken += [
         BrokenRule(name, None, f"'{name}' is no class of {neighbors.dataset}")
         for name in neighbors.by_class
-        if name not in patterns
+        if name not in names
     ]
     owner: dict[str, str] = {}
     for name, terms in neighbors.by_class.items():
-        # "car" inside "car horn" is part of the class's own name, no leak.
-        rivals = {other: found for other, found in patterns.items() if other != name and not found.search(name)}
+        rivals = rivals_of(name, names)
         for at, term in enumerate(terms):
             broken += [
                 BrokenRule(name, at, f"class '{name}': neighbour {term!r} {rule}")
@@ -227,31 +278,8 @@ def _broken_rules(
     return broken
 
 
-def _name_pattern(name: str) -> re.Pattern[str]:
-    # "cafe/restaurant" is a class with two names.
-    readings = []
-    for reading in name.split("/"):
-        words = re.findall(r"[^\W_]+", reading)
-        if words:
-            readings.append(r"[\W_]+".join(_word_pattern(word, phrase=len(words) > 1) for word in words))
-    # A name without a letter or figure occurs nowhere as a word; an empty pattern would occur everywhere.
-    return re.compile(rf"\b(?:{'|'.join(readings)})\b" if readings else r"(?!)")
-
-
-def _word_pattern(word: str, *, phrase: bool) -> str:
-    forms = {word, f"{word}s", f"{word}es", *_NUMBER_FORMS.get(word, ())}
-    if word.endswith("s") and not word.endswith("ss"):
-        forms.add(word[:-1])
-    if word.endswith("y"):
-        forms.add(f"{word[:-1]}ies")
-    if phrase:
-        # In a lone word this would forbid "training" beside "train" and "parking" beside "park".
-        forms |= {f"{word}ing", f"{word.removesuffix('e')}ing"}
-    return rf"(?:{'|'.join(map(re.escape, sorted(forms)))})(?:'s|s')?"
-
-
-def _packaged(dataset: str) -> Traversable:
-    folder = files("sept_core") / "semantic" / "data" / "neighbors"
+def _packaged(dataset: str, protocol: str) -> Traversable:
+    folder = files("sept_core") / "semantic" / "data" / "neighbors" / neighbor_kind(protocol)
     known = {entry.name.removesuffix(".json"): entry for entry in folder.iterdir() if entry.name.endswith(".json")}
     source = known.get(dataset.casefold())
     if source is None:
@@ -263,10 +291,13 @@ def _packaged(dataset: str) -> Traversable:
 
 
 def _parse(document: Any, dataset: str, where: str) -> Neighbors:
-    mend = 'the form is {"dataset": NAME, "origin": {...}, "neighbors": {CLASS: [TERM, ...]}}'
+    mend = (
+        'the form is {"dataset": NAME, "written_from": [CLASS, ...], "origin": {...}, '
+        '"neighbors": {CLASS: [TERM, ...]}}'
+    )
     if not isinstance(document, dict):
         raise InputError("not a JSON object", where=where, mend=mend)
-    unknown = sorted(document.keys() - {"dataset", "origin", "neighbors"})
+    unknown = sorted(document.keys() - {"dataset", "written_from", "origin", "neighbors"})
     if unknown:
         raise InputError(f"unknown key '{unknown[0]}'", where=where, mend=mend)
     named = document.get("dataset")
@@ -291,7 +322,26 @@ def _parse(document: Any, dataset: str, where: str) -> Neighbors:
             raise InputError(f"class '{name}' is there twice", where=where, mend="join the two lists")
         # What is not a text stays as it is, for check_neighbors to name.
         by_class[name] = tuple(prompt_name(term) if isinstance(term, str) else term for term in terms)
-    return Neighbors(dataset=named, by_class=by_class, origin=origin)
+    return Neighbors(named, by_class, origin, _written_from(document, by_class, where, mend))
+
+
+def _written_from(
+    document: Mapping[str, Any], by_class: Mapping[str, object], where: str, mend: str
+) -> tuple[str, ...] | None:
+    if "written_from" not in document:
+        return None
+    names = document["written_from"]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InputError("key 'written_from' must be a list of class names", where=where, mend=mend)
+    known = {prompt_name(name) for name in names}
+    for name in by_class:
+        if name not in known:
+            raise InputError(
+                f"'written_from' lacks '{name}', which has a list",
+                where=where,
+                mend="name every class that the writer knew of",
+            )
+    return tuple(sorted(known))
 
 
 def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

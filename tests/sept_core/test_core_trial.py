@@ -244,18 +244,6 @@ def test_permuting_test_labels_changes_test_metrics_and_nothing_else(inputs, bas
     assert mine == theirs
 
 
-def test_neighbours_of_new_classes_do_not_enter_training(inputs):
-    trial = config(inputs)
-    plain = TrialRun(trial, inputs)
-    _, new = halves(get_dataset("FSDD").classnames)
-    terms = {name: own if name not in new else ("rain",) * 20 for name, own in inputs.neighbors.by_class.items()}
-    other = dataclasses.replace(inputs.neighbors, by_class=terms)
-    changed = TrialRun(
-        trial.model_copy(update={"neighbors_digest": other.digest}), TrialInputs(inputs.encoder, inputs.table, other)
-    )
-    assert plain.advance().metrics == changed.advance().metrics
-
-
 def test_results_and_reports_survive_json(inputs):
     result = finish(TrialRun(config(inputs), inputs))
     assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))) == result

@@ -144,9 +144,17 @@ def test_the_lists_are_stored_where_sweeps_look_for_them(
     (tmp_path / "lists.yaml").write_text(GOOD, encoding="utf-8")
     code, out, err = sept("neighbors", "Birds", "--from", "lists.yaml")
     assert (code, err) == (0, "")
-    assert "Every base class has at least 2, every new class 1" in out
+    assert "birds: neighbours of 2 base classes for base-to-new" in out
+    assert "Each has at least 2: n_neighbors can be up to 2" in out
+    # The file has a list of the new class too: it was written knowing it.
+    warned = "birds: the neighbours were written knowing the names of 1 class that was not trained on"
+    assert f"warning: {warned}" in out
     stored = find_neighbors(root, INFO)
-    assert stored.by_class["no"] == ("no way", "nope")
+    assert stored.by_class == {
+        "no": ("no way", "nope"),
+        "great tit": ("two-note chime", "bell in a tree", "it's a chime"),
+    }
+    assert stored.known == {"no", "great tit", "wren"}
     assert stored.origin["note"] == "Written by a person, taken from lists.yaml."
     # Again, and with another comment: nothing else is there to be lost.
     (tmp_path / "lists.yaml").write_text("# more\n" + GOOD, encoding="utf-8")
@@ -171,7 +179,7 @@ def test_other_lists_are_replaced_with_force_only(sept: Callable[..., Ran], root
 
 def test_of_a_file_with_problems_nothing_is_stored(sept: Callable[..., Ran], root: Path, tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text(GOOD.replace("nope", "wren").replace("trill, loud", "no"), encoding="utf-8")
-    code, out, err = sept("neighbors", "birds", "--from", "lists.yaml")
+    code, out, err = sept("neighbors", "birds", "--for", "cross-dataset", "--from", "lists.yaml")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1] == (
         "error: lists.yaml: 2 problems, nothing was stored; correct what is listed and type the command again"
@@ -181,6 +189,92 @@ def test_of_a_file_with_problems_nothing_is_stored(sept: Callable[..., Ran], roo
         ["lists.yaml", "line 8"],
     ]
     assert not (root / neighbors_key("birds")).exists()
+    assert not (root / neighbors_key("birds", "cross-dataset")).exists()
+
+
+def test_for_base_to_new_nothing_is_asked_of_new_classes_and_their_names_break_no_rule(
+    sept: Callable[..., Ran], root: Path, tmp_path: Path
+) -> None:
+    # "wren" is new: its broken list is not looked at, and a base term that names it is kept and reported.
+    text = GOOD.replace('["trill, loud"]', "[no, no]").replace("nope", "wren in the no")
+    (tmp_path / "lists.yaml").write_text(text, encoding="utf-8")
+    code, out, err = sept("neighbors", "birds", "--from", "lists.yaml", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {
+        "dataset": "birds",
+        "for": "base-to-new",
+        "path": str(root / neighbors_key("birds")),
+        "fewest": 2,
+        "warnings": [
+            "birds: the neighbours were written knowing the names of 1 class that was not trained on",
+            "birds: 1 of 5 neighbours names a class that was not trained on (kept)",
+        ],
+    }
+    assert find_neighbors(root, INFO).by_class["no"] == ("no way", "wren in the no")
+    assert sept("neighbors", "birds", "--for", "cross-dataset", "--from", "lists.yaml")[0] == 2
+
+
+def test_lists_of_all_classes_are_stored_apart_for_cross_dataset(
+    sept: Callable[..., Ran], root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lists.yaml").write_text(GOOD, encoding="utf-8")
+    code, out, _ = sept("neighbors", "birds", "--for", "cross-dataset", "--from", "lists.yaml")
+    assert code == 0
+    assert "birds: neighbours of 3 classes for cross-dataset" in out
+    assert "warning" not in out
+    assert len(find_neighbors(root, INFO, protocol="cross-dataset").by_class) == 3
+    with pytest.raises(InputError, match="no neighbours of birds, which SEPT needs; sept neighbors birds --from FILE"):
+        find_neighbors(root, INFO)
+    code, _, err = sept("neighbors", "birds", "--for", "nested", "--from", "lists.yaml")
+    assert code == 2
+    assert "--for: unknown protocol 'nested'; known: base-to-new, cross-dataset" in err
+
+
+BASE_ONLY = GOOD.replace('  wren: ["trill, loud"]\n', "")
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ("", ("great tit", "no")),
+        ("written_from: base\n", ("great tit", "no")),
+        ("written_from: all\n", ("great tit", "no", "wren")),
+        ("written_from: ['no', Great_Tit, robin]\n", ("great tit", "no", "robin")),
+    ],
+)
+def test_the_file_says_which_classes_its_writer_knew_of(said: str, known: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text(said + BASE_ONLY, encoding="utf-8")
+    neighbors, found = read_by_hand(tmp_path / "lists.yaml", INFO, ("No", "great_tit"))
+    assert (found, neighbors.written_from) == ([], known)
+
+
+def test_what_a_file_says_of_its_writer_is_held_against_what_it_lists(tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text("written_from: base\n" + GOOD, encoding="utf-8")
+    _, found = read_by_hand(tmp_path / "lists.yaml", INFO, ("No", "great_tit"))
+    assert [str(one) for one in found] == ["line 1: written_from does not name 'wren', which the file has below"]
+    (tmp_path / "lists.yaml").write_text("written_from: nobody\n" + GOOD, encoding="utf-8")
+    with pytest.raises(InputError, match=r"'written_from' holds something else \(line 1\); write base, all, or a list"):
+        read_by_hand(tmp_path / "lists.yaml", INFO)
+
+
+def test_a_file_of_an_earlier_release_serves_both_protocols_and_says_what_it_knew(root: Path) -> None:
+    lists = {"no": ["no way"], "great tit": ["wren chime"], "wren": ["trill"]}
+    (root / neighbors_key("birds")).write_text(json.dumps({"dataset": "birds", "origin": {}, "neighbors": lists}))
+    read = find_neighbors(root, INFO)
+    assert read.by_class == {"no": ("no way",), "great tit": ("wren chime",)}
+    assert read.known == {"no", "great tit", "wren"}
+    with pytest.raises(InputError, match="neighbour 'wren chime' holds the name of the class 'wren'"):
+        find_neighbors(root, INFO, protocol="cross-dataset")
+
+
+def test_lists_of_base_classes_alone_are_refused_where_all_are_trained_on(
+    sept: Callable[..., Ran], root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lists.yaml").write_text(BASE_ONLY, encoding="utf-8")
+    assert sept("neighbors", "birds", "--from", "lists.yaml")[0] == 0
+    said = "lists of base classes alone, and cross-dataset trains on all 3 classes of birds; make lists of all: "
+    with pytest.raises(InputError, match=said + "sept neighbors birds --for cross-dataset$"):
+        find_neighbors(root, INFO, protocol="cross-dataset")
 
 
 def test_lists_of_a_registered_dataset_go_into_a_file_that_a_sweep_names(
@@ -188,11 +282,11 @@ def test_lists_of_a_registered_dataset_go_into_a_file_that_a_sweep_names(
 ) -> None:
     from sept_core.semantic import load_neighbors
 
-    content = {"dataset": "ESC10", "neighbors": dict(load_neighbors("ESC10").by_class)}
+    content = load_neighbors("ESC10").to_json()
     (tmp_path / "mine.json").write_text(json.dumps(content), encoding="utf-8")
     code, out, err = sept("neighbors", "esc10", "--from", "mine.json", "--json")
     assert (code, err) == (0, "")
-    assert Path(json.loads(out)["path"]) == tmp_path / "sept-runs/neighbors/esc10.json"
+    assert Path(json.loads(out)["path"]) == tmp_path / "sept-runs/neighbors/base/esc10.json"
     assert load_neighbors("ESC10", Path(json.loads(out)["path"])).digest == load_neighbors("ESC10").digest
     code, out, _ = sept("neighbors", "esc10", "--from", "mine.json", "--out", "there.json")
     assert code == 0

@@ -33,15 +33,45 @@ def invoke(*arguments: str) -> Any:
 def test_the_command_shows_the_cost_before_and_after_what_was_dropped_and_the_file(
     server: Server, tmp_path: Path
 ) -> None:
-    server.respond = lambda asked: chat(["a siren far off", *good(asked)])
+    server.respond = lambda asked: chat(["an explosion far off", "a siren far off", *good(asked)])
     arguments = ["sesa", "--model", "m", "--n", "2", "--base-url", server.url, "--root", str(tmp_path)]
     result = invoke(*arguments, "--price-in", "1", "--price-out", "10")
     assert result.exit_code == 0, result.output
-    assert re.search(r"4 requests, about \d+ tokens sent and \d+ received: cost 0\.\d+", result.output)
-    assert "at most 16 requests that you pay for" in result.output
-    assert "Consumed 400 tokens sent and 200 received: cost 0.0024" in result.output
-    assert "casual: 'a siren far off' holds the name of the class 'siren'" in result.output
-    assert load_neighbors("SESA", tmp_path / "neighbors" / "sesa.json").origin["model"] == "m"
+    assert re.search(r"2 requests, about \d+ tokens sent and \d+ received: cost 0\.\d+", result.output)
+    assert "at most 8 requests that you pay for" in result.output
+    assert "Consumed 200 tokens sent and 100 received: cost 0.0012" in result.output
+    assert "casual: 'an explosion far off' holds the name of the class 'explosion'" in result.output
+    # Offered for both classes, the siren serves neither.
+    assert "casual: 'a siren far off' was also offered for 'explosion'" in result.output
+    written = load_neighbors("SESA", tmp_path / "neighbors" / "base" / "sesa.json")
+    assert (written.origin["model"], written.written_from) == ("m", ("casual", "explosion"))
+
+
+def test_for_base_to_new_no_name_of_a_new_class_is_sent_and_a_term_that_names_one_is_kept_and_reported(
+    server: Server, tmp_path: Path
+) -> None:
+    server.respond = lambda asked: chat([f"siren and {asked.classname}", *good(asked)])
+    arguments = ["sesa", "--model", "m", "--n", "2", "--base-url", server.url, "--root", str(tmp_path)]
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "2 terms kept that happen to name a new class, of which the model was not told" in result.output
+    assert "casual: 'siren and casual' (siren); explosion: 'siren and explosion' (siren)" in result.output
+    assert {asked.classname for asked in server.asked} == {"casual", "explosion"}
+    assert not re.search("siren|gun|sesa", "".join(json.dumps(asked.body) for asked in server.asked).lower())
+    written = load_neighbors("SESA", tmp_path / "neighbors" / "base" / "sesa.json")
+    assert written.by_class["casual"][0] == "siren and casual"
+    assert not re.search("gunshot", json.dumps(dict(written.origin)))
+
+
+def test_for_cross_dataset_all_classes_are_asked_for_and_written_apart(server: Server, tmp_path: Path) -> None:
+    arguments = ["sesa", "--for", "cross-dataset", "--n", "2", "--base-url", server.url, "--root", str(tmp_path)]
+    assert invoke(*arguments).exit_code == 0
+    assert {asked.classname for asked in server.asked} == {"casual", "explosion", "gunshot", "siren"}
+    written = load_neighbors("SESA", tmp_path / "neighbors" / "all" / "sesa.json", protocol="cross-dataset")
+    assert written.written_from == ("casual", "explosion", "gunshot", "siren")
+    # What was answered for the one is not taken for the other: its prompt was another.
+    assert invoke("sesa", *arguments[3:]).exit_code == 0
+    assert len(server.asked) == 6
 
 
 def test_the_command_can_show_only_the_estimate_and_says_when_the_cost_is_unknown(
@@ -56,8 +86,9 @@ def test_the_command_can_show_only_the_estimate_and_says_when_the_cost_is_unknow
 def test_the_command_tells_machines_everything_as_json(server: Server, tmp_path: Path) -> None:
     result = invoke("sesa", "--n", "2", "--base-url", server.url, "--root", str(tmp_path), "--json")
     told = json.loads(result.stdout)
-    assert told["usage"] == {"answers": 4, "input_tokens": 400, "output_tokens": 200, "uncounted": 0}
+    assert told["usage"] == {"answers": 2, "input_tokens": 200, "output_tokens": 100, "uncounted": 0}
     assert told["cost"] is None
+    assert (told["for"], told["naming_new"]) == ("base-to-new", {})
 
 
 def test_the_command_tells_what_was_consumed_even_where_it_fails(server: Server, tmp_path: Path) -> None:

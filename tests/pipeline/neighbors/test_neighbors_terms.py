@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from chat_server import YARD, Asked, Reply, Run, Server, chat, good
 
-from pipeline.neighbors.prompt import messages
+from pipeline.neighbors.prompt import known_to_model, messages
 from pipeline.neighbors.terms import MAX_READ, read_terms, sort_out
 from sept_core.datasets import DATASETS, prompt_name
 from sept_core.semantic import load_neighbors
@@ -119,11 +120,18 @@ def test_an_endless_answer_is_read_to_a_bound() -> None:
     assert read_terms(json.dumps({"terms": ["a"] * 10_000})) == ["a"] * MAX_READ
 
 
+@pytest.mark.parametrize("protocol", ["base-to-new", "cross-dataset"])
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_registered_dataset_can_be_asked_for_and_its_packaged_lists_would_pass(name: str) -> None:
-    info = DATASETS[name]
-    request = messages(info, prompt_name(info.classnames[0]), 24)[1]["content"]
-    assert all(f" {prompt_name(classname)}" in request for classname in info.classnames)
-    packaged = load_neighbors(name).by_class
+def test_every_registered_dataset_can_be_asked_for_and_its_packaged_lists_would_pass(name: str, protocol: str) -> None:
+    info = known_to_model(DATASETS[name], protocol)
+    chat = messages(info, prompt_name(info.classnames[0]), 24)
+    assert all(f" {prompt_name(classname)}" in chat[1]["content"] for classname in info.classnames)
+    new = [prompt_name(other) for other in DATASETS[name].classnames if other not in info.classnames]
+    assert len(new) == (len(DATASETS[name].classnames) // 2 if protocol == "base-to-new" else 0)
+    # The dataset's name would bring them in as well.
+    for message in chat:
+        for word in (*new, prompt_name(name)):
+            assert not re.search(rf"\b{re.escape(word)}\b", message["content"].lower()), word
+    packaged = load_neighbors(name, protocol=protocol).by_class
     state = sort_out(info, packaged, 20)
     assert (state.by_class, state.missing, state.dropped) == (packaged, {}, ())

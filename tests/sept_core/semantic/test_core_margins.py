@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sept_core.errors import InputError
-from sept_core.semantic import handcrafted_distances, margins
+from sept_core.semantic import MARGIN_MODES, handcrafted_distances, margins
 
 CLASSES = ["rain", "dog bark", "sea waves"]
 NEIGHBORS = [["drizzle", "a downpour"], ["barking puppy", "hound"], ["surf", "ocean swell"]]
@@ -46,6 +46,24 @@ def test_constant_margins_are_the_factors_and_none_pulls_to_zero_and_pushes_with
     intra, inter = margins("none", margin_intra=0.3, margin_inter=0.9, **inputs)
     assert set(intra.flatten().tolist()) == {0.0}
     assert set(inter.flatten().tolist()) == {2.0}  # no two unit vectors are farther apart
+
+
+@pytest.mark.parametrize("mode", MARGIN_MODES)
+@pytest.mark.parametrize(
+    ("neighbors", "said"),
+    [
+        ([["drizzle", "a downpour"], ["hound"], ["surf", "swell"]], "class 'dog bark' has 1 neighbours and 'rain' 2"),
+        ([["drizzle"], ["hound", "puppy"], ["surf"]], "class 'rain' has 1 neighbours and 'dog bark' 2"),
+        ([["drizzle"], ["hound"]], "2 lists of neighbours for 3 classes"),
+        ([[], [], []], "class 'rain' has 0 neighbours; give every class the same number"),
+    ],
+)
+def test_unequal_numbers_of_neighbours_are_refused_in_every_mode(causal_tower, mode, neighbors, said):
+    inputs = {"tower": causal_tower, "classes": CLASSES, "neighbors": neighbors, "templates": TEMPLATES}
+    with pytest.raises(InputError, match=said):
+        margins(mode, margin_intra=1.0, margin_inter=1.0, **inputs)
+    with pytest.raises(InputError, match=said):
+        handcrafted_distances(causal_tower, CLASSES, neighbors, TEMPLATES)
 
 
 def test_an_unknown_mode_is_refused(causal_tower):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from sept_core.datasets import DATASETS, prompt_name
+from sept_core.datasets import DATASETS, halves, prompt_name, trained_classes
 from sept_core.errors import InputError
 from sept_core.semantic import neighbors as neighbors_module
+from sept_core.semantic.naming import name_pattern
 from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH, Neighbors, check_neighbors, load_neighbors
 
 CLASSES = {name: [prompt_name(classname) for classname in info.classnames] for name, info in DATASETS.items()}
@@ -36,70 +37,58 @@ def broken(by_class: Mapping[str, Any], classnames: list[str] | None = None) -> 
     return check_neighbors(neighbors, list(by_class) if classnames is None else classnames)
 
 
-@pytest.mark.parametrize("dataset", CLASSES)
-def test_packaged_lists_keep_every_rule_and_cover_the_classes_with_twenty_each(dataset: str) -> None:
-    neighbors = load_neighbors(dataset)
-    assert check_neighbors(neighbors, CLASSES[dataset]) == []
-    assert {name: len(terms) for name, terms in neighbors.by_class.items()} == dict.fromkeys(CLASSES[dataset], 20)
+KINDS = [(dataset, protocol) for dataset in DATASETS for protocol in ("base-to-new", "cross-dataset")]
+
+
+def trained(dataset: str, protocol: str) -> list[str]:
+    return [prompt_name(name) for name in trained_classes(DATASETS[dataset].classnames, protocol)]
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), KINDS)
+def test_packaged_lists_keep_every_rule_and_cover_the_trained_classes_with_twenty_each(
+    dataset: str, protocol: str
+) -> None:
+    neighbors = load_neighbors(dataset, protocol=protocol)
+    classes = trained(dataset, protocol)
+    assert check_neighbors(neighbors, classes) == []
+    assert {name: len(terms) for name, terms in neighbors.by_class.items()} == dict.fromkeys(classes, 20)
     assert {"model", "date", "prompt"} <= neighbors.origin.keys()
 
 
-@pytest.mark.parametrize("dataset", CLASSES)
-def test_packaged_terms_are_short_plain_lower_case_ascii(dataset: str) -> None:
-    for terms in load_neighbors(dataset).by_class.values():
+@pytest.mark.xfail(strict=True, reason="interim lists, cut out of those that were written knowing all names")
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_packaged_lists_of_base_classes_were_written_from_the_base_classes_alone(dataset: str) -> None:
+    neighbors = load_neighbors(dataset)
+    assert neighbors.written_from == tuple(sorted(trained(dataset, "base-to-new")))
+    new = set(map(prompt_name, halves(DATASETS[dataset].classnames)[1]))
+    assert not any(name_pattern(name).search(text) for name in new for text in neighbors.origin.values())
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_packaged_lists_say_which_classes_they_were_written_from(dataset: str) -> None:
+    for kind in ("base", "all"):
+        document = json.loads((PACKAGED / kind / f"{dataset.lower()}.json").read_text())
+        assert document["written_from"] == sorted(document["written_from"])
+        assert set(document["neighbors"]) <= set(document["written_from"]) <= set(CLASSES[dataset])
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), KINDS)
+def test_packaged_terms_are_short_plain_lower_case_ascii(dataset: str, protocol: str) -> None:
+    for terms in load_neighbors(dataset, protocol=protocol).by_class.values():
         for term in terms:
             assert re.fullmatch(r"[a-z]+(?:['-][a-z]+)*(?: [a-z]+(?:['-][a-z]+)*){0,4}", term), term
 
 
-IRREGULAR = {"teeth": "tooth", "broken": "break", "broke": "break", "children": "child", "laughter": "laugh"}
-
-
-def stem(word: str) -> str:
-    """The word without its ending, roughly: what matters is that two forms of one word give the same."""
-    word = IRREGULAR.get(word, word)
-    word = re.sub(r"(?<=\w{2})(?:ies|y)$", "i", word)
-    word = re.sub(r"(?<=\w{3})(?:ings?|ers?|ed|es|s|e)$", "", word)
-    return re.sub(r"(.)\1$", r"\1", word)
-
-
-def words(text: str) -> list[str]:
-    return re.findall("[a-z]+", text)
-
-
-@pytest.mark.parametrize("dataset", CLASSES)
-def test_packaged_terms_share_no_word_stem_with_the_name_of_another_class(dataset: str) -> None:
-    # Stricter than the rule for users: not even one word of a name of several words, save those in the class's own
-    # name ("clock" in "clock alarm" and "clock tick").
-    for name, terms in load_neighbors(dataset).by_class.items():
-        own = {stem(word) for word in words(name)}
-        rivals = {word for other in CLASSES[dataset] if other != name for word in words(other) if stem(word) not in own}
-        stems = {stem(rival) for rival in rivals}
-        for term in terms:
-            for word in words(term):
-                assert stem(word) not in stems, (name, term, word)
-                assert rivals.isdisjoint(word.removesuffix(end) for end in ("th", "teen", "ty")), (name, term, word)
-
-
-@pytest.mark.parametrize(
-    "forms",
-    [
-        *("breathing breathes", "sipping sip", "drops dropped", "cities city", "waves wave", "crackling crackle"),
-        *("brushing brush", "baby babies", "crickets cricket", "typing typed", "washing washer", "cleaner clean"),
-        *("train trains", "breaking broken", "teeth tooth", "children child"),
-    ],
-)
-def test_the_stems_that_the_test_above_compares_join_the_forms_of_a_word(forms: str) -> None:
-    assert len({stem(form) for form in forms.split()}) == 1
-
-
 def test_esc50_actions_has_the_lists_of_the_same_classes_in_esc50() -> None:
-    actions, everything = load_neighbors("ESC50-Actions"), load_neighbors("ESC50")
+    actions, everything = (load_neighbors(name, protocol="cross-dataset") for name in ("ESC50-Actions", "ESC50"))
     assert actions.by_class == {name: everything.by_class[name] for name in actions.by_class}
 
 
 def test_every_dataset_of_the_registry_has_packaged_lists_and_nothing_else_has() -> None:
-    assert {path.stem for path in PACKAGED.glob("*.json")} == {name.lower() for name in DATASETS}
-    for path in PACKAGED.glob("*.json"):
+    for kind in ("base", "all"):
+        assert {path.stem for path in (PACKAGED / kind).iterdir()} == {name.lower() for name in DATASETS}
+    assert {path.name for path in PACKAGED.iterdir()} == {"base", "all"}
+    for path in PACKAGED.glob("*/*.json"):
         assert path.read_text().isascii()
 
 
@@ -164,6 +153,9 @@ def test_missing_and_unknown_classes_are_both_reported() -> None:
         ("digit 4", "four"),
         ("9th", "nine"),
         ("fives", "five"),
+        ("digit two", "2"),
+        ("the second digit", "2"),
+        ("1st gear", "first gear"),
     ],
 )
 def test_the_name_of_another_class_is_found_in_its_forms(term: str, rival: str) -> None:
@@ -181,6 +173,8 @@ def test_the_name_of_another_class_is_found_in_its_forms(term: str, rival: str) 
         ("rain", "drizzle", "???"),  # a name without a word
         ("ocean", "waves at sea", "sea waves"),  # the words apart from each other
         ("car horn", "honking car horn", "car"),  # part of its own name
+        ("engine", "gear one", "first"),  # an ordinal is not its number
+        ("four", "a pair", "two"),  # nor is a group
     ],
 )
 def test_what_only_looks_like_the_name_of_another_class_is_allowed(name: str, term: str, rival: str) -> None:
@@ -215,6 +209,9 @@ def test_loading_names_the_file_the_class_and_the_rule(write: Callable[..., Path
         ('{"dataset": "ESC10", "neighbors": {"a": ["b"], "a": ["c"]}}', "key 'a' is there twice"),
         ('{"dataset": "ESC10", "neighbors": {"a b": ["b"], "A_b": ["c"]}}', "class 'a b' is there twice"),
         ('{"dataset": "ESC10", "neighbors": {" ": ["b"]}}', "a class has an empty name"),
+        ('{"dataset": "ESC10", "written_from": "base", "neighbors": {"a": ["b"]}}', "'written_from' must be a list"),
+        ('{"dataset": "ESC10", "written_from": [" "], "neighbors": {"a": ["b"]}}', "'written_from' must be a list"),
+        ('{"dataset": "ESC10", "written_from": ["b"], "neighbors": {"a": ["c"]}}', "'written_from' lacks 'a'"),
         ('{"dataset": "ESC10", "origin": {"date": 3}, "neighbors": {"a": ["b"]}}', "'origin' must be"),
     ],
 )
@@ -258,3 +255,22 @@ def test_digest_is_stable_and_tells_terms_and_their_order_but_not_origin_or_orde
     assert Neighbors("X", {"b": ("r",), "a": ("p", "q")}).digest == neighbors.digest
     assert Neighbors("X", {"a": ("q", "p"), "b": ("r",)}).digest != neighbors.digest
     assert Neighbors("X", {"a": ("p",), "b": ("q", "r")}).digest != neighbors.digest
+
+
+def test_a_file_says_which_classes_its_writer_knew_of_and_one_without_it_knew_those_it_lists(
+    write: Callable[..., Path],
+) -> None:
+    old = load_neighbors("ESC10", write({"Rain": ["drizzle"], "sea_waves": ["surf"]}))
+    assert (old.written_from, old.known) == (None, {"rain", "sea waves"})
+    # What is cut out of it was still written knowing both.
+    assert old.only(["rain"]).known == {"rain", "sea waves"}
+    assert old.only(["rain"]).by_class == {"rain": ("drizzle",)}
+    new = load_neighbors("ESC10", write({"rain": ["drizzle"]}, written_from=["Sea_Waves", "rain"]))
+    assert new == Neighbors("ESC10", {"rain": ("drizzle",)}, {}, ("rain", "sea waves"))
+    assert new.digest == old.only(["rain"]).digest
+
+
+def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
+    neighbors = Neighbors("X", {"a": ("p", "q"), "b": ("r",)}, {"date": "now"}, ("a", "b", "c"))
+    (tmp_path / "x.json").write_text(json.dumps(neighbors.to_json()))
+    assert load_neighbors("x", tmp_path / "x.json") == neighbors
