@@ -101,7 +101,9 @@ def make_config(
     chosen = usable if folds is None else tuple(folds)
     for fold in chosen:
         if fold not in usable:
-            raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}")
+            # A sweep's `folds: all` is spelled out before the clips are looked at.
+            named = f"; in a sweep: folds: {{{info.name}: [{', '.join(usable)}]}}" if selection == "strict" else ""
+            raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}{named}")
     for name, value, low in (
         ("shots", shots, 1),
         ("epochs", epochs, 1),
@@ -122,6 +124,12 @@ def make_config(
     ):
         if word not in known:
             raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
+    if selection == "strict" and len(chosen) != 1:
+        raise InputError(
+            f"a trial of selection 'strict' has one test fold, not {len(chosen)}: {', '.join(chosen)}",
+            where="folds",
+            mend="name one fold; a sweep makes a study of each",
+        )
     check_targets(protocol, selection, table, targets)
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
     for target in targets:

@@ -10,6 +10,7 @@ from sept_core.datasets.folds import roles_of
 from sept_core.datasets.heard import describe_rows, heard_rows
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
+from sept_core.methods import TRANSFER_SELECTIONS
 from sept_core.protocols import left_out
 from sept_core.results import METHOD_VERSION, TrialConfig
 from sept_core.semantic import Neighbors, templates_digest
@@ -73,8 +74,9 @@ def check_targets(protocol: str, selection: str, table: EmbeddingTable, targets:
             raise InputError("cross-dataset needs at least one target")
         if table.dataset in names or len(set(names)) != len(names):
             raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
-        if selection != "heldout":
-            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend="use selection: heldout")
+        if selection not in TRANSFER_SELECTIONS:
+            mend = f"use selection: {' or '.join(TRANSFER_SELECTIONS)}"
+            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend=mend)
     for target in targets:
         if target.encoder_fingerprint != table.encoder_fingerprint:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")

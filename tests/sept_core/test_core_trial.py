@@ -404,7 +404,7 @@ def test_a_damaged_checkpoint_is_an_error_and_never_a_crash(inputs):
             "unknown protocol 'base-to-old'; did you mean 'base-to-new'\\? known: base-to-new, cross-dataset",
         ),
         ({"protocol": "cross-dataset"}, "at least one target"),
-        ({"selection": "test"}, "unknown selection 'test'; .*known: heldout, nested, paper"),
+        ({"selection": "test"}, "unknown selection 'test'; .*known: heldout, strict, nested, paper"),
         ({"baseline": "cop"}, "unknown baseline 'cop'; did you mean 'coop'"),
         ({"baseline": "zero-shot", "hyper": {}}, "SEPT has nothing to act on"),
     ],
