@@ -115,5 +115,5 @@ def test_keys_are_safe_everywhere_and_tell_folds_apart(folds):
 
 
 def test_a_row_is_named_by_its_four_parts():
-    assert row_key_of("FSDD", "mini", "base-to-new", "coop+sept") == ROW
+    assert row_key_of("FSDD", "tiny", "base-to-new", "coop+sept") == ROW
     assert study_key_of(ROW, None) == ROW
