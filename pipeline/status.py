@@ -33,6 +33,7 @@ class StudyStatus:
     """One study.
 
     Attributes:
+        fold: With ``selection: strict`` its test fold; else None.
         begun: Trials that were asked for and have not ended.
         running: Those of them that run now, as far as is known; 0 while the sweep does not run.
         best_objective: Validation H of the best finished trial (cross-dataset: accuracy on the source), percent; with
@@ -49,6 +50,7 @@ class StudyStatus:
     begun: int
     running: int
     best_objective: float | None
+    fold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class SweepReader:
         self._spec = _parse(store, sweep, self._text)
         self._members: list[Member] = []
         self._verdicts: list[Verdict] = []
-        self._warnings: dict[tuple[str, bool], tuple[str, ...]] = {}
+        self._warnings: dict[tuple[str, bool, tuple[str, ...] | None], tuple[str, ...]] = {}
 
     def read(self) -> SweepStatus:
         """The state now.
@@ -203,16 +205,17 @@ class SweepReader:
         )
 
     def _data_warnings(self, specs: Sequence[StudySpec]) -> tuple[str, ...]:
-        """From one result for each dataset with and without SEPT, read once: such trials share folds, embeddings and
-        neighbours."""
+        """From one result for each dataset and choice of folds, with and without SEPT, read once: such trials share
+        embeddings and neighbours."""
         for spec in specs:
-            if (spec.dataset, spec.sept) in self._warnings:
+            place = spec.dataset, spec.sept, spec.folds
+            if place in self._warnings:
                 continue
             found = (one for one in self._verdicts if one.study == spec.key and one.state == "finished")
             for verdict in found:
                 result = self._store.read_result(verdict.study, verdict.signature)
                 if result is not None:
-                    self._warnings[spec.dataset, spec.sept] = result.warnings
+                    self._warnings[place] = result.warnings
                     break
         return tuple(dict.fromkeys(line for lines in self._warnings.values() for line in lines))
 
@@ -287,6 +290,7 @@ def _study(
         begun=sum(member.study == spec.key for member in begun),
         running=sum(trial.study == spec.key and trial.phase != "waiting" for trial in trials),
         best_objective=best.objective if best else None,
+        fold=spec.fold,
     )
 
 

@@ -8,10 +8,13 @@ from sept_core.learners import LEARNERS, get_learner
 from sept_core.nearest import known_words
 from sept_core.semantic.loss import SEPT_HYPER
 
-__all__ = ["NESTED_CLASSES", "hyper_parameters", "known_methods", "split_method"]
+__all__ = ["NESTED_CLASSES", "TRANSFER_SELECTIONS", "hyper_parameters", "known_methods", "split_method"]
 
 NESTED_CLASSES = 4
 """Fewest base classes that the selection ``nested`` can split again, two and two."""
+
+TRANSFER_SELECTIONS = ("heldout", "strict")
+"""The selections of cross-dataset: it trains on all classes, so there is no new class to hide, as ``nested`` does."""
 
 _SEPT = "+sept"
 

@@ -2,15 +2,24 @@
 
 Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names.
 
-- ``heldout`` (default): the search sees clips of the training split that no replica trains on.
-- ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on base' and
-  new', so that nothing of the real new classes reaches it; what is tested is a second training, on all base classes,
-  with the same hyper-parameters.
+What a trial is measured on while it trains, and is ranked, pruned and chosen by, is called its objective. By selection:
+
+- ``heldout`` (default): held-out clips: those of a replica's own training folds that it does not train on (base clips
+  that were not drawn as shots; all new clips). A trial trains all test folds at once, and its objective is the mean
+  over their replicas. A held-out clip of one fold's replicas is a test clip of another fold's, so that mean has
+  measured every test clip. For fold k's figures the configuration is therefore chosen by the objective of fold k's
+  replicas alone, which has measured no test clip of fold k; proposals and prunings still see the mean over all folds.
+- ``strict``: the same held-out clips, in nested cross-validation: a search for each test fold, with a sampler and a
+  pruner of its own, whose trials train this fold's replicas only. Nothing that proposes, prunes or chooses for fold k
+  has measured a test clip of fold k. With one published test fold, both are the same.
+- ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on held-out
+  clips of base' and new', so that no clip of the real new classes reaches it; what is tested is a second training, on
+  all base classes, with the same hyper-parameters. Base clips of other test folds are measured, as in ``heldout``.
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   whoever shows such a result has to say so.
 
-Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips; tested are the
-source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
+Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips (``heldout``, or
+``strict`` with a search for each test fold of the source; the other two have no meaning); tested are the source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
 target's names. Clips of a target from recordings that the source has in a pool are left out.
 """
 
@@ -93,7 +102,7 @@ def make_plan(
 
     Args:
         protocol: ``base-to-new`` or ``cross-dataset``.
-        selection: ``heldout``, ``nested`` or ``paper``.
+        selection: ``heldout``, ``strict``, ``nested`` or ``paper``.
         table: Embeddings of the dataset (cross-dataset: of the source).
         targets: Embeddings of the targets.
         tower: Tokenises the names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
@@ -28,9 +29,14 @@ __all__ = [
     "canonical_json",
     "environment",
     "now_ms",
+    "row_key_of",
+    "study_key_of",
 ]
 
 Precision = Literal["float32", "bfloat16"]
+
+_PLAIN_FOLD = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
+_LONGEST_FOLD, _KEPT_OF_FOLD = 40, 24
 
 METHOD_VERSION = 3
 """Raised whenever the numbers of an unchanged configuration change, so that old results are never mistaken for new."""
@@ -66,11 +72,32 @@ def _processor() -> str:
         return platform.processor()
 
 
+def row_key_of(dataset: str, encoder: str, protocol: str, method: str) -> str:
+    """Such as ``ESC10.mini.base-to-new.coop+sept``. None of the four holds a dot."""
+    return f"{dataset}.{encoder}.{protocol}.{method}"
+
+
+def study_key_of(row_key: str, fold: str | None) -> str:
+    """The key of a study: that of its row, and of the one test fold that it has with ``strict``.
+
+    A key names folders, objects in buckets, MLflow runs and arguments on a command line. A fold of letters, digits,
+    ``_`` and single ``-``, up to 40 characters, stands in it as it is; of any other name, what is left of it is
+    followed by ``--`` and a hash of the whole name: ``fold-speaker_3--99b28ce9``.
+    """
+    if fold is None:
+        return row_key
+    if len(fold) <= _LONGEST_FOLD and _PLAIN_FOLD.fullmatch(fold):
+        return f"{row_key}.fold-{fold}"
+    kept = re.sub(r"[^A-Za-z0-9]+", "_", fold).strip("_")[:_KEPT_OF_FOLD]
+    return f"{row_key}.fold-{kept}--{hashlib.sha256(fold.encode()).hexdigest()[:8]}"
+
+
 class TrialConfig(BaseModel):
     """Everything that a trial's numbers depend on. Made by ``sept_core.trial.make_config``.
 
     Attributes:
-        selection: What the search is measured on; ``protocols.py`` says how. ``paper`` is test data.
+        selection: What the search is measured on; ``protocols.py`` says how. ``paper`` is test data; ``strict`` has one
+            fold.
         embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
             other last digits, and so another trial.
         targets: Cross-dataset: name and embeddings digest of each target; else empty.
@@ -115,6 +142,12 @@ class TrialConfig(BaseModel):
     crossing: CrossingRule = "keep"
     neighbors_naming_new: NamingNew = "keep"
 
+    @model_validator(mode="after")
+    def _one_fold(self) -> TrialConfig:
+        if self.selection == "strict" and len(self.folds) != 1:
+            raise ValueError(f"selection 'strict' has one test fold, not {len(self.folds)}")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What later releases added is left out at its default, so that signatures stay as they were."""
@@ -134,12 +167,12 @@ class TrialConfig(BaseModel):
     @property
     def row_key(self) -> str:
         """Such as ``ESC10.mini.base-to-new.coop+sept``: names a row of a report."""
-        return f"{self.dataset}.{self.encoder}.{self.protocol}.{self.method}"
+        return row_key_of(self.dataset, self.encoder, self.protocol, self.method)
 
     @property
     def study_key(self) -> str:
         """The `row_key`; ``strict`` has a study for each test fold: ``ESC10.mini.base-to-new.coop+sept.fold-2``."""
-        return f"{self.row_key}.fold-{'+'.join(self.folds)}" if self.selection == "strict" else self.row_key
+        return study_key_of(self.row_key, self.folds[0] if self.selection == "strict" else None)
 
 
 _LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}, "neighbors_naming_new": "keep"}

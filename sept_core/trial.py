@@ -116,7 +116,9 @@ def make_config(
     chosen = usable if folds is None else tuple(folds)
     for fold in chosen:
         if fold not in usable:
-            raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}")
+            # A sweep's `folds: all` is spelled out before the clips are looked at.
+            named = f"; in a sweep: folds: {{{info.name}: [{', '.join(usable)}]}}" if selection == "strict" else ""
+            raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}{named}")
     for name, value, low in (
         ("shots", shots, 1),
         ("epochs", epochs, 1),
@@ -138,6 +140,12 @@ def make_config(
     ):
         if word not in known:
             raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
+    if selection == "strict" and len(chosen) != 1:
+        raise InputError(
+            f"a trial of selection 'strict' has one test fold, not {len(chosen)}: {', '.join(chosen)}",
+            where="folds",
+            mend="name one fold; a sweep makes a study of each",
+        )
     check_targets(protocol, selection, table, targets)
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
     for target in targets:
@@ -153,10 +161,10 @@ def make_config(
             where=f"{method}: warmup_epochs",
             mend="give warmup_epochs fewer, or train longer",
         )
-    check_names_apart(inputs, protocol, complete_hyper, sept)
     # What uses no lists, or has no new classes, is one configuration, whatever is done with such terms.
     naming_new = cast(NamingNew, neighbors_naming_new if sept and protocol == "base-to-new" else "keep")
     used = trial_neighbors(inputs, protocol, naming_new) if sept else None
+    check_names_apart(inputs, protocol, complete_hyper, used)
     return TrialConfig(
         method_version=METHOD_VERSION,
         protocol=protocol,  # type: ignore[arg-type]

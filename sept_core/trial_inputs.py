@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, halves, rows_of
+from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, rows_of, trained_classes
 from sept_core.datasets.folds import roles_of
 from sept_core.datasets.heard import describe_rows, heard_rows
 from sept_core.encoders import Encoder, TextTower
 from sept_core.errors import InputError
 from sept_core.hyper import Value
+from sept_core.methods import TRANSFER_SELECTIONS
 from sept_core.protocols import left_out
 from sept_core.results import METHOD_VERSION, TrialConfig
 from sept_core.semantic import NamingNew, Neighbors, knowledge_warnings, templates_digest, used_neighbors
@@ -92,14 +93,17 @@ def check_targets(protocol: str, selection: str, table: EmbeddingTable, targets:
             raise InputError("cross-dataset needs at least one target")
         if table.dataset in names or len(set(names)) != len(names):
             raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
-        if selection != "heldout":
-            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend="use selection: heldout")
+        if selection not in TRANSFER_SELECTIONS:
+            mend = f"use selection: {' or '.join(TRANSFER_SELECTIONS)}"
+            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend=mend)
     for target in targets:
         if target.encoder_fingerprint != table.encoder_fingerprint:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
 
 
-def check_names_apart(inputs: TrialInputs, protocol: str, hyper: Mapping[str, Value], sept: bool) -> None:
+def check_names_apart(
+    inputs: TrialInputs, protocol: str, hyper: Mapping[str, Value], neighbors: Neighbors | None
+) -> None:
     """See that the text tower can tell all names apart that a trial ranks or trains with.
 
     That is judged on what its tokenizer makes of them, never on the text: msclap-2023 strips ``!``, BERT the accents.
@@ -109,11 +113,11 @@ def check_names_apart(inputs: TrialInputs, protocol: str, hyper: Mapping[str, Va
             holds a special token.
     """
     tower, wording, info = inputs.encoder.text, Wording.of(hyper), inputs.table.info
-    trained = info.classnames if protocol == "cross-dataset" else halves(info.classnames)[0]
+    trained = trained_classes(info.classnames, protocol)
     for ranked in (info, *(target.info for target in inputs.targets.values())):
         _apart(tower, wording, wording.names(ranked.classnames), f"classes of {ranked.name}")
-    if sept and inputs.neighbors is not None:
-        terms = inputs.neighbors.first(trained, int(hyper["n_neighbors"]))
+    if neighbors is not None:
+        terms = neighbors.first(trained, int(hyper["n_neighbors"]))
         names = (*wording.names(trained), *(term for own in terms for term in own))
         _apart(tower, wording, names, f"neighbours of {info.name}")
 

@@ -112,7 +112,8 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
     if spec.selection == "paper":
         say(console, "  WARNING  configurations are chosen on test clips (selection: paper): not for unseen data")
     work = f"{plural(total, 'trial')} in {plural(len(studies), 'study', 'studies')}"
-    each = f"each over its test folds x {plural(len(spec.seeds), 'seed')}, {plural(spec.training.epochs, 'epoch')}"
+    folds = "one test fold" if spec.selection == "strict" else "its test folds"
+    each = f"each over {folds} x {plural(len(spec.seeds), 'seed')}, {plural(spec.training.epochs, 'epoch')}"
     say(console, f"  budget   {work}, {each}" + (f": {remark}" if remark else ""))
     say(console, f"  results  {root}")
     note = "" if target.served or not is_remote(root) else " (on this machine, for it cannot lie in a bucket)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -53,16 +55,24 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
 
     studies = plural(len(plan.studies), "study", "studies")
     trials = plural(sum(study.trials for study in plan.studies), "trial")
+    strict = spec.selection == "strict"
+    folds = "one test fold" if strict else "its test folds"
     say(console, f"{plan.sweep}: {trials} in {studies} with encoder {spec.encoder.name}, {spec.protocol}, each trial")
-    say(console, f"with its test folds x {plural(len(spec.seeds), 'seed')} trained for {spec.training.epochs} epochs")
+    say(console, f"with {folds} x {plural(len(spec.seeds), 'seed')} trained for {spec.training.epochs} epochs")
+    if strict:
+        say(console, "Selection strict: a study for each test fold, each with a search of its own.")
     say(console)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("study", no_wrap=True, max_width=26)
-    for name in ("ended", "rep.", "a trial", "left"):
+    for name in (*(["folds"] if strict else []), "ended", "rep.", "a trial", "left"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
+    rows: dict[tuple[str, str], list[PlannedStudy]] = {}
     for study in plan.studies:
-        table.add_row(*_cells(study, plan.totals.spared))
+        rows.setdefault((study.dataset, study.method), []).append(study)
+    for group in rows.values():
+        first, *others = _cells(group, plan.totals.spared)
+        table.add_row(first, *([str(len(group))] if strict else []), *others)
     console.print(table)
     say(console)
     for line in (*_legend(plan), "", *_total_lines(plan, price), *_NOT_INCLUDED):
@@ -107,16 +117,22 @@ def accuracy_lines(accuracy: Accuracy, *, every: bool) -> list[str]:
     return lines
 
 
-def _cells(study: PlannedStudy, spared: float) -> list[str]:
-    ended = study.trials - study.left
-    counts = [f"{ended}/{study.trials}"]
-    states = ((study.pruned, "p"), (study.failed, "f"), (study.begun, "b"))
-    counts += [f"{count}{letter}" for count, letter in states if count]
-    replicas = "?" if study.replicas is None else f"{'' if study.replicas_known else '≤'}{study.replicas}"
-    seconds = study.estimate.seconds
-    each = "?" if seconds is None else duration(seconds)
-    left = "-" if not study.left else "?" if seconds is None else duration(seconds * (1 - spared) * study.left)
-    return [f"{study.dataset} {study.method}", " ".join(counts), replicas, each, left, study.estimate.source]
+def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
+    """One study, or with ``strict`` those of a pair of dataset and method: counts added up, a trial's time the mean."""
+    first = group[0]
+    trials, unfinished = sum(study.trials for study in group), sum(study.left for study in group)
+    counts = [f"{trials - unfinished}/{trials}"]
+    for state in ("pruned", "failed", "begun"):
+        if count := sum(getattr(study, state) for study in group):
+            counts.append(f"{count}{state[0]}")
+    replicas = "?" if first.replicas is None else f"{'' if first.replicas_known else '≤'}{first.replicas}"
+    known = [(study.estimate.seconds, study.left) for study in group if study.estimate.seconds is not None]
+    each = duration(statistics.fmean(seconds for seconds, _ in known)) if known else "?"
+    left = "-" if not unfinished else "?"
+    if unfinished and known:
+        left = duration((1 - spared) * sum(seconds * count for seconds, count in known))
+    sources = dict.fromkeys(study.estimate.source for study in group)
+    return [f"{first.dataset} {first.method}", " ".join(counts), replicas, each, left, ", ".join(sources)]
 
 
 def _legend(plan: SweepPlan) -> list[str]:

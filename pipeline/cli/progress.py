@@ -40,7 +40,10 @@ class Tally:
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
         self.budgets = {plan.key: plan.budget for plan in studies}
-        self.titles = {plan.key: f"{plan.dataset} {method_title(plan.method)}" for plan in studies}
+        self.titles = {
+            plan.key: f"{plan.dataset} {method_title(plan.method)}" + (f", fold {plan.fold}" if plan.fold else "")
+            for plan in studies
+        }
 
     def move(self, member: Member, epoch: int) -> None:
         """A trial has come to an epoch."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
-    from pipeline.status import SweepReader, SweepStatus, TrialStatus
+    from pipeline.status import StudyStatus, SweepReader, SweepStatus, TrialStatus
 
 __all__ = ["ago", "one_line", "render", "short_study", "show", "watch"]
 
@@ -105,16 +105,18 @@ def one_line(status: SweepStatus) -> str:
     return line + ("; asked to stop" if driver is not None and driver.stop_asked_ms is not None else "")
 
 
-def short_study(dataset: str, method: str, width: int = _STUDY_WIDTH) -> str:
+def short_study(dataset: str, method: str, width: int = _STUDY_WIDTH, fold: str | None = None) -> str:
     """Such as ``ESC10 coop+sept``: encoder and protocol are the sweep's. Of long names the dataset's is cut.
 
     Args:
         dataset: Name of the dataset.
         method: Name of the method.
-        width: Characters at most.
+        width: Characters at most; a fold's come on top of them.
+        fold: With ``selection: strict`` the study's test fold.
     """
     room = max(width - len(method) - 1, 4)
-    return f"{dataset if len(dataset) <= room else dataset[: room - 1] + '…'} {method}"
+    name = f"{dataset if len(dataset) <= room else dataset[: room - 1] + '…'} {method}"
+    return name if fold is None else f"{name} {fold}"
 
 
 def ago(seconds: float) -> str:
@@ -157,14 +159,15 @@ def _measured(status: SweepStatus) -> str:
 
 def _study_table(status: SweepStatus) -> Table:
     table = _table()
-    table.add_column("study", no_wrap=True)
+    # Of a strict sweep the test fold is part of the name.
+    table.add_column("study, fold" if any(study.fold for study in status.studies) else "study", no_wrap=True)
     measured = _measured(status)
     best = f"best {measured} H" if status.protocol == "base-to-new" else f"best {measured}"
     for name in ("finished", "pruned", "failed", "running", "budget", best):
         table.add_column(name, justify="right", no_wrap=True)
     for study in status.studies:
         counts = (study.finished, study.pruned, study.failed, study.running, study.budget)
-        table.add_row(short_study(study.dataset, study.method), *map(str, counts), _percent(study.best_objective))
+        table.add_row(_name(study), *map(str, counts), _percent(study.best_objective))
     return table
 
 
@@ -224,7 +227,11 @@ def _driver_lines(status: SweepStatus) -> list[str]:
 
 
 def _names(status: SweepStatus) -> dict[str, str]:
-    return {study.key: short_study(study.dataset, study.method) for study in status.studies}
+    return {study.key: _name(study) for study in status.studies}
+
+
+def _name(study: StudyStatus) -> str:
+    return short_study(study.dataset, study.method, fold=study.fold)
 
 
 def _epochs(trial: TrialStatus) -> str:

@@ -20,7 +20,7 @@ __all__ = ["CalibrationProgress", "Candidate", "Estimator"]
 CalibrationProgress = Callable[[int, int, str], None]
 """Called with (calibrations done, calibrations in all, the study or method that comes next)."""
 
-# Beyond so many seconds of calibrations for each study, those of one method share one.
+# Beyond so many seconds of calibrations for each pair of dataset and method, those of one method share one.
 _FOR_EACH_S = 60.0
 
 
@@ -108,11 +108,11 @@ class Estimator:
         return None
 
     def _calibrated(self, timed: Sequence[tuple[Candidate, Work]]) -> dict[str, Estimate]:
-        """Each study by itself, or where that took too long one for each method, of middle size."""
+        """Each pair of dataset and method by itself, or where that took too long one for each method, of middle size."""
         groups: dict[str, list[tuple[Candidate, Work]]] = {}
-        apart = len(timed) * self._seconds <= _FOR_EACH_S
+        apart = len({one.study.row_key for one, _ in timed}) * self._seconds <= _FOR_EACH_S
         for one, work in timed:
-            groups.setdefault(one.study.key if apart else one.study.method, []).append((one, work))
+            groups.setdefault(one.study.row_key if apart else one.study.method, []).append((one, work))
         estimates: dict[str, Estimate] = {}
         for done, group in enumerate(groups.values()):
             group = sorted(group, key=lambda entry: entry[1].size)

@@ -96,7 +96,7 @@ class Gathering:
         info = self._info(study.dataset)
         seen = encoder.pretraining.folds.get(info.name, ()) if isinstance(encoder, Encoder) else ()
         try:
-            return self._spec.folds_of(study.dataset) or usable_folds(info, seen)
+            return study.folds or usable_folds(info, seen)
         except InputError:
             return None
 

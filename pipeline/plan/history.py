@@ -45,10 +45,13 @@ class History:
     def of_study(self, study: StudySpec, replicas: int) -> Estimate | None:
         """From finished trials of the same study: their mean time, each scaled by epochs and replicas.
 
+        With ``strict``, those of the pair's other test folds are as good: each of them trains as many replicas.
+
         Trials with other shots, batches, precision or selection are left out.
         """
         seconds = []
-        for result in self._results(study.key, _OF_A_STUDY):
+        folds = [key for key in self._signatures if study.fold is not None and key.startswith(f"{study.row_key}.")]
+        for result in (one for key in dict.fromkeys((study.key, *folds)) for one in self._results(key, _OF_A_STUDY)):
             config = result.config
             if self._alike(config):
                 epochs = self._spec.training.epochs / config.epochs if config.epochs else 1.0
@@ -92,7 +95,7 @@ class History:
 
     def _others(self, study: StudySpec) -> Iterator[tuple[TrialConfig, TrialResult]]:
         for key in self._signatures:
-            parts = key.rsplit(".", 3)
+            parts = key.split(".")
             if len(parts) < 4 or key == study.key or (parts[1], parts[3]) != (study.encoder, study.method):
                 continue
             for result in self._results(key, _OF_ANOTHER):

@@ -16,7 +16,8 @@ class Estimate:
 
     Attributes:
         seconds: Of training and validation, as `TrialResult.train_seconds` counts them; None where nothing is known.
-        source: ``store``: finished trials of the same study, scaled by epochs and replicas. ``alike``: finished trials
+        source: ``store``: finished trials of the same study (with ``strict``, of any test fold's), scaled by epochs and
+            replicas. ``alike``: finished trials
             of the same encoder and method on other datasets, scaled by the text tokens of a trial. ``calibrated``: some
             steps timed on this machine. ``unknown``.
         basis: What it rests on, or why there is none, in a few words.
@@ -47,6 +48,7 @@ class PlannedStudy:
     """One study.
 
     Attributes:
+        fold: With ``strict`` its test fold; else None.
         trials: Members that the study ends with.
         finished, pruned, failed: Members that have ended.
         begun: Members that were asked for and have not ended.
@@ -70,6 +72,7 @@ class PlannedStudy:
     gpus: float
     ready: bool
     estimate: Estimate
+    fold: str | None = None
 
     @property
     def left(self) -> int:

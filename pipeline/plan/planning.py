@@ -11,6 +11,7 @@ from pipeline.plan.history import History
 from pipeline.plan.kept import estimate_accuracy, keep_estimate
 from pipeline.plan.models import Estimate, PlannedStudy, SweepPlan, Totals
 from pipeline.plan.queueing import Job, Room, gpus_here, wall_seconds
+from pipeline.plan.unprepared import UNKNOWN_FOLDS
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.sizing import middle, study_needs, trial_config
@@ -61,6 +62,9 @@ def plan_sweep(
     gathering = Gathering(spec, where, provider, unprepared or {})
     members, verdicts = store.members(spec.name), store.verdicts(spec.name)
     notes: dict[str, None] = {}
+    for name in unprepared or () if spec.selection == "strict" else ():
+        if spec.folds_of(name) == UNKNOWN_FOLDS:
+            notes[f"{name}: how many test folds it has is not known yet; counted are {len(UNKNOWN_FOLDS)}"] = None
     candidates = [_candidate(spec, study, gathering, room, verdicts, notes) for study in studies]
     history = History(store, spec, gathering.load)
     estimator = Estimator(history, gathering, calibrate_s, gpus_here() > 0, progress)
@@ -100,7 +104,7 @@ def _candidate(
     if inputs is not None:
         try:
             # First of all, since it may be why there is no configuration.
-            notes.update(dict.fromkeys(_heard(spec, inputs)))
+            notes.update(dict.fromkeys(_heard(spec, study, inputs)))
             config = trial_config(spec, study, inputs, middle(study))
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
         except InputError as error:
@@ -123,17 +127,18 @@ def _candidate(
 
 
 def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Once for each dataset (cross-dataset: source), since its studies share folds and embeddings."""
+    """Once for each dataset (cross-dataset: source) and choice of folds: such studies share their embeddings."""
     lines: dict[str, None] = {}
     seen = set()
     for one in candidates:
-        if one.config is not None and one.inputs is not None and one.study.dataset not in seen:
-            seen.add(one.study.dataset)
+        place = one.study.dataset, one.study.folds
+        if one.config is not None and one.inputs is not None and place not in seen:
+            seen.add(place)
             lines |= dict.fromkeys(trial_warnings(one.config, one.inputs))
     return tuple(lines)
 
 
-def _heard(spec: SweepSpec, inputs: TrialInputs) -> Iterator[str]:
+def _heard(spec: SweepSpec, study: StudySpec, inputs: TrialInputs) -> Iterator[str]:
     """What the encoder has heard of what a study trains and tests on, and where that leaves fewer shots than asked for.
 
     Raises:
@@ -143,7 +148,7 @@ def _heard(spec: SweepSpec, inputs: TrialInputs) -> Iterator[str]:
     for heard in (table, *inputs.targets.values()):
         if line := heard_line(heard, encoder.name, encoder.pretraining):
             yield line
-    folds = spec.folds_of(table.dataset) or unheard_folds(table, table.info, encoder.pretraining)
+    folds = study.folds or unheard_folds(table, table.info, encoder.pretraining)
     yield from short_classes(table, folds, spec.shots, encoder.name, encoder.pretraining)
 
 
@@ -167,6 +172,7 @@ def _planned(
         gpus=one.gpus,
         ready=ready,
         estimate=estimate,
+        fold=study.fold,
     )
 
 

@@ -13,7 +13,10 @@ from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
 
-__all__ = ["load_sweep_to_plan"]
+__all__ = ["UNKNOWN_FOLDS", "load_sweep_to_plan"]
+
+UNKNOWN_FOLDS = ("1 of ?", "2 of ?")
+"""Stand in for the folds of a data set that does not exist; a sweep with a study for each fold counts two."""
 
 # As many as any protocol asks for; nothing is ever computed of a data set that does not exist.
 _CLASSES = tuple("abcdefgh")
@@ -74,4 +77,4 @@ def _stand_in(name: str, folds: object) -> DatasetInfo:
     for key, chosen in folds.items() if isinstance(folds, dict) else ():
         if dataset_key(str(key)) == dataset_key(name) and isinstance(chosen, list):
             named = [str(fold) for fold in chosen]
-    return DatasetInfo(name, "events", _CLASSES, "{}", tuple(named) or ("1", "2"), "kfold", extra=True)
+    return DatasetInfo(name, "events", _CLASSES, "{}", tuple(named) or UNKNOWN_FOLDS, "kfold", extra=True)

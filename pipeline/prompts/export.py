@@ -53,6 +53,8 @@ class Exported:
 def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
     """The study that is meant: by its key, by ``DATASET.METHOD``, or by either of these two where that names one.
 
+    With ``selection: strict`` each test fold has a study, and ``DATASET.METHOD.fold-2`` or the key names one of them.
+
     Args:
         table: The sweep's result.
         wanted: What was typed; None where the sweep has but one study.
@@ -72,6 +74,11 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
         return meant[0]
     if meant:
         keys = ", ".join(row.study for row in meant)
+        if len({_row(row.study) for row in meant}) == 1:
+            raise InputError(
+                f"'{wanted}' was searched for each test fold apart (selection: strict); no configuration is best for all",
+                mend=f"name one fold's study: {keys}",
+            )
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
     if any(wanted in _names(study) for study in table.without):
         raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
@@ -81,9 +88,16 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
 
 
 def _names(study: str) -> tuple[str, ...]:
-    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset."""
-    dataset, method = study.split(".")[0], study.split(".")[-1]
-    return study, f"{dataset}.{method}", method, dataset
+    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset; and one of a fold by its fold."""
+    row, fold = _row(study), study.removeprefix(_row(study))
+    dataset, method = row.split(".")[0], row.split(".")[-1]
+    names = (row, f"{dataset}.{method}", method, dataset)
+    return (study, f"{dataset}.{method}{fold}", *names) if fold else names
+
+
+def _row(study: str) -> str:
+    """A study's key without its fold; no part of a key holds a dot."""
+    return ".".join(study.split(".")[:4])
 
 
 def export_prompt(

@@ -92,7 +92,10 @@ class SweepDriver:
             InputError: Inputs are missing, or not those that the sweep was begun with.
         """
         studies = self.spec.studies()
-        plans = [StudyPlan(study.key, study.dataset, study.encoder, study.method, study.trials) for study in studies]
+        plans = [
+            StudyPlan(study.key, study.dataset, study.encoder, study.method, study.trials, study.fold)
+            for study in studies
+        ]
         for observer in self._observers:
             observer.sweep_started(self.spec.name, plans)
         members, verdicts = self._store.members(self.spec.name), self._store.verdicts(self.spec.name)

@@ -20,6 +20,7 @@ class StudyPlan:
 
     Attributes:
         budget: Members that the study ends with.
+        fold: With ``selection: strict`` its test fold; else None.
     """
 
     key: str
@@ -27,6 +28,7 @@ class StudyPlan:
     encoder: str
     method: str
     budget: int
+    fold: str | None = None
 
 
 class SweepObserver(Protocol):

@@ -34,7 +34,7 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
         study.method,
         study.constants | dict(params),
         shots=spec.shots,
-        folds=spec.folds_of(study.dataset),
+        folds=study.folds,
         seeds=spec.seeds,
         epochs=spec.training.epochs,
         report_every=spec.training.report_every,

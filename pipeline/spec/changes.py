@@ -21,8 +21,8 @@ _NOT_LITERALLY = frozenset(
 def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
     """What speaks against going on with a stored sweep under another spec: a line each, empty where nothing does.
 
-    Budgets may be raised, spaces narrowed, datasets, sources and methods added, resources and priorities changed, and
-    files moved. Anything else would put results under one name that cannot be compared.
+    Budgets may be raised, spaces narrowed, datasets, sources and methods added (with ``strict`` folds too, since each is
+    a study of its own), resources and priorities changed, and files moved. Anything else would put results under one name that cannot be compared.
     """
     return [
         *_literal(stored, wanted),
@@ -65,9 +65,15 @@ def _budgets(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
 
 
 def _folds(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    if stored.selection != wanted.selection:
+        return  # said already, and strict spells out what 'all' stands for
     for dataset in stored.trained_on:
         before, after = stored.folds_of(dataset), wanted.folds_of(dataset)
-        if before != after:
+        if stored.selection == "strict":
+            gone = [fold for fold in before or () if fold not in (after or before or ())]
+            if gone:
+                yield f"folds of {dataset} had {', '.join(gone)} and may only be added to"
+        elif before != after:
             yield f"folds of {dataset} were {_named(before)} and are now {_named(after)}"
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.models import Dimension, Model
 from pipeline.spec.problems import Problems, validate_most
 from pipeline.spec.protocol import protocol_problems
@@ -300,16 +301,13 @@ def _absolute(place: str | None, folder: Path) -> str | None:
 
 
 def _folds(spec: SweepSpec, find: _Finder, problems: Problems) -> str | dict[str, tuple[str, ...]]:
-    if isinstance(spec.folds, str):
-        return spec.folds
-    canonical = find.keyed("folds", spec.folds, lambda key, name: find.one_of(spec.trained_on, key, name))
-    for name, chosen in canonical.items():
-        known = find.infos[name].folds
-        for fold in chosen:
-            if fold not in known:
-                mend = known_words(fold, known)
-                problems.add(InputError(f"{name} has no fold '{fold}'", where=find.place(f"folds.{name}"), mend=mend))
-    return canonical
+    named = {} if isinstance(spec.folds, str) else spec.folds
+    given = find.keyed("folds", named, lambda key, name: find.one_of(spec.trained_on, key, name))
+    wrong = list(fold_problems(given, find.infos, find.place))
+    problems.add(*wrong)
+    if spec.selection == "strict" and not wrong:
+        return strict_folds(spec, given, find.infos, find.place, problems)
+    return spec.folds if isinstance(spec.folds, str) else given
 
 
 def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:

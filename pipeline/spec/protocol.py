@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, halves
 from sept_core.errors import InputError
-from sept_core.methods import NESTED_CLASSES
+from sept_core.methods import NESTED_CLASSES, TRANSFER_SELECTIONS
 
 __all__ = ["protocol_problems"]
 
@@ -49,11 +49,11 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
 
 
 def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
-    if spec.selection != "heldout":
+    if spec.selection not in TRANSFER_SELECTIONS:
         yield InputError(
             f"selection '{spec.selection}' has no meaning for cross-dataset: it trains on all classes of the source",
             where=f"{where}: selection",
-            mend="use selection: heldout",
+            mend=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
         )
     for source in spec.sources if spec.targets else ():
         if not spec.targets_of(source):

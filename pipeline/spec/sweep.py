@@ -14,6 +14,7 @@ from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resourc
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.methods import hyper_parameters, split_method
+from sept_core.results import row_key_of, study_key_of
 from sept_core.semantic import NamingNew
 
 __all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
@@ -53,10 +54,13 @@ class StudyInputs:
 
 @dataclass(frozen=True)
 class StudySpec:
-    """One search: one dataset (cross-dataset: one source), one encoder, one method.
+    """One search: one dataset (cross-dataset: one source), one encoder, one method; with ``strict`` one test fold.
 
     Attributes:
         key: Such as ``ESC10.mini.base-to-new.coop+sept``; names the study everywhere.
+        row_key: What the studies of its pair of dataset and method have in common: the key, without its fold.
+        folds: Test folds of its trials; None for all that the encoder has not seen.
+        fold: With ``strict`` the only one of them, which the key names too; else None.
         inputs: What its trials read.
         space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
         declared: What the method declares of its hyper-parameters.
@@ -66,6 +70,9 @@ class StudySpec:
     """
 
     key: str
+    row_key: str
+    folds: tuple[str, ...] | None
+    fold: str | None
     inputs: StudyInputs
     baseline: str
     space: Mapping[str, Dimension]
@@ -108,7 +115,9 @@ class StudySpec:
 
 
 class SweepSpec(Model):
-    """A sweep: datasets x methods, each pair a study. Made by `load_sweep`, which completes and checks it.
+    """A sweep: datasets x methods, each pair a study; with ``selection: strict`` a study for each test fold of a pair.
+
+    Made by `load_sweep`, which completes and checks it.
 
     Attributes:
         name: Folder of the sweep in the store, experiment in MLflow.
@@ -122,10 +131,12 @@ class SweepSpec(Model):
         neighbors: By dataset: a file of neighbours, in place of those that belong to the dataset.
         neighbors_naming_new: Base-to-new: whether neighbours that happen to name a new class are kept (and counted in
             the data warnings), or left out by ``drop``, which uses the names of new classes.
-        folds: ``all`` that the encoder has not seen, or by dataset.
-        trials: Members of each study; a study with nothing to search has one.
+        folds: ``all`` that the encoder has not seen, or by dataset. With ``strict``, a loaded spec names every
+            dataset's.
+        trials: Members of each study; a study with nothing to search has one. With ``strict`` a member trains one of
+            k folds, so that the k studies of a pair compute together what the one of ``heldout`` does.
         budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
-            order.
+            order; with ``strict`` for each study of the pair.
         priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """
@@ -133,7 +144,7 @@ class SweepSpec(Model):
     name: str
     encoder: EncoderFiles
     protocol: Literal["base-to-new", "cross-dataset"] = "base-to-new"
-    selection: Literal["heldout", "nested", "paper"] = "heldout"
+    selection: Literal["heldout", "strict", "nested", "paper"] = "heldout"
     crossing: CrossingRule = "keep"
     accept_faulty_splits: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
@@ -187,7 +198,17 @@ class SweepSpec(Model):
 
     def studies(self) -> tuple[StudySpec, ...]:
         """The studies, dataset by dataset, in the order of the file."""
-        return tuple(self._study(dataset, method) for dataset in self.trained_on for method in self.methods)
+        pairs = [(dataset, method) for dataset in self.trained_on for method in self.methods]
+        return tuple(self._study(dataset, method, fold) for dataset, method in pairs for fold in self._apart(dataset))
+
+    def _apart(self, dataset: str) -> tuple[str | None, ...]:
+        """The test folds of a dataset that have studies of their own; None stands for all folds in one."""
+        if self.selection != "strict":
+            return (None,)
+        folds = self.folds_of(dataset)
+        if folds is None:
+            raise ValueError(f"the folds of {dataset} are not known yet; load_sweep names them")
+        return folds
 
     def targets_of(self, source: str) -> tuple[str, ...]:
         """The targets that a source is tested on: all but itself."""
@@ -213,14 +234,18 @@ class SweepSpec(Model):
             del content["resources"]["by_method"]
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
-    def _study(self, dataset: str, method: str) -> StudySpec:
+    def _study(self, dataset: str, method: str, fold: str | None) -> StudySpec:
         baseline, sept = split_method(method)
         space = dict(self.spaces.get(baseline, {}))
         if sept:
             space |= self.spaces.get("sept", {})
         searched = any(dimension.searched for dimension in space.values())
+        row_key = row_key_of(dataset, self.encoder.name, self.protocol, method)
         return StudySpec(
-            key=f"{dataset}.{self.encoder.name}.{self.protocol}.{method}",
+            key=study_key_of(row_key, fold),
+            row_key=row_key,
+            folds=self.folds_of(dataset) if fold is None else (fold,),
+            fold=fold,
             inputs=StudyInputs(
                 encoder=self.encoder.name,
                 dataset=dataset,

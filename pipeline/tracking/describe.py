@@ -52,15 +52,22 @@ class Point:
 
 def study_name(config: TrialConfig) -> str:
     """Such as ``ESC10 coop+sept, mini, base-to-new``: what tells studies apart comes first, for lists cut names off."""
-    return f"{config.dataset} {config.method}, {config.encoder}, {config.protocol}{selection_mark(config.selection)}"
+    what = f"{config.dataset} {config.method}{_fold(config)}"
+    return f"{what}, {config.encoder}, {config.protocol}{selection_mark(config.selection)}"
 
 
 def run_name(member: Member) -> str:
     """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``; the searched parameters only."""
+    method = member.config.method + _fold(member.config)
     if not member.params:
-        return member.config.method + selection_mark(member.config.selection)
+        return method + selection_mark(member.config.selection)
     searched = " ".join(f"{name}={short(value)}" for name, value in sorted(member.params.items()))
-    return f"{member.config.method} #{member.number} {searched}{selection_mark(member.config.selection)}"
+    return f"{method} #{member.number} {searched}{selection_mark(member.config.selection)}"
+
+
+def _fold(config: TrialConfig) -> str:
+    """Where each test fold has a study, which one it is."""
+    return f" fold {config.folds[0]}" if config.selection == "strict" else ""
 
 
 def selection_mark(selection: str) -> str:

@@ -1,0 +1,75 @@
+"""The test folds of a sweep: those that its file names and, where each has a study of its own, all of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from pipeline.spec.problems import Problems
+from pipeline.spec.read import located
+from pipeline.spec.sweep import SweepSpec
+from sept_core.datasets import DatasetInfo, usable_folds
+from sept_core.datasets.heard import load_pretraining
+from sept_core.errors import InputError
+from sept_core.nearest import known_words
+from sept_core.results import study_key_of
+
+__all__ = ["fold_problems", "strict_folds"]
+
+
+def fold_problems(
+    given: Mapping[str, tuple[str, ...]], infos: Mapping[str, DatasetInfo], place: Callable[[str], str]
+) -> Iterator[InputError]:
+    """What is wrong with the folds that a file names.
+
+    Args:
+        given: By canonical name of the dataset.
+        infos: What the datasets are.
+        place: How an error names a key of the file.
+    """
+    for name, chosen in given.items():
+        known, where = infos[name].folds, place(f"folds.{name}")
+        for fold in chosen:
+            if fold not in known:
+                yield InputError(f"{name} has no fold '{fold}'", where=where, mend=known_words(fold, known))
+        if not chosen:
+            yield InputError("no fold", where=where, mend="name one, or leave the dataset out for all folds")
+        if len(set(chosen)) != len(chosen):
+            yield InputError("the same fold twice", where=where, mend="name each once")
+
+
+def strict_folds(
+    spec: SweepSpec,
+    given: Mapping[str, tuple[str, ...]],
+    infos: Mapping[str, DatasetInfo],
+    place: Callable[[str], str],
+    problems: Problems,
+) -> dict[str, tuple[str, ...]]:
+    """The folds of every dataset that has studies, by name: ``selection: strict`` makes a study of each.
+
+    What ``all`` stands for is known before anything is loaded: the registry (or the description of a person's own
+    dataset) has the folds, and the package what its encoders were trained on. A loaded spec, and so the one stored with
+    a sweep, names them, so that later releases read the same studies.
+
+    Args:
+        spec: The sweep, its datasets by their canonical names.
+        given: The folds that the file names, by dataset.
+        infos: What the datasets are.
+        place: How an error names a key of the file.
+        problems: Takes what is wrong.
+    """
+    pretraining = load_pretraining(spec.encoder.name)
+    folds = {}
+    for name in spec.trained_on:
+        with problems.kept(), located(f"{place('folds')}: {name}"):
+            folds[name] = given.get(name) or usable_folds(infos[name], pretraining.folds.get(name, ()))
+            _check_distinct(folds[name])
+    return folds
+
+
+def _check_distinct(folds: tuple[str, ...]) -> None:
+    """See that no two folds share a folder, on disks too that take capitals and small letters for the same."""
+    first: dict[str, str] = {}
+    for fold in folds:
+        other = first.setdefault(study_key_of("", fold).lower(), fold)
+        if other != fold:
+            raise InputError(f"folds '{other}' and '{fold}' differ in capitals only", mend="rename one in the CSV")

@@ -1,0 +1,88 @@
+"""``selection: strict``: what searches for a test fold never measures a test clip of this fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_inputs import TEST_FOLD
+from tiny_sweep import make_spec, outcome_of, run_inline
+
+from pipeline.store import LocalFiles, TrialStore
+from pipeline.sweeps import best_verdict
+
+FOLDS = ("nicolas", TEST_FOLD, "yweweler")
+TRIALS = 8
+BASE_TO_NEW: dict[str, Any] = {"folds": {"FSDD": list(FOLDS)}, "methods": ["coop+sept"], "trials": TRIALS}
+TRANSFER: dict[str, Any] = {
+    "folds": {"FSDD": list(FOLDS)},
+    "methods": ["coop"],
+    "trials": TRIALS,
+    "protocol": "cross-dataset",
+    "datasets": [],
+    "sources": ["FSDD"],
+    "targets": ["ESC10"],
+    "spaces": {"coop": {"n_ctx": {"choices": [1, 2]}, "lr": {"low": 0.01, "high": 5.0, "log": True}}},
+}
+RANDOM = "tiny_inputs:provide_random_test_clips"
+
+
+def two_runs(tmp_path: Path, changes: dict[str, Any], selection: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The whole sweep, and once more with other sounds and labels for the test clips of one fold; by study."""
+    spec = make_spec(changes, selection=selection)
+    runs = []
+    for name, provider in (("first", "tiny_inputs:provide"), ("second", RANDOM)):
+        run_inline(spec, tmp_path / name, provider)
+        runs.append(by_study(tmp_path / name))
+    return runs[0], runs[1]
+
+
+def by_study(root: Path) -> dict[str, dict[str, Any]]:
+    """All that steered each study and came out of it, without signatures, which the embeddings enter."""
+    outcome = outcome_of(root)
+    verdicts = TrialStore(LocalFiles(root)).verdicts("tiny")
+    studies: dict[str, dict[str, Any]] = {}
+    for (study, number), (_, params) in outcome["members"].items():
+        of = studies.setdefault(study, {"proposed": [], "verdicts": [], "validation": [], "test": []})
+        of["proposed"].append(params)
+        of["verdicts"].append(outcome["verdicts"][study, number][1:])
+        if (result := outcome["results"].get((study, number))) is not None:
+            of["validation"].append((result["curve"], result["validation"], replicas(result, "val_")))
+            of["test"].append((result["test"], replicas(result, "test_")))
+    for study, of in studies.items():
+        best = best_verdict(verdict for verdict in verdicts if verdict.study == study)
+        of["chosen"] = None if best is None else best.number
+    return studies
+
+
+def replicas(result: dict[str, Any], prefix: str) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key.startswith(prefix)} for row in result["replicas"]]
+
+
+@pytest.mark.parametrize("changes", [BASE_TO_NEW, TRANSFER], ids=["base-to-new", "cross-dataset"])
+def test_nothing_that_steers_a_folds_search_has_measured_its_test_clips(changes: dict[str, Any], tmp_path: Path) -> None:
+    first, second = two_runs(tmp_path, changes, "strict")
+    assert [study.rpartition(".")[2] for study in first] == [f"fold-{fold}" for fold in FOLDS]
+    tested = next(study for study in first if study.endswith(f".fold-{TEST_FOLD}"))
+    # Bit for bit: every proposal, pruning, verdict, curve, validation and so the choice.
+    for what in ("proposed", "verdicts", "validation", "chosen"):
+        assert first[tested][what] == second[tested][what], what
+    # Else this would show little: most proposals are TPE's, after two at random, and the median pruner has pruned.
+    assert len(first[tested]["proposed"]) == TRIALS
+    assert "pruned" in [verdict[0] for verdict in first[tested]["verdicts"]]
+    # Only what the fold's clips test has changed; targets have nothing to do with them.
+    for (before, rows), (after, others) in zip(first[tested]["test"], second[tested]["test"], strict=True):
+        assert rows != others
+        assert before.get("ESC10") == after.get("ESC10")
+    # They are held-out clips of the other folds, whose searches do see them.
+    for study in set(first) - {tested}:
+        assert first[study]["verdicts"] != second[study]["verdicts"]
+
+
+def test_under_heldout_the_mean_over_folds_has_measured_them(tmp_path: Path) -> None:
+    first, second = two_runs(tmp_path, BASE_TO_NEW, "heldout")
+    (study,) = first
+    assert first[study]["proposed"][:2] == second[study]["proposed"][:2]
+    assert first[study]["verdicts"] != second[study]["verdicts"]
+    assert first[study]["proposed"] != second[study]["proposed"]
