@@ -293,6 +293,33 @@ def make_transfers() -> list[Case]:
     ]
 
 
+def of_folds(case: Case, folds: tuple[str, ...], *, strict: bool = False) -> Case:
+    """The same member with some of its test folds alone; of a strict sweep each such study has members of its own."""
+    selection = "strict" if strict else case.member.config.selection
+    config = case.member.config.model_copy(update={"folds": folds, "selection": selection})
+    member = replace(case.member, config=config, signature=config.signature, study=config.study_key)
+    verdict = replace(case.verdict, signature=config.signature, study=config.study_key)
+    if case.result is None or case.result.state == "failed":
+        result = replace(case.result, config=config, signature=config.signature) if case.result else None
+        return Case(member, verdict, result)
+    rows = [row for row in case.result.replicas if row["fold"] in folds]
+    parts = {"validation": summary(rows, "val"), "test": summary(rows, "test")}
+    result = replace(case.result, config=config, signature=config.signature, replicas=tuple(rows), **parts)
+    return Case(member, replace(verdict, objective=result.objective, fold_values=by_fold(result)), result)
+
+
+def best_everywhere(case: Case) -> Case:
+    """The same member, with the best validation that there can be in every fold."""
+    assert case.result is not None
+    rows = tuple(
+        {name: 100.0 if name.startswith("val_") else value for name, value in row.items()}
+        for row in case.result.replicas
+    )
+    validation = summary(list(rows), "val")
+    result = replace(case.result, replicas=rows, validation=validation)
+    return replace(case, result=result, verdict=replace(case.verdict, objective=100.0, fold_values=by_fold(result)))
+
+
 def chosen_on_test(case: Case) -> Case:
     """The same member of a sweep with ``selection: paper``."""
     assert case.result is not None

@@ -11,10 +11,9 @@ import pytest
 import synthetic_results as made
 
 from pipeline.report import collect, describe, read_records, tabulate, to_html, to_latex, to_markdown, write_report
-from pipeline.report.rows import Origin
 from pipeline.report.document import Document
 from pipeline.report.paired import PairedTest, holm
-from pipeline.report.rows import Gain
+from pipeline.report.rows import Gain, Origin
 from pipeline.spec import Dimension
 from pipeline.store import TrialStore
 
