@@ -5,7 +5,10 @@ Base-to-new: train on shots of the base classes; base clips among base names, ne
 - ``heldout`` (default): the search sees clips of the training split that no replica trains on.
 - ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on base' and
   new', so that nothing of the real new classes reaches it; what is tested is a second training, on all base classes,
-  with the same hyper-parameters.
+  with the same hyper-parameters. Neighbours of the inner training are those of base', out of the lists of all base
+  classes: these know nothing of the real new classes, but were written and checked knowing new' (no term of base' names
+  one). So the search may see new' as somewhat easier to keep apart than the real new classes are; no tested number
+  depends on it otherwise than by which configuration is chosen.
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   whoever shows such a result has to say so.
 

@@ -95,7 +95,7 @@ class SemanticExpansion:
     ) -> SemanticExpansion:
         """Constants of SEPT for training on ``classes``, with the hyper-parameters of ``SEPT_HYPER``.
 
-        Only the neighbours of these classes are used: nothing of a new class enters training.
+        Only the neighbours of these classes are used. What their writer knew of others is `Neighbors.known`.
 
         Raises:
             InputError: A class has fewer neighbours than asked for, or there are fewer templates.

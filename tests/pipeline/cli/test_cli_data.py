@@ -183,8 +183,8 @@ def test_neighbours_of_ones_own_dataset_are_kept_with_it_and_those_of_others_nam
     assert "Sweeps on birds take it from there" in out
     code, out, _ = sept("neighbors", "esc50", "--n", 1)
     assert code == 0
-    assert f"  neighbors: {{ESC50: {tmp_path / 'sept-runs' / 'neighbors' / 'esc50.json'}}}" in out
-    assert written == [Path("sept-runs/datasets/birds/neighbors.json"), Path("sept-runs/neighbors/esc50.json")]
+    assert f"  neighbors: {{ESC50: {tmp_path / 'sept-runs' / 'neighbors' / 'base' / 'esc50.json'}}}" in out
+    assert written == [Path("sept-runs/datasets/birds/neighbors.json"), Path("sept-runs/neighbors/base/esc50.json")]
 
 
 def test_neighbours_of_an_unknown_dataset_are_refused_in_one_line(sept: Callable[..., Ran]) -> None:
