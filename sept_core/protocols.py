@@ -15,6 +15,10 @@ What a trial is measured on while it trains, and is ranked, pruned and chosen by
 - ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on held-out
   clips of base' and new', so that no clip of the real new classes reaches it; what is tested is a second training, on
   all base classes, with the same hyper-parameters. Base clips of other test folds are measured, as in ``heldout``.
+  Neighbours of the inner training are those of base', out of the lists of all base classes: these know nothing of the
+  real new classes, but were written and checked knowing new' (no term of base' names one). So the search may see new'
+  as somewhat easier to keep apart than the real new classes are; no tested number depends on it otherwise than by which
+  configuration is chosen.
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   whoever shows such a result has to say so.
 

@@ -22,9 +22,10 @@ _RULES = {
     "Each test fold has a search of its own, whose proposals, prunings and choice see the validation of this fold's "
     "replicas alone, which holds no test clip of the fold.",
     "nested": "Validation is {objective} of a training on one part of the base classes, measured on clips of both "
-    "parts from the training folds; nothing of the new classes reaches the search. Test fold k's rows are those of the "
-    "trial that is best on the validation of fold k's replicas alone, which holds no test clip of fold k. Proposals "
-    "and prunings see means over all folds, whose clips are test clips of other folds.",
+    "parts from the training folds; no clip of a new class reaches the search, and no name of one unless a data "
+    "warning says so of the neighbours. Test fold k's rows are those of the trial that is best on the validation of "
+    "fold k's replicas alone, which holds no test clip of fold k. Proposals and prunings see means over all folds, "
+    "whose clips are test clips of other folds.",
     "paper": "Validation is {objective} on the TEST clips themselves (selection: paper), and one trial stands for all "
     "folds. The chosen numbers are therefore too good for unseen data; they are for comparison with tables made the "
     "same way.",

@@ -22,7 +22,7 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
 
     Returns:
         An error each: datasets are missing or belong to another protocol, a source has no target but itself, or the
-            selection has no meaning here.
+            selection or what is done with neighbours has no meaning here.
     """
     cross = spec.protocol == "cross-dataset"
     needed, foreign = (("sources", "targets"), ("datasets",)) if cross else (("datasets",), ("sources", "targets"))
@@ -54,6 +54,13 @@ def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
             f"selection '{spec.selection}' has no meaning for cross-dataset: it trains on all classes of the source",
             where=f"{where}: selection",
             mend=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
+        )
+    if spec.neighbors_naming_new != "keep":
+        yield InputError(
+            f"neighbors_naming_new: {spec.neighbors_naming_new} has no meaning for cross-dataset: it trains on all "
+            "classes of the source",
+            where=f"{where}: neighbors_naming_new",
+            mend="leave it out",
         )
     for source in spec.sources if spec.targets else ():
         if not spec.targets_of(source):

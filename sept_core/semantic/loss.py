@@ -96,7 +96,7 @@ class SemanticExpansion:
     ) -> SemanticExpansion:
         """Constants of SEPT for training on ``classes``, with ``SEPT_HYPER``'s and the baseline's hyper-parameters.
 
-        Only the neighbours of these classes are used: nothing of a new class enters training.
+        Only the neighbours of these classes are used. What their writer knew of others is `Neighbors.known`.
 
         Raises:
             InputError: A class has fewer neighbours than asked for, there are fewer templates, or two of the names have

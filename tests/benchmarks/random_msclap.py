@@ -78,7 +78,7 @@ def write_msclap(name: str, folder: Path) -> Path:
 
 def _texts() -> Iterable[str]:
     for dataset in DATASETS:
-        for name, terms in load_neighbors(dataset).by_class.items():
+        for name, terms in load_neighbors(dataset, protocol="cross-dataset").by_class.items():
             yield from (f" {text}" for text in (name, *terms))
 
 

@@ -73,6 +73,19 @@ def test_status_and_best_show_it(warned: TrialStore, sept: Callable[..., tuple[i
         assert WARNING in json.dumps(json.loads(out))
 
 
+def test_what_is_said_of_neighbours_is_shown_though_trials_without_sept_say_nothing(store: TrialStore) -> None:
+    said = "FSDD: the neighbours were written knowing the names of 5 classes that were not trained on"
+    cases = [
+        replace(case, result=replace(case.result, warnings=(said,)))
+        if case.result is not None and case.member.config.sept and case.member.config.dataset == "FSDD"
+        else case
+        for case in made.make_cases()
+    ]
+    made.fill_store(store, cases)
+    assert sweep_status(store, made.SWEEP).data_warnings == (said,)
+    assert collect(store, made.SWEEP).data_warnings == (said,)
+
+
 def test_mlflow_has_it_as_a_tag_of_trials_and_studies(warned: TrialStore, make_target) -> None:
     from pipeline.tracking.client import connect
 
@@ -91,11 +104,15 @@ def test_mlflow_has_it_as_a_tag_of_trials_and_studies(warned: TrialStore, make_t
     assert len(tagged) > 4
 
 
-def test_a_trial_that_drops_what_crosses_says_so_in_its_parameters() -> None:
+def test_a_trial_that_drops_clips_or_neighbours_says_so_in_its_parameters() -> None:
     case = made.make_case("FSDD", "coop", 0)
     dropped = replace(case.member, config=case.member.config.model_copy(update={"crossing": "drop"}))
     assert params_of(dropped)["crossing"] == "drop"
     assert "crossing" not in params_of(case.member)
+    sept = made.make_case("FSDD", "coop+sept", 0).member
+    naming = replace(sept, config=sept.config.model_copy(update={"neighbors_naming_new": "drop"}))
+    assert params_of(naming)["neighbors_naming_new"] == "drop"
+    assert "neighbors_naming_new" not in params_of(sept)
     assert case.result is not None
     assert "sept.data_warnings" not in verdict_tags(case.verdict, case.result) | data_tags(None)
 

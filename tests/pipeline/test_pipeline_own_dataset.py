@@ -83,7 +83,7 @@ def make_digits(folder: Path, root: Path) -> None:
     sept("data", "prepare", "digits", "--csv", table, "--audio", AUDIO, "--kind", "speech", "--root", root)
     sept("data", "check", "digits", "--audio", AUDIO, "--root", root)
     sept("embed", "digits", "--audio", AUDIO, "--encoder", "mini", "--root", root)
-    packaged = load_neighbors("FSDD").by_class
+    packaged = load_neighbors("FSDD", protocol="cross-dataset").by_class
     lists = {"dataset": "digits", "neighbors": {word: packaged[word] for word in WORDS}}
     (root / neighbors_key("digits")).write_text(json.dumps(lists), encoding="utf-8")
 

@@ -328,6 +328,17 @@ def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Pa
         load_sweep(tmp_path / "my_swep.yaml")
 
 
+def test_what_is_done_with_neighbours_that_name_a_new_class_is_kept_with_the_sweep_and_makes_another_search() -> None:
+    spec = quickstart(neighbors_naming_new="drop")
+    assert parse_sweep(spec.text(), "stored").neighbors_naming_new == spec.neighbors_naming_new == "drop"
+    assert "neighbors_naming_new" not in quickstart().text()
+    assert spec_differences(quickstart(), spec) == ["neighbors_naming_new was keep and is now drop"]
+    assert "neighbors_naming_new" in refusal({"neighbors_naming_new": "leave"})
+    cross: dict[str, Any] = {"protocol": "cross-dataset", "datasets": [], "sources": ["ESC10"], "targets": ["FSDD"]}
+    said = refusal(cross | {"neighbors_naming_new": "drop"})
+    assert "neighbors_naming_new: drop has no meaning for cross-dataset" in said
+
+
 def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_sweep() -> None:
     spec = quickstart(crossing="drop", accept_faulty_splits=["esc10"])
     assert (spec.crossing, spec.accept_faulty_splits) == ("drop", ("ESC10",))

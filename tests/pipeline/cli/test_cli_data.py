@@ -55,6 +55,30 @@ def test_preparing_ones_own_dataset_makes_it_known_and_says_what_comes_next(
     assert (code, out) == (0, "birds: 64 clips checked, 0 errors, 0 warnings\n")
 
 
+def test_the_check_says_how_many_neighbours_of_which_classes_name_a_new_class(
+    data: Callable[..., Ran], birds: list[object], sept: Callable[..., Ran], tmp_path: Path
+) -> None:
+    data("prepare", "birds", *birds)
+    lists = "dataset: birds\nneighbors: {tit: [bell in a tree, not a wren, a chime]}\n"
+    (tmp_path / "lists.yaml").write_text(lists)
+    assert sept("neighbors", "birds", "--from", tmp_path / "lists.yaml")[0] == 0
+    code, out, _ = data("check", "birds", *birds[:2])
+    assert code == 0
+    counted = "birds: 1 of 3 neighbours names a class that was not trained on"
+    assert out.splitlines() == [
+        f"note: {counted} (kept: the lists were written without knowing them)",
+        "note: neighbours that name a new class: tit: 'not a wren' (wren)",
+        "birds: 64 clips checked, 0 errors, 0 warnings",
+    ]
+    (tmp_path / "lists.yaml").write_text(f"written_from: all\n{lists}")
+    assert sept("neighbors", "birds", "--from", tmp_path / "lists.yaml", "--force")[0] == 0
+    out = data("check", "birds", *birds[:2], "--json")[1]
+    knew = "birds: the neighbours were written knowing the names of 1 class that was not trained on"
+    assert json.loads(out)["notes"][:2] == [knew, f"{counted} (kept)"]
+    row = next(row for row in json.loads(data("list", "--json")[1]) if row["dataset"] == "birds")
+    assert (row["neighbors"], row["neighbors_all"]) == (True, False)
+
+
 def test_what_would_poison_a_result_is_not_prepared(
     data: Callable[..., Ran], birds: list[object], tmp_path: Path
 ) -> None:
@@ -183,8 +207,8 @@ def test_neighbours_of_ones_own_dataset_are_kept_with_it_and_those_of_others_nam
     assert "Sweeps on birds take it from there" in out
     code, out, _ = sept("neighbors", "esc50", "--n", 1)
     assert code == 0
-    assert f"  neighbors: {{ESC50: {tmp_path / 'sept-runs' / 'neighbors' / 'esc50.json'}}}" in out
-    assert written == [Path("sept-runs/datasets/birds/neighbors.json"), Path("sept-runs/neighbors/esc50.json")]
+    assert f"  neighbors: {{ESC50: {tmp_path / 'sept-runs' / 'neighbors' / 'base' / 'esc50.json'}}}" in out
+    assert written == [Path("sept-runs/datasets/birds/neighbors.json"), Path("sept-runs/neighbors/base/esc50.json")]
 
 
 def test_neighbours_of_an_unknown_dataset_are_refused_in_one_line(sept: Callable[..., Ran]) -> None:

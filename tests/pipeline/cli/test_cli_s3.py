@@ -111,7 +111,7 @@ def test_neighbours_of_a_registered_dataset_are_written_on_this_machine(
     monkeypatch.setattr("pipeline.neighbors.generate", fake)
     code, out, _ = sept("neighbors", "esc50", "--n", 1, "--root", s3_root)
     assert code == 0
-    assert f"Written to {tmp_path / 'sept-runs' / 'neighbors' / 'esc50.json'}" in out
+    assert f"Written to {tmp_path / 'sept-runs' / 'neighbors' / 'base' / 'esc50.json'}" in out
 
 
 class TestMlflow:

@@ -70,7 +70,7 @@ def test_a_password_of_the_job_server_is_not_printed(sept: Sept, sent: list[Requ
 def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[Request], tmp_path: Path) -> None:
     import sept_core.semantic
 
-    shipped = Path(sept_core.semantic.__file__).parent / "data" / "neighbors" / "fsdd.json"
+    shipped = Path(sept_core.semantic.__file__).parent / "data" / "neighbors" / "base" / "fsdd.json"
     shutil.copy(shipped, tmp_path / "mine.json")
     spec = yaml.safe_load(made.SPEC) | {"neighbors": {"FSDD": "mine.json"}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))

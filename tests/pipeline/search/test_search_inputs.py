@@ -18,9 +18,10 @@ from pipeline.search.messages import Assignment
 from pipeline.spec import StudyInputs
 from pipeline.store import EmbeddingHeader, EmbeddingStore
 from pipeline.store.places import fetch
-from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, info_to_json, load_embeddings
+from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, halves, info_to_json, load_embeddings
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
+from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs, make_config
 
 BIRDS = DatasetInfo("birds", "events", ("jay", "kite", "tit", "wren"), "A {}.", ("1", "2"), "kfold", extra=True)
@@ -98,22 +99,56 @@ def test_a_file_of_neighbours_goes_before_those_of_the_dataset_and_into_the_sign
     assert digests[0][1] != digests[1][1]
 
 
-def test_a_neighbour_that_names_any_class_of_the_dataset_is_refused_before_anything_starts(
+def test_a_neighbour_that_names_a_class_that_is_trained_on_too_is_refused_before_anything_starts(
     root: Path, tmp_path: Path
 ) -> None:
-    # "wren" is a new class: its name would come into the training of "jay".
-    leaking = write_lists(tmp_path / "leak.json", "birds", LISTS | {"jay": ["bird like a wren"]})
-    with pytest.raises(InputError, match=r"leak\.json: class 'jay': neighbour 'bird like a wren' holds the name"):
-        load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=str(leaking)))
-    # Also where the file itself doesn't list the class that is named.
+    rival = write_lists(tmp_path / "rival.json", "birds", LISTS | {"jay": ["bird like a kite"]})
+    with pytest.raises(InputError, match=r"rival\.json: class 'jay': neighbour 'bird like a kite' holds the name"):
+        load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=str(rival)))
+    # "wren" is a new class: base-to-new keeps the term, cross-dataset trains on wrens.
+    naming = write_lists(tmp_path / "naming.json", "birds", LISTS | {"jay": ["bird like a wren"], "wren": ["jay"]})
+    loaded = load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=str(naming)))
+    assert loaded.neighbors is not None
+    assert loaded.neighbors.by_class == {"jay": ("bird like a wren",), "kite": ("raptor",)}
+    assert loaded.neighbors.known == set(LISTS)
+    with pytest.raises(InputError, match=r"naming\.json: class 'jay': neighbour 'bird like a wren' holds the name"):
+        load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",), neighbors=str(naming)))
+    strange = write_lists(tmp_path / "strange.json", "birds", LISTS | {"wern": ["brown singer"]})
+    with pytest.raises(InputError, match=r"strange\.json: 'wern' is no class of birds"):
+        find_neighbors(root, BIRDS, str(strange))
     partial = write_lists(tmp_path / "part.json", "birds", {"jay": ["bird like a wren"]})
     with pytest.raises(InputError, match=r"part\.json: class 'kite' has no neighbours"):
         find_neighbors(root, BIRDS, str(partial))
 
 
+def test_each_protocol_takes_the_packaged_lists_of_the_classes_that_it_trains_on(root: Path) -> None:
+    base = load_inputs(str(root), StudyInputs("mini", "FSDD", True)).neighbors
+    everything = load_inputs(str(root), StudyInputs("mini", "FSDD", True, ("birds",))).neighbors
+    assert base is not None
+    assert everything is not None
+    assert set(base.by_class) == set(halves(get_dataset("FSDD").classnames)[0])
+    assert set(everything.by_class) == set(get_dataset("FSDD").classnames)
+
+
+def test_a_file_of_base_classes_alone_is_refused_in_cross_dataset_with_the_ways_out(root: Path, tmp_path: Path) -> None:
+    lists = {name: list(terms) for name, terms in load_neighbors("FSDD").by_class.items()}
+    mine = write_lists(tmp_path / "mine.json", "FSDD", lists)
+    load_inputs(str(root), StudyInputs("mini", "FSDD", True, neighbors=str(mine)))
+    with pytest.raises(InputError) as refused:
+        load_inputs(str(root), StudyInputs("mini", "FSDD", True, ("birds",), neighbors=str(mine)))
+    assert str(refused.value) == (
+        f"{mine}: lists of base classes alone, and cross-dataset trains on all 10 classes of FSDD; make lists of all: "
+        "sept neighbors FSDD --for cross-dataset, or leave this file out: lists of all are packaged"
+    )
+
+
 def test_missing_neighbours_of_ones_own_dataset_say_how_to_make_them(root: Path) -> None:
     with pytest.raises(InputError, match="no neighbours of birds, which SEPT needs; sept neighbors birds"):
         load_inputs(str(root), StudyInputs("mini", "birds", True))
+    with pytest.raises(
+        InputError, match=r"neighbors-all\.json: no neighbours of birds.*birds --for cross-dataset --from"
+    ):
+        load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",)))
 
 
 def test_a_dataset_that_was_prepared_anew_must_be_embedded_anew(root: Path) -> None:
