@@ -16,9 +16,6 @@ __all__ = ["account_sections", "origin_sections", "rerun_command"]
 _RULES = {
     "heldout": "The validation objective is {objective} on held-out clips: clips of the training folds that no replica "
     "trains on.",
-    "strict": "Every test fold has a search of its own, with proposals and prunings of its own. Its validation objective "
-    "is {objective} on held-out clips: clips of the training folds that no replica of this test fold trains on. No test "
-    "clip of the fold is among them.",
     "nested": "The validation objective is {objective} of a training on one part of the base classes, measured on "
     "held-out clips of both parts; nothing of the new classes reaches the search.",
     "paper": "The validation objective is {objective} on the TEST clips themselves (selection: paper). The chosen "

@@ -36,8 +36,6 @@ MEAN = "mean of targets"
 _SELECTIONS = {
     "heldout": "val H: the same H on held-out clips of the training folds; the best trial of each study was chosen by "
     "it, never by test clips.",
-    "strict": "val H: the same H on held-out clips of the training folds; every test fold was searched apart, and the best "
-    "trial of each search was chosen by it, never by this fold's test clips.",
     "nested": "val H: the same H of a training on one part of the base classes, over both parts; the best trial of "
     "each study was chosen by it, never by new classes or test clips.",
     "paper": "val H: H on the test clips themselves, and the best trial of each study was chosen by it: for comparison "
