@@ -22,9 +22,10 @@ What a trial is measured on while it trains, and is ranked, pruned and chosen by
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   whoever shows such a result has to say so.
 
-Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips (``heldout``, or
-``strict`` with a search for each test fold of the source; the other two have no meaning); tested are the source's test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the
-target's names. Clips of a target from recordings that the source has in a pool are left out.
+Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips (``heldout``,
+or ``strict`` with a search for each test fold of the source; the other two have no meaning); tested are the source's
+test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the target's
+names. Clips of a target from recordings that the source has in a pool are left out.
 """
 
 from __future__ import annotations

@@ -122,9 +122,8 @@ def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
     first = group[0]
     trials, unfinished = sum(study.trials for study in group), sum(study.left for study in group)
     counts = [f"{trials - unfinished}/{trials}"]
-    for state in ("pruned", "failed", "begun"):
-        if count := sum(getattr(study, state) for study in group):
-            counts.append(f"{count}{state[0]}")
+    states = ((sum(getattr(study, state) for study in group), state[0]) for state in ("pruned", "failed", "begun"))
+    counts += [f"{count}{letter}" for count, letter in states if count]
     replicas = "?" if first.replicas is None else f"{'' if first.replicas_known else '≤'}{first.replicas}"
     known = [(study.estimate.seconds, study.left) for study in group if study.estimate.seconds is not None]
     each = duration(statistics.fmean(seconds for seconds, _ in known)) if known else "?"

@@ -108,7 +108,7 @@ class Estimator:
         return None
 
     def _calibrated(self, timed: Sequence[tuple[Candidate, Work]]) -> dict[str, Estimate]:
-        """Each pair of dataset and method by itself, or where that took too long one for each method, of middle size."""
+        """Each dataset and method by itself, or where that took too long one for each method, of middle size."""
         groups: dict[str, list[tuple[Candidate, Work]]] = {}
         apart = len({one.study.row_key for one, _ in timed}) * self._seconds <= _FOR_EACH_S
         for one, work in timed:

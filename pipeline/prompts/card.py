@@ -15,9 +15,9 @@ __all__ = ["make_card"]
 _RULE = {
     "heldout": "the study's trial with the highest accuracy on held-out training clips (H of base and new classes; "
     "cross-dataset: on the source); no test clip was looked at",
-    "strict": "the trial with the highest accuracy on held-out training clips (H of base and new classes; cross-dataset: "
-    "on the source) in a search of this test fold's replicas alone; nothing that proposed, pruned or chose it has "
-    "measured a test clip of this fold",
+    "strict": "the trial with the highest accuracy on held-out training clips (H of base and new classes; "
+    "cross-dataset: on the source) in a search of this test fold's replicas alone; nothing that proposed, pruned or "
+    "chose it has measured a test clip of this fold",
     "nested": "the study's trial with the highest H on a second split of the base classes; neither a test clip nor a "
     "clip of a new class was looked at",
     "paper": PAPER_WARNING,
@@ -32,8 +32,8 @@ _METRICS = (
     "replicas"
 )
 _METRICS_OF_A_FOLD = (
-    "percent, mean over replicas: each replica alone on the clips of the one test fold. The mean of their probabilities, "
-    "which is what predicts, was not measured. Other test folds were searched apart and have prompts of their own"
+    "percent, mean over replicas: each replica alone on the clips of the one test fold. The mean of their "
+    "probabilities, which is what predicts, was not measured. Other test folds were searched apart"
 )
 _LICENCE = (
     "Learned from clips of the dataset through the encoder: the licences of both apply to what is learned. For mini, "

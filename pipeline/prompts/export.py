@@ -70,13 +70,16 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
     if wanted in studies:
         return studies[wanted]
     meant = [row for row in studies.values() if wanted in _names(row.study)]
-    if len(meant) == 1:
-        return meant[0]
     if meant:
-        keys = ", ".join(row.study for row in meant)
-        if len({_row(row.study) for row in meant}) == 1:
+        # A fold's study is meant by its row only where there is no other fold, finished or not.
+        rows = {_row(row.study) for row in meant}
+        others = [study for study in table.without if wanted in _names(study) and _row(study) in rows]
+        if len(meant) == 1 and not others:
+            return meant[0]
+        keys = ", ".join((*(row.study for row in meant), *others))
+        if len(rows) == 1:
             raise InputError(
-                f"'{wanted}' was searched for each test fold apart (selection: strict); no configuration is best for all",
+                f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
                 mend=f"name one fold's study: {keys}",
             )
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
@@ -88,7 +91,7 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
 
 
 def _names(study: str) -> tuple[str, ...]:
-    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset; and one of a fold by its fold."""
+    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset; the first two with its fold."""
     row, fold = _row(study), study.removeprefix(_row(study))
     dataset, method = row.split(".")[0], row.split(".")[-1]
     names = (row, f"{dataset}.{method}", method, dataset)

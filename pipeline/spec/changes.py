@@ -21,8 +21,9 @@ _NOT_LITERALLY = frozenset(
 def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
     """What speaks against going on with a stored sweep under another spec: a line each, empty where nothing does.
 
-    Budgets may be raised, spaces narrowed, datasets, sources and methods added (with ``strict`` folds too, since each is
-    a study of its own), resources and priorities changed, and files moved. Anything else would put results under one name that cannot be compared.
+    Budgets may be raised, spaces narrowed, datasets, sources and methods added (with ``strict`` folds too, each a study
+    of its own), resources and priorities changed, and files moved. Anything else would put results under one name that
+    cannot be compared.
     """
     return [
         *_literal(stored, wanted),

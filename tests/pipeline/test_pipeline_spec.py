@@ -147,7 +147,10 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
         ({"trials": None}, "trials: empty: should be a valid integer; give it a value"),
         ({"name": date(2026, 1, 2)}, "should be a valid string; put it in quotes: '2026-01-02'"),
         ({"resources": {"cpus_per_trial": float("inf")}}, "resources.cpus_per_trial: inf: should be a finite number"),
-        ({"selection": "held-out"}, "selection: 'held-out': should be 'heldout', 'nested' or 'paper'; did you mean"),
+        (
+            {"selection": "held-out"},
+            "selection: 'held-out': should be 'heldout', 'strict', 'nested' or 'paper'; did you mean",
+        ),
         ({"sampler": {"name": "tp"}}, "sampler.name: 'tp': should be 'tpe' or 'random'; did you mean 'tpe'?"),
         ({"training.precision": "bf16"}, "training.precision: 'bf16': should be 'float32' or 'bfloat16'; did you mean"),
         ({"methods": ["coop", "coop+spet"]}, "methods.1: unknown method 'coop+spet'; did you mean 'coop+sept'?"),

@@ -70,9 +70,7 @@ def provide_random_test_clips(root: str, inputs: StudyInputs) -> TrialInputs:
     names = list(table.classnames)
     for row, other in zip(rows, torch.randperm(len(rows), generator=generator).tolist(), strict=True):
         names[row] = table.classnames[rows[other]]
-    return dataclasses.replace(
-        loaded, table=dataclasses.replace(table, embeddings=embeddings, classnames=tuple(names))
-    )
+    return dataclasses.replace(loaded, table=dataclasses.replace(table, embeddings=embeddings, classnames=tuple(names)))
 
 
 TEST_FOLD = "theo"
