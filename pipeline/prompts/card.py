@@ -29,7 +29,8 @@ _INFERENCE = (
 _METRICS = (
     "percent, mean over replicas: each replica alone on the clips of its own test fold. The mean of their "
     "probabilities, which is what predicts, was not measured: of a dataset with several folds no clip is new to all "
-    "replicas"
+    "replicas. Base-to-new: base and new are clips among the names of their own group, all_base and all_new the same "
+    "clips among all names of both, and all those of both groups together"
 )
 _METRICS_OF_A_FOLD = (
     "percent, mean over replicas: each replica alone on the clips of the one test fold. The mean of their "
