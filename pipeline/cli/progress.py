@@ -53,7 +53,7 @@ class Tally:
         if (member.study, member.number) not in self.ended:
             self.running[member.study, member.number] = min(epoch / max(member.config.epochs, 1), 1.0)
 
-    def end(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+    def end(self, member: Member, verdict: Verdict, result: TrialResult | None = None) -> None:
         """A trial has ended."""
         self.running.pop((member.study, member.number), None)
         if verdict.state == "finished" and not verdict.fold_values and result is not None:
