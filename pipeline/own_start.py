@@ -79,6 +79,7 @@ $commands
 #
 #   seeds: [0, 1, 2]
 #   training: {epochs: 50, report_every: 10, batch_size: 16}
+#   selection: strict        # a search for each test fold, none of which sees its test clips
 #   selection: nested        # not even clips of new classes choose; needs 4 base classes
 #   encoder: msclap-2023     # embed with it first: sept embed $dataset --audio DIR --encoder msclap-2023
 #
@@ -87,7 +88,7 @@ $new
 name: $name
 encoder: $encoder
 protocol: base-to-new      # trained on the base classes, tested on these and on the new ones
-selection: heldout         # configurations are chosen on held-out training clips; test clips choose nothing
+selection: heldout         # each test fold's configuration is chosen on held-out clips, none of them a test clip of it
 datasets: [$name]
 # coop+sept needs neighbours. To start without them, put # in front of the next two lines and take it from the third;
 # add coop+sept later and launch again: what is done stays done.

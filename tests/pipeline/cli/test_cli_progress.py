@@ -12,7 +12,7 @@ from pipeline.cli.progress import BarProgress, LineProgress, Tally, make_progres
 
 def plans(cases: list[made.Case]) -> list[Any]:
     return [
-        SimpleNamespace(key=key, dataset="FSDD", encoder="mini", method=key.split(".")[-1], budget=3)
+        SimpleNamespace(key=key, dataset="FSDD", encoder="mini", method=key.split(".")[3], budget=3, fold=None)
         for key in dict.fromkeys(case.member.study for case in cases)
     ]
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from test_search_driver import Play
 from tiny_inputs import TEST_FOLD
 from tiny_sweep import make_spec, outcome_of, run_inline
 
+from pipeline.cli.progress import Tally
+from pipeline.cli.watching import one_line, render
+from pipeline.status import sweep_status
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.sweeps import best_verdict
+from pipeline.tracking.describe import run_name, study_name, study_tags
 
 FOLDS = ("nicolas", TEST_FOLD)
 TRIALS = 8
@@ -89,3 +96,58 @@ def test_under_heldout_the_mean_over_folds_has_measured_them(tmp_path: Path) -> 
     assert first[study]["verdicts"] != second[study]["verdicts"]
     assert first[study]["proposed"] != second[study]["proposed"]
     assert first[study]["chosen"] != second[study]["chosen"]
+
+
+STRICT = make_spec(selection="strict", folds={"FSDD": list(FOLDS)}, methods=["zero-shot", "coop", "coop+sept"])
+KEYS = [
+    f"FSDD.mini.base-to-new.{method}.fold-{fold}" for method in ("zero-shot", "coop", "coop+sept") for fold in FOLDS
+]
+
+
+def test_whatever_gets_lost_every_folds_search_ends_the_same(tmp_path: Path) -> None:
+    heard = Play(tmp_path / "whole", STRICT).run(0)
+    assert [plan.key for plan in heard.plans] == KEYS
+    assert [plan.fold for plan in heard.plans] == [*FOLDS] * 3
+    whole = outcome_of(tmp_path / "whole")
+    for seed in (1, 2):
+        Play(tmp_path / str(seed), STRICT, losses=10, crashes=5).run(seed)
+        assert outcome_of(tmp_path / str(seed)) == whole
+    # Proposals of two folds are not the same: each sampler has a seed of its own.
+    proposals = {study: [params for (of, _), (_, params) in whole["members"].items() if of == study] for study in KEYS}
+    assert proposals[KEYS[2]][0] != proposals[KEYS[3]][0]
+
+
+def test_a_fold_that_is_added_changes_nothing_of_those_before(tmp_path: Path) -> None:
+    one = make_spec(selection="strict", folds={"FSDD": [TEST_FOLD]})
+    Play(tmp_path, one).run(0)
+    before = outcome_of(tmp_path)
+    heard = Play(tmp_path, STRICT).run(1)
+    after = outcome_of(tmp_path)
+    assert after["members"].items() > before["members"].items()
+    assert after["verdicts"].items() > before["verdicts"].items()
+    assert heard.state == "finished"
+
+
+def test_status_progress_and_mlflow_tell_folds_apart(tmp_path: Path) -> None:
+    heard = Play(tmp_path, STRICT).run(0)
+    store = TrialStore(LocalFiles(tmp_path))
+    store.write_spec("tiny", STRICT.text())
+    status = sweep_status(store, "tiny")
+    assert [(study.key, study.fold) for study in status.studies] == list(zip(KEYS, [*FOLDS] * 3, strict=True))
+    assert status.state == "finished"
+    screen = io.StringIO()
+    Console(width=80, file=screen).print(render(status))
+    shown = screen.getvalue()
+    assert "study, fold" in shown
+    assert all(f"FSDD coop+sept {fold}" in shown for fold in FOLDS)
+    assert "finished" in one_line(status)
+    tally = Tally()
+    tally.start(heard.plans)
+    assert tally.titles[KEYS[-1]] == f"FSDD CoOp + SEPT, fold {FOLDS[-1]}"
+    assert len(set(tally.titles.values())) == len(KEYS)
+    members = store.members("tiny")
+    names = {study_name(member.config) for member in members}
+    assert len(names) == len(KEYS)
+    assert f"FSDD coop+sept fold {TEST_FOLD}, mini, base-to-new" in names
+    assert {study_tags("tiny", member.config)["sept.study"] for member in members} == set(KEYS)
+    assert {run_name(member) for member in members if member.study == KEYS[1]} == {f"zero-shot fold {FOLDS[1]}"}
