@@ -215,10 +215,9 @@ def find_neighbors(
     # The classes of one's own data set may have changed since.
     again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name}{option} --force"
     listed, where = _listed(root, info, given, protocol, option)
+    # What is no class of the data set is a mistake to name; what is not trained on is not looked at.
     strays = [name for name in listed.by_class if name not in set(map(prompt_name, info.classnames))]
-    if strays:
-        raise InputError(f"'{strays[0]}' is no class of {info.name}", where=where, mend=f"correct the list{again}")
-    neighbors = listed.only(trained)
+    neighbors = listed.only((*trained, *strays))
     base = {prompt_name(name) for name in halves(info.classnames)[0]}
     if protocol == "cross-dataset" and listed.by_class.keys() <= base:
         packaged = ", or leave this file out: lists of all are packaged" if info.name in DATASETS else ""

@@ -32,6 +32,7 @@ from typing import Any
 
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
+from sept_core.nearest import known_words
 from sept_core.semantic.naming import rivals_of
 
 __all__ = [
@@ -55,7 +56,13 @@ MAX_NEIGHBOR_LENGTH = 60
 
 
 def neighbor_kind(protocol: str) -> str:
-    """Which lists a protocol takes: those of ``base`` classes, or of ``all``; also the name of their folder."""
+    """Which lists a protocol takes: those of ``base`` classes, or of ``all``; also the name of their folder.
+
+    Raises:
+        InputError: No such protocol.
+    """
+    if protocol not in _KINDS:
+        raise InputError(f"unknown protocol '{protocol}'", mend=known_words(protocol, _KINDS))
     return _KINDS[protocol]
 
 

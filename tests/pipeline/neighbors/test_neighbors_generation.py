@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chat_server import KEY, NAMES, YARD, Asked, Reply, Run, Server, chat, fail_first, good
 
-from pipeline.neighbors import Prices, Usage, cache, estimate
+from pipeline.neighbors import Prices, Usage, cache, estimate, known_to_model
 from pipeline.neighbors.client import ChatClient
 from sept_core.datasets import DatasetInfo
 from sept_core.errors import InputError
@@ -39,6 +40,30 @@ def test_the_request_asks_for_structured_output_and_names_all_classes(server: Se
     assert body["response_format"]["json_schema"]["strict"] is True
     assert "Its classes: dog bark, rain, sea waves." in body["messages"][1]["content"]
     assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_whatever_new_classes_are_called_requests_cache_file_and_what_is_dropped_are_the_same(
+    server: Server, run: Run, tmp_path: Path
+) -> None:
+    # The model happens to name one of them, in first answers and when it is asked again.
+    def respond(asked: Asked) -> Reply:
+        return chat([f"zebra and {asked.classname}", "a howl", *good(asked, start=20 * (asked.number % 4))[:15]])
+
+    server.respond = respond
+    found = []
+    for new in (("sea waves", "zebra"), ("surf", "zither")):
+        info = known_to_model(replace(YARD, classnames=("dog bark", "rain", *new)), "base-to-new")
+        begun = len(server.asked)
+        outcome = run(info=info, cache_dir=tmp_path / new[0], out=tmp_path / f"{new[0]}.json", n=18)
+        bodies = [asked.body for asked in server.asked[begun:]]
+        cached = sorted(path.name for path in (tmp_path / new[0]).glob("*.json"))
+        found.append((bodies, cached, outcome.neighbors, outcome.dropped, outcome.path.read_bytes()))
+    assert found[0] == found[1]
+    assert len(found[0][0]) > 2
+    assert found[0][2].written_from == ("dog bark", "rain")
+    assert found[0][2].by_class["rain"][0] == "zebra and rain"
+    # The rules hold among the two all the same.
+    assert "rain: 'a howl' was also offered for 'dog bark'" in map(str, found[0][3])
 
 
 def test_a_killed_run_goes_on_with_the_classes_that_have_no_answer(server: Server, run: Run) -> None:

@@ -99,6 +99,8 @@ def test_dataset_names_are_found_in_any_case() -> None:
 def test_dataset_without_packaged_lists_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match=r"'ESC51'; packaged: .*esc10.*fsdd"):
         load_neighbors("ESC51")
+    with pytest.raises(InputError, match="unknown protocol 'nested'; known: base-to-new, cross-dataset"):
+        load_neighbors("ESC50", protocol="nested")
 
 
 def test_own_file_is_read_in_the_form_that_prompts_use(write: Callable[..., Path]) -> None:
