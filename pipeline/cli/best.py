@@ -56,6 +56,8 @@ def best(
         say(console, table.warning)
     else:
         say(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
+    if any("all" in _numbers(row) for row in chosen):
+        say(console, "all: base and new test clips among all names, base and new")
     for line in dict.fromkeys(line for row in chosen for line in row.warnings):
         say(console, f"data: {line}")
     for name in table.without if study is None else ():
@@ -81,7 +83,9 @@ def _numbers(row: Chosen) -> dict[str, float]:
     from pipeline.report import Row, TransferRow
 
     if isinstance(row, Row):
-        return {"val": row.validation.h, "base": row.test.base, "new": row.test.new, "h": row.test.h}
+        numbers = {"val": row.validation.h, "base": row.test.base, "new": row.test.new, "h": row.test.h}
+        # Results of earlier releases do not have it.
+        return numbers if row.test.all is None else numbers | {"all": row.test.all}
     assert isinstance(row, TransferRow)
     return {"val": row.validation, "source": row.source.accuracy, "targets": row.mean}
 
@@ -93,7 +97,7 @@ def _show(console: Console, chosen: Sequence[Chosen]) -> None:
 
     from pipeline.sweeps import short
 
-    accuracies = list(_numbers(chosen[0]))
+    accuracies = list(dict.fromkeys(name for row in chosen for name in _numbers(row)))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("study", overflow="fold")
     table.add_column("trial", justify="right")
@@ -103,6 +107,7 @@ def _show(console: Console, chosen: Sequence[Chosen]) -> None:
     table.add_column("signature", no_wrap=True)
     for row in chosen:
         searched = " ".join(f"{name}={short(value)}" for name, value in row.params.items()) or "-"
-        numbers = (f"{value:.1f}" for value in _numbers(row).values())
-        table.add_row(escape(row.study), f"#{row.number}", *numbers, escape(searched), row.signature)
+        numbers = _numbers(row)
+        cells = (f"{numbers[name]:.1f}" if name in numbers else "-" for name in accuracies)
+        table.add_row(escape(row.study), f"#{row.number}", *cells, escape(searched), row.signature)
     console.print(table)

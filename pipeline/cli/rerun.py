@@ -66,7 +66,8 @@ def _lines(outcome: Rerun) -> list[str]:
     from pipeline.report.rows import warning_of
 
     result, stored = outcome.result, outcome.stored
-    names = [name for name in ("base", "new", "h", "source", "targets") if name in result.test]
+    shown = ("base", "new", "h", "all", "source", "targets")
+    names = [name for name in shown if name in result.test and name in stored.test]
     lines = [f"{result.config.dataset}, {method_title(result.config.method)}, {result.signature}, on test clips"]
     lines += [f"  {name:<8}{result.test[name]:8.3f}   stored {stored.test[name]:8.3f}" for name in names]
     if warning := warning_of(result.config.selection):

@@ -26,7 +26,8 @@ _INFERENCE = (
 _METRICS = (
     "percent, mean over replicas: each replica alone on the clips of its own test fold. The mean of their "
     "probabilities, which is what predicts, was not measured: of a dataset with several folds no clip is new to all "
-    "replicas"
+    "replicas. Base-to-new: base and new are clips among the names of their own group, all_base and all_new the same "
+    "clips among all names of both, and all those of both groups together"
 )
 _LICENCE = (
     "Learned from clips of the dataset through the encoder: the licences of both apply to what is learned. For mini, "

@@ -56,7 +56,7 @@ _Lines = list[tuple[Chosen, list[str]]]
 
 
 def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
-    gains = table.gain_of
+    gains, among_all = table.gain_of, _among_all(table)
     rows: _Lines = []
     for row in table.rows:
         test, gain = row.test, gains.get((row.dataset, row.method))
@@ -64,8 +64,15 @@ def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
         cells.append(_spread(row, test.h, test.h_std))
         if gains:
             cells.append(f"${signed(gain.h)}$" if gain else "")
+        if among_all:
+            cells.append("--" if test.all is None else _spread(row, test.all, test.all_std or 0.0))
         rows.append((row, cells))
-    return "Dataset", ("Base", "New", "H", *(("$\\Delta$H",) if gains else ())), rows
+    columns = ("Base", "New", "H", *(("$\\Delta$H",) if gains else ()), *(("All",) if among_all else ()))
+    return "Dataset", columns, rows
+
+
+def _among_all(table: SweepTable) -> bool:
+    return any(row.test.all is not None for row in table.rows)
 
 
 def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
@@ -91,6 +98,8 @@ def _caption(table: SweepTable) -> str:
     words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
     if table.gains:
         words += " Difference in H: SEPT minus its baseline, replica by replica."
+    if _among_all(table):
+        words += " All: base and new clips among all names."
     words += f" {bold_means(table)}"
     if table.warning:
         words += f" {table.warning}."

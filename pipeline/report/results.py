@@ -43,11 +43,18 @@ def _headline(table: SweepTable) -> Section:
     sheets = [_transfer_sheet(table) if table.transfers else _accuracy_sheet(table)]
     if len(table.datasets) > 1 and table.rows:
         sheets.append(_matrix(table))
+    if among_all := any(row.test.all is not None for row in table.rows):
+        sheets.append(_all_sheet(table))
     if table.transfers:
         sheets.append(_f1_sheet(table))
     notes = [*legend(table), bold_means(table)]
     if table.rows:
         notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
+    if among_all:
+        notes.append(
+            "All classes at once: the same clips ranked among all names, base and new; all base and all new are those "
+            "of each group, all H is of these two. '-': a result of an earlier release, which did not measure it."
+        )
     if table.gains:
         notes.append(
             "gain in H: SEPT minus its baseline, replica by replica; p: paired test over replicas, not corrected, "
@@ -80,6 +87,24 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
         )
     columns = ("dataset", "method", "base", "new", "H", *twins, "val H", "trials", "H of means", "base F1", "new F1")
     return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.rows))
+
+
+def _all_sheet(table: SweepTable) -> Sheet:
+    """Base and new clips ranked among all names."""
+    rows = []
+    for row in table.rows:
+        test = row.test
+        accuracies = (
+            (test.all, test.all_std),
+            (test.all_base, test.all_base_std),
+            (test.all_new, test.all_new_std),
+            (test.all_h, test.all_h_std),
+        )
+        cells = ["-" if mean is None else spread_of(row, mean, std or 0.0) for mean, std in accuracies]
+        f1 = "-" if test.all_f1 is None else f"{test.all_f1:.1f}"
+        rows.append((row.dataset, method_title(row.method), *cells, f1))
+    columns = ("dataset", "method", "all", "all base", "all new", "all H", "all F1")
+    return Sheet(columns, tuple(rows), _WORDS, title="All classes at once, %")
 
 
 def _transfer_sheet(table: SweepTable) -> Sheet:

@@ -36,6 +36,11 @@ class Accuracy:
         h: Mean of the replicas' harmonic means of base and new; the headline.
         h_of_means: Harmonic mean of the mean base and the mean new accuracy, as papers often print it.
         base_f1, new_f1: Macro F1, means over replicas.
+        all: Of test clips of both groups ranked among all names, base and new; None for results of earlier releases,
+            which did not measure that.
+        all_base, all_new, all_h: The same of base clips and of new clips, and the mean of the replicas' harmonic means
+            of the two.
+        all_f1: Macro F1 over all names.
     """
 
     base: float
@@ -47,11 +52,21 @@ class Accuracy:
     h_of_means: float
     base_f1: float
     new_f1: float
+    all: float | None = None
+    all_base: float | None = None
+    all_new: float | None = None
+    all_h: float | None = None
+    all_std: float | None = None
+    all_base_std: float | None = None
+    all_new_std: float | None = None
+    all_h_std: float | None = None
+    all_f1: float | None = None
 
     @classmethod
     def of(cls, metrics: Mapping[str, float]) -> Accuracy:
         """From the metrics of a ``TrialResult``."""
-        return cls(**{name: metrics[name] for name in cls.__dataclass_fields__})
+        measured = [name for name in cls.__dataclass_fields__ if name in metrics or not name.startswith("all")]
+        return cls(**{name: metrics[name] for name in measured})
 
 
 @dataclass(frozen=True)

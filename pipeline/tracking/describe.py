@@ -36,7 +36,7 @@ __all__ = [
 RUN_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 """MLflow's status of each verdict. A pruned trial ended as it should; the tag ``sept.state`` tells it apart."""
 
-_HEADLINES = ("h", "base", "new", "source", "targets")
+_HEADLINES = ("h", "base", "new", "all", "source", "targets")
 _TAG_LIMIT = 5000
 
 

@@ -16,9 +16,9 @@ _KEY = "sept"
 
 # Those that a sweep does not have are not shown.
 _METRICS = (
-    *("best/test_base", "best/test_h", "best/test_new", "best/val_h"),
+    *("best/test_all", "best/test_base", "best/test_h", "best/test_new", "best/val_h"),
     *("best/test_source", "best/test_targets", "best/val_source"),
-    *("test/base", "test/h", "test/new", "val/h"),
+    *("test/all", "test/base", "test/h", "test/new", "val/h"),
     *("test/source", "test/targets", "val/source"),
 )
 _PARAMS = ("n_ctx", "n_neighbors", "n_templates", "margin_mode", "margin_inter", "margin_intra", "lambda_se", "lr")

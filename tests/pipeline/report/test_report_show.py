@@ -16,6 +16,7 @@ from pipeline.report import (
     gain_lines,
     plot_tradeoff,
     render_table,
+    to_latex,
     to_markdown,
     write_report,
 )
@@ -59,6 +60,34 @@ def test_every_number_of_the_table_comes_from_the_trials(table: SweepTable) -> N
     shown = text_of(replace(table, rows=rows, gains=()))
     cells = re.findall(r"(\d+\.\d) ± ", shown)
     assert set(cells) <= {f"{value:.1f}" for value in (1.25, 2.25, 3.25)}
+
+
+def test_all_classes_at_once_are_shown_where_they_were_measured(store: TrialStore, table: SweepTable) -> None:
+    sheet = "### All classes at once, %\n"
+    latex = to_latex(table)
+    assert sheet not in text_of(table)  # results of an earlier release
+    assert "& H & $\\Delta$H \\\\" in latex
+    assert {row.test.all for row in table.rows} == {None}
+    newer = [made.among_all(case) for case in made.make_cases() if case.member.signature == table.rows[1].signature]
+    made.fill_store(store, newer)
+    table, files = write_report(store, made.SWEEP, latex=True)
+    text = text_of(table)
+    lines = text[text.index(sheet) :].splitlines()[2:10]
+    assert lines[0] == "| dataset | method | all | all base | all new | all H | all F1 |"
+    test = table.rows[1].test
+    means = ((test.all, test.all_std), (test.all_base, test.all_base_std), (test.all_new, test.all_new_std))
+    told = " | ".join(f"{mean:.1f} ± {std:.1f}" for mean, std in (*means, (test.all_h, test.all_h_std)))
+    assert lines[3] == f"| ESC10 | CoOp | {told} | 41.2 |"
+    assert lines[2] == "| ESC10 | zero-shot | - | - | - | - | - |"
+    assert "ranked among all names" in text
+    numbers = json.loads(store.files.read(files.results))
+    assert numbers["rows"][1]["test"]["all_base"] == pytest.approx(test.base - 3.0)
+    assert numbers["rows"][0]["test"]["all"] is None
+    latex = store.files.read(files.latex or "").decode()
+    assert "& H & $\\Delta$H & All \\\\" in latex
+    assert f"& {test.all:.1f} $\\pm$ {test.all_std:.1f}" in latex
+    assert latex.count("& -- \\\\") == 5
+    assert "All: base and new clips among all names." in latex
 
 
 def test_a_loss_is_shown_as_a_loss(table: SweepTable) -> None:
