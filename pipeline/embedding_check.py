@@ -15,10 +15,11 @@ from pipeline.store import EmbeddingStore, Files
 from pipeline.store.embedding_writer import ERRORS_FILE
 from pipeline.store.embeddings import parts_reader
 from pipeline.store.text_features import is_text_features
-from sept_core.datasets import DATASETS, Clip, DatasetInfo, Manifest, check_manifest, get_dataset
+from sept_core.datasets import DATASETS, Clip, DatasetInfo, Manifest, check_manifest, get_dataset, rows_of
 from sept_core.datasets.embeddings import SOUND_COLUMN, TEXT_COLUMNS, embeddings_folder, parse_part
-from sept_core.datasets.heard import SAME_SOUND_FIX, same_sound_line, same_sound_pairs
+from sept_core.datasets.heard import SAME_SOUND_FIX, same_sound_line, same_sound_pairs, same_sound_rows
 from sept_core.datasets.own import info_from_json
+from sept_core.datasets.repeats import alike_lines
 from sept_core.datasets.wording import some
 from sept_core.errors import InputError
 
@@ -174,6 +175,9 @@ class _Check:
         self.errors += findings.errors
         self.warnings += findings.warnings
         self._same_sound(info)
+        if not self.damage:
+            pairs = same_sound_rows(tuple(self.sounds), tuple(clip.sha256 for clip in clips.clips))
+            self.warnings += alike_lines(rows_of(clips, info), info, info.folds, pairs)
 
     def _same_sound(self, info: DatasetInfo) -> None:
         columns = [tuple(clip[name] for clip in self.clips) for name in ("clip_id", "sha256", "fold")]

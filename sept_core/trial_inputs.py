@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, rows_of
 from sept_core.datasets.folds import roles_of
-from sept_core.datasets.heard import describe_rows, heard_rows
+from sept_core.datasets.heard import Pretraining, describe_rows, heard_rows
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
 from sept_core.protocols import left_out
@@ -36,12 +36,11 @@ class TrialInputs:
 def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
     """What a reader of a trial's numbers has to know of the data that they stand on, a line each."""
     table, pretraining = inputs.table, inputs.encoder.pretraining
-    seen = set(pretraining.folds.get(table.dataset, ()))
-    heard = {row for row, fold in enumerate(table.folds) if roles_of(fold, table.info).test & seen}
-    unused = heard | heard_rows(table, pretraining)
-    lines = list(data_warnings(table, config.folds, config.crossing, unused=unused))
+    lines = list(data_warnings(table, config.folds, config.crossing, unused=_heard(table, pretraining)))
+    without = left_out(table, tuple(inputs.targets.values()), pretraining) if config.targets else {}
     for name in config.targets:
-        lines += data_warnings(inputs.targets[name], (), target=True)
+        unused = _heard(inputs.targets[name], pretraining) | without.get(name, frozenset())
+        lines += data_warnings(inputs.targets[name], (), unused=unused, target=True)
     for name, described in config.left_out.items():
         of = inputs.targets.get(name, table)
         # Those whose labels contradict each other have a line of their own.
@@ -50,6 +49,13 @@ def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
         if count > 0:
             lines.append(f"{name}: {count} of {len(of)} clips are left out, from recordings that {whose}")
     return tuple(lines)
+
+
+def _heard(table: EmbeddingTable, pretraining: Pretraining) -> frozenset[int]:
+    """Rows that the encoder was trained on, by fold or by clip."""
+    seen = set(pretraining.folds.get(table.dataset, ()))
+    by_fold = {row for row, fold in enumerate(table.folds) if roles_of(fold, table.info).test & seen}
+    return frozenset(by_fold | heard_rows(table, pretraining))
 
 
 def described_left_out(inputs: TrialInputs) -> dict[str, str]:

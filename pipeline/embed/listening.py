@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sept_core.datasets.crossing import rows_of
 from sept_core.datasets.embeddings import FORMAT
-from sept_core.datasets.heard import SAME_SOUND_FIX, heard_line, same_sound_line, same_sound_pairs
+from sept_core.datasets.heard import SAME_SOUND_FIX, heard_line, same_sound_line, same_sound_pairs, same_sound_rows
+from sept_core.datasets.repeats import alike_lines
 
 if TYPE_CHECKING:
     from pipeline.store import EmbeddingStore
@@ -28,6 +30,8 @@ def listen(store: EmbeddingStore, encoder: Encoder, dataset: str) -> tuple[list[
     if pairs := same_sound_pairs(table.clip_ids, table.sounds, table.sha256, table.folds, table.info):
         line = same_sound_line(pairs)
         warnings.append(line if table.description is None else f"{REFUSED}{line}; {SAME_SOUND_FIX}")
+    same = same_sound_rows(table.sounds, table.sha256)
+    warnings += alike_lines(rows_of(table, table.info), table.info, table.info.folds, same)
     manifest = store.manifest(encoder.fingerprint, dataset)
     if manifest is not None and manifest.get("format", 1) < FORMAT:
         warnings.append(

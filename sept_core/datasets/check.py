@@ -20,18 +20,17 @@ from sept_core.datasets.crossing import (
     check_apart,
     contradicting,
     crossing_between,
-    equal_clips,
     is_published,
     labels_fix,
     labels_line,
-    repeated,
     rows_of,
     split_warnings,
     tolerated,
 )
-from sept_core.datasets.heard import same_sound_line, same_sound_pairs
+from sept_core.datasets.heard import same_sound_line, same_sound_pairs, same_sound_rows
 from sept_core.datasets.manifest import Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
+from sept_core.datasets.repeats import alike_lines, repeated_lines
 from sept_core.datasets.wording import count_of, some
 from sept_core.errors import InputError
 
@@ -122,6 +121,7 @@ def check_manifest(
     found += _counts(manifest, info)
     found += _labels(rows, info)
     found += [Finding("warning", line) for line in split_warnings(rows, info, info.folds, trained=False)]
+    found += [Finding("warning", line) for line in repeated_lines(rows, info.folds)]
     for fold in info.folds:
         found += _fold(rows, info, fold, published)
     return Findings(tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity))))
@@ -141,17 +141,21 @@ def data_warnings(
         table: The embeddings.
         folds: The test folds.
         rule: What is done with training clips that a published split shares with its test clips.
-        unused: Rows that trials use nowhere, since the encoder has heard them.
+        unused: Rows that trials use nowhere, since the encoder has heard them, or the source has them.
         target: Whether the data set is only tested on, so that nothing can cross.
     """
     info = table.info
     folds = () if target else folds
-    lines = split_warnings(rows_of(table, info), info, folds, rule, unused=unused)
+    rows = rows_of(table, info)
+    lines = split_warnings(rows, info, folds, rule, unused=unused)
     columns = (table.clip_ids, table.sounds, table.sha256, table.folds)
     pairs = same_sound_pairs(*columns, info, folds, unused) if folds else ()
     if pairs:
         follows = "; those to train on are left out (crossing: drop)" if rule == "drop" else ""
         lines.append(same_sound_line(pairs) + follows)
+    lines += repeated_lines(rows, folds, unused=unused, target=target)
+    if folds:
+        lines += alike_lines(rows, info, folds, same_sound_rows(table.sounds, table.sha256), unused)
     count = count_note(len(table), info)
     if count is not None and count.severity == "warning":
         lines.append(count.what)
@@ -244,15 +248,11 @@ def count_note(clips: int, info: DatasetInfo) -> Finding | None:
 
 
 def _labels(rows: Sequence[Row], info: DatasetInfo) -> Iterable[Finding]:
-    """Contents that stand more than once: under several labels, or under one."""
+    """Contents with several labels."""
     torn = contradicting(rows)
     # A few of a registered data set are its authors', and split_warnings says that they are left out.
     if torn and not (info.name in DATASETS and tolerated(sum(map(len, torn)), len(rows))):
         yield _error(labels_line(torn), labels_fix(torn, info))
-    alike = [equal_clips(clips) for clips in repeated(rows) if len({clip.classname for clip in clips}) == 1]
-    if alike:
-        line = f"{count_of(len(alike), 'sound')} more than once in a class: {some(alike)}"
-        yield Finding("note" if info.name in DATASETS else "warning", line)
 
 
 def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) -> Iterable[Finding]:
