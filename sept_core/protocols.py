@@ -1,11 +1,14 @@
 """What is trained on and what is measured, for every protocol and way to select: the one place that decides it.
 
-Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names.
+Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names. No name, clip
+or neighbour of a new class enters what is learned, with two exceptions, which can only take base clips away from the
+pool: a base clip whose very content is labelled as a new class too is left out, and so is, under ``crossing: drop``,
+one that shares a recording, a speaker or its content with a test clip. The list of names also decides which are base.
 
 - ``heldout`` (default): the search sees clips of the training split that no replica trains on.
 - ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on base' and
-  new', so that nothing of the real new classes reaches it; what is tested is a second training, on all base classes,
-  with the same hyper-parameters.
+  new', so that no clip and no name of the real new classes reaches it; what is tested is a second training, on all base
+  classes, with the same hyper-parameters.
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   whoever shows such a result has to say so.
 

@@ -17,7 +17,7 @@ _RULES = {
     "heldout": "The validation objective is {objective} on held-out clips: clips of the training folds that no replica "
     "trains on.",
     "nested": "The validation objective is {objective} of a training on one part of the base classes, measured on "
-    "held-out clips of both parts; nothing of the new classes reaches the search.",
+    "held-out clips of both parts; no clip and no name of the new classes reaches the search.",
     "paper": "The validation objective is {objective} on the TEST clips themselves (selection: paper). The chosen "
     "numbers are therefore too good for unseen data; they are for comparison with tables made the same way.",
 }

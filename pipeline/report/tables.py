@@ -37,7 +37,7 @@ _SELECTIONS = {
     "heldout": "val H: the same H on held-out clips of the training folds; the best trial of each study was chosen by "
     "it, never by test clips.",
     "nested": "val H: the same H of a training on one part of the base classes, over both parts; the best trial of "
-    "each study was chosen by it, never by new classes or test clips.",
+    "each study was chosen by it, never by clips or names of new classes, nor by test clips.",
     "paper": "val H: H on the test clips themselves, and the best trial of each study was chosen by it: for comparison "
     "with published tables only, too good for unseen data.",
 }

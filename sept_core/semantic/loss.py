@@ -95,7 +95,8 @@ class SemanticExpansion:
     ) -> SemanticExpansion:
         """Constants of SEPT for training on ``classes``, with the hyper-parameters of ``SEPT_HYPER``.
 
-        Only the neighbours of these classes are used: nothing of a new class enters training.
+        Only the neighbours of these classes are read, so that no neighbour of a new class enters training. What their
+        own lists were written from is said by the lists' origin.
 
         Raises:
             InputError: A class has fewer neighbours than asked for, or there are fewer templates.
