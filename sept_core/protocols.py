@@ -1,6 +1,9 @@
 """What is trained on and what is measured, for every protocol and way to select: the one place that decides it.
 
-Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names.
+Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names. No name, clip
+or neighbour of a new class enters what is learned, with two exceptions, which can only take base clips away from the
+pool: a base clip whose very content is labelled as a new class too is left out, and so is, under ``crossing: drop``,
+one that shares a recording, a speaker or its content with a test clip. The list of names also decides which are base.
 
 What a trial is measured on while it trains, and is ranked, pruned and chosen by, is called its objective. By selection:
 

@@ -71,11 +71,8 @@ def alike_lines(
 
     new = set(halves(info.classnames)[1])
     used = [(rows[one], rows[other]) for one, other in pairs if one not in unused and other not in unused]
-    found = [
-        (pair, places)
-        for pair in used
-        if pair[0].classname == pair[1].classname and _tell(places := _places(pair, folds))
-    ]
+    same = [pair for pair in used if pair[0].classname == pair[1].classname]
+    found = [(pair, places) for pair in same if _tell(places := _places(pair, folds))]
     lines = []
     if found:
         named = some([equal_clips(pair) for pair, _ in found])

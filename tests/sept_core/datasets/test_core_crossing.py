@@ -205,8 +205,10 @@ def test_in_a_published_split_it_is_a_warning_of_the_folds_in_question_and_drop_
     pair = f"{plain.clip_ids[one]} = {plain.clip_ids[other]}"
     said = [line for line in data_warnings(twice, ESC.folds) if "sound the same" in line]
     assert said == [f"ESC10: clips to test on sound the same as clips to train on, encoded twice: {pair}"]
-    for folds, unused in ((["1", "4"], ()), (ESC.folds, (one,))):
-        assert not [line for line in data_warnings(twice, folds, unused=unused) if "sound the same" in line]
+    # Folds 1 and 4 have both clips in their pool, which breaks no split.
+    (line,) = [line for line in data_warnings(twice, ["1", "4"]) if "sound the same" in line]
+    assert line.startswith(f"ESC10: 1 pair of clips in one class sound the same, encoded twice: {pair}; one copy may")
+    assert not [line for line in data_warnings(twice, ESC.folds, unused=(one,)) if "sound the same" in line]
 
 
 def test_the_hint_to_drop_is_not_given_where_it_would_leave_a_class_without_clips() -> None:
@@ -226,3 +228,48 @@ def test_sound_folds_are_advised_whichever_folds_were_asked_for() -> None:
     with pytest.raises(InputError) as caught:
         refuse_faulty(rows_of(swapped, ESC), ESC, ["2"])
     assert "folds: {ESC10: [1, 4, 5]}" in str(caught.value)
+
+
+def said_of(plain: EmbeddingTable, folds: Sequence[str] = ESC.folds, **given: object) -> list[str]:
+    """What data_warnings says besides the number of clips."""
+    return [line for line in data_warnings(plain, folds, **given) if "is published with" not in line]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("info", [ESC, OWN])
+def test_content_twice_in_a_class_follows_the_numbers_of_the_folds_that_it_concerns(info: DatasetInfo) -> None:
+    plain = table(info)
+    one = row(plain, "2", "rain")
+    other = next(at for at in range(one + 1, len(plain)) if plain.folds[at] == "2" and plain.classnames[at] == "rain")
+    twice = with_same(plain, "sha256", [(one, other)])
+    begin = f"{info.name}: 1 sound more than once in a class: {plain.clip_ids[one]} = {plain.clip_ids[other]}; "
+    pool, test = "one copy may be trained on while another is held out", "each copy counts in the test"
+    assert said_of(plain) == []
+    assert said_of(twice, ["1"]) == [begin + pool]
+    assert said_of(twice, ["2"]) == [begin + test]
+    assert said_of(twice, ["1", "2"]) == [f"{begin}{pool} and {test}"]
+    assert said_of(twice, (), target=True) == [begin + test]
+    for target in (False, True):
+        assert said_of(twice, unused=(one,), target=target) == []
+
+
+def test_content_that_crosses_a_published_split_or_has_two_labels_is_reported_once() -> None:
+    large = table(each=4)
+    same = with_same(large, "sha256", [(row(large, "2", "rain"), row(large, "3", "rain"))])
+    (line,) = said_of(same)
+    assert "of the published split are also trained on, by content" in line
+    base, new = halves(ESC.classnames)
+    torn = with_same(large, "sha256", [(row(large, "2", base[0]), row(large, "2", new[0]))])
+    (line,) = said_of(torn)
+    assert line.startswith("ESC10: 1 sound has more than one label")
+
+
+def test_a_recording_encoded_twice_under_a_base_and_a_new_class_is_reported() -> None:
+    plain = table()
+    one, other = row(plain, "2", "chainsaw"), row(plain, "2", "rain")
+    twice = sounding_alike(plain, one, other)
+    (line,) = said_of(twice)
+    assert line.startswith(
+        "ESC10: 1 pair of clips that sound the same have different labels, 1 of them of a base and a new class: "
+        f"{plain.clip_ids[one]} (chainsaw) = {plain.clip_ids[other]} (rain); they are used as they are"
+    )
+    assert said_of(twice, unused=(other,)) == []
