@@ -127,7 +127,8 @@ def test_a_copy_with_swapped_folds_is_trained_on_only_if_asked_for(encoder, make
 
 def cross(inputs, make_table, **changes):
     targets = {name: make_table(name, 3) for name in ("ESC10", "SESA")}
-    wider = dataclasses.replace(inputs, targets=targets)
+    neighbors = load_neighbors("FSDD", protocol="cross-dataset")
+    wider = dataclasses.replace(inputs, targets=targets, neighbors=neighbors)
     trial = config(wider, protocol="cross-dataset", **changes)
     return trial, wider
 
