@@ -8,8 +8,8 @@
 Every replica of the prompt (test fold x seed) gives probabilities of its own, the softmax of its logits over the names
 given; what is returned is their mean, so that nothing need be chosen among them. Names are encoded behind the learned
 context, those that no training saw like the others. A learner that knows more of its training classes (DePT's head)
-uses it, as in evaluation, only where the names are exactly these: else their logits could not be compared with the
-others'.
+uses it, as in evaluation, where all of these are among the names: alone as in ``base``, beside others as in ``all``. Of
+a part of them it knows nothing more, since what it has learned tells one of all training classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sept_core.classnames import check_names
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import CLIPS_AT_ONCE
-from sept_core.learners import get_learner
+from sept_core.learners import Params, get_learner
 from sept_core.wording import Wording
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class Predictor:
         check_names(names)
         prompts = self._wording.names(names)
         # A learner's own classes have an order.
-        trained = set(prompts) == set(self._learner.classes)
-        bank, text = self._bank(self._learner.classes if trained else prompts)
+        trained = self._learner.classes if set(self._learner.classes) <= set(prompts) else ()
+        bank, text = self._bank((*trained, *(name for name in prompts if name not in trained)))
         audio = audio.to(next(self._encoder.text.parameters()))
         total = torch.zeros(len(audio), len(bank), dtype=torch.float64)
         for replica in range(self._replicas):
@@ -114,7 +114,8 @@ class Predictor:
             rows = []
             for clips in audio[None].split(CLIPS_AT_ONCE if self._learner.conditional else max(1, len(audio)), dim=1):
                 features = self._learner.features(own, clips, bank) if text is None else text[replica : replica + 1]
-                rows.append(self._learner.logits(own, clips, features, base=trained)[0].double().softmax(-1).cpu())
+                logits = self._logits(own, clips, features, len(trained))
+                rows.append(logits[0].double().softmax(-1).cpu())
             total += torch.cat(rows)
         mean = total / self._replicas
         if not bool(mean.isfinite().all()):
@@ -123,6 +124,17 @@ class Predictor:
                 mend="use another prompt: its parameters, or the encoder's, are too large or damaged",
             )
         return mean[:, [bank.names.index(name) for name in prompts]]
+
+    def _logits(self, params: Params, audio: Tensor, text: Tensor, trained: int) -> Tensor:
+        """Logits ``[replicas, clips, names]`` of names of which the first ``trained`` are the training classes."""
+        known, others = text[..., :trained, :], text[..., trained:, :]
+        if not trained:
+            return self._learner.logits(params, audio, others, base=False)
+        logits = self._learner.logits(params, audio, known, base=True)
+        if trained == text.shape[-2]:
+            return logits
+        comparable = logits + self._learner.offset(params, audio, known)[..., None]
+        return torch.cat([comparable, self._learner.logits(params, audio, others, base=False)], dim=-1)
 
     def _bank(self, names: tuple[str, ...]) -> tuple[PromptBank, Tensor | None]:
         """The names tokenised and, where they depend on no clip, their features; kept until others are asked for."""

@@ -117,14 +117,26 @@ def test_one_recording_on_both_sides_of_ones_own_split_is_found_though_its_bytes
     folder.mkdir()
     lines = [line for line in encoded_again(folder) if not line.endswith(HEARD)]
     shutil.copy(AUDIO / "1_theo_0.wav", folder / "again.wav")
-    file = write_csv(tmp_path, [*lines, "again.wav,one,nicolas"])
+    # Two more that break no split: a copy beside its original, and one under another class.
+    shutil.copy(AUDIO / "1_theo_1.wav", folder / "twin.wav")
+    shutil.copy(AUDIO / "2_theo_0.wav", folder / "torn.wav")
+    file = write_csv(tmp_path, [*lines, "again.wav,one,nicolas", "twin.wav,one,theo", "torn.wav,three,theo"])
     sept(capsys, "data", "prepare", "voices", "--csv", file, "--audio", folder, "--root", root)
     fix = "again = one-theo-0; give both clips of a pair the same group (or fold) in the CSV, or leave one out; then"
     said = sept(capsys, "embed", "voices", "--audio", folder, "--root", root)
     line = "trials refuse this: clips to test on sound the same as clips to train on, encoded twice: "
+    twice = "1 pair of clips in one class sound the same, encoded twice: one-theo-1 = twin; one copy may be trained on"
+    torn = (
+        "1 pair of clips that sound the same have different labels, 1 of them of a base and a new class: "
+        "torn (three) = two-theo-0 (two); they are used as they are"
+    )
     assert f"warning: {line}{fix}" in said
+    assert twice in said
+    assert torn in said
     said = sept(capsys, "data", "check", "voices", "--store", "--json", "--root", root, code=2)
     assert fix in said
+    assert twice in said
+    assert torn in said
     assert "--force" not in said
     encoder = load_encoder("mini")
     table = find_embeddings(encoder.fingerprint, "voices", root)

@@ -102,15 +102,33 @@ def test_probabilities_of_any_names_are_the_mean_over_replicas_and_sum_to_one(
     torch.testing.assert_close(Predictor(prompt, encoder).probabilities(audio[3:4], names), together[3:4])
 
 
-def test_depts_head_is_used_for_exactly_the_training_classes_only(
+@pytest.mark.parametrize("method", METHODS)
+def test_each_replica_is_right_among_all_names_as_often_as_its_evaluation_says(
+    method: str, learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, result, table, rows = learned(method)
+    names = random.Random(2).sample(prompt.card["classes"]["all"], 10)
+    for replica in (0, 1):
+        ranked = Predictor(only(prompt, replica), encoder).probabilities(table.embeddings[rows], names)
+        right = [
+            table.classnames[row] == names[best] for row, best in zip(rows, ranked.argmax(-1).tolist(), strict=True)
+        ]
+        assert 100 * sum(right) / len(right) == pytest.approx(result.replicas[replica]["test_all"])
+
+
+def test_depts_head_is_used_where_all_training_classes_are_among_the_names(
     learned: Callable[[str], Learned], encoder: Encoder
 ) -> None:
     prompt, _, table, rows = learned("dept")
-    other = Prompt(prompt.card, {**prompt.params, "head.bias": prompt.params["head.bias"] + torch.arange(5.0)})
-    audio = table.embeddings[rows]
-    for names, same in ((prompt.trained, False), ((*prompt.trained, "siren"), True), (prompt.trained[:2], True)):
+    audio, bias = table.embeddings[rows], prompt.params["head.bias"]
+    other = Prompt(prompt.card, {**prompt.params, "head.bias": bias + torch.arange(5.0)})
+    for names, same in ((prompt.trained, False), ((*prompt.trained, "siren"), False), (prompt.trained[:2], True)):
         first, second = (Predictor(one, encoder).probabilities(audio, names) for one in (prompt, other))
         assert torch.equal(first, second) == same
+    # It says which of the training classes a clip is, not whether it is one of them.
+    names = ("siren", *prompt.trained)
+    first, second = (Predictor(one, encoder).probabilities(audio, names) for one in (prompt, other))
+    torch.testing.assert_close(first[:, 0], second[:, 0])
 
 
 def test_another_encoder_is_refused_with_both_fingerprints(learned: Callable[[str], Learned], encoder: Encoder) -> None:

@@ -264,6 +264,7 @@ def test_nested_selection_sees_nothing_of_the_new_classes_and_tests_on_all_base_
     result = run.result()
     straight = finish(TrialRun(heldout, inputs))
     assert result.test == straight.test  # the same training in the end
+    assert "all" in result.test
     assert result.validation != straight.validation
     # Whatever the new classes' clips are, the search is told the same.
     table = inputs.table
@@ -309,6 +310,7 @@ def test_cross_dataset_trains_on_all_source_classes_and_tests_on_every_target(in
     run = TrialRun(trial, wider)
     result = finish(run)
     assert set(result.test) >= {"source", "ESC10", "SESA", "targets"}
+    assert not [name for name in result.test if name.startswith("all")]  # there are no halves to put together
     assert result.test["targets"] == pytest.approx((result.test["ESC10"] + result.test["SESA"]) / 2)
     assert set(result.curve[0].metrics) >= {"val/source"}
     assert result.objective == result.curve[-1].objective == result.validation["source"]

@@ -206,6 +206,23 @@ def test_best_takes_the_study_as_export_does_and_names_the_nearest(sept: Sept, f
     assert (code, err.split(";")[1]) == (2, " give one of them, or neither for all\n")
 
 
+def test_best_shows_the_accuracy_among_all_classes_where_it_was_measured(
+    sept: Sept, filled: Path, store: TrialStore
+) -> None:
+    heading = sept("best", made.SWEEP, "--root", filled)[1].splitlines()[0].split()
+    assert heading[:6] == ["study", "trial", "val", "base", "new", "H"]
+    assert "all" not in heading  # results of an earlier release
+    newer = made.among_all(made.make_case("FSDD", "zero-shot", 0))
+    made.fill_store(store, [newer])
+    assert newer.result is not None
+    lines = sept("best", made.SWEEP, "--root", filled)[1].splitlines()
+    assert lines[0].split()[5:7] == ["H", "all"]
+    measured = [line.split()[6] for line in lines if newer.member.signature in line]
+    assert measured == [f"{newer.result.test['all']:.1f}"]
+    assert next(line.split()[6] for line in lines if "ESC10.mini.base-to-new.zero-shot" in line) == "-"
+    assert "all: base and new test clips among all names" in "\n".join(lines)
+
+
 def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
     code, _, err = sept("sweep", "status", "plans.yaml", "--root", filled)
     assert code == 2

@@ -12,6 +12,8 @@ import synthetic_results as made
 from places import Counting, Killed, MakePlace, events, few_cases, history, started_afresh, tried_again
 
 from pipeline.tracking import connect, default_target
+from pipeline.tracking.describe import Tally, final_points
+from pipeline.tracking.view import VIEW_TAGS
 from sept_core.errors import InputError
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
@@ -339,3 +341,18 @@ def test_a_trial_whose_result_is_lost_is_not_said_to_have_ended(make_place: Make
 def test_a_tracking_uri_of_no_known_kind_is_refused() -> None:
     with pytest.raises(InputError, match="ftp://here"):
         default_target(Path("runs"), "ftp://here")
+
+
+def test_accuracies_among_all_classes_are_metrics_of_trials_and_studies_that_have_them() -> None:
+    older = made.make_case("FSDD", "coop", 0)
+    case = made.among_all(older)
+    assert case.result is not None
+    values = {point.key: point.value for point in final_points(case.verdict, case.result)}
+    for name in ("all", "all_base", "all_new", "all_h", "all_f1", "all_std"):
+        assert values[f"test/{name}"] == case.result.test[name]
+    tally = Tally()
+    tally.add(case.verdict)
+    best = {point.key: point.value for point in tally.points(case.result)}
+    assert best["best/test_all"] == case.result.test["all"]
+    assert "best/test_all" not in {point.key for point in tally.points(older.result)}
+    assert "metrics.`test/all`" in "".join(VIEW_TAGS.values())
