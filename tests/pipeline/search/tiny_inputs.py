@@ -59,6 +59,20 @@ def provide_other_test_labels(root: str, inputs: StudyInputs) -> TrialInputs:
     return dataclasses.replace(loaded, table=dataclasses.replace(table, classnames=names))
 
 
+def provide_random_test_clips(root: str, inputs: StudyInputs) -> TrialInputs:
+    """The same, with random embeddings and mixed labels of all clips of the test fold."""
+    loaded = provide(root, inputs)
+    table = loaded.table
+    rows = [row for row, fold in enumerate(table.folds) if fold == TEST_FOLD]
+    generator = torch.Generator().manual_seed(7)
+    embeddings = table.embeddings.clone()
+    embeddings[rows] = F.normalize(torch.randn(len(rows), DIM, generator=generator), dim=-1)
+    names = list(table.classnames)
+    for row, other in zip(rows, torch.randperm(len(rows), generator=generator).tolist(), strict=True):
+        names[row] = table.classnames[rows[other]]
+    return dataclasses.replace(loaded, table=dataclasses.replace(table, embeddings=embeddings, classnames=tuple(names)))
+
+
 TEST_FOLD = "theo"
 
 
