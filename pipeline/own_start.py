@@ -86,7 +86,7 @@ $new
 name: $name
 encoder: $encoder
 protocol: base-to-new      # trained on the base classes, tested on these and on the new ones
-selection: heldout         # configurations are chosen on held-out training clips; test clips choose nothing
+selection: heldout         # each test fold's configuration is chosen on held-out clips of the other folds
 datasets: [$name]
 # coop+sept needs neighbours. To start without them, put # in front of the next two lines and take it from the third;
 # add coop+sept later and launch again: what is done stays done.

@@ -2,10 +2,13 @@
 
 Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names.
 
-- ``heldout`` (default): the search sees clips of the training split that no replica trains on.
+- ``heldout`` (default): the search is measured on clips of the training folds that the replica does not train on. Fold
+  k's configuration is chosen on those of fold k's replicas, none of which is a test clip of fold k; proposals and
+  prunings see means over all folds, whose held-out clips are test clips of other folds.
+- ``strict``: a search for each test fold, so that proposals and prunings see nothing of its test clips either.
 - ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on base' and
   new', so that nothing of the real new classes reaches it; what is tested is a second training, on all base classes,
-  with the same hyper-parameters.
+  with the same hyper-parameters. Chosen and seen by folds as ``heldout``.
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   whoever shows such a result has to say so.
 

@@ -164,6 +164,7 @@ def _best_replica(prompt: Prompt) -> Prompt:
         "inference": "the softmax of logit_scale * cosine over the names given, by one replica, the one with the best "
         f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and say nothing of classes "
         "that are not among the names",
-        "metrics_are": f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
+        "metrics_are": f"{prompt.card['caution']}; " * bool(prompt.card["caution"])
+        + f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
     }
     return Prompt(card, {name: value[index : index + 1] for name, value in prompt.params.items()})
