@@ -245,8 +245,9 @@ class TrialResult:
             replicas' harmonic means), their sample standard deviations ``*_std``, macro F1 ``*_f1``, and
             ``h_of_means``. Cross-dataset: ``source``.
         test: The same on test clips. Cross-dataset: ``source``, every target by name, and ``targets``, their mean.
-            Never read by anything that chooses. Base-to-new also ranks them among all names: ``all`` (all clips),
-            ``all_base``, ``all_new``, their harmonic mean ``all_h``, and ``all_f1``; results of before lack these.
+            Never read by anything that chooses, except with ``selection: paper``, which validates on test clips.
+            Base-to-new also ranks them among all names: ``all`` (all clips), ``all_base``, ``all_new``, their harmonic
+            mean ``all_h``, and ``all_f1``; results of before lack these.
         replicas: One row per fold and seed.
         confusion: By group (``base``, ``new``): test clips by true class (rows) and predicted class (columns), all
             replicas.

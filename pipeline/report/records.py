@@ -91,6 +91,11 @@ class _Row:
         return next((member.config for member in self.members.values()), None)
 
     @property
+    def ended(self) -> list[tuple[str, int]]:
+        """Members that have a verdict."""
+        return [key for key in self.verdicts if key in self.members]
+
+    @property
     def counts(self) -> dict[str, int]:
         """Trials asked for, by test fold."""
         counts: dict[str, int] = {}
@@ -101,7 +106,7 @@ class _Row:
 
     def choose(self, first: Mapping[str, int] | None = None) -> dict[str, Verdict]:
         """By test fold the verdict that is chosen, among the first so many of each fold where that is given."""
-        verdicts = [verdict for key, verdict in self.verdicts.items() if key in self.members]
+        verdicts = [self.verdicts[key] for key in self.ended]
         if first is None:
             return choose(verdicts)
         found: dict[str, Verdict] = {}
@@ -165,8 +170,13 @@ def _limits(row: _Row, rows: Mapping[str, _Row]) -> dict[str, int]:
     twin = rows.get(row.key.removesuffix("+sept") if row.key.endswith("+sept") else f"{row.key}+sept")
     if twin is None:
         return row.counts
-    others = twin.counts
-    return {fold: min(count, others.get(fold, count)) for fold, count in row.counts.items()}
+    others, limits = twin.counts, row.counts
+    for fold, count in row.counts.items():
+        limit = others.get(fold, count)
+        # Trials that have not ended yet leave nothing to cut off.
+        if any(number >= limit and fold in row.members[study, number].config.folds for study, number in row.ended):
+            limits[fold] = limit
+    return limits
 
 
 def _study(

@@ -221,6 +221,26 @@ def test_best_shows_the_accuracy_among_all_classes_where_it_was_measured(
     assert measured == [f"{newer.result.test['all']:.1f}"]
     assert next(line.split()[6] for line in lines if "ESC10.mini.base-to-new.zero-shot" in line) == "-"
     assert "all: base and new test clips among all names" in "\n".join(lines)
+def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
+    cases = made.make_cases(8)
+    made.fill_store(store, cases)
+    root = tmp_path / "root"
+    study = "FSDD.mini.base-to-new.coop"
+    (told,) = json.loads(sept("best", made.SWEEP, study, "--json", "--root", root)[1])
+    estimate = made.summary(made.row_of(cases, study), "test")
+    best = made.best_of(cases, study)
+    assert best.result is not None
+    assert told["estimate"]["h"] == pytest.approx(estimate["h"], abs=1e-9)
+    assert (told["signature"], told["own_accuracy"]["h"]) == (best.member.signature, best.result.test["h"])
+    assert "too good for unseen data" in told["own_accuracy_is"]
+    folds = [fold for one in told["chosen_by_fold"] for fold in one["folds"]]
+    assert sorted(folds) == sorted(best.member.config.folds)
+    _, out, _ = sept("best", made.SWEEP, study, "--root", root)
+    above, below = out.split("\nFor use: ")
+    assert f"{estimate['h']:.1f}" in above
+    assert "*" not in above
+    assert f"{best.result.test['h']:.1f}*" in below
+    assert "*: chosen by validation clips of all folds" in below
 
 
 def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
