@@ -282,6 +282,7 @@ def _study(
         key=spec.key,
         dataset=spec.dataset,
         method=spec.method,
+        fold=spec.fold,
         budget=spec.trials,
         finished=states.count("finished"),
         pruned=states.count("pruned"),
@@ -289,7 +290,6 @@ def _study(
         begun=sum(member.study == spec.key for member in begun),
         running=sum(trial.study == spec.key and trial.phase != "waiting" for trial in trials),
         best_objective=best.objective if best else None,
-        fold=spec.fold,
     )
 
 

@@ -24,7 +24,7 @@ def best(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     only: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="Only this study, such as ESC10.coop (strict: ESC10.coop.fold-2)."),
+        typer.Argument(metavar="[STUDY]", help="Only this study, such as ESC10.coop; --study says the same."),
     ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Only this study, such as ESC10.mini.base-to-new.coop or ESC10.coop.")

@@ -23,10 +23,7 @@ def export(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     study: Annotated[
         str | None,
-        typer.Argument(
-            help="Its study, such as ESC10.mini.base-to-new.coop or ESC10.coop; with selection: strict one test fold's, "
-            "such as ESC10.coop.fold-2. sept best shows them."
-        ),
+        typer.Argument(help="Its study, such as ESC10.mini.base-to-new.coop or ESC10.coop; sept best shows them."),
     ] = None,
     to: Annotated[
         str | None,

@@ -15,9 +15,6 @@ __all__ = ["make_card"]
 _RULE = {
     "heldout": "the study's trial with the highest accuracy on held-out training clips (H of base and new classes; "
     "cross-dataset: on the source); no test clip was looked at",
-    "strict": "the trial with the highest accuracy on held-out training clips (H of base and new classes; "
-    "cross-dataset: on the source) in a search of this test fold's replicas alone; nothing that proposed, pruned or "
-    "chose it has measured a test clip of this fold",
     "nested": "the study's trial with the highest H on a second split of the base classes; neither a test clip nor a "
     "clip of a new class was looked at",
     "paper": PAPER_WARNING,
@@ -30,10 +27,6 @@ _METRICS = (
     "percent, mean over replicas: each replica alone on the clips of its own test fold. The mean of their "
     "probabilities, which is what predicts, was not measured: of a dataset with several folds no clip is new to all "
     "replicas"
-)
-_METRICS_OF_A_FOLD = (
-    "percent, mean over replicas: each replica alone on the clips of the one test fold. The mean of their "
-    "probabilities, which is what predicts, was not measured. Other test folds were searched apart"
 )
 _LICENCE = (
     "Learned from clips of the dataset through the encoder: the licences of both apply to what is learned. For mini, "
@@ -102,16 +95,10 @@ def make_card(
         "inference": _INFERENCE,
         "validation": dict(result.validation),
         "test": dict(result.test),
-        "metrics_are": _metrics_are(config.selection),
+        "metrics_are": f"{PAPER_WARNING}; {_METRICS}" if config.selection == "paper" else _METRICS,
         "data_warnings": list(result.warnings),
         "parameters": dict(origin),
         "trained_with": {"versions": dict(chosen.versions), "machine": chosen.machine},
         "exported_with": {"versions": dict(versions), "machine": machine},
         "licence": _LICENCE,
     }
-
-
-def _metrics_are(selection: str) -> str:
-    if selection == "strict":
-        return _METRICS_OF_A_FOLD
-    return f"{PAPER_WARNING}; {_METRICS}" if selection == "paper" else _METRICS

@@ -53,8 +53,6 @@ class Exported:
 def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
     """The study that is meant: by its key, by ``DATASET.METHOD``, or by either of these two where that names one.
 
-    With ``selection: strict`` each test fold has a study, and ``DATASET.METHOD.fold-2`` or the key names one of them.
-
     Args:
         table: The sweep's result.
         wanted: What was typed; None where the sweep has but one study.
@@ -70,18 +68,10 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
     if wanted in studies:
         return studies[wanted]
     meant = [row for row in studies.values() if wanted in _names(row.study)]
+    if len(meant) == 1:
+        return meant[0]
     if meant:
-        # A fold's study is meant by its row only where there is no other fold, finished or not.
-        rows = {_row(row.study) for row in meant}
-        others = [study for study in table.without if wanted in _names(study) and _row(study) in rows]
-        if len(meant) == 1 and not others:
-            return meant[0]
-        keys = ", ".join((*(row.study for row in meant), *others))
-        if len(rows) == 1:
-            raise InputError(
-                f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
-                mend=f"name one fold's study: {keys}",
-            )
+        keys = ", ".join(row.study for row in meant)
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
     if any(wanted in _names(study) for study in table.without):
         raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
@@ -91,16 +81,9 @@ def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
 
 
 def _names(study: str) -> tuple[str, ...]:
-    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset; the first two with its fold."""
-    row, fold = _row(study), study.removeprefix(_row(study))
-    dataset, method = row.split(".")[0], row.split(".")[-1]
-    names = (row, f"{dataset}.{method}", method, dataset)
-    return (study, f"{dataset}.{method}{fold}", *names) if fold else names
-
-
-def _row(study: str) -> str:
-    """A study's key without its fold; no part of a key holds a dot."""
-    return ".".join(study.split(".")[:4])
+    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset."""
+    dataset, method = study.split(".")[0], study.split(".")[-1]
+    return study, f"{dataset}.{method}", method, dataset
 
 
 def export_prompt(
