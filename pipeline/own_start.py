@@ -88,7 +88,7 @@ $new
 name: $name
 encoder: $encoder
 protocol: base-to-new      # trained on the base classes, tested on these and on the new ones
-selection: heldout         # each test fold's configuration is chosen on held-out clips, none of them a test clip of it
+selection: heldout         # each test fold's configuration is chosen on held-out clips of the other folds
 datasets: [$name]
 # coop+sept needs neighbours. To start without them, put # in front of the next two lines and take it from the third;
 # add coop+sept later and launch again: what is done stays done.

@@ -285,6 +285,7 @@ def _study(
         key=spec.key,
         dataset=spec.dataset,
         method=spec.method,
+        fold=spec.fold,
         budget=spec.trials,
         finished=states.count("finished"),
         pruned=states.count("pruned"),
@@ -292,7 +293,6 @@ def _study(
         begun=sum(member.study == spec.key for member in begun),
         running=sum(trial.study == spec.key and trial.phase != "waiting" for trial in trials),
         best_objective=chosen_value(choose(decided)),
-        fold=spec.fold,
     )
 
 
