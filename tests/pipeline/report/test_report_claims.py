@@ -133,11 +133,9 @@ def test_results_without_counts_claim_nothing_across_data_sets_and_say_why() -> 
 
 
 def test_results_without_counts_are_bold_within_a_data_set_only_where_the_sign_flips_over_folds_allow() -> None:
-    tables = (
-        simulated.base_to_new(5, 5, 2, simulated.MIXES["none"], gain=0.4),
-        simulated.base_to_new(5, 10, 1, simulated.MIXES["none"], gain=0.4),
-    )
-    for five, ten in zip(*tables, strict=True):
+    luck = simulated.MIXES["none"]
+    few, many = (simulated.base_to_new(5, folds, 2, luck, gain=0.4) for folds in (5, 10))
+    for five, ten in zip(few, many, strict=True):
         assert shown_gains(five) == shown_gains(ten) == {0, 1, 2}
         assert shown_gains(without_counts(five)) == set()
         assert shown_gains(without_counts(ten)) == {0, 1, 2}
