@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sept_core.evaluation import Group, GroupScores
 
-__all__ = ["SourceCounts", "Tested", "count_tested", "tested_from_json", "tested_to_json"]
+__all__ = ["SourceCounts", "Tested", "count_tested", "counts_from_json", "counts_to_json"]
 
 _MOST_BYTES = 1 << 24  # what a damaged document may unpack to
 
@@ -73,7 +73,7 @@ def count_tested(
     return tested
 
 
-def tested_to_json(tested: Tested) -> dict[str, Any]:
+def counts_to_json(tested: Tested) -> dict[str, Any]:
     """As plain values: each list of counts packed (uint32, little-endian, deflated, base64)."""
     return {
         fold: {name: {"clips": _pack(one.clips), "right": _pack(one.right)} for name, one in groups.items()}
@@ -81,7 +81,7 @@ def tested_to_json(tested: Tested) -> dict[str, Any]:
     }
 
 
-def tested_from_json(data: Any) -> Tested:
+def counts_from_json(data: Any) -> Tested:
     """Back from plain values.
 
     Raises:

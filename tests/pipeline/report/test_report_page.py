@@ -12,8 +12,8 @@ import pytest
 import synthetic_results as made
 
 from pipeline.report import collect, describe, read_records, tabulate, to_html, to_latex, to_markdown, write_report
-from pipeline.report.document import Document
 from pipeline.report.claims import two_sided_t
+from pipeline.report.document import Document
 from pipeline.report.paired import PairedTest, holm, smallest_p
 from pipeline.report.rows import Gain
 from pipeline.spec import Dimension
@@ -254,7 +254,8 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) 
             (20, 10, 0.001, 0.002),
             (
                 "That is beyond the variation of shots, seeds, test folds and test clips "
-                "(paired tests: p = 0.001 over 20 replicas; p = 0.002 over 10 test folds and 400 sources of test clips)."
+                "(paired tests: p = 0.001 over 20 replicas; p = 0.002 over 10 test folds and 400 sources of test "
+                "clips)."
             ),
             True,
         ),
@@ -280,7 +281,8 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) 
             (20, 10, 0.5, 0.25),
             (
                 "That is not shown to be beyond the variation of shots and seeds (paired tests: "
-                "p = 0.50 over 20 replicas; p = 0.25 over 10 test folds and 400 sources of test clips)."
+                "p = 0.50 over 20 replicas; p = 0.25 over 10 test folds and 400 sources of test "
+                "clips)."
             ),
             False,
         ),
