@@ -109,7 +109,9 @@ def _unpack(packed: str) -> tuple[int, ...]:
         data = unpacking.decompress(base64.b64decode(packed, validate=True), _MOST_BYTES)
         if not unpacking.eof or len(data) % 4:
             raise ValueError("counts are cut off")
-        count = len(data) // 4
-        return struct.unpack(f"<{count}I", bytes(data[byte * count + at] for at in range(count) for byte in range(4)))
+        count, ordered = len(data) // 4, bytearray(len(data))
+        for byte in range(4):
+            ordered[byte::4] = data[byte * count : (byte + 1) * count]
+        return struct.unpack(f"<{count}I", ordered)
     except (binascii.Error, zlib.error) as error:
         raise ValueError(f"counts cannot be unpacked: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,15 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import simulated_gains as simulated
+import synthetic_results as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.report import describe
+from pipeline.report import describe, write_report
 from pipeline.report.claims import Clips, claim_test, clips_of, two_sided_t
 from pipeline.report.paired import EXACT_UP_TO, SAMPLES, paired_test, sign_flip, smallest_p
 from pipeline.report.rows import SweepTable
 from pipeline.report.verdict import shown_gains
+from pipeline.store import TrialStore
 from sept_core.tested import SourceCounts
 
 LEVEL = 0.05
@@ -150,6 +153,31 @@ def test_the_claim_names_what_it_covers_and_what_it_does_not() -> None:
     one = replace(table, transfer_gains=table.transfer_gains[:1])
     assert f"That is {scope}" in describe(one).verdict
     assert "over 10 test folds and 90 sources of test clips)." in describe(one).verdict
+
+
+def test_what_a_store_says_of_its_test_clips_reaches_the_claim_and_results_json(store: TrialStore) -> None:
+    table = next(simulated.base_to_new(1, 3, 1, simulated.MIXES["equal"], gain=0.3))
+    cases = []
+    for row in table.rows:
+        if row.baseline == "coop":
+            case = made.make_case("FSDD", row.method, 0)
+            assert case.result is not None
+            named = dict(zip(row.folds, case.member.config.folds, strict=True))
+            replicas = tuple(
+                {**kept, **replica, "fold": kept["fold"]}
+                for kept, replica in zip(case.result.replicas, row.replicas, strict=True)
+            )
+            tested = {named[fold]: counts for fold, counts in row.tested.items()}
+            cases.append(replace(case, result=replace(case.result, replicas=replicas, tested=tested)))
+    made.fill_store(store, cases)
+    kept, written = write_report(store, made.SWEEP)
+    (gain,) = kept.gains
+    assert gain.tests["h"] == table.gains[0].tests["h"]
+    assert gain.tests["h"].sources == 3 * 12
+    numbers = json.loads(store.files.read(written.results))
+    assert numbers["gains"][0]["p_claim_holm"] == gain.p_claim_holm == gain.tests["h"].p_claim
+    assert numbers["gains"][0]["tests"]["h"]["sources"] == 36
+    assert not any("tested" in row for row in numbers["rows"])
 
 
 # The parts of the rule
