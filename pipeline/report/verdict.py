@@ -149,9 +149,9 @@ def gain_notes(table: SweepTable) -> list[str]:
     what = (
         "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
         "p: two-sided sign-flip permutation test of these differences, over replicas; in the column 'folds' all "
-        f"replicas of a fold flip together. In the columns 'claim': one test over {folds} and test clips together. Holm: "
-        "corrected over the rows of this table; the other columns are not. Sources of clips: the recordings or speakers "
-        "that the test clips come from; a clip of which neither is known counts by itself."
+        f"replicas of a fold flip together. In the columns 'claim': one test over {folds} and test clips together. "
+        "Holm: corrected over the rows of this table; the other columns are not. Sources of clips: the recordings or "
+        "speakers that the test clips come from; a clip of which neither is known counts by itself."
     )
     claim = (
         f"Bold: the corrected p of 'claim' is below 0.05. A bold gain is beyond the variation of {scope}. "
@@ -190,8 +190,8 @@ _WITHIN = (
     "overlap, and the variance is raised for that (Nadeau and Bengio, 2003)."
 )
 _ACROSS = (
-    "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, taken over "
-    "their sources, which is added to that between source folds."
+    "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, taken "
+    "over their sources, which is added to that between source folds."
 )
 _NOT_COUNTED = "which test clips were right is not stored"
 
