@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
 from sept_core.semantic.blind import NamingNew
-from sept_core.tested import Tested, tested_from_json, tested_to_json
+from sept_core.tested import Tested, counts_from_json, counts_to_json
 
 __all__ = [
     "METHOD_VERSION",
@@ -299,7 +299,7 @@ class TrialResult:
             "machine": self.machine,
             "error": self.error,
             **({"warnings": list(self.warnings)} if self.warnings else {}),
-            **({"tested": tested_to_json(self.tested)} if self.tested else {}),
+            **({"tested": counts_to_json(self.tested)} if self.tested else {}),
         }
 
     @classmethod
@@ -329,7 +329,7 @@ class TrialResult:
                 machine=str(data["machine"]),
                 error=str(data["error"]),
                 warnings=tuple(dict.fromkeys((*_rule_of(config), *map(str, data.get("warnings", ()))))),
-                tested=tested_from_json(data.get("tested", {})),
+                tested=counts_from_json(data.get("tested", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a trial result: {error}") from error

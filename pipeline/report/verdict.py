@@ -150,13 +150,14 @@ def gain_notes(table: SweepTable) -> list[str]:
     what = (
         "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
         "p: two-sided sign-flip permutation test of these differences, over replicas; in the column 'folds' all "
-        f"replicas of a fold flip together. In the columns 'claim': test over {folds} and test clips together. Holm: "
-        "corrected over the rows of this table; the other columns are not."
+        f"replicas of a fold flip together. In the columns 'claim': one test over {folds} and test clips together. "
+        "Holm: corrected over the rows of this table; the other columns are not. Sources of clips: the recordings or "
+        "speakers that the test clips come from; a clip of which neither is known counts by itself."
     )
     claim = (
         f"Bold: the corrected p of 'claim' is below 0.05. A bold gain is beyond the variation of {scope}. "
         + (_ACROSS if table.transfers else _WITHIN)
-        + " It says nothing of other classes, of another set of clips to draw shots from"
+        + " A bold gain says nothing of other classes, of another set of clips to draw shots from"
         + (", of other targets" if table.transfers else "")
         + ", or of how the hyper-parameters would come out in another search."
     )
@@ -170,19 +171,20 @@ def gain_notes(table: SweepTable) -> list[str]:
         narrow += "With one test fold it speaks of seeds alone, which draw the shots too."
     else:
         narrow += "p over folds allows for the shared clips, not for training folds that overlap."
-    least = f"With {_units(fewest.replicas, 'replica')} no p over replicas can be below {p_value(fewest.smallest)}"
-    if least_claim.smallest_claim < 1:
-        among = f"{_units(least_claim.folds, 'fold')}" + (
-            f" and {_sources(least_claim)}" if least_claim.sources else ""
-        )
-        least += f"; with {among} no p of 'claim' can be below {p_value(least_claim.smallest_claim)}"
-    least += ", however large the difference. A p that is not small does not show that there is no difference."
+    least = []
+    if fewest.smallest >= 0.001:
+        least.append(f"over {_units(fewest.replicas, 'replica')} below {p_value(fewest.smallest)}")
+    if 0.001 <= least_claim.smallest_claim < 1:
+        among = _units(least_claim.folds, "fold") + (f" and {_sources(least_claim)}" if least_claim.sources else "")
+        least.append(f"of 'claim' over {among} below {p_value(least_claim.smallest_claim)}")
+    limits = f"No p {', and none '.join(least)} can occur, however large the difference. " if least else ""
+    limits += "A p that is not small does not show that there is no difference."
     chosen = (
         f"{table.warning}. The configurations were chosen by the very clips that these tests are made on, so that no p "
         "here is the chance that it names; no row is bold."
     )
     first = [chosen] if table.warning else []
-    return [*first, what, *budget_notes(table), claim, narrow, least, *_unclaimed(table, tests)]
+    return [*first, what, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
 
 
 _WITHIN = (
@@ -190,9 +192,8 @@ _WITHIN = (
     "overlap, and the variance is raised for that (Nadeau and Bengio, 2003)."
 )
 _ACROSS = (
-    "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, by the "
-    "recording or speaker that they come from (by clip where neither is known), which is added to that between source "
-    "folds."
+    "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, taken "
+    "over their sources, which is added to that between source folds."
 )
 _NOT_COUNTED = "which test clips were right is not stored"
 

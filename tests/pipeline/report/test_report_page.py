@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -11,8 +12,9 @@ import pytest
 import synthetic_results as made
 
 from pipeline.report import collect, describe, read_records, tabulate, to_html, to_latex, to_markdown, write_report
+from pipeline.report.claims import two_sided_t
 from pipeline.report.document import Document
-from pipeline.report.paired import PairedTest, holm
+from pipeline.report.paired import PairedTest, holm, smallest_p
 from pipeline.report.rows import Gain, Origin
 from pipeline.spec import Dimension
 from pipeline.store import TrialStore
@@ -242,10 +244,11 @@ def test_the_sentence_at_the_top_counts_ups_and_downs_and_names_the_best(filled:
     assert "Highest H: ESC10 CoOp + SEPT" in verdict
 
 
-def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_folds: float) -> Gain:
-    """The gain with a test of so many replicas and folds, and these p values."""
-    test = PairedTest(replicas, folds, p, p_folds, 2.0 ** (1 - replicas), 2.0 ** (1 - folds))
-    return replace(gain, h=-2.0, tests=dict.fromkeys(gain.tests, test), p_holm=p, p_folds_holm=p_folds)
+def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) -> Gain:
+    """The gain with a test of so many replicas, folds and 40 recordings each, and these p values."""
+    least = two_sided_t(math.sqrt(40 * folds), folds - 1) if folds > 1 else 1.0
+    test = PairedTest(replicas, folds, p, p, smallest_p(replicas), smallest_p(folds), 40 * folds, p_claim, least)
+    return replace(gain, h=-2.0, tests=dict.fromkeys(gain.tests, test), p_holm=p, p_claim_holm=p_claim)
 
 
 @pytest.mark.parametrize(
@@ -254,25 +257,27 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_folds: float) 
         (
             (20, 10, 0.001, 0.002),
             (
-                "That is beyond the variation of shots and seeds, and between test folds too "
-                "(paired tests: p = 0.001 over 20 replicas; p = 0.002 over 10 test folds)."
+                "That is beyond the variation of shots, seeds, test folds and test clips "
+                "(paired tests: p = 0.001 over 20 replicas; p = 0.002 over 10 test folds and 400 sources of test "
+                "clips)."
             ),
             True,
         ),
         (
             (10, 5, 0.002, 0.0625),
             (
-                "That is beyond the variation of shots and seeds, but not shown to be so between test folds "
-                "(paired tests: p = 0.002 over 10 replicas; p = 0.062 over 5 test folds, which can give none below "
-                "0.062)."
+                "That is beyond the variation of shots and seeds on these test clips, but not shown to be so for other "
+                "clips (paired tests: p = 0.002 over 10 replicas; p = 0.062 over 5 test folds and 200 sources of test "
+                "clips)."
             ),
             False,
         ),
         (
             (10, 1, 0.002, 1.0),
             (
-                "That is beyond the variation of seeds, but not shown to be so between test folds "
-                "(paired tests: p = 0.002 over 10 replicas; p = 1.00 over 1 test fold, which can give none below 1.00)."
+                "That is beyond the variation of seeds on these test clips, but not shown to be so for other clips "
+                "(paired tests: p = 0.002 over 10 replicas; p = 1.00 over 1 test fold and 40 sources of test clips, "
+                "which can give none below 1.00)."
             ),
             False,
         ),
@@ -280,39 +285,44 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_folds: float) 
             (20, 10, 0.5, 0.25),
             (
                 "That is not shown to be beyond the variation of shots and seeds (paired tests: "
-                "p = 0.50 over 20 replicas; p = 0.25 over 10 test folds)."
+                "p = 0.50 over 20 replicas; p = 0.25 over 10 test folds and 400 sources of test "
+                "clips)."
             ),
             False,
         ),
     ],
 )
-def test_a_gain_is_claimed_no_further_than_the_tests_over_replicas_and_folds_go(
+def test_a_gain_is_claimed_no_further_than_its_tests_go(
     given: tuple[int, int, float, float], said: str, bold: bool, filled: TrialStore
 ) -> None:
     table = collect(filled, made.SWEEP)
-    document = describe(replace(table, gains=(with_tests(table.gains[1], *given),)))
+    table = replace(table, gains=(with_tests(table.gains[1], *given),))
+    document = describe(table)
     assert f"SEPT moves H of CoOp by -2.0 points on FSDD. {said}" in document.verdict
     section = next(section for section in document.sections if section.name == "gain")
     assert section.sheets[0].strong == ({0} if bold else set())
     row = next(line for line in to_markdown(document).partition("## Gain")[2].splitlines() if "FSDD" in line)
     assert row.startswith("| **FSDD**") is bold
     assert ("seeds alone" in " ".join(section.notes)) is (given[1] == 1)
+    assert ("$-2.0^{*}$" in to_latex(table)) is bold
+    assert ("*: beyond the variation of shots, seeds, test folds and test clips" in to_latex(table)) is bold
+    assert [gain["p_claim_holm"] for gain in table.to_json()["gains"]] == [given[3]]
 
 
 def test_of_several_gains_those_are_counted_that_each_test_shows_and_could_show(filled: TrialStore) -> None:
     table = collect(filled, made.SWEEP)
-    sure, few = with_tests(table.gains[0], 20, 10, 0.001, 0.002), with_tests(table.gains[1], 9, 3, 0.004, 0.25)
+    sure, few = with_tests(table.gains[0], 20, 10, 0.001, 0.002), with_tests(table.gains[1], 9, 1, 0.004, 1.0)
     document = describe(replace(table, gains=(sure, few)))
     assert (
-        "Shown to be beyond the variation of shots and seeds: 2 of 2, 0 up and 2 down (5 %, paired test over replicas, "
-        "Holm); between test folds too: 1 of 2, 0 up and 1 down (5 %, over whole folds, Holm; 1 has too few folds to "
-        "tell)."
+        "Shown to be beyond the variation of shots, seeds, test folds and test clips: 1 of 2, 0 up and 1 down (5 %, "
+        "paired test over folds and clips, Holm; 1 has too few folds or clips counted to tell); of shots and seeds on "
+        "these test clips: 2 of 2, 0 up and 2 down (5 %, over replicas, Holm)."
     ) in document.verdict
 
 
-def test_the_sweeps_own_p_values_are_corrected_over_folds_as_over_replicas(filled: TrialStore) -> None:
+def test_the_sweeps_own_p_values_of_claims_are_corrected_as_those_over_replicas(filled: TrialStore) -> None:
     gains = collect(filled, made.SWEEP).gains
-    assert [gain.p_folds_holm for gain in gains] == holm([gain.tests["h"].p_folds for gain in gains])
+    assert [gain.p_claim_holm for gain in gains] == holm([gain.tests["h"].p_claim for gain in gains])
 
 
 def test_what_bold_is_stands_with_every_table_that_has_it(filled: TrialStore) -> None:

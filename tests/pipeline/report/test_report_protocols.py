@@ -105,7 +105,7 @@ def test_what_was_chosen_on_test_clips_is_marked_wherever_it_is_shown(paper: Swe
 def test_no_gain_is_claimed_of_trials_that_were_chosen_on_test_clips(
     paper: SweepTable, store: TrialStore, tmp_path: Path
 ) -> None:
-    sure = replace(paper, gains=tuple(replace(gain, p_holm=0.001, p_folds_holm=0.001) for gain in paper.gains))
+    sure = replace(paper, gains=tuple(replace(gain, p_holm=0.001, p_claim_holm=0.001) for gain in paper.gains))
     document = describe(sure, read_records(store, made.SWEEP))
     assert "No test speaks for that: the trials were chosen on the same test clips." in document.verdict
     assert "beyond the variation" not in document.verdict
