@@ -119,6 +119,7 @@ class SweepSpec(Model):
         budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
             order.
         priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
+        presets: By baseline: the published code whose settings it takes where the sweep does not say otherwise.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """
 
@@ -144,6 +145,7 @@ class SweepSpec(Model):
     pruner: Pruner = Pruner()
     resources: Resources = Resources()
     neighbors: dict[str, str] = Field(default_factory=dict)
+    presets: dict[str, str] = Field(default_factory=dict)
     spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -191,7 +193,17 @@ class SweepSpec(Model):
     def text(self) -> str:
         """The whole spec as YAML, spaces complete: what the store keeps."""
         content = self.model_dump(mode="json", exclude_none=True)
-        for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities", "accept_faulty_splits"):
+        empty = (
+            "datasets",
+            "sources",
+            "targets",
+            "neighbors",
+            "budgets",
+            "priorities",
+            "accept_faulty_splits",
+            "presets",
+        )
+        for key in empty:
             if not content[key]:
                 del content[key]
         if content["crossing"] == "keep":
