@@ -23,10 +23,10 @@ from pipeline.search.studies import Params
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import TrialStore
-from sept_core.datasets import halves, prompt_name
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult, now_ms
 from sept_core.trial import TrialInputs, failed_result
+from sept_core.trial_inputs import check_names_apart
 
 __all__ = ["Provider", "SweepDriver"]
 
@@ -267,10 +267,8 @@ class SweepDriver:
                 self._check_same(study, name, value, getattr(now, name))
         wanted = study.space.get("n_neighbors")
         if wanted is not None and inputs.neighbors is not None:
-            classes = inputs.table.info.classnames
-            trained = halves(classes)[0] if self.spec.protocol == "base-to-new" else classes
             most = max(int(value) for value in wanted.extremes)
-            inputs.neighbors.first([prompt_name(name) for name in trained], most)
+            check_names_apart(inputs, self.spec.protocol, study.constants | {"n_neighbors": most}, study.sept)
         # Studies that are done already, or not begun yet, must have read the same as this one.
         for config in {member.config.signature: member.config for member in others}.values():
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)

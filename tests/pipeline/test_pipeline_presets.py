@@ -45,10 +45,8 @@ def test_what_the_sweep_says_itself_goes_before_its_preset_and_is_named() -> Non
     assert kgcoop.constants["context_init"] == "this is a sound of"
     assert kgcoop.constants["kg_weight"] == 8.0
     assert (spec.training.epochs, spec.training.batch_size) == (30, 128)
-    assert list(preset_lines(spec)) == [
-        "Preset of kgcoop: kgcoop-paper (htyao89/KgCoOp); set otherwise by this sweep: context_init, lr, "
-        "epochs 30 (100 there)"
-    ]
+    changed = "set otherwise by this sweep: context_init, lr, epochs 30 (100 there)"
+    assert list(preset_lines(spec)) == [f"Preset of kgcoop: kgcoop-paper (htyao89/KgCoOp); {changed}"]
 
 
 def test_presets_are_compared_between_launches_as_what_they_give() -> None:
@@ -64,11 +62,11 @@ def test_presets_are_compared_between_launches_as_what_they_give() -> None:
     [
         (
             "presets: {coop: coop-papr}\n" + REPORTS,
-            "presets.coop: unknown preset 'coop-papr'; did you mean 'coop-paper'",
+            "presets.coop: unknown preset 'coop-papr'; did you mean 'coop-p",
         ),
         (
             "presets: {coop: kgcoop-paper}\n" + REPORTS,
-            "presets.coop: preset 'kgcoop-paper' is of kgcoop; for coop: coop-",
+            "presets.coop: preset 'kgcoop-paper' is of kgcoop; for coop: ",
         ),
         ("presets: {kgcoop: kgcoop-paper}\n" + REPORTS, "presets.kgcoop: no method of this sweep uses 'kgcoop'"),
         ("presets: coop-paper\n" + REPORTS, "presets: 'coop-paper': not a mapping of keys to values"),
