@@ -51,14 +51,10 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
     from rich import box
     from rich.table import Table
 
-    from pipeline.spec import preset_lines
-
     studies = plural(len(plan.studies), "study", "studies")
     trials = plural(sum(study.trials for study in plan.studies), "trial")
     say(console, f"{plan.sweep}: {trials} in {studies} with encoder {spec.encoder.name}, {spec.protocol}, each trial")
     say(console, f"with its test folds x {plural(len(spec.seeds), 'seed')} trained for {spec.training.epochs} epochs")
-    for line in preset_lines(spec):
-        say(console, line)
     say(console)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("study", no_wrap=True, max_width=26)

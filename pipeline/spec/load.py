@@ -133,7 +133,7 @@ def parse_sweep(
         accepted = dict.fromkeys(spec.accept_faulty_splits)
         accepted = find.keyed("accept_faulty_splits", accepted, lambda key, name: find.one_of(known, key, name))
         settled["accept_faulty_splits"] = tuple(accepted)
-    settled["spaces"] = _spaces(spec, where, problems, sure="methods" not in unsure)
+    settled["spaces"] = _spaces(spec, where, problems, unsure)
     if "methods" not in unsure:
         find.keyed("resources.by_method", spec.resources.by_method, partial(find.method, spec))
     if studies_known:
@@ -153,7 +153,7 @@ def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]
     return tuple(known)
 
 
-def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict[str, dict[str, Dimension]]:
+def _spaces(spec: SweepSpec, where: str, problems: Problems, unsure: set[str]) -> dict[str, dict[str, Dimension]]:
     """The complete space of every baseline in use, and SEPT's where some method has it."""
     methods = [split_method(method) for method in spec.methods]
     used = {baseline: hyper_parameters(baseline, False) for baseline, _ in methods}
@@ -163,7 +163,7 @@ def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict
         used["sept"] = {name: both[name] for name in both if name not in used[plugged]}
     for part, space in spec.spaces.items():
         place = f"{where}: spaces.{part}"
-        if part not in used and sure:
+        if part not in used and "methods" not in unsure:
             problems.add(
                 InputError(f"no method of this sweep uses '{part}'", where=place, mend=known_words(part, used))
             )
@@ -181,13 +181,14 @@ def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict
         if part in taken:
             space |= _checked_space(taken[part].space, declared, f"presets.yaml: {spec.presets[part]}", problems)
         space |= _checked_space(spec.spaces.get(part, {}), declared, f"{where}: spaces.{part}", problems)
-        problems.add(*_contradictions(space, spec, f"{where}: spaces.{part}"))
+        epochs = None if "training" in unsure else spec.training.epochs
+        problems.add(*_contradictions(space, epochs, f"{where}: spaces.{part}"))
         if space:
             spaces[part] = space
     return spaces
 
 
-def _contradictions(space: Mapping[str, Dimension], spec: SweepSpec, where: str) -> Iterator[InputError]:
+def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: str) -> Iterator[InputError]:
     """What no trial could be made of, known before an encoder is loaded."""
     start, length, warmup = (space.get(name) for name in ("context_init", "n_ctx", "warmup_epochs"))
     starts = {"random"} if start is None else set(start.extremes)
@@ -201,9 +202,9 @@ def _contradictions(space: Mapping[str, Dimension], spec: SweepSpec, where: str)
     if "random" in starts and length is not None and 0 in length.extremes:
         mend = "give n_ctx a length, or context_init words"
         yield InputError("a random context of no tokens", where=f"{where}.n_ctx", mend=mend)
-    if warmup is not None and max(float(epochs) for epochs in warmup.extremes) >= spec.training.epochs:
+    if warmup is not None and epochs is not None and max(map(float, warmup.extremes)) >= epochs:
         yield InputError(
-            f"all {spec.training.epochs} epochs would be warm-up, so nothing is trained at lr",
+            f"all {epochs} epochs would be warm-up, so nothing is trained at lr",
             where=f"{where}.warmup_epochs",
             mend="give it fewer, or train longer",
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Preset", "check_presets", "preset_lines", "presets", "take_training"]
 
 _FILE = "presets.yaml"
+_STAND_IN = 1_000_000
 
 
 class _Training(Model):
@@ -62,21 +63,21 @@ def take_training(document: dict[str, Any], where: str, problems: Problems) -> N
     """
     chosen = document.get("presets")
     training = document.get("training") or {}
-    if not isinstance(chosen, dict) or not isinstance(training, dict):
+    if not chosen or not isinstance(training, dict):
         return
-    known = {str(name): presets()[name] for name in chosen.values() if isinstance(name, str) and name in presets()}
+    names = chosen.values() if isinstance(chosen, dict) else ()
+    known = {str(name): presets()[name] for name in names if isinstance(name, str) and name in presets()}
     for key in _Training.model_fields:
         said = {name: getattr(preset.training, key) for name, preset in known.items()}
-        if not said or training.get(key) is not None:
+        if training.get(key) is not None:
             continue
         if len({*said.values()}) > 1:
             differ = ", ".join(f"{name} has {value}" for name, value in said.items())
             place, mend = f"{where}: training.{key}", f"say which: training: {{{key}: ...}}"
             problems.add(InputError(f"the presets do not agree: {differ}", where=place, mend=mend))
-        # With a value the rest of the file can be checked.
-        training = training | {key: next(iter(said.values()))}
-    if training:
-        document["training"] = training
+        # Where a preset is misspelt, that is what is wrong, and not that its value is missing.
+        training = training | {key: next(iter(said.values()), _STAND_IN)}
+    document["training"] = training
 
 
 def check_presets(chosen: Mapping[str, str], used: Sequence[str], where: str, problems: Problems) -> dict[str, Preset]:

@@ -194,7 +194,7 @@ def test_with_the_published_optimisers_options_it_is_torchs_sgd_with_its_schedul
         for group, rate in zip(sgd.param_groups, full_rates, strict=True):
             if epoch < 2:
                 group["lr"] = rate if epoch else 1e-5
-        audio, labels = table.embeddings[order[:8]][None], run._labels[order[:8]][None]
+        audio, labels = run._audio[order[:8]][None], run._labels[order[:8]][None]
         text = run._learner.features(params, audio, run._classes)
         loss = run._learner.loss(params, audio, labels, text).mean() + run._learner.penalty(params, text).sum()
         sgd.zero_grad()
