@@ -183,7 +183,8 @@ class SweepPlan:
         accuracy: How good the first estimate was; None before it can be said.
         kept: Where the first estimate is kept; empty where there is none.
         data_warnings: What a reader of the results will have to know of the data, a line each.
-        notes: What the encoder has heard of the data sets, and where that leaves fewer shots than asked for.
+        notes: Presets in effect, what the encoder has heard of the data sets, and where that leaves fewer shots than
+            asked for.
     """
 
     sweep: str

@@ -16,7 +16,7 @@ from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.sizing import middle, study_needs, trial_config
 from pipeline.search.sweep import check_spec
-from pipeline.spec import StudySpec, SweepSpec
+from pipeline.spec import StudySpec, SweepSpec, preset_lines
 from pipeline.store import Member, TrialStore, Verdict, open_files
 from sept_core.datasets import unheard_folds
 from sept_core.datasets.heard import heard_line, short_classes
@@ -86,7 +86,7 @@ def plan_sweep(
         accuracy=accuracy,
         kept=keep_estimate(store, spec, planned),
         data_warnings=_data_warnings(candidates),
-        notes=(*notes, *_unequal(studies)),
+        notes=(*preset_lines(spec), *notes, *_unequal(studies)),
     )
 
 

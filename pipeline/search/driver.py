@@ -23,10 +23,10 @@ from pipeline.search.studies import Params
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store.records import Member, Verdict
 from pipeline.store.trials import TrialStore
-from sept_core.datasets import trained_classes
 from sept_core.errors import InputError, SeptError
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, now_ms
 from sept_core.trial import TrialInputs, failed_result, trial_neighbors
+from sept_core.trial_inputs import check_names_apart
 
 __all__ = ["Provider", "SweepDriver"]
 
@@ -271,9 +271,8 @@ class SweepDriver:
         wanted = study.space.get("n_neighbors")
         if wanted is not None and inputs.neighbors is not None:
             used = trial_neighbors(inputs, self.spec.protocol, self.spec.neighbors_naming_new)
-            assert used is not None  # there are neighbours
             most = max(int(value) for value in wanted.extremes)
-            used.first(trained_classes(inputs.table.info.classnames, self.spec.protocol), most)
+            check_names_apart(inputs, self.spec.protocol, study.constants | {"n_neighbors": most}, used)
         # Studies that are done already, or not begun yet, must have read the same as this one.
         for config in {member.config.signature: member.config for member in others}.values():
             self._check_same(study, "method_version", config.method_version, METHOD_VERSION)

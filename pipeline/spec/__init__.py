@@ -9,6 +9,7 @@ for study in spec.studies():
 from pipeline.spec.changes import spec_differences
 from pipeline.spec.load import load_sweep, parse_sweep
 from pipeline.spec.models import Dimension, EncoderFiles, Pruner, Resources, Sampler, Training
+from pipeline.spec.presets import preset_lines
 from pipeline.spec.sweep import StudyInputs, StudySpec, SweepSpec
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Training",
     "load_sweep",
     "parse_sweep",
+    "preset_lines",
     "spec_differences",
 ]

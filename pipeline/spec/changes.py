@@ -12,9 +12,10 @@ __all__ = ["spec_differences"]
 
 # Compared below by what they mean, or free to change: where trials run, in which order studies are served, where files
 # are (their digests are compared with those of the trials that are there), and which faulty copies are accepted.
+# Presets are compared as the spaces and the training that they give.
 _NOT_LITERALLY = frozenset(
     {"trials", "budgets", "priorities", "resources", "neighbors", "encoder", "datasets", "sources", "methods"}
-    | {"folds", "spaces", "accept_faulty_splits"}
+    | {"folds", "spaces", "presets", "accept_faulty_splits"}
 )
 
 

@@ -1,14 +1,14 @@
 """Reading a sweep: its file, the spaces that it builds on, and the checks of one against the other and the code.
 
-A study's space is its baseline's file in ``search_spaces/``, plus ``sept.yaml`` where SEPT is on, with what the sweep's
-``spaces`` says laid over it key by key. A loaded spec holds its spaces complete, so that what is stored with a sweep
-says all that its search depends on, whatever the files say later.
+A study's space is its baseline's file in ``search_spaces/``, plus ``sept.yaml`` where SEPT is on, with its preset and
+then what the sweep's ``spaces`` says laid over it key by key. A loaded spec holds its spaces complete, so that what is
+stored with a sweep says all that its search depends on, whatever the files say later.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.models import Dimension, Model
+from pipeline.spec.presets import check_presets, take_training
 from pipeline.spec.problems import Problems, validate_most
 from pipeline.spec.protocol import protocol_problems
 from pipeline.spec.read import located, read_yaml, validate
@@ -105,6 +106,7 @@ def parse_sweep(
     for key, value in (overrides or {}).items():
         _lay_over(document, key, value)
     problems = Problems()
+    take_training(document, where, problems)
     spec, unsure = validate_most(document, where, problems)
     find = _Finder(tuple(own), where, problems)
     named: dict[str, Any] = {key: find.all(key, getattr(spec, key)) for key in ("datasets", "sources", "targets")}
@@ -132,7 +134,7 @@ def parse_sweep(
         accepted = dict.fromkeys(spec.accept_faulty_splits)
         accepted = find.keyed("accept_faulty_splits", accepted, lambda key, name: find.one_of(known, key, name))
         settled["accept_faulty_splits"] = tuple(accepted)
-    settled["spaces"] = _spaces(spec, where, problems, sure="methods" not in unsure)
+    settled["spaces"] = _spaces(spec, where, problems, unsure)
     if "methods" not in unsure:
         find.keyed("resources.by_method", spec.resources.by_method, partial(find.method, spec))
     if studies_known:
@@ -152,7 +154,7 @@ def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]
     return tuple(known)
 
 
-def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict[str, dict[str, Dimension]]:
+def _spaces(spec: SweepSpec, where: str, problems: Problems, unsure: set[str]) -> dict[str, dict[str, Dimension]]:
     """The complete space of every baseline in use, and SEPT's where some method has it."""
     methods = [split_method(method) for method in spec.methods]
     used = {baseline: hyper_parameters(baseline, False) for baseline, _ in methods}
@@ -162,12 +164,13 @@ def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict
         used["sept"] = {name: both[name] for name in both if name not in used[plugged]}
     for part, space in spec.spaces.items():
         place = f"{where}: spaces.{part}"
-        if part not in used and sure:
+        if part not in used and "methods" not in unsure:
             problems.add(
                 InputError(f"no method of this sweep uses '{part}'", where=place, mend=known_words(part, used))
             )
         elif part not in used and part in LEARNERS:
             _checked_space(space, hyper_parameters(part, False), place, problems)
+    taken = check_presets(spec.presets, tuple(part for part in used if part != "sept"), where, problems)
     spaces = {}
     for part, declared in used.items():
         shipped = files("search_spaces").joinpath(f"{part}.yaml")
@@ -176,10 +179,36 @@ def _spaces(spec: SweepSpec, where: str, problems: Problems, sure: bool) -> dict
             text = shipped.read_text(encoding="utf-8")
             of_file = validate(_SpaceFile, read_yaml(text, shipped.name), shipped.name).space
             space |= _checked_space(of_file, declared, f"{shipped.name}: space", problems)
+        if part in taken:
+            space |= _checked_space(taken[part].space, declared, f"presets.yaml: {spec.presets[part]}", problems)
         space |= _checked_space(spec.spaces.get(part, {}), declared, f"{where}: spaces.{part}", problems)
+        epochs = None if "training" in unsure else spec.training.epochs
+        problems.add(*_contradictions(space, epochs, f"{where}: spaces.{part}"))
         if space:
             spaces[part] = space
     return spaces
+
+
+def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: str) -> Iterator[InputError]:
+    """What no trial could be made of, known before an encoder is loaded."""
+    start, length, warmup = (space.get(name) for name in ("context_init", "n_ctx", "warmup_epochs"))
+    starts = {"random"} if start is None else set(start.extremes)
+    if starts != {"random"} and length is not None and length.searched:
+        words = next(str(one) for one in start.extremes if one != "random") if start else ""
+        yield InputError(
+            f"n_ctx is searched, and the context starts from the words '{words}', which have a length",
+            where=f"{where}.n_ctx",
+            mend="use n_ctx: {fixed: 0} for as many tokens as they are, or context_init: {fixed: random}",
+        )
+    if "random" in starts and length is not None and 0 in length.extremes:
+        mend = "give n_ctx a length, or context_init words"
+        yield InputError("a random context of no tokens", where=f"{where}.n_ctx", mend=mend)
+    if warmup is not None and epochs is not None and max(map(float, warmup.extremes)) >= epochs:
+        yield InputError(
+            f"all {epochs} epochs would be warm-up, so nothing is trained at lr",
+            where=f"{where}.warmup_epochs",
+            mend="give it fewer, or train longer",
+        )
 
 
 def _checked_space(

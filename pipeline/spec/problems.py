@@ -24,7 +24,7 @@ _STAND_INS: dict[str, Any] = {
     "training": {"epochs": 1, "report_every": 1},
 }
 # How many keys deep a wrong value is cut out; what stands beside it is checked.
-_DEPTHS = {"budgets": 2, "priorities": 2, "neighbors": 2, "folds": 2, "spaces": 3}
+_DEPTHS = {"budgets": 2, "priorities": 2, "neighbors": 2, "folds": 2, "presets": 2, "spaces": 3}
 
 
 class Problems:

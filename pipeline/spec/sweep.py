@@ -139,6 +139,7 @@ class SweepSpec(Model):
         budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
             order. A gain looks at equally many trials of a baseline and its SEPT twin, so that more for one are no use.
         priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
+        presets: By baseline: the published code whose settings it takes where the sweep does not say otherwise.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """
 
@@ -165,6 +166,7 @@ class SweepSpec(Model):
     resources: Resources = Resources()
     neighbors: dict[str, str] = Field(default_factory=dict)
     neighbors_naming_new: NamingNew = "keep"
+    presets: dict[str, str] = Field(default_factory=dict)
     spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -222,7 +224,17 @@ class SweepSpec(Model):
     def text(self) -> str:
         """The whole spec as YAML, spaces complete: what the store keeps."""
         content = self.model_dump(mode="json", exclude_none=True)
-        for key in ("datasets", "sources", "targets", "neighbors", "budgets", "priorities", "accept_faulty_splits"):
+        empty = (
+            "datasets",
+            "sources",
+            "targets",
+            "neighbors",
+            "budgets",
+            "priorities",
+            "accept_faulty_splits",
+            "presets",
+        )
+        for key in empty:
             if not content[key]:
                 del content[key]
         for key in ("crossing", "neighbors_naming_new"):

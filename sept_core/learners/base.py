@@ -6,7 +6,9 @@ Whatever a learner computes for one replica must not depend on another one's par
 
 To add a baseline: one file with a subclass, its line in ``learners/__init__.py``, a space in ``search_spaces/`` and a
 test (``tests/sept_core/learners/`` runs every registered one through the contract). SEPT needs nothing from it beyond
-``features``. Import torch within the functions that compute: commands that only read a sweep's file load this package.
+``features``. Options that it shares with others are declared once: ``OPTIMISER`` in ``optimiser.py``, the form of its
+prompts in ``sept_core/wording.py``; what it does not declare is as before that option (``HyperParameter.before``).
+Import torch within the functions that compute: commands that only read a sweep's file load this package.
 """
 
 from __future__ import annotations

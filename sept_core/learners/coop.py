@@ -56,6 +56,8 @@ def settled_context(tower: TextTower, hyper: Mapping[str, Value], where: str) ->
             mend = "give n_ctx a length, or context_init words"
             raise InputError("a random context of no tokens", where=f"{where}: n_ctx", mend=mend)
         return dict(hyper)
+    if not words.strip():
+        raise InputError("holds no words", where=f"{where}: context_init", mend="give it words, or 'random'")
     tokens = len(tower.words(words))
     if length not in (0, tokens):
         raise InputError(

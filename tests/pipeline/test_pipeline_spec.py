@@ -122,7 +122,7 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
         ({"spaces.coop.lrr": {"fixed": 1}}, "spaces.coop.lrr: unknown hyper-parameter 'lrr'; did you mean 'lr'?"),
         ({"spaces.coop.lambda_se": {"fixed": 1}}, "spaces.coop.lambda_se: unknown hyper-parameter 'lambda_se'"),
         ({"spaces.kgcoop.lr": {"fixed": 1}}, "spaces.kgcoop: no method of this sweep uses 'kgcoop'"),
-        ({"spaces.coop.n_ctx": {"low": 1, "high": 1000}}, "spaces.coop.n_ctx: 1000 is out of range; allowed: 1 to"),
+        ({"spaces.coop.n_ctx": {"low": 1, "high": 1000}}, "spaces.coop.n_ctx: 1000 is out of range; allowed: 0 to"),
         ({"spaces.sept.n_neighbors": {"fixed": 2.5}}, "spaces.sept.n_neighbors: 2.5 is not a whole number"),
         ({"spaces.coop.lr": {"low": 0.1}}, "spaces.coop.lr: low and high go together"),
         ({"spaces.coop.lr": {"low": 0.1, "high": 0.1}}, "low 0.1 is not below high 0.1"),

@@ -5,36 +5,41 @@ import torch
 
 from sept_core.datasets import get_dataset, halves, make_split, prompt_name
 from sept_core.encoders.mini import load_mini
-from sept_core.encoders.prefix import TOKEN_BUDGET, PromptBank
+from sept_core.encoders.prefix import TOKEN_BUDGET
 from sept_core.hyper import complete
 from sept_core.learners import LEARNERS
 from sept_core.semantic import SEPT_HYPER, SemanticExpansion, load_neighbors, load_templates
 from sept_core.training import FusedTraining, NonFiniteError, Schedule, TrainState
+from sept_core.wording import Wording
 
 FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
 TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
 
 
-def training(tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=None, order=None, precision="float32"):
+def training(
+    tower, table, splits, baseline="coop", sept=None, lr=0.05, budget=None, order=None, precision="float32", **options
+):
     """A tiny training; ``sept`` holds SEPT's hyper-parameters, ``order`` permutes the base classes."""
     info = get_dataset(table.dataset)
     base, new = halves(info.classnames)
     base = [base[index] for index in order] if order else list(base)
-    hyper = complete(LEARNERS[baseline].hyper, {"n_ctx": 3, "lr": lr}, "test", FALLBACK)
+    hyper = complete(LEARNERS[baseline].hyper, {"n_ctx": 3, "lr": lr} | options, "test", FALLBACK)
     names = [prompt_name(name) for name in base]
     semantic = None
     if sept is not None:
         hyper_sept = complete(SEPT_HYPER, sept, "test")
-        semantic = SemanticExpansion.of(tower, names, load_neighbors(info.name), load_templates(info.kind), hyper_sept)
+        semantic = SemanticExpansion.of(
+            tower, names, load_neighbors(info.name), load_templates(info.kind), hyper | hyper_sept
+        )
     return FusedTraining(
         learner=LEARNERS[baseline](tower, hyper, names),
-        classes=PromptBank.of(tower, names),
+        classes=Wording.of(hyper).bank(tower, names),
         semantic=semantic,
         embeddings=table.embeddings,
         labels=torch.tensor([[*base, *new].index(name) for name in table.classnames]),
         rows=[split.train for split in splits],
         keys=[f"{info.name}/{split.fold}/{split.seed}" for split in splits],
-        schedule=Schedule(epochs=4, batch_size=8, lr=lr),
+        schedule=Schedule.of(4, 8, hyper),
         budget=budget,
         precision=precision,
     )
@@ -166,6 +171,65 @@ def test_a_resumed_training_is_bit_equal_to_an_undisturbed_one(causal_tower, spl
         assert torch.equal(second.params["ctx"], straight.params["ctx"])
 
 
+PUBLISHED = {"warmup_epochs": 1, "weight_decay": 0.05, "last_batch": "drop"}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("baseline", TRAINED)
+def test_with_the_published_optimisers_options_it_is_torchs_sgd_with_its_schedulers(
+    causal_tower, splits, baseline, schedule
+):
+    table, replicas = splits(4)
+    run = training(causal_tower, table, replicas[:1], baseline, schedule=schedule, **PUBLISHED)
+    params = {name: value.clone().requires_grad_() for name, value in run.params.items()}
+    factors = run._learner.lr_factors
+    groups = [{"params": [value], "lr": 0.05 * factors.get(name, 1.0)} for name, value in params.items()]
+    sgd = torch.optim.SGD(groups, lr=0.05, momentum=0.9, weight_decay=0.05)
+    # As Dassl.pytorch has it: 1e-5 for all in the warm-up, behind which the whole cosine begins.
+    after = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 4) if schedule == "cosine" else None
+    full_rates = [group["lr"] for group in sgd.param_groups]
+    for epoch in range(4):
+        order = run._order(0)
+        assert len(order) == 15
+        for group, rate in zip(sgd.param_groups, full_rates, strict=True):
+            if epoch < 2:
+                group["lr"] = rate if epoch else 1e-5
+        audio, labels = run._audio[order[:8]][None], run._labels[order[:8]][None]
+        text = run._learner.features(params, audio, run._classes)
+        loss = run._learner.loss(params, audio, labels, text).mean() + run._learner.penalty(params, text).sum()
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        if after is not None and epoch:
+            after.step()
+        run.train_epoch()
+        for name, value in run.params.items():
+            torch.testing.assert_close(value, params[name].detach(), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("sept", [None, SEPT])
+def test_with_them_replicas_train_as_if_alone_and_a_resumed_training_is_bit_equal(causal_tower, splits, sept):
+    table, replicas = splits((1, 6, 2, 5, 3), shots=7)
+    replicas[1] = make_split(table, get_dataset("FSDD"), "theo", 1, 1, ("george",))  # less than a batch: it is kept
+    fused = training(causal_tower, table, replicas, sept=sept, **PUBLISHED)
+    stopped = training(causal_tower, table, replicas, sept=sept, **PUBLISHED)
+    for epoch in range(4):
+        if epoch == 2:
+            again = training(causal_tower, table, replicas, sept=sept, **PUBLISHED)
+            again.load_state(stopped.state())
+            stopped = again
+        fused.train_epoch()
+        stopped.train_epoch()
+    assert torch.equal(stopped.params["ctx"], fused.params["ctx"])
+    for index, split in enumerate(replicas):
+        alone = training(causal_tower, table, [split], sept=sept, **PUBLISHED)
+        start = alone.params["ctx"].clone()
+        for _ in range(4):
+            alone.train_epoch()
+        assert not torch.equal(alone.params["ctx"], start)
+        torch.testing.assert_close(fused.params["ctx"][index], alone.params["ctx"][0], rtol=1e-8, atol=1e-10)
+
+
 def test_a_baseline_and_its_sept_twin_start_from_the_same_context(causal_tower, splits):
     table, replicas = splits(4)
     plain, sept = training(causal_tower, table, replicas), training(causal_tower, table, replicas, sept=SEPT)
@@ -196,3 +260,13 @@ def test_the_learning_rate_follows_a_cosine_from_lr_towards_zero():
     assert rates[5] == pytest.approx(0.25)
     assert rates == sorted(rates, reverse=True)
     assert 0 < rates[-1] < 0.02
+
+
+def test_behind_a_warm_up_the_whole_schedule_follows_and_only_incomplete_batches_are_dropped():
+    schedule = Schedule(epochs=10, batch_size=8, lr=0.5, warmup_epochs=2, drop_last=True)
+    plain = Schedule(epochs=10, batch_size=8, lr=0.5)
+    assert [schedule.lr_at(epoch, 6.5) for epoch in (0, 1)] == [1e-5, 1e-5]
+    assert [schedule.lr_at(epoch, 6.5) for epoch in range(2, 10)] == [plain.lr_at(epoch, 6.5) for epoch in range(8)]
+    assert {Schedule(epochs=10, batch_size=8, lr=0.5, cosine=False).lr_at(epoch) for epoch in range(10)} == {0.5}
+    assert [schedule.batches(clips) for clips in (7, 8, 15, 16)] == [1, 1, 1, 2]
+    assert [plain.batches(clips) for clips in (7, 8, 15, 16)] == [1, 1, 2, 2]

@@ -147,14 +147,22 @@ def test_features_of_plain_texts_equal_transformers_whatever_they_are_padded_to(
     assert torch.pdist(ours).min() > 1e-3
 
 
-def test_a_context_of_real_words_equals_transformers_embedding_of_the_plain_text(case, loaded):
+@pytest.mark.parametrize("end", ["", "."])
+def test_a_context_of_real_words_equals_transformers_embedding_of_the_plain_text(case, loaded, end):
     words = case.tokenizer(CONTEXT, add_special_tokens=False)["input_ids"]
+    assert loaded.text.words(CONTEXT).tolist() == words
     context = loaded.text.embed(torch.tensor(words))
-    bank = PromptBank.of(loaded.text, [f" {name}" for name in NAMES])
-    theirs = case.reference([f"{CONTEXT} {name}" for name in NAMES])
+    bank = PromptBank.of(loaded.text, [f" {name}" for name in NAMES], end=end)
+    theirs = case.reference([f"{CONTEXT} {name}{end}" for name in NAMES])
     for way, pad_to in (("cropped", None), ("padded", 77)):
         ours = encode_prompts(loaded.text, context, bank, way=way, pad_to=pad_to)
         torch.testing.assert_close(F.normalize(ours, dim=-1), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("token", ["</s>", "<mask>", "<pad>"])
+def test_a_literal_special_token_in_a_name_is_refused(loaded, token):
+    with pytest.raises(InputError, match=f"holds {token}, a special token of the text tower"):
+        PromptBank.of(loaded.text, ["rain", f"rain{token}"], end=".")
 
 
 def test_gradients_reach_every_context_token_and_no_weight(loaded):

@@ -196,10 +196,13 @@ def test_features_of_plain_texts_equal_the_packages(case, loaded):
     assert torch.pdist(F.normalize(ours, dim=-1)).min() > 1e-3
 
 
-def test_a_context_of_real_words_equals_the_packages_embedding_of_the_plain_text(case, loaded):
-    context = loaded.text.embed(torch.tensor(case.word_ids(CONTEXT)))
-    bank = PromptBank.of(loaded.text, [f" {name}" for name in NAMES])
-    theirs = case.reference([f"{CONTEXT} {name}" for name in NAMES])
+@pytest.mark.parametrize("end", ["", "."])
+def test_a_context_of_real_words_equals_the_packages_embedding_of_the_plain_text(case, loaded, end):
+    ids = loaded.text.words(CONTEXT)
+    assert ids.tolist() == case.word_ids(CONTEXT)
+    context = loaded.text.embed(ids)
+    bank = PromptBank.of(loaded.text, [f" {name}" for name in NAMES], end=end)
+    theirs = case.reference([f"{CONTEXT} {name}{end}" for name in NAMES])
     torch.testing.assert_close(encode_prompts(loaded.text, context, bank), theirs, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(encode_prompts(loaded.text, context, bank, way="padded"), theirs, rtol=1e-5, atol=1e-5)
 
@@ -239,6 +242,25 @@ def test_an_exclamation_mark_is_stripped_where_it_would_move_the_pooling(case, l
     kept = {"msclap-2023": "dog bark", "msclap-2022": "dog bark!"}[case.name]
     ours = loaded.text.encode(["dog bark!", "rain and thunder"])
     torch.testing.assert_close(ours[:1], case.reference([kept]), rtol=1e-5, atol=1e-5)
+
+
+def test_names_are_the_same_where_their_tokens_are_and_only_there(case, loaded):
+    # What is stripped or folded by one version's tokenizer is told apart by the other's.
+    same, apart = {
+        "msclap-2023": (["rain", "rain!"], ["rain", "Rain"]),
+        "msclap-2022": (["rain", "Rain"], ["rain", "rain!"]),
+    }[case.name]
+    for end in ("", "."):
+        with pytest.raises(InputError, match=f"'rain' and '{same[1]}': the same tokens"):
+            PromptBank.of(loaded.text, same, end=end)
+        assert len(PromptBank.of(loaded.text, apart, end=end)) == 2
+
+
+def test_a_literal_special_token_in_a_name_is_refused(case, loaded):
+    special = {"msclap-2023": ["<|endoftext|>"], "msclap-2022": ["[SEP]", "[cls]", "[mask]"]}[case.name]
+    for token in special:
+        with pytest.raises(InputError, match="a special token of the text tower; take it out of the name"):
+            PromptBank.of(loaded.text, ["rain", f"rain {token} dog"], end=".")
 
 
 @pytest.mark.parametrize("text", ["", "  "])

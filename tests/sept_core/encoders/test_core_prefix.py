@@ -70,8 +70,12 @@ def test_a_context_of_real_words_gives_the_features_of_the_plain_text():
     prefix, whole = tower.tokenize([words]).ids[0], tower.tokenize([f"{words} {name}"]).ids[0]
     bank = PromptBank.of(tower, [name])
     assert torch.equal(torch.cat([prefix, tower.tokenize([name]).ids[0]]), whole)
+    assert torch.equal(tower.words(words), prefix)
     injected = encode_prompts(tower, tower.embed(prefix), bank)
     torch.testing.assert_close(injected, tower.encode([f"{words} {name}"]), rtol=1e-5, atol=1e-5)
+    stopped = encode_prompts(tower, tower.embed(prefix), PromptBank.of(tower, [name], end="."))
+    torch.testing.assert_close(stopped, tower.encode([f"{words} {name}."]), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(stopped, injected, atol=1e-2)
 
 
 def test_the_order_and_company_of_names_do_not_matter(causal_tower):
