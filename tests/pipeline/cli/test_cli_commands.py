@@ -221,6 +221,8 @@ def test_best_shows_the_accuracy_among_all_classes_where_it_was_measured(
     assert measured == [f"{newer.result.test['all']:.1f}"]
     assert next(line.split()[6] for line in lines if "ESC10.mini.base-to-new.zero-shot" in line) == "-"
     assert "all: base and new test clips among all names" in "\n".join(lines)
+
+
 def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
     cases = made.make_cases(8)
     made.fill_store(store, cases)
