@@ -44,7 +44,7 @@ def repeated_lines(
         tested = [[clip for clip in clips if clip.roles.test] for clips in of_one_class]
         found = [(clips, _Places(False, True, False)) for clips in tested if len(clips) > 1]
     else:
-        found = [(clips, places) for clips in of_one_class if _tell(places := _places(clips, folds))]
+        found = [(clips, places) for clips in of_one_class if _breaks_nothing(places := _places(clips, folds))]
     if not found:
         return []
     named = some([equal_clips(clips) for clips, _ in found])
@@ -72,7 +72,7 @@ def alike_lines(
     new = set(halves(info.classnames)[1])
     used = [(rows[one], rows[other]) for one, other in pairs if one not in unused and other not in unused]
     same = [pair for pair in used if pair[0].classname == pair[1].classname]
-    found = [(pair, places) for pair in same if _tell(places := _places(pair, folds))]
+    found = [(pair, places) for pair in same if _breaks_nothing(places := _places(pair, folds))]
     lines = []
     if found:
         named = some([equal_clips(pair) for pair, _ in found])
@@ -98,8 +98,8 @@ def _places(clips: Sequence[Row], folds: Collection[str]) -> _Places:
     return _Places(max(pools.values(), default=0) > 1, max(tests.values(), default=0) > 1, bool(pools.keys() & tests))
 
 
-def _tell(places: _Places) -> bool:
-    """Whether copies are to be reported here: what crosses a split has a line, or an error, of its own."""
+def _breaks_nothing(places: _Places) -> bool:
+    """Whether copies are together in a pool or a test set; what crosses a split has a line, or an error, of its own."""
     return (places.pool or places.test) and not places.crossing
 
 

@@ -156,7 +156,7 @@ class Learner(ABC):
         return self.logit_scale * torch.einsum("rbd,rbcd->rbc", audio, unit)
 
     def offset(self, params: Params, audio: Tensor, text: Tensor) -> Tensor:
-        """What is added to all of a clip's logits of the training classes where other names stand beside them.
+        """What is added to all of a clip's logits of the training classes where other names are ranked beside them.
 
         Only then are these ``logits(..., base=True)`` comparable with ``logits(..., base=False)`` of other names. Zero
         unless a learner knows more about its training classes (DePT). It is one number per clip, so that the order

@@ -104,7 +104,7 @@ def probabilities(learner, params, clip, base, new):
 @pytest.mark.parametrize("method", METHODS)
 def test_all_is_a_brute_force_argmax_over_all_names(encoder, make_table, method):
     table, (base, new) = make_table("FSDD", 3), halves(get_dataset("FSDD").classnames)
-    # One new class has no clips to test on: its name stands among all the others all the same.
+    # One new class has no clips to test on; its name is among those that are ranked all the same.
     rows = [row for row in range(len(table)) if (table.folds[row], table.classnames[row]) != ("theo", new[1])]
     columns = ("clip_ids", "classnames", "folds", "groups", "sha256", "sounds")
     table = dataclasses.replace(

@@ -71,11 +71,11 @@ def test_no_name_clip_or_neighbour_of_a_new_class_enters_what_is_learned(both, m
     assert mine.test["new"] != theirs.test["new"]
     curves = [[report.metrics for report in result.curve] for result in (mine, theirs)]
     if selection == "nested":
-        # Nor what the search is told.
+        # Nor what the search sees.
         assert curves[0] == curves[1]
         assert mine.validation == theirs.validation
     else:
-        # The search of heldout is told accuracies on new classes: on other clips of them than those of the test.
+        # The search of heldout sees accuracies on new classes, on other clips of them than those of the test.
         for one, other in zip(*curves, strict=True):
             assert {name for name in one if one[name] != other[name]} <= {"val/new", "val/h"}
         assert mine.validation["new"] != theirs.validation["new"]
