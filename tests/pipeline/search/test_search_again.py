@@ -62,7 +62,7 @@ def test_every_row_of_a_report_comes_out_the_same_when_its_command_is_run(tiny: 
 def test_another_result_is_told_with_what_differs_and_by_how_much(tiny: TrialStore, root: Path) -> None:
     row = write_report(tiny, "tiny")[0].rows[1]
     done = rerun(tiny, str(root), "tiny", row.signature[:8], provider="tiny_inputs:provide_other_test_labels")
-    assert set(done.differing) == {"test", "replicas", "confusion"}
+    assert set(done.differing) == {"test", "replicas", "confusion", "tested"}
     assert done.largest == max(abs(done.result.test[name] - done.stored.test[name]) for name in done.stored.test)
     assert done.largest > 0
 
