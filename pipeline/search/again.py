@@ -23,7 +23,7 @@ from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
 
 __all__ = ["Rerun", "meant_trials", "rerun"]
 
-_NUMBERS = ("validation", "test", "replicas", "confusion", "curve")
+_NUMBERS = ("validation", "test", "replicas", "confusion", "tested", "curve")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Rerun:
     """A trial's result, and the stored one.
 
     Attributes:
-        differing: What differs of validation, test, replicas, confusion and the curve's metrics; empty: all is
-            bit-equal.
+        differing: What differs of validation, test, replicas, confusion, tested (which test clips were right, where the
+            stored result says so) and the curve's metrics; empty: all is bit-equal.
         largest: Largest difference of two test metrics, points.
         elsewhere: What else than the configuration differs: versions, machine.
         here: Threads and device that computed it; a stored result does not keep those of its sweep.
@@ -146,7 +146,8 @@ def _computing(place: TrialPlace) -> str:
 
 
 def _compare(result: TrialResult, stored: TrialResult, here: str) -> Rerun:
-    differing = tuple(name for name in _NUMBERS if _numbers(result, name) != _numbers(stored, name))
+    compared = [name for name in _NUMBERS if name != "tested" or stored.tested]
+    differing = tuple(name for name in compared if _numbers(result, name) != _numbers(stored, name))
     elsewhere = [
         f"{package} {stored.versions.get(package, '-')}, here {result.versions.get(package, '-')}"
         for package in sorted({*stored.versions, *result.versions})

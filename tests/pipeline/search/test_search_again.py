@@ -65,7 +65,7 @@ def test_another_result_is_told_with_what_differs_and_by_how_much(tiny: TrialSto
     done = rerun(
         tiny, str(root), "tiny", row.choices[0].signature[:8], provider="tiny_inputs:provide_other_test_labels"
     )
-    assert set(done.differing) == {"test", "replicas", "confusion"}
+    assert set(done.differing) == {"test", "replicas", "confusion", "tested"}
     assert done.largest == max(abs(done.result.test[name] - done.stored.test[name]) for name in done.stored.test)
     assert done.largest > 0
 
