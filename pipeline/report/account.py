@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.report.document import Section, Sheet
 from pipeline.report.records import StudyRecords, SweepRecords
-from pipeline.report.rows import Chosen, SweepTable, merged, method_title
+from pipeline.report.rows import Chosen, SweepTable, merged, method_title, study_title
 from pipeline.store import Verdict
 from sept_core.results import TrialConfig
 
@@ -67,7 +67,7 @@ def _costs(records: SweepRecords) -> Section:
         rows.append(
             (
                 config.dataset,
-                method_title(config.method),
+                study_title(config),
                 budget,
                 *map(str, counts),
                 *(duration(one) if one else "-" for one in cost.values()),
