@@ -33,8 +33,8 @@ __all__ = [
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
 
 OVER_ALL_FOLDS = (
-    "chosen by validation clips of all folds, among which are test clips of the others: too good for unseen data; the "
-    "table's row is the estimate, of the search and its choice"
+    "chosen by validation clips of all folds, among which are test clips of the others: likely too good for unseen "
+    "data; the table's row is the estimate, of the search and its choice"
 )
 """Goes with the test numbers of a configuration that is best over several folds."""
 
