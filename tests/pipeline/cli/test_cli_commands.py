@@ -234,7 +234,7 @@ def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, stor
     assert best.result is not None
     assert told["estimate"]["h"] == pytest.approx(estimate["h"], abs=1e-9)
     assert (told["signature"], told["own_accuracy"]["h"]) == (best.member.signature, best.result.test["h"])
-    assert "too good for unseen data" in told["own_accuracy_is"]
+    assert "likely too good for unseen data" in told["own_accuracy_is"]
     folds = [fold for one in told["chosen_by_fold"] for fold in one["folds"]]
     assert sorted(folds) == sorted(best.member.config.folds)
     _, out, _ = sept("best", made.SWEEP, study, "--root", root)

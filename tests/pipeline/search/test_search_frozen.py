@@ -13,11 +13,12 @@ import pytest
 import tiny_inputs
 from freeze_store import STOP_AT
 
-from pipeline.report.collect import collect
+from pipeline.report import collect
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
 from pipeline.search.worker import TrialProcess
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
+from pipeline.status import sweep_status
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.checkpoint import load_checkpoint
 from sept_core.errors import InputError
@@ -73,6 +74,23 @@ def test_a_sweep_of_an_earlier_method_version_is_shown_and_never_mixed_with_this
     table = collect(store, "tiny")
     assert table.rows
     assert all("made under method version" in row.warnings[0] for row in table.rows)
+
+
+def test_it_is_reported_by_the_rule_of_today(store: TrialStore) -> None:
+    verdicts = store.verdicts("tiny")
+    table = collect(store, "tiny")
+    status = {study.key: study for study in sweep_status(store, "tiny").studies}
+    assert len(table.rows) == len({verdict.study for verdict in verdicts})
+    for row in table.rows:
+        finished = [verdict for verdict in verdicts if verdict.study == row.study and verdict.state == "finished"]
+        # With its one test fold: the best objective.
+        best = min(finished, key=lambda verdict: (-(verdict.objective or 0.0), verdict.number))
+        result = store.read_result(best.study, best.signature)
+        assert result is not None
+        assert [(choice.fold, choice.signature) for choice in row.choices] == [("theo", best.signature)]
+        measured = {name: value for name, value in vars(row.test).items() if value is not None}
+        assert measured == pytest.approx({name: result.test[name] for name in measured}, abs=1e-9)
+        assert status[row.study].best_objective == best.objective
 
 
 @pytest.mark.parametrize("store", [NOW], indirect=True)
