@@ -14,13 +14,13 @@ from sept_core.results import TrialConfig
 __all__ = ["account_sections", "origin_sections", "rerun_command"]
 
 _RULES = {
-    "heldout": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not train "
-    "on. Test fold k's rows are those of the trial that is best on the validation of fold k's replicas alone, which "
-    "holds no test clip of fold k. Proposals and prunings see means over all folds, whose held-out clips are test clips "
-    "of other folds; selection: strict removes that too.",
+    "heldout": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not "
+    "train on. Test fold k's rows are those of the trial that is best on the validation of fold k's replicas alone, "
+    "which holds no test clip of fold k. Proposals and prunings see means over all folds, whose held-out clips are "
+    "test clips of other folds; selection: strict removes that too.",
     "strict": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not train "
-    "on. Each test fold has a search of its own, whose proposals, prunings and choice see the validation of this fold's "
-    "replicas alone, which holds no test clip of the fold.",
+    "on. Each test fold has a search of its own, whose proposals, prunings and choice see the validation of this "
+    "fold's replicas alone, which holds no test clip of the fold.",
     "nested": "Validation is {objective} of a training on one part of the base classes, measured on clips of both "
     "parts from the training folds; no clip of a new class reaches the search, and no name of one unless a data "
     "warning says so of the neighbours. Test fold k's rows are those of the trial that is best on the validation of "
