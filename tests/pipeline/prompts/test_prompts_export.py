@@ -73,8 +73,8 @@ def test_a_result_that_does_not_come_again_is_told_and_the_cards_metrics_are_tho
 
 def test_the_one_replica_is_chosen_by_held_out_clips(finished_sweep: Path) -> None:
     store = TrialStore(open_files(finished_sweep))
-    every = export_prompt(store, str(finished_sweep), SWEEP, "coop").prompt
-    one = export_prompt(store, str(finished_sweep), SWEEP, "coop", best_replica=True).prompt
+    every = export_prompt(store, str(finished_sweep), SWEEP, "dept").prompt
+    one = export_prompt(store, str(finished_sweep), SWEEP, "dept", best_replica=True).prompt
     validation = [row["val_h"] for row in every.card["replicas"]]
     best = validation.index(max(validation))
     assert len(set(validation)) == 2

@@ -102,7 +102,7 @@ def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
         (["tone.wav", "--prompt", "nowhere"], "nowhere: no prompt there"),
         (
             ["tone.wav", "--classes", "a, " + "very " * 99 + "long"],
-            "has 200 tokens, the text tower of mini takes 77",
+            "has 201 tokens, the text tower of mini takes 77",
         ),
     ],
 )
