@@ -11,13 +11,14 @@ the variances are added:
 with s the standard deviation of the K folds' mean differences. The 1 / (K - 1) is the correction of Nadeau and Bengio
 (2003, "Inference for the generalization error") for folds that train on overlapping clips. The second term is taken
 about zero, the mean under the null hypothesis: it is never 0 where there is a gain, and few sources never give a small
-p. In base-to-new it is a floor instead (the larger of the two terms is taken), the least that the clips' own variance
+p. What varies between targets contains the luck of their clips; where s_T^2 / T over the T targets' mean differences is
+larger than the second term, it takes its place. In base-to-new the second term is a floor instead (the larger of the two terms is taken), the least that the clips' own variance
 can be: folds that happen to agree in the one clip that each has more are no proof. The reference is Student's t with
-one degree of freedom less than there are folds, or sources of a target, whichever are fewer: for a sum of two
+one degree of freedom less than there are folds, targets, or sources of a target, whichever are fewest: for a sum of
 variances that is the safe choice.
 
-Fixed, and covered by no claim: the split of the classes, the clips that shots are drawn from, and which targets there
-are. With one fold there is no variation between folds to look at, and nothing is claimed.
+Fixed, and covered by no claim: the split of the classes and the clips that shots are drawn from. With one fold, or one
+target, there is no variation between folds, or targets, to look at, and nothing is claimed.
 """
 
 from __future__ import annotations
@@ -41,18 +42,20 @@ class Clips:
     """What the test clips say of a mean difference.
 
     Attributes:
-        variance: Of the mean difference through the luck of the clips, in points^2. Cross-dataset: over sources;
-            base-to-new: the least that it can be, as if every clip were a source.
+        variance: Of the mean difference through the luck of the clips, in points^2. Cross-dataset: over sources, or
+            over targets where that is more; base-to-new: the least that it can be, as if every clip were a source.
         sources: Recordings or speakers that the clips come from.
         effective: How many sources of equal size the clips of the target would count for, of several targets the
             least; infinite in base-to-new.
         most_t: The highest that mean / sqrt(variance) can be.
+        targets: Cross-dataset: how many there are.
     """
 
     variance: float
     sources: int
     effective: float
     most_t: float
+    targets: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def claim_test(folds: Sequence[float], clips: Clips | None, p_folds: float, *, c
     count = len(folds)
     free = count - 1
     if crossed:
-        free = min(free, math.floor(clips.effective + 1e-9) - 1) if clips else 0
+        free = min(free, math.floor(clips.effective + 1e-9) - 1, clips.targets - 1) if clips else 0
     if free < 1:
         return ClaimTest(1.0, 1.0)
     mean, between = float(np.mean(folds)), float(np.var(folds, ddof=1)) * (1 / count + 1 / (count - 1))
@@ -154,8 +157,10 @@ _Counts = Mapping[tuple[str, str], tuple[SourceCounts, SourceCounts]]
 
 
 def _crossed(seeds: _Seeds, targets: Sequence[str], counts: _Counts) -> Clips | None:
-    """Of clips that all folds are tested on: each source's share of the mean difference, squared and added."""
+    """Of clips that all folds are tested on: each source's share of the mean difference, squared and added; or what
+    targets differ by, where that is more."""
     variance, sources, effective = 0.0, 0, math.inf
+    means: list[float] = []
     for target in targets:
         clips = np.array(next(iter(counts[fold, target][0].clips for fold in seeds)), dtype=np.float64)
         shares = np.zeros(len(clips))
@@ -165,10 +170,12 @@ def _crossed(seeds: _Seeds, targets: Sequence[str], counts: _Counts) -> Clips | 
                 return None
             shares += np.subtract(other.right, one.right) / len(replicas)
         shares *= 100.0 / (clips.sum() * len(seeds) * len(targets))
+        means.append(float(np.sum(shares)) * len(targets))
         variance += float(np.sum(shares**2))
         sources += len(clips)
         effective = min(effective, float(clips.sum() ** 2 / np.sum(clips**2)))
-    return Clips(variance, sources, effective, math.sqrt(sources))
+    between = float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else 0.0
+    return Clips(max(variance, between), sources, effective, math.sqrt(sources), len(targets))
 
 
 def _nested(seeds: _Seeds, groups: Sequence[str], counts: _Counts, harmonic: bool) -> Clips:

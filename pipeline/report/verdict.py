@@ -42,7 +42,9 @@ def shown_gains(table: SweepTable) -> frozenset[int]:
 
 def claim_scope(table: SweepTable) -> str:
     """The variation that a claimed gain is beyond."""
-    return f"shots, seeds, {'source folds and target clips' if table.transfers else 'test folds and test clips'}"
+    return (
+        f"shots, seeds, {'source folds, targets and their clips' if table.transfers else 'test folds and test clips'}"
+    )
 
 
 def verdict_of(table: SweepTable) -> str:
@@ -146,20 +148,20 @@ def gain_notes(table: SweepTable) -> list[str]:
     """What the p values of the gains are, and what they are not."""
     tests = [headline_test(gain) for gain in gains_of(table)]
     fewest, least_claim = min(tests, key=lambda test: test.replicas), max(tests, key=lambda test: test.smallest_claim)
-    scope, folds = claim_scope(table), "source folds" if table.transfers else "test folds"
+    scope = claim_scope(table)
+    together = "source folds, targets and their clips together" if table.transfers else "test folds and clips together"
     what = (
         "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
         "p: two-sided sign-flip permutation test of these differences, over replicas; in the column 'folds' all "
-        f"replicas of a fold flip together. In the columns 'claim': one test over {folds} and test clips together. "
+        f"replicas of a fold flip together. In the columns 'claim': one test over {together}. "
         "Holm: corrected over the rows of this table; the other columns are not. Sources of clips: the recordings or "
         "speakers that the test clips come from; a clip of which neither is known counts by itself."
     )
     claim = (
         f"Bold: the corrected p of 'claim' is below 0.05. A bold gain is beyond the variation of {scope}. "
         + (_ACROSS if table.transfers else _WITHIN)
-        + " A bold gain says nothing of other classes, of another set of clips to draw shots from"
-        + (", of other targets" if table.transfers else "")
-        + ", or of how the hyper-parameters would come out in another search."
+        + " A bold gain says nothing of other classes, of another set of clips to draw shots from, or of how the "
+        "hyper-parameters would come out in another search."
     )
     narrow = (
         "p over replicas speaks of the variation of shots and seeds on these test clips: replicas share them, so that "
@@ -193,7 +195,7 @@ _WITHIN = (
 )
 _ACROSS = (
     "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, taken "
-    "over their sources, which is added to that between source folds."
+    "over their sources, or over targets where that is more, which is added to that between source folds."
 )
 _NOT_COUNTED = "which test clips were right is not stored"
 
@@ -206,6 +208,12 @@ def _unclaimed(table: SweepTable, tests: Sequence[PairedTest]) -> list[str]:
         lines.append(
             f"{_rows(single)} one {'source' if table.transfers else 'test'} fold: how a gain varies between folds "
             "cannot be seen there, and nothing is claimed beyond it."
+        )
+    alone = sum(test.targets == 1 for test in tests)
+    if alone:
+        lines.append(
+            f"{_rows(alone)} one target: how a gain varies between targets cannot be seen there, and nothing is claimed "
+            "beyond it."
         )
     uncounted = sum(not test.sources for test in tests)
     if uncounted and table.transfers:

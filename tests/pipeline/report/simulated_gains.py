@@ -3,8 +3,8 @@
 The chance that a clip is right is the method's level, plus or minus half of what luck makes of SEPT's gain there: luck
 of the fold, of the seed, of the source recording of the clip (the same in every replica that is tested on it), of the
 target, and of the clips that shots are drawn from, which overlap between folds. All luck is as likely to be for SEPT as
-against it. What no claim covers is fixed: the luck of targets, and of the clips to draw shots from, adds up to nothing
-over those that there are.
+against it. What no claim covers is fixed: the luck of the clips to draw shots from adds up to nothing over those that
+there are.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def cross_dataset(
     shape = (sweeps, len(METHODS), folds, seeds)
     moved = _trained(rng, luck, (*shape, 1))
     of_target = rng.normal(0, luck.target, (*shape[:2], 1, 1, len(targets)))
-    moved = gain + moved + of_target - of_target.mean(-1, keepdims=True)
+    moved = gain + moved + of_target
     classified = [
         _classified(rng, np.array(0.5), moved[..., place, None] + rng.normal(0, luck.source, (*shape[:2], 1, 1, size)))
         for place, size in enumerate(targets)
@@ -126,9 +126,9 @@ def _classified(rng: np.random.Generator, level: _Array, moved: _Array) -> Itera
 def _common(method: str, protocol: str, folds: int, seeds: int) -> dict[str, object]:
     return {
         "study": method, "dataset": "SIM", "encoder": "mini", "protocol": protocol, "selection": "heldout",
-        "method": method, "number": 0, "signature": method, "params": {}, "shots": SHOTS,
-        "folds": tuple(map(str, range(folds))), "seeds": tuple(range(seeds)), "trials": {}, "versions": {},
-        "machine": "", "warnings": (),
+        "method": method, "choices": (), "shots": SHOTS, "folds": tuple(map(str, range(folds))),
+        "seeds": tuple(range(seeds)), "trials": {}, "per_fold": {}, "members": {}, "matched": None, "origins": (),
+        "warnings": (),
     }  # fmt: skip
 
 
