@@ -146,7 +146,7 @@ def make_config(
             where=f"{method}: warmup_epochs",
             mend="give warmup_epochs fewer, or train longer",
         )
-    check_names_apart(inputs, protocol, complete_hyper, sept)
+    check_names_apart(inputs, protocol, complete_hyper, neighbors if sept else None)
     return TrialConfig(
         method_version=METHOD_VERSION,
         protocol=protocol,  # type: ignore[arg-type]

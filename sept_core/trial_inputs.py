@@ -89,10 +89,18 @@ def check_targets(protocol: str, selection: str, table: EmbeddingTable, targets:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
 
 
-def check_names_apart(inputs: TrialInputs, protocol: str, hyper: Mapping[str, Value], sept: bool) -> None:
+def check_names_apart(
+    inputs: TrialInputs, protocol: str, hyper: Mapping[str, Value], neighbors: Neighbors | None
+) -> None:
     """See that the text tower can tell all names apart that a trial ranks or trains with.
 
     That is judged on what its tokenizer makes of them, never on the text: msclap-2023 strips ``!``, BERT the accents.
+
+    Args:
+        inputs: Encoder, dataset and targets.
+        protocol: Decides which classes are trained.
+        hyper: How names stand in prompts, and with neighbours how many of them are used.
+        neighbors: SEPT's; None without it.
 
     Raises:
         InputError: Two class names, or two of the training classes and their neighbours, have the same tokens, or one
@@ -102,8 +110,8 @@ def check_names_apart(inputs: TrialInputs, protocol: str, hyper: Mapping[str, Va
     trained = info.classnames if protocol == "cross-dataset" else halves(info.classnames)[0]
     for ranked in (info, *(target.info for target in inputs.targets.values())):
         _apart(tower, wording, wording.names(ranked.classnames), f"classes of {ranked.name}")
-    if sept and inputs.neighbors is not None:
-        terms = inputs.neighbors.first(trained, int(hyper["n_neighbors"]))
+    if neighbors is not None:
+        terms = neighbors.first(trained, int(hyper["n_neighbors"]))
         names = (*wording.names(trained), *(term for own in terms for term in own))
         _apart(tower, wording, names, f"neighbours of {info.name}")
 

@@ -268,7 +268,7 @@ class SweepDriver:
         wanted = study.space.get("n_neighbors")
         if wanted is not None and inputs.neighbors is not None:
             most = max(int(value) for value in wanted.extremes)
-            check_names_apart(inputs, self.spec.protocol, study.constants | {"n_neighbors": most}, study.sept)
+            check_names_apart(inputs, self.spec.protocol, study.constants | {"n_neighbors": most}, inputs.neighbors)
         # Studies that are done already, or not begun yet, must have read the same as this one.
         for config in {member.config.signature: member.config for member in others}.values():
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
