@@ -114,6 +114,12 @@ def check_names_apart(
 
     That is judged on what its tokenizer makes of them, never on the text: msclap-2023 strips ``!``, BERT the accents.
 
+    Args:
+        inputs: Encoder, dataset and targets.
+        protocol: Decides which classes are trained.
+        hyper: How names stand in prompts, and with neighbours how many of them are used.
+        neighbors: SEPT's; None without it.
+
     Raises:
         InputError: Two class names, or two of the training classes and their neighbours, have the same tokens, or one
             holds a special token.

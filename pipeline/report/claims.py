@@ -12,10 +12,10 @@ with s the standard deviation of the K folds' mean differences. The 1 / (K - 1) 
 (2003, "Inference for the generalization error") for folds that train on overlapping clips. The second term is taken
 about zero, the mean under the null hypothesis: it is never 0 where there is a gain, and few sources never give a small
 p. What varies between targets contains the luck of their clips; where s_T^2 / T over the T targets' mean differences is
-larger than the second term, it takes its place. In base-to-new the second term is a floor instead (the larger of the two terms is taken), the least that the clips' own variance
-can be: folds that happen to agree in the one clip that each has more are no proof. The reference is Student's t with
-one degree of freedom less than there are folds, targets, or sources of a target, whichever are fewest: for a sum of
-variances that is the safe choice.
+larger than the second term, it takes its place. In base-to-new the second term is a floor instead (the larger of the
+two terms is taken), the least that the clips' own variance can be: folds that happen to agree in the one clip that each
+has more are no proof. The reference is Student's t with one degree of freedom less than there are folds, targets, or
+sources of a target, whichever are fewest: for a sum of variances that is the safe choice.
 
 Fixed, and covered by no claim: the split of the classes and the clips that shots are drawn from. With one fold, or one
 target, there is no variation between folds, or targets, to look at, and nothing is claimed.

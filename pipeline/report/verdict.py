@@ -212,8 +212,8 @@ def _unclaimed(table: SweepTable, tests: Sequence[PairedTest]) -> list[str]:
     alone = sum(test.targets == 1 for test in tests)
     if alone:
         lines.append(
-            f"{_rows(alone)} one target: how a gain varies between targets cannot be seen there, and nothing is claimed "
-            "beyond it."
+            f"{_rows(alone)} one target: how a gain varies between targets cannot be seen there, and nothing is "
+            "claimed beyond it."
         )
     uncounted = sum(not test.sources for test in tests)
     if uncounted and table.transfers:
