@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipeline.choice import choose, chosen_value, with_fold_values
 from pipeline.estimate import StudyWork, seconds_left
 from pipeline.prepared import own_datasets
 from pipeline.spec import StudySpec, SweepSpec, parse_sweep
 from pipeline.store import Lease, Member, TrialStore, Verdict
 from pipeline.store.notices import LaunchProgress, Noticeboard
-from pipeline.sweeps import best_verdict, known_sweep
+from pipeline.sweeps import known_sweep
 from sept_core.results import now_ms
 
 __all__ = [
@@ -36,8 +37,8 @@ class StudyStatus:
         fold: With ``selection: strict`` its test fold; else None.
         begun: Trials that were asked for and have not ended.
         running: Those of them that run now, as far as is known; 0 while the sweep does not run.
-        best_objective: Validation H of the best finished trial (cross-dataset: accuracy on the source), percent; with
-            ``selection: paper`` measured on test clips.
+        best_objective: Validation H (cross-dataset: accuracy on the source) of what a report shows: the mean over
+            test folds, each of its own best trial, percent; with ``selection: paper`` measured on test clips.
     """
 
     key: str
@@ -245,8 +246,10 @@ class SweepReader:
         # A failure may be forgotten and its trial run once more; all else is final. Verdicts before members: there is
         # none without a member.
         final = [verdict for verdict in self._verdicts if verdict.state != "failed"]
-        self._verdicts = self._store.verdicts(self._sweep, final)
+        verdicts = self._store.verdicts(self._sweep, final)
         self._members = self._store.members(self._sweep, self._members)
+        # Of those of an earlier release the results are read, once.
+        self._verdicts = with_fold_values(self._store, self._members, verdicts)
 
 
 def sweep_status(store: TrialStore, sweep: str) -> SweepStatus:
@@ -277,7 +280,6 @@ def _study(
 ) -> StudyStatus:
     decided = [verdict for verdict in verdicts if verdict.study == spec.key]
     states = [verdict.state for verdict in decided]
-    best = best_verdict(decided)
     return StudyStatus(
         key=spec.key,
         dataset=spec.dataset,
@@ -289,7 +291,7 @@ def _study(
         failed=states.count("failed"),
         begun=sum(member.study == spec.key for member in begun),
         running=sum(trial.study == spec.key and trial.phase != "waiting" for trial in trials),
-        best_objective=best.objective if best else None,
+        best_objective=chosen_value(choose(decided)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What several commands ask of a sweep: that it is there, which member of a study is best, how to write a value."""
+"""What several commands ask of a sweep: that it is there, its member for use, how to write a value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ __all__ = ["best_verdict", "known_sweep", "short"]
 
 
 def best_verdict(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The finished member with the highest validation objective; of equals, the one with the lowest number.
+    """The finished member with the highest validation objective, over all test folds; of equals, the lowest number.
 
-    The one rule by which anything is chosen: by held-out clips, never by test clips.
+    The configuration for use (``sept best``, ``sept export``). With several test folds this choice has seen test clips
+    of each fold, as validation clips of the others: what a table shows is chosen for each fold apart, by
+    ``pipeline.choice``.
 
     Returns:
         None where no member has finished: a pruned member's value is one of an unfinished training, and has no test

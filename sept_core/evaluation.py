@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sept_core.averages import averages, harmonic_mean
 from sept_core.encoders.prefix import PromptBank
 from sept_core.learners import Learner, Params
 
@@ -56,11 +57,6 @@ class GroupScores:
     confusion: list[list[int]]
 
 
-def harmonic_mean(base: float, new: float) -> float:
-    """2 b n / (b + n); 0 where both are 0."""
-    return 2.0 * base * new / (base + new) if base + new > 0 else 0.0
-
-
 def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Means over replicas, and one row per replica.
 
@@ -82,15 +78,7 @@ def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list
         if targets:
             row["targets"] = sum(row[name] for name in targets) / len(targets)
         rows.append(row)
-    summary: dict[str, float] = {}
-    for name in rows[0]:
-        values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
-        summary[name] = float(values.mean())
-        if not name.endswith("_f1"):
-            summary[f"{name}_std"] = float(values.std()) if replicas > 1 else 0.0
-    if "h" in summary:
-        summary["h_of_means"] = harmonic_mean(summary["base"], summary["new"])
-    return summary, rows
+    return averages(rows), rows
 
 
 @torch.no_grad()

@@ -225,7 +225,7 @@ class TrialResult:
             replicas' harmonic means), their sample standard deviations ``*_std``, macro F1 ``*_f1``, and
             ``h_of_means``. Cross-dataset: ``source``.
         test: The same on test clips. Cross-dataset: ``source``, every target by name, and ``targets``, their mean.
-            Never read by anything that chooses.
+            Never read by anything that chooses, except with ``selection: paper``, which validates on test clips.
         replicas: One row per fold and seed.
         confusion: By group (``base``, ``new``): test clips by true class (rows) and predicted class (columns), all
             replicas.

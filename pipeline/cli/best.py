@@ -1,4 +1,4 @@
-"""``sept best``: the best trial of each study, and what to type to use it."""
+"""``sept best``: what each search comes to, the configuration of each study for use, and what to type to use it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-    from pipeline.report.rows import Chosen
+    from pipeline.report.rows import Chosen, ForUse
 
 __all__ = ["best"]
 
@@ -32,10 +33,16 @@ def best(
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each study's best trial, chosen on held-out clips, with its hyper-parameters and its test accuracy."""
+    """Show what each search comes to on test clips, and the configuration of each study that is there for use.
+
+    The first is the row of the table: for each test fold the trial that is best on this fold's held-out clips, an
+    estimate of the procedure. The second is the trial that is best over all folds, which export and predict take; with
+    several folds its own test accuracies estimate nothing, for held-out clips of one fold are test clips of another.
+    """
     from pipeline.cli.showing import say, wide_console
-    from pipeline.prompts import pick_study
     from pipeline.report import collect
+    from pipeline.report.picking import pick_row
+    from pipeline.report.rows import OVER_ALL_FOLDS
     from pipeline.store import TrialStore, open_files
     from pipeline.sweeps import known_sweep
 
@@ -45,39 +52,55 @@ def best(
     store = TrialStore(open_files(root))
     known_sweep(store, sweep, study)
     table = collect(store, sweep)
-    chosen = table.studies if study is None else (pick_study(table, study),)
+    rows = table.studies if study is None else (pick_row(table, study),)
+    of = {row.study: row for row in rows}
+    uses = [use for use in table.for_use if use.row in of]
     if as_json:
-        typer.echo(json.dumps([_plain(row) for row in chosen], indent=1))
+        typer.echo(json.dumps([_plain(use, of[use.row]) for use in uses], indent=1))
         return
     console = wide_console()
-    _show(console, chosen)
-    if any(row.selection == "paper" for row in chosen):
+    if any(use.caution for use in uses):
+        say(console, "Estimate of the procedure: on test clips, each test fold by the trial chosen for it")
+        _show_rows(console, rows)
+        say(console, "\nFor use: the trial of each study that is best over all folds, as export takes it")
+        _show_uses(console, uses)
+        say(console, f"*: {OVER_ALL_FOLDS}")
+    else:
+        _show_uses(console, uses)
+    if any(row.selection == "paper" for row in rows):
         say(console, "val: on the TEST clips themselves, which chose the trial, as the other accuracies")
         say(console, table.warning)
     else:
         say(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
-    for line in dict.fromkeys(line for row in chosen for line in row.warnings):
+    for line in dict.fromkeys(line for row in rows for line in row.warnings):
         say(console, f"data: {line}")
     for name in table.without if study is None else ():
         say(console, f"{name}: no finished trial")
     # Of all, the one that looks best by what chose it; a person may well want another.
-    first = max(chosen, key=lambda row: _numbers(row)["val"]).study
+    first = max(uses, key=lambda use: _own(use)["val"]).study
     say(console, "\nTake a prompt out of the sweep, and use it:")
     say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
     say(console, '  sept predict clip.wav --prompt my-prompt --classes "dog bark, siren, my new class"')
 
 
-def _plain(row: Chosen) -> dict[str, Any]:
-    """A study's best trial as plain values."""
+def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
+    """A study's configuration for use, and the estimate beside it, as plain values."""
     from pipeline.report.rows import warning_of
 
-    names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params", "trials")
-    told = {name: getattr(row, name) for name in names} | {"accuracy": _numbers(row)}
+    names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params")
+    told = {name: getattr(use, name) for name in names} | {"trials": row.trials}
+    told |= {"estimate": _estimate(row), "own_accuracy": _own(use)}
+    told["chosen_by_fold"] = [
+        {"folds": list(folds)} | {name: getattr(one, name) for name in ("study", "number", "signature", "params")}
+        for one, folds in row.merged
+    ]
+    told |= {"own_accuracy_is": use.caution} if use.caution else {}
     told |= {"data_warnings": list(row.warnings)} if row.warnings else {}
-    return told | {"warning": warning} if (warning := warning_of(row.selection)) else told
+    return told | {"warning": warning} if (warning := warning_of(use.selection)) else told
 
 
-def _numbers(row: Chosen) -> dict[str, float]:
+def _estimate(row: Chosen) -> dict[str, float]:
+    """The table's figures."""
     from pipeline.report import Row, TransferRow
 
     if isinstance(row, Row):
@@ -86,23 +109,50 @@ def _numbers(row: Chosen) -> dict[str, float]:
     return {"val": row.validation, "source": row.source.accuracy, "targets": row.mean}
 
 
-def _show(console: Console, chosen: Sequence[Chosen]) -> None:
-    from rich import box
+def _own(use: ForUse) -> dict[str, float]:
+    """The trial's own figures, named likewise."""
+    names = ("base", "new", "h") if "h" in use.validation else ("source", "targets")
+    value = use.validation["h"] if "h" in use.validation else use.validation["source"]
+    return {"val": value} | {name: use.test[name] for name in names}
+
+
+def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
     from rich.markup import escape
-    from rich.table import Table
+
+    table = _table()
+    table.add_column("study", overflow="fold")
+    for name in _estimate(rows[0]):
+        table.add_column({"h": "H"}.get(name, name), justify="right")
+    table.add_column("chosen, for test folds", overflow="fold")
+    for row in rows:
+        chosen = ", ".join(f"#{choice.number} ({' '.join(folds)})" for choice, folds in row.merged)
+        if len(row.merged) == 1:
+            chosen = f"#{row.choices[0].number}"
+        table.add_row(escape(row.study), *(f"{value:.1f}" for value in _estimate(row).values()), chosen)
+    console.print(table)
+
+
+def _show_uses(console: Console, uses: Sequence[ForUse]) -> None:
+    from rich.markup import escape
 
     from pipeline.sweeps import short
 
-    accuracies = list(_numbers(chosen[0]))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = _table()
     table.add_column("study", overflow="fold")
     table.add_column("trial", justify="right")
-    for name in accuracies:
+    for name in _own(uses[0]):
         table.add_column({"h": "H"}.get(name, name), justify="right")
     table.add_column("hyper-parameters", overflow="fold")
     table.add_column("signature", no_wrap=True)
-    for row in chosen:
-        searched = " ".join(f"{name}={short(value)}" for name, value in row.params.items()) or "-"
-        numbers = (f"{value:.1f}" for value in _numbers(row).values())
-        table.add_row(escape(row.study), f"#{row.number}", *numbers, escape(searched), row.signature)
+    for use in uses:
+        searched = " ".join(f"{name}={short(value)}" for name, value in use.params.items()) or "-"
+        numbers = (f"{value:.1f}{'*' if use.caution and name != 'val' else ''}" for name, value in _own(use).items())
+        table.add_row(escape(use.study), f"#{use.number}", *numbers, escape(searched), use.signature)
     console.print(table)
+
+
+def _table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))

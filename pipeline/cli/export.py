@@ -1,4 +1,4 @@
-"""``sept export``: the best prompt of a study as files, and as a model in MLflow."""
+"""``sept export``: the prompt for use of a study as files, and as a model in MLflow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ def export(
     root: RootOption = DEFAULT_ROOT,
     mlflow: MlflowOption = None,
 ) -> None:
-    """Take the best prompt of a study out of a sweep: chosen on held-out clips, and measured once more."""
+    """Take the prompt for use of a study out of a sweep: best on held-out clips over all folds, measured once more.
+
+    The table's figures estimate the procedure, a search and its choice for each test fold, and not this prompt: the
+    card has them under "procedure".
+    """
     if to is None and model is None and register is None:
         raise InputError("nothing to export to", mend="give --to FOLDER, --model FOLDER or --register NAME")
     if model is not None and model.exists() and (not model.is_dir() or any(model.iterdir())):
@@ -103,6 +107,8 @@ def _tell(console: Console, exported: Exported) -> None:
     say(console, f"{plural(prompt.replicas, 'replica')}, trained on {', '.join(prompt.trained)}")
     if card["selection"] == "paper":
         say(console, str(card["chosen_by"]))
+    elif card["caution"]:
+        say(console, f"Its own test figures: {card['caution']}")
     if not exported.differences:
         say(console, "Measured again: equal to what the sweep has recorded, to the last digit")
         return

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.choice import choose, chosen_value, fold_values
 from pipeline.cli.showing import plural
 from pipeline.report.rows import method_title
 
@@ -29,6 +30,7 @@ class Tally:
 
     Attributes:
         measured: What the best value of `best` is measured on: ``val``, or ``TEST`` with ``selection: paper``.
+        chosen: By study and test fold, the best finished trial so far.
     """
 
     budgets: dict[str, int] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class Tally:
     ended: dict[tuple[str, int], Verdict] = field(default_factory=dict)
     running: dict[tuple[str, int], float] = field(default_factory=dict)
     measured: str = "val"
+    chosen: dict[str, dict[str, Verdict]] = field(default_factory=dict)
 
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
@@ -50,10 +53,15 @@ class Tally:
         if (member.study, member.number) not in self.ended:
             self.running[member.study, member.number] = min(epoch / max(member.config.epochs, 1), 1.0)
 
-    def end(self, member: Member, verdict: Verdict) -> None:
+    def end(self, member: Member, verdict: Verdict, result: TrialResult | None = None) -> None:
         """A trial has ended."""
         self.running.pop((member.study, member.number), None)
+        if verdict.state == "finished" and not verdict.fold_values and result is not None:
+            # Of an earlier release.
+            values = fold_values(member.config, result.objective, result.replicas)
+            verdict = replace(verdict, fold_values=values)
         self.ended[member.study, member.number] = verdict
+        self.chosen[member.study] = choose((*self.chosen.get(member.study, {}).values(), verdict))
         self.measured = "TEST" if member.config.selection == "paper" else "val"
 
     @property
@@ -71,13 +79,8 @@ class Tally:
         return f"{sum(1 for key, _ in self.ended if key == study)}/{self.budgets[study]}"
 
     def best(self, study: str) -> float | None:
-        """Highest validation objective of the study's finished trials."""
-        values = [
-            verdict.objective
-            for (key, _), verdict in self.ended.items()
-            if key == study and verdict.state == "finished" and verdict.objective is not None
-        ]
-        return max(values, default=None)
+        """Validation of what a report of the study would show now: for each test fold, its best trial's."""
+        return chosen_value(self.chosen.get(study, {}))
 
 
 class BarProgress:
@@ -122,7 +125,7 @@ class BarProgress:
 
     def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
         """Count the trial."""
-        self._tally.end(member, verdict)
+        self._tally.end(member, verdict, result)
         self._show(member.study)
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
@@ -183,7 +186,7 @@ class LineProgress:
 
     def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
         """A line, if the last one is some time ago."""
-        self._tally.end(member, verdict)
+        self._tally.end(member, verdict, result)
         self._maybe(member.study)
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:

@@ -1,4 +1,4 @@
-"""``sept rerun``: one trial of a sweep trained again, and compared with its stored result."""
+"""``sept rerun``: trials of a sweep trained again, and compared with their stored results."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ __all__ = ["rerun"]
 
 def rerun(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
-    signature: Annotated[str, typer.Argument(help="The trial's signature, or the beginning of it; reports name it.")],
+    signature: Annotated[
+        str,
+        typer.Argument(
+            metavar="SIGNATURE|STUDY",
+            help="The trial's signature, or the beginning of it; reports name it. Or a study, such as ESC10.coop: then "
+            "every trial that stands behind its row, and the one for use.",
+        ),
+    ],
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one trial of a sweep again, without a search, and compare it with its stored result. Writes nothing."""
+    """Train a trial of a sweep again, without a search, and compare it with its stored result. Writes nothing."""
     from rich.console import Console
 
     from pipeline.cli.showing import say
+    from pipeline.search.again import meant_trials
     from pipeline.search.again import rerun as train
     from pipeline.store import TrialStore, open_files
 
@@ -37,13 +45,16 @@ def rerun(
             measured = "on TEST clips" if config.selection == "paper" else "validation"
             say(console, f"epoch {report.epoch} of {config.epochs}: {measured} {report.objective:.2f}")
 
-    outcome = train(TrialStore(open_files(root)), root, sweep, signature, progress=progress)
-    if as_json:
-        typer.echo(json.dumps(_plain(outcome), indent=1))
-    else:
-        for line in _lines(outcome):
+    store = TrialStore(open_files(root))
+    outcomes = []
+    for meant in meant_trials(store, sweep, signature):
+        outcomes.append(train(store, root, sweep, meant, progress=progress))
+        for line in _lines(outcomes[-1]) if not as_json else ():
             say(console, line)
-    if outcome.differing:
+    if as_json:
+        told = [_plain(outcome) for outcome in outcomes]
+        typer.echo(json.dumps(told[0] if len(told) == 1 else told, indent=1))
+    if any(outcome.differing for outcome in outcomes):
         raise typer.Exit(EXIT_FAILED)
 
 

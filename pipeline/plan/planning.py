@@ -86,7 +86,7 @@ def plan_sweep(
         accuracy=accuracy,
         kept=keep_estimate(store, spec, planned),
         data_warnings=_data_warnings(candidates),
-        notes=tuple(notes),
+        notes=(*notes, *_unequal(studies)),
     )
 
 
@@ -136,6 +136,22 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
             seen.add(place)
             lines |= dict.fromkeys(trial_warnings(one.config, one.inputs))
     return tuple(lines)
+
+
+def _unequal(studies: Sequence[StudySpec]) -> Iterator[str]:
+    """Baselines whose SEPT twins have other numbers of trials, a line for each such pair of numbers."""
+    trials = {(study.dataset, study.baseline, study.sept): study.trials for study in studies}
+    found: dict[tuple[str, int, int], list[str]] = {}
+    for (dataset, baseline, sept), count in trials.items():
+        twin = trials.get((dataset, baseline, True))
+        if not sept and twin is not None and twin != count:
+            found.setdefault((baseline, count, twin), []).append(dataset)
+    for (baseline, count, twin), datasets in found.items():
+        yield (
+            f"budgets: {baseline} has {count} trials and {baseline}+sept {twin} ({', '.join(datasets)}): their gain "
+            f"will compare the first {min(count, twin)} of both, since the best of more is higher by choice alone; "
+            "give both the same number"
+        )
 
 
 def _heard(spec: SweepSpec, study: StudySpec, inputs: TrialInputs) -> Iterator[str]:

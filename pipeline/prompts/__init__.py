@@ -1,7 +1,7 @@
-"""The best prompt of a study taken out of the store, and used: exported, read from anywhere, served by MLflow."""
+"""The prompt for use of a study taken out of the store, and used: exported, read from anywhere, served by MLflow."""
 
 from pipeline.prompts.batch import Ranked, find_clips, rank_clips
-from pipeline.prompts.export import Exported, export_prompt, pick_study
+from pipeline.prompts.export import Exported, export_prompt
 from pipeline.prompts.output import check_output, write_rows
 from pipeline.prompts.places import MLFLOW_PLACES, fetch_prompt, write_prompt
 
@@ -13,7 +13,6 @@ __all__ = [
     "export_prompt",
     "fetch_prompt",
     "find_clips",
-    "pick_study",
     "rank_clips",
     "write_prompt",
     "write_rows",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from pipeline.report.rows import PAPER_WARNING, Chosen
+from pipeline.report.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow
 from sept_core.datasets import DatasetInfo
 from sept_core.learners import LEARNERS
 from sept_core.results import TrialResult, environment
@@ -13,12 +14,19 @@ from sept_core.results import TrialResult, environment
 __all__ = ["make_card"]
 
 _RULE = {
-    "heldout": "the study's trial with the highest accuracy on held-out training clips (H of base and new classes; "
-    "cross-dataset: on the source); no test clip was looked at",
-    "nested": "the study's trial with the highest H on a second split of the base classes; neither a test clip nor a "
+    "heldout": "the study's trial with the highest accuracy on held-out training clips, over all its test folds (H of "
+    "base and new classes; cross-dataset: on the source)",
+    "nested": "the study's trial with the highest H on a second split of the base classes, over all its test folds; no "
     "clip of a new class was looked at",
     "paper": PAPER_WARNING,
 }
+_RULE["strict"] = _RULE["heldout"]
+_UNSEEN = "no test clip was looked at"
+_PROCEDURE = (
+    "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
+    "for each test fold by that fold's replicas alone. It was not measured of this prompt, whose configuration is the "
+    "one that is best over all folds"
+)
 _INFERENCE = (
     "the mean of the replicas' probabilities, each the softmax of logit_scale * cosine over the names given; "
     "probabilities are not calibrated, and say nothing of classes that are not among the names"
@@ -36,8 +44,10 @@ _LICENCE = (
 
 def make_card(
     sweep: str,
-    chosen: Chosen,
+    chosen: ForUse,
+    row: Chosen | None,
     result: TrialResult,
+    recorded: TrialResult,
     info: DatasetInfo,
     trained: Sequence[str],
     clips: Sequence[int],
@@ -47,8 +57,10 @@ def make_card(
 
     Args:
         sweep: Name of the sweep.
-        chosen: The study and its best member.
+        chosen: The study and its configuration for use.
+        row: The row of the sweep's table that it belongs to; None where that cannot be shown.
         result: What the exported parameters measure.
+        recorded: What the sweep has of the trial.
         info: Of the dataset (cross-dataset: the source).
         trained: The training classes, in the learner's order.
         clips: How many training clips each replica has.
@@ -57,6 +69,7 @@ def make_card(
     config = result.config
     trains = LEARNERS[config.baseline].trainable
     versions, machine = environment()
+    caution = PAPER_WARNING if config.selection == "paper" else chosen.caution
     return {
         "study": chosen.study,
         "sweep": sweep,
@@ -67,7 +80,7 @@ def make_card(
         "hyper": dict(config.hyper),
         "protocol": config.protocol,
         "selection": config.selection,
-        "chosen_by": _RULE[config.selection],
+        "chosen_by": _chosen_by(chosen),
         "encoder": {"name": config.encoder, "fingerprint": config.encoder_fingerprint},
         "dataset": {
             "name": config.dataset,
@@ -95,10 +108,36 @@ def make_card(
         "inference": _INFERENCE,
         "validation": dict(result.validation),
         "test": dict(result.test),
-        "metrics_are": f"{PAPER_WARNING}; {_METRICS}" if config.selection == "paper" else _METRICS,
+        "metrics_are": "; ".join(filter(None, (caution, _METRICS))),
+        "caution": caution,
+        "procedure": _procedure(row),
         "data_warnings": list(result.warnings),
         "parameters": dict(origin),
-        "trained_with": {"versions": dict(chosen.versions), "machine": chosen.machine},
+        "trained_with": {"versions": dict(recorded.versions), "machine": recorded.machine},
         "exported_with": {"versions": dict(versions), "machine": machine},
         "licence": _LICENCE,
     }
+
+
+def _chosen_by(chosen: ForUse) -> str:
+    rule = _RULE[chosen.selection]
+    if chosen.selection == "paper":
+        return rule
+    return f"{rule}; {chosen.caution or _UNSEEN}"
+
+
+def _procedure(row: Chosen | None) -> dict[str, Any] | None:
+    """What the table says, under a name of its own."""
+    if row is None:
+        return None
+    figures: dict[str, Any] = {}
+    if isinstance(row, Row):
+        figures = {"validation": asdict(row.validation), "test": asdict(row.test)}
+    elif isinstance(row, TransferRow):
+        targets = {name: asdict(score) for name, score in row.targets.items()}
+        test = {"source": asdict(row.source), "targets": targets, "mean": row.mean, "mean_std": row.mean_std}
+        figures = {"validation": row.validation, "test": test}
+    chosen = [
+        {"folds": list(folds), "number": choice.number, "signature": choice.signature} for choice, folds in row.merged
+    ]
+    return {"figures_are": _PROCEDURE, **figures, "chosen": chosen, "trials": dict(row.trials)}

@@ -1,4 +1,4 @@
-"""The best prompt of a study, out of the store: its kept parameters, measured anew, with a card.
+"""The prompt for use of a study, out of the store: its kept parameters, measured again, with a card.
 
 A finished trial leaves its last checkpoint. Where that is gone (rules that clean a bucket up, say), the configuration
 is trained once more: a trial is a function of its configuration, so on the same kind of machine the same numbers come
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.prompts.card import make_card
 from pipeline.report import collect
-from pipeline.report.rows import Chosen, SweepTable
+from pipeline.report.picking import pick_study
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.outside import load_there, trial_place
@@ -23,14 +23,13 @@ from pipeline.store import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError, SeptError
-from sept_core.nearest import nearest_hint
 from sept_core.prompt import Prompt, not_finite_in
 from sept_core.results import TrialConfig, TrialResult
 
 if TYPE_CHECKING:
     from sept_core.trial import TrialInputs, TrialRun
 
-__all__ = ["Exported", "export_prompt", "pick_study"]
+__all__ = ["Exported", "export_prompt"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,42 +49,6 @@ class Exported:
     differences: dict[str, tuple[float, float]]
 
 
-def pick_study(table: SweepTable, wanted: str | None) -> Chosen:
-    """The study that is meant: by its key, by ``DATASET.METHOD``, or by either of these two where that names one.
-
-    Args:
-        table: The sweep's result.
-        wanted: What was typed; None where the sweep has but one study.
-
-    Raises:
-        InputError: None, or several, are meant.
-    """
-    studies = {row.study: row for row in table.studies}
-    if wanted is None:
-        if len(studies) == 1:
-            return next(iter(studies.values()))
-        raise InputError(f"sweep '{table.sweep}' has several studies", mend=f"name one: {', '.join(studies)}")
-    if wanted in studies:
-        return studies[wanted]
-    meant = [row for row in studies.values() if wanted in _names(row.study)]
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        keys = ", ".join(row.study for row in meant)
-        raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
-    if any(wanted in _names(study) for study in table.without):
-        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
-    words = dict.fromkeys(word for study in (*studies, *table.without) for word in _names(study))
-    mend = f"{nearest_hint(wanted, words)}known: {', '.join(studies)}"
-    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
-
-
-def _names(study: str) -> tuple[str, ...]:
-    """What a study may be called: its key, ``DATASET.METHOD``, its method, its dataset."""
-    dataset, method = study.split(".")[0], study.split(".")[-1]
-    return study, f"{dataset}.{method}", method, dataset
-
-
 def export_prompt(
     store: TrialStore,
     root: str,
@@ -98,7 +61,7 @@ def export_prompt(
     provider: str = DEFAULT_PROVIDER,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Exported:
-    """The best prompt of a study.
+    """The prompt for use of a study: of its trial that is best over all test folds.
 
     Args:
         store: The trial store.
@@ -118,7 +81,8 @@ def export_prompt(
             finite.
     """
     known_sweep(store, sweep, study)
-    chosen = pick_study(collect(store, sweep), study)
+    table = collect(store, sweep)
+    chosen = pick_study(table, study)
     if best_replica and chosen.selection == "paper":
         raise InputError(
             "the best replica would be chosen on test clips (selection: paper)",
@@ -152,7 +116,8 @@ def export_prompt(
     stage, info = run.tested, inputs.table.info
     by_prompt = {prompt_name(name): name for name in info.classnames}
     trained = [by_prompt[name] for name in stage.classes]
-    card = make_card(sweep, chosen, measured, info, trained, [len(rows) for rows in stage.rows], origin)
+    row = next((row for row in table.studies if row.study == chosen.row), None)
+    card = make_card(sweep, chosen, row, measured, recorded, info, trained, [len(rows) for rows in stage.rows], origin)
     prompt = Prompt(card, state.params)
     return Exported(_best_replica(prompt) if best_replica else prompt, retrained, differences)
 
@@ -199,6 +164,7 @@ def _best_replica(prompt: Prompt) -> Prompt:
         "inference": "the softmax of logit_scale * cosine over the names given, by one replica, the one with the best "
         f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and say nothing of classes "
         "that are not among the names",
-        "metrics_are": f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
+        "metrics_are": f"{prompt.card['caution']}; " * bool(prompt.card["caution"])
+        + f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
     }
     return Prompt(card, {name: value[index : index + 1] for name, value in prompt.params.items()})

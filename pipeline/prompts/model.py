@@ -81,9 +81,15 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
             logged = mlflow.pyfunc.log_model(
                 name=_NAME, registered_model_name=register, await_registration_for=60, **parts
             )
-            mlflow.log_metrics({f"test/{name}": value for name, value in prompt.card["test"].items()})
+            mlflow.log_metrics(_metrics(prompt.card))
     number = logged.registered_model_version
     return str(logged.model_uri), None if number is None else str(number)
+
+
+def _metrics(card: Mapping[str, Any]) -> dict[str, float]:
+    """The prompt's own test metrics; under a name of their own where its choice has seen test clips."""
+    part = "test_seen_in_choosing" if card.get("caution") else "test"
+    return {f"{part}/{name}": value for name, value in card["test"].items()}
 
 
 def run_of(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.report.document import Section, Sheet
 from pipeline.report.records import StudyRecords, SweepRecords
-from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.rows import Chosen, SweepTable, merged, method_title
 from pipeline.store import Verdict
 from sept_core.results import TrialConfig
 
 __all__ = ["account_sections", "origin_sections", "rerun_command"]
 
 _RULES = {
-    "heldout": "The validation objective is {objective} on held-out clips: clips of the training folds that no replica "
-    "trains on.",
-    "nested": "The validation objective is {objective} of a training on one part of the base classes, measured on "
-    "held-out clips of both parts; nothing of the new classes reaches the search.",
-    "paper": "The validation objective is {objective} on the TEST clips themselves (selection: paper). The chosen "
-    "numbers are therefore too good for unseen data; they are for comparison with tables made the same way.",
+    "heldout": "Validation is {objective} on held-out clips: clips of the training folds that no replica trains on. "
+    "Test fold k's rows are those of the trial that is best on the validation of fold k's replicas alone, which holds "
+    "no test clip of fold k. Proposals and prunings see means over all folds, whose held-out clips are test clips of "
+    "other folds; selection: strict removes that too.",
+    "strict": "Validation is {objective} on held-out clips: clips of the training folds that no replica trains on. "
+    "Each test fold has a search of its own, whose proposals, prunings and choice see the validation of this fold's "
+    "replicas alone, which holds no test clip of the fold.",
+    "nested": "Validation is {objective} of a training on one part of the base classes, measured on clips of both "
+    "parts from the training folds; nothing of the new classes reaches the search. Test fold k's rows are those of the "
+    "trial that is best on the validation of fold k's replicas alone, which holds no test clip of fold k. Proposals "
+    "and prunings see means over all folds, whose clips are test clips of other folds.",
+    "paper": "Validation is {objective} on the TEST clips themselves (selection: paper), and one trial stands for all "
+    "folds. The chosen numbers are therefore too good for unseen data; they are for comparison with tables made the "
+    "same way.",
 }
 _REASON_LENGTH = 200
 
@@ -152,12 +160,12 @@ def _rule(table: SweepTable, records: SweepRecords) -> Section:
         )
     rules = " ".join(_RULES[selection].format(objective=objective) for selection in selections)
     best = (
-        "Of the finished trials of a study, the one with the highest validation objective; of equals, the one that was "
+        "For each test fold, of the finished trials the one with the highest validation; of equals, the one that was "
         f"proposed first. Pruned and failed trials cannot be chosen. {rules}"
     )
     tested = "Every trial is tested once, when it ends."
     if not table.warning:
-        tested += " No sampler, no pruner and no choice reads what came out."
+        tested += " No sampler, no pruner and no choice reads a test accuracy."
     search = (
         f"sampler {sampler.name}, seed {sampler.seed}{informed}; {spec.parallel} trials of a study at a time; {stops}"
     )
@@ -212,8 +220,9 @@ def _inputs(records: SweepRecords) -> Section:
 def _versions(table: SweepTable) -> Section:
     found: dict[tuple[str, str], list[Chosen]] = {}
     for row in table.studies:
-        versions = ", ".join(f"{package} {number}" for package, number in sorted(row.versions.items()))
-        found.setdefault((versions, row.machine), []).append(row)
+        for origin in row.origins:
+            versions = ", ".join(f"{package} {number}" for package, number in sorted(origin.versions.items()))
+            found.setdefault((versions, origin.machine), []).append(row)
     items = tuple(
         f"{versions}; {machine}" + (f" ({_which(rows)})" if len(found) > 1 else "")
         for (versions, machine), rows in found.items()
@@ -228,21 +237,33 @@ def _which(rows: Sequence[Chosen]) -> str:
 
 def _reproduce(table: SweepTable) -> Section:
     rows = tuple(
-        (
-            row.dataset,
-            method_title(row.method),
-            f"#{row.number}",
-            row.signature,
-            rerun_command(table.sweep, row.signature),
-        )
-        for row in table.studies
+        (dataset, method, standing, f"#{number}", signature, rerun_command(table.sweep, signature))
+        for dataset, method, standing, number, signature in _standing(table)
     )
-    columns = ("dataset", "method", "trial", "signature", "command")
+    columns = ("dataset", "method", "stands for", "trial", "signature", "command")
     sheet = Sheet(columns, rows, frozenset(columns), code=frozenset({"signature", "command"}))
     each = (
-        "Each command trains one row's trial again, from its stored configuration and without a search, and compares "
-        "every number. It looks for results where the sweep was launched: in ./sept-runs, or where --root or SEPT_ROOT "
-        "says. The numbers come out bit-equal on a machine like the one above with the same versions."
+        "Each command trains one trial again, from its stored configuration and without a search, and compares every "
+        "number; with a study's name in place of the signature all trials that stand in its row are trained. It looks "
+        "for results where the sweep was launched: in ./sept-runs, or where --root or SEPT_ROOT says. The numbers come "
+        "out bit-equal on a machine like the one above with the same versions."
     )
     whole = f"sept sweep launch ROOT/sweeps/{table.sweep}/spec.yaml --root ANOTHER_FOLDER"
     return Section("reproduce", "Reproduce", lead=(each, f"The whole search again: {whole}"), sheets=(sheet,))
+
+
+def _standing(table: SweepTable) -> Iterator[tuple[str, str, str, int, str]]:
+    """Dataset, method, what it stands for, number and signature of every trial that a number of the report is of."""
+    for row in table.studies:
+        uses: dict[tuple[int, str], list[str]] = {}
+        for choice, folds in row.merged:
+            what = "the row" if len(folds) == len(row.folds) else f"fold {', '.join(folds)}"
+            uses.setdefault((choice.number, choice.signature), []).append(what)
+        for choice, folds in merged(row.matched.choices) if row.matched else ():
+            what = "the gain" if len(folds) == len(row.folds) else f"the gain, fold {', '.join(folds)}"
+            uses.setdefault((choice.number, choice.signature), []).append(what)
+        for use in table.for_use:
+            if use.row == row.study and len(use.folds) > 1 and len(row.merged) > 1:
+                uses.setdefault((use.number, use.signature), []).append("use (sept best)")
+        for (number, signature), standing in uses.items():
+            yield row.dataset, method_title(row.method), "; ".join(standing), number, signature

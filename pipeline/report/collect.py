@@ -1,26 +1,43 @@
-"""The result of a sweep, from the trial store: each study's best member, chosen by held-out clips, on test clips."""
+"""The result of a sweep, from the trial store: for each test fold the trial that was chosen for it, on test clips."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipeline.choice import Composed, compose
 from pipeline.report.paired import holm, paired_test
-from pipeline.report.records import StudyRecords, SweepRecords, read_records
-from pipeline.report.rows import Accuracy, Chosen, Gain, Row, Score, SweepTable, TransferGain, TransferRow
-from pipeline.store import TrialStore
+from pipeline.report.records import Pick, RowRecords, StudyRecords, SweepRecords, read_records
+from pipeline.report.rows import (
+    OVER_ALL_FOLDS,
+    Accuracy,
+    Chosen,
+    FoldChoice,
+    ForUse,
+    Gain,
+    Matched,
+    Origin,
+    Row,
+    Score,
+    SweepTable,
+    TransferGain,
+    TransferRow,
+)
+from pipeline.store import Member, TrialStore
 from sept_core.errors import SeptError
+from sept_core.results import TrialResult
 
 __all__ = ["collect", "tabulate"]
 
 _C = TypeVar("_C", bound=Chosen)
 _G = TypeVar("_G", Gain, TransferGain)
+_T = TypeVar("_T")
 
 
 def collect(store: TrialStore, sweep: str) -> SweepTable:
-    """Read a sweep's members, verdicts and the results of the best ones.
+    """Read a sweep's members, verdicts and the results of the chosen ones.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -37,14 +54,15 @@ def tabulate(records: SweepRecords) -> SweepTable:
     """
     rows: list[Row] = []
     transfers: list[TransferRow] = []
-    without: list[str] = []
-    for study in records.studies:
-        if study.result is None:
-            without.append(study.key)
-        elif study.result.config.protocol == "cross-dataset":
-            transfers.append(_transfer(study))
-        else:
-            rows.append(_row(study))
+    for one in records.rows:
+        if one.picks and one.picks[0].member.config.protocol == "cross-dataset":
+            transfers.append(_transfer(one))
+        elif one.picks:
+            rows.append(_row(one))
+    shown = {row.study for row in (*rows, *transfers)}
+    without = [
+        study.key for one in records.rows for study in one.studies if study.result is None or one.key not in shown
+    ]
     if not rows and not transfers:
         raise SeptError(f"no trial of sweep '{records.name}' has finished yet; there is nothing to report")
     rows.sort(key=_place)
@@ -56,58 +74,123 @@ def tabulate(records: SweepRecords) -> SweepTable:
         without=tuple(sorted(without)),
         transfers=tuple(transfers),
         transfer_gains=_corrected([*_transfer_gains(transfers)], "targets"),
+        for_use=tuple(sorted(_for_use(records), key=_place)),
     )
 
 
-def _place(row: Chosen) -> tuple[str, str, bool, str]:
+def _place(row: Chosen | ForUse) -> tuple[str, str, bool, str]:
     """Dataset by dataset, zero-shot first, then each baseline followed by its SEPT twin."""
     return row.dataset, row.encoder, row.method != "zero-shot", row.method
 
 
-def _row(study: StudyRecords) -> Row:
-    assert study.result is not None
-    validation, test = Accuracy.of(study.result.validation), Accuracy.of(study.result.test)
-    return Row(**_chosen(study), validation=validation, test=test)
+def _row(records: RowRecords) -> Row:
+    made = compose({pick.fold: pick.result for pick in records.picks})
+    validation, test = Accuracy.of(made.validation), Accuracy.of(made.test)
+    return Row(**_chosen(records, made), validation=validation, test=test)
 
 
-def _transfer(study: StudyRecords) -> TransferRow:
-    assert study.result is not None
-    result = study.result
+def _transfer(records: RowRecords) -> TransferRow:
+    made = compose({pick.fold: pick.result for pick in records.picks})
+    targets = sorted(records.picks[0].member.config.targets)
     return TransferRow(
-        **_chosen(study),
-        validation=result.validation["source"],
-        source=Score.of(result.test, "source"),
-        targets={target: Score.of(result.test, target) for target in sorted(result.config.targets)},
-        mean=result.test["targets"],
-        mean_std=result.test["targets_std"],
+        **_chosen(records, made),
+        validation=made.validation["source"],
+        source=Score.of(made.test, "source"),
+        targets={target: Score.of(made.test, target) for target in targets},
+        mean=made.test["targets"],
+        mean_std=made.test["targets_std"],
     )
 
 
-def _chosen(study: StudyRecords) -> dict[str, Any]:
-    assert study.result is not None
-    assert study.best is not None
-    result, member = study.result, study.members[study.best.number]
-    config = member.config
-    states = [verdict.state for verdict in study.verdicts.values()]
+def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
+    config = records.picks[0].member.config
+    results = [pick.result for pick in records.picks]
+    states = [verdict.state for study in records.studies for verdict in study.verdicts.values()]
     return {
-        "study": member.study,
+        "study": records.key,
         "dataset": config.dataset,
         "encoder": config.encoder,
         "protocol": config.protocol,
         "selection": config.selection,
         "method": config.method,
-        "number": member.number,
-        "signature": member.signature,
-        "params": dict(sorted(member.params.items())),
+        "choices": _choices(records.picks),
         "shots": config.shots,
-        "folds": config.folds,
+        "folds": tuple(pick.fold for pick in records.picks),
         "seeds": config.seeds,
-        "replicas": result.replicas,
+        "replicas": made.replicas,
         "trials": {state: states.count(state) for state in ("finished", "pruned", "failed")},
-        "versions": result.versions,
-        "machine": result.machine,
-        "warnings": result.warnings,
+        "per_fold": _per_fold(records),
+        "members": records.members,
+        "matched": _matched(records),
+        "origins": tuple(_distinct(Origin(result.versions, result.machine) for result in results)),
+        "warnings": tuple(_distinct(line for result in results for line in result.warnings)),
     }
+
+
+def _per_fold(records: RowRecords) -> dict[str, int]:
+    """Trials that have ended by test fold, where each has a study of its own."""
+    if all(study.key == records.key for study in records.studies):
+        return {}
+    folds = {member.study: member.config.folds for study in records.studies for member in study.members.values()}
+    return {fold: len(study.verdicts) for study in records.studies for fold in folds.get(study.key, ())}
+
+
+def _matched(records: RowRecords) -> Matched | None:
+    """The row among fewer trials, where its twin has fewer."""
+    if records.compared == records.members:
+        return None
+    replicas = compose({pick.fold: pick.result for pick in records.matched}).replicas if records.matched else ()
+    return Matched(records.compared, _choices(records.matched), replicas)
+
+
+def _choices(picks: Sequence[Pick]) -> tuple[FoldChoice, ...]:
+    return tuple(
+        FoldChoice(
+            fold=pick.fold,
+            study=pick.member.study,
+            number=pick.member.number,
+            signature=pick.member.signature,
+            params=dict(sorted(pick.member.params.items())),
+        )
+        for pick in picks
+    )
+
+
+def _for_use(records: SweepRecords) -> Iterator[ForUse]:
+    """Of every study that has a finished trial the one that is best over all of its folds."""
+    for row in records.rows:
+        for study in row.studies:
+            if study.best is not None and study.result is not None:
+                yield _best(row.key, study, study.members[study.best.number], study.result)
+
+
+def _best(row: str, study: StudyRecords, member: Member, result: TrialResult) -> ForUse:
+    config = member.config
+    several = len(config.folds) > 1 and config.selection != "paper" and config.epochs
+    return ForUse(
+        study=study.key,
+        row=row,
+        dataset=config.dataset,
+        encoder=config.encoder,
+        method=config.method,
+        selection=config.selection,
+        number=member.number,
+        signature=member.signature,
+        params=dict(sorted(member.params.items())),
+        folds=config.folds,
+        validation=result.validation,
+        test=result.test,
+        caution=OVER_ALL_FOLDS if several and len(study.verdicts) > 1 else "",
+    )
+
+
+def _distinct(values: Iterable[_T]) -> list[_T]:
+    """Each once, in the order in which they come; also of values without a hash."""
+    found: list[_T] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
 
 
 def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
@@ -142,10 +225,15 @@ def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
             yield row, twin
 
 
+def _compared(row: Chosen) -> tuple[dict[str, Any], ...]:
+    """The row's replicas as its gain compares them: chosen among as many trials as its twin has."""
+    return row.replicas if row.matched is None else row.matched.replicas
+
+
 def _differences(row: Chosen, twin: Chosen, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """Replicas that both have, and mean, spread and test of what the second has more, replica by replica."""
-    before = {(replica["fold"], replica["seed"]): replica for replica in row.replicas}
-    pairs = [(before[key], after) for after in twin.replicas if (key := (after["fold"], after["seed"])) in before]
+    before = {(replica["fold"], replica["seed"]): replica for replica in _compared(row)}
+    pairs = [(before[key], after) for after in _compared(twin) if (key := (after["fold"], after["seed"])) in before]
     values: dict[str, Any] = {"tests": {}}
     for name in names if pairs else ():
         differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]

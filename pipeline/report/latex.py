@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.report.rows import Chosen, SweepTable, method_title
-from pipeline.report.tables import MEAN, best_signatures, bold_means, signed
+from pipeline.report.tables import MEAN, best_rows, bold_means, signed
 
 __all__ = ["to_latex"]
 
@@ -23,7 +23,7 @@ _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))
 def to_latex(table: SweepTable) -> str:
     """A ``table`` environment; the best method of each dataset is bold, and the caption says what bold means."""
     first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
-    best = best_signatures(table)
+    best = best_rows(table)
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{table}",
@@ -40,7 +40,7 @@ def to_latex(table: SweepTable) -> str:
             lines.append("    \\midrule")
         name = escape(row.dataset) if row.dataset != dataset else ""
         shown = [escape(method_title(row.method)), *cells]
-        if row.signature in best:
+        if row.study in best:
             shown = [f"\\textbf{{{cell}}}" if cell else "" for cell in shown]
         lines.append(f"    {' & '.join([name, *shown])} \\\\")
         dataset = row.dataset

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pipeline.choice import choose, with_fold_values
 from pipeline.prepared import own_datasets
 from pipeline.spec import StudySpec, SweepSpec, parse_sweep
 from pipeline.store import Member, TrialStore, Verdict
 from pipeline.sweeps import best_verdict, known_sweep
-from sept_core.results import TrialResult
+from sept_core.results import TrialConfig, TrialResult
 
-__all__ = ["StudyRecords", "SweepRecords", "read_records"]
+__all__ = ["Pick", "RowRecords", "StudyRecords", "SweepRecords", "read_records"]
+
+_Results = Mapping[tuple[str, str], TrialResult]
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,10 @@ class StudyRecords:
     Attributes:
         spec: As the sweep's stored spec has it; None for a study that the spec does not have.
         members: By number.
-        verdicts: By number.
-        best: The verdict that the one rule of choice picks; None where no trial has finished.
-        result: The best trial's.
+        verdicts: By number, those of earlier releases completed by `with_fold_values`.
+        best: The verdict on the configuration for use, best over all folds; None where no trial has finished.
+        result: That trial's.
+        chosen: Numbers of the trials that stand in the row, each for one test fold or several.
     """
 
     key: str
@@ -31,39 +36,178 @@ class StudyRecords:
     verdicts: dict[int, Verdict]
     best: Verdict | None
     result: TrialResult | None
+    chosen: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A test fold and the trial that was chosen for it."""
+
+    fold: str
+    member: Member
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class RowRecords:
+    """One row of a report: a study, or, of ``selection: strict``, the studies of one method, one for each test fold.
+
+    Attributes:
+        picks: Of each test fold that has a finished trial, in the order of the folds; empty where a result is gone.
+        members: By test fold, how many trials were asked for.
+        matched: The picks among the first so many trials of each fold as the SEPT twin (or baseline) has too; the same
+            as ``picks`` where it has as many or more, or where there is none.
+        compared: By test fold, how many trials ``matched`` was chosen among.
+    """
+
+    key: str
+    studies: tuple[StudyRecords, ...]
+    picks: tuple[Pick, ...]
+    members: dict[str, int]
+    matched: tuple[Pick, ...]
+    compared: dict[str, int]
 
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """All studies of a sweep that have begun, in the order of the spec."""
+    """All studies of a sweep that have begun, in the order of the spec, and the rows that they make."""
 
     name: str
     spec: SweepSpec
     studies: tuple[StudyRecords, ...]
+    rows: tuple[RowRecords, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a row's choice is made from: its members and verdicts by study and number."""
+
+    key: str
+    members: dict[tuple[str, int], Member]
+    verdicts: dict[tuple[str, int], Verdict]
+
+    @property
+    def config(self) -> TrialConfig | None:
+        return next((member.config for member in self.members.values()), None)
+
+    @property
+    def ended(self) -> list[tuple[str, int]]:
+        """Members that have a verdict."""
+        return [key for key in self.verdicts if key in self.members]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials asked for, by test fold."""
+        counts: dict[str, int] = {}
+        for member in self.members.values():
+            for fold in member.config.folds:
+                counts[fold] = counts.get(fold, 0) + 1
+        return counts
+
+    def choose(self, first: Mapping[str, int] | None = None) -> dict[str, Verdict]:
+        """By test fold the verdict that is chosen, among the first so many of each fold where that is given."""
+        verdicts = [self.verdicts[key] for key in self.ended]
+        if first is None:
+            return choose(verdicts)
+        found: dict[str, Verdict] = {}
+        for fold, limit in first.items():
+            among = [verdict for verdict in verdicts if verdict.number < limit and fold in verdict.fold_values]
+            found |= {name: verdict for name, verdict in choose(among).items() if name == fold}
+        return found
 
 
 def read_records(store: TrialStore, sweep: str) -> SweepRecords:
-    """Read a sweep's spec, members, verdicts and the results of the best ones.
+    """Read a sweep's spec, members, verdicts and the results of those trials that the report shows.
 
     Raises:
         InputError: The store has no sweep of this name.
     """
     text = known_sweep(store, sweep)
     spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
-    members: dict[str, dict[int, Member]] = {}
-    for member in store.members(sweep):
-        members.setdefault(member.study, {})[member.number] = member
-    verdicts: dict[str, dict[int, Verdict]] = {}
-    for verdict in store.verdicts(sweep):
-        verdicts.setdefault(verdict.study, {})[verdict.number] = verdict
-    best = {study: best_verdict(decided.values()) for study, decided in verdicts.items()}
-    results = store.read_results((study, chosen.signature) for study, chosen in best.items() if chosen)
+    members = store.members(sweep)
+    verdicts = with_fold_values(store, members, store.verdicts(sweep))
     specs = {study.key: study for study in spec.studies()}
-    studies = []
-    for key in sorted({*members, *verdicts}, key=lambda key: (list(specs).index(key) if key in specs else -1, key)):
-        chosen = best.get(key)
-        result = results.get((key, chosen.signature)) if chosen else None
-        if chosen is None or result is None or result.state != "finished" or chosen.number not in members.get(key, {}):
-            chosen = result = None
-        studies.append(StudyRecords(key, specs.get(key), members.get(key, {}), verdicts.get(key, {}), chosen, result))
-    return SweepRecords(sweep, spec, tuple(studies))
+    keys = sorted(
+        {one.study for one in members} | {one.study for one in verdicts},
+        key=lambda key: (list(specs).index(key) if key in specs else -1, key),
+    )
+    row_of = {key: key for key in keys} | {member.study: member.config.row_key for member in members}
+    rows = {row: _Row(row, {}, {}) for row in (row_of[key] for key in keys)}
+    # In the order of the studies, so that folds stand in the order of the spec.
+    for member in sorted(members, key=lambda one: (keys.index(one.study), one.number)):
+        rows[row_of[member.study]].members[member.study, member.number] = member
+    for verdict in verdicts:
+        rows[row_of[verdict.study]].verdicts[verdict.study, verdict.number] = verdict
+    chosen = {row.key: row.choose() for row in rows.values()}
+    limits = {row.key: _limits(row, rows) for row in rows.values()}
+    matched = {
+        row.key: row.choose(limits[row.key]) if limits[row.key] != row.counts else chosen[row.key]
+        for row in rows.values()
+    }
+    best = {key: best_verdict(one for one in verdicts if one.study == key) for key in keys}
+    shown = [verdict for found in (*chosen.values(), *matched.values()) for verdict in found.values()]
+    shown += [verdict for verdict in best.values() if verdict is not None]
+    results = store.read_results(dict.fromkeys((verdict.study, verdict.signature) for verdict in shown))
+    studies = tuple(
+        _study(key, specs.get(key), rows[row_of[key]], best[key], chosen[row_of[key]], results) for key in keys
+    )
+    made = tuple(
+        RowRecords(
+            key=row.key,
+            studies=tuple(study for study in studies if row_of[study.key] == row.key),
+            picks=_picks(row, chosen[row.key], results),
+            members=row.counts,
+            matched=_picks(row, matched[row.key], results),
+            compared=limits[row.key],
+        )
+        for row in rows.values()
+    )
+    return SweepRecords(sweep, spec, studies, made)
+
+
+def _limits(row: _Row, rows: Mapping[str, _Row]) -> dict[str, int]:
+    """How many trials of each test fold the gain may look at: as many as the row and its twin both have."""
+    twin = rows.get(row.key.removesuffix("+sept") if row.key.endswith("+sept") else f"{row.key}+sept")
+    if twin is None:
+        return row.counts
+    others, limits = twin.counts, row.counts
+    for fold, count in row.counts.items():
+        limit = others.get(fold, count)
+        # Trials that have not ended yet leave nothing to cut off.
+        if any(number >= limit and fold in row.members[study, number].config.folds for study, number in row.ended):
+            limits[fold] = limit
+    return limits
+
+
+def _study(
+    key: str,
+    spec: StudySpec | None,
+    row: _Row,
+    best: Verdict | None,
+    chosen: Mapping[str, Verdict],
+    results: _Results,
+) -> StudyRecords:
+    members = {number: member for (study, number), member in row.members.items() if study == key}
+    verdicts = {number: verdict for (study, number), verdict in row.verdicts.items() if study == key}
+    result = results.get((key, best.signature)) if best else None
+    if best is None or result is None or result.state != "finished" or best.number not in members:
+        best = result = None
+    numbers = frozenset(verdict.number for verdict in chosen.values() if verdict.study == key)
+    return StudyRecords(key, spec, members, verdicts, best, result, numbers)
+
+
+def _picks(row: _Row, chosen: Mapping[str, Verdict], results: _Results) -> tuple[Pick, ...]:
+    picks = []
+    for fold in _in_order(row, chosen):
+        verdict = chosen[fold]
+        result = results.get((verdict.study, verdict.signature))
+        if result is None or result.state != "finished":
+            return ()
+        picks.append(Pick(fold, row.members[verdict.study, verdict.number], result))
+    return tuple(picks)
+
+
+def _in_order(row: _Row, folds: Iterable[str]) -> list[str]:
+    """The folds in the order of the trials' configurations."""
+    order = dict.fromkeys(fold for member in row.members.values() for fold in member.config.folds)
+    return [fold for fold in order if fold in folds]

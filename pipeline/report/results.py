@@ -10,8 +10,9 @@ from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_f
 from pipeline.report.published import published_beside, published_notes
 from pipeline.report.rows import Chosen, SweepTable, method_title
 from pipeline.report.tables import (
+    ESTIMATE,
     MEAN,
-    best_signatures,
+    best_rows,
     bold_means,
     chosen_title,
     legend,
@@ -24,14 +25,14 @@ from pipeline.sweeps import short
 
 __all__ = ["result_sections"]
 
-_WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in"})
+_WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in", "test folds"})
 
 
 def result_sections(table: SweepTable) -> list[Section]:
     """In the order in which they are read."""
     sections = [_headline(table)]
-    if any(row.params for row in table.studies):
-        sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),)))
+    if any(row.searched for row in table.studies):
+        sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),), notes=_chosen_notes(table)))
     if table.gains or table.transfer_gains:
         sections.append(_gain(table))
     sections += _published(table)
@@ -50,8 +51,8 @@ def _headline(table: SweepTable) -> Section:
         notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
     if table.gains:
         notes.append(
-            "gain in H: SEPT minus its baseline, replica by replica; p: paired test over replicas, not corrected, "
-            "see below."
+            "gain in H: SEPT minus its baseline, replica by replica, both at equal numbers of trials; p: paired test "
+            "over replicas, not corrected, see below."
         )
     if table.without:
         notes.append(f"No finished trial yet: {', '.join(table.without)}")
@@ -74,7 +75,7 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
                 *(spread_of(row, mean, std) for mean, std in accuracies),
                 *(told if gains else ()),
                 f"{row.validation.h:.1f}",
-                str(sum(row.trials.values())),
+                row.trials_shown,
                 *(f"{value:.1f}" for value in (test.h_of_means, test.base_f1, test.new_f1)),
             )
         )
@@ -96,7 +97,7 @@ def _transfer_sheet(table: SweepTable) -> Sheet:
                 *("-" if score is None else spread_of(row, score.accuracy, score.std) for score in scores),
                 spread_of(row, row.mean, row.mean_std),
                 f"{row.validation:.1f}",
-                str(sum(row.trials.values())),
+                row.trials_shown,
             )
         )
     columns = ("source", "method", "on source", *targets, MEAN, "val", "trials")
@@ -139,19 +140,30 @@ def _matrix(table: SweepTable) -> Sheet:
 
 
 def _chosen(table: SweepTable) -> Sheet:
-    """What each search that had something to search ended with."""
-    rows = [row for row in table.studies if row.params]
-    names = sorted({name for row in rows for name in row.params})
+    """What each search that had something to search ended with, a line for each trial that was chosen."""
+    rows = [row for row in table.studies if row.searched]
+    names = sorted({name for row in rows for choice in row.choices for name in choice.params})
+    apart = any(len(row.merged) > 1 for row in rows)
     lines = tuple(
         (
             row.dataset,
             method_title(row.method),
-            *(short(row.params[name]) if name in row.params else "" for name in names),
-            f"#{row.number}",
+            *([", ".join(folds)] if apart else ()),
+            *(short(choice.params[name]) if name in choice.params else "" for name in names),
+            f"#{choice.number}",
         )
         for row in rows
+        for choice, folds in row.merged
     )
-    return Sheet(("dataset", "method", *names, "trial"), lines, _WORDS)
+    folds = ("test folds",) if apart else ()
+    return Sheet(("dataset", "method", *folds, *names, "trial"), lines, _WORDS)
+
+
+def _chosen_notes(table: SweepTable) -> tuple[str, ...]:
+    """That there is one configuration for use besides, where several trials stand in a row."""
+    if not any(row.searched and len(row.merged) > 1 for row in table.studies):
+        return ()
+    return (f"{ESTIMATE} Search spaces, pruners and proposals are shared by the folds, except with selection: strict.",)
 
 
 def _gain(table: SweepTable) -> Section:
@@ -241,5 +253,5 @@ def _transfer(table: SweepTable) -> Section:
 
 
 def _strong(table: SweepTable, rows: Sequence[Chosen]) -> frozenset[int]:
-    best = best_signatures(table)
-    return frozenset(index for index, row in enumerate(rows) if row.signature in best)
+    best = best_rows(table)
+    return frozenset(index for index, row in enumerate(rows) if row.study in best)

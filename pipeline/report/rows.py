@@ -1,28 +1,40 @@
-"""What a report consists of: the best trial of each study with its numbers, and what SEPT changes."""
+"""What a report consists of: a row for each method with its numbers, what SEPT changes, and what is there for use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.report.paired import PairedTest
 
 __all__ = [
+    "OVER_ALL_FOLDS",
     "PAPER_WARNING",
     "Accuracy",
     "Chosen",
+    "FoldChoice",
+    "ForUse",
     "Gain",
+    "Matched",
+    "Origin",
     "Row",
     "Score",
     "SweepTable",
     "TransferGain",
     "TransferRow",
+    "merged",
     "method_title",
     "warning_of",
 ]
 
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
+
+OVER_ALL_FOLDS = (
+    "chosen by validation clips of all folds, among which are test clips of the others: too good for unseen data; the "
+    "table's row is the estimate, of the search and its choice"
+)
+"""Goes with the test numbers of a configuration that is best over several folds."""
 
 PAPER_WARNING = "CHOSEN ON TEST CLIPS (selection: paper): not an estimate for unseen data"
 """Goes with every number that was chosen by looking at test clips."""
@@ -30,7 +42,7 @@ PAPER_WARNING = "CHOSEN ON TEST CLIPS (selection: paper): not an estimate for un
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent over a trial's replicas (folds x seeds): means and sample standard deviations.
+    """Percent over a row's replicas (folds x seeds): means and sample standard deviations.
 
     Attributes:
         h: Mean of the replicas' harmonic means of base and new; the headline.
@@ -50,13 +62,13 @@ class Accuracy:
 
     @classmethod
     def of(cls, metrics: Mapping[str, float]) -> Accuracy:
-        """From the metrics of a ``TrialResult``."""
+        """From averages that are named as in a ``TrialResult``."""
         return cls(**{name: metrics[name] for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
 class Score:
-    """Percent over a trial's replicas on one dataset: mean accuracy, its sample standard deviation, macro F1."""
+    """Percent over a row's replicas on one dataset: mean accuracy, its sample standard deviation, macro F1."""
 
     accuracy: float
     std: float
@@ -64,21 +76,65 @@ class Score:
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], name: str) -> Score:
-        """From the metrics of a ``TrialResult``."""
+        """From averages that are named as in a ``TrialResult``."""
         return cls(metrics[name], metrics[f"{name}_std"], metrics[f"{name}_f1"])
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """One study: its best member and how many trials stand behind the choice.
+class FoldChoice:
+    """The trial that was chosen for a test fold.
 
     Attributes:
-        dataset: Cross-dataset: the source.
+        study: The study that it is of.
         params: What the search chose; empty where there was nothing to search.
+    """
+
+    fold: str
+    study: str
+    number: int
+    signature: str
+    params: dict[str, int | float | str]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a trial was computed with."""
+
+    versions: dict[str, str]
+    machine: str
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A row as its gain compares it, where its twin has fewer trials: chosen among as many as the twin has.
+
+    Attributes:
+        compared: By test fold, how many trials the choice is among: the first so many.
+        choices, replicas: As in `Chosen`.
+    """
+
+    compared: dict[str, int]
+    choices: tuple[FoldChoice, ...]
+    replicas: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One row: for each test fold the replicas of the trial that was chosen for it, as ``pipeline.choice`` says.
+
+    Attributes:
+        study: Names the row, such as ``ESC10.mini.base-to-new.coop``: its study. With ``selection: strict`` it has a
+            study for each test fold, whose names go on behind that.
+        dataset: Cross-dataset: the source.
+        choices: By test fold, in the order of ``folds``.
         selection: What the search measured trials on, as in ``TrialConfig``.
         replicas: One mapping per fold and seed, as in ``TrialResult``.
         warnings: What a reader has to know of the data, as in ``TrialResult``.
-        trials: Trials by state (``finished``, ``pruned``, ``failed``).
+        trials: Trials by state (``finished``, ``pruned``, ``failed``), of all studies of the row.
+        per_fold: With ``selection: strict``: trials that have ended, by test fold; else empty.
+        members: Trials that were asked for, by test fold.
+        matched: How the row stands in its gain; None where that is the row itself.
+        origins: What the chosen trials were computed with, each once.
     """
 
     study: str
@@ -87,16 +143,16 @@ class Chosen:
     protocol: str
     selection: str
     method: str
-    number: int
-    signature: str
-    params: dict[str, int | float | str]
+    choices: tuple[FoldChoice, ...]
     shots: int
     folds: tuple[str, ...]
     seeds: tuple[int, ...]
     replicas: tuple[dict[str, Any], ...]
     trials: dict[str, int]
-    versions: dict[str, str]
-    machine: str
+    per_fold: dict[str, int]
+    members: dict[str, int]
+    matched: Matched | None
+    origins: tuple[Origin, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -104,14 +160,32 @@ class Chosen:
         """The method without SEPT."""
         return self.method.removesuffix("+sept")
 
+    @property
+    def searched(self) -> bool:
+        """Whether there was anything to search."""
+        return any(choice.params for choice in self.choices)
+
+    @property
+    def trials_shown(self) -> str:
+        """How many trials stand behind the row, as a table says it: ``20``, or of ``strict`` ``20 a fold``."""
+        if not self.per_fold:
+            return str(sum(self.trials.values()))
+        least, most = min(self.per_fold.values()), max(self.per_fold.values())
+        return f"{least} a fold" if least == most else f"{least}-{most} a fold"
+
+    @property
+    def merged(self) -> tuple[tuple[FoldChoice, tuple[str, ...]], ...]:
+        """Every chosen trial once, with the test folds that it was chosen for."""
+        return merged(self.choices)
+
 
 @dataclass(frozen=True)
 class Row(Chosen):
-    """A study of base-to-new.
+    """A row of base-to-new.
 
     Attributes:
-        validation: What the member was chosen by.
-        test: On test clips; never looked at in choosing, except by ``selection: paper``.
+        validation: Each test fold's replicas on what their trial was chosen by.
+        test: The same replicas on test clips, which the choice does not look at, except with ``selection: paper``.
     """
 
     validation: Accuracy
@@ -120,10 +194,10 @@ class Row(Chosen):
 
 @dataclass(frozen=True)
 class TransferRow(Chosen):
-    """A study of cross-dataset: trained on one source, tested on it and on every target.
+    """A row of cross-dataset: trained on one source, tested on it and on every target.
 
     Attributes:
-        validation: Accuracy on the source's held-out clips, which the member was chosen by.
+        validation: Accuracy on the source's held-out clips, which each test fold's trial was chosen by.
         source: On the source's test clips.
         targets: On each target's test clips, by name.
         mean: Mean accuracy over the targets.
@@ -138,10 +212,39 @@ class TransferRow(Chosen):
 
 
 @dataclass(frozen=True)
+class ForUse:
+    """The configuration of a study that is there to be used: the finished trial that is best over all of its folds.
+
+    Attributes:
+        study: The study's key.
+        row: The row that it belongs to, as `Chosen.study`.
+        folds: Test folds of its replicas.
+        validation, test: Its own averages, named as in ``TrialResult``. With several folds this choice has seen test
+            clips, so that ``test`` estimates nothing: the row does, of the procedure.
+        caution: Says so; empty with one fold.
+    """
+
+    study: str
+    row: str
+    dataset: str
+    encoder: str
+    method: str
+    selection: str
+    number: int
+    signature: str
+    params: dict[str, int | float | str]
+    folds: tuple[str, ...]
+    validation: dict[str, float]
+    test: dict[str, float]
+    caution: str
+
+
+@dataclass(frozen=True)
 class Gain:
     """SEPT minus its baseline on test clips, in points: mean and spread of the differences replica by replica.
 
-    Both train on the same draws of the same folds, so the differences are paired.
+    Both are chosen among equally many trials: of the longer study only the first count (`Matched`). Both train on the
+    same draws of the same folds, so the differences are paired.
 
     Attributes:
         tests: Of each of the three, by name.
@@ -188,11 +291,12 @@ class SweepTable:
     """A sweep's result.
 
     Attributes:
-        rows: Base-to-new: one per study that has a finished member, in the order of the sweep's datasets and methods.
+        rows: Base-to-new: one per dataset and method that has a finished trial, in the order of the sweep's.
         gains: One per dataset and baseline where both it and its SEPT twin have a row.
         without: Keys of studies that have no finished member.
         transfers: Cross-dataset: one per source and method.
         transfer_gains: Likewise.
+        for_use: The configuration of each study that is best over all its folds.
     """
 
     sweep: str
@@ -201,6 +305,7 @@ class SweepTable:
     without: tuple[str, ...]
     transfers: tuple[TransferRow, ...] = field(default=())
     transfer_gains: tuple[TransferGain, ...] = field(default=())
+    for_use: tuple[ForUse, ...] = field(default=())
 
     @property
     def studies(self) -> tuple[Chosen, ...]:
@@ -219,7 +324,7 @@ class SweepTable:
 
     @property
     def warning(self) -> str:
-        """What must stand beside every number of this table; empty where nothing was chosen on test clips."""
+        """What must stand beside every number of this table that was chosen on the test clips it is measured on."""
         return next((found for row in self.studies if (found := warning_of(row.selection))), "")
 
     @property
@@ -237,8 +342,16 @@ class SweepTable:
         return asdict(self) | warnings | ({"averages_of_h": averages} if self.rows else {})
 
 
+def merged(choices: Iterable[FoldChoice]) -> tuple[tuple[FoldChoice, tuple[str, ...]], ...]:
+    """Every chosen trial once, with the test folds that it was chosen for."""
+    found: dict[tuple[str, int], list[FoldChoice]] = {}
+    for choice in choices:
+        found.setdefault((choice.study, choice.number), []).append(choice)
+    return tuple((same[0], tuple(choice.fold for choice in same)) for same in found.values())
+
+
 def warning_of(selection: str) -> str:
-    """What must stand beside a number that was chosen so; empty where no test clip was looked at in choosing."""
+    """What must stand beside a number that was chosen by looking at the test clips that it is measured on."""
     return PAPER_WARNING if selection == "paper" else ""
 
 

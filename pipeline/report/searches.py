@@ -17,8 +17,9 @@ from pipeline.report.figures import (
 from pipeline.report.figures.panel import drawn_mark, picture
 from pipeline.report.figures.searched import LOOKS
 from pipeline.report.importance import BEST, FEWEST, counted, importances
-from pipeline.report.records import StudyRecords, SweepRecords
+from pipeline.report.records import RowRecords, StudyRecords, SweepRecords
 from pipeline.report.rows import PAPER_WARNING, method_title
+from sept_core.results import TrialConfig, TrialResult
 
 __all__ = ["search_sections"]
 
@@ -43,36 +44,39 @@ def _searched(records: SweepRecords) -> list[Section]:
     groups: list[tuple[str, tuple[Figure, ...]]] = []
     every: list[Point] = []
     twins: set[bool] = set()
-    for dataset, baseline, studies in _by_baseline(records):
-        trials = {study.key.endswith("+sept"): points_of(study) for study in studies}
+    for title, baseline, studies in _by_baseline(records):
+        trials = {_config(study).sept: points_of(study) for study in studies}
         trials = {sept: points for sept, points in trials.items() if any(point.params for point in points)}
         if not trials:
             continue
         every += [point for points in trials.values() for point in points]
         twins |= set(trials)
         spaces = {name: dim for study in studies if study.spec for name, dim in study.spec.searched.items()}
-        zero_shot = _zero_shot(records, dataset)
+        zero_shot = _zero_shot(records, _config(studies[0]))
         figures = [Figure(history_figure(trials, objective, zero_shot))]
         figures += [Figure(svg) for svg in searched_figures(trials, spaces, objective, zero_shot)]
         for sept, points in trials.items():
             crossed = coordinates_figure(points, spaces, f"{'TEST' if paper else 'val'} {objective.split()[-1]}")
             if crossed is not None:
-                title = method_title(f"{baseline}+sept" if sept else baseline)
+                method = method_title(f"{baseline}+sept" if sept else baseline)
                 figures.append(
                     Figure(
                         crossed,
-                        f"{title}: a line per trial, the stronger its colour the better; pruned dashed, chosen thick",
+                        f"{method}: a line per trial, the stronger its colour the better; pruned dashed, chosen thick",
                         wide=True,
                     )
                 )
-        groups.append((f"{dataset}, {_twins(baseline, trials)}", tuple(figures)))
+        groups.append((f"{title}, {_twins(baseline, trials)}", tuple(figures)))
     if not groups:
         return []
-    seen = "H on test clips themselves" if paper else "held-out clips, never test clips"
+    seen = "H on test clips themselves" if paper else "the mean over its replicas, on held-out clips"
     lead = (
         f"Every trial, by what the search maximised: {seen}. A pruned trial stands at its last report, after a "
-        "shorter training than a finished one. Lines: best finished trial so far."
+        "shorter training than a finished one. Lines: best finished trial so far. Ringed: chosen, for one test fold or "
+        "several, by the validation of the fold's replicas alone; so the highest may not be among them."
     )
+    if paper:
+        lead = lead.partition(" Ringed:")[0]
     return [
         Section(
             "search",
@@ -126,21 +130,29 @@ def _importance(records: SweepRecords) -> list[Section]:
 def _confusion(records: SweepRecords) -> list[Section]:
     groups: dict[str, list[Figure]] = {}
     pairs = records.spec.protocol != "cross-dataset"
-    for study in records.studies:
-        result = study.result
-        if result is None:
+    others = []
+    for row in records.rows:
+        results, whole = _confused(row)
+        if not results:
             continue
-        for part in sorted(result.confusion):
-            title = f"{method_title(result.config.method)}, {_PARTS.get(part, part)}"
-            svg = confusion_figure(result.confusion[part], result.classnames[part], title)
+        config, classnames = results[0].config, results[0].classnames
+        if not whole:
+            others.append(f"{config.dataset} {method_title(config.method)}")
+        for part in sorted(results[0].confusion):
+            title = f"{method_title(config.method)}, {_PARTS.get(part, part)}" + ("" if whole else " *")
+            svg = confusion_figure(_sum([result.confusion[part] for result in results]), classnames[part], title)
             # Small ones stand side by side, large ones scroll in a box of their own.
-            groups.setdefault(result.config.dataset, []).append(Figure(svg, wide=len(result.classnames[part]) > 8))
+            groups.setdefault(config.dataset, []).append(Figure(svg, wide=len(classnames[part]) > 8))
     if not groups:
         return []
-    results = [study.result for study in records.studies if study.result is not None]
-    paper = any(result.config.selection == "paper" for result in results)
+    paper = any(pick.member.config.selection == "paper" for row in records.rows for pick in row.picks)
     few = sum(map(len, groups.values())) <= 4 * _UNFOLDED
-    lead = "Of the chosen trial of each study: test clips of all its replicas, shaded by the share of the row."
+    lead = "Test clips of all replicas of a row, shaded by the share of the line."
+    if others:
+        lead += (
+            f" *: where a row holds several trials ({', '.join(others)}), of one alone: the configuration for use, "
+            "which is best over all folds. Its choice has seen these clips: its accuracies are not those of the table."
+        )
     return [
         Section(
             "confusion",
@@ -151,21 +163,43 @@ def _confusion(records: SweepRecords) -> list[Section]:
     ]
 
 
+def _confused(row: RowRecords) -> tuple[list[TrialResult], bool]:
+    """Results whose confusion matrices add up to the row's, and True; else the one for use, and False.
+
+    A result has its matrices over all of its replicas: they are the row's where it stands in for all of its folds.
+    """
+    results = {pick.result.signature: pick.result for pick in row.picks}
+    if sum(len(result.config.folds) for result in results.values()) == len(row.picks):
+        return list(results.values()), True
+    return [study.result for study in row.studies if study.result is not None][:1], False
+
+
+def _sum(matrices: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
+    return [[sum(cells) for cells in zip(*lines, strict=True)] for lines in zip(*matrices, strict=True)]
+
+
+def _config(study: StudyRecords) -> TrialConfig:
+    return next(iter(study.members.values())).config
+
+
 def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
-    """Every dataset and baseline with its studies: the baseline's own and its SEPT twin's."""
+    """Every dataset and baseline with its studies: the baseline's own and its SEPT twin's; of each fold, if strict."""
     groups: dict[tuple[str, str], list[StudyRecords]] = {}
-    for study in records.studies:
-        config = next(iter(study.members.values())).config if study.members else None
-        if config is not None and config.epochs:
-            groups.setdefault((config.dataset, config.baseline), []).append(study)
-    for (dataset, baseline), studies in groups.items():
-        yield dataset, baseline, studies
+    for row in records.rows:
+        for study in row.studies:
+            if study.members and _config(study).epochs:
+                config = _config(study)
+                fold = "" if study.key == row.key else f", fold {', '.join(config.folds)}"
+                groups.setdefault((f"{config.dataset}{fold}", config.baseline), []).append(study)
+    for (title, baseline), studies in groups.items():
+        yield title, baseline, studies
 
 
-def _zero_shot(records: SweepRecords, dataset: str) -> float | None:
+def _zero_shot(records: SweepRecords, like: TrialConfig) -> float | None:
     """The search's objective, measured of the dataset's zero-shot prompts, where the sweep has them."""
     for study in records.studies:
-        if study.result is not None and study.result.config.dataset == dataset and not study.result.config.epochs:
+        config = study.result.config if study.result is not None else None
+        if config and not config.epochs and (config.dataset, config.folds) == (like.dataset, like.folds):
             points: Sequence[Point] = points_of(study)
             return max(point.value for point in points)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.report.budgets import budget_notes
 from pipeline.report.rows import Row, SweepTable, TransferRow, method_title
 from pipeline.sweeps import short
 
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from pipeline.report.rows import Chosen
 
 __all__ = [
+    "ESTIMATE",
     "MEAN",
-    "best_signatures",
+    "best_rows",
     "bold_means",
     "chosen_lines",
     "chosen_title",
+    "folds_shown",
     "gain_lines",
     "legend",
     "p_value",
@@ -34,14 +37,29 @@ _TRANSFER_COLUMNS = ("source", "tested on", "method", "accuracy", "F1", "trials"
 MEAN = "mean of targets"
 
 _SELECTIONS = {
-    "heldout": "val H: the same H on held-out clips of the training folds; the best trial of each study was chosen by "
-    "it, never by test clips.",
-    "nested": "val H: the same H of a training on one part of the base classes, over both parts; the best trial of "
-    "each study was chosen by it, never by new classes or test clips.",
+    "heldout": "val H: the same H on held-out clips of the training folds. Each test fold's row is that of the trial "
+    "which is best by the val H of this fold's replicas alone, so that no test clip of the fold is looked at in "
+    "choosing it; means over all folds, whose held-out clips are test clips of other folds, reach proposals and "
+    "prunings only (selection: strict removes that too).",
+    "strict": "val H: the same H on held-out clips of the training folds. Each test fold has a search of its own, with "
+    "its own proposals, prunings and choice: no test clip of the fold is looked at by any of them.",
+    "nested": "val H: the same H of a training on one part of the base classes, over both parts, on clips of the "
+    "training folds. Each test fold's row is that of the trial which is best by this fold's replicas alone: neither a "
+    "new class nor a test clip of the fold is looked at in choosing it; means over all folds reach proposals and "
+    "prunings only.",
     "paper": "val H: H on the test clips themselves, and the best trial of each study was chosen by it: for comparison "
     "with published tables only, too good for unseen data.",
 }
 """What the choice rests on, said with every table."""
+_TRANSFERS = (
+    "Each test fold's trial is chosen by the val of this fold's replicas alone: neither a test clip of the fold nor a "
+    "target is looked at in choosing it."
+)
+ESTIMATE = (
+    "With several test folds a row may hold another trial for each: it estimates the procedure, a search and its "
+    "choice, not one configuration (sept best has the one for use)."
+)
+"""What a row of several trials is."""
 
 
 def render_table(table: SweepTable) -> Table:
@@ -54,12 +72,12 @@ def render_table(table: SweepTable) -> Table:
     for name in _TRANSFER_COLUMNS if table.transfers else _COLUMNS:
         left = name in ("dataset", "source", "method", "tested on")
         shown.add_column(name, justify="left" if left else "right", no_wrap=True)
-    best = best_signatures(table)
+    best = best_rows(table)
     for dataset in table.datasets:
         rows = [row for row in table.rows if row.dataset == dataset]
         for row in rows:
             first = dataset if row is rows[0] else ""
-            style = "bold" if row.signature in best else ""
+            style = "bold" if row.study in best else ""
             shown.add_row(first, *_cells(row), style=style, end_section=row is rows[-1])
         _add_transfers(shown, [row for row in table.transfers if row.dataset == dataset], best)
     return shown
@@ -81,8 +99,8 @@ def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) ->
                 method_title(row.method),
                 accuracy,
                 f"{score.f1:.1f}" if score else "",
-                str(sum(row.trials.values())),
-                style="bold" if row.signature in best and place != source else "",
+                row.trials_shown,
+                style="bold" if row.study in best and place != source else "",
                 end_section=row is rows[-1],
             )
 
@@ -97,8 +115,10 @@ def legend(table: SweepTable) -> list[str]:
     if table.transfers:
         lines += [
             f"Accuracy, {over}: trained on all classes of the source, tested on its test clips and on every target's.",
-            "val: accuracy on the source's held-out clips; it alone chose the best trial of each study.",
+            "val: accuracy on the source's held-out clips. " + _TRANSFERS,
         ]
+    if any(len(row.folds) > 1 and row.selection != "paper" for row in table.studies):
+        lines.append(ESTIMATE)
     for dataset in table.datasets:
         row = next(row for row in table.studies if row.dataset == dataset)
         lines.append(
@@ -109,34 +129,46 @@ def legend(table: SweepTable) -> list[str]:
 
 
 def chosen_lines(table: SweepTable) -> list[str]:
-    """The hyper-parameters that each search ended with, a line per study that had something to search."""
+    """The hyper-parameters that each search ended with, a line per trial that was chosen for a test fold or several."""
     return [
-        f"{row.dataset}, {method_title(row.method)}: "
-        + " ".join(f"{name}={short(value)}" for name, value in row.params.items())
-        + f" (trial #{row.number}, {row.signature})"
+        f"{row.dataset}, {method_title(row.method)}{folds_shown(row, folds)}: "
+        + " ".join(f"{name}={short(value)}" for name, value in choice.params.items())
+        + f" (trial #{choice.number}, {choice.signature})"
         for row in table.studies
-        if row.params
+        if row.searched
+        for choice, folds in row.merged
     ]
+
+
+def folds_shown(row: Chosen, folds: Sequence[str]) -> str:
+    """Such as ``, folds 2, 4``; nothing where these are all folds of the row."""
+    if len(folds) == len(row.folds):
+        return ""
+    return f", fold{'' if len(folds) == 1 else 's'} {', '.join(folds)}"
 
 
 def chosen_title(table: SweepTable) -> str:
     """What the hyper-parameters of `chosen_lines` were chosen on."""
-    return "Chosen on TEST clips" if table.warning else "Chosen on held-out clips"
+    return "Chosen on TEST clips" if table.warning else "Chosen on held-out clips, for each test fold apart"
 
 
 def gain_lines(table: SweepTable) -> list[str]:
-    """What SEPT changes, as measured, a line per dataset and baseline."""
-    return [
-        f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
-        f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
-        f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])})"
-        for gain in table.gains
-    ] + [
-        f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
-        f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
-        f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
-        for gain in table.transfer_gains
-    ]
+    """What SEPT changes, as measured, a line per dataset and baseline, and where budgets differ what is compared."""
+    return (
+        [
+            f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
+            f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])})"
+            for gain in table.gains
+        ]
+        + [
+            f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
+            f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
+            for gain in table.transfer_gains
+        ]
+        + budget_notes(table)
+    )
 
 
 def _pairs(test: PairedTest) -> str:
@@ -144,19 +176,19 @@ def _pairs(test: PairedTest) -> str:
     return f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
 
 
-def best_signatures(table: SweepTable) -> set[str]:
-    """Signatures of the rows with the highest H of their dataset, or the highest mean over targets of their source."""
+def best_rows(table: SweepTable) -> set[str]:
+    """Names of the rows with the highest H of their dataset, or the highest mean over targets of their source."""
     best: dict[str, tuple[float, str]] = {}
-    values = [(row.dataset, row.test.h, row.signature) for row in table.rows]
-    values += [(row.dataset, row.mean, row.signature) for row in table.transfers]
-    for dataset, value, signature in values:
+    values = [(row.dataset, row.test.h, row.study) for row in table.rows]
+    values += [(row.dataset, row.mean, row.study) for row in table.transfers]
+    for dataset, value, study in values:
         if dataset not in best or value > best[dataset][0]:
-            best[dataset] = (value, signature)
-    return {signature for _, signature in best.values()}
+            best[dataset] = (value, study)
+    return {study for _, study in best.values()}
 
 
 def bold_means(table: SweepTable) -> str:
-    """What the bold rows of `best_signatures` are, and what they are not."""
+    """What the bold rows of `best_rows` are, and what they are not."""
     if table.transfers:
         return "Bold: highest mean of targets of each source, whether or not a test tells it from the others."
     return "Bold: highest H of each dataset, whether or not a test tells it from the others."
@@ -169,7 +201,7 @@ def _cells(row: Row) -> list[str]:
         method_title(row.method),
         *(spread_of(row, mean, std) for mean, std in accuracies),
         f"{row.validation.h:.1f}",
-        str(sum(row.trials.values())),
+        row.trials_shown,
     ]
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from pipeline.report.budgets import budget_notes, budget_sentence
 from pipeline.report.paired import PairedTest, holm
 from pipeline.report.rows import Gain, SweepTable, TransferGain, method_title
-from pipeline.report.tables import best_signatures, p_value, signed
+from pipeline.report.tables import best_rows, p_value, signed
 
 __all__ = ["gain_notes", "gains_of", "headline_test", "shown_gains", "verdict_of"]
 
@@ -43,12 +44,12 @@ def shown_gains(table: SweepTable) -> frozenset[int]:
 def verdict_of(table: SweepTable) -> str:
     """How SEPT moves the headline, beyond which variation that is shown to be, and which method has the highest."""
     sentences = [_moved(table), _tested(table)] if gains_of(table) else []
-    best = [row for row in table.studies if row.signature in best_signatures(table)]
+    if gains_of(table) and (equal := budget_sentence(table)):
+        sentences.append(equal)
+    best = [row for row in table.studies if row.study in best_rows(table)]
     if len(best) <= _MOST_NAMED:
-        values = {row.signature: row.test.h for row in table.rows} | {
-            row.signature: row.mean for row in table.transfers
-        }
-        named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.signature]:.1f}" for row in best)
+        values = {row.study: row.test.h for row in table.rows} | {row.study: row.mean for row in table.transfers}
+        named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.study]:.1f}" for row in best)
         sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}.")
     return " ".join(sentences)
 
@@ -154,4 +155,4 @@ def gain_notes(table: SweepTable) -> list[str]:
         f"{table.warning}. The configurations were chosen by the very clips that these tests are made on, so that no p "
         "here is the chance that it names; no row is bold."
     )
-    return [*([chosen] if table.warning else ()), what, dependent, least]
+    return [*([chosen] if table.warning else ()), what, *budget_notes(table), dependent, least]

@@ -1,4 +1,4 @@
-"""One trial of a sweep trained again, from its stored configuration, and compared with what the store has of it.
+"""A trial of a sweep trained again, from its stored configuration, and compared with what the store has of it.
 
 outcome = rerun(TrialStore(open_files("sept-runs")), "sept-runs", "quickstart", "3c0c40baaf5b3304")
 
@@ -7,6 +7,7 @@ No search, no Ray, and nothing is written: a check of a result, not another one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,10 @@ from pipeline.search.outside import TrialPlace, load_there, trial_place
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
 
-__all__ = ["Rerun", "rerun"]
+__all__ = ["Rerun", "meant_trials", "rerun"]
 
 _NUMBERS = ("validation", "test", "replicas", "confusion", "curve")
 
@@ -43,6 +44,39 @@ class Rerun:
     largest: float
     elsewhere: tuple[str, ...]
     here: str
+
+
+def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
+    """Signatures of the trials that are meant.
+
+    Args:
+        store: The trial store.
+        sweep: Name of the sweep.
+        wanted: A trial's signature or the beginning of it; or a study or row, as `pick_row` takes it: then all that
+            stand behind the row's numbers, in the table and in its gain, and the ones for use.
+
+    Raises:
+        InputError: No such sweep, trial or study.
+    """
+    known_sweep(store, sweep, wanted)
+    if any(member.signature.startswith(wanted) for member in store.members(sweep)):
+        return (_member(store, sweep, wanted).signature,)
+    from pipeline.report.collect import collect
+    from pipeline.report.picking import pick_row
+
+    try:
+        table = collect(store, sweep)
+        row = pick_row(table, wanted)
+    except SeptError as error:
+        said = "" if re.fullmatch("[0-9a-f]*", wanted) else f" ({error})"
+        raise InputError(
+            f"sweep '{sweep}' has no trial '{wanted}'{said}",
+            where=store.files.address(f"sweeps/{sweep}"),
+            mend="its report names them; a study's name means all trials behind its row",
+        ) from error
+    choices = (*row.choices, *(row.matched.choices if row.matched else ()))
+    uses = (use.signature for use in table.for_use if use.row == row.study)
+    return tuple(dict.fromkeys((*(choice.signature for choice in choices), *uses)))
 
 
 def rerun(

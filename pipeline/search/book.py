@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
 
+from pipeline.choice import fold_values
 from pipeline.search.studies import Params, Past, propose, pruned_at, visible
 from pipeline.spec import StudySpec
 from pipeline.store.records import Member, Verdict, VerdictState
@@ -108,7 +109,8 @@ class StudyBook:
         if result.state == "failed":
             lines = result.error.strip().splitlines()
             return replace(self._make(member, "failed", result.curve), error=lines[-1] if lines else "unknown error")
-        return replace(self._make(member, "finished", result.curve), objective=result.objective)
+        values = fold_values(member.config, result.objective, result.replicas)
+        return replace(self._make(member, "finished", result.curve), objective=result.objective, fold_values=values)
 
     def end(self, member: Member, verdict: Verdict) -> None:
         """The member has ended."""

@@ -129,7 +129,7 @@ class SweepSpec(Model):
             k folds, so that the k studies of a pair train together as many replicas as the one of ``heldout``. Budgets and
             priorities, too, are of each of the k.
         budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
-            order.
+            order. A gain looks at equally many trials of a baseline and its SEPT twin, so that more for one are no use.
         priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """

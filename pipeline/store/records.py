@@ -88,6 +88,8 @@ class Verdict:
         curve: The reports that counted, up to and with the one at which it was pruned.
         decided_ms: When it was decided, milliseconds since 1970.
         error: For a failed trial, what happened, in one line.
+        fold_values: For a finished trial, what the choice for each test fold looks at (``pipeline.choice``), percent;
+            empty in records of earlier releases. Not compared: it follows from the trial's result.
     """
 
     study: str
@@ -99,6 +101,7 @@ class Verdict:
     curve: tuple[Report, ...] = field(hash=False)
     decided_ms: int = field(compare=False)
     error: str = ""
+    fold_values: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -112,6 +115,7 @@ class Verdict:
             "curve": [report.to_json() for report in self.curve],
             "decided_ms": self.decided_ms,
             "error": self.error,
+            **({"fold_values": dict(self.fold_values)} if self.fold_values else {}),
         }
 
     @classmethod
@@ -132,8 +136,9 @@ class Verdict:
                 curve=tuple(Report.from_json(report) for report in data["curve"]),
                 decided_ms=int(data["decided_ms"]),
                 error=str(data["error"]),
+                fold_values={str(fold): float(value) for fold, value in data.get("fold_values", {}).items()},
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a verdict: {error}") from error
         if verdict.state not in get_args(VerdictState):
             raise ValueError(f"unknown state {verdict.state!r}")

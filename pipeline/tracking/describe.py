@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.choice import Composed, choose
 from pipeline.sweeps import best_verdict, short
 from sept_core.results import Report, TrialConfig, TrialResult
 
@@ -109,14 +111,15 @@ def verdict_tags(verdict: Verdict, result: TrialResult | None) -> dict[str, str]
         tags["sept.error"] = verdict.error.replace("\0", "")[:_TAG_LIMIT]
     if result is not None:
         tags["sept.machine"] = result.machine
-        tags |= data_tags(result)
+        tags |= data_tags(result.warnings)
         tags |= {f"sept.version.{package}": number for package, number in result.versions.items()}
     return tags
 
 
-def data_tags(result: TrialResult | None) -> dict[str, str]:
+def data_tags(warnings: Iterable[str]) -> dict[str, str]:
     """What a reader of the numbers has to know of the data, as a tag; nothing where there is nothing to know."""
-    return {"sept.data_warnings": "\n".join(result.warnings)[:_TAG_LIMIT]} if result and result.warnings else {}
+    lines = list(dict.fromkeys(warnings))
+    return {"sept.data_warnings": "\n".join(lines)[:_TAG_LIMIT]} if lines else {}
 
 
 def params_of(member: Member) -> dict[str, str]:
@@ -171,15 +174,18 @@ class Tally:
 
     def __init__(self) -> None:
         self.counted = 0
-        self.best: Verdict | None = None  # by held-out clips; its test metrics only stand beside it
+        self.best: Verdict | None = None  # over all folds: the configuration for use
+        self.chosen: dict[str, Verdict] = {}  # by test fold; their test metrics only stand beside it
         self._states = Counter[str]()
         self._timestamp_ms = 0
-        self._digest = hashlib.sha256()
+        # What was counted by another rule is counted again.
+        self._digest = hashlib.sha256(b"chosen for each test fold\n")
 
     def add(self, verdict: Verdict) -> None:
         """The next member's outcome."""
         self.counted += 1
         self.best = best_verdict(one for one in (self.best, verdict) if one is not None)
+        self.chosen = choose((*self.chosen.values(), verdict))
         self._states[verdict.state] += 1
         self._timestamp_ms = max(self._timestamp_ms, verdict.decided_ms)
         self._digest.update(f"{verdict.signature} {verdict.state} {verdict.decided_ms}\n".encode())
@@ -189,16 +195,19 @@ class Tally:
         """Digest of the outcomes so far: another one, and points that were written may not be true any more."""
         return self._digest.hexdigest()[:16]
 
-    def points(self, best: TrialResult | None) -> list[Point]:
-        """The study's metrics at step n: how many members ended how, and the metrics of the best one's result."""
+    def points(self, row: Composed | None) -> list[Point]:
+        """The study's metrics at step n: how many members ended how, and what a report would show of them."""
         values = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
-        for part, metrics in (("val", best.validation), ("test", best.test)) if best is not None else ():
+        for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
             values |= {f"best/{part}_{name}": metrics[name] for name in _HEADLINES if name in metrics}
         return [Point(key, value, self._timestamp_ms, self.counted - 1) for key, value in sorted(values.items())]
 
     def tags(self) -> dict[str, str]:
-        """What the study's run is tagged with, beside its points."""
+        """What the study's run is tagged with, beside its points: the trial for use, and that of each test fold."""
         tags = {"sept.counted": str(self.counted), "sept.outcomes": self.outcomes}
         if self.best is not None:
             tags |= {"sept.best_signature": self.best.signature, "sept.best_number": str(self.best.number)}
+        if self.chosen:
+            told = (f"{fold}: #{one.number} {one.signature}" for fold, one in sorted(self.chosen.items()))
+            tags["sept.chosen"] = ", ".join(told)[:_TAG_LIMIT]
         return tags

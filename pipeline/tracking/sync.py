@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.choice import with_fold_values
 from pipeline.tracking.writer import SweepWriter
 from sept_core.results import Report, TrialConfig
 
@@ -47,7 +48,8 @@ def sync(
         Exception: What MLflow raises where it cannot be reached.
     """
     members = store.members(sweep)
-    verdicts = {(verdict.study, verdict.number): verdict for verdict in store.verdicts(sweep)}
+    decided = with_fold_values(store, members, store.verdicts(sweep))
+    verdicts = {(verdict.study, verdict.number): verdict for verdict in decided}
     experiment = writer.open(budgets)
     ended = 0
     for done, member in enumerate(members, start=1):

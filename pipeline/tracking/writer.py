@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.choice import Composed, compose, with_fold_values
 from pipeline.tracking.client import TrackingTarget
 from pipeline.tracking.describe import (
     RUN_STATUS,
@@ -43,7 +44,8 @@ class _Study:
         ended: Verdicts by number.
         tally: Of members 0..n, for the study's run ``run_id``.
         unwritten: Points of the tally that are not in MLflow yet.
-        best: Result of the tally's best member, once it was needed.
+        results: Of the members that are chosen for a test fold, once they were needed.
+        row: What they make together, for the choice ``of``.
     """
 
     budget: int | None = None
@@ -51,7 +53,9 @@ class _Study:
     tally: Tally = field(default_factory=Tally)
     run_id: str = ""
     unwritten: list[Point] = field(default_factory=list)
-    best: TrialResult | None = None
+    results: dict[str, TrialResult] = field(default_factory=dict)
+    row: Composed | None = None
+    of: dict[str, str] = field(default_factory=dict)
 
     def recount(self, run_id: str) -> None:
         """Begin to count again, for this run."""
@@ -121,6 +125,8 @@ class SweepWriter:
         the result that a verdict rests on, the trial is going to be run again, and only its curve is shown till then.
         """
         run = self._described(member)
+        # Of an earlier release; `sync` has completed all of them at once.
+        (verdict,) = with_fold_values(self._store, [member], [verdict])
         if not run.shows(verdict):
             if run.final or (run.failed and verdict.state != "failed"):
                 run = self._renewed(member)
@@ -214,7 +220,7 @@ class SweepWriter:
             tally = study.tally
             tally.add(study.ended[tally.counted])
             if tally.counted > run.counted:
-                study.unwritten += tally.points(self._best(study))
+                study.unwritten += tally.points(self._row(study))
             elif tally.counted == run.counted and tally.outcomes != run.outcomes:
                 # What was counted has changed since: a failed trial was run once more.
                 run = self._runs.renew_study(member)
@@ -223,16 +229,23 @@ class SweepWriter:
             *first, last = _batches([point] for point in study.unwritten)
             for batch in first:
                 self._log(run.run_id, batch)
-            self._log(run.run_id, last, tags=study.tally.tags() | data_tags(self._best(study)))
+            self._row(study)
+            warnings = (line for result in study.results.values() for line in result.warnings)
+            self._log(run.run_id, last, tags=study.tally.tags() | data_tags(warnings))
             study.unwritten, run.counted = [], study.tally.counted
 
-    def _best(self, study: _Study) -> TrialResult | None:
-        best = study.tally.best
-        if best is None:
-            return None
-        if study.best is None or study.best.signature != best.signature:
-            study.best = self._result(best)
-        return study.best
+    def _row(self, study: _Study) -> Composed | None:
+        """What a report would show of the members so far; None where a result that it needs is gone."""
+        chosen = {fold: study.tally.chosen[fold] for fold in sorted(study.tally.chosen)}
+        of = {fold: verdict.signature for fold, verdict in chosen.items()}
+        if of and study.of != of:
+            needed = {verdict.signature: verdict for verdict in chosen.values()}
+            known = {signature: study.results.get(signature) or self._result(needed[signature]) for signature in needed}
+            study.results = {signature: result for signature, result in known.items() if result is not None}
+            whole = len(study.results) == len(needed)
+            study.row = compose({fold: study.results[of[fold]] for fold in of}) if whole else None
+            study.of = of if whole else {}
+        return study.row if of else None
 
     def _result(self, verdict: Verdict) -> TrialResult | None:
         return self._store.read_result(verdict.study, verdict.signature)

@@ -2,7 +2,7 @@
 
 A replica is one (fold, seed). Shots are drawn from the *pool*, the clips outside the test fold that the encoder did
 not see in its pretraining. What no shot took from the pool is held out: hyper-parameters are chosen on it, so that
-the search never sees a test clip.
+what is chosen for a fold has seen none of its test clips.
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ def make_case(
     )
     member = Member(config.study_key, number, config.signature, config, params, created)
     result = make_result(config, curve, rng) if state == "finished" else None
+    curve = result.curve if result else curve
     error = ""
     if state == "failed":
         error = "NonFiniteError: the loss is not finite"
@@ -113,6 +114,7 @@ def make_case(
         curve=shown,
         decided_ms=created + 30_000,
         error=error,
+        fold_values=by_fold(result) if result and state == "finished" else {},
     )
     return Case(member, verdict, result)
 
@@ -141,18 +143,44 @@ def best_of(cases: list[Case], study: str) -> Case:
     return next(case for case in cases if case.verdict is best)
 
 
+def by_fold(result: TrialResult) -> dict[str, float]:
+    """Validation of each test fold's replicas; the synthetic sweep has one replica a fold."""
+    return {str(row["fold"]): float(row.get("val_h", row.get("val_source"))) for row in result.replicas}
+
+
+def chosen_of(cases: list[Case], study: str) -> dict[str, Case]:
+    """By test fold the case that a table shows, looked for by hand."""
+    finished = [case for case in cases if case.member.study == study and case.verdict.state == "finished"]
+    found = {}
+    for fold in finished[0].member.config.folds:
+        values = [(by_fold(case.result)[fold], -case.member.number) for case in finished if case.result]
+        found[fold] = finished[values.index(max(values))]
+    return found
+
+
+def row_of(cases: list[Case], study: str) -> list[dict[str, object]]:
+    """The replicas of a table's row, put together by hand: each fold's, of its own trial."""
+    return [
+        row
+        for fold, case in chosen_of(cases, study).items()
+        if case.result
+        for row in case.result.replicas
+        if row["fold"] == fold
+    ]
+
+
 def make_result(config: TrialConfig, curve: tuple[Report, ...], rng: random.Random) -> TrialResult:
     replicas = []
     for fold in config.folds:
         row: dict[str, object] = {"fold": fold, "seed": 0}
         for part in ("val", "test"):
-            row |= {
-                f"{part}_{name}": value
-                for name, value in zip(("base", "new", "h"), _scores(rng, config.method), strict=True)
-            }
+            base, new, h = _scores(rng, config.method)
+            row |= {f"{part}_base": base, f"{part}_new": new, f"{part}_h": h}
+            row |= {f"{part}_base_f1": base - 1.0, f"{part}_new_f1": new - 2.0}
         replicas.append(row)
-    last = curve[-1].metrics
-    validation = summary(replicas, "val") | {name: last[f"val/{name}"] for name in ("base", "new", "h")}
+    validation = summary(replicas, "val")
+    said = {f"val/{name}": validation[name] for name in ("base", "new", "h")}
+    curve = (*curve[:-1], replace(curve[-1], metrics=curve[-1].metrics | said))
     _, base, new = DATASETS[config.dataset]
     return TrialResult(
         signature=config.signature,
@@ -215,20 +243,22 @@ def make_transfer(source: str, method: str, target: str) -> Case:
     )
     replicas = []
     for fold in config.folds:
-        row: dict[str, object] = {"fold": fold, "seed": 0, "val_source": rng.uniform(50, 90)}
+        row: dict[str, object] = {"fold": fold, "seed": 0, "val_source": rng.uniform(50, 90), "val_source_f1": 50.0}
         row |= {f"test_{name}": rng.uniform(50, 90) for name in ("source", target)}
+        row |= {f"test_{name}_f1": 40.0 for name in ("source", target)}
         replicas.append(row | {"test_targets": row[f"test_{target}"]})
     test: dict[str, float] = {}
     for name in ("source", target, "targets"):
         column = [float(str(row[f"test_{name}"])) for row in replicas]
         test |= {name: statistics.fmean(column), f"{name}_std": statistics.stdev(column), f"{name}_f1": 40.0}
-    curve = (Report(config.epochs, {"val/source": rng.uniform(50, 90)}, 1.0, START_MS),)
+    values = [float(str(row["val_source"])) for row in replicas]
+    curve = (Report(config.epochs, {"val/source": statistics.fmean(values)}, 1.0, START_MS),)
     result = TrialResult(
         signature=config.signature,
         config=config,
         state="finished",
         curve=curve,
-        validation={"source": curve[0].objective, "source_std": 1.0, "source_f1": 50.0},
+        validation={"source": curve[0].objective, "source_std": statistics.stdev(values), "source_f1": 50.0},
         test=test,
         replicas=tuple(replicas),
         confusion={"source": counts(rng, 2), target: counts(rng, 2)},
@@ -249,6 +279,7 @@ def make_transfer(source: str, method: str, target: str) -> Case:
         curve=curve,
         decided_ms=START_MS + 1,
         error="",
+        fold_values=by_fold(result),
     )
     return Case(member, verdict, result)
 
@@ -262,13 +293,41 @@ def make_transfers() -> list[Case]:
     ]
 
 
+def of_folds(case: Case, folds: tuple[str, ...], *, strict: bool = False) -> Case:
+    """The same member with some of its test folds alone; of a strict sweep each such study has members of its own."""
+    selection = "strict" if strict else case.member.config.selection
+    config = case.member.config.model_copy(update={"folds": folds, "selection": selection})
+    member = replace(case.member, config=config, signature=config.signature, study=config.study_key)
+    verdict = replace(case.verdict, signature=config.signature, study=config.study_key)
+    if case.result is None or case.result.state == "failed":
+        result = replace(case.result, config=config, signature=config.signature) if case.result else None
+        return Case(member, verdict, result)
+    rows = [row for row in case.result.replicas if row["fold"] in folds]
+    parts = {"validation": summary(rows, "val"), "test": summary(rows, "test")}
+    result = replace(case.result, config=config, signature=config.signature, replicas=tuple(rows), **parts)
+    return Case(member, replace(verdict, objective=result.objective, fold_values=by_fold(result)), result)
+
+
+def best_everywhere(case: Case) -> Case:
+    """The same member, with the best validation that there can be in every fold."""
+    assert case.result is not None
+    rows = tuple(
+        {name: 100.0 if name.startswith("val_") else value for name, value in row.items()}
+        for row in case.result.replicas
+    )
+    validation = summary(list(rows), "val")
+    result = replace(case.result, replicas=rows, validation=validation)
+    return replace(case, result=result, verdict=replace(case.verdict, objective=100.0, fold_values=by_fold(result)))
+
+
 def chosen_on_test(case: Case) -> Case:
     """The same member of a sweep with ``selection: paper``."""
     assert case.result is not None
     config = case.member.config.model_copy(update={"selection": "paper"})
     signature = config.signature
+    values = dict.fromkeys(config.folds, case.result.objective)
     return Case(
         replace(case.member, config=config, signature=signature),
-        replace(case.verdict, signature=signature),
+        replace(case.verdict, signature=signature, fold_values=values),
         replace(case.result, config=config, signature=signature),
     )

@@ -18,7 +18,7 @@ class Point:
         params: Of the searched hyper-parameters.
         value: What the search maximises, percent; of a pruned trial at its last report. Of held-out clips, except
             with ``selection: paper``, which measures the search itself on test clips.
-        best: Whether it is the one that was chosen.
+        best: Whether it was chosen, for one test fold or several.
     """
 
     number: int
@@ -30,9 +30,8 @@ class Point:
 
 def points_of(study: StudyRecords) -> tuple[Point, ...]:
     """The trials of a study that reported anything, by number."""
-    best = study.best.number if study.best else None
     return tuple(
-        Point(number, study.members[number].params, verdict.state, verdict.objective, number == best)
+        Point(number, study.members[number].params, verdict.state, verdict.objective, number in study.chosen)
         for number, verdict in sorted(study.verdicts.items())
         if verdict.objective is not None and number in study.members
     )

@@ -56,7 +56,7 @@ def test_bars_show_how_many_trials_ended_and_the_best_so_far() -> None:
     assert isinstance(progress, BarProgress)
     tell(progress, cases)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    best = made.best_of(cases, cases[0].member.study).verdict.objective
+    best = made.summary(made.row_of(cases, cases[0].member.study), "val")["h"]
     assert "FSDD CoOp + SEPT" in text
     assert "3/3" in text
     assert f"val  {best:.1f}" in text

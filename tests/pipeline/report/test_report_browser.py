@@ -90,7 +90,8 @@ def test_nothing_but_tables_and_wide_figures_scrolls_sideways(
     for across, down, marks in boxes:
         assert across > 100
         assert down > 100
-        assert marks > 3
+        # At least three: a confusion matrix of two classes draws no cell where nothing is counted.
+        assert marks > 2
     if phone:
         # Small print stays legible: figures may shrink a little, not to a stamp.
         assert tab.evaluate("Math.min(...[...document.querySelectorAll('.figures svg .tick')]"

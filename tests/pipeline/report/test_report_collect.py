@@ -6,34 +6,142 @@ from dataclasses import replace
 import pytest
 import synthetic_results as made
 
+from pipeline.choice import choose
 from pipeline.report import collect, method_title
+from pipeline.report.budgets import budget_notes
+from pipeline.report.verdict import gain_notes, verdict_of
 from pipeline.store import TrialStore
 from pipeline.sweeps import best_verdict
 from sept_core.errors import InputError, SeptError
 
 
-def test_each_study_is_shown_by_its_best_member_on_held_out_clips(store: TrialStore) -> None:
-    cases = made.make_cases()
+def test_each_test_fold_is_shown_by_the_member_that_is_best_on_its_own_replicas(store: TrialStore) -> None:
+    cases = made.make_cases(8)
     made.fill_store(store, cases)
     table = collect(store, made.SWEEP)
     assert len(table.rows) == 6
     for row in table.rows:
-        best = made.best_of(cases, row.study)
+        chosen = made.chosen_of(cases, row.study)
+        assert {choice.fold: choice.number for choice in row.choices} == {
+            fold: case.member.number for fold, case in chosen.items()
+        }
+        assert {choice.signature for choice in row.choices} == {case.member.signature for case in chosen.values()}
+        rows = made.row_of(cases, row.study)
+        assert list(row.replicas) == rows
+        for part, shown in (("test", row.test), ("val", row.validation)):
+            expected = made.summary(rows, part)
+            assert {name: getattr(shown, name) for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert any(len(row.merged) > 1 for row in table.rows)
+
+
+def test_the_configuration_for_use_is_the_best_over_all_folds_and_says_what_its_choice_has_seen(
+    store: TrialStore,
+) -> None:
+    cases = made.make_cases(8)
+    made.fill_store(store, cases)
+    table = collect(store, made.SWEEP)
+    assert len(table.for_use) == 6
+    for use in table.for_use:
+        best = made.best_of(cases, use.study)
         assert best.result is not None
-        assert (row.number, row.signature) == (best.member.number, best.member.signature)
-        assert row.test.h == best.result.test["h"]
-        assert row.validation.h == best.verdict.objective
+        assert (use.number, use.signature) == (best.member.number, best.member.signature)
+        assert (use.test, use.validation) == (best.result.test, best.result.validation)
+        assert bool(use.caution) == (use.method != "zero-shot")
+
+
+def test_with_one_test_fold_the_row_is_the_trial_with_the_best_objective(store: TrialStore) -> None:
+    cases = [made.of_folds(case, ("2",)) for case in made.make_cases(8) if case.member.config.dataset == "ESC10"]
+    made.fill_store(store, cases)
+    table = collect(store, made.SWEEP)
+    uses = {use.row: use for use in table.for_use}
+    for row in table.rows:
+        (choice,), best = row.choices, made.best_of(cases, row.study)
+        assert best.result is not None
+        assert (choice.number, choice.signature) == (best.member.number, best.member.signature)
+        assert (row.test.h, row.validation.h) == (best.result.test["h"], best.verdict.objective)
+        assert uses[row.study].caution == ""
+
+
+def test_a_record_of_an_earlier_release_is_completed_from_its_result(store: TrialStore) -> None:
+    cases = made.make_cases(8)
+    made.fill_store(store, [replace(case, verdict=replace(case.verdict, fold_values={})) for case in cases])
+    assert not any(verdict.fold_values for verdict in store.verdicts(made.SWEEP))
+    before = collect(store, made.SWEEP)
+    for row in before.rows:
+        assert list(row.replicas) == made.row_of(cases, row.study)
+
+
+def test_by_selection_paper_one_trial_stands_for_all_folds(store: TrialStore) -> None:
+    cases = [made.chosen_on_test(case) for case in made.make_cases(8) if case.result is not None]
+    made.fill_store(store, cases)
+    for row in collect(store, made.SWEEP).rows:
+        best = made.best_of(cases, row.study)
+        assert {choice.signature for choice in row.choices} == {best.member.signature}
+
+
+def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore) -> None:
+    cases = [
+        made.of_folds(case, (fold,), strict=True)
+        for case in made.make_cases(6)
+        for fold in case.member.config.folds
+        # The second fold's study is shorter.
+        if not (fold == "3" and case.member.number > 3)
+    ]
+    made.fill_store(store, cases)
+    table = collect(store, made.SWEEP)
+    assert [row.study for row in table.rows] == [row.study for row in sorted(table.rows, key=lambda row: row.dataset)]
+    row = next(row for row in table.rows if (row.dataset, row.method) == ("ESC10", "coop"))
+    assert row.folds == ("2", "3", "4", "5")
+    assert row.trials_shown == "4-6 a fold"
+    for choice in row.choices:
+        best = made.best_of(cases, f"{row.study}.fold-{choice.fold}")
+        assert (choice.study, choice.signature) == (best.member.study, best.member.signature)
+    assert {use.row for use in table.for_use} == {row.study for row in table.rows}
+    assert not any(use.caution for use in table.for_use)
+
+
+def test_a_longer_study_moves_its_row_and_not_the_gain(store: TrialStore) -> None:
+    cases = [case for case in made.make_cases(12) if case.member.config.dataset == "ESC10"]
+    short = [case for case in cases if case.member.number < 6]
+    made.fill_store(store, short)
+    before = collect(store, made.SWEEP)
+    assert not any(row.matched for row in before.rows)
+    study = "ESC10.mini.base-to-new.coop+sept"
+    lucky = made.best_everywhere(made.make_case("ESC10", "coop+sept", 11))
+    longer = [case for case in cases if case.member.study == study and 6 <= case.member.number < 11]
+    for case in (*longer, lucky):
+        store.add_member(made.SWEEP, case.member)
+        if case.result is not None:
+            store.write_result(case.result)
+        store.write_verdict(made.SWEEP, case.verdict)
+    after = collect(store, made.SWEEP)
+    rows = {row.study: row for row in after.rows}
+    assert {choice.number for choice in rows[study].choices} == {11}
+    matched = rows[study].matched
+    assert matched is not None
+    assert set(matched.compared.values()) == {6}
+    assert after.gains == before.gains
+    (note,) = budget_notes(after)
+    assert "ESC10 CoOp + SEPT, the first 6 of 12" in note
+    assert note in gain_notes(after)
+    assert "of ESC10 CoOp + SEPT the first 6 of 12." in verdict_of(after)
+    assert budget_notes(before) == []
+    assert "equal numbers" not in verdict_of(before)
 
 
 def test_test_metrics_choose_nothing(store: TrialStore) -> None:
     cases = made.make_cases()
     made.fill_store(store, cases)
-    chosen = {row.study: row.signature for row in collect(store, made.SWEEP).rows}
+    chosen = {row.study: row.choices for row in collect(store, made.SWEEP).rows}
+    shown = {choice.signature for choices in chosen.values() for choice in choices}
     for case in cases:
         # However good the others are on test clips.
-        if case.result is not None and case.member.signature not in chosen.values():
-            store.write_result(replace(case.result, test=dict.fromkeys(case.result.test, 100.0)))
-    assert {row.study: row.signature for row in collect(store, made.SWEEP).rows} == chosen
+        if case.result is not None and case.member.signature not in shown:
+            rows = ({name: 100.0 if name[:5] == "test_" else value for name, value in row.items()}
+                    for row in case.result.replicas)  # fmt: skip
+            best = replace(case.result, test=dict.fromkeys(case.result.test, 100.0), replicas=tuple(rows))
+            store.write_result(best)
+    assert {row.study: row.choices for row in collect(store, made.SWEEP).rows} == chosen
 
 
 def test_a_pruned_or_failed_member_is_never_the_best(store: TrialStore) -> None:
@@ -50,6 +158,9 @@ def test_of_equally_good_members_the_first_is_the_best() -> None:
     best = best_verdict(verdicts)
     assert best is not None
     assert best.number == 0
+    values = dict.fromkeys(("nicolas", "theo"), 70.0)
+    chosen = choose(replace(verdict, fold_values=values) for verdict in verdicts)
+    assert {fold: verdict.number for fold, verdict in chosen.items()} == {"nicolas": 0, "theo": 0}
 
 
 def test_the_gain_is_the_mean_of_the_differences_replica_by_replica(store: TrialStore) -> None:

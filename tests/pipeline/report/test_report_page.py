@@ -13,7 +13,7 @@ import synthetic_results as made
 from pipeline.report import collect, describe, read_records, tabulate, to_html, to_latex, to_markdown, write_report
 from pipeline.report.document import Document
 from pipeline.report.paired import PairedTest, holm
-from pipeline.report.rows import Gain
+from pipeline.report.rows import Gain, Origin
 from pipeline.spec import Dimension
 from pipeline.store import TrialStore
 
@@ -111,7 +111,7 @@ def test_every_trial_is_a_mark_over_every_hyper_parameter_that_it_searched(fille
         assert svg.count('class="hollow plain"') == 1
         assert svg.count('class="failed plain"') == 1
         assert svg.count('class="sept"') == sum(verdict.state == "finished" for verdict in sept.verdicts.values())
-        assert svg.count('class="ring"') == 2
+        assert svg.count('class="ring"') == len(coop.chosen) + len(sept.chosen) > 2
     assert "plain" not in lambda_se
     assert len(coop.verdicts) == 10
 
@@ -122,7 +122,11 @@ def test_of_test_clips_nothing_reaches_the_figures_of_the_search(filled: TrialSt
         for verdict in study.verdicts.values():
             result = filled.read_result(study.key, verdict.signature)
             if result is not None and result.state == "finished":
-                filled.write_result(replace(result, test=dict.fromkeys(result.test, 12.5)))
+                rows = (
+                    {name: 12.5 if name.startswith("test_") else value for name, value in row.items()}
+                    for row in result.replicas
+                )
+                filled.write_result(replace(result, test=dict.fromkeys(result.test, 12.5), replicas=tuple(rows)))
     after = {section.name: section for section in document_of(filled).sections}
     assert after["search"] == before["search"]
     assert after["importance"] == before["importance"]
@@ -187,7 +191,7 @@ def test_a_hyper_parameter_that_alone_decides_is_the_important_one(store: TrialS
 def test_words_of_a_sweep_are_words_and_never_markup(filled: TrialStore) -> None:
     evil = '<script>alert("1")</script>|`*'
     table = collect(filled, made.SWEEP)
-    rows = tuple(replace(row, dataset=evil, machine=evil) for row in table.rows)
+    rows = tuple(replace(row, dataset=evil, origins=(Origin({"torch": evil}, evil),)) for row in table.rows)
     document = describe(replace(table, rows=rows, gains=(), without=(evil,)))
     page = Page(to_html(document))
     assert "script" not in page.tags

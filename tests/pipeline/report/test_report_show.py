@@ -45,8 +45,8 @@ def test_markdown_says_mean_and_spread_what_was_chosen_and_what_sept_changes(tab
     text = text_of(table)
     for row in table.rows:
         assert f"{row.test.new:.1f} ± {row.test.new_std:.1f}" in text
-        if row.params:
-            assert row.signature in text
+        for choice in row.choices:
+            assert choice.signature in text
     gain = table.gains[0]
     assert f"| {gain.base:+.1f} ± {gain.base_std:.1f} | {gain.new:+.1f} ± {gain.new_std:.1f} |" in text
     assert f"new {gain.new:+.1f} ± {gain.new_std:.1f}" in gain_lines(table)[0]

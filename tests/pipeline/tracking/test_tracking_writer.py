@@ -299,19 +299,25 @@ def test_a_failed_trial_is_failed_with_its_traceback(make_place: MakePlace) -> N
     assert list(run["files"]) == ["error.txt"]
 
 
-def test_a_study_shows_the_best_by_validation_whatever_the_order_of_the_ends(
+def test_a_study_shows_each_folds_best_by_its_validation_whatever_the_order_of_the_ends(
     make_place: MakePlace, no_pictures: None
 ) -> None:
     cases = few_cases()
     best = made.best_of(cases, STUDY)
-    assert best.result is not None
+    row = made.row_of(cases, STUDY)
+    chosen = made.chosen_of(cases, STUDY)
     histories = []
     for name, order in (("forward", cases), ("backward", cases[::-1])):
         place = make_place(name)
         place.keep(cases)
         run = place.replay(order)[STUDY, None]
         assert run["tags"]["sept.best_signature"] == best.member.signature
-        assert run["curves"]["best/test_h"][-1][1] == best.result.test["h"]
+        said = (f"{fold}: #{case.member.number} {case.member.signature}" for fold, case in sorted(chosen.items()))
+        assert run["tags"]["sept.chosen"] == ", ".join(said)
+        for part in ("val", "test"):
+            expected = made.summary(row, part)
+            for name in ("h", "base", "new"):
+                assert run["curves"][f"best/{part}_{name}"][-1][1] == pytest.approx(expected[name], abs=1e-9)
         assert run["curves"]["trials/pruned"][-1][1] == 1.0
         histories.append(run["curves"])
     assert histories[0] == histories[1]

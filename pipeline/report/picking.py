@@ -1,0 +1,67 @@
+"""Which row or study of a sweep is meant by what a person types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipeline.report.rows import Chosen, ForUse, SweepTable
+from sept_core.errors import InputError
+from sept_core.nearest import nearest_hint
+
+__all__ = ["pick_row", "pick_study"]
+
+
+def pick_study(table: SweepTable, wanted: str | None) -> ForUse:
+    """The configuration for use of the study that is meant: by its key, ``DATASET.METHOD``, or either of these two.
+
+    Args:
+        table: The sweep's result.
+        wanted: What was typed; None where the sweep has but one study.
+
+    Raises:
+        InputError: None, or several, are meant.
+    """
+    studies = {use.study: use for use in table.for_use}
+    return studies[_pick(table, {key: _names(use.row, key) for key, use in studies.items()}, wanted)]
+
+
+def pick_row(table: SweepTable, wanted: str | None) -> Chosen:
+    """The row that is meant, likewise; the key of one of its studies means it too.
+
+    Raises:
+        InputError: None, or several, are meant.
+    """
+    rows = {row.study: row for row in table.studies}
+    names: dict[str, tuple[str, ...]] = {key: _names(key, key) for key in rows}
+    for use in table.for_use:
+        if use.row in names:
+            names[use.row] += _names(use.row, use.study)
+    return rows[_pick(table, names, wanted)]
+
+
+def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str | None) -> str:
+    if wanted is None:
+        if len(known) == 1:
+            return next(iter(known))
+        raise InputError(f"sweep '{table.sweep}' has several studies", mend=f"name one: {', '.join(known)}")
+    if wanted in known:
+        return wanted
+    meant = [key for key, names in known.items() if wanted in names]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {', '.join(meant)}")
+    without = [_names(re.sub(r"\.fold-.*$", "", key), key) for key in table.without]
+    if any(wanted in names for names in without):
+        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
+    words = dict.fromkeys(word for names in (*known.values(), *without) for word in names)
+    mend = f"{nearest_hint(wanted, words)}known: {', '.join(known)}"
+    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
+
+
+def _names(row: str, study: str) -> tuple[str, ...]:
+    """What a study may be called: its key or its row's, ``DATASET.METHOD`` (with the fold behind), method, dataset."""
+    dataset, method, fold = row.split(".")[0], row.split(".")[-1], study[len(row) :]
+    apart = (f"{dataset}.{method}{fold}", f"{method}{fold}") if fold else ()
+    return study, row, *apart, f"{dataset}.{method}", method, dataset
