@@ -126,8 +126,8 @@ class SweepSpec(Model):
         folds: ``all`` that the encoder has not seen, or by dataset. With ``strict``, a loaded spec names every
             dataset's.
         trials: Members of each study; a study with nothing to search has one. With ``strict`` a member trains one of
-            k folds, so that the k studies of a pair train together as many replicas as the one of ``heldout``. Budgets and
-            priorities, too, are of each of the k.
+            k folds, so that the k studies of a pair train together as many replicas as the one of ``heldout``.
+            Budgets and priorities, too, are of each of the k.
         budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
             order. A gain looks at equally many trials of a baseline and its SEPT twin, so that more for one are no use.
         priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
