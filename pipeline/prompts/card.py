@@ -20,8 +20,11 @@ _RULE = {
     "clip of a new class was looked at",
     "paper": PAPER_WARNING,
 }
-_RULE["strict"] = _RULE["heldout"]
-_UNSEEN = "no test clip was looked at"
+_RULE["strict"] = (
+    "the trial with the highest accuracy on held-out training clips (H of base and new classes; cross-dataset: on the "
+    "source) in a search of this test fold's replicas alone, proposals and prunings included"
+)
+_UNSEEN = "no test clip of its fold was looked at"
 _PROCEDURE = (
     "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
     "for each test fold by that fold's replicas alone. It was not measured of this prompt, whose configuration is the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from pipeline.report.rows import Chosen, ForUse, SweepTable
@@ -48,11 +47,18 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     if wanted in known:
         return wanted
     meant = [key for key, names in known.items() if wanted in names]
+    # Where each test fold has a study, none stands for the others, those without a finished trial included.
+    apart = [key for key in (*known, *table.without) if _row(key) != key and wanted in _names(_row(key), key)]
+    if len(apart) > 1 and set(meant) & set(apart) and len({_row(key) for key in (*apart, *meant)}) == 1:
+        raise InputError(
+            f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
+            mend=f"name one fold's study: {', '.join(apart)}",
+        )
     if len(meant) == 1:
         return meant[0]
     if meant:
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {', '.join(meant)}")
-    without = [_names(re.sub(r"\.fold-.*$", "", key), key) for key in table.without]
+    without = [_names(_row(key), key) for key in table.without]
     if any(wanted in names for names in without):
         raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
     words = dict.fromkeys(word for names in (*known.values(), *without) for word in names)
@@ -65,3 +71,8 @@ def _names(row: str, study: str) -> tuple[str, ...]:
     dataset, method, fold = row.split(".")[0], row.split(".")[-1], study[len(row) :]
     apart = (f"{dataset}.{method}{fold}", f"{method}{fold}") if fold else ()
     return study, row, *apart, f"{dataset}.{method}", method, dataset
+
+
+def _row(study: str) -> str:
+    """A study's key without its fold; none of the parts of a key holds a dot."""
+    return ".".join(study.split(".")[:4])
