@@ -100,7 +100,7 @@ def test_a_day_as_the_readme_has_it(folder: Path, capfd: pytest.CaptureFixture[s
             continue
         if "SIGNATURE" in words:
             best = folder / "sept-runs/sweeps/quickstart/report/results.json"
-            signature = json.loads(best.read_text(encoding="utf-8"))["rows"][-1]["signature"]
+            signature = json.loads(best.read_text(encoding="utf-8"))["rows"][-1]["choices"][0]["signature"]
             words = [signature if word == "SIGNATURE" else word for word in words]
         with pytest.raises(SystemExit) as end:
             main(words)

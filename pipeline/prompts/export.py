@@ -158,13 +158,13 @@ def _best_replica(prompt: Prompt) -> Prompt:
     rows = prompt.card["replicas"]
     measure = "val_h" if "val_h" in rows[0] else "val_source"
     index = max(range(len(rows)), key=lambda at: (rows[at][measure], -at))
+    own = f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas"
     card = {
         **prompt.card,
         "replicas": [rows[index]],
         "inference": "the softmax of logit_scale * cosine over the names given, by one replica, the one with the best "
         f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and say nothing of classes "
         "that are not among the names",
-        "metrics_are": f"{prompt.card['caution']}; " * bool(prompt.card["caution"])
-        + f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas",
+        "metrics_are": "; ".join(filter(None, (prompt.card["caution"], own))),
     }
     return Prompt(card, {name: value[index : index + 1] for name, value in prompt.params.items()})

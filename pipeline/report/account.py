@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.report.document import Section, Sheet
 from pipeline.report.records import StudyRecords, SweepRecords
-from pipeline.report.rows import Chosen, SweepTable, merged, method_title
+from pipeline.report.rows import Chosen, SweepTable, merged, method_title, study_title
 from pipeline.store import Verdict
 from sept_core.results import TrialConfig
 
@@ -67,7 +67,7 @@ def _costs(records: SweepRecords) -> Section:
         rows.append(
             (
                 config.dataset,
-                method_title(config.method),
+                study_title(config),
                 budget,
                 *map(str, counts),
                 *(duration(one) if one else "-" for one in cost.values()),
@@ -257,13 +257,17 @@ def _standing(table: SweepTable) -> Iterator[tuple[str, str, str, int, str]]:
     for row in table.studies:
         uses: dict[tuple[int, str], list[str]] = {}
         for choice, folds in row.merged:
-            what = "the row" if len(folds) == len(row.folds) else f"fold {', '.join(folds)}"
+            what = "the row" if len(folds) == len(row.folds) else _folds(folds)
             uses.setdefault((choice.number, choice.signature), []).append(what)
         for choice, folds in merged(row.matched.choices) if row.matched else ():
-            what = "the gain" if len(folds) == len(row.folds) else f"the gain, fold {', '.join(folds)}"
+            what = "the gain" if len(folds) == len(row.folds) else f"the gain, {_folds(folds)}"
             uses.setdefault((choice.number, choice.signature), []).append(what)
         for use in table.for_use:
             if use.row == row.study and len(use.folds) > 1 and len(row.merged) > 1:
                 uses.setdefault((use.number, use.signature), []).append("use (sept best)")
         for (number, signature), standing in uses.items():
             yield row.dataset, method_title(row.method), "; ".join(standing), number, signature
+
+
+def _folds(folds: Sequence[str]) -> str:
+    return f"fold{'' if len(folds) == 1 else 's'} {', '.join(folds)}"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.report.paired import PairedTest
+from sept_core.results import TrialConfig
 
 __all__ = [
     "OVER_ALL_FOLDS",
@@ -25,14 +26,15 @@ __all__ = [
     "TransferRow",
     "merged",
     "method_title",
+    "study_title",
     "warning_of",
 ]
 
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
 
 OVER_ALL_FOLDS = (
-    "chosen by validation clips of all folds, among which are test clips of the others: too good for unseen data; the "
-    "table's row is the estimate, of the search and its choice"
+    "chosen by validation clips of all folds, among which are test clips of the others: likely too good for unseen "
+    "data; the table's row is the estimate, of the search and its choice"
 )
 """Goes with the test numbers of a configuration that is best over several folds."""
 
@@ -353,6 +355,12 @@ def merged(choices: Iterable[FoldChoice]) -> tuple[tuple[FoldChoice, tuple[str, 
 def warning_of(selection: str) -> str:
     """What must stand beside a number that was chosen by looking at the test clips that it is measured on."""
     return PAPER_WARNING if selection == "paper" else ""
+
+
+def study_title(config: TrialConfig) -> str:
+    """A study's method as a table of studies names it: of ``strict`` with its test fold."""
+    apart = f", fold {', '.join(config.folds)}" if config.study_key != config.row_key else ""
+    return method_title(config.method) + apart
 
 
 def method_title(method: str) -> str:

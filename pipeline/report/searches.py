@@ -18,7 +18,7 @@ from pipeline.report.figures.panel import drawn_mark, picture
 from pipeline.report.figures.searched import LOOKS
 from pipeline.report.importance import BEST, FEWEST, counted, importances
 from pipeline.report.records import RowRecords, StudyRecords, SweepRecords
-from pipeline.report.rows import PAPER_WARNING, method_title
+from pipeline.report.rows import PAPER_WARNING, method_title, study_title
 from sept_core.results import TrialConfig, TrialResult
 
 __all__ = ["search_sections"]
@@ -101,12 +101,13 @@ def _importance(records: SweepRecords) -> list[Section]:
         points = points_of(study)
         finished = len(counted(study.spec, points))
         found = importances(study.spec, points)
+        method = study_title(_config(study)) if study.members else method_title(study.spec.method)
         if found is None:
-            few.append(f"{study.spec.dataset} {method_title(study.spec.method)} ({finished})")
+            few.append(f"{study.spec.dataset} {method} ({finished})")
             continue
         bars |= {(len(rows), column): found[name] for column, name in enumerate(names, start=3) if name in found}
         cells = (f"{100 * found[name]:.0f} %" if name in found else "" for name in names)
-        rows.append((study.spec.dataset, method_title(study.spec.method), str(finished), *cells))
+        rows.append((study.spec.dataset, method, str(finished), *cells))
     columns = ("dataset", "method", "finished trials", *names)
     sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),) if rows else ()
     lack = f"Too few finished trials within the space as it is now, fewer than {FEWEST}, to say anything"

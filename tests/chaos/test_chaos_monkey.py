@@ -148,12 +148,13 @@ def _check_mlflow(root: Path, spec: SweepSpec, members: list[Member], verdicts: 
 
 
 def _check_report(root: Path, spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
-    """The report shows of each study the finished trial with the best validation objective."""
+    """The report shows of each test fold the finished trial with the best validation of this fold's replicas."""
     rows: list[dict[str, Any]] = json.loads((root / "sweeps" / spec.name / "report" / "results.json").read_text())[
         "rows"
     ]
-    shown = {(row["dataset"], row["method"]): row["signature"] for row in rows}
+    shown = {(row["dataset"], row["method"]): {one["fold"]: one["signature"] for one in row["choices"]} for row in rows}
     for study in spec.studies():
         finished = [verdict for verdict in verdicts if verdict.study == study.key and verdict.state == "finished"]
-        best = max(finished, key=lambda verdict: (verdict.objective, -verdict.number))
-        assert shown[study.dataset, study.method] == best.signature
+        for fold, signature in shown[study.dataset, study.method].items():
+            best = max(finished, key=lambda verdict: (verdict.fold_values[fold], -verdict.number))
+            assert signature == best.signature

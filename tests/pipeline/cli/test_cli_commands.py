@@ -206,6 +206,28 @@ def test_best_takes_the_study_as_export_does_and_names_the_nearest(sept: Sept, f
     assert (code, err.split(";")[1]) == (2, " give one of them, or neither for all\n")
 
 
+def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
+    cases = made.make_cases(8)
+    made.fill_store(store, cases)
+    root = tmp_path / "root"
+    study = "FSDD.mini.base-to-new.coop"
+    (told,) = json.loads(sept("best", made.SWEEP, study, "--json", "--root", root)[1])
+    estimate = made.summary(made.row_of(cases, study), "test")
+    best = made.best_of(cases, study)
+    assert best.result is not None
+    assert told["estimate"]["h"] == pytest.approx(estimate["h"], abs=1e-9)
+    assert (told["signature"], told["own_accuracy"]["h"]) == (best.member.signature, best.result.test["h"])
+    assert "likely too good for unseen data" in told["own_accuracy_is"]
+    folds = [fold for one in told["chosen_by_fold"] for fold in one["folds"]]
+    assert sorted(folds) == sorted(best.member.config.folds)
+    _, out, _ = sept("best", made.SWEEP, study, "--root", root)
+    above, below = out.split("\nFor use: ")
+    assert f"{estimate['h']:.1f}" in above
+    assert "*" not in above
+    assert f"{best.result.test['h']:.1f}*" in below
+    assert "*: chosen by validation clips of all folds" in below
+
+
 def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
     code, _, err = sept("sweep", "status", "plans.yaml", "--root", filled)
     assert code == 2

@@ -117,9 +117,8 @@ def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
             assert f"metrics.`{name}`" in columns
         assert {"params.`n_ctx`", "params.`lambda_se`"} <= set(columns)
         shown = dict(zip(studies, tab.evaluate(CELLS.format("metrics.`best/test_h`", "")), strict=True))
-        best = made.best_of(cases, "ESC10.mini.base-to-new.coop").result
-        assert best is not None
-        assert float(shown["ESC10 coop, mini, base-to-new"]) == pytest.approx(best.test["h"])
+        row = made.row_of(cases, "ESC10.mini.base-to-new.coop")
+        assert float(shown["ESC10 coop, mini, base-to-new"]) == pytest.approx(made.summary(row, "test")["h"])
         # Opened, a study shows its trials, with what was searched in their names.
         opened = "ESC10 coop, mini, base-to-new"
         tab.evaluate(EXPAND.format(opened))

@@ -47,19 +47,24 @@ def finish(root: Path | str) -> TrialStore:
     store.write_spec(SWEEP, SPEC)
     for method in METHODS:
         hyper: dict[str, Any] = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.05}
-        config = make_config(inputs(), method, hyper, shots=2, folds=["2", "3"], epochs=2, report_every=1)
-        run = TrialRun(config, inputs())
-        # With the threads of a worker, which the last digits depend on.
-        with as_a_worker(1, gpu=False):
-            while not run.finished:
-                run.advance()
-            result = run.result()
-        store.add_member(SWEEP, Member(config.study_key, 0, config.signature, config, hyper, 1))
-        store.write_checkpoint(config, run.checkpoint())
-        store.write_result(result)
-        verdict = (config.study_key, 0, config.signature, "finished", config.epochs, result.objective, result.curve, 2)
-        store.write_verdict(SWEEP, Verdict(*verdict))  # type: ignore[arg-type]
+        add_trial(store, method, 0, hyper)
     return store
+
+
+def add_trial(store: TrialStore, method: str, number: int, hyper: dict[str, Any]) -> None:
+    """Train one more trial of the sweep to its end."""
+    config = make_config(inputs(), method, hyper, shots=2, folds=["2", "3"], epochs=2, report_every=1)
+    run = TrialRun(config, inputs())
+    # With the threads of a worker, which the last digits depend on.
+    with as_a_worker(1, gpu=False):
+        while not run.finished:
+            run.advance()
+        result = run.result()
+    store.add_member(SWEEP, Member(config.study_key, number, config.signature, config, hyper, 1))
+    store.write_checkpoint(config, run.checkpoint())
+    store.write_result(result)
+    values = (config.study_key, number, config.signature, "finished", config.epochs, result.objective, result.curve, 2)
+    store.write_verdict(SWEEP, Verdict(*values))  # type: ignore[arg-type]
 
 
 def write_tone(path: Path, hertz: float = 440.0, seconds: float = 0.5) -> Path:

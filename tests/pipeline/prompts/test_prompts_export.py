@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import synthetic_results as made
-from finished import SWEEP, finish
+from finished import SWEEP, add_trial, finish
 
 from pipeline.prompts import export_prompt, fetch_prompt, write_prompt
 from pipeline.report import collect
@@ -16,7 +16,7 @@ from pipeline.store import TrialStore, open_files
 from sept_core.checkpoint import load_checkpoint
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
-from sept_core.prompt import CARD, PARAMETERS
+from sept_core.prompt import CARD, PARAMETERS, read_prompt
 
 
 def trial_of(store: TrialStore, method: str) -> tuple[str, str]:
@@ -80,6 +80,31 @@ def test_the_one_replica_is_chosen_by_held_out_clips(finished_sweep: Path) -> No
     assert len(set(validation)) == 2
     assert one.card["replicas"] == [every.card["replicas"][best]]
     assert one.params["ctx"].tolist() == every.params["ctx"][best : best + 1].tolist()
+
+
+def test_the_card_tells_the_estimate_of_the_procedure_from_the_prompts_own_figures(own_root: Path) -> None:
+    store = TrialStore(open_files(own_root))
+    alone = export_prompt(store, str(own_root), SWEEP, "coop").prompt.card
+    # Nothing was chosen yet: the trial is the procedure.
+    assert (alone["caution"], alone["procedure"]["test"]["h"]) == ("", alone["test"]["h"])
+    assert "no test clip was looked at" in alone["chosen_by"]
+    add_trial(store, "coop", 1, {"n_ctx": 4, "lr": 0.5})
+    table = collect(store, SWEEP)
+    row = next(row for row in table.rows if row.method == "coop")
+    prompt = export_prompt(store, str(own_root), SWEEP, "coop").prompt
+    card = prompt.card
+    assert card["procedure"]["test"] == vars(row.test)
+    assert [one["signature"] for one in card["procedure"]["chosen"]] == [one.signature for one, _ in row.merged]
+    assert "not measured of this prompt" in card["procedure"]["figures_are"]
+    for words in (card["chosen_by"], card["metrics_are"], card["caution"]):
+        assert "among which are test clips of the others" in words
+    assert "no test clip was looked at" not in card["chosen_by"]
+    one = export_prompt(store, str(own_root), SWEEP, "coop", best_replica=True).prompt.card
+    assert card["caution"] in one["metrics_are"]
+    # A card of an earlier release has neither.
+    files = prompt.files()
+    plain = {name: value for name, value in unseal(files[CARD]).items() if name not in ("procedure", "caution")}
+    assert read_prompt(seal(plain), files[PARAMETERS], "old").trained == prompt.trained
 
 
 def test_no_replica_is_chosen_on_test_clips(store: TrialStore) -> None:

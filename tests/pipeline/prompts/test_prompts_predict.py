@@ -32,7 +32,10 @@ def test_best_shows_each_studys_trial_and_what_to_type(sept: Callable[..., Ran],
     code, out, _ = sept("best", SWEEP, "--root", finished_sweep, "--study", "dept", "--json")
     (shown,) = json.loads(out)
     assert (code, shown["method"], shown["params"]) == (0, "dept", {"lr": 0.05, "n_ctx": 2})
-    assert set(shown["accuracy"]) == {"val", "base", "new", "h"}
+    assert set(shown["estimate"]) == {"val", "base", "new", "h"}
+    # Of one trial nothing was chosen: its own figures are the estimate.
+    assert shown["own_accuracy"] == shown["estimate"]
+    assert "own_accuracy_is" not in shown
 
 
 def test_export_then_predict(sept: Callable[..., Ran], finished_sweep: Path, tmp_path: Path) -> None:

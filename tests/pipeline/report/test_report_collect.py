@@ -7,8 +7,9 @@ import pytest
 import synthetic_results as made
 
 from pipeline.choice import choose
-from pipeline.report import collect, method_title
+from pipeline.report import collect, describe, method_title, read_records
 from pipeline.report.budgets import budget_notes
+from pipeline.report.picking import pick_row, pick_study
 from pipeline.report.verdict import gain_notes, verdict_of
 from pipeline.store import TrialStore
 from pipeline.sweeps import best_verdict
@@ -98,6 +99,18 @@ def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore
         assert (choice.study, choice.signature) == (best.member.study, best.member.signature)
     assert {use.row for use in table.for_use} == {row.study for row in table.rows}
     assert not any(use.caution for use in table.for_use)
+    sections = {section.name: section for section in describe(table, read_records(store, made.SWEEP)).sections}
+    titles = [group.title for group in sections["search"].groups]
+    assert "ESC10, fold 3, CoOp with and without SEPT" in titles
+    assert "Each test fold has a search of its own" in " ".join(sections["rule"].lead)
+    # The matrices of its trials add up to the row's.
+    assert not any("*" in paragraph for paragraph in sections["confusion"].lead)
+    assert sum(cells[1] == "CoOp, fold 3" for cells in sections["failures"].sheets[0].rows) == 1
+    meant = pick_row(table, "ESC10.coop.fold-3")
+    assert meant.study == row.study
+    assert pick_study(table, "ESC10.coop.fold-3").study == f"{row.study}.fold-3"
+    with pytest.raises(InputError, match="'ESC10.coop' may be several studies; name one: ESC10.*fold-2, "):
+        pick_study(table, "ESC10.coop")
 
 
 def test_a_longer_study_moves_its_row_and_not_the_gain(store: TrialStore) -> None:

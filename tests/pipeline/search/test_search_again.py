@@ -11,7 +11,7 @@ from tiny_sweep import make_spec, run_inline
 
 from pipeline.prompts import export_prompt
 from pipeline.report import rerun_command, write_report
-from pipeline.search.again import rerun
+from pipeline.search.again import meant_trials, rerun
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.errors import InputError
 from sept_core.results import Report, TrialConfig
@@ -48,20 +48,23 @@ def test_every_row_of_a_report_comes_out_the_same_when_its_command_is_run(tiny: 
     text = tiny.files.read(files.table).decode()
     before = tiny.files.list("trials")
     for row in table.rows:
-        assert f"`{rerun_command('tiny', row.signature)}`" in text
+        (signature,) = meant_trials(tiny, "tiny", row.study)
+        assert f"`{rerun_command('tiny', signature)}`" in text
         told: dict[str, list[int]] = {}
-        done = rerun(tiny, str(root), "tiny", row.signature, provider=PROVIDER, progress=partial(note, told))
+        done = rerun(tiny, str(root), "tiny", signature, provider=PROVIDER, progress=partial(note, told))
         assert done.differing == ()
         assert (done.largest, done.elsewhere) == (0.0, ())
         assert done.here.startswith("1 thread on ")
         assert done.result.test["h"] == row.test.h
-        assert told == {row.signature: [report.epoch for report in done.stored.curve]}
+        assert told == {signature: [report.epoch for report in done.stored.curve]}
     assert tiny.files.list("trials") == before
 
 
 def test_another_result_is_told_with_what_differs_and_by_how_much(tiny: TrialStore, root: Path) -> None:
     row = write_report(tiny, "tiny")[0].rows[1]
-    done = rerun(tiny, str(root), "tiny", row.signature[:8], provider="tiny_inputs:provide_other_test_labels")
+    done = rerun(
+        tiny, str(root), "tiny", row.choices[0].signature[:8], provider="tiny_inputs:provide_other_test_labels"
+    )
     assert set(done.differing) == {"test", "replicas", "confusion"}
     assert done.largest == max(abs(done.result.test[name] - done.stored.test[name]) for name in done.stored.test)
     assert done.largest > 0
@@ -78,7 +81,7 @@ def test_what_cannot_be_run_again_is_refused_with_the_reason(tiny: TrialStore, r
 def test_what_computed_it_is_told_where_nothing_else_is_known_to_differ(
     tiny: TrialStore, root: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signature = write_report(tiny, "tiny")[0].rows[1].signature
+    signature = write_report(tiny, "tiny")[0].rows[1].choices[0].signature
     monkeypatch.setitem(rerun.__kwdefaults__, "provider", "tiny_inputs:provide_other_test_labels")
     code, out, _ = sept("rerun", "tiny", signature, "--root", root)
     assert code == 1

@@ -15,6 +15,7 @@ from tiny_sweep import make_spec, run_inline
 from pipeline.choice import choose
 from pipeline.report import collect, to_latex, write_report
 from pipeline.report.rows import Row
+from pipeline.search.again import meant_trials
 from pipeline.status import sweep_status
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.documents import seal
@@ -120,6 +121,17 @@ def test_table_status_and_results_show_the_same_numbers_and_they_are_the_chosen_
         assert written[row.study]["validation"]["h"] == row.validation.h
         assert f"{row.test.h:.1f} ± {row.test.h_std:.1f}" in text
         assert f"{row.test.h:.1f} $\\pm$ {row.test.h_std:.1f}" in latex
+
+
+def test_a_studys_name_means_all_trials_that_stand_behind_its_row(several: Path) -> None:
+    store = store_of(several)
+    table, files = write_report(store, "tiny")
+    text = store.files.read(files.table).decode()
+    row = next(row for row in table.rows if len(row.merged) > 1)
+    use = next(use for use in table.for_use if use.row == row.study)
+    meant = meant_trials(store, "tiny", row.study)
+    assert set(meant) == {choice.signature for choice in row.choices} | {use.signature}
+    assert all(f"`sept rerun tiny {signature}`" in text for signature in meant)
 
 
 def test_verdicts_of_an_earlier_release_give_the_same_table(several: Path, tmp_path: Path) -> None:

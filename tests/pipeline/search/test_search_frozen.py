@@ -13,10 +13,12 @@ import pytest
 import tiny_inputs
 from freeze_store import STOP_AT
 
+from pipeline.report import collect
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
 from pipeline.search.worker import TrialProcess
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
+from pipeline.status import sweep_status
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.checkpoint import load_checkpoint
 from sept_core.trial import TrialInputs
@@ -59,6 +61,24 @@ def test_everything_in_it_is_read(store: TrialStore) -> None:
         result = store.read_result(verdict.study, verdict.signature)
         assert result is not None
         assert (result.objective, result.curve) == (verdict.objective, verdict.curve)
+
+
+def test_it_is_reported_by_the_rule_of_today(store: TrialStore) -> None:
+    verdicts = store.verdicts("tiny")
+    table = collect(store, "tiny")
+    status = {study.key: study for study in sweep_status(store, "tiny").studies}
+    assert len(table.rows) == len({verdict.study for verdict in verdicts})
+    for row in table.rows:
+        finished = [verdict for verdict in verdicts if verdict.study == row.study and verdict.state == "finished"]
+        # With its one test fold: the best objective.
+        best = min(finished, key=lambda verdict: (-(verdict.objective or 0.0), verdict.number))
+        result = store.read_result(best.study, best.signature)
+        assert result is not None
+        assert [(choice.fold, choice.signature) for choice in row.choices] == [("theo", best.signature)]
+        assert {name: getattr(row.test, name) for name in vars(row.test)} == pytest.approx(
+            {name: result.test[name] for name in vars(row.test)}, abs=1e-9
+        )
+        assert status[row.study].best_objective == best.objective
 
 
 def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> None:
