@@ -70,6 +70,14 @@ def test_a_strict_trial_has_one_fold(inputs):
         TrialConfig.model_validate(stored | {"folds": ["theo", "lucas"]})
 
 
+def test_a_fold_that_cannot_be_used_is_refused_with_what_a_sweep_can_name_instead(inputs):
+    usable = "jackson, lucas, nicolas, theo, yweweler"
+    says = f"fold 'george' of FSDD cannot be used; usable: {usable}; in a sweep: folds: {{FSDD: [{usable}]}}"
+    with pytest.raises(InputError) as caught:
+        make_config(inputs, "coop", folds=("george",), selection="strict", shots=2)
+    assert str(caught.value) == says
+
+
 def test_a_strict_trials_study_names_its_fold(inputs):
     one = make_config(inputs, "coop+sept", folds=("theo",), selection="strict", shots=2)
     assert (one.row_key, one.study_key) == (ROW, f"{ROW}.fold-theo")
