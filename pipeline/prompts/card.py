@@ -17,12 +17,12 @@ _RULE = {
     "heldout": "the study's trial with the highest accuracy on held-out training clips, over all its test folds (H of "
     "base and new classes; cross-dataset: on the source)",
     "strict": "the trial with the highest accuracy on held-out training clips (H of base and new classes; "
-    "cross-dataset: on the source) in a search of this test fold's replicas alone",
+    "cross-dataset: on the source) in a search of this test fold's replicas alone, proposals and prunings included",
     "nested": "the study's trial with the highest H on a second split of the base classes, over all its test folds; no "
     "clip of a new class was looked at",
     "paper": PAPER_WARNING,
 }
-_UNSEEN = "no test clip was looked at"
+_UNSEEN = "no test clip of its fold was looked at"
 _PROCEDURE = (
     "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
     "for each test fold by that fold's replicas alone. It was not measured of this prompt, whose configuration is the "

@@ -47,30 +47,23 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     if wanted in known:
         return wanted
     meant = [key for key, names in known.items() if wanted in names]
-    without = {key: _names(_row(key), key) for key in table.without}
+    # Where each test fold has a study, none stands for the others, those without a finished trial included.
+    apart = [key for key in (*known, *table.without) if _row(key) != key and wanted in _names(_row(key), key)]
+    if len(apart) > 1 and set(meant) & set(apart) and len({_row(key) for key in (*apart, *meant)}) == 1:
+        raise InputError(
+            f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
+            mend=f"name one fold's study: {', '.join(apart)}",
+        )
+    if len(meant) == 1:
+        return meant[0]
     if meant:
-        rows = {_row(key) for key in meant}
-        # A fold's study is meant by its row only where there is no other fold, finished or not.
-        others = [key for key, names in without.items() if wanted in names and key not in rows and _row(key) in rows]
-        if len(meant) == 1 and (not others or meant[0] in rows):
-            return meant[0]
-        keys = ", ".join((*meant, *others))
-        if len(rows) == 1:
-            raise InputError(
-                f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
-                mend=f"name one fold's study: {keys}",
-            )
-        raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {keys}")
-    if any(wanted in names for names in without.values()):
+        raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {', '.join(meant)}")
+    without = [_names(_row(key), key) for key in table.without]
+    if any(wanted in names for names in without):
         raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
-    words = dict.fromkeys(word for names in (*known.values(), *without.values()) for word in names)
+    words = dict.fromkeys(word for names in (*known.values(), *without) for word in names)
     mend = f"{nearest_hint(wanted, words)}known: {', '.join(known)}"
     raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
-
-
-def _row(study: str) -> str:
-    """A study's key without its fold; no part of a key holds a dot."""
-    return ".".join(study.split(".")[:4])
 
 
 def _names(row: str, study: str) -> tuple[str, ...]:
@@ -78,3 +71,8 @@ def _names(row: str, study: str) -> tuple[str, ...]:
     dataset, method, fold = row.split(".")[0], row.split(".")[-1], study[len(row) :]
     apart = (f"{dataset}.{method}{fold}", f"{method}{fold}") if fold else ()
     return study, row, *apart, f"{dataset}.{method}", method, dataset
+
+
+def _row(study: str) -> str:
+    """A study's key without its fold; none of the parts of a key holds a dot."""
+    return ".".join(study.split(".")[:4])

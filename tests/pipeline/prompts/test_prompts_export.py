@@ -87,7 +87,7 @@ def test_the_card_tells_the_estimate_of_the_procedure_from_the_prompts_own_figur
     alone = export_prompt(store, str(own_root), SWEEP, "coop").prompt.card
     # Nothing was chosen yet: the trial is the procedure.
     assert (alone["caution"], alone["procedure"]["test"]["h"]) == ("", alone["test"]["h"])
-    assert "no test clip was looked at" in alone["chosen_by"]
+    assert "no test clip of its fold was looked at" in alone["chosen_by"]
     add_trial(store, "coop", 1, {"n_ctx": 4, "lr": 0.5})
     table = collect(store, SWEEP)
     row = next(row for row in table.rows if row.method == "coop")
@@ -98,7 +98,7 @@ def test_the_card_tells_the_estimate_of_the_procedure_from_the_prompts_own_figur
     assert "not measured of this prompt" in card["procedure"]["figures_are"]
     for words in (card["chosen_by"], card["metrics_are"], card["caution"]):
         assert "among which are test clips of the others" in words
-    assert "no test clip was looked at" not in card["chosen_by"]
+    assert "no test clip of its fold was looked at" not in card["chosen_by"]
     one = export_prompt(store, str(own_root), SWEEP, "coop", best_replica=True).prompt.card
     assert card["caution"] in one["metrics_are"]
     # A card of an earlier release has neither.

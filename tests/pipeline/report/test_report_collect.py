@@ -109,7 +109,7 @@ def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore
     meant = pick_row(table, "ESC10.coop.fold-3")
     assert meant.study == row.study
     assert pick_study(table, "ESC10.coop.fold-3").study == f"{row.study}.fold-3"
-    with pytest.raises(InputError, match="'ESC10.coop' may be several studies; name one: ESC10.*fold-2, "):
+    with pytest.raises(InputError, match="no configuration saw all folds; name one fold's study: ESC10.*fold-2, "):
         pick_study(table, "ESC10.coop")
 
 
