@@ -120,7 +120,7 @@ def test_terms_that_name_a_new_class_are_kept_counted_and_dropped_on_request(inp
 
 
 def test_what_is_dropped_is_only_where_there_are_lists_and_new_classes(inputs, make_table):
-    lists = dataclasses.replace(BLIND, by_class={name: (f"{name} said",) * 2 for name in FSDD.classnames})
+    lists = dataclasses.replace(BLIND, by_class={name: (f"{name} said", f"saying {name}") for name in FSDD.classnames})
     inputs = dataclasses.replace(inputs, neighbors=lists)
     assert config(inputs, "coop", neighbors_naming_new="drop") == config(inputs, "coop")
     crossing = dataclasses.replace(inputs, targets={"ESC10": make_table("ESC10")})

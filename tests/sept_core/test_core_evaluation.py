@@ -88,7 +88,7 @@ def probabilities(learner, params, clip, base, new):
         if learner.name == "cocoop":
             hidden = (params["meta1.weight"] @ clip + params["meta1.bias"]).clamp_min(0)
             context = context + params["meta2.weight"] @ hidden + params["meta2.bias"]
-        prompt = torch.cat([context, tower.embed(tower.tokenize([f" {name}"]).ids[0])])
+        prompt = torch.cat([context, tower.embed(tower.tokenize([f" {name}."]).ids[0])])
         return tower(prompt[None], torch.tensor([len(prompt)]))[0]
 
     cosines = torch.stack([F.cosine_similarity(clip, feature(name), dim=0) for name in (*base, *new)])

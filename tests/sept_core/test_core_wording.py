@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sept_core.checkpoint import load_checkpoint
-from sept_core.datasets import DATASETS, halves
+from sept_core.datasets import DATASETS, trained_classes
 from sept_core.encoders.mini import load_mini
 from sept_core.encoders.prefix import PromptBank, encode_prompts
 from sept_core.errors import InputError
@@ -185,8 +185,7 @@ def test_a_literal_special_token_is_refused_with_one_line(inputs):
 def test_mini_can_tell_all_shipped_names_and_neighbours_apart(name):
     info, tower = DATASETS[name], load_mini().text
     Wording(".").check(tower, Wording().names(info.classnames))
-    lists = load_neighbors(name)
-    shortest = min(map(len, lists.by_class.values()))
-    for classes in (info.classnames, halves(info.classnames)[0]):
-        terms = lists.first(classes, shortest)
+    for protocol in ("base-to-new", "cross-dataset"):
+        lists, classes = load_neighbors(name, protocol=protocol), trained_classes(info.classnames, protocol)
+        terms = lists.first(classes, min(map(len, lists.by_class.values())))
         Wording(".").check(tower, [*Wording().names(classes), *(term for own in terms for term in own)])
