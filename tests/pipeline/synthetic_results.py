@@ -205,7 +205,13 @@ def among_all(case: Case) -> Case:
     replicas = []
     for row in case.result.replicas:
         base, new = row["test_base"] - 3.0, row["test_new"] - 9.0
-        values = {"all": (base + new) / 2, "all_base": base, "all_new": new, "all_h": harmonic(base, new)}
+        values = {
+            "all": (base + new) / 2,
+            "all_base": base,
+            "all_new": new,
+            "all_h": harmonic(base, new),
+            "all_f1": 41.25,
+        }
         replicas.append(row | {f"test_{name}": value for name, value in values.items()})
     test = dict(case.result.test)
     for name in ("all", "all_base", "all_new", "all_h"):
