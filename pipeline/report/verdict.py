@@ -120,7 +120,9 @@ def _change(gain: Gain | TransferGain) -> float:
 
 
 def _directions(gains: Sequence[Gain | TransferGain]) -> str:
-    up, down = sum(_change(gain) > 0 for gain in gains), sum(_change(gain) < 0 for gain in gains)
+    # As they are shown: +0.0 is neither.
+    moved = [round(_change(gain), 1) for gain in gains]
+    up, down = sum(change > 0 for change in moved), sum(change < 0 for change in moved)
     return f"{up} up and {down} down"
 
 
