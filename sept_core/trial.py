@@ -20,7 +20,7 @@ from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.hyper import Value, complete
 from sept_core.learners import LEARNERS, Learner
 from sept_core.learners.coop import settled_context
-from sept_core.learners.optimiser import WARMUP_EPOCHS
+from sept_core.learners.optimiser import check_warmup
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
@@ -155,12 +155,8 @@ def make_config(
     trains = LEARNERS[baseline].trainable
     complete_hyper = complete(tuple(declared.values()), hyper or {}, where=method, fallback=fallback)
     complete_hyper = settled_context(encoder.text, complete_hyper, method)
-    if trains and int(WARMUP_EPOCHS.of(complete_hyper)) >= epochs:
-        raise InputError(
-            f"all {epochs} epochs are warm-up, so nothing is trained at lr",
-            where=f"{method}: warmup_epochs",
-            mend="give warmup_epochs fewer, or train longer",
-        )
+    if trains:
+        check_warmup(complete_hyper, epochs, method)
     # What uses no lists, or has no new classes, is one configuration, whatever is done with such terms.
     naming_new = cast(NamingNew, neighbors_naming_new if sept and protocol == "base-to-new" else "keep")
     used = trial_neighbors(inputs, protocol, naming_new) if sept else None

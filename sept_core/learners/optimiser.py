@@ -6,9 +6,12 @@ version 2 did is what these defaults do, so what it stored does not name them.
 
 from __future__ import annotations
 
-from sept_core.hyper import HyperParameter
+from collections.abc import Mapping
 
-__all__ = ["LAST_BATCH", "LR", "OPTIMISER", "SCHEDULE", "WARMUP_EPOCHS", "WEIGHT_DECAY"]
+from sept_core.errors import InputError
+from sept_core.hyper import HyperParameter, Value
+
+__all__ = ["LAST_BATCH", "LR", "OPTIMISER", "SCHEDULE", "WARMUP_EPOCHS", "WEIGHT_DECAY", "check_warmup"]
 
 LR = HyperParameter("lr", float, "learning rate of SGD", 0.002, low=1e-8, high=10.0)
 SCHEDULE = HyperParameter(
@@ -35,3 +38,17 @@ LAST_BATCH = HyperParameter(
 )
 
 OPTIMISER = (LR, SCHEDULE, WARMUP_EPOCHS, WEIGHT_DECAY, LAST_BATCH)
+
+
+def check_warmup(hyper: Mapping[str, Value], epochs: int, method: str) -> None:
+    """See that something is trained behind the warm-up.
+
+    Raises:
+        InputError: All epochs are warm-up.
+    """
+    if int(WARMUP_EPOCHS.of(hyper)) >= epochs:
+        raise InputError(
+            f"all {epochs} epochs are warm-up, so nothing is trained at lr",
+            where=f"{method}: warmup_epochs",
+            mend="give warmup_epochs fewer, or train longer",
+        )
