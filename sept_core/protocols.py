@@ -200,7 +200,7 @@ def _inner_stage(table: EmbeddingTable, text: _Text, base: Sequence[str], splits
         train.append(tuple(row for row in split.train if names[row] in inner_base))
         base_rows.append(tuple(row for row in split.heldout_base if names[row] in inner_base))
         # All clips of new' in the pool: the inner training sees none of them.
-        pool = sorted((*split.train, *split.heldout_base))
+        pool = sorted({*split.train, *split.heldout_base} - split.shared)
         new_rows.append(tuple(row for row in pool if names[row] in inner_new))
     for kind, rows in (("base'", base_rows), ("new'", new_rows)):
         if not all(rows):
@@ -260,7 +260,7 @@ def _cross_dataset(
 def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int, ...]:
     drawn: list[int] = []
     for name in halves(table.info.classnames)[1]:
-        rows = {table.clip_ids[row]: row for row in split.heldout_new if table.classnames[row] == name}
+        rows = {table.clip_ids[row]: row for row in split.pool_new if table.classnames[row] == name}
         ids = draw_shots(table.dataset, split.fold, split.seed, name, list(rows), shots)
         drawn += [rows[clip_id] for clip_id in ids]
     return tuple(drawn)

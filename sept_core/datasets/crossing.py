@@ -80,6 +80,7 @@ class Crossing:
 
     Attributes:
         pool: Indices of the clips in the pool that share a source or their content with a test clip.
+        same: Those in the pool that are a test clip themselves, have the content of one, or sound the same.
         test: Indices of the test clips that share a source or their content with the pool.
         sources: The shared recordings or speakers, sorted.
         contents: The shared contents, each as ``pool clip = test clip``.
@@ -87,6 +88,7 @@ class Crossing:
     """
 
     pool: frozenset[int]
+    same: frozenset[int]
     test: frozenset[int]
     sources: tuple[str, ...]
     contents: tuple[str, ...]
@@ -168,9 +170,11 @@ def crossing_between(
     def concerned(indices: Collection[int]) -> frozenset[int]:
         return frozenset(index for index in indices if rows[index].source in sources or rows[index].sha256 in contents)
 
+    heard = {trained for trained, _ in pairs}
     first = {rows[index].sha256: rows[index].clip_id for index in sorted(pool, reverse=True)}
     return Crossing(
-        pool=concerned(pool) | {trained for trained, _ in pairs},
+        pool=concerned(pool) | heard,
+        same=heard.union(index for index in pool if rows[index].sha256 in contents),
         test=concerned(test) | {tested for _, tested in pairs},
         sources=tuple(sorted(sources)),
         contents=tuple(

@@ -34,16 +34,19 @@ __all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of an `EmbeddingTable` for one replica; no row stands in two of the parts.
+    """Rows of an `EmbeddingTable` for one replica; no row stands in two of the parts, but for ``pool_new``.
 
     Args:
         fold: The test fold.
         seed: Seed of the draw.
         train: The shots: grouped by base class in the order of ``halves(...)[0]``, in draw order within a class.
-        heldout_base: Base-class clips of the pool that this replica did not draw, ascending.
-        heldout_new: Clips of the pool that belong to new classes, ascending.
+        heldout_base: Base-class clips of the pool that this replica did not draw and that have the content or the sound
+            of no test clip, ascending: what it may be chosen by.
+        heldout_new: Such clips of the pool that belong to new classes, ascending.
         test_base: Base-class clips of the test fold, ascending.
         test_new: New-class clips of the test fold, ascending.
+        pool_new: All clips of the pool that belong to new classes, ascending: what cross-dataset draws shots from.
+        shared: Clips of the pool that have the content or the sound of a test clip.
     """
 
     fold: str
@@ -53,6 +56,8 @@ class Split:
     heldout_new: tuple[int, ...]
     test_base: tuple[int, ...]
     test_new: tuple[int, ...]
+    pool_new: tuple[int, ...]
+    shared: frozenset[int]
 
 
 def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
@@ -159,7 +164,8 @@ def make_split(
         seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
         heard: `heard_rows` of the table; nor do these.
         crossing: Of a published split: whether clips that share a recording, a speaker or their content with the test
-            set stay in the pool.
+            set may be trained on. Those with the content or the sound of a test clip are held out in no case: nothing
+            is chosen by them.
 
     Of a registered data set, clips of one content with several labels appear in no part of the split.
 
@@ -181,15 +187,11 @@ def make_split(
     unseen = [(row, clip.roles) for row, clip in enumerate(rows) if row not in unused]
     pool = [row for row, roles in unseen if fold in roles.train]
     test = [row for row, roles in unseen if fold in roles.test]
-    dropped = frozenset[int]()
-    # Of a published split that is kept as it is, what crosses changes nothing.
-    if not published or crossing == "drop":
-        shared = crossing_between(rows, pool, test, same_sound_rows(table.sounds, table.sha256))
-        if not published:
-            check_apart(info, fold, shared)
-        else:
-            dropped = shared.pool
-            pool = [row for row in pool if row not in dropped]
+    shared = crossing_between(rows, pool, test, same_sound_rows(table.sounds, table.sha256))
+    if not published:
+        check_apart(info, fold, shared)
+    dropped = shared.pool if crossing == "drop" else frozenset[int]()
+    pool = [row for row in pool if row not in dropped]
     besides, mend = _missing(len(without), len(dropped))
 
     base, new = halves(info.classnames)
@@ -203,7 +205,10 @@ def make_split(
                 mend=mend,
             )
         train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
-    drawn = set(train)
+    # Of an authors' split that is kept as it is, what crosses is trained on, as in published results; but nothing is
+    # chosen by a test clip's copy.
+    same = shared.same - dropped
+    not_held_out = same.union(train)
 
     def of_classes(rows: list[int], names: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(row for row in rows if table.classnames[row] in names)
@@ -212,15 +217,18 @@ def make_split(
         fold=fold,
         seed=seed,
         train=tuple(train),
-        heldout_base=tuple(row for row in of_classes(pool, base) if row not in drawn),
-        heldout_new=of_classes(pool, new),
+        heldout_base=tuple(row for row in of_classes(pool, base) if row not in not_held_out),
+        heldout_new=tuple(row for row in of_classes(pool, new) if row not in not_held_out),
         test_base=of_classes(test, base),
         test_new=of_classes(test, new),
+        pool_new=of_classes(pool, new),
+        shared=same,
     )
     where = f"{info.name}, fold {fold}"
     if not split.heldout_base:
         raise InputError(
-            f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots",
+            f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots"
+            + (", or have the content or the sound of a test clip" if split.shared else ""),
             where=where,
             mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if without else ""),
         )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import synthetic_results as made
 
+from pipeline.search.observer import StudyPlan
 from pipeline.spec import parse_sweep
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import default_target
@@ -30,9 +31,7 @@ class FakeLaunch:
         store = TrialStore(LocalFiles(root))
         made.fill_store(store, self.cases, spec.name)
         plans = [
-            SimpleNamespace(
-                key=study.key, dataset=study.dataset, encoder="mini", method=study.method, budget=study.trials
-            )
+            StudyPlan(study.key, study.dataset, "mini", study.method, study.trials, study.fold)
             for study in spec.studies()
         ]
         for observer in observers:

@@ -96,6 +96,27 @@ def test_a_dropped_split_shares_nothing_with_its_test_clips(data: st.DataObject)
     assert not trained & {crossed.groups[at] for at in (*split.test_base, *split.test_new)}
     kept = make_split(crossed, ESC, fold, 0, 1, ())
     assert (split.test_base, split.test_new) == (kept.test_base, kept.test_new)
+    # Kept as published, another clip of a recording may be trained on and may choose, as it always did.
+    published = make_split(plain, ESC, fold, 0, 1, ())
+    assert (kept.train, kept.heldout_base, kept.heldout_new) == (
+        (published.train, published.heldout_base, published.heldout_new)
+    )
+
+
+@given(st.data())
+def test_nothing_is_chosen_by_a_copy_of_a_test_clip_and_training_stays_as_published(data: st.DataObject) -> None:
+    plain = table(each=4)
+    folds = st.sampled_from(ESC.folds)
+    copies = data.draw(st.lists(st.tuples(st.sampled_from(ESC.classnames), folds, folds), max_size=8))
+    pairs = [(row(plain, one, name), row(plain, other, name)) for name, one, other in copies]
+    twice = with_same(plain, "sha256", pairs)
+    fold = data.draw(folds)
+    split, published = make_split(twice, ESC, fold, 0, 1, ()), make_split(plain, ESC, fold, 0, 1, ())
+    assert (split.train, split.pool_new) == (published.train, published.heldout_new)
+    held_out = {twice.sha256[at] for at in (*split.heldout_base, *split.heldout_new)}
+    assert not held_out & {twice.sha256[at] for at in (*split.test_base, *split.test_new)}
+    every = {*published.heldout_base, *published.heldout_new}
+    assert {*split.heldout_base, *split.heldout_new} == every - split.shared
 
 
 def test_dropping_everything_of_a_class_is_refused_with_the_reason() -> None:
@@ -199,7 +220,7 @@ def test_in_a_published_split_it_is_a_warning_of_the_folds_in_question_and_drop_
     one, other = row(plain, "2", "chainsaw"), row(plain, "3", "chainsaw")
     twice = sounding_alike(plain, one, other)
     kept = make_split(twice, ESC, "3", 0, 1, ())
-    assert one in {*kept.train, *kept.heldout_base}
+    assert one in kept.shared
     dropped = make_split(twice, ESC, "3", 0, 1, (), crossing="drop")
     assert one not in {*dropped.train, *dropped.heldout_base}
     pair = f"{plain.clip_ids[one]} = {plain.clip_ids[other]}"
