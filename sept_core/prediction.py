@@ -26,7 +26,7 @@ from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import CLIPS_AT_ONCE
 from sept_core.learners import Params, get_learner
-from sept_core.wording import Wording
+from sept_core.wording import PROMPT_END, Wording
 
 if TYPE_CHECKING:
     from sept_core.encoders import AudioTower, Encoder
@@ -58,6 +58,8 @@ class Predictor:
         self._encoder = encoder
         # An exported prompt of before does not name its wording, and means what that was.
         self._wording = Wording.of(prompt.card["hyper"])
+        # Nor did what a learner knows of its training classes count beside other names then.
+        self._earlier = PROMPT_END.name not in prompt.card["hyper"]
         classes = self._wording.names(prompt.trained)
         self._learner = get_learner(str(prompt.card["baseline"]))(encoder.text, prompt.card["hyper"], classes)
         like = next(encoder.text.parameters())
@@ -105,7 +107,8 @@ class Predictor:
         check_names(names)
         prompts = self._wording.names(names)
         # A learner's own classes have an order.
-        trained = self._learner.classes if set(self._learner.classes) <= set(prompts) else ()
+        known, asked = set(self._learner.classes), set(prompts)
+        trained = self._learner.classes if known == asked or (known < asked and not self._earlier) else ()
         bank, text = self._bank((*trained, *(name for name in prompts if name not in trained)))
         audio = audio.to(next(self._encoder.text.parameters()))
         total = torch.zeros(len(audio), len(bank), dtype=torch.float64)

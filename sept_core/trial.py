@@ -32,7 +32,7 @@ from sept_core.trial_inputs import (
     TrialInputs,
     check_inputs,
     check_names_apart,
-    check_targets,
+    check_protocol,
     described_left_out,
     trial_neighbors,
     trial_warnings,
@@ -146,7 +146,7 @@ def make_config(
             where="folds",
             mend="name one fold; a sweep makes a study of each",
         )
-    check_targets(protocol, selection, table, targets)
+    check_protocol(protocol, selection, neighbors_naming_new, table, targets)
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
     for target in targets:
         refuse_faulty(rows_of(target, target.info), target.info, ())

@@ -21,7 +21,7 @@ __all__ = [
     "TrialInputs",
     "check_inputs",
     "check_names_apart",
-    "check_targets",
+    "check_protocol",
     "described_left_out",
     "trial_neighbors",
     "trial_warnings",
@@ -85,13 +85,21 @@ def described_left_out(inputs: TrialInputs) -> dict[str, str]:
     return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
 
 
-def check_targets(protocol: str, selection: str, table: EmbeddingTable, targets: Sequence[EmbeddingTable]) -> None:
-    """See that a protocol has the targets that it needs.
+def check_protocol(
+    protocol: str, selection: str, naming_new: str, table: EmbeddingTable, targets: Sequence[EmbeddingTable]
+) -> None:
+    """See that a protocol has the targets that it needs, and that the selection goes with it.
 
     Raises:
-        InputError: It has others, or they cannot be used with it.
+        InputError: It has others, or something cannot be used with it.
     """
     names = [target.dataset for target in targets]
+    if selection == "nested" and naming_new == "drop":
+        raise InputError(
+            "selection 'nested' is to know nothing of the new classes, and dropping neighbours uses their names",
+            where="neighbors_naming_new",
+            mend="use keep, or selection: heldout",
+        )
     if protocol == "base-to-new" and names:
         raise InputError(f"targets {', '.join(names)} given", mend="only protocol: cross-dataset has targets")
     if protocol == "cross-dataset":

@@ -272,7 +272,9 @@ class SweepDriver:
         if wanted is not None and inputs.neighbors is not None:
             used = trial_neighbors(inputs, self.spec.protocol, self.spec.neighbors_naming_new)
             most = max(int(value) for value in wanted.extremes)
-            check_names_apart(inputs, self.spec.protocol, study.constants | {"n_neighbors": most}, used)
+            defaults = {name: one.default for name, one in study.declared.items() if one.default is not None}
+            hyper = defaults | study.constants | {"n_neighbors": most}
+            check_names_apart(inputs, self.spec.protocol, hyper, used)
         # Studies that are done already, or not begun yet, must have read the same as this one.
         for config in {member.config.signature: member.config for member in others}.values():
             self._check_same(study, "method_version", config.method_version, METHOD_VERSION)

@@ -200,6 +200,13 @@ def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: s
             where=f"{where}.n_ctx",
             mend="use n_ctx: {fixed: 0} for as many tokens as they are, or context_init: {fixed: random}",
         )
+    texts = starts - {"random"}
+    if len(texts) > 1 and length is not None and not length.searched and length.constant != 0:
+        yield InputError(
+            f"n_ctx is {length.constant}, and the context starts from {len(texts)} texts, each of a length of its own",
+            where=f"{where}.n_ctx",
+            mend="use n_ctx: {fixed: 0} for as many tokens as they are",
+        )
     if "random" in starts and length is not None and 0 in length.extremes:
         mend = "give n_ctx a length, or context_init words"
         yield InputError("a random context of no tokens", where=f"{where}.n_ctx", mend=mend)

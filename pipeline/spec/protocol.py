@@ -38,6 +38,13 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
     if cross:
         yield from _cross(spec, where)
     elif spec.selection == "nested":
+        if spec.neighbors_naming_new != "keep":
+            yield InputError(
+                f"neighbors_naming_new: {spec.neighbors_naming_new} uses the names of the new classes, of which "
+                "selection: nested is to know nothing",
+                where=f"{where}: neighbors_naming_new",
+                mend="leave it out, or use selection: heldout",
+            )
         for dataset in spec.datasets:
             base = halves(infos[dataset].classnames)[0]
             if len(base) < NESTED_CLASSES:

@@ -174,7 +174,7 @@ def crossing_between(
     first = {rows[index].sha256: rows[index].clip_id for index in sorted(pool, reverse=True)}
     return Crossing(
         pool=concerned(pool) | heard,
-        same=heard.union(index for index in pool if rows[index].sha256 in contents),
+        same=frozenset(heard).union(index for index in pool if rows[index].sha256 in contents),
         test=concerned(test) | {tested for _, tested in pairs},
         sources=tuple(sorted(sources)),
         contents=tuple(

@@ -49,11 +49,14 @@ def tokenize_names(tower: TextTower, names: Sequence[str], end: str = "") -> Tok
     """
     # Behind a context a name is not the start of a text: GPT-2's and RoBERTa's tokens tell ' dog' from 'dog'.
     tokens = tower.tokenize([f" {name.lstrip()}{end}" for name in names])
+    # What is left of a name that the tokenizer strips whole, such as msclap's '!', is the end alone.
+    alone = tower.tokenize([f" {end}"]) if end else None
+    nothing = tuple(alone.ids[0, : int(alone.lengths[0])].tolist()) if alone is not None else ()
     seen: dict[tuple[int, ...], str] = {}
     for name, row, length in zip(names, tokens.ids.tolist(), tokens.lengths.tolist(), strict=True):
-        if length < 1:
-            raise InputError(f"the name {name!r} leaves no token", mend="give it a letter or a digit")
         key = tuple(row[:length])
+        if not key or key == nothing:
+            raise InputError(f"the name {name!r} leaves no token", mend="give it a letter or a digit")
         if key in seen:
             same = f"'{name}' twice" if seen[key] == name else f"'{seen[key]}' and '{name}'"
             raise InputError(

@@ -130,7 +130,7 @@ class Neighbors:
                 raise InputError(
                     f"class '{classname}' has {len(terms)} neighbours, {n} were asked for",
                     where=where,
-                    mend=f"lower n_neighbors to {len(terms)} or add terms to the list",
+                    mend=f"lower n_neighbors to {len(terms)} or add terms to the list" if terms else "add terms to it",
                 )
             chosen.append(list(terms[:n]))
         return chosen

@@ -554,3 +554,15 @@ def test_an_encoder_is_a_name_or_a_name_with_places_and_these_reach_every_study(
 )
 def test_a_wrong_encoder_or_list_is_one_line(changes: dict[str, Any], says: str) -> None:
     assert says in refusal(changes)
+
+
+def test_nested_takes_no_list_from_which_the_names_of_new_classes_were_dropped() -> None:
+    line = refusal({"selection": "nested", "neighbors_naming_new": "drop"})
+    assert "neighbors_naming_new: drop uses the names of the new classes" in line
+
+
+def test_words_of_several_lengths_have_no_fixed_length() -> None:
+    starts = {"choices": ["a photo of a", "this is a sound of"]}
+    line = refusal({"spaces.coop": {"context_init": starts, "n_ctx": {"fixed": 6}}})
+    assert "n_ctx is 6, and the context starts from 2 texts, each of a length of its own" in line
+    assert quickstart(**{"spaces.coop": {"context_init": starts, "n_ctx": {"fixed": 0}}}).studies()

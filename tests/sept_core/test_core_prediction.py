@@ -131,6 +131,19 @@ def test_depts_head_is_used_where_all_training_classes_are_among_the_names(
     torch.testing.assert_close(first[:, 0], second[:, 0])
 
 
+def test_a_dept_prompt_of_before_ranks_by_similarity_beside_other_names_as_its_release_did(
+    learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, _, table, rows = learned("dept")
+    hyper = {name: value for name, value in prompt.card["hyper"].items() if name != "prompt_end"}
+    before = Prompt({**prompt.card, "hyper": hyper}, prompt.params)
+    other = Prompt(before.card, {**before.params, "head.bias": before.params["head.bias"] + torch.arange(5.0)})
+    for names, same in ((before.trained, False), ((*before.trained, "siren"), True)):
+        audio = table.embeddings[rows]
+        first, second = (Predictor(one, encoder).probabilities(audio, names) for one in (before, other))
+        assert torch.equal(first, second) == same
+
+
 def test_another_encoder_is_refused_with_both_fingerprints(learned: Callable[[str], Learned], encoder: Encoder) -> None:
     other = dataclasses.replace(encoder, fingerprint="1111111111111111")
     with pytest.raises(InputError, match=r"fingerprint 00000000deadbeef.*1111111111111111.*give the weights"):

@@ -256,6 +256,13 @@ def test_names_are_the_same_where_their_tokens_are_and_only_there(case, loaded):
         assert len(PromptBank.of(loaded.text, apart, end=end)) == 2
 
 
+def test_a_name_of_which_nothing_is_left_is_refused_with_the_full_stop_too(case, loaded):
+    if case.name == "msclap-2023":
+        for end in ("", "."):
+            with pytest.raises(InputError, match="the name '!' leaves no token"):
+                PromptBank.of(loaded.text, ["rain", "!"], end=end)
+
+
 def test_a_literal_special_token_in_a_name_is_refused(case, loaded):
     special = {"msclap-2023": ["<|endoftext|>"], "msclap-2022": ["[SEP]", "[cls]", "[mask]"]}[case.name]
     for token in special:
