@@ -14,12 +14,12 @@ from typing import Any
 
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import TrialPlace, load_there, trial_place
+from pipeline.search.outside import TrialPlace, check_version, load_there, trial_place
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.errors import InputError, SeptError
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialConfig, TrialResult
 
 __all__ = ["Rerun", "meant_trials", "rerun"]
 
@@ -99,19 +99,15 @@ def rerun(
         progress: Told of every report.
 
     Raises:
-        InputError: No such sweep or trial, one that has not finished, or inputs that are missing or others by now.
+        InputError: No such sweep or trial, one that has not finished or is of another method version, or inputs that
+            are missing or others by now.
     """
     known_sweep(store, sweep, signature)
     member = _member(store, sweep, signature)
     stored = store.read_result(member.study, member.signature)
     if stored is None or stored.state != "finished":
         raise InputError(f"trial {member.signature} has no finished result to compare with", where=member.study)
-    if member.config.method_version != METHOD_VERSION:
-        raise InputError(
-            f"the trial is of method version {member.config.method_version}, this program of {METHOD_VERSION}",
-            where=member.signature,
-            mend=f"install the version that made it: {_versions(stored)}",
-        )
+    check_version(stored)
     from sept_core.trial import TrialRun
 
     place = trial_place(store, sweep, member.config)
@@ -164,7 +160,3 @@ def _numbers(result: TrialResult, name: str) -> Any:
     """What is compared; a curve without its clocks."""
     value = getattr(result, name)
     return [(report.epoch, report.metrics) for report in value] if name == "curve" else value
-
-
-def _versions(result: TrialResult) -> str:
-    return ", ".join(f"{package} {number}" for package, number in sorted(result.versions.items()))
