@@ -23,8 +23,9 @@ def rerun(
         str,
         typer.Argument(
             metavar="SIGNATURE|STUDY",
-            help="The trial's signature, or the beginning of it; reports name it. Or a study, such as ESC10.coop: then "
-            "every trial that stands behind its row, and the one for use.",
+            help="The trial's signature, or the beginning of it; reports name it. Or a row, such as ESC10.coop: every "
+            "trial that stands behind it, and the one for use. With selection: strict a row means the trials of all "
+            "its test folds, and one fold's study, such as ESC10.coop.fold-3, those of this fold alone.",
         ),
     ],
     root: RootOption = DEFAULT_ROOT,

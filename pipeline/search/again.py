@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
@@ -20,6 +21,9 @@ from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from pipeline.report.rows import FoldChoice, ForUse
 
 __all__ = ["Rerun", "meant_trials", "rerun"]
 
@@ -52,8 +56,9 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
     Args:
         store: The trial store.
         sweep: Name of the sweep.
-        wanted: A trial's signature or the beginning of it; or a study or row, as `pick_row` takes it: then all that
-            stand behind the row's numbers, in the table and in its gain, and the ones for use.
+        wanted: A trial's signature or the beginning of it; or a row or study, as `pick_row` takes it: then all that
+            stand behind the row's numbers, in the table and in its gain, and the ones for use; with ``strict``, where
+            one test fold's study is named, those of this study alone.
 
     Raises:
         InputError: No such sweep, trial or study.
@@ -62,7 +67,7 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
     if any(member.signature.startswith(wanted) for member in store.members(sweep)):
         return (_member(store, sweep, wanted).signature,)
     from pipeline.report.collect import collect
-    from pipeline.report.picking import pick_row
+    from pipeline.report.picking import pick_row, pick_study
 
     try:
         table = collect(store, sweep)
@@ -72,11 +77,15 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
         raise InputError(
             f"sweep '{sweep}' has no trial '{wanted}'{said}",
             where=store.files.address(f"sweeps/{sweep}"),
-            mend="its report names them; a study's name means all trials behind its row",
+            mend="its report names them; a row's name means all trials behind it, a fold's study those of that fold",
         ) from error
-    choices = (*row.choices, *(row.matched.choices if row.matched else ()))
-    uses = (use.signature for use in table.for_use if use.row == row.study)
-    return tuple(dict.fromkeys((*(choice.signature for choice in choices), *uses)))
+    meant: list[FoldChoice | ForUse] = [*row.choices, *(row.matched.choices if row.matched else ())]
+    meant += [use for use in table.for_use if use.row == row.study]
+    # Not one study: the row, whose test folds were searched apart.
+    with suppress(InputError):
+        study = pick_study(table, wanted).study
+        meant = [one for one in meant if one.study == study]
+    return tuple(dict.fromkeys(one.signature for one in meant))
 
 
 def rerun(
