@@ -86,7 +86,9 @@ def _lines(outcome: Rerun) -> list[str]:
         lines.append(f"  {warning}")
     lines += [f"  data: {line}" for line in result.warnings]
     if not outcome.differing:
-        return [*lines, "The same to the last digit: validation, test, every replica, confusion matrices, curve."]
+        clips = "which test clips were right, " if stored.tested else ""
+        same = f"The same to the last digit: validation, test, every replica, confusion matrices, {clips}curve."
+        return [*lines, same]
     differ = f"Not the same: {', '.join(outcome.differing)}; test metrics differ by up to {outcome.largest:.2g} points."
     here = f"computed here with {outcome.here}; the sweep's trials may have had others"
     return [*lines, differ, *(f"  {difference}" for difference in (*outcome.elsewhere, here))]

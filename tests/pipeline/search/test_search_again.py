@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -107,6 +109,24 @@ def test_what_computed_it_is_told_where_nothing_else_is_known_to_differ(
     assert "Not the same: test, replicas, confusion" in out
     assert "  computed here with 1 thread on the CPU; the sweep's trials may have had others" in out
     assert "TEST" not in out
+
+
+def test_what_was_compared_is_named_with_the_clips_that_were_right_where_they_were_stored(
+    root: Path, tmp_path: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TrialStore(LocalFiles(Path(shutil.copytree(root, tmp_path / "own"))))
+    monkeypatch.setitem(rerun.__kwdefaults__, "provider", PROVIDER)
+    (signature,) = meant_trials(store, "tiny", "zero-shot")
+    same = "The same to the last digit: validation, test, every replica, confusion matrices, {}curve.\n"
+    code, out, _ = sept("rerun", "tiny", signature, "--root", tmp_path / "own")
+    assert code == 0
+    assert same.format("which test clips were right, ") in out
+    stored = store.read_result("FSDD.mini.base-to-new.zero-shot", signature)
+    assert stored is not None
+    store.write_result(dataclasses.replace(stored, tested={}))
+    code, out, _ = sept("rerun", "tiny", signature, "--root", tmp_path / "own")
+    assert code == 0
+    assert same.format("") in out
 
 
 def test_numbers_that_were_chosen_on_test_clips_are_marked_when_they_come_again(
