@@ -50,8 +50,8 @@ def export(
 ) -> None:
     """Take the prompt for use of a study out of a sweep: best on held-out clips over all folds, measured once more.
 
-    The table's figures estimate the procedure, a search and its choice for each test fold, and not this prompt: the
-    card has them under "procedure".
+    The card has the table's figures under "procedure". With several test folds they estimate the procedure, a search
+    and its choice for each test fold, and not this prompt; the card says where they are this very trial's.
     """
     if to is None and model is None and register is None:
         raise InputError("nothing to export to", mend="give --to FOLDER, --model FOLDER or --register NAME")

@@ -23,8 +23,9 @@ def rerun(
         str,
         typer.Argument(
             metavar="SIGNATURE|STUDY",
-            help="The trial's signature, or the beginning of it; reports name it. Or a study, such as ESC10.coop: then "
-            "every trial that stands behind its row, and the one for use.",
+            help="The trial's signature, or the beginning of it; reports name it. Or a row, such as ESC10.coop: every "
+            "trial that stands behind it, and the one for use. With selection: strict a row means the trials of all "
+            "its test folds, and one fold's study, such as ESC10.coop.fold-3, those of this fold alone.",
         ),
     ],
     root: RootOption = DEFAULT_ROOT,
@@ -85,7 +86,9 @@ def _lines(outcome: Rerun) -> list[str]:
         lines.append(f"  {warning}")
     lines += [f"  data: {line}" for line in result.warnings]
     if not outcome.differing:
-        return [*lines, "The same to the last digit: validation, test, every replica, confusion matrices, curve."]
+        clips = "which test clips were right, " if stored.tested else ""
+        same = f"The same to the last digit: validation, test, every replica, confusion matrices, {clips}curve."
+        return [*lines, same]
     differ = f"Not the same: {', '.join(outcome.differing)}; test metrics differ by up to {outcome.largest:.2g} points."
     here = f"computed here with {outcome.here}; the sweep's trials may have had others"
     return [*lines, differ, *(f"  {difference}" for difference in (*outcome.elsewhere, here))]

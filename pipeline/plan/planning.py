@@ -140,8 +140,11 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def _unequal(studies: Sequence[StudySpec]) -> Iterator[str]:
-    """Baselines whose SEPT twins have other numbers of trials, a line for each such pair of numbers."""
-    trials = {(study.dataset, study.baseline, study.sept): study.trials for study in studies}
+    """Baselines whose SEPT twins have other numbers of trials, a line for each such pair of numbers.
+
+    Not of a pair where one side has nothing to search: it has one trial, whatever number is given.
+    """
+    trials = {(study.dataset, study.baseline, study.sept): study.trials for study in studies if study.searched}
     found: dict[tuple[str, int, int], list[str]] = {}
     for (dataset, baseline, sept), count in trials.items():
         twin = trials.get((dataset, baseline, True))

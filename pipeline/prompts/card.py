@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.report.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow
+from pipeline.report.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow, warning_of
 from sept_core.datasets import DatasetInfo
 from sept_core.learners import LEARNERS
 from sept_core.results import TrialResult, environment
@@ -27,6 +27,17 @@ _PROCEDURE = (
     "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
     "for each test fold by that fold's replicas alone. It was not measured of this prompt, whose configuration is the "
     "one that is best over all folds"
+)
+_PROCEDURE_SAME = (
+    "the row of the sweep's table, percent, mean over replicas: the same trial's figures, as the sweep has recorded "
+    "them, since the row has this trial for every test fold"
+)
+_SAME_OF_SEVERAL = (
+    ". Chosen for each test fold by that fold's replicas alone, they are an estimate of the procedure too"
+)
+_PROCEDURE_STRICT = (
+    "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
+    "for each test fold by that fold's replicas alone; this prompt stands in it for test fold {fold} only"
 )
 _INFERENCE = (
     "the mean of the replicas' probabilities, each the softmax of logit_scale * cosine over the names given; "
@@ -117,7 +128,7 @@ def make_card(
         "test": dict(result.test),
         "metrics_are": "; ".join(filter(None, (caution, _METRICS_OF_A_FOLD if strict else _METRICS))),
         "caution": caution,
-        "procedure": _procedure(row),
+        "procedure": _procedure(row, chosen),
         "data_warnings": list(result.warnings),
         "parameters": dict(origin),
         "trained_with": {"versions": dict(recorded.versions), "machine": recorded.machine},
@@ -133,7 +144,7 @@ def _chosen_by(chosen: ForUse) -> str:
     return f"{rule}; {chosen.caution or _UNSEEN}"
 
 
-def _procedure(row: Chosen | None) -> dict[str, Any] | None:
+def _procedure(row: Chosen | None, use: ForUse) -> dict[str, Any] | None:
     """What the table says, under a name of its own."""
     if row is None:
         return None
@@ -147,4 +158,9 @@ def _procedure(row: Chosen | None) -> dict[str, Any] | None:
     chosen = [
         {"folds": list(folds), "number": choice.number, "signature": choice.signature} for choice, folds in row.merged
     ]
-    return {"figures_are": _PROCEDURE, **figures, "chosen": chosen, "trials": dict(row.trials)}
+    if all(choice.signature == use.signature for choice in row.choices):
+        said = _PROCEDURE_SAME + (_SAME_OF_SEVERAL if use.caution else "")
+    else:
+        said = _PROCEDURE_STRICT.format(fold=use.folds[0]) if use.selection == "strict" else _PROCEDURE
+    said = "; ".join(filter(None, (warning_of(row.selection), said)))
+    return {"figures_are": said, **figures, "chosen": chosen, "trials": dict(row.trials)}

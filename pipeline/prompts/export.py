@@ -18,7 +18,7 @@ from pipeline.report import collect
 from pipeline.report.picking import pick_study
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import load_there, trial_place
+from pipeline.search.outside import check_version, load_there, trial_place
 from pipeline.store import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.errors import InputError, SeptError
@@ -75,8 +75,9 @@ def export_prompt(
         progress: Called with epochs done and in all where a training has to be done once more.
 
     Raises:
-        InputError: No such sweep or study, embeddings or weights are missing or not those of the trial, or the best
-            replica is asked for of a study whose replicas were measured on test clips alone.
+        InputError: No such sweep or study, the trial is of another method version, embeddings or weights are missing or
+            not those of the trial, or the best replica is asked for of a study whose replicas were measured on test
+            clips alone.
         SeptError: No trial has finished yet, the training does not end well this time, or what was learned is not
             finite.
     """
@@ -92,6 +93,7 @@ def export_prompt(
     recorded = store.read_result(chosen.study, chosen.signature)
     if recorded is None:
         raise SeptError(f"the result of trial {chosen.signature} is gone; launch the sweep again")
+    check_version(recorded)
     from sept_core.checkpoint import load_checkpoint
 
     config = recorded.config

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import TrialPlace, load_there, trial_place
+from pipeline.search.outside import TrialPlace, check_version, load_there, trial_place
 from pipeline.store.records import Member
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
 from sept_core.errors import InputError, SeptError
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from pipeline.report.rows import FoldChoice, ForUse
 
 __all__ = ["Rerun", "meant_trials", "rerun"]
 
@@ -52,8 +56,9 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
     Args:
         store: The trial store.
         sweep: Name of the sweep.
-        wanted: A trial's signature or the beginning of it; or a study or row, as `pick_row` takes it: then all that
-            stand behind the row's numbers, in the table and in its gain, and the ones for use.
+        wanted: A trial's signature or the beginning of it; or a row or study, as `pick_row` takes it: then all that
+            stand behind the row's numbers, in the table and in its gain, and the ones for use; with ``strict``, where
+            one test fold's study is named, those of this study alone.
 
     Raises:
         InputError: No such sweep, trial or study.
@@ -62,7 +67,7 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
     if any(member.signature.startswith(wanted) for member in store.members(sweep)):
         return (_member(store, sweep, wanted).signature,)
     from pipeline.report.collect import collect
-    from pipeline.report.picking import pick_row
+    from pipeline.report.picking import pick_row, pick_study
 
     try:
         table = collect(store, sweep)
@@ -72,11 +77,15 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
         raise InputError(
             f"sweep '{sweep}' has no trial '{wanted}'{said}",
             where=store.files.address(f"sweeps/{sweep}"),
-            mend="its report names them; a study's name means all trials behind its row",
+            mend="its report names them; a row's name means all trials behind it, a fold's study those of that fold",
         ) from error
-    choices = (*row.choices, *(row.matched.choices if row.matched else ()))
-    uses = (use.signature for use in table.for_use if use.row == row.study)
-    return tuple(dict.fromkeys((*(choice.signature for choice in choices), *uses)))
+    meant: list[FoldChoice | ForUse] = [*row.choices, *(row.matched.choices if row.matched else ())]
+    meant += [use for use in table.for_use if use.row == row.study]
+    # Not one study: the row, whose test folds were searched apart.
+    with suppress(InputError):
+        study = pick_study(table, wanted).study
+        meant = [one for one in meant if one.study == study]
+    return tuple(dict.fromkeys(one.signature for one in meant))
 
 
 def rerun(
@@ -99,19 +108,15 @@ def rerun(
         progress: Told of every report.
 
     Raises:
-        InputError: No such sweep or trial, one that has not finished, or inputs that are missing or others by now.
+        InputError: No such sweep or trial, one that has not finished or is of another method version, or inputs that
+            are missing or others by now.
     """
     known_sweep(store, sweep, signature)
     member = _member(store, sweep, signature)
     stored = store.read_result(member.study, member.signature)
     if stored is None or stored.state != "finished":
         raise InputError(f"trial {member.signature} has no finished result to compare with", where=member.study)
-    if member.config.method_version != METHOD_VERSION:
-        raise InputError(
-            f"the trial is of method version {member.config.method_version}, this program of {METHOD_VERSION}",
-            where=member.signature,
-            mend=f"install the version that made it: {_versions(stored)}",
-        )
+    check_version(stored)
     from sept_core.trial import TrialRun
 
     place = trial_place(store, sweep, member.config)
@@ -164,7 +169,3 @@ def _numbers(result: TrialResult, name: str) -> Any:
     """What is compared; a curve without its clocks."""
     value = getattr(result, name)
     return [(report.epoch, report.metrics) for report in value] if name == "curve" else value
-
-
-def _versions(result: TrialResult) -> str:
-    return ", ".join(f"{package} {number}" for package, number in sorted(result.versions.items()))

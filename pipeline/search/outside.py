@@ -10,12 +10,13 @@ from pipeline.search.inputs import resolve_provider
 from pipeline.spec import StudyInputs, parse_sweep
 from pipeline.store.trials import TrialStore
 from pipeline.sweeps import known_sweep
-from sept_core.results import TrialConfig
+from sept_core.errors import InputError
+from sept_core.results import METHOD_VERSION, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
     from sept_core.trial import TrialInputs
 
-__all__ = ["TrialPlace", "load_there", "trial_place"]
+__all__ = ["TrialPlace", "check_version", "load_there", "trial_place"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,21 @@ class TrialPlace:
     inputs: StudyInputs
     threads: int
     gpu: bool
+
+
+def check_version(stored: TrialResult) -> None:
+    """See that this program computes a trial as the one that made it did; to be called before anything is loaded.
+
+    Raises:
+        InputError: The trial is of another method version.
+    """
+    if stored.config.method_version != METHOD_VERSION:
+        made_by = ", ".join(f"{package} {number}" for package, number in sorted(stored.versions.items()))
+        raise InputError(
+            f"the trial is of method version {stored.config.method_version}, this program of {METHOD_VERSION}",
+            where=stored.signature,
+            mend=f"install the version that made it: {made_by}",
+        )
 
 
 def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlace:

@@ -27,3 +27,10 @@ def test_both_numbers_and_the_consequence_are_told(budgets: dict[str, int], tmp_
 @pytest.mark.parametrize("budgets", [{}, {"FSDD": 9}])
 def test_equal_budgets_are_not_worth_a_word(budgets: dict[str, int], tmp_path: Path) -> None:
     assert notes_of(tmp_path, budgets=budgets) == []
+
+
+def test_where_one_side_has_nothing_to_search_no_other_number_is_asked_for(tmp_path: Path) -> None:
+    fixed = {"n_ctx": {"fixed": 2}, "lr": {"fixed": 0.05}}
+    spec = make_spec({"spaces.coop": fixed})
+    assert {study.method: study.trials for study in spec.studies()} == {"zero-shot": 1, "coop": 1, "coop+sept": 7}
+    assert notes_of(tmp_path, **{"spaces.coop": fixed}) == []

@@ -88,13 +88,23 @@ def test_the_card_tells_the_estimate_of_the_procedure_from_the_prompts_own_figur
     # Nothing was chosen yet: the trial is the procedure.
     assert (alone["caution"], alone["procedure"]["test"]["h"]) == ("", alone["test"]["h"])
     assert "no test clip of its fold was looked at" in alone["chosen_by"]
+    assert "the same trial's figures" in alone["procedure"]["figures_are"]
+    assert "estimate" not in alone["procedure"]["figures_are"]
     add_trial(store, "coop", 1, {"n_ctx": 4, "lr": 0.5})
+    # Both folds choose it: the row is this trial's, and its choice has seen no test clip of the fold.
+    same = export_prompt(store, str(own_root), SWEEP, "coop").prompt.card["procedure"]
+    assert [one["folds"] for one in same["chosen"]] == [["2", "3"]]
+    assert "the same trial's figures" in same["figures_are"]
+    assert "not measured of this prompt" not in same["figures_are"]
+    assert "an estimate of the procedure too" in same["figures_are"]
+    add_trial(store, "coop", 2, {"n_ctx": 2, "lr": 0.5})
     table = collect(store, SWEEP)
     row = next(row for row in table.rows if row.method == "coop")
     prompt = export_prompt(store, str(own_root), SWEEP, "coop").prompt
     card = prompt.card
     assert card["procedure"]["test"] == vars(row.test)
     assert [one["signature"] for one in card["procedure"]["chosen"]] == [one.signature for one, _ in row.merged]
+    assert len(card["procedure"]["chosen"]) == 2
     assert "not measured of this prompt" in card["procedure"]["figures_are"]
     for words in (card["chosen_by"], card["metrics_are"], card["caution"]):
         assert "among which are test clips of the others" in words

@@ -54,6 +54,35 @@ def test_export_then_predict(sept: Callable[..., Ran], finished_sweep: Path, tmp
     assert sum(probability for _, probability in ranking) == pytest.approx(1)
 
 
+def test_a_prompt_of_method_version_2_is_read_predicted_with_and_served_as_it_was_trained(
+    sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path
+) -> None:
+    from mlflow.pyfunc import PythonModelContext
+    from pandas import DataFrame
+
+    from pipeline.prompts.served import PromptModel
+
+    prompt = fetch_prompt(str(prompt_folder))
+    # What version 2 wrote: no options of a prompt's wording, which had no full stop, and nothing of the procedure.
+    card = {name: value for name, value in prompt.card.items() if name not in ("procedure", "caution")}
+    card["hyper"] = {name: prompt.card["hyper"][name] for name in ("logit_scale", "lr", "n_ctx")}
+    write_prompt("old", Prompt(card, prompt.params))
+    clip = write_tone(tmp_path / "tone.wav")
+    bare = prompt.card | {"hyper": prompt.card["hyper"] | {"prompt_end": "none"}}
+    expected, now = (
+        dict(zip(CLASSES, one.probabilities(one.embed([clip]), CLASSES)[0].tolist(), strict=True))
+        for one in (Predictor(Prompt(of, prompt.params), mini()) for of in (bare, prompt.card))
+    )
+    assert expected != now
+    code, out, _ = sept("predict", clip, "--prompt", "old", "--classes", ", ".join(CLASSES), "--json")
+    assert code == 0
+    assert {one["class"]: one["probability"] for one in json.loads(out)[0]["ranking"]} == expected
+    model = PromptModel()
+    model.load_context(PythonModelContext({"prompt": "old"}, {}))
+    rows = model.predict(None, DataFrame({"audio": [clip.read_bytes()]}), {"classes": CLASSES})
+    assert dict(zip(rows["class"], rows["probability"], strict=True)) == expected
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
     suffix: str, sept: Callable[..., Ran], prompt_folder: Path, tmp_path: Path

@@ -29,8 +29,8 @@ training: {epochs: 2, report_every: 1}
 """
 
 
-def finish(store: TrialStore, spec: SweepSpec, fold: str) -> None:
-    """One finished trial of a fold's study."""
+def finish(store: TrialStore, spec: SweepSpec, fold: str | None) -> None:
+    """One finished trial of a fold's study; None for that of all folds."""
     study = next(study for study in spec.studies() if study.fold == fold)
     config = trial_config(spec, study, inputs(), {"n_ctx": 2, "lr": 0.05})
     run = TrialRun(config, inputs())
@@ -63,5 +63,25 @@ def test_a_prompt_is_of_one_folds_study_which_the_person_names(tmp_path: Path) -
         assert (card["study"], card["selection"], card["training"]["folds"]) == (f"{ROW}.fold-3", "strict", ["3"])
         assert "in a search of this test fold's replicas alone" in card["chosen_by"]
         assert (exported.retrained, exported.differences) == (False, {})
+        # The row has another trial for fold 2.
+        said = card["procedure"]["figures_are"]
+        assert said.endswith("; this prompt stands in it for test fold 3 only")
+        assert "over all folds" not in said
+        assert [one["folds"] for one in card["procedure"]["chosen"]] == [["2"], ["3"]]
     with pytest.raises(InputError, match="has no study 'ESC10.coop.fold-4'; did you mean 'ESC10.coop.fold-"):
         export_prompt(store, str(tmp_path), "strict", "ESC10.coop.fold-4")
+
+
+@pytest.mark.parametrize("selection", ["strict", "heldout", "paper"])
+def test_of_one_test_fold_the_row_is_the_prompts_own_figures(selection: str, tmp_path: Path) -> None:
+    text = SPEC.replace("['2', '3']", "['3']").replace("selection: strict", f"selection: {selection}")
+    store, spec = TrialStore(open_files(tmp_path)), parse_sweep(text, "strict.yaml")
+    store.write_spec(spec.name, spec.text())
+    finish(store, spec, "3" if selection == "strict" else None)
+    card = export_prompt(store, str(tmp_path), "strict", "coop").prompt.card
+    said = card["procedure"]["figures_are"]
+    assert "the same trial's figures" in said
+    assert "not measured of this prompt" not in said
+    assert card["procedure"]["test"]["h"] == card["test"]["h"]
+    # The warning goes with every number that was chosen on test clips.
+    assert said.startswith("CHOSEN ON TEST CLIPS") == (selection == "paper")

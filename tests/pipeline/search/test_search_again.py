@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,6 +62,25 @@ def test_every_row_of_a_report_comes_out_the_same_when_its_command_is_run(tiny: 
     assert tiny.files.list("trials") == before
 
 
+def test_a_row_means_the_trials_of_all_its_test_folds_and_a_folds_study_its_own(tmp_path: Path) -> None:
+    folds = {"FSDD": ["nicolas", "theo"]}
+    # More trials for the baseline than for its twin: its gain compares others than its row.
+    keep(tmp_path, trials=2, methods=["coop", "coop+sept"], budgets={"coop": 4}, folds=folds, selection="strict")
+    store = TrialStore(LocalFiles(tmp_path))
+    study_of = {member.signature: member.study for member in store.members("tiny")}
+    for method in ("coop", "coop+sept"):
+        row = f"FSDD.mini.base-to-new.{method}"
+        both = meant_trials(store, "tiny", row)
+        assert {study_of[one] for one in both} == {f"{row}.fold-nicolas", f"{row}.fold-theo"}
+        assert meant_trials(store, "tiny", f"FSDD.{method}") == both
+        for fold in folds["FSDD"]:
+            own = tuple(one for one in both if study_of[one] == f"{row}.fold-{fold}")
+            for wanted in (f"{row}.fold-{fold}", f"FSDD.{method}.fold-{fold}", f"{method}.fold-{fold}"):
+                assert meant_trials(store, "tiny", wanted) == own
+    with pytest.raises(InputError, match="has no trial 'coop.fold-the'.*a fold's study those of that fold"):
+        meant_trials(store, "tiny", "coop.fold-the")
+
+
 def test_another_result_is_told_with_what_differs_and_by_how_much(tiny: TrialStore, root: Path) -> None:
     row = write_report(tiny, "tiny")[0].rows[1]
     done = rerun(
@@ -88,6 +109,24 @@ def test_what_computed_it_is_told_where_nothing_else_is_known_to_differ(
     assert "Not the same: test, replicas, confusion" in out
     assert "  computed here with 1 thread on the CPU; the sweep's trials may have had others" in out
     assert "TEST" not in out
+
+
+def test_what_was_compared_is_named_with_the_clips_that_were_right_where_they_were_stored(
+    root: Path, tmp_path: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TrialStore(LocalFiles(Path(shutil.copytree(root, tmp_path / "own"))))
+    monkeypatch.setitem(rerun.__kwdefaults__, "provider", PROVIDER)
+    (signature,) = meant_trials(store, "tiny", "zero-shot")
+    same = "The same to the last digit: validation, test, every replica, confusion matrices, {}curve.\n"
+    code, out, _ = sept("rerun", "tiny", signature, "--root", tmp_path / "own")
+    assert code == 0
+    assert same.format("which test clips were right, ") in out
+    stored = store.read_result("FSDD.mini.base-to-new.zero-shot", signature)
+    assert stored is not None
+    store.write_result(dataclasses.replace(stored, tested={}))
+    code, out, _ = sept("rerun", "tiny", signature, "--root", tmp_path / "own")
+    assert code == 0
+    assert same.format("") in out
 
 
 def test_numbers_that_were_chosen_on_test_clips_are_marked_when_they_come_again(

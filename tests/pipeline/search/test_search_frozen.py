@@ -13,7 +13,10 @@ import pytest
 import tiny_inputs
 from freeze_store import STOP_AT
 
+from pipeline.prompts import export_prompt
 from pipeline.report import collect
+from pipeline.report.picking import pick_study
+from pipeline.search.again import rerun
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
 from pipeline.search.worker import TrialProcess
@@ -120,3 +123,20 @@ def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> 
     after = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("tiny")}
     assert after.items() >= before.items()
     assert len(after) == sum(study.trials for study in spec.studies())
+
+
+@pytest.mark.parametrize("store", sorted({*FROZEN} - {NOW}), indirect=True)
+def test_a_trial_of_an_earlier_method_version_is_neither_trained_again_nor_exported(store: TrialStore) -> None:
+    root = str(store.files.local_path("x").parent)  # type: ignore[union-attr]
+    chosen = pick_study(collect(store, "tiny"), "coop+sept")
+    # Nothing is loaded before that: there is no such provider.
+    for act in (
+        lambda: rerun(store, root, "tiny", chosen.signature, provider="nowhere:nothing"),
+        lambda: export_prompt(store, root, "tiny", "coop+sept", provider="nowhere:nothing"),
+    ):
+        with pytest.raises(InputError) as caught:
+            act()
+        said = str(caught.value)
+        assert said.startswith(f"{chosen.signature}: the trial is of method version ")
+        assert f", this program of {METHOD_VERSION}; install the version that made it: numpy " in said
+        assert ", sept-sweep " in said
