@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from pipeline.report import SweepTable
     from pipeline.report.rows import Chosen, ForUse
 
 __all__ = ["best"]
@@ -41,6 +43,7 @@ def best(
     """
     from pipeline.cli.showing import say, wide_console
     from pipeline.report import collect
+    from pipeline.report.gaps import missing_lines, partial_lines
     from pipeline.report.picking import pick_row
     from pipeline.report.rows import OVER_ALL_FOLDS
     from pipeline.store import TrialStore, open_files
@@ -54,19 +57,30 @@ def best(
     table = collect(store, sweep)
     rows = table.studies if study is None else (pick_row(table, study),)
     of = {row.study: row for row in rows}
-    uses = [use for use in table.for_use if use.row in of]
+    uses = _meant_uses(table, study, of)
+    gone = SeptError("the result of the configuration for use is gone; launch the sweep again")
+    if as_json and not uses:
+        raise gone
     if as_json:
         typer.echo(json.dumps([_plain(use, of[use.row]) for use in uses], indent=1))
         return
     console = wide_console()
-    if any(use.caution for use in uses):
+    cautious = any(use.caution for use in uses)
+    if not uses or any(use.caution or use.study != use.row for use in uses):
         say(console, "Estimate of the procedure: on test clips, each test fold by the trial chosen for it")
         _show_rows(console, rows)
+    lacking = partial_lines(table, rows) + missing_lines(table, None if study is None else rows[0].study)
+    if not uses:
+        for line in lacking:
+            say(console, line)
+        raise gone
+    if cautious:
         say(console, "\nFor use: the trial of each study that is best over all folds, as export takes it")
-        _show_uses(console, uses)
+    elif any(use.study != use.row for use in uses):
+        say(console, "\nFor use: the best trial of each study, a test fold's, as export takes it")
+    _show_uses(console, uses)
+    if cautious:
         say(console, f"*: {OVER_ALL_FOLDS}")
-    else:
-        _show_uses(console, uses)
     if any(row.selection == "paper" for row in rows):
         say(console, "val: on the TEST clips themselves, which chose the trial, as the other accuracies")
         say(console, table.warning)
@@ -76,13 +90,25 @@ def best(
         say(console, "all: base and new test clips among all names, base and new")
     for line in dict.fromkeys(line for row in rows for line in row.warnings):
         say(console, f"data: {line}")
-    for name in table.without if study is None else ():
-        say(console, f"{name}: no finished trial")
+    for line in lacking:
+        say(console, line)
     # Of all, the one that looks best by what chose it; a person may well want another.
     first = max(uses, key=lambda use: _own(use)["val"]).study
     say(console, "\nTake a prompt out of the sweep, and use it:")
     say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
     say(console, '  sept predict clip.wav --prompt my-prompt --classes "dog bark, siren, my new class"')
+
+
+def _meant_uses(table: SweepTable, study: str | None, rows: Mapping[str, Chosen]) -> list[ForUse]:
+    """The configurations for use of the rows; where one test fold's study is meant, its own alone."""
+    from pipeline.report.picking import pick_study
+
+    if study is not None:
+        # Of a row of several studies none stands for the others.
+        with suppress(InputError):
+            use = pick_study(table, study)
+            return [use] if use.row in rows else []
+    return [use for use in table.for_use if use.row in rows]
 
 
 def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     """Write a sweep's report and show it.
 
     Returns:
-        Whether every study has a finished trial, and where the report lies.
+        Whether every study has a finished trial and all results that are shown, and where the report lies.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -47,6 +47,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     from pipeline.cli.planning import accuracy_lines
     from pipeline.plan import estimate_accuracy
     from pipeline.report import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
+    from pipeline.report.gaps import missing_lines
     from pipeline.store import TrialStore, open_files
 
     store = TrialStore(open_files(root))
@@ -70,8 +71,8 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
         say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
-    for study in table.without:
-        say(console, f"{study}: no finished trial")
+    for line in missing_lines(table):
+        say(console, line)
     paper = [("LaTeX", files.latex)] if files.latex else []
     for title, key in (
         ("Report", files.page),
@@ -81,7 +82,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         ("Trials", "trials"),
     ):
         say(console, f"{title:<7} {store.files.address(key)}")
-    return not table.without, files
+    return not table.without and not table.lost, files
 
 
 def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:

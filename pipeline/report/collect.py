@@ -61,10 +61,12 @@ def tabulate(records: SweepRecords) -> SweepTable:
             transfers.append(_transfer(one))
         elif one.picks:
             rows.append(_row(one))
-    shown = {row.study for row in (*rows, *transfers)}
-    without = [
-        study.key for one in records.rows for study in one.studies if study.result is None or one.key not in shown
-    ]
+    finished = {one.key for one in records.studies if any(two.state == "finished" for two in one.verdicts.values())}
+    # Of strict a row shows the folds that have begun, as if they were all.
+    apart = {study.key for study in records.spec.studies() if study.fold is not None}
+    lost = tuple(sorted(study.key for study in records.studies if study.lost))
+    if not rows and not transfers and lost:
+        raise SeptError(f"results of {', '.join(lost)} are gone; launch the sweep again, which trains them once more")
     if not rows and not transfers:
         raise SeptError(f"no trial of sweep '{records.name}' has finished yet; there is nothing to report")
     rows.sort(key=_place)
@@ -73,10 +75,11 @@ def tabulate(records: SweepRecords) -> SweepTable:
         sweep=records.name,
         rows=tuple(rows),
         gains=_corrected([*_gains(rows)], "h"),
-        without=tuple(sorted(without)),
+        without=tuple(sorted(apart.union(study.key for study in records.studies) - finished)),
         transfers=tuple(transfers),
         transfer_gains=_corrected([*_transfer_gains(transfers)], "targets"),
         for_use=tuple(sorted(_for_use(records), key=_place)),
+        lost=lost,
     )
 
 

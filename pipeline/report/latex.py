@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.report.gaps import partial_lines
 from pipeline.report.rows import Chosen, SweepTable, method_title
 from pipeline.report.tables import MEAN, best_rows, bold_means, signed
 from pipeline.report.verdict import claim_scope, gains_of, shown_gains
@@ -122,5 +123,6 @@ def _caption(table: SweepTable) -> str:
     words += f" {bold_means(table)}"
     if table.warning:
         words += f" {table.warning}."
+    words += "".join(f" {line}" for line in partial_lines(table))
     words += "".join(f" Data: {line}." for line in table.data_warnings)
     return escape(words)

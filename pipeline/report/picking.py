@@ -58,10 +58,17 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
         return meant[0]
     if meant:
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {', '.join(meant)}")
+    # Where one fold's result is gone, the row is, too.
+    rows = {_row(key) for key in table.lost}
+    gone = [_names(_row(key), key) for key in (*table.lost, *(use.study for use in table.for_use)) if _row(key) in rows]
+    lost = [key for key in table.lost if any(wanted in names and _row(key) in names for names in gone)]
+    if lost:
+        again = "launch the sweep again, which trains them once more"
+        raise InputError(f"results of {', '.join(lost)} are gone", mend=again)
     without = [_names(_row(key), key) for key in table.without]
     if any(wanted in names for names in without):
         raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
-    words = dict.fromkeys(word for names in (*known.values(), *without) for word in names)
+    words = dict.fromkeys(word for names in (*known.values(), *without, *gone) for word in names)
     mend = f"{nearest_hint(wanted, words)}known: {', '.join(known)}"
     raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
 

@@ -28,6 +28,7 @@ class StudyRecords:
         best: The verdict on the configuration for use, best over all folds; None where no trial has finished.
         result: That trial's.
         chosen: Numbers of the trials that stand in the row, each for one test fold or several.
+        lost: Whether a result is gone that its row, its gain or its use needs.
     """
 
     key: str
@@ -37,6 +38,7 @@ class StudyRecords:
     best: Verdict | None
     result: TrialResult | None
     chosen: frozenset[int]
+    lost: bool
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
     shown += [verdict for verdict in best.values() if verdict is not None]
     results = store.read_results(dict.fromkeys((verdict.study, verdict.signature) for verdict in shown))
     studies = tuple(
-        _study(key, specs.get(key), rows[row_of[key]], best[key], chosen[row_of[key]], results) for key in keys
+        _study(key, specs.get(key), rows[row_of[key]], best[key], (chosen[row_of[key]], matched[row_of[key]]), results)
+        for key in keys
     )
     made = tuple(
         RowRecords(
@@ -184,24 +187,36 @@ def _study(
     spec: StudySpec | None,
     row: _Row,
     best: Verdict | None,
-    chosen: Mapping[str, Verdict],
+    chosen: tuple[Mapping[str, Verdict], Mapping[str, Verdict]],
     results: _Results,
 ) -> StudyRecords:
+    """One study. ``chosen``: by test fold what stands in its row, and what stands in its gain."""
     members = {number: member for (study, number), member in row.members.items() if study == key}
     verdicts = {number: verdict for (study, number), verdict in row.verdicts.items() if study == key}
-    result = results.get((key, best.signature)) if best else None
-    if best is None or result is None or result.state != "finished" or best.number not in members:
-        best = result = None
-    numbers = frozenset(verdict.number for verdict in chosen.values() if verdict.study == key)
-    return StudyRecords(key, spec, members, verdicts, best, result, numbers)
+    needed = [verdict for found in chosen for verdict in found.values() if verdict.study == key]
+    # A verdict of an earlier release has no values by fold where its result is gone.
+    lost = any(_result(verdict, results) is None for verdict in needed) or any(
+        verdict.state == "finished" and not verdict.fold_values for verdict in verdicts.values()
+    )
+    result = _result(best, results) if best else None
+    if best is not None and (result is None or best.number not in members):
+        best, result, lost = None, None, True
+    numbers = frozenset(verdict.number for verdict in chosen[0].values() if verdict.study == key)
+    return StudyRecords(key, spec, members, verdicts, best, result, numbers, lost)
+
+
+def _result(verdict: Verdict, results: _Results) -> TrialResult | None:
+    """A finished trial's result; None where it is gone."""
+    result = results.get((verdict.study, verdict.signature))
+    return result if result is not None and result.state == "finished" else None
 
 
 def _picks(row: _Row, chosen: Mapping[str, Verdict], results: _Results) -> tuple[Pick, ...]:
     picks = []
     for fold in _in_order(row, chosen):
         verdict = chosen[fold]
-        result = results.get((verdict.study, verdict.signature))
-        if result is None or result.state != "finished":
+        result = _result(verdict, results)
+        if result is None:
             return ()
         picks.append(Pick(fold, row.members[verdict.study, verdict.number], result))
     return tuple(picks)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
+from pipeline.report.gaps import is_whole, missing_lines
 from pipeline.report.published import published_beside, published_notes
 from pipeline.report.rows import Chosen, SweepTable, method_title
 from pipeline.report.tables import (
@@ -61,8 +62,7 @@ def _headline(table: SweepTable) -> Section:
             "gain in H: SEPT minus its baseline, replica by replica, both at equal numbers of trials; p: paired test "
             "over replicas (shots and seeds on these clips), not corrected, see below."
         )
-    if table.without:
-        notes.append(f"No finished trial yet: {', '.join(table.without)}")
+    notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(table)]
     return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
 
 
@@ -145,7 +145,7 @@ def _f1_sheet(table: SweepTable) -> Sheet:
 
 
 def _matrix(table: SweepTable) -> Sheet:
-    """H of every method on every dataset, and the mean over the datasets that all methods have."""
+    """H of every method on every dataset, and the mean over the datasets that all methods have, with all folds."""
     methods = list(dict.fromkeys(row.method for row in table.rows))
     methods.sort(key=lambda method: (method != "zero-shot", method))
     h = {(row.dataset, row.method): row.test.h for row in table.rows}
@@ -153,7 +153,8 @@ def _matrix(table: SweepTable) -> Sheet:
     for dataset in table.datasets:
         values = [h.get((dataset, method)) for method in methods]
         rows.append((dataset, *("-" if value is None else f"{value:.1f}" for value in values)))
-    whole = [dataset for dataset in table.datasets if all((dataset, method) in h for method in methods)]
+    compared = {(row.dataset, row.method) for row in table.rows if is_whole(table, row)}
+    whole = [dataset for dataset in table.datasets if all((dataset, method) in compared for method in methods)]
     strong = frozenset[int]()
     if len(whole) > 1:
         means = (statistics.fmean(h[dataset, method] for dataset in whole) for method in methods)

@@ -314,10 +314,11 @@ class SweepTable:
     Attributes:
         rows: Base-to-new: one per dataset and method that has a finished trial, in the order of the sweep's.
         gains: One per dataset and baseline where both it and its SEPT twin have a row.
-        without: Keys of studies that have no finished member.
+        without: Keys of studies that have no finished member; of ``strict`` also of those that have not begun.
         transfers: Cross-dataset: one per source and method.
         transfer_gains: Likewise.
         for_use: The configuration of each study that is best over all its folds.
+        lost: Keys of studies of which a result is gone that a row, a gain or a use needs.
     """
 
     sweep: str
@@ -327,6 +328,7 @@ class SweepTable:
     transfers: tuple[TransferRow, ...] = field(default=())
     transfer_gains: tuple[TransferGain, ...] = field(default=())
     for_use: tuple[ForUse, ...] = field(default=())
+    lost: tuple[str, ...] = field(default=())
 
     @property
     def studies(self) -> tuple[Chosen, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.report.budgets import budget_notes
+from pipeline.report.gaps import folds_of, is_whole, partial_lines
 from pipeline.report.rows import Row, SweepTable, TransferRow, method_title
 from pipeline.sweeps import short
 
@@ -123,9 +124,9 @@ def legend(table: SweepTable) -> list[str]:
         row = next(row for row in table.studies if row.dataset == dataset)
         lines.append(
             f"{dataset}: encoder {row.encoder}, {row.protocol}, {row.shots} shots, "
-            f"folds {', '.join(row.folds)}, seeds {', '.join(map(str, row.seeds))}."
+            f"folds {', '.join(folds_of(table, dataset))}, seeds {', '.join(map(str, row.seeds))}."
         )
-    return lines + [f"Data: {line}." for line in table.data_warnings]
+    return lines + partial_lines(table) + [f"Data: {line}." for line in table.data_warnings]
 
 
 def chosen_lines(table: SweepTable) -> list[str]:
@@ -178,10 +179,13 @@ def _pairs(test: PairedTest) -> str:
 
 
 def best_rows(table: SweepTable) -> set[str]:
-    """Names of the rows with the highest H of their dataset, or the highest mean over targets of their source."""
+    """Names of the rows with the highest H of their dataset, or the highest mean over targets of their source.
+
+    A row that lacks folds which others of its dataset have is none of them.
+    """
     best: dict[str, tuple[float, str]] = {}
-    values = [(row.dataset, row.test.h, row.study) for row in table.rows]
-    values += [(row.dataset, row.mean, row.study) for row in table.transfers]
+    values = [(row.dataset, row.test.h, row.study) for row in table.rows if is_whole(table, row)]
+    values += [(row.dataset, row.mean, row.study) for row in table.transfers if is_whole(table, row)]
     for dataset, value, study in values:
         if dataset not in best or value > best[dataset][0]:
             best[dataset] = (value, study)

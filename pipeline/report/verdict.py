@@ -53,7 +53,7 @@ def verdict_of(table: SweepTable) -> str:
     if gains_of(table) and (equal := budget_sentence(table)):
         sentences.append(equal)
     best = [row for row in table.studies if row.study in best_rows(table)]
-    if len(best) <= _MOST_NAMED:
+    if 0 < len(best) <= _MOST_NAMED:
         values = {row.study: row.test.h for row in table.rows} | {row.study: row.mean for row in table.transfers}
         named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.study]:.1f}" for row in best)
         sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}.")

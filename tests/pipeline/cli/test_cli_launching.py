@@ -143,7 +143,7 @@ def test_a_study_without_a_finished_trial_ends_with_1(sept: Sept, launch: Callab
     launch(FakeLaunch([made.make_case("FSDD", "zero-shot", 0), made.make_case("FSDD", "coop", 0, "failed")]))
     code, out, _ = sept("quickstart", "--root", root)
     assert code == 1
-    assert "FSDD.mini.base-to-new.coop: no finished trial" in out
+    assert "no finished trial yet: FSDD.mini.base-to-new.coop" in out
 
 
 def test_a_sweep_runs_though_mlflow_is_away_and_says_how_to_write_it_later(
