@@ -259,7 +259,7 @@ def test_names_are_the_same_where_their_tokens_are_and_only_there(case, loaded):
 def test_a_name_of_which_nothing_is_left_is_refused_with_the_full_stop_too(case, loaded):
     if case.name == "msclap-2023":
         for end in ("", "."):
-            with pytest.raises(InputError, match="the name '!' leaves no token"):
+            with pytest.raises(InputError, match="has no tokens|leaves no token"):
                 PromptBank.of(loaded.text, ["rain", "!"], end=end)
 
 
