@@ -39,8 +39,8 @@ class PairedTest:
         smallest, smallest_folds: The smallest p that so many replicas, or folds, can give at all.
         sources: Recordings or speakers of the test clips; 0 where the results do not say which clips were right.
         p_claim: Of the test over folds and test clips together (`claim_test`): what a claim rests on.
-        targets: Cross-dataset: how many there are; 0 where it is not said which clips were right.
         smallest_claim: The smallest p that so many folds and sources can give; 1 where nothing can be claimed.
+        targets: Cross-dataset: how many there are; 0 where it is not said which clips were right.
     """
 
     replicas: int
@@ -50,9 +50,9 @@ class PairedTest:
     smallest: float
     smallest_folds: float
     sources: int = 0
-    targets: int = 0
     p_claim: float = 1.0
     smallest_claim: float = 1.0
+    targets: int = 0
 
 
 def paired_test(
