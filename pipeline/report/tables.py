@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.report.budgets import budget_notes
+from pipeline.report.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
 from pipeline.report.gaps import folds_of, is_whole, partial_lines
 from pipeline.report.rows import Row, SweepTable, TransferRow, method_title
 from pipeline.sweeps import short
@@ -168,6 +168,7 @@ def gain_lines(table: SweepTable) -> list[str]:
             f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
             for gain in table.transfer_gains
         ]
+        + no_gain_notes(table)
         + budget_notes(table)
     )
 
@@ -194,9 +195,9 @@ def best_rows(table: SweepTable) -> set[str]:
 
 def bold_means(table: SweepTable) -> str:
     """What the bold rows of `best_rows` are, and what they are not."""
-    if table.transfers:
-        return "Bold: highest mean of targets of each source, whether or not a test tells it from the others."
-    return "Bold: highest H of each dataset, whether or not a test tells it from the others."
+    what = "mean of targets of each source" if table.transfers else "H of each dataset"
+    unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
+    return f"Bold: highest {what}{unequal}, whether or not a test tells it from the others."
 
 
 def _cells(row: Row) -> list[str]:
