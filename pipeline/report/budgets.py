@@ -67,7 +67,8 @@ def budgets_differ(table: SweepTable) -> bool:
 
 def _cut(table: SweepTable) -> list[tuple[Chosen, Matched]]:
     """The rows whose gain looks at a part of their trials; none without a gain."""
-    gains = {(gain.dataset, gain.baseline) for gain in (*table.gains, *table.transfer_gains)}
+    gains = {(gain.dataset, gain.baseline) for gain in table.gains}
+    gains |= {(gain.dataset, gain.baseline) for gain in table.transfer_gains}
     return [
         (row, row.matched) for row in table.studies if row.matched is not None and (row.dataset, row.baseline) in gains
     ]
