@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline.report.document import Section, Sheet
+from pipeline.report.gaps import several_folds
 from pipeline.report.records import StudyRecords, SweepRecords
 from pipeline.report.rows import Chosen, SweepTable, merged, method_title, study_title
 from pipeline.store import Verdict
@@ -16,20 +17,24 @@ __all__ = ["account_sections", "origin_sections", "rerun_command"]
 _RULES = {
     "heldout": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not "
     "train on. Test fold k's rows are those of the trial that is best on the validation of fold k's replicas alone, "
-    "which holds no test clip of fold k. Proposals and prunings see means over all folds, whose held-out clips are "
-    "test clips of other folds; selection: strict removes that too.",
+    "which holds no test clip of fold k.",
     "strict": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not train "
     "on. Each test fold has a search of its own, whose proposals, prunings and choice see the validation of this "
     "fold's replicas alone, which holds no test clip of the fold.",
     "nested": "Validation is {objective} of a training on one part of the base classes, measured on clips of both "
     "parts from the training folds; no clip of a new class reaches the search, and no name of one unless a data "
     "warning says so of the neighbours. Test fold k's rows are those of the trial that is best on the validation of "
-    "fold k's replicas alone, which holds no test clip of fold k. Proposals and prunings see means over all folds, "
-    "whose clips are test clips of other folds.",
+    "fold k's replicas alone, which holds no test clip of fold k.",
     "paper": "Validation is {objective} on the TEST clips themselves (selection: paper), and one trial stands for all "
     "folds. The chosen numbers are therefore too good for unseen data; they are for comparison with tables made the "
     "same way.",
 }
+_SHARED = {
+    "heldout": " Proposals and prunings see means over all folds, whose held-out clips are test clips of other folds; "
+    "selection: strict removes that too.",
+    "nested": " Proposals and prunings see means over all folds, whose clips are test clips of other folds.",
+}
+"""What several test folds share besides."""
 _REASON_LENGTH = 200
 
 
@@ -159,7 +164,11 @@ def _rule(table: SweepTable, records: SweepRecords) -> Section:
             f"a trial is pruned below the median of the finished ones at the same epoch, after "
             f"{pruner.n_startup_trials} finished trials and not before epoch {pruner.n_warmup_epochs}"
         )
-    rules = " ".join(_RULES[selection].format(objective=objective) for selection in selections)
+    rules = " ".join(
+        _RULES[selection].format(objective=objective)
+        + (_SHARED.get(selection, "") if several_folds(table, selection) else "")
+        for selection in selections
+    )
     best = (
         "For each test fold, of the finished trials the one with the highest validation; of equals, the one that was "
         f"proposed first. Pruned and failed trials cannot be chosen. {rules}"
@@ -185,13 +194,16 @@ def _rule(table: SweepTable, records: SweepRecords) -> Section:
 
 def _inputs(records: SweepRecords) -> Section:
     configs: dict[str, TrialConfig] = {}
+    folds: dict[str, dict[str, None]] = {}
     for study in records.studies:
         for member in list(study.members.values())[:1]:
+            # Of strict each study has one fold.
+            folds.setdefault(member.config.dataset, {}).update(dict.fromkeys(member.config.folds))
             # Only studies with SEPT read neighbours and templates.
             if member.config.dataset not in configs or member.config.sept:
                 configs[member.config.dataset] = member.config
     drawn = [
-        (name, one.encoder, str(one.shots), ", ".join(one.folds), ", ".join(map(str, one.seeds)))
+        (name, one.encoder, str(one.shots), ", ".join(folds[name]), ", ".join(map(str, one.seeds)))
         for name, one in configs.items()
     ]
     digests = [

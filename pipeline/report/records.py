@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.choice import choose, with_fold_values
@@ -56,9 +56,9 @@ class RowRecords:
 
     Attributes:
         picks: Of each test fold that has a finished trial, in the order of the folds; empty where a result is gone.
-        members: By test fold, how many trials were asked for.
-        matched: The picks among the first so many trials of each fold as the SEPT twin (or baseline) has too; the same
-            as ``picks`` where it has as many or more, or where there is none.
+        members: By test fold, how many trials have ended.
+        matched: The picks among the first so many ended trials of each fold as the SEPT twin (or baseline) has too; the
+            same as ``picks`` where it has as many or more, or none.
         compared: By test fold, how many trials ``matched`` was chosen among.
     """
 
@@ -99,21 +99,26 @@ class _Row:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials asked for, by test fold."""
-        counts: dict[str, int] = {}
-        for member in self.members.values():
-            for fold in member.config.folds:
-                counts[fold] = counts.get(fold, 0) + 1
-        return counts
+        """Trials that have ended, by test fold."""
+        return {fold: len(self.numbers(fold)) for fold in dict.fromkeys(self._folds())}
+
+    def numbers(self, fold: str) -> list[int]:
+        """Numbers of the trials of a test fold that have ended, in order."""
+        return sorted(number for study, number in self.ended if fold in self.members[study, number].config.folds)
+
+    def _folds(self) -> Iterator[str]:
+        for key in self.ended:
+            yield from self.members[key].config.folds
 
     def choose(self, first: Mapping[str, int] | None = None) -> dict[str, Verdict]:
-        """By test fold the verdict that is chosen, among the first so many of each fold where that is given."""
+        """By test fold the verdict that is chosen, among the first so many ended of each fold where that is given."""
         verdicts = [self.verdicts[key] for key in self.ended]
         if first is None:
             return choose(verdicts)
         found: dict[str, Verdict] = {}
         for fold, limit in first.items():
-            among = [verdict for verdict in verdicts if verdict.number < limit and fold in verdict.fold_values]
+            first_ones = set(self.numbers(fold)[:limit])
+            among = [verdict for verdict in verdicts if verdict.number in first_ones and fold in verdict.fold_values]
             found |= {name: verdict for name, verdict in choose(among).items() if name == fold}
         return found
 
@@ -169,17 +174,12 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
 
 
 def _limits(row: _Row, rows: Mapping[str, _Row]) -> dict[str, int]:
-    """How many trials of each test fold the gain may look at: as many as the row and its twin both have."""
+    """How many trials of each test fold the gain may look at: as many as have ended of both the row and its twin."""
     twin = rows.get(row.key.removesuffix("+sept") if row.key.endswith("+sept") else f"{row.key}+sept")
     if twin is None:
         return row.counts
-    others, limits = twin.counts, row.counts
-    for fold, count in row.counts.items():
-        limit = others.get(fold, count)
-        # Trials that have not ended yet leave nothing to cut off.
-        if any(number >= limit and fold in row.members[study, number].config.folds for study, number in row.ended):
-            limits[fold] = limit
-    return limits
+    others = twin.counts
+    return {fold: min(count, others.get(fold, count)) for fold, count in row.counts.items()}
 
 
 def _study(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from pipeline.report.budgets import no_gain_notes
 from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
 from pipeline.report.gaps import is_whole, missing_lines
@@ -62,6 +63,7 @@ def _headline(table: SweepTable) -> Section:
             "gain in H: SEPT minus its baseline, replica by replica, both at equal numbers of trials; p: paired test "
             "over replicas (shots and seeds on these clips), not corrected, see below."
         )
+    notes += [f"{line}." for line in no_gain_notes(table)]
     notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(table)]
     return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
 

@@ -127,7 +127,7 @@ class Matched:
     """A row as its gain compares it, where its twin has fewer trials: chosen among as many as the twin has.
 
     Attributes:
-        compared: By test fold, how many trials the choice is among: the first so many.
+        compared: By test fold, how many trials the choice is among: the first so many of those that have ended.
         choices, replicas, tested: As in `Chosen`.
     """
 
@@ -151,7 +151,7 @@ class Chosen:
         warnings: What a reader has to know of the data, as in ``TrialResult``.
         trials: Trials by state (``finished``, ``pruned``, ``failed``), of all studies of the row.
         per_fold: With ``selection: strict``: trials that have ended, by test fold; else empty.
-        members: Trials that were asked for, by test fold.
+        members: Trials that have ended, by test fold.
         matched: How the row stands in its gain; None where that is the row itself.
         origins: What the chosen trials were computed with, each once.
         tested: Which test clips were right, by fold and source, as in ``TrialResult``.

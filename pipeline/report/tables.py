@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.report.budgets import budget_notes
-from pipeline.report.gaps import folds_of, is_whole, partial_lines
+from pipeline.report.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
+from pipeline.report.gaps import folds_of, is_whole, partial_lines, several_folds
 from pipeline.report.rows import Row, SweepTable, TransferRow, method_title
 from pipeline.sweeps import short
 
@@ -40,18 +40,22 @@ MEAN = "mean of targets"
 _SELECTIONS = {
     "heldout": "val H: the same H on held-out clips of the training folds. Each test fold's row is that of the trial "
     "which is best by the val H of this fold's replicas alone, so that no test clip of the fold is looked at in "
-    "choosing it; means over all folds, whose held-out clips are test clips of other folds, reach proposals and "
-    "prunings only (selection: strict removes that too).",
+    "choosing it",
     "strict": "val H: the same H on held-out clips of the training folds. Each test fold has a search of its own, with "
     "its own proposals, prunings and choice: no test clip of the fold is looked at by any of them.",
     "nested": "val H: the same H of a training on one part of the base classes, over both parts, on clips of the "
     "training folds. Each test fold's row is that of the trial which is best by this fold's replicas alone: neither a "
-    "new class nor a test clip of the fold is looked at in choosing it; means over all folds reach proposals and "
-    "prunings only.",
+    "new class nor a test clip of the fold is looked at in choosing it",
     "paper": "val H: H on the test clips themselves, and the best trial of each study was chosen by it: for comparison "
     "with published tables only, too good for unseen data.",
 }
 """What the choice rests on, said with every table."""
+_SHARED = {
+    "heldout": "; means over all folds, whose held-out clips are test clips of other folds, reach proposals and "
+    "prunings only (selection: strict removes that too)",
+    "nested": "; means over all folds reach proposals and prunings only",
+}
+"""What several test folds share besides."""
 _TRANSFERS = (
     "Each test fold's trial is chosen by the val of this fold's replicas alone: neither a test clip of the fold nor a "
     "target is looked at in choosing it."
@@ -112,7 +116,7 @@ def legend(table: SweepTable) -> list[str]:
     lines = []
     if table.rows:
         lines = [f"base, new, H: {over}; H is the mean of each replica's harmonic mean of base and new."]
-        lines += [_SELECTIONS[selection] for selection in dict.fromkeys(row.selection for row in table.rows)]
+        lines += [_selection(table, selection) for selection in dict.fromkeys(row.selection for row in table.rows)]
     if table.transfers:
         lines += [
             f"Accuracy, {over}: trained on all classes of the source, tested on its test clips and on every target's.",
@@ -127,6 +131,11 @@ def legend(table: SweepTable) -> list[str]:
             f"folds {', '.join(folds_of(table, dataset))}, seeds {', '.join(map(str, row.seeds))}."
         )
     return lines + partial_lines(table) + [f"Data: {line}." for line in table.data_warnings]
+
+
+def _selection(table: SweepTable, selection: str) -> str:
+    shared = _SHARED.get(selection, "") if several_folds(table, selection) else ""
+    return f"{_SELECTIONS[selection].removesuffix('.')}{shared}."
 
 
 def chosen_lines(table: SweepTable) -> list[str]:
@@ -168,6 +177,7 @@ def gain_lines(table: SweepTable) -> list[str]:
             f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
             for gain in table.transfer_gains
         ]
+        + no_gain_notes(table)
         + budget_notes(table)
     )
 
@@ -194,9 +204,9 @@ def best_rows(table: SweepTable) -> set[str]:
 
 def bold_means(table: SweepTable) -> str:
     """What the bold rows of `best_rows` are, and what they are not."""
-    if table.transfers:
-        return "Bold: highest mean of targets of each source, whether or not a test tells it from the others."
-    return "Bold: highest H of each dataset, whether or not a test tells it from the others."
+    what = "mean of targets of each source" if table.transfers else "H of each dataset"
+    unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
+    return f"Bold: highest {what}{unequal}, whether or not a test tells it from the others."
 
 
 def _cells(row: Row) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from pipeline.report.budgets import budget_notes, budget_sentence
+from pipeline.report.budgets import UNEQUAL, budget_notes, budget_sentence, budgets_differ
 from pipeline.report.paired import PairedTest, holm
 from pipeline.report.rows import Gain, SweepTable, TransferGain, method_title
 from pipeline.report.tables import best_rows, p_value, signed
@@ -56,7 +56,8 @@ def verdict_of(table: SweepTable) -> str:
     if 0 < len(best) <= _MOST_NAMED:
         values = {row.study: row.test.h for row in table.rows} | {row.study: row.mean for row in table.transfers}
         named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.study]:.1f}" for row in best)
-        sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}.")
+        unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
+        sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}{unequal}.")
     return " ".join(sentences)
 
 

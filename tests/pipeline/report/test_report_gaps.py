@@ -13,7 +13,8 @@ import synthetic_results as made
 from rich.console import Console
 
 from pipeline.cli.showing import show_report
-from pipeline.report import collect, describe, legend, to_latex
+from pipeline.report import collect, describe, legend, read_records, tabulate, to_latex
+from pipeline.report.document import Section
 from pipeline.report.picking import pick_row, pick_study
 from pipeline.report.tables import best_rows
 from pipeline.report.verdict import verdict_of
@@ -156,3 +157,31 @@ def test_best_shows_of_strict_the_rows_estimate_and_of_one_fold_its_study_alone(
     # The row's name means all of its studies.
     every = json.loads(sept("best", made.SWEEP, "ESC10.coop", "--json", "--root", root)[1])
     assert [one["study"] for one in every] == [f"{COOP}.fold-2", f"{COOP}.fold-3"]
+
+
+def sections_of(store: TrialStore) -> dict[str, Section]:
+    records = read_records(store, made.SWEEP)
+    return {section.name: section for section in describe(tabulate(records), records).sections}
+
+
+def test_the_inputs_of_a_strict_sweep_name_all_its_folds(store: TrialStore) -> None:
+    strict(store, coop=("5", "2"))
+    rows = {cells[0]: cells for cells in sections_of(store)["inputs"].sheets[0].rows}
+    assert {name: cells[3] for name, cells in rows.items()} == {
+        "ESC10": "2, 3, 4, 5",
+        "FSDD": "nicolas, theo, yweweler",
+    }
+
+
+@pytest.mark.parametrize("selection", ["heldout", "nested"])
+def test_of_one_fold_no_mean_over_folds_is_spoken_of(store: TrialStore, selection: str) -> None:
+    cases = [case for case in made.make_cases() if case.member.config.dataset == "ESC10"]
+    for sweep, some in (("several", cases), ("single", [made.of_folds(case, ("3",)) for case in cases])):
+        made.fill_store(store, some, sweep)
+        records = read_records(store, sweep)
+        table = tabulate(records)
+        table = replace(table, rows=tuple(replace(row, selection=selection) for row in table.rows))
+        rule = next(section for section in describe(table, records).sections if section.name == "rule")
+        for said in (" ".join(legend(table)), " ".join(rule.lead)):
+            assert ("means over all folds" in said) is (sweep == "several")
+            assert ".." not in said
