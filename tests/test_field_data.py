@@ -42,7 +42,7 @@ WARNINGS = {
     "crema-d": (LABELS,),
     "ravdess": (REPEATED,),
 }
-LONG = ("urbansound8k", "crema-d")
+LONG = ("urbansound8k", "crema-d", "ravdess")
 
 
 @pytest.fixture

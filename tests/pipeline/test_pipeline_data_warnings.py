@@ -114,7 +114,7 @@ def test_a_trial_that_drops_clips_or_neighbours_says_so_in_its_parameters() -> N
     assert params_of(naming)["neighbors_naming_new"] == "drop"
     assert "neighbors_naming_new" not in params_of(sept)
     assert case.result is not None
-    assert "sept.data_warnings" not in verdict_tags(case.verdict, case.result) | data_tags(None)
+    assert "sept.data_warnings" not in verdict_tags(case.verdict, case.result) | data_tags(())
 
 
 def test_published_rows_on_a_copy_with_wrong_folds_say_what_they_stand_on(store: TrialStore) -> None:
