@@ -15,6 +15,7 @@ BIRDS = DatasetInfo("birds", "events", ("a", "b", "c", "d"), "a {}", ("garden", 
 
 def strict(changes: dict[str, Any] | None = None, own: tuple[DatasetInfo, ...] = ()) -> SweepSpec:
     fixed = {"selection": "strict", "datasets": ["ESC10"], "methods": ["coop", "coop+sept"], "trials": 6, "budgets": {}}
+    fixed["spaces"] = {}  # the quickstart's are of SEPT
     return load_sweep("quickstart", {**fixed, **(changes or {})}, own)
 
 
@@ -33,7 +34,7 @@ def test_each_test_fold_that_the_encoder_has_not_heard_is_a_study() -> None:
     first = spec.studies()[0]
     assert (first.key, first.row_key) == ("ESC10.mini.base-to-new.coop.fold-2", "ESC10.mini.base-to-new.coop")
     assert (first.folds, first.trials) == (("2",), 5)
-    whole = load_sweep("quickstart", {"methods": ["coop"], "budgets": {}}).studies()[0]
+    whole = load_sweep("quickstart", {"methods": ["coop"], "budgets": {}, "spaces": {}}).studies()[0]
     assert (whole.key, whole.folds, whole.fold) == (whole.row_key, None, None)
 
 
