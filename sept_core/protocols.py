@@ -147,9 +147,11 @@ def make_plan(
     return Plan((text.stage(table, base, final, test if selection == "paper" else held_out),), test, names)
 
 
+# Asked several times for every trial of a process; tables and what encoders have heard are compared by identity.
+@lru_cache(maxsize=32)
 def left_out(
-    table: EmbeddingTable, targets: Sequence[EmbeddingTable], pretraining: Pretraining
-) -> dict[str, frozenset[int]]:
+    table: EmbeddingTable, targets: tuple[EmbeddingTable, ...], pretraining: Pretraining
+) -> Mapping[str, frozenset[int]]:
     """Rows that a trial uses nowhere: their labels contradict each other, the encoder heard their recording, or, of a
     target, the source has it.
 
@@ -171,7 +173,7 @@ def left_out(
     return {name: rows for name, rows in found.items() if rows}
 
 
-# Asked for every trial of a process; tables and what encoders have heard are compared by identity.
+# Likewise.
 @lru_cache(maxsize=32)
 def check_splits(
     table: EmbeddingTable, pretraining: Pretraining, folds: tuple[str, ...], shots: int, crossing: CrossingRule
@@ -229,7 +231,7 @@ def _cross_dataset(
         for split, drawn in zip(splits, train, strict=True)
     ]
     # Targets may influence neither what the source trains on nor what its search is measured on.
-    without = left_out(table, targets, pretraining)
+    without = left_out(table, tuple(targets), pretraining)
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": text.group(table, every, tests, trained=True)}
     for target in targets:

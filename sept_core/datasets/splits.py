@@ -176,23 +176,9 @@ def make_split(
     """
     if shots < 1:
         raise InputError(f"shots must be at least 1, got {shots}", mend="give a whole number from 1")
-    rows, torn = _checked_rows(table, info)
-    published = is_published(info, rows)
-    usable = usable_folds(info, seen)
-    if fold not in usable:
-        raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
-    pretrained = frozenset(seen)
-    without = {row for row, clip in enumerate(rows) if clip.roles.test & pretrained} | set(heard)
-    unused = without | torn
-    unseen = [(row, clip.roles) for row, clip in enumerate(rows) if row not in unused]
-    pool = [row for row, roles in unseen if fold in roles.train]
-    test = [row for row, roles in unseen if fold in roles.test]
-    shared = crossing_between(rows, pool, test, same_sound_rows(table.sounds, table.sha256))
-    if not published:
-        check_apart(info, fold, shared)
-    dropped = shared.pool if crossing == "drop" else frozenset[int]()
-    pool = [row for row in pool if row not in dropped]
-    besides, mend = _missing(len(without), len(dropped))
+    sides = _sides(table, info, fold, tuple(seen), frozenset(heard), crossing)
+    pool, test = sides.pool, sides.test
+    besides, mend = _missing(sides.heard, sides.dropped)
 
     base, new = halves(info.classnames)
     train: list[int] = []
@@ -207,10 +193,9 @@ def make_split(
         train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
     # Of an authors' split that is kept as it is, what crosses is trained on, as in published results; but nothing is
     # chosen by a test clip's copy.
-    same = shared.same - dropped
-    not_held_out = same.union(train)
+    not_held_out = sides.same.union(train)
 
-    def of_classes(rows: list[int], names: tuple[str, ...]) -> tuple[int, ...]:
+    def of_classes(rows: Sequence[int], names: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(row for row in rows if table.classnames[row] in names)
 
     split = Split(
@@ -222,7 +207,7 @@ def make_split(
         test_base=of_classes(test, base),
         test_new=of_classes(test, new),
         pool_new=of_classes(pool, new),
-        shared=same,
+        shared=sides.same,
     )
     where = f"{info.name}, fold {fold}"
     if not split.heldout_base:
@@ -230,7 +215,7 @@ def make_split(
             f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots"
             + (", or have the content or the sound of a test clip" if split.shared else ""),
             where=where,
-            mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if without else ""),
+            mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if sides.heard else ""),
         )
     if not split.heldout_new:
         raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where, mend=mend)
@@ -253,7 +238,47 @@ def _missing(heard: int, dropped: int) -> tuple[str, str]:
     return besides, ", ".join([*ways, "or other test folds" if ways else "use other test folds, or add clips"])
 
 
-# The same for every fold and seed of every trial of a process; tables are compared by identity.
+@dataclass(frozen=True)
+class _Sides:
+    """What a fold has before anything is drawn: its pool and test set, ascending; clips of the pool with the content or
+    the sound of a test clip; how many clips the encoder has heard, and how many are dropped since they cross."""
+
+    pool: tuple[int, ...]
+    test: tuple[int, ...]
+    same: frozenset[int]
+    heard: int
+    dropped: int
+
+
+# The same for every seed and every trial of a process; tables are compared by identity.
+@lru_cache(maxsize=64)
+def _sides(
+    table: EmbeddingTable,
+    info: DatasetInfo,
+    fold: str,
+    seen: tuple[str, ...],
+    heard: frozenset[int],
+    crossing: CrossingRule,
+) -> _Sides:
+    rows, torn = _checked_rows(table, info)
+    usable = usable_folds(info, seen)
+    if fold not in usable:
+        raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
+    pretrained = frozenset(seen)
+    without = {row for row, clip in enumerate(rows) if clip.roles.test & pretrained} | heard
+    unused = without | torn
+    unseen = [(row, clip.roles) for row, clip in enumerate(rows) if row not in unused]
+    pool = [row for row, roles in unseen if fold in roles.train]
+    test = [row for row, roles in unseen if fold in roles.test]
+    shared = crossing_between(rows, pool, test, same_sound_rows(table.sounds, table.sha256))
+    if not is_published(info, rows):
+        check_apart(info, fold, shared)
+    dropped = shared.pool if crossing == "drop" else frozenset[int]()
+    kept = tuple(row for row in pool if row not in dropped)
+    return _Sides(kept, tuple(test), shared.same - dropped, len(without), len(dropped))
+
+
+# Likewise, for every fold too.
 @lru_cache(maxsize=16)
 def _checked_rows(table: EmbeddingTable, info: DatasetInfo) -> tuple[tuple[Row, ...], frozenset[int]]:
     """Its rows, and those whose labels contradict each other, when the table is the data set's."""
