@@ -42,13 +42,18 @@ def fold_values(config: TrialConfig, objective: float, replicas: Iterable[Mappin
         By test fold the mean of ``val_h`` (cross-dataset: ``val_source``) over the fold's replicas; with
         ``selection: paper`` the objective for every fold.
     """
-    if config.selection == "paper" or len(config.folds) == 1:
+    if _by_objective(config):
         return dict.fromkeys(config.folds, objective)
     name = "val_source" if config.protocol == "cross-dataset" else "val_h"
     values: dict[str, list[float]] = {}
     for row in replicas:
         values.setdefault(str(row["fold"]), []).append(row[name])
     return {fold: statistics.fmean(values[fold]) for fold in config.folds if fold in values}
+
+
+def _by_objective(config: TrialConfig) -> bool:
+    """Whether the objective is all that the choice looks at, so that no replica need be read."""
+    return config.selection == "paper" or len(config.folds) == 1
 
 
 def choose(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
@@ -86,7 +91,7 @@ def with_fold_values(store: TrialStore, members: Iterable[Member], verdicts: Ite
         config = configs.get((verdict.study, verdict.number))
         if verdict.state != "finished" or verdict.fold_values or verdict.objective is None or config is None:
             continue
-        if config.selection == "paper" or len(config.folds) == 1:
+        if _by_objective(config):
             completed[index] = replace(verdict, fold_values=fold_values(config, verdict.objective, ()))
         else:
             lacking.append((index, verdict, config))

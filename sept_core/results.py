@@ -30,6 +30,7 @@ __all__ = [
     "environment",
     "now_ms",
     "row_key_of",
+    "row_of_study",
     "study_key_of",
 ]
 
@@ -90,6 +91,11 @@ def study_key_of(row_key: str, fold: str | None) -> str:
         return f"{row_key}.fold-{fold}"
     kept = re.sub(r"[^A-Za-z0-9]+", "_", fold).strip("_")[:_KEPT_OF_FOLD]
     return f"{row_key}.fold-{kept}--{hashlib.sha256(fold.encode()).hexdigest()[:8]}"
+
+
+def row_of_study(study_key: str) -> str:
+    """The key of a study's row: the study's own, without its test fold. None of the four parts holds a dot."""
+    return ".".join(study_key.split(".")[:4])
 
 
 class TrialConfig(BaseModel):

@@ -10,7 +10,7 @@ from pipeline.plan.work import Work, work_of
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store import TrialStore
 from sept_core.errors import InputError
-from sept_core.results import TrialConfig, TrialResult
+from sept_core.results import TrialConfig, TrialResult, row_of_study
 from sept_core.trial import TrialInputs
 
 __all__ = ["History"]
@@ -50,8 +50,8 @@ class History:
         Trials with other shots, batches, precision or selection are left out.
         """
         seconds = []
-        folds = [key for key in self._signatures if study.fold is not None and key.startswith(f"{study.row_key}.")]
-        for result in (one for key in dict.fromkeys((study.key, *folds)) for one in self._results(key, _OF_A_STUDY)):
+        others = [key for key in self._signatures if study.fold is not None and row_of_study(key) == study.row_key]
+        for result in (one for key in dict.fromkeys((study.key, *others)) for one in self._results(key, _OF_A_STUDY)):
             config = result.config
             if self._alike(config):
                 epochs = self._spec.training.epochs / config.epochs if config.epochs else 1.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.report.gaps import is_whole
 from pipeline.report.rows import Chosen, Matched, SweepTable, method_title
+from sept_core.results import row_of_study
 
 __all__ = ["UNEQUAL", "budget_notes", "budget_sentence", "budgets_differ", "no_gain_notes"]
 
@@ -48,7 +49,7 @@ def no_gain_notes(table: SweepTable) -> list[str]:
     notes = []
     for row in table.studies:
         twin = row.baseline if row.method != row.baseline else f"{row.baseline}+sept"
-        gone = any(key == row.study or key.startswith(f"{row.study}.fold-") for key in table.lost)
+        gone = row.study in map(row_of_study, table.lost)
         if (row.dataset, row.baseline, twin) in twins and row.matched and not row.matched.choices and not gone:
             pair = f"{method_title(row.baseline)} + SEPT against {method_title(row.baseline)}"
             first = f"the first {_span(row.matched.compared)} trials of {method_title(row.method)}"

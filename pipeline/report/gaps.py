@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.report.rows import Chosen, SweepTable, method_title
+from sept_core.results import row_of_study
 
 __all__ = ["folds_of", "is_whole", "missing_lines", "partial_lines", "several_folds"]
 
@@ -46,7 +47,7 @@ def missing_lines(table: SweepTable, row: str | None = None) -> list[str]:
     """
 
     def named(keys: tuple[str, ...]) -> str:
-        return ", ".join(key for key in keys if row is None or key == row or key.startswith(f"{row}.fold-"))
+        return ", ".join(key for key in keys if row is None or row_of_study(key) == row)
 
     without, lost = named(table.without), named(table.lost)
     lines = [f"no finished trial yet: {without}"] if without else []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipeline.report.rows import Chosen, ForUse, SweepTable
 from sept_core.errors import InputError
 from sept_core.nearest import nearest_hint
+from sept_core.results import row_of_study
 
 __all__ = ["pick_row", "pick_study"]
 
@@ -22,7 +23,7 @@ def pick_study(table: SweepTable, wanted: str | None) -> ForUse:
         InputError: None, or several, are meant.
     """
     studies = {use.study: use for use in table.for_use}
-    return studies[_pick(table, {key: _names(use.row, key) for key, use in studies.items()}, wanted)]
+    return studies[_pick(table, {key: _names(key) for key, use in studies.items()}, wanted)]
 
 
 def pick_row(table: SweepTable, wanted: str | None) -> Chosen:
@@ -32,10 +33,10 @@ def pick_row(table: SweepTable, wanted: str | None) -> Chosen:
         InputError: None, or several, are meant.
     """
     rows = {row.study: row for row in table.studies}
-    names: dict[str, tuple[str, ...]] = {key: _names(key, key) for key in rows}
+    names: dict[str, tuple[str, ...]] = {key: _names(key) for key in rows}
     for use in table.for_use:
         if use.row in names:
-            names[use.row] += _names(use.row, use.study)
+            names[use.row] += _names(use.study)
     return rows[_pick(table, names, wanted)]
 
 
@@ -48,8 +49,8 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
         return wanted
     meant = [key for key, names in known.items() if wanted in names]
     # Where each test fold has a study, none stands for the others, those without a finished trial included.
-    apart = [key for key in (*known, *table.without) if _row(key) != key and wanted in _names(_row(key), key)]
-    if len(apart) > 1 and set(meant) & set(apart) and len({_row(key) for key in (*apart, *meant)}) == 1:
+    apart = [key for key in (*known, *table.without) if row_of_study(key) != key and wanted in _names(key)]
+    if len(apart) > 1 and set(meant) & set(apart) and len({row_of_study(key) for key in (*apart, *meant)}) == 1:
         raise InputError(
             f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
             mend=f"name one fold's study: {', '.join(apart)}",
@@ -59,13 +60,13 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     if meant:
         raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {', '.join(meant)}")
     # Where one fold's result is gone, the row is, too.
-    rows = {_row(key) for key in table.lost}
-    gone = [_names(_row(key), key) for key in (*table.lost, *(use.study for use in table.for_use)) if _row(key) in rows]
-    lost = [key for key in table.lost if any(wanted in names and _row(key) in names for names in gone)]
+    rows = {row_of_study(key) for key in table.lost}
+    gone = [_names(key) for key in (*table.lost, *(use.study for use in table.for_use)) if row_of_study(key) in rows]
+    lost = [key for key in table.lost if any(wanted in names and row_of_study(key) in names for names in gone)]
     if lost:
         again = "launch the sweep again, which trains them once more"
         raise InputError(f"results of {', '.join(lost)} are gone", mend=again)
-    without = [_names(_row(key), key) for key in table.without]
+    without = [_names(key) for key in table.without]
     if any(wanted in names for names in without):
         raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
     words = dict.fromkeys(word for names in (*known.values(), *without, *gone) for word in names)
@@ -73,13 +74,9 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
 
 
-def _names(row: str, study: str) -> tuple[str, ...]:
+def _names(study: str) -> tuple[str, ...]:
     """What a study may be called: its key or its row's, ``DATASET.METHOD`` (with the fold behind), method, dataset."""
+    row = row_of_study(study)
     dataset, method, fold = row.split(".")[0], row.split(".")[-1], study[len(row) :]
     apart = (f"{dataset}.{method}{fold}", f"{method}{fold}") if fold else ()
     return study, row, *apart, f"{dataset}.{method}", method, dataset
-
-
-def _row(study: str) -> str:
-    """A study's key without its fold; none of the parts of a key holds a dot."""
-    return ".".join(study.split(".")[:4])

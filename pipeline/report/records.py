@@ -10,7 +10,7 @@ from pipeline.prepared import own_datasets
 from pipeline.spec import StudySpec, SweepSpec, parse_sweep
 from pipeline.store import Member, TrialStore, Verdict
 from pipeline.sweeps import best_verdict, known_sweep
-from sept_core.results import TrialConfig, TrialResult
+from sept_core.results import TrialResult, row_of_study
 
 __all__ = ["Pick", "RowRecords", "StudyRecords", "SweepRecords", "read_records"]
 
@@ -89,10 +89,6 @@ class _Row:
     verdicts: dict[tuple[str, int], Verdict]
 
     @property
-    def config(self) -> TrialConfig | None:
-        return next((member.config for member in self.members.values()), None)
-
-    @property
     def ended(self) -> list[tuple[str, int]]:
         """Members that have a verdict."""
         return [key for key in self.verdicts if key in self.members]
@@ -134,35 +130,35 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
     members = store.members(sweep)
     verdicts = with_fold_values(store, members, store.verdicts(sweep))
     specs = {study.key: study for study in spec.studies()}
-    keys = sorted(
-        {one.study for one in members} | {one.study for one in verdicts},
-        key=lambda key: (list(specs).index(key) if key in specs else -1, key),
-    )
-    row_of = {key: key for key in keys} | {member.study: member.config.row_key for member in members}
-    rows = {row: _Row(row, {}, {}) for row in (row_of[key] for key in keys)}
-    # In the order of the studies, so that folds stand in the order of the spec.
-    for member in sorted(members, key=lambda one: (keys.index(one.study), one.number)):
-        rows[row_of[member.study]].members[member.study, member.number] = member
+    place = {key: at for at, key in enumerate(specs)}
+    by_study: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        rows[row_of[verdict.study]].verdicts[verdict.study, verdict.number] = verdict
+        by_study.setdefault(verdict.study, []).append(verdict)
+    keys = sorted({one.study for one in members} | by_study.keys(), key=lambda key: (place.get(key, -1), key))
+    rows = {row: _Row(row, {}, {}) for row in map(row_of_study, keys)}
+    # In the order of the studies, so that folds stand in the order of the spec.
+    for member in sorted(members, key=lambda one: (place.get(one.study, -1), one.study, one.number)):
+        rows[row_of_study(member.study)].members[member.study, member.number] = member
+    for verdict in verdicts:
+        rows[row_of_study(verdict.study)].verdicts[verdict.study, verdict.number] = verdict
     chosen = {row.key: row.choose() for row in rows.values()}
     limits = {row.key: _limits(row, rows) for row in rows.values()}
     matched = {
         row.key: row.choose(limits[row.key]) if limits[row.key] != row.counts else chosen[row.key]
         for row in rows.values()
     }
-    best = {key: best_verdict(one for one in verdicts if one.study == key) for key in keys}
+    best = {key: best_verdict(by_study.get(key, ())) for key in keys}
     shown = [verdict for found in (*chosen.values(), *matched.values()) for verdict in found.values()]
     shown += [verdict for verdict in best.values() if verdict is not None]
     results = store.read_results(dict.fromkeys((verdict.study, verdict.signature) for verdict in shown))
     studies = tuple(
-        _study(key, specs.get(key), rows[row_of[key]], best[key], (chosen[row_of[key]], matched[row_of[key]]), results)
-        for key in keys
+        _study(key, specs.get(key), rows[row], best[key], (chosen[row], matched[row]), results)
+        for key, row in zip(keys, map(row_of_study, keys), strict=True)
     )
     made = tuple(
         RowRecords(
             key=row.key,
-            studies=tuple(study for study in studies if row_of[study.key] == row.key),
+            studies=tuple(study for study in studies if row_of_study(study.key) == row.key),
             picks=_picks(row, chosen[row.key], results),
             members=row.counts,
             matched=_picks(row, matched[row.key], results),

@@ -215,7 +215,8 @@ def make_split(
             f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots"
             + (", or have the content or the sound of a test clip" if split.shared else ""),
             where=where,
-            mend=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if sides.heard else ""),
+            mend=f"lower shots (now {shots})"
+            + (", or take an encoder that did not train on them" if sides.heard else ""),
         )
     if not split.heldout_new:
         raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where, mend=mend)
