@@ -38,13 +38,8 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
     if cross:
         yield from _cross(spec, where)
     elif spec.selection == "nested":
-        if spec.neighbors_naming_new != "keep":
-            yield InputError(
-                f"neighbors_naming_new: {spec.neighbors_naming_new} uses the names of the new classes, of which "
-                "selection: nested is to know nothing",
-                where=f"{where}: neighbors_naming_new",
-                mend="leave it out, or use selection: heldout",
-            )
+        why = "uses the names of the new classes, of which selection: nested is to know nothing"
+        yield from _keeps_neighbors(spec, where, why, "leave it out, or use selection: heldout")
         for dataset in spec.datasets:
             base = halves(infos[dataset].classnames)[0]
             if len(base) < NESTED_CLASSES:
@@ -62,13 +57,8 @@ def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
             where=f"{where}: selection",
             mend=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
         )
-    if spec.neighbors_naming_new != "keep":
-        yield InputError(
-            f"neighbors_naming_new: {spec.neighbors_naming_new} has no meaning for cross-dataset: it trains on all "
-            "classes of the source",
-            where=f"{where}: neighbors_naming_new",
-            mend="leave it out",
-        )
+    why = "has no meaning for cross-dataset: it trains on all classes of the source"
+    yield from _keeps_neighbors(spec, where, why, "leave it out")
     for source in spec.sources if spec.targets else ():
         if not spec.targets_of(source):
             yield InputError(
@@ -76,3 +66,9 @@ def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
                 where=f"{where}: targets",
                 mend="name another dataset as target",
             )
+
+
+def _keeps_neighbors(spec: SweepSpec, where: str, why: str, mend: str) -> Iterator[InputError]:
+    if spec.neighbors_naming_new != "keep":
+        what = f"neighbors_naming_new: {spec.neighbors_naming_new} {why}"
+        yield InputError(what, where=f"{where}: neighbors_naming_new", mend=mend)
