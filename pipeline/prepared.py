@@ -43,6 +43,7 @@ __all__ = [
     "find_neighbors",
     "neighbors_key",
     "own_datasets",
+    "packaged_key",
     "read_prepared",
     "write_prepared",
 ]
@@ -191,6 +192,13 @@ def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None)
 def neighbors_key(name: str, protocol: str = "base-to-new") -> str:
     """Key of the file with the neighbours of one's own data set that a protocol takes."""
     return f"{_FOLDER}/{name}/{'neighbors-all' if protocol == 'cross-dataset' else 'neighbors'}.json"
+
+
+def packaged_key(name: str, protocol: str = "base-to-new") -> str:
+    """Key of one's own file for a registered data set: in the layout of the packaged ones."""
+    from sept_core.semantic.neighbors import neighbor_kind
+
+    return f"neighbors/{neighbor_kind(protocol)}/{name.lower()}.json"
 
 
 def find_neighbors(

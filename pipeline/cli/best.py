@@ -15,7 +15,6 @@ from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from pipeline.report import SweepTable
     from pipeline.report.rows import Chosen, ForUse
@@ -149,7 +148,9 @@ def _own(use: ForUse) -> dict[str, float]:
 def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
     from rich.markup import escape
 
-    table = _table()
+    from pipeline.cli.showing import plain_table
+
+    table = plain_table()
     table.add_column("study", overflow="fold")
     names = list(dict.fromkeys(name for row in rows for name in _estimate(row)))
     for name in names:
@@ -168,9 +169,10 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
 def _show_uses(console: Console, uses: Sequence[ForUse]) -> None:
     from rich.markup import escape
 
+    from pipeline.cli.showing import plain_table
     from pipeline.sweeps import short
 
-    table = _table()
+    table = plain_table()
     table.add_column("study", overflow="fold")
     table.add_column("trial", justify="right")
     names = list(dict.fromkeys(name for use in uses for name in _own(use)))
@@ -184,10 +186,3 @@ def _show_uses(console: Console, uses: Sequence[ForUse]) -> None:
         marked = (f"{numbers[name]:.1f}{mark if name != 'val' else ''}" if name in numbers else "-" for name in names)
         table.add_row(escape(use.study), f"#{use.number}", *marked, escape(searched), use.signature)
     console.print(table)
-
-
-def _table() -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))

@@ -62,16 +62,13 @@ TemplateOption = Annotated[
 @app.command("list")
 def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the datasets, your own included: classes, folds, and whether neighbours and embeddings are there."""
-    from rich import box
-    from rich.table import Table
-
-    from pipeline.cli.showing import say, wide_console
+    from pipeline.cli.showing import plain_table, say, wide_console
 
     rows = list(_datasets(root))
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     for name in ("dataset", "kind", "classes", "base/new", "folds", "neighbors", "embeddings"):
         numbers = name in ("classes", "base/new", "folds")
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")

@@ -87,12 +87,11 @@ def neighbors(
 
     from pipeline.cli.showing import say
     from pipeline.neighbors import Usage, estimate, generate, known_to_model
-    from pipeline.prepared import neighbors_key, own_datasets
+    from pipeline.prepared import neighbors_key, own_datasets, packaged_key
     from pipeline.store import is_remote, local_folder
     from sept_core.datasets import DATASETS, get_dataset
     from sept_core.nearest import known_words
     from sept_core.semantic.blind import naming_untrained
-    from sept_core.semantic.neighbors import neighbor_kind
 
     if protocol not in _PROTOCOLS:
         raise InputError(f"unknown protocol '{protocol}'", where="--for", mend=known_words(protocol, _PROTOCOLS))
@@ -100,7 +99,7 @@ def neighbors(
     info = known_to_model(whole, protocol)
     folder = local_folder(root) if is_remote(root) else Path(root)
     kept = folder / neighbors_key(info.name, protocol)
-    packaged = folder / "neighbors" / neighbor_kind(protocol) / f"{info.name.lower()}.json"
+    packaged = folder / packaged_key(info.name, protocol)
     if by_hand is not None:
         from pipeline.cli.own_neighbors import take
 

@@ -29,10 +29,10 @@ def take(
 
     from pipeline.cli.showing import plural, say
     from pipeline.neighbors.by_hand import read_by_hand
-    from pipeline.prepared import neighbors_key
+    from pipeline.prepared import neighbors_key, packaged_key
     from pipeline.store import LocalFiles, local_folder, open_files
     from sept_core.semantic.blind import knowledge_warnings
-    from sept_core.semantic.neighbors import neighbor_kind, read_neighbors
+    from sept_core.semantic.neighbors import read_neighbors
 
     trained = trained_classes(info.classnames, protocol)
     neighbors, problems = read_by_hand(file, info, trained)
@@ -47,7 +47,7 @@ def take(
         )
     files, key = open_files(root), neighbors_key(info.name, protocol)
     if out is not None or info.name in DATASETS:
-        kept = local_folder(root) / "neighbors" / neighbor_kind(protocol) / f"{info.name.lower()}.json"
+        kept = local_folder(root) / packaged_key(info.name, protocol)
         target = (out or kept).absolute()
         files, key = LocalFiles(target.parent), target.name
     where = files.address(key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pipeline.cli.showing import plural, say
+from pipeline.cli.showing import plain_table, plural, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,9 +50,6 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
         plan: Its plan.
         price: Of a GPU-hour or worker-hour; None for no cost.
     """
-    from rich import box
-    from rich.table import Table
-
     studies = plural(len(plan.studies), "study", "studies")
     trials = plural(sum(study.trials for study in plan.studies), "trial")
     strict = spec.selection == "strict"
@@ -62,7 +59,7 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
     if strict:
         say(console, "Selection strict: a study for each test fold, each with a search of its own.")
     say(console)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     table.add_column("study", no_wrap=True, max_width=26)
     for name in (*(["folds"] if strict else []), "ended", "rep.", "a trial", "left"):
         table.add_column(name, justify="right", no_wrap=True)

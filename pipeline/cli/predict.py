@@ -186,14 +186,14 @@ def _progress(total: int) -> Iterator[Callable[[], object]]:
 
 
 def _show(console: Console, ranked: list[Ranked], shown: int) -> None:
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
+
+    from pipeline.cli.showing import plain_table
 
     good = [one for one in ranked if not one.fault]
     if not good:
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     table.add_column("clip", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("probability", justify="right")

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from pipeline.report import ReportFiles
     from pipeline.store import TrialStore
     from pipeline.tracking import TrackingTarget
 
-__all__ = ["plural", "say", "show_report", "track_report", "wide_console"]
+__all__ = ["plain_table", "plural", "say", "show_report", "track_report", "wide_console"]
 
 _WIDE = 1000
 
@@ -19,6 +20,14 @@ _WIDE = 1000
 def plural(count: int, one: str, many: str = "") -> str:
     """Such as ``1 study`` and ``6 studies``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def plain_table() -> Table:
+    """A table with a line under its head and no other, as all commands show them."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def say(console: Console, line: str = "") -> None:

@@ -60,13 +60,11 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
 
 
 def _show(found: Sequence[StoreFindings]) -> None:
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
-    from pipeline.cli.showing import say, wide_console
+    from pipeline.cli.showing import plain_table, say, wide_console
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     for name in ("dataset", "encoder", "fingerprint", "clips", "parts", "result"):
         table.add_column(name, justify="right" if name in ("clips", "parts") else "left", overflow="fold")
     for one in found:

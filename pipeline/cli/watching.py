@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.cli.showing import plural, say
+from pipeline.cli.showing import plain_table, plural, say
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -158,7 +158,7 @@ def _measured(status: SweepStatus) -> str:
 
 
 def _study_table(status: SweepStatus) -> Table:
-    table = _table()
+    table = plain_table()
     # Of a strict sweep the test fold is part of the name.
     table.add_column("study, fold" if any(study.fold for study in status.studies) else "study", no_wrap=True)
     measured = _measured(status)
@@ -173,7 +173,7 @@ def _study_table(status: SweepStatus) -> Table:
 
 def _trial_table(status: SweepStatus) -> Table:
     names = _names(status)
-    table = _table()
+    table = plain_table()
     table.add_column("running", no_wrap=True)
     for name in ("trial", "signature", "epoch", f"best {_measured(status)}", "heard of"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -186,13 +186,6 @@ def _trial_table(status: SweepStatus) -> Table:
         best = _percent(trial.best_objective)
         table.add_row(names[trial.study], number, trial.signature, _epochs(trial), best, heard)
     return table
-
-
-def _table() -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def _summary(status: SweepStatus) -> list[str]:
