@@ -24,7 +24,7 @@ class AnswerCache:
     Args:
         folder: Where it is; made by the first entry.
         model: Name of the model.
-        info: The data set, with the classes that the model is told of.
+        info: The data set, with the classes that are sent to the model.
     """
 
     def __init__(self, folder: Path, model: str, info: DatasetInfo) -> None:

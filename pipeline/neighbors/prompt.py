@@ -58,7 +58,7 @@ def dataset_digest(info: DatasetInfo) -> str:
 
 
 def known_to_model(info: DatasetInfo, protocol: str) -> DatasetInfo:
-    """The data set as the model is told of it: with the classes that the protocol trains on, and no others.
+    """The data set with only the classes that the protocol trains on, for these alone are sent to the model.
 
     All of `pipeline.neighbors` works on what this returns, so that prompts, rules and cache know nothing else.
     """

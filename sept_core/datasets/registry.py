@@ -49,7 +49,7 @@ class DatasetInfo:
 
 
 def prompt_name(classname: str, *, lower: bool = True) -> str:
-    """The class name as it stands in a prompt: lower case unless told not to, underscores as spaces, none around it."""
+    """The class name as it stands in a prompt: underscores as spaces, none around it, in lower case if ``lower``."""
     return (classname.lower() if lower else classname).replace("_", " ").strip()
 
 

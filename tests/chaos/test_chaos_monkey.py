@@ -1,6 +1,6 @@
 """Driver, workers and nodes killed at random: afterwards nothing tells that anything happened.
 
-The short run is part of every test run. The long one is what the README's figures are from:
+The short run is part of every test run. The long one is what the figures in docs/reliability.md are from:
 
     pytest tests/chaos/test_chaos_monkey.py -m long -s
 """
