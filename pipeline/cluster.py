@@ -6,12 +6,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 from pipeline.address import CLIENT, knock
+from pipeline.ray_watch import RayLost
 from sept_core.errors import InputError
 
-__all__ = ["cluster", "environment", "prepare_import"]
+__all__ = ["cluster", "environment", "prepare_import", "ray_is_lost"]
 
 # What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
 _AT_IMPORT = {
@@ -20,6 +22,9 @@ _AT_IMPORT = {
 # And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
 # its default).
 _PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+_NO_START = (ConnectionError, RuntimeError, TimeoutError)
+_LOST = Event()
 
 
 def prepare_import(address: str, **more: str) -> None:
@@ -55,6 +60,7 @@ def cluster(
 
     Raises:
         InputError: An address that the driver cannot run with, or no Ray there.
+        RayLost: A private one does not start.
     """
     import ray
 
@@ -77,8 +83,11 @@ def cluster(
             options["object_store_memory"] = object_store_bytes
     with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
         try:
-            ray.init(**options)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            _start(options)
+        except _NO_START as error:
+            if address == "local":
+                why = " ".join(str(error).split())
+                raise RayLost(f"Ray does not start on this machine: {why}; run the same command again") from error
             token = "; if it asks for a token, set RAY_AUTH_MODE=token" if address != "auto" else ""
             raise InputError(
                 f"no Ray cluster: {' '.join(str(error).split())}",
@@ -88,8 +97,30 @@ def cluster(
         try:
             started()
             yield
+        except RayLost:
+            _LOST.set()
+            raise
         finally:
-            ray.shutdown()
+            if not _LOST.is_set():
+                ray.shutdown()
+
+
+def ray_is_lost() -> bool:
+    """Whether this process was connected to a Ray that is gone: then only `os._exit` ends it without Ray's core."""
+    return _LOST.is_set()
+
+
+def _start(options: Mapping[str, Any]) -> None:
+    """Start Ray or connect to it; on a busy machine a private one does not always come at the first attempt."""
+    import ray
+
+    try:
+        ray.init(**options)
+    except _NO_START:
+        if options["address"] != "local":
+            raise
+        ray.shutdown()
+        ray.init(**options)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from pipeline.cli import (
 )
 from pipeline.cli.errors import guarded, take_debug
 from pipeline.cli.group import Group
+from pipeline.cluster import ray_is_lost
 from sept_core import __version__
 
 __all__ = ["app", "main"]
@@ -34,7 +36,8 @@ app = typer.Typer(
     name="sept",
     help="Semantically expanded prompt tuning (SEPT) of audio-language models: hyper-parameter sweeps from audio clips "
     "to a ranked result.",
-    epilog="Exit codes: 0 done, 1 failed, 2 something given cannot be used, 75 interrupted (the same command goes on).",
+    epilog="Exit codes: 0 done, 1 failed, 2 something given cannot be used, 3 stopped by `sept sweep stop`, "
+    "75 interrupted (the same command goes on).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,4 +79,10 @@ def _sept(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     kept, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(guarded(lambda: app(kept, prog_name="sept"), debug))
+    code = guarded(lambda: app(kept, prog_name="sept"), debug)
+    if ray_is_lost():
+        # Whatever Ray registered for the end of the process would wait for what is gone, and end it with another code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

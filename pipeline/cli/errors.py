@@ -1,6 +1,7 @@
 """Errors to exit codes, and one clear line each.
 
 0: done. 1: something failed that is not the person's doing (or a bug). 2: something given cannot be used.
+3: a sweep was stopped on request (`sept sweep stop`); no scheduler should start it again by itself.
 75: interrupted, or stopped by something that passes; the same command goes on.
 """
 
@@ -13,10 +14,11 @@ from collections.abc import Callable
 from pipeline.masking import masked
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_RESUMABLE", "guarded", "take_debug"]
+__all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_RESUMABLE", "EXIT_STOPPED", "guarded", "take_debug"]
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
+EXIT_STOPPED = 3
 EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: try again
 _TYPERS_CTRL_C = 130
 

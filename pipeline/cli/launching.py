@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.cli.errors import EXIT_FAILED, EXIT_RESUMABLE
+from pipeline.cli.errors import EXIT_FAILED, EXIT_RESUMABLE, EXIT_STOPPED
 from pipeline.cli.options import mlflow_option, root_option
 from pipeline.cli.showing import plural, say, show_report, track_report
 
@@ -48,7 +48,8 @@ def run_sweep(
         remark: A sentence about the sweep's budget.
 
     Raises:
-        typer.Exit: With 75 where it was interrupted, 1 where a study ended without a finished trial.
+        typer.Exit: With 75 where it was interrupted, 3 where it was stopped on request, 1 where a study ended without a
+            finished trial.
         SeptError: As the modules below raise it.
     """
     from rich.console import Console
@@ -71,11 +72,11 @@ def run_sweep(
         _announce(console, spec, root, target, remark)
         stopped, tracked = _run(console, spec, root, target, address, retry_failed)
     except KeyboardInterrupt:
-        stopped, tracked = True, False
+        stopped, tracked = EXIT_RESUMABLE, False
     if stopped:
         say(console, "\nStopped. Every finished step is kept; the same command goes on from there:")
         say(console, f"  {command}")
-        raise typer.Exit(EXIT_RESUMABLE)
+        raise typer.Exit(stopped)
     complete, files = show_report(console, root, spec.name)
     if tracked:
         _track_report(console, root, spec.name, files, target)
@@ -122,8 +123,8 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
 
 def _run(
     console: Console, spec: SweepSpec, root: str, target: TrackingTarget, address: str, retry_failed: bool
-) -> tuple[bool, bool]:
-    """Run the sweep with its observers; whether it was stopped before its end, and whether MLflow has all of it."""
+) -> tuple[int, bool]:
+    """Run the sweep; the exit code where it was stopped before its end, else 0, and whether MLflow has all of it."""
     from pipeline.cli.progress import make_progress
     from pipeline.search.sweep import launch
     from pipeline.store import TrialStore, open_files
@@ -141,7 +142,8 @@ def _run(
     if not summary.complete:
         left = summary.pending + summary.refused
         _say_how_to_sync(console, root, spec.name, target, f"{left} updates ({summary.error})")
-    return outcome.state == "stopped", summary.complete
+    stopped = EXIT_STOPPED if outcome.on_request else EXIT_RESUMABLE
+    return stopped if outcome.state == "stopped" else 0, summary.complete
 
 
 def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -25,6 +26,7 @@ from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, en
 from pipeline.embed.jobs import Job
 from pipeline.embed.place import EncoderPlace
 from pipeline.faults import fault_of, raised_there
+from pipeline.ray_watch import watched
 from pipeline.store import is_remote
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError
@@ -61,6 +63,7 @@ def embed_on_ray(
 
     Raises:
         InputError: Something cannot be used; as `decode` and `encode` raise it.
+        RayLost: Ray is gone; what is done is kept.
         SeptError: The cluster fails.
     """
     tasks = [
@@ -95,10 +98,17 @@ def embed_on_ray(
             results = batches.map(
                 encoding, fn_constructor_args=(place, False, decoding), num_cpus=1, concurrency=pool, **lives
             )
-        try:
+        lost = Event()
+
+        def take_all() -> None:
             for row in results.iter_rows():
+                if lost.is_set():
+                    return
                 _take(jobs, row, tower.dim)
                 done(row["job"], row["clips"])
+
+        try:
+            watched(take_all, lost)
         except RayError as error:
             line = " ".join(str(error).split())[-300:]
             raise SeptError(f"Ray could not go on: {line}; what is done is kept, run the same command again") from error

@@ -24,6 +24,7 @@ from typing import Any
 
 from pipeline.cluster import prepare_import
 from pipeline.prepared import own_datasets
+from pipeline.ray_watch import watched
 from pipeline.search.attendant import Attendant
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
@@ -44,7 +45,7 @@ __all__ = ["STOPPED_EXIT_CODE", "SweepOutcome", "check_spec", "launch"]
 logger = logging.getLogger(__name__)
 
 STOPPED_EXIT_CODE = 75
-"""What a process should exit with when its sweep was stopped: EX_TEMPFAIL, run the same command again."""
+"""What a process should exit with when its sweep was interrupted: EX_TEMPFAIL, run the same command again."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class SweepOutcome:
         members: Members with a verdict, all studies, earlier launches included; the three below add up to it.
         started: Trials that this launch had a worker begin, resumed ones included; the others cost nothing.
         seconds: Wall time of this launch.
+        on_request: Whether somebody asked for the stop with ``sept sweep stop``.
     """
 
     sweep: str
@@ -66,6 +68,7 @@ class SweepOutcome:
     failed: int
     started: int
     seconds: float
+    on_request: bool = False
 
 
 def launch(
@@ -96,6 +99,7 @@ def launch(
     Raises:
         InputError: A spec that is not the sweep's, missing inputs, no cluster.
         LeaseHeld: Another process is running this sweep.
+        RayLost: Ray is gone, or a private one does not start; the lease is released, and launching again goes on.
     """
     began = time.monotonic()
     where = str(Path(root).expanduser().resolve()) if "://" not in str(root) else str(root)
@@ -139,9 +143,14 @@ def launch(
                     _scratch(files, spec.name) as scratch,
                     sweep_cluster(address, spec.resources, methods, interrupts.install),
                 ):
-                    needs.update(trial_needs(spec, gpu_count(spec.resources, address), load))
-                    attendant.workers = workers = worker_count(needs, spec.resources, address)
-                    run_members(driver, workers, needs, assign, stopping, scratch)
+                    lost = threading.Event()
+
+                    def run() -> None:
+                        needs.update(trial_needs(spec, gpu_count(spec.resources, address), load))
+                        attendant.workers = workers = worker_count(needs, spec.resources, address)
+                        run_members(driver, workers, needs, assign, stopping, scratch, lost.is_set)
+
+                    watched(run, lost)
         except SystemExit:
             # Ray's own answer to SIGTERM while it starts.
             interrupts.asked = True
@@ -156,6 +165,7 @@ def launch(
         failed=driver.ended["failed"],
         started=driver.started,
         seconds=time.monotonic() - began,
+        on_request=not driver.finished and attendant.stop_asked and not interrupts.asked,
     )
 
 

@@ -154,6 +154,7 @@ def run_members(
     assign: Callable[[Member], dict[str, Any]],
     stopping: Callable[[], bool],
     scratch: Path,
+    lost: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run what the driver hands out until nothing is left, or until a stop is asked for.
 
@@ -164,11 +165,12 @@ def run_members(
         assign: The `Assignment` of a member as a dict.
         stopping: Whether a stop was asked for; trials in flight then go on to their next checkpoint.
         scratch: Folder for what Tune insists on writing.
+        lost: Whether Ray is gone: then nothing that Tune still says reaches the driver.
 
     Raises:
         SeptError: What a worker could not use, or what store or observers raised.
     """
-    link = _Link(driver, needs, assign, stopping)
+    link = _Link(driver, needs, assign, stopping, lost)
     # It calls a lost worker an error at the end, when the member has long been run by another one.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with bearing_every_loss():
@@ -205,6 +207,7 @@ class _Link:
         needs: Mapping[str, tuple[float, float]],
         assign: Callable[[Member], dict[str, Any]],
         stopping: Callable[[], bool],
+        lost: Callable[[], bool],
     ) -> None:
         self.error: BaseException | None = None
         self._driver = driver
@@ -212,6 +215,7 @@ class _Link:
         self._idle: Counter[tuple[float, float]] = Counter()  # workers that have ended their trial, by what they occupy
         self._assign = assign
         self._stopping = stopping
+        self._lost = lost
         self._members: dict[str, Member] = {}
         self._why: dict[str, str] = {}
         self._deadline = math.inf
@@ -233,6 +237,8 @@ class _Link:
             return self._fail(error)
 
     def result(self, trial_id: str, result: dict[str, Any]) -> str:
+        if self._lost():
+            return str(TrialScheduler.STOP)
         try:
             message, member = Message.from_tune(result), self._members[trial_id]
             tell = self._driver.begun if message.phase == "begun" else self._driver.reported
@@ -248,7 +254,7 @@ class _Link:
 
     def complete(self, trial_id: str, result: dict[str, Any] | None, lost: bool) -> None:
         member = self._members.pop(trial_id, None)
-        if member is None:
+        if member is None or self._lost():
             return
         try:
             if lost or not result:
@@ -268,10 +274,10 @@ class _Link:
             return False
         if self._deadline == math.inf:
             self._deadline = time.monotonic() + _GRACE_S
-        return self.error is not None or not self._members or time.monotonic() > self._deadline
+        return self.error is not None or self._lost() or not self._members or time.monotonic() > self._deadline
 
     def _halted(self) -> bool:
-        return self.error is not None or self._stopping()
+        return self.error is not None or self._lost() or self._stopping()
 
     def _fail(self, error: Exception) -> str:
         self.error = self.error or error

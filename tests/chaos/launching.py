@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["environment", "launched", "said", "sept"]
+__all__ = ["PROGRAM", "environment", "launched", "said", "sept"]
 
 HERE = Path(__file__).parent
 
 # The inputs' provider comes first among the arguments.
-_PROGRAM = """
+PROGRAM = """
 import functools, sys
 import pipeline.search.sweep as search
 search.launch = functools.partial(search.launch, provider=sys.argv[1])
@@ -45,7 +45,7 @@ def launched(
     """``sept ARGUMENTS`` with this provider, in this folder; killed at the end, if it still runs."""
     with (folder / _LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, provider, *arguments],
+            [sys.executable, "-c", PROGRAM, provider, *arguments],
             cwd=folder,
             env=environment(variables),
             stdout=log,

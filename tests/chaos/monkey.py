@@ -1,4 +1,4 @@
-"""A seeded monkey that runs sweeps on a Ray cluster of several nodes and kills driver, workers and nodes at random.
+"""A seeded monkey that runs sweeps on a Ray cluster and kills driver, workers, nodes and the head's processes.
 
 Ray's nodes are processes of this machine (`ray.cluster_utils.Cluster`): a node dies as one that loses its power does,
 with everything on it. Processes are killed by their ids.
@@ -22,6 +22,10 @@ from pathlib import Path
 from launching import environment, launched, said
 from tiny_sweep import worker_pids
 
+from pipeline.spec import load_sweep
+from pipeline.store import Lease, LocalFiles
+from pipeline.tracking import connect, default_target
+
 HERE = Path(__file__).parent
 CLUSTER = {
     # Ray listens on the network here, as a cluster does: nobody else is to use it.
@@ -29,7 +33,8 @@ CLUSTER = {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
-KINDS = {"worker": 4, "driver": 3, "node": 2, "stop": 1}
+HEAD = ("gcs_server", "raylet")
+KINDS = {"worker": 4, "driver": 3, "node": 2, "stop": 1} | dict.fromkeys(HEAD, 1)
 """What the monkey does, and how often. ``stop`` is SIGTERM to the driver, the one thing here that is no kill."""
 
 
@@ -37,6 +42,7 @@ class Nodes:
     """A head without CPUs and some nodes of one CPU each (`nodes.py`), whose workers find the tests' modules."""
 
     def __init__(self, count: int, log: Path) -> None:
+        self._count = count
         with log.open("wb") as said:
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / "nodes.py"), str(count)],
@@ -59,6 +65,18 @@ class Nodes:
         assert self._process.stdin is not None
         print("add", gpus, file=self._process.stdin, flush=True)
         assert self._answer() == "added"
+
+    def lose(self, program: str) -> None:
+        """SIGKILL a process of the head: its control plane or its raylet."""
+        assert self._process.stdin is not None
+        print("lose", program, file=self._process.stdin, flush=True)
+        assert self._answer() == "lost"
+
+    def anew(self) -> None:
+        """Another cluster in place of this one, of which everything is killed."""
+        assert self._process.stdin is not None
+        print("anew", self._count, file=self._process.stdin, flush=True)
+        self.address = self._answer()
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -125,13 +143,28 @@ class Monkey:
             elif kind == "stop":
                 driver.send_signal(signal.SIGTERM)
                 assert driver.wait(60) == 75, self.log
+            elif kind in HEAD:
+                self._lose(kind, driver)
             elif kind == "node":
                 self.nodes.kill(chance.randrange(100))
             elif not self._kill_worker(chance):
                 continue
             self.done[kind] += 1
-            if kind in ("driver", "stop"):
+            if kind in ("driver", "stop", *HEAD):
                 return
+
+    def _lose(self, program: str, driver: subprocess.Popen[bytes]) -> None:
+        """The driver ends by itself, long before Ray would end it, with everything closed."""
+        self.nodes.lose(program)
+        assert driver.wait(40) == 75, self.log
+        assert "is gone; every finished step is kept, the same command goes on" in self.log.splitlines()[-1]
+        name = load_sweep(self.folder / "sweep.yaml").name
+        assert Lease(LocalFiles(self.root), name).holder() is None
+        client = connect(default_target(str(self.root)))
+        experiment = client.get_experiment_by_name(name)
+        assert experiment is not None
+        assert not client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+        self.nodes.anew()
 
     def _kill_worker(self, chance: random.Random) -> bool:
         running = worker_pids(self.root)

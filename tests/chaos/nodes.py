@@ -2,13 +2,17 @@
 
 python nodes.py COUNT
 
-Prints the cluster's address, then a line for every ``kill INDEX`` or ``add GPUS``; ends with the input. Ray reads its
+Prints the cluster's address, then a line for every ``kill INDEX``, ``add GPUS`` or ``lose PROGRAM`` (of the head); with
+``anew COUNT`` all of it is made again, at another address. Ends with the input. Ray reads its
 settings when it is first imported, so they have to be there before: hence a process.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from typing import Any
 
 from ray.cluster_utils import Cluster
 
@@ -16,13 +20,29 @@ from ray.cluster_utils import Cluster
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
-def main(count: int) -> None:
+def start(count: int) -> tuple[Cluster, list[Any]]:
     head = {"num_cpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(**NODE) for _ in range(count)]
+    return cluster, [cluster.add_node(**NODE) for _ in range(count)]
+
+
+def main(count: int) -> None:
+    cluster, nodes = start(count)
     print(cluster.address, flush=True)
     for line in sys.stdin:
         what, number = line.split()
+        if what == "lose":
+            # By its id, as everything here.
+            for process in cluster.head_node.all_processes[number]:
+                os.kill(process.process.pid, signal.SIGKILL)
+            print("lost", flush=True)
+            continue
+        if what == "anew":
+            for node in cluster.list_all_nodes:
+                node.kill_all_processes(check_alive=False, allow_graceful=False)
+            cluster, nodes = start(int(number))
+            print(cluster.address, flush=True)
+            continue
         if what == "add":
             nodes.append(cluster.add_node(**NODE, num_gpus=int(number)))
             print("added", flush=True)

@@ -80,7 +80,7 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
         stopped = sept(tmp_path, "sweep", "stop", "tiny", "--root", root)
         assert stopped.returncode == 0, stopped.stderr
         assert "tiny stopped after" in stopped.stdout
-        assert process.wait(timeout=120) == 75, said(tmp_path)
+        assert process.wait(timeout=120) == 3, said(tmp_path)
     assert "Stopped. Every finished step is kept" in said(tmp_path)
     assert "asks this sweep to stop" in said(tmp_path)
     files = open_files(root)

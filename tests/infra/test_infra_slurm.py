@@ -16,9 +16,18 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm.sbatch"
 PROGRAMS = {
-    "scontrol": 'echo "scontrol $*" >> "$LOG"; [ "$1" = show ] && printf "n1\\nn2\\nn3\\n"; true',
+    "scontrol": """
+echo "scontrol $*" >> "$LOG"
+[ "$1 $2" = "show hostnames" ] && printf "n1\\nn2\\nn3\\n"
+[ "$1 $2" = "show job" ] && echo "JobState=RUNNING"
+true
+""",
     # Steps run until they are told to end, as Ray's processes do.
-    "srun": 'echo "srun $*" >> "$LOG"; exec /bin/sleep 60',
+    "srun": """
+echo "srun ${*//$'\\n'/ }" >> "$LOG"
+trap "exit 0" USR1
+while true; do /bin/sleep 0.05; done
+""",
     # A node is active once its step runs; one that is pending does not count.
     "ray": 'echo Active:; grep "^srun " "$LOG" | sed "s/.*/ 1 node_x/"; printf "Pending:\\n 1 node_y\\n"',
     "sleep": "exec /bin/sleep 0.05",
@@ -62,8 +71,8 @@ def run(tmp_path: Path, log: Path) -> Run:
     return start
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(0, False), (1, False), (2, False), (137, False), (75, True)])
-def test_it_starts_ray_on_every_node_launches_and_requeues_what_was_interrupted(
+@pytest.mark.parametrize(("code", "requeued"), [(0, False), (1, True), (2, False), (3, False), (137, True), (75, True)])
+def test_it_starts_ray_on_every_node_launches_and_requeues_any_end_but_the_sweeps_own(
     run: Run, log: Path, code: int, requeued: bool
 ) -> None:
     process = run("full", "--root", "s3://a b/c", code=code)
@@ -73,8 +82,10 @@ def test_it_starts_ray_on_every_node_launches_and_requeues_what_was_interrupted(
     starts = [line for line in calls if line.startswith("srun ")]
     assert len(starts) == 3
     assert all("--nodes=1 --ntasks=1 --overlap" in line and "--num-cpus=4" in line for line in starts)
-    assert sum("--nodelist=n1 ray start --head" in line for line in starts) == 1
-    assert sum("ray start --block --address=10.0.0.1:24711" in line for line in starts) == 2
+    head = [line for line in starts if "--head --node-ip-address=10.0.0.1 --port=24711" in line]
+    assert len(head) == 1
+    assert "--nodelist=n1 " in head[0]
+    assert sum(line.endswith(" --address=10.0.0.1:24711") for line in starts) == 2
     assert "sept sweep launch full --root s3://a b/c --address 10.0.0.1:24711" in calls
     assert "token 64" in calls
     assert ("scontrol requeue 14711" in calls) is requeued
@@ -96,12 +107,60 @@ def test_term_is_passed_on_once_the_driver_is_waited_for_and_the_job_requeued(ru
     assert "scontrol requeue 14711" in calls
 
 
-def test_nodes_on_which_ray_does_not_start_end_the_job(run: Run, log: Path) -> None:
+def test_where_ray_starts_on_no_node_the_job_is_tried_again(run: Run, log: Path) -> None:
     process = run("full", ray="exit 1", start_s=1)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == 1
-    assert "Ray has not started on 3 nodes" in said
-    assert "sept" not in log.read_text()
+    assert "Ray has started on 0 of 3 nodes" in said
+    assert "sept sweep" not in log.read_text()
+    assert "scontrol requeue 14711" in log.read_text()
+
+
+def test_where_ray_starts_on_some_nodes_the_sweep_is_launched_on_these(run: Run, log: Path) -> None:
+    process = run("full", ray='printf "Active:\\n 1 node_x\\n 1 node_y\\n"', start_s=1)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode == 0
+    assert "Ray has started on 2 of 3 nodes within 1 s" in said
+    assert "sept sweep launch full" in log.read_text()
+
+
+def test_what_is_refused_after_a_requeue_may_be_refused_for_now(
+    run: Run, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert run("full", code=2).wait(20) == 2
+    assert "scontrol requeue 14711" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("job", "restarts", "why"),
+    [
+        ("JobState=COMPLETING", 1, "Slurm has ended the job"),
+        ("JobState=RUNNING", 500, "requeued 500 times already"),
+    ],
+)
+def test_a_job_that_is_cancelled_or_was_requeued_too_often_is_not_requeued(
+    run: Run, log: Path, monkeypatch: pytest.MonkeyPatch, job: str, restarts: int, why: str
+) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    process = run("full", code=75, scontrol=PROGRAMS["scontrol"].replace("JobState=RUNNING", job))
+    assert why in process.communicate(timeout=20)[0]
+    assert "scontrol requeue" not in log.read_text()
+
+
+@pytest.mark.parametrize(("failed", "requeued"), [(4, True), (5, False)])
+def test_a_driver_that_fails_is_tried_again_a_bounded_number_of_times(
+    run: Run, log: Path, failed: int, requeued: bool
+) -> None:
+    counted = PROGRAMS["scontrol"].replace(
+        "JobState=RUNNING", f"JobState=RUNNING Comment=sept failed {failed} times in"
+    )
+    process = run("full", code=1, scontrol=counted)
+    said = process.communicate(timeout=20)[0]
+    assert ("scontrol requeue 14711" in log.read_text()) is requeued
+    assert ("6 times in a row (SEPT_RETRIES): not requeued" in said) is not requeued
+    counts = "update JobId=14711 Comment=sept failed 5 times in a row" in log.read_text()
+    assert counts is requeued
 
 
 def test_a_job_without_a_sweep_says_how_it_is_meant(run: Run) -> None:

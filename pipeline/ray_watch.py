@@ -1,0 +1,144 @@
+"""Work on Ray, watched: a command that has lost Ray ends within seconds, and can be run again (Ray 2.60).
+
+Left alone, Ray ends a process whose control plane (``gcs_server``, on the head) is gone after 60 s, with exit code 1
+and nothing closed; and one whose own node's ``raylet`` is gone waits for ever.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from sept_core.errors import SeptError
+
+__all__ = ["RayLost", "watched"]
+
+# Seconds between two looks.
+_LOOK_S = 1.0
+# Looks in a row at which a process of Ray's refuses connections: it is gone.
+_REFUSALS = 5
+# Looks in a row without an answer of the control plane. Not timed: a process that was suspended has not looked.
+_SILENCES = 45
+# Seconds that the work is given to notice.
+_MOMENT_S = 2.0
+
+
+class RayLost(SeptError):  # noqa: N818 (it names a state, like BlockingIOError)
+    """The Ray that a command runs on is gone; nothing can be done with it any more, not even an orderly end."""
+
+    resumable = True
+
+
+def watched(work: Callable[[], None], lost: threading.Event) -> None:
+    """Do work on the Ray that this process is connected to, in a thread of its own, until it ends or Ray is lost.
+
+    The calling thread only watches, so that it can go on where a call to Ray does not return.
+
+    Args:
+        work: What is to be done. Once Ray is lost it is left where it is: it must decide nothing any more.
+        lost: Set as soon as Ray is lost.
+
+    Raises:
+        RayLost: Ray's control plane, or this node's part of it, is gone or has fallen silent.
+    """
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # raised again below
+            failure.append(error)
+
+    watch = _Watch()
+    thread = threading.Thread(target=run, name="work-on-ray", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_S)
+            why = watch.look()
+            if why:
+                lost.set()
+                thread.join(_MOMENT_S)
+                raise _lost(why)
+        # What work raises when Ray goes away under it is a consequence.
+        if failure and (why := watch.refused()):
+            raise _lost(why) from failure[0]
+    finally:
+        watch.close()
+    if failure:
+        raise failure[0]
+
+
+def _lost(why: str) -> RayLost:
+    return RayLost(f"{why}; every finished step is kept, the same command goes on")
+
+
+class _Watch:
+    """Whether the Ray that this process is connected to is there: its processes listen, and its head answers."""
+
+    def __init__(self) -> None:
+        import ray
+
+        context = ray.get_runtime_context()
+        self._node = context.get_node_id()
+        own = next(node for node in ray.nodes() if node["NodeID"] == self._node)
+        self._places = {
+            f"Ray's control plane at {context.gcs_address}": _place(context.gcs_address),
+            "the raylet of this node": (str(own["NodeManagerAddress"]), int(own["NodeManagerPort"])),
+        }
+        self._refusals = dict.fromkeys(self._places, 0)
+        self._silences = 0
+        self._answered = False
+        self._excluded = False
+        self._calling = threading.Lock()
+        self._closing = threading.Event()
+        threading.Thread(target=self._ask, name="ask-ray", daemon=True).start()
+
+    def look(self) -> str:
+        """What is lost; empty while nothing is. To be called once a second."""
+        for name, place in self._places.items():
+            self._refusals[name] = self._refusals[name] + 1 if _refused(place) else 0
+            if self._refusals[name] >= _REFUSALS:
+                return f"{name} is gone"
+        self._silences = 0 if self._answered else self._silences + 1
+        self._answered = False
+        if self._silences >= _SILENCES:
+            return f"{next(iter(self._places))} does not answer"
+        return "Ray takes this node for dead" if self._excluded else ""
+
+    def refused(self) -> str:
+        """What refuses connections at this moment; empty where nothing does."""
+        return next((f"{name} is gone" for name, place in self._places.items() if _refused(place)), "")
+
+    def close(self) -> None:
+        """Ask no more: a call after Ray's end would start another Ray."""
+        self._closing.set()
+        if self._calling.acquire(timeout=_MOMENT_S):
+            self._calling.release()
+
+    def _ask(self) -> None:
+        import ray
+
+        while not self._closing.wait(_LOOK_S):
+            with self._calling, suppress(Exception):
+                if self._closing.is_set() or not ray.is_initialized():
+                    return
+                nodes = ray.nodes()
+                self._excluded = not any(node["Alive"] for node in nodes if node["NodeID"] == self._node)
+                self._answered = True
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _refused(place: tuple[str, int]) -> bool:
+    """Whether nobody listens there. A machine that does not answer at all may be slow: the control plane tells."""
+    try:
+        socket.create_connection(place, timeout=_LOOK_S).close()
+    except OSError as error:
+        return isinstance(error, ConnectionError)
+    return False
