@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.address import knock
 from pipeline.masking import one_line
+from pipeline.ray_watch import RayLost
 from sept_core.errors import InputError
 
 __all__ = ["launch_remotely"]
@@ -89,6 +90,7 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
 
     Raises:
         InputError: No cluster there, or one of other versions of Python or Ray.
+        RayLost: The cluster has gone away meanwhile.
     """
     import ray
 
@@ -105,6 +107,8 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
         actor: Any = ray.remote(_Command)
         command = actor.options(num_cpus=0, resources=_ON_HEAD).remote(name, spec, list(options))
         return _follow(ray, command, echo)
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise RayLost(f"{address} is gone ({one_line(error)}); the same command goes on") from error
     finally:
         context.disconnect()
 
