@@ -38,7 +38,7 @@ def main(count: int) -> None:
             print("lost", flush=True)
             continue
         if what == "anew":
-            for node in cluster.list_all_nodes:
+            for node in cluster.list_all_nodes():
                 node.kill_all_processes(check_alive=False, allow_graceful=False)
             cluster, nodes = start(int(number))
             print(cluster.address, flush=True)

@@ -24,6 +24,7 @@ class FakeLaunch:
     def __init__(self, cases: list[made.Case], state: str = "finished") -> None:
         self.cases = cases
         self.state = state
+        self.on_request = False
         self.spec: Any = None
 
     def __call__(self, spec: Any, root: Path, *, observers: list[Any], **options: Any) -> Any:
@@ -39,7 +40,7 @@ class FakeLaunch:
             for case in self.cases:
                 observer.member_ended(case.member, case.verdict, case.result)
             observer.sweep_ended(self.state)
-        return SimpleNamespace(state=self.state)
+        return SimpleNamespace(state=self.state, on_request=self.on_request)
 
 
 @pytest.fixture
@@ -102,6 +103,15 @@ def test_an_interrupted_launch_ends_with_75_and_the_command_that_goes_on(
     code, out, _ = sept("sweep", "launch", file, "--root", root, "--trials", 5)
     assert code == 75
     assert out.endswith(f"  sept sweep launch '{file}' --root {root} --trials 5\n")
+
+
+def test_a_launch_that_was_asked_to_stop_ends_with_a_code_that_no_scheduler_takes_for_go_on(
+    sept: Sept, launch: Callable[[Any], Any], root: Path
+) -> None:
+    launch(FakeLaunch(made.make_cases(trials=1)[:1], state="stopped")).on_request = True
+    code, out, _ = sept("quickstart", "--root", root)
+    assert code == 3
+    assert out.endswith(f"  sept quickstart --root {root}\n")
 
 
 def test_ctrl_c_before_the_search_has_begun_is_75_too(sept: Sept, launch: Callable[[Any], Any], root: Path) -> None:
