@@ -84,9 +84,19 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
     assert not list(root.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
-def test_a_signal_ends_it_with_the_exit_code_that_says_that_it_goes_on(
-    audio: Path, undisturbed: dict[str, bytes], tmp_path: Path, number: signal.Signals
+@pytest.mark.parametrize(
+    ("happens", "line"),
+    [
+        (signal.SIGTERM, "interrupted; the same command goes on"),
+        pytest.param(signal.SIGINT, "interrupted; the same command goes on", marks=pytest.mark.long),
+        (b"gcs_server", " is gone; every finished step is kept, the same command goes on"),
+        pytest.param(
+            b"raylet", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_a_signal_and_the_loss_of_ray_end_it_with_the_exit_code_that_says_that_it_goes_on(
+    audio: Path, undisturbed: dict[str, bytes], tmp_path: Path, happens: signal.Signals | bytes, line: str
 ) -> None:
     root = tmp_path / "runs"
     command = ("embed", "fsdd", "--audio", str(audio), "--store", str(root), "--concurrency", "2", "--skip-bad")
@@ -95,9 +105,13 @@ def test_a_signal_ends_it_with_the_exit_code_that_says_that_it_goes_on(
         while not list(root.rglob("part-*.parquet")) and process.poll() is None:
             assert time.monotonic() < deadline, said(tmp_path)
             time.sleep(0.02)
-        process.send_signal(number)
+        if isinstance(happens, bytes):
+            (lost,) = [pid for pid in descendants(process.pid) if title(pid).split(b"\0")[0].endswith(b"/" + happens)]
+            os.kill(lost, signal.SIGKILL)
+        else:
+            process.send_signal(happens)
         assert process.wait(60) == 75, said(tmp_path)
-    assert said(tmp_path).strip().endswith("interrupted; the same command goes on")
+    assert said(tmp_path).strip().endswith(line)
     made = len(list(root.rglob("part-*.parquet")))
     assert 0 < made < 5
     with launched(tmp_path, "unused:unused", *command) as process:
