@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from sept_core.datasets.crossing import CrossingRule
 from sept_core.documents import canonical_json
+from sept_core.schedule import Precision
 from sept_core.semantic.blind import NamingNew
 from sept_core.tested import Tested, counts_from_json, counts_to_json
 
@@ -33,8 +34,6 @@ __all__ = [
     "row_of_study",
     "study_key_of",
 ]
-
-Precision = Literal["float32", "bfloat16"]
 
 _PLAIN_FOLD = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 _LONGEST_FOLD, _KEPT_OF_FOLD = 40, 24

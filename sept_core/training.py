@@ -12,78 +12,24 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from sept_core.encoders.prefix import PromptBank, token_budget
 from sept_core.errors import SeptError
-from sept_core.hyper import Value
-from sept_core.learners import Init, Learner
-from sept_core.learners.optimiser import LAST_BATCH, LR, SCHEDULE, WARMUP_EPOCHS, WEIGHT_DECAY
-from sept_core.results import Precision
+from sept_core.learners import Init, Learner, Params
+from sept_core.schedule import Precision, Schedule
 from sept_core.semantic import SemanticExpansion
 
-__all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState"]
+__all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState", "train_epochs"]
 
 MOMENTUM = 0.9
-WARMUP_LR = 1e-5
-"""Learning rate of every parameter in warm-up epochs, as in CoOp's configurations."""
 
 
 class NonFiniteError(SeptError):
     """Loss or parameters became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
-
-    Attributes:
-        epochs: Passes over the training clips.
-        batch_size: Clips per step and replica.
-        lr: Learning rate of the first epoch behind the warm-up.
-        cosine: Whether epoch e behind the warm-up has lr * (1 + cos(pi e / epochs)) / 2, as in CoOp, instead of lr. The
-            warm-up does not shorten the cosine, as in Dassl.pytorch, which CoOp's family trains with.
-        warmup_epochs: First epochs, at ``WARMUP_LR``.
-        weight_decay: Times the parameter, added to its gradient (torch.optim.SGD's, not decoupled).
-        drop_last: Whether an epoch leaves out its last clips where they do not fill a batch, unless that is its only
-            one (Dassl.pytorch).
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    cosine: bool = True
-    warmup_epochs: int = 0
-    weight_decay: float = 0.0
-    drop_last: bool = False
-
-    @classmethod
-    def of(cls, epochs: int, batch_size: int, hyper: Mapping[str, Value]) -> Schedule:
-        """The schedule that complete or stored hyper-parameters describe; what trains nothing has no ``lr``."""
-        return cls(
-            epochs,
-            batch_size,
-            lr=float(LR.of({"lr": 0.0, **hyper})),
-            cosine=SCHEDULE.of(hyper) == "cosine",
-            warmup_epochs=int(WARMUP_EPOCHS.of(hyper)),
-            weight_decay=float(WEIGHT_DECAY.of(hyper)),
-            drop_last=LAST_BATCH.of(hyper) == "drop",
-        )
-
-    def lr_at(self, epoch: int, factor: float = 1.0) -> float:
-        """Learning rate of epoch ``epoch`` (0-based) of a parameter that learns ``factor`` times as fast as others."""
-        if epoch < self.warmup_epochs:
-            return WARMUP_LR
-        past = epoch - self.warmup_epochs
-        share = 0.5 * (1.0 + math.cos(math.pi * past / self.epochs)) if self.cosine else 1.0
-        return self.lr * share * factor
-
-    def batches(self, clips: int) -> int:
-        """Steps of an epoch over so many clips."""
-        full = clips // self.batch_size
-        return full if self.drop_last and full else -(-clips // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -195,28 +141,31 @@ class FusedTraining:
         Raises:
             NonFiniteError: A loss is not finite; the state is then that of the failed step.
         """
-        batch_size = self._schedule.batch_size
+        (outcome,) = train_epochs([self])
+        if isinstance(outcome, NonFiniteError):
+            raise outcome
+        return outcome
+
+    @cached_property
+    def shape(self) -> tuple[object, ...]:
+        """What trainings have to share to be steps of one batch (`train_epochs`): all that text features depend on.
+
+        That is the text tower, the way to a prompt, the sizes of the parameters, the names and the precision. What
+        acts on the features only, such as margins, weights and scales, or on the parameters only, such as learning
+        rates, may differ.
+        """
+        banks = [self._classes, *([self._semantic.bank] if self._semantic else [])]
+        tokens = tuple((bank.names, hashlib.sha256(bank.packed.cpu().numpy().tobytes()).digest()) for bank in banks)
+        sizes = tuple((name, tuple(value.shape[1:]), value.dtype) for name, value in self.params.items())
+        return id(self._learner.tower), type(self._learner), sizes, tokens, self._precision
+
+    def _batches(self) -> list[list[list[int]]]:
+        """For each replica the rows of its clips in this epoch, batch by batch."""
+        size = self._schedule.batch_size
         orders = [self._order(index) for index in range(len(self._keys))]
-        orders = [order[: self._schedule.batches(len(order)) * batch_size] for order in orders]
-        steps = max(self._schedule.batches(len(order)) for order in orders)
-        sums: dict[str, float] = {}
-        counted = 0
-        for step in range(steps):
-            batches = [order[step * batch_size : (step + 1) * batch_size] for order in orders]
-            for name, value in self._step(batches).items():
-                sums[name] = sums.get(name, 0.0) + value
-            counted += sum(1 for batch in batches if batch)
-        losses = {name: value / counted for name, value in sums.items()}
-        self.epoch += 1
-        if not all(math.isfinite(value) for value in losses.values()) or not all(
-            bool(value.isfinite().all()) for value in self.params.values()
-        ):
-            raise NonFiniteError(
-                f"not finite at epoch {self.epoch}: "
-                + ", ".join(f"loss/{name} {value:g}" for name, value in losses.items())
-                + "; the learning rate or lambda_se is likely too high"
-            )
-        return losses
+        return [
+            [order[at * size : (at + 1) * size] for at in range(self._schedule.batches(len(order)))] for order in orders
+        ]
 
     def _order(self, replica: int) -> list[int]:
         """Rows of a replica's clips in the order of this epoch."""
@@ -225,54 +174,167 @@ class FusedTraining:
         rows = self._rows[replica]
         return [rows[index] for index in torch.randperm(len(rows), generator=generator).tolist()]
 
-    def _step(self, batches: Sequence[Sequence[int]]) -> dict[str, float]:
-        """One SGD step of the replicas that have clips left; sums of their losses."""
-        factors = self._learner.lr_factors
-        rates = {name: self._schedule.lr_at(self.epoch, factors.get(name, 1.0)) for name in self.params}
-        active = [index for index, batch in enumerate(batches) if batch]
-        sums: dict[str, float] = {}
-        for start in range(0, len(active), self._chunk):
-            chunk = active[start : start + self._chunk]
-            rows = torch.tensor(chunk, device=self._device)
-            params = {name: value[rows].requires_grad_() for name, value in self.params.items()}
-            parts = self._losses(params, [batches[index] for index in chunk])
-            gradients = torch.autograd.grad(parts["total"].sum(), list(params.values()))
-            for (name, value), gradient in zip(params.items(), gradients, strict=True):
-                before = value.detach()
-                buffer = MOMENTUM * self._momentum[name][rows] + (gradient + self._schedule.weight_decay * before)
-                self._momentum[name][rows] = buffer
-                self.params[name][rows] = before - rates[name] * buffer
-            for name, loss in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(loss.detach().sum())
-        return sums
+    def _end_epoch(self, sums: Sequence[Mapping[str, float]], counted: int) -> dict[str, float] | NonFiniteError:
+        """Means of what the epoch's steps summed up; counts the epoch."""
+        losses = {name: sum(step.get(name, 0.0) for step in sums) / counted for name in sums[0]}
+        self.epoch += 1
+        if all(math.isfinite(value) for value in losses.values()) and all(
+            bool(value.isfinite().all()) for value in self.params.values()
+        ):
+            return losses
+        return NonFiniteError(
+            f"not finite at epoch {self.epoch}: "
+            + ", ".join(f"loss/{name} {value:g}" for name, value in losses.items())
+            + "; the learning rate or lambda_se is likely too high"
+        )
 
-    def _losses(self, params: dict[str, Tensor], batches: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """Losses ``[replicas]`` of one batch each; batches may differ in size."""
-        longest = max(len(batch) for batch in batches)
+    def _clips(self, batches: Sequence[Sequence[int]], longest: int) -> _Clips:
+        """One batch of each replica, filled up to ``longest`` clips of no weight."""
         padded = torch.tensor([[*batch, *[batch[0]] * (longest - len(batch))] for batch in batches])
         weights = torch.tensor([[1.0 / len(batch)] * len(batch) + [0.0] * (longest - len(batch)) for batch in batches])
         rows = padded.to(self._device)
-        weights = weights.to(self._device, self._audio.dtype)
-        audio, labels = self._audio[rows], self._labels[rows]  # [replicas, clips, dim], [replicas, clips]
-        learner, semantic = self._learner, self._semantic
-        if semantic is None:
-            text = self._features(params, audio, self._classes)
-            base = (learner.loss(params, audio, labels, text) * weights).sum(1) + learner.penalty(params, text)
-            return {"total": base, "base": base}
-        size = len(self._classes)
-        if learner.conditional:
+        return _Clips(self._audio[rows], self._labels[rows], weights.to(self._device, self._audio.dtype))
+
+    def _text(self, params: Params, audio: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features of the classes, and with SEPT of the classes and their neighbours ``[replicas, names, dim]``."""
+        if self._semantic is None:
+            return self._features(params, audio, self._classes), None
+        if self._learner.conditional:
             # Our reading for a context that depends on the clip: one set of prompts a step, for the mean clip.
             text = self._features(params, audio, self._classes)
             mean = (audio * weights[..., None]).sum(1, keepdim=True)
-            both = self._features(params, mean, semantic.bank).squeeze(1)
-        else:
-            both = self._features(params, audio, semantic.bank)  # the classes come first: one pass serves both
-            text = both[:, :size]
-        base = (learner.loss(params, audio, labels, text) * weights).sum(1) + learner.penalty(params, text)
+            return text, self._features(params, mean, self._semantic.bank).squeeze(1)
+        both = self._features(params, audio, self._semantic.bank)  # the classes come first: one pass serves both
+        return both[:, : len(self._classes)], both
+
+    def _losses(self, params: Params, clips: _Clips, text: Tensor, both: Tensor | None) -> dict[str, Tensor]:
+        """Losses ``[replicas]`` of one batch each, from what `_text` has made of the parameters."""
+        learner, semantic = self._learner, self._semantic
+        loss = learner.loss(params, clips.audio, clips.labels, text)
+        base = (loss * clips.weights).sum(1) + learner.penalty(params, text)
+        if semantic is None or both is None:
+            return {"total": base, "base": base}
         intra, inter = semantic.losses(both)
         return {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}
 
-    def _features(self, params: dict[str, Tensor], audio: Tensor, bank: PromptBank) -> Tensor:
+    def _features(self, params: Params, audio: Tensor, bank: PromptBank) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
             features = self._learner.features(params, audio, bank)
         return features.to(self._audio.dtype)
+
+    def _update(self, rows: Tensor, params: Mapping[str, Tensor], gradients: Sequence[Tensor]) -> None:
+        """One step of SGD of the replicas ``rows``."""
+        factors = self._learner.lr_factors
+        for (name, value), gradient in zip(params.items(), gradients, strict=True):
+            before = value.detach()
+            buffer = MOMENTUM * self._momentum[name][rows] + (gradient + self._schedule.weight_decay * before)
+            self._momentum[name][rows] = buffer
+            self.params[name][rows] = before - self._schedule.lr_at(self.epoch, factors.get(name, 1.0)) * buffer
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """A batch of clips of each of some replicas.
+
+    Attributes:
+        audio: Unit-norm features ``[replicas, clips, dim]``.
+        labels: Index of each clip's class ``[replicas, clips]``.
+        weights: ``[replicas, clips]``: each clip's share of its replica's mean loss, 0 for what fills up.
+    """
+
+    audio: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The replicas of one training that take a step together, and what each trains on."""
+
+    training: FusedTraining
+    replicas: list[int]
+    batches: list[list[int]]
+
+
+def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | NonFiniteError]:
+    """One epoch of several trainings of one `shape`, the replicas of all of them in common batches.
+
+    The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are each
+    training's own. Gradients never mix, so that each ends where it would alone, up to rounding: a matrix product may
+    round a row otherwise in a larger batch (``tests/sept_core/test_core_grid.py`` states the tolerance). Alone a
+    training is bit-equal to what it has always been.
+
+    Returns:
+        For each training the mean losses of its epoch, or why it cannot go on; the others are not touched by that.
+
+    Raises:
+        ValueError: They are not of one shape.
+    """
+    if len(trainings) > 1 and len({training.shape for training in trainings}) > 1:
+        raise ValueError("trainings of different shapes cannot share a batch")
+    batches = [training._batches() for training in trainings]
+    at_once = min(training._chunk for training in trainings)
+    sums: list[list[list[dict[str, Tensor]]]] = [[] for _ in trainings]
+    for step in range(max(len(own) for of_training in batches for own in of_training)):
+        active = [
+            (member, replica)
+            for member, of_training in enumerate(batches)
+            for replica, own in enumerate(of_training)
+            if step < len(own)
+        ]
+        for of_training in sums:
+            of_training.append([])
+        for start in range(0, len(active), at_once):
+            chosen = active[start : start + at_once]
+            members = list(dict.fromkeys(member for member, _ in chosen))
+            replicas = [[replica for other, replica in chosen if other == member] for member in members]
+            parts = [
+                _Part(trainings[member], own, [batches[member][replica][step] for replica in own])
+                for member, own in zip(members, replicas, strict=True)
+            ]
+            for member, losses in zip(members, _step(parts), strict=True):
+                sums[member][-1].append(losses)
+    # Read only now: a GPU is not waited for in between.
+    return [
+        training._end_epoch([_added(chunks) for chunks in steps], sum(map(len, own)))
+        for training, steps, own in zip(trainings, sums, batches, strict=True)
+    ]
+
+
+def _step(parts: Sequence[_Part]) -> list[dict[str, Tensor]]:
+    """One SGD step of the replicas of all parts, in one pass of the text tower; sums of each part's losses."""
+    longest = max(len(batch) for part in parts for batch in part.batches)
+    rows = [torch.tensor(part.replicas, device=part.training._device) for part in parts]
+    params = [
+        {name: value[index].requires_grad_() for name, value in part.training.params.items()}
+        for part, index in zip(parts, rows, strict=True)
+    ]
+    clips = [part.training._clips(part.batches, longest) for part in parts]
+    first = parts[0].training
+    if len(parts) == 1:
+        features = [first._text(params[0], clips[0].audio, clips[0].weights)]
+    else:
+        stacked = {name: torch.cat([own[name] for own in params]) for name in params[0]}
+        audio, weights = torch.cat([some.audio for some in clips]), torch.cat([some.weights for some in clips])
+        text, both = first._text(stacked, audio, weights)
+        sizes = [len(part.replicas) for part in parts]
+        of_both = [None] * len(parts) if both is None else both.split(sizes)
+        features = list(zip(text.split(sizes), of_both, strict=True))
+    losses = [
+        part.training._losses(own, some, *made)
+        for part, own, some, made in zip(parts, params, clips, features, strict=True)
+    ]
+    total = torch.stack([of_part["total"].sum() for of_part in losses]).sum()
+    gradients = iter(torch.autograd.grad(total, [value for own in params for value in own.values()]))
+    for part, index, own in zip(parts, rows, params, strict=True):
+        part.training._update(index, own, [next(gradients) for _ in own])
+    return [{name: loss.detach().sum() for name, loss in of_part.items()} for of_part in losses]
+
+
+def _added(chunks: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """The losses of one step, summed over its chunks; none where all replicas rest."""
+    sums: dict[str, float] = {}
+    for chunk in chunks:
+        for name, value in zip(chunk, torch.stack(list(chunk.values())).tolist(), strict=True):
+            sums[name] = sums.get(name, 0.0) + value
+    return sums

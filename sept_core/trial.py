@@ -24,7 +24,8 @@ from sept_core.learners.optimiser import check_warmup
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
-from sept_core.results import METHOD_VERSION, Precision, Report, TrialConfig, TrialResult, environment, now_ms
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, environment, now_ms
+from sept_core.schedule import Precision
 from sept_core.semantic import NamingNew, SemanticExpansion, load_templates, templates_digest
 from sept_core.tested import count_tested
 from sept_core.training import FusedTraining, Schedule

@@ -20,7 +20,7 @@ from pydantic import (
 
 from pipeline.spec.values import as_number, wants_number
 from sept_core.hyper import Value
-from sept_core.results import Precision
+from sept_core.schedule import Precision
 
 __all__ = ["Dimension", "EncoderFiles", "MethodResources", "Model", "Pruner", "Resources", "Sampler", "Training"]
 
