@@ -7,7 +7,7 @@ import math
 import platform
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +29,7 @@ __all__ = [
     "TrialResult",
     "canonical_json",
     "environment",
+    "failed_result",
     "now_ms",
     "row_key_of",
     "row_of_study",
@@ -346,3 +347,24 @@ class TrialResult:
         if result.state == "finished" and not (result.curve and math.isfinite(objective)):
             raise ValueError("a finished trial without curve or validation metrics")
         return result
+
+
+def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> TrialResult:
+    """The result of a trial that raised: its curve so far and the traceback."""
+    versions, machine = environment()
+    return TrialResult(
+        signature=config.signature,
+        config=config,
+        state="failed",
+        curve=tuple(curve),
+        validation={},
+        test={},
+        replicas=(),
+        confusion={},
+        classnames={},
+        train_seconds=curve[-1].time_s if curve else 0.0,
+        finished_ms=now_ms(),
+        versions=versions,
+        machine=machine,
+        error=error,
+    )

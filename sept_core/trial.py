@@ -24,7 +24,7 @@ from sept_core.learners.optimiser import check_warmup
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, environment, now_ms
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, environment, failed_result, now_ms
 from sept_core.schedule import Precision
 from sept_core.semantic import NamingNew, SemanticExpansion, load_templates, templates_digest
 from sept_core.tested import count_tested
@@ -230,7 +230,7 @@ class TrialRun:
             self._learners.append(learner)
             self._trainings.append(self._training(learner, stage, inputs))
         self._curve: list[Report] = []
-        self._seconds = 0.0
+        self.seconds = 0.0
         if checkpoint is not None:
             self._restore(load_checkpoint(checkpoint, config.signature))
 
@@ -263,7 +263,7 @@ class TrialRun:
             except ValueError as error:
                 raise CheckpointError(f"checkpoint of trial {self.config.signature} does not fit: {error}") from error
         self._curve = list(checkpoint.curve)
-        self._seconds = checkpoint.seconds
+        self.seconds = checkpoint.seconds
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -309,28 +309,44 @@ class TrialRun:
         Raises:
             NonFiniteError: Loss or parameters are no longer finite.
         """
-        started = time.perf_counter()
-        stage = 1 if self._reported else 0
-        training = self._trainings[stage]
+        started, training, goal = time.perf_counter(), self.training, self.next_epoch
         losses: dict[str, float] = {}
-        target = min(training.epoch + self.config.report_every, self.config.epochs)
-        while training.epoch < target:
+        while training.epoch < goal:
             losses = training.train_epoch()
-        if stage:
-            self._seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started
+        return self.report(losses)
+
+    @property
+    def training(self) -> FusedTraining:
+        """What `advance` trains on: the search's training or, behind a nested selection's, the one that is tested."""
+        return self._trainings[1 if self._reported and len(self._trainings) > 1 else 0]
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch up to which `advance` trains."""
+        return min(self.training.epoch + self.config.report_every, self.config.epochs)
+
+    def report(self, losses: Mapping[str, float]) -> Report | None:
+        """What `advance` ends with, for who trains `training` up to `next_epoch` otherwise (``sept_core.grid``).
+
+        Args:
+            losses: Of the last epoch.
+        """
+        if self._reported:
             return None
+        started = time.perf_counter()
         summary, _ = summarise(self._measure())
         metrics = {f"val/{name}": summary[name] for name in ("h", "base", "new", "source") if name in summary}
         metrics |= {f"loss/{name}": value for name, value in losses.items()}
-        self._seconds += time.perf_counter() - started
-        report = Report(training.epoch, metrics, time_s=self._seconds, timestamp_ms=now_ms())
+        self.seconds += time.perf_counter() - started
+        report = Report(self.training.epoch, metrics, time_s=self.seconds, timestamp_ms=now_ms())
         self._curve.append(report)
         return report
 
     def checkpoint(self) -> bytes:
         """State of the training and the curve so far, as safetensors bytes."""
         states = tuple(training.state() for training in self._trainings)
-        return dump_checkpoint(Checkpoint(self.config.signature, states, self.curve, self._seconds))
+        return dump_checkpoint(Checkpoint(self.config.signature, states, self.curve, self.seconds))
 
     def result(self) -> TrialResult:
         """Validation and test metrics of a finished run.
@@ -365,7 +381,7 @@ class TrialRun:
             replicas=replicas,
             confusion={name: group.confusion for name, group in scores.items()},
             classnames=self._plan.classnames,
-            train_seconds=self._seconds,
+            train_seconds=self.seconds,
             finished_ms=now_ms(),
             versions=versions,
             machine=machine,
@@ -375,24 +391,3 @@ class TrialRun:
 
     def _measure(self) -> dict[str, GroupScores]:
         return evaluate(self._learners[0], self._trainings[0].params, self._plan.stages[0].measured)
-
-
-def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> TrialResult:
-    """The result of a trial that raised: its curve so far and the traceback."""
-    versions, machine = environment()
-    return TrialResult(
-        signature=config.signature,
-        config=config,
-        state="failed",
-        curve=tuple(curve),
-        validation={},
-        test={},
-        replicas=(),
-        confusion={},
-        classnames={},
-        train_seconds=curve[-1].time_s if curve else 0.0,
-        finished_ms=now_ms(),
-        versions=versions,
-        machine=machine,
-        error=error,
-    )

@@ -1,0 +1,63 @@
+"""Several trials trained in common batches: a grid over learning rates, weights and margins at once.
+
+    runs = [TrialRun(make_config(inputs, "coop+sept", {"lr": lr}), inputs) for lr in (0.002, 0.02, 0.2)]
+    while not all(run.finished for run in runs):
+        advance_together([run for run in runs if not run.finished])
+    print([run.result().validation["h"] for run in runs])
+
+Configurations of one dataset, baseline, ``n_ctx`` and ``n_neighbors`` differ in numbers that never enter the text tower
+(learning rate, lambda, factors on margins, weights, scales, warm-up), so that their replicas are so many more contexts
+of one pass (`training.train_epochs`). Gradients never mix. A GPU that one small configuration leaves idle is filled so.
+
+Each ends where it would alone up to rounding, not bit for bit: a matrix product may round a row otherwise when more
+rows are computed with it. A trial's result is a function of its signature, so a search does not use this: what stands
+in a trial store comes from trials trained alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from sept_core.results import Report
+from sept_core.training import NonFiniteError, train_epochs
+from sept_core.trial import TrialRun
+
+__all__ = ["advance_together"]
+
+
+def advance_together(runs: Sequence[TrialRun]) -> list[Report | NonFiniteError | None]:
+    """`TrialRun.advance` of every run; those whose trainings are of one shape share their batches.
+
+    Args:
+        runs: Runs that are not finished; their lengths and the times of their reports may differ.
+
+    Returns:
+        For each run what `advance` would return or raise. A run that failed is to be left out from then on; the others
+        are not touched by it. The seconds of a report are the run's share: those of an epoch evenly among its runs.
+    """
+    failed: dict[int, NonFiniteError] = {}
+    losses: dict[int, dict[str, float]] = {}
+    goals = [run.next_epoch for run in runs]
+    while groups := _behind(runs, goals, failed):
+        for together in groups:
+            started = time.perf_counter()
+            outcomes = train_epochs([runs[index].training for index in together])
+            share = (time.perf_counter() - started) / len(together)
+            for index, outcome in zip(together, outcomes, strict=True):
+                runs[index].seconds += share
+                if isinstance(outcome, NonFiniteError):
+                    failed[index] = outcome
+                else:
+                    losses[index] = outcome
+    # What trains nothing (zero-shot) has no losses.
+    return [failed.get(index) or run.report(losses.get(index, {})) for index, run in enumerate(runs)]
+
+
+def _behind(runs: Sequence[TrialRun], goals: Sequence[int], failed: dict[int, NonFiniteError]) -> list[list[int]]:
+    """The runs that have not trained up to their goals, grouped by the shape of their trainings."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, (run, goal) in enumerate(zip(runs, goals, strict=True)):
+        if index not in failed and run.training.epoch < goal:
+            groups.setdefault(run.training.shape, []).append(index)
+    return list(groups.values())
