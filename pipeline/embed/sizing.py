@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.store.embedding_writer import ROWS_PER_PART
+from sept_core.datasets.embeddings import ROWS_PER_PART
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
     from pipeline.embed.place import EncoderPlace
+    from sept_core.encoders import AudioTower
 
-__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "smallest"]
+__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "measure", "smallest"]
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +121,16 @@ def _kinds(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
 
 def _probe(place: EncoderPlace) -> Probe:
     """A task on a GPU: what encoding takes there."""
-    import torch
-
     from pipeline.embed.batches import compute_exactly
 
     compute_exactly()
-    tower = place.load_audio().to("cuda")
+    return measure(place.load_audio().to("cuda"))
+
+
+def measure(tower: AudioTower) -> Probe:
+    """What encoding with ``tower`` takes on the GPU where it is."""
+    import torch
+
     # Silence takes as much memory as anything else.
     window = tower.prepare(torch.zeros(round(tower.sample_rate * tower.seconds)))
     peaks = []

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.store.files import Files
 from sept_core.datasets import Clip, Manifest
-from sept_core.datasets.embeddings import FORMAT, SOUND_COLUMN, TEXT_COLUMNS, embeddings_folder, parse_manifest
+from sept_core.datasets.embeddings import (
+    FORMAT,
+    ROWS_PER_PART,
+    SOUND_COLUMN,
+    TEXT_COLUMNS,
+    embeddings_folder,
+    parse_manifest,
+)
 from sept_core.documents import canonical_json, seal
 from sept_core.errors import InputError
 
@@ -34,9 +41,6 @@ __all__ = [
     "WrittenPart",
     "plan_parts",
 ]
-
-ROWS_PER_PART = 256
-"""What is lost at most when encoding is interrupted; at 1,024 dimensions 1 MB."""
 
 ERRORS_FILE = "errors.parquet"
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUNDLED",
     "FORMAT",
+    "ROWS_PER_PART",
     "SOUND_COLUMN",
     "TEXT_COLUMNS",
     "NewerFormat",
@@ -42,6 +43,9 @@ __all__ = [
 
 FORMAT = 3
 """The newest format that is read; 2 has no column ``sound``, and 1 differs from 2 in the names of the parts alone."""
+
+ROWS_PER_PART = 256
+"""Clips of a part: what is lost at most when encoding is interrupted; at 1,024 dimensions 1 MB."""
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Root of the embeddings that ship with the package, so that a first sweep needs no audio."""

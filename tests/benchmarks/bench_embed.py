@@ -18,7 +18,7 @@ import pytest
 import ray
 import soundfile
 import torch
-from measuring import Peak, alone
+from gpu.measuring import Peak, alone
 from random_msclap import write_msclap
 
 from pipeline.audio_source import open_audio

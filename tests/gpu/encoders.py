@@ -23,7 +23,9 @@ from sept_core.encoders import AudioTower, Encoder, TextTower, load_encoder
 from sept_core.encoders.msclap import VERSIONS, MsclapAudioTower, Projection
 from sept_core.semantic import load_neighbors
 
-__all__ = ["ENCODERS", "NotHere", "encoder_on", "random_encoder", "text_model", "write_tokenizer"]
+from .bench import MissingError
+
+__all__ = ["ENCODERS", "encoder_on", "random_encoder", "text_model", "write_tokenizer"]
 
 ENCODERS = ("mini", "msclap-2022", "msclap-2023", "laion-clap")
 VOCABULARY = 2000
@@ -32,10 +34,6 @@ ROBERTA_MARKS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 
 warnings.filterwarnings("ignore", message="torch.meshgrid")  # msclap's audio encoder calls it the old way
-
-
-class NotHere(Exception):
-    """What a measurement needs is not installed here."""
 
 
 @lru_cache(maxsize=4)
@@ -133,7 +131,7 @@ def _msclap_audio(name: str) -> AudioTower:
     try:
         from msclap.models.clap import AudioEncoder
     except (ImportError, OSError) as error:
-        raise NotHere(f"the audio tower of {name} needs the package msclap ({error})") from error
+        raise MissingError(f"the audio tower of {name} needs the package msclap ({error})") from error
     version = VERSIONS[name]
     torch.manual_seed(0)
     encoder = AudioEncoder(
