@@ -23,7 +23,7 @@ from pathlib import Path
 import finished_sweep
 import pytest
 import s3_server
-from measuring import alone
+from gpu.measuring import alone
 from mlflow_server import UnavailableError, team_server
 from s3_faults import proxying
 from two_stacks import ENVIRONMENT, Outcome, ours, resident_mb, spec_of, stock

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from measuring import MB, Peak, alone
+from gpu.measuring import MB, Peak, alone
 from s3_server import BUCKET, environment, serving
 from torch.nn.functional import normalize
 

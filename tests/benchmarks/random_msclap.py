@@ -1,4 +1,4 @@
-"""msclap with random weights at its real size, in the package's own files: for measurements that weights don't change."""
+"""msclap with random weights at its real size, in the files of the package: to measure what weights do not change."""
 
 from __future__ import annotations
 

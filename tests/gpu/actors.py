@@ -45,14 +45,14 @@ def actors(bench: Bench) -> dict[str, Any]:
         ray = None
     on_ray = ray is not None and not bench.small
     rows: list[dict[str, Any]] = []
-    counts = (1, 2) if bench.small else (1, 2, 4)
+    counts = (2,) if bench.small else (1, 2, 4)
     encoders = ("mini", "msclap-2023") if bench.on_gpu else ("mini",)
     seconds = 0.3 if bench.small else 3.0
     if on_ray:
         ray.init(num_gpus=1 if bench.on_gpu else 0, include_dashboard=False, log_to_driver=False)
     try:
         for encoder in encoders:
-            config = StudyConfig(encoder, "ESC10", "coop+sept", bench.device, replicas=4, small=bench.small)
+            config = StudyConfig(encoder, "ESC10", "coop+sept", replicas=4, **bench.sizes())
             one = 0.0
             for count in counts:
                 if not bench.time_for(f"{encoder} {count} actors", 0.0 if bench.small else 15.0):

@@ -58,6 +58,16 @@ class Bench:
         self.left_out.append(what)
         return False
 
+    def sizes(self, **wanted: Any) -> dict[str, Any]:
+        """Sizes of a study (``StudyConfig``): those that are wanted, or little ones."""
+        little = {"small": True, "n_neighbors": 2, "n_ctx": 4, "batch": 4}
+        return wanted | {"device": self.device} | (little if self.small else {})
+
+    @property
+    def rounds(self) -> int:
+        """How often a step is timed."""
+        return 1 if self.small else 3
+
     @property
     def on_gpu(self) -> bool:
         """Whether it runs on a GPU."""

@@ -44,10 +44,8 @@ def equality(bench: Bench) -> dict[str, Any]:
 
 
 def _compared(bench: Bench, encoder: str, method: str) -> dict[str, Any]:
-    config = StudyConfig(
-        encoder, "ESC10", method, bench.device, n_neighbors=3, n_ctx=4, batch=4, steps=STEPS, replicas=3,
-        hyper={"lr": 0.01},
-    )  # fmt: skip
+    sizes = bench.sizes(n_neighbors=3, n_ctx=4, batch=4)
+    config = StudyConfig(encoder, "ESC10", method, steps=STEPS, replicas=2, hyper={"lr": 0.01}, **sizes)
     study = Study(config)
     embeddings = study.embeddings()
     with deterministic():
@@ -104,9 +102,8 @@ def bfloat16(bench: Bench) -> dict[str, Any]:
                 continue
             steps = 1 if "cocoop" in method or bench.small else 4
             base = StudyConfig(
-                encoder, "ESC10", method, bench.device, replicas=4, n_neighbors=5, n_ctx=4 if bench.small else 16,
-                steps=steps, epochs=epochs, hyper={"lr": 0.02},
-            )  # fmt: skip
+                encoder, "ESC10", method, replicas=4, steps=steps, epochs=epochs, hyper={"lr": 0.02}, **bench.sizes()
+            )
             found: dict[str, list[float]] = {}
             seconds: dict[str, float] = {}
             untrained: list[float] = []

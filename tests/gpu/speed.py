@@ -23,8 +23,6 @@ from .study import Study, StudyConfig
 
 __all__ = ["compiled", "fusing", "memory"]
 
-ROUNDS = 3
-
 
 def fusing(bench: Bench) -> dict[str, Any]:
     """What it gains to train replicas, and configurations, in one batch."""
@@ -33,13 +31,13 @@ def fusing(bench: Bench) -> dict[str, Any]:
     replicas, grids = [], []
     for encoder in encoders:
         for method in ("coop", "coop+sept"):
-            base = StudyConfig(encoder, "ESC10", method, bench.device, small=bench.small)
+            base = StudyConfig(encoder, "ESC10", method, **bench.sizes())
             one = 0.0
             for count in counts:
                 if not bench.time_for(f"{encoder} {method} {count} replicas"):
                     continue
                 training = Study(replace(base, replicas=count)).training()
-                seconds = seconds_of(training.train_epoch, bench.device, ROUNDS)
+                seconds = seconds_of(training.train_epoch, bench.device, bench.rounds)
                 one = one or seconds
                 row = {"encoder": encoder, "method": method, "replicas": count, "step_s": seconds}
                 row |= {"tokens": training.step_tokens, "gain": count * one / seconds}
@@ -59,8 +57,8 @@ def _grid(bench: Bench, config: StudyConfig, size: int) -> dict[str, Any]:
         own = {"lr": 0.001 * (number + 1)} | ({"lambda_se": 0.5 * (number + 1)} if "+sept" in config.method else {})
         studies.append(Study(replace(config, hyper=own)))
     joined, apart = ([study.training() for study in studies] for _ in range(2))
-    together = seconds_of(lambda: train_epochs(joined), bench.device, ROUNDS)
-    each = seconds_of(lambda: [training.train_epoch() for training in apart], bench.device, ROUNDS)
+    together = seconds_of(lambda: train_epochs(joined), bench.device, bench.rounds)
+    each = seconds_of(lambda: [training.train_epoch() for training in apart], bench.device, bench.rounds)
     differ = [
         float((one.params["ctx"] - other.params["ctx"]).norm() / other.params["ctx"].norm())
         for one, other in zip(joined, apart, strict=True)
@@ -81,10 +79,10 @@ def memory(bench: Bench) -> dict[str, Any]:
     """Peak memory and time of a step by token budget; on a GPU the largest budget that fits."""
     rows, largest = [], None
     dataset = "ESC10" if bench.small else "ESC50"
-    base = StudyConfig("msclap-2023", dataset, "coop+sept", bench.device, small=bench.small, n_neighbors=10)
+    base = StudyConfig("msclap-2023", dataset, "coop+sept", **bench.sizes(n_neighbors=10))
     one = Study(replace(base, replicas=1)).training().step_tokens
-    budget = 512 if bench.small else 2048
-    most = 2048 if bench.small else 4096 if not bench.on_gpu else 1 << 20
+    budget = 128 if bench.small else 2048
+    most = 512 if bench.small else 4096 if not bench.on_gpu else 1 << 20
     full = False
     while budget <= most and not full and bench.time_for(f"a budget of {budget} tokens", 5.0 if bench.on_gpu else 0.0):
         row = _peak(replace(base, replicas=max(1, budget // one)), budget)
@@ -144,16 +142,16 @@ def _peak(config: StudyConfig, budget: int) -> dict[str, Any]:
 def compiled(bench: Bench) -> dict[str, Any]:
     """The step as a CUDA graph and compiled, against the step as it is."""
     rows = []
-    studies = [("mini", 4), ("msclap-2023", 4), ("mini", 30), ("msclap-2023", 30)]
+    studies = [("msclap-2023", 4), ("mini", 4), ("mini", 30), ("msclap-2023", 30)]
     for encoder, replicas in studies[:1] if bench.small else studies:
-        config = StudyConfig(encoder, "ESC10", "coop+sept", bench.device, replicas, small=bench.small)
+        config = StudyConfig(encoder, "ESC10", "coop+sept", replicas=replicas, **bench.sizes())
         if not bench.time_for(f"{encoder} {replicas} replicas"):
             continue
         study = Study(config)
         embeddings = study.embeddings()
         plain = study.training(embeddings)
         row: dict[str, Any] = {"encoder": encoder, "replicas": replicas}
-        row["as_it_is_s"] = seconds_of(plain.train_epoch, bench.device, 5)
+        row["as_it_is_s"] = seconds_of(plain.train_epoch, bench.device, 2 * bench.rounds)
         for name, way in (("cuda_graph", _captured), ("torch_compile", _compiled)):
             if name == "cuda_graph" and not bench.on_gpu:
                 row[name] = "needs a GPU"
@@ -195,7 +193,7 @@ def _compiled(bench: Bench, study: Study, embeddings: Tensor) -> tuple[float, Te
         start = training.params["ctx"].clone()
         training.train_epoch()
         moved = training.params["ctx"] - start
-        return seconds_of(training.train_epoch, bench.device, 5), moved
+        return seconds_of(training.train_epoch, bench.device, 2 * bench.rounds), moved
     finally:
         prefix._shared = plain
 
@@ -233,4 +231,4 @@ def _captured(bench: Bench, study: Study, embeddings: Tensor) -> tuple[float, Te
             momentum[name].zero_()
     graph.replay()
     moved = (params["ctx"] - training.params["ctx"]).detach()
-    return seconds_of(graph.replay, bench.device, 5), moved
+    return seconds_of(graph.replay, bench.device, 2 * bench.rounds), moved

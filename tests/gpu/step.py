@@ -50,9 +50,7 @@ def step(bench: Bench) -> dict[str, Any]:
     for method in METHODS:
         if not bench.time_for(method):
             continue
-        config = StudyConfig(
-            "msclap-2023", dataset, method, bench.device, replicas, small=bench.small, batch=4 if bench.small else 16
-        )
+        config = StudyConfig("msclap-2023", dataset, method, replicas=replicas, **bench.sizes())
         # On a CPU a step of CoCoOp's reference takes half a minute a replica, and memory is told of a whole process.
         timed = 1 if method.startswith("cocoop") and not bench.on_gpu else replicas
         apart: Callable[..., Measured] = alone if not (bench.on_gpu or bench.small) else _directly
