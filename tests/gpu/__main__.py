@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None, sections: Mapping[str, tuple[Se
 
 
 def _outcome(run: Section, bench: Bench) -> dict[str, Any]:
-    """A section's entry in the results, whatever happens in it."""
+    """A section's entry in the results, whatever happens in it; what it had found before it failed is kept."""
+    failed: dict[str, Any] = {"state": "failed", "found_before": bench.rows}
     try:
         return {"state": "done", "result": run(bench)}
     except MissingError as error:
@@ -89,7 +90,7 @@ def _outcome(run: Section, bench: Bench) -> dict[str, Any]:
     except ToleranceError as error:
         return {"state": "failed", "error": str(error), "result": error.result}
     except Exception as error:  # the other sections go on
-        return {"state": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        return failed | {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:
         torch.use_deterministic_algorithms(False)
         if bench.on_gpu:

@@ -61,8 +61,7 @@ def actors(bench: Bench) -> dict[str, Any]:
                 total = sum(rates)
                 one = one or total
                 row = {"encoder": encoder, "actors": count, "steps_per_s": total, "gain": total / one}
-                rows.append(row)
-                bench.say(f"  {row}")
+                rows.append(bench.found(row))
     finally:
         if on_ray:
             ray.shutdown()

@@ -8,7 +8,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,17 @@ import torch
 
 from .measuring import synchronise
 
-__all__ = ["Bench", "MissingError", "ToleranceError", "deterministic", "machine", "seconds_of", "write_json"]
+__all__ = [
+    "Bench",
+    "MissingError",
+    "ToleranceError",
+    "clock",
+    "deterministic",
+    "in_turn",
+    "machine",
+    "seconds_of",
+    "write_json",
+]
 
 
 class MissingError(Exception):
@@ -41,15 +51,21 @@ class Bench:
         device: ``cpu`` or ``cuda``.
         small: Everything in little: the figures mean nothing.
         until: ``time.monotonic()`` by which the section is to be done.
-        left_out: What it had no time for; goes into its result.
-        say: Prints a line.
+        left_out: What it had no time for.
+        rows: What it has found so far: written even where it fails further on.
     """
 
     device: str
     small: bool
     until: float = float("inf")
     left_out: list[str] = field(default_factory=list)
-    say: Callable[[str], None] = print
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def found(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Keep and print what was measured; returns it."""
+        self.rows.append(row)
+        print(f"  {json.dumps(_plain(row))}", flush=True)
+        return row
 
     def time_for(self, what: str, seconds: float = 0.0) -> bool:
         """Whether there is time for ``what``, which takes about so long; what there is none for is noted."""
@@ -76,17 +92,29 @@ class Bench:
 
 def seconds_of(run: Callable[[], object], device: str, rounds: int, warm: int = 1) -> float:
     """Median seconds of ``run``, the device waited for, after ``warm`` calls that do not count."""
+    return statistics.median(in_turn({"": run}, device, rounds, warm)[""])
+
+
+def in_turn(
+    ways: Mapping[str, Callable[[], object]], device: str, rounds: int, warm: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of every call of every way, one way after the other in each round, so that all meet the same machine."""
     where = torch.device(device)
-    for _ in range(warm):
-        run()
-    taken = []
-    for _ in range(rounds):
-        synchronise(where)
-        started = time.perf_counter()
-        run()
-        synchronise(where)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(warm + rounds):
+        for name, run in ways.items():
+            synchronise(where)
+            started = clock(device)
+            run()
+            synchronise(where)
+            if number >= warm:
+                taken[name].append(clock(device) - started)
+    return taken
+
+
+def clock(device: str) -> float:
+    """Seconds: on a CPU those of this process (its one thread), which others on the machine do not count into."""
+    return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 @contextmanager

@@ -46,8 +46,7 @@ def batch_size(bench: Bench) -> dict[str, Any]:
         row["peak_mb"] = peak.megabytes()
         sizes = [1, *(power for power in (4, 16, 64) if power < size), size]
         row["clips_per_s"] = {some: some / _seconds(bench, tower, windows[:some]) for some in sizes}
-        rows.append(row)
-        bench.say(f"  {row}")
+        rows.append(bench.found(row))
         _clear(bench)
     return {"rows": rows}
 
@@ -81,8 +80,7 @@ def embedding(bench: Bench) -> dict[str, Any]:
         of_alone, of_ours = (count / seconds_of(way, bench.device, 3) for way in (alone, ours))
         row = {"encoder": name, "batch_size": size, "clips": count, "window_mb": windows[0].nbytes / MB}
         row |= {"encoder_alone_per_s": of_alone, "ours_per_s": of_ours, "share": of_ours / of_alone}
-        rows.append(row)
-        bench.say(f"  {row}")
+        rows.append(bench.found(row))
         del there
         _clear(bench)
     return {"rows": rows, "with_decoding": "tests/benchmarks/bench_embed.py, where Ray and the audio libraries are"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 
 from sept_core.training import FusedTraining, train_epochs
 
-from .bench import Bench, ToleranceError, deterministic
+from .bench import Bench, ToleranceError, clock, deterministic
 from .study import METHODS, Study, StudyConfig
 
 __all__ = ["bfloat16", "equality"]
@@ -30,13 +29,12 @@ def equality(bench: Bench) -> dict[str, Any]:
             if not bench.time_for(f"{encoder} {method}"):
                 continue
             row = _compared(bench, encoder, method)
-            rows.append(row)
+            rows.append(bench.found(row))
             for name in ("separate", "grid", "cpu"):
                 if (found := row.get(name)) and not (found["losses"] <= LOSSES and found["learned"] <= LEARNED):
                     faults.append(f"{encoder} {method}: fused against {name}")
             if not row["same_again"]:
                 faults.append(f"{encoder} {method}: another run of the same training gave other bits")
-            bench.say(f"  {row}")
     result = {"tolerance": {"losses": LOSSES, "learned": LEARNED}, "steps": STEPS, "rows": rows}
     if faults:
         raise ToleranceError("; ".join(faults), result)
@@ -112,10 +110,10 @@ def bfloat16(bench: Bench) -> dict[str, Any]:
                 training = study.training()
                 untrained = study.validation(training)
                 training.train_epoch()
-                started = time.perf_counter()
+                started = clock(bench.device)
                 for _ in range(epochs - 1):
                     training.train_epoch()  # waits for the device at its end
-                seconds[precision] = (time.perf_counter() - started) / (epochs - 1)
+                seconds[precision] = (clock(bench.device) - started) / (epochs - 1)
                 found[precision] = study.validation(training)
             drift = [low - full for full, low in zip(found["float32"], found["bfloat16"], strict=True)]
             row = {
@@ -129,6 +127,5 @@ def bfloat16(bench: Bench) -> dict[str, Any]:
                 "epoch_seconds": seconds,
                 "gain": seconds["float32"] / seconds["bfloat16"],
             }
-            rows.append(row)
-            bench.say(f"  {row}")
+            rows.append(bench.found(row))
     return {"epochs": epochs, "replicas": 4, "validation_clips_per_group": 160, "rows": rows}

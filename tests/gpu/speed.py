@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from sept_core.encoders import prefix
 from sept_core.encoders.prefix import token_budget
 from sept_core.training import MOMENTUM, FusedTraining, train_epochs
 
-from .bench import Bench, seconds_of
+from .bench import Bench, in_turn, seconds_of
 from .measuring import Peak
 from .study import Study, StudyConfig
 
@@ -41,12 +42,10 @@ def fusing(bench: Bench) -> dict[str, Any]:
                 one = one or seconds
                 row = {"encoder": encoder, "method": method, "replicas": count, "step_s": seconds}
                 row |= {"tokens": training.step_tokens, "gain": count * one / seconds}
-                replicas.append(row)
-                bench.say(f"  {row}")
+                replicas.append(bench.found(row))
             for size in (2,) if bench.small else (4, 16):
                 if bench.time_for(f"{encoder} {method} grid of {size}"):
-                    grids.append(_grid(bench, replace(base, replicas=3), size))
-                    bench.say(f"  {grids[-1]}")
+                    grids.append(bench.found(_grid(bench, replace(base, replicas=3), size)))
     return {"dataset": "ESC10", "replicas": replicas, "grids": grids}
 
 
@@ -57,8 +56,12 @@ def _grid(bench: Bench, config: StudyConfig, size: int) -> dict[str, Any]:
         own = {"lr": 0.001 * (number + 1)} | ({"lambda_se": 0.5 * (number + 1)} if "+sept" in config.method else {})
         studies.append(Study(replace(config, hyper=own)))
     joined, apart = ([study.training() for study in studies] for _ in range(2))
-    together = seconds_of(lambda: train_epochs(joined), bench.device, bench.rounds)
-    each = seconds_of(lambda: [training.train_epoch() for training in apart], bench.device, bench.rounds)
+    ways = {
+        "together": lambda: train_epochs(joined),
+        "each": lambda: [training.train_epoch() for training in apart],
+    }
+    taken = in_turn(ways, bench.device, bench.rounds)
+    together, each = (statistics.median(taken[name]) for name in ways)
     differ = [
         float((one.params["ctx"] - other.params["ctx"]).norm() / other.params["ctx"].norm())
         for one, other in zip(joined, apart, strict=True)
@@ -86,8 +89,7 @@ def memory(bench: Bench) -> dict[str, Any]:
     full = False
     while budget <= most and not full and bench.time_for(f"a budget of {budget} tokens", 5.0 if bench.on_gpu else 0.0):
         row = _peak(replace(base, replicas=max(1, budget // one)), budget)
-        rows.append(row)
-        bench.say(f"  {row}")
+        rows.append(bench.found(row))
         full = row["peak_mb"] is None
         largest = largest if full else budget
         budget *= 2
@@ -97,8 +99,8 @@ def memory(bench: Bench) -> dict[str, Any]:
     for encoder, method, replicas in studies[:1] if bench.small else studies:
         if bench.time_for(f"{encoder} {method}"):
             config = replace(base, encoder=encoder, method=method, replicas=2 if bench.small else replicas)
-            own.append({"encoder": encoder, "method": method} | _peak(config, token_budget(torch.device(bench.device))))
-            bench.say(f"  {own[-1]}")
+            row = {"encoder": encoder, "method": method} | _peak(config, token_budget(torch.device(bench.device)))
+            own.append(bench.found(row))
     found = {"dataset": dataset, "tokens_of_a_replica": one, "by_budget": rows, "at_the_products_budget": own}
     if bench.on_gpu:
         found |= {"largest_budget_that_fits": largest, "reached_the_end_of_memory": full}
@@ -174,8 +176,7 @@ def compiled(bench: Bench) -> dict[str, Any]:
                 "making_s": time.perf_counter() - started,
                 "first_step_differs_by": float((moved - there).norm() / there.norm()),
             }
-        rows.append(row)
-        bench.say(f"  {row}")
+        rows.append(bench.found(row))
     return {"kept_where_gain_exceeds": 1.1, "backend": _backend(bench), "rows": rows}
 
 
