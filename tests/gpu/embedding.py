@@ -13,7 +13,7 @@ from pipeline.embed.sizing import CPU_BATCH, measure
 from sept_core.datasets import Clip
 from sept_core.encoders import AudioTower
 
-from .bench import Bench, MissingError, seconds_of
+from .bench import Bench, MissingError, ToleranceError, seconds_of
 from .encoders import ENCODERS, random_encoder
 from .measuring import MB, Peak
 
@@ -23,6 +23,7 @@ __all__ = ["batch_size", "embedding"]
 def batch_size(bench: Bench) -> dict[str, Any]:
     """The batch size that the product measures for every encoder at full size, and whether that batch fits."""
     rows: list[dict[str, Any]] = []
+    short: list[str] = []
     for name in ("mini",) if bench.small else ENCODERS:
         if not bench.time_for(name, 5.0):
             continue
@@ -31,24 +32,35 @@ def batch_size(bench: Bench) -> dict[str, Any]:
         except MissingError as error:
             rows.append({"encoder": name, "skipped": str(error)})
             continue
-        row: dict[str, Any] = {"encoder": name}
-        if bench.on_gpu:
-            probe = measure(tower)
-            size = probe.batch_size
-            row |= {"free_mb": probe.free / MB, "peak_of_2_mb": probe.few / MB, "peak_of_8_mb": probe.more / MB}
-        else:
-            size = CPU_BATCH  # a CPU is not asked
-        row["batch_size"] = size
-        windows = _windows(tower, size)
-        peak = Peak(torch.device(bench.device))
-        with torch.inference_mode():
-            tower(windows.to(bench.device))
-        row["peak_mb"] = peak.megabytes()
-        sizes = [1, *(power for power in (4, 16, 64) if power < size), size]
-        row["clips_per_s"] = {some: some / _seconds(bench, tower, windows[:some]) for some in sizes}
-        rows.append(bench.found(row))
+        try:
+            rows.append(bench.found({"encoder": name} | _batch(bench, tower)))
+        except torch.OutOfMemoryError as error:
+            short.append(name)
+            rows.append(bench.found({"encoder": name, "failed": str(error)}))
+        del tower
         _clear(bench)
+    if short:
+        raise ToleranceError(f"a measured batch did not fit: {', '.join(short)}", {"rows": rows})
     return {"rows": rows}
+
+
+def _batch(bench: Bench, tower: AudioTower) -> dict[str, Any]:
+    """One encoder's row."""
+    row: dict[str, Any] = {}
+    if bench.on_gpu:
+        probe = measure(tower)
+        size = probe.batch_size
+        row |= {"free_mb": probe.free / MB, "peak_of_2_mb": probe.few / MB, "peak_of_8_mb": probe.more / MB}
+    else:
+        size = CPU_BATCH  # a CPU is not asked
+    windows = _windows(tower, size)
+    peak = Peak(torch.device(bench.device))
+    with torch.inference_mode():
+        tower(windows.to(bench.device))
+    row |= {"batch_size": size, "peak_mb": peak.megabytes()}
+    sizes = [1, *(power for power in (4, 16, 64) if power < size), size]
+    row["clips_per_s"] = {some: some / _seconds(bench, tower, windows[:some]) for some in sizes}
+    return row
 
 
 def embedding(bench: Bench) -> dict[str, Any]:
