@@ -32,7 +32,8 @@ Way = Literal["auto", "shared", "cropped", "padded"]
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 16_384}
 """Text tokens whose activations are kept at a time, by kind of device. GPT-2 small and BERT base take 0.8 to 1.2 MB for
 each, forward and backward (tests/benchmarks/bench_memory.py): a step stays within 5 GB on a CPU, whatever the study,
-and by that measure within 20 GB on a GPU. On a CPU larger steps are no faster; on a GPU nobody has measured yet (docs/gpu.md)."""
+and by that measure within 20 GB on a GPU, where nobody has measured yet (docs/gpu.md). On a CPU larger steps are no
+faster."""
 
 
 def token_budget(device: torch.device) -> int:
