@@ -15,7 +15,7 @@ from packaging.version import Version
 
 __all__ = ["dockerfile_faults", "lock_faults", "read_lock"]
 
-KNOWN = {"ARG", "CMD", "COPY", "ENV", "FROM", "RUN", "USER", "WORKDIR"}
+KNOWN = {"ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "FROM", "RUN", "USER", "WORKDIR"}
 TARGET = default_environment() | {"python_version": "3.11", "sys_platform": "linux", "platform_system": "Linux"}
 
 
@@ -34,19 +34,26 @@ def dockerfile_faults(text: str, ignored: str, root: Path) -> list[str]:
     """Of a Dockerfile whose context is ``root`` without what ``ignored``, a .dockerignore, leaves out."""
     steps = instructions(text)
     faults = [f"no such instruction: {word}" for word, _ in steps if word not in KNOWN]
-    users = [rest for word, rest in steps if word == "USER"]
-    if not users or users[-1] in ("root", "0"):
-        faults.append("runs as root")
-    elif f"useradd --create-home --uid 1000 {users[-1]}" not in text:
-        faults.append(f"nobody makes the user {users[-1]}")
-    if not any(re.fullmatch(r"python:3\.11(\.\d+)?-slim-\w+", rest) for word, rest in steps if word == "FROM"):
-        faults.append("the base is no slim image of CPython 3.11 on a named Debian")
+    # By number: a cluster that asks for runAsNonRoot cannot tell from a name.
+    user = re.fullmatch(r"(\d+):\1", next((rest for word, rest in reversed(steps) if word == "USER"), "0:0"))
+    if user is None or user[1] == "0":
+        faults.append("runs as root, or as a name")
+    elif f"useradd --create-home --uid {user[1]} " not in text:
+        faults.append(f"nobody makes the user {user[1]}")
+    base = next((rest for word, rest in steps if word == "ARG" and rest.startswith("BASE=")), "")
+    if ("FROM", "$BASE") not in steps or not re.fullmatch(r"BASE=python:3\.11(\.\d+)?-slim-\w+", base):
+        faults.append("the base is no slim image of CPython 3.11 on a named Debian, as an argument")
+    if ("ENTRYPOINT", '["tini", "--"]') not in steps or "recommends tini " not in text:
+        faults.append("no init is process 1")
     if ("ARG", "DEVICE=cpu") not in steps:
         faults.append("DEVICE is no argument with a default")
     runs = " ; ".join(rest for word, rest in steps if word == "RUN")
-    faults += [
-        f"nothing is installed for DEVICE={device}" for device in ("cpu", "cuda") if f" {device}) pip" not in runs
-    ]
+    for device in ("cpu", "cpu-pypi", "cuda"):
+        installed = re.search(rf" {device}\) pip([^;]*)", runs)
+        if installed is None:
+            faults.append(f"nothing is installed for DEVICE={device}")
+        elif device != "cpu" and "--index-url" in installed[1]:
+            faults.append(f"DEVICE={device} needs another index than PyPI")
     if "*) echo" not in runs or "exit 2" not in runs:
         faults.append("another DEVICE is not refused")
     for installed in re.findall(r"pip install ([^;&]*)", runs):
@@ -54,6 +61,8 @@ def dockerfile_faults(text: str, ignored: str, root: Path) -> list[str]:
             faults.append(f"resolves anew: pip install {installed.strip()}")
         if "torch-cpu.lock" not in installed and "-r" in installed and "--require-hashes" not in installed:
             faults.append(f"hashes are not asked for: pip install {installed.strip()}")
+        if "requirements.lock" in installed and "--only-binary :all:" not in installed:
+            faults.append(f"builds packages with tools that nothing pins: pip install {installed.strip()}")
     copied = [path for word, rest in steps if word == "COPY" for path in shlex.split(rest)[:-1]]
     for path in copied:
         if not (root / path).exists():
