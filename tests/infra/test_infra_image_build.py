@@ -91,8 +91,8 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     kept = os.environ.get("SEPT_IMAGE_STORE")
     made = Builder(Path(kept) if kept else tmp_path_factory.mktemp("image"))
     yield made
-    made("rm", "--all")
     if not kept:
+        made("rm", "--all")
         made("rmi", "--all", "--force")
 
 
@@ -111,8 +111,10 @@ def image(builder: Builder, base: str) -> str:
 
 
 @pytest.fixture
-def container(builder: Builder, image: str) -> str:
-    return builder("from", "--pull-never", image).splitlines()[-1]
+def container(builder: Builder, image: str) -> Iterator[str]:
+    name = builder("from", "--pull-never", image).splitlines()[-1]
+    yield name
+    builder("rm", name)
 
 
 def test_it_is_whole_and_not_root(builder: Builder, container: str) -> None:
