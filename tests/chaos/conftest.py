@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "store"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 
 from mlflow_fixtures import team_server_address  # noqa: F401 (fixture)
-from s3_fixtures import s3_endpoint, s3_root  # noqa: F401 (fixtures)
+from s3_fixtures import moto_endpoint, s3_endpoint, s3_root, seaweedfs_endpoint  # noqa: F401 (fixtures)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from launching import launched, said, sept
+from s3_fixtures import SEAWEEDFS
 from tiny_sweep import SWEEP, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
@@ -49,6 +50,7 @@ def copied(files: Files, folder: Path) -> Path:
     return folder
 
 
+@SEAWEEDFS
 def test_a_sweep_in_a_bucket_killed_and_launched_again_is_the_sweep_in_a_folder(s3_root: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SMALL)
     files = open_files(s3_root)

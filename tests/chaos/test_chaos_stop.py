@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from launching import launched, said, sept
+from s3_fixtures import store_at
 from tiny_sweep import SWEEP, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
@@ -35,10 +36,10 @@ LAUNCH = ("sweep", "launch", "tiny.yaml", "--root")
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.long)])
-def root(request: pytest.FixtureRequest) -> str:
+def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     if request.param == "folder":
-        return str(request.getfixturevalue("tmp_path") / "runs")
-    return str(request.getfixturevalue("s3_root"))
+        return str(tmp_path / "runs")
+    return store_at(str(request.getfixturevalue("seaweedfs_endpoint")), monkeypatch, tmp_path)
 
 
 def status_when(condition: Callable[[dict[str, Any]], bool], folder: Path, root: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3_fixtures import s3_endpoint, s3_root  # noqa: F401 (fixtures)
+from s3_fixtures import moto_endpoint, s3_endpoint, s3_root, seaweedfs_endpoint  # noqa: F401 (fixtures)
 
 from pipeline.cli import main
 from pipeline.store import LocalFiles, TrialStore

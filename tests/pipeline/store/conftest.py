@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from s3_fixtures import store_at
 
 from pipeline.store import Files, embeddings, open_files
 from sept_core.datasets import EmbeddingTable
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def root(request: pytest.FixtureRequest) -> str:
-    """Address of an empty store, once of each kind."""
+def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Address of an empty store, once of each kind; the bucket is one of a server that serves drivers side by side."""
     if request.param == "folder":
-        return str(request.getfixturevalue("tmp_path") / "store")
-    return str(request.getfixturevalue("s3_root"))
+        return str(tmp_path / "store")
+    return store_at(str(request.getfixturevalue("seaweedfs_endpoint")), monkeypatch, tmp_path)
 
 
 @pytest.fixture

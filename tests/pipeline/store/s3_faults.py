@@ -16,6 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from s3_server import CREDENTIALS
+
 # Before: the server never hears of the request. After: it does what was asked, and the answer is lost.
 FAULTS = ("busy", "busy-after", "reset", "reset-after", "cut", "empty", "garbled", "slow")
 
@@ -49,7 +54,7 @@ class Proxy:
         delay_s: Added to every request.
         hang_s: How long the fault ``hang`` keeps back an answer, and ``late`` the request itself; then it is a reset.
         answer: Sent instead of asking the server, as (status, S3 error code).
-        dropped: Names of headers that are not passed on, in lower case.
+        dropped: Names of headers that are not passed on, in lower case; requests are then signed anew.
         faults: How many of each kind there were.
         headers: Headers of the last request.
     """
@@ -129,12 +134,24 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.server.target, timeout=60)  # type: ignore[attr-defined]
         left_out = proxy.dropped | {"expect", "connection", "content-length"}
         headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+        if proxy.dropped:
+            headers = self._signed_anew(headers, body)
         try:
             connection.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read()
         finally:
             connection.close()
+
+    def _signed_anew(self, headers: dict[str, str], body: bytes) -> dict[str, str]:
+        """The client's signature covers the headers that are left out, and a server that checks it would refuse."""
+        stale = ("host", "authorization", "x-amz-date", "x-amz-content-sha256")
+        kept = {name: value for name, value in headers.items() if name.lower() not in stale}
+        url = f"http://{self.server.target}{self.path}"  # type: ignore[attr-defined]
+        request = AWSRequest(self.command, url, kept, body)
+        keys = Credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+        S3SigV4Auth(keys, "s3", CREDENTIALS["AWS_REGION"]).add_auth(request)
+        return dict(request.headers.items())
 
     def _pass_on(self, fault: str, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
         self.send_response_only(status)
