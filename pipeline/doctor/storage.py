@@ -18,7 +18,7 @@ __all__ = ["CLOCK_RED_S", "CLOCK_YELLOW_S", "check_store"]
 CLOCK_YELLOW_S, CLOCK_RED_S = 10.0, 300.0
 """Seconds that two clocks may differ: times of reports become misleading, and S3 begins to refuse at 15 minutes."""
 
-_CONDITIONAL = "use S3 itself or a server that honours If-Match and If-None-Match, such as MinIO"
+_CONDITIONAL = "use S3 itself or a server that honours If-Match and If-None-Match, such as SeaweedFS"
 _SET_CLOCK = "set the clock: timedatectl set-ntp true"
 
 
@@ -101,11 +101,14 @@ def _exercise(files: Files, key: str, root: str) -> list[Check]:
         kept = not twice and files.replace(key, data, data + b", in its place")
         wrong = files.replace(key, b"something else", data)
     except StoreError as error:
-        if "conditional" not in str(error):
+        if "ignores conditional" not in str(error):
             raise
         twice, kept, wrong = True, False, True
     files.delete(key)
-    if twice or wrong or not kept:
+    if not (twice or wrong or kept):
+        said = "the server refuses conditional writes whose condition holds: a driver could not keep its lease"
+        return [*checks, Check("store: conditional writes", "red", said, _CONDITIONAL)]
+    if twice or wrong:
         said = "the server ignores conditional writes: two drivers of one sweep could not be told apart"
         return [*checks, Check("store: conditional writes", "red", said, _CONDITIONAL)]
     said = "the second of two creations is refused, and so is what expects other bytes"

@@ -87,7 +87,7 @@ def _objects(connection: Connection, bucket: str, key: str) -> list[_Object]:
     from pipeline.store.s3_failures import MISSING, code_of
 
     try:
-        head = connection.ask(lambda: connection.client.head_object(Bucket=bucket, Key=key))
+        head = connection.head(bucket, key)
     except ClientError as error:
         if code_of(error) not in MISSING:
             raise

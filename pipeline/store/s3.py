@@ -68,6 +68,7 @@ class S3Files:
         bucket, prefix = split_address(address)
         connection = connect()
         connection.known |= known
+        connection.let_in |= known
         return cls(connection, bucket, prefix)
 
     def __repr__(self) -> str:
@@ -164,9 +165,7 @@ class S3Files:
         name = self._name(key)
         with self._failing("read", key):
             try:
-                return dict(
-                    self._connection.ask(lambda: self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"]
-                )
+                return dict(self._connection.head(self._bucket, name)["Metadata"])
             except ClientError as error:
                 if code_of(error) in MISSING:
                     return None
@@ -200,10 +199,11 @@ class S3Files:
         raise StoreError(f"cannot write '{key}' in {self._root}: others keep writing it; run the same command again")
 
     def _prove_conditions(self, key: str, data: bytes, token: str) -> None:
-        """Make sure that the server does not ignore conditions, as some do: put what is there under false ones.
+        """Make sure that the server understands conditions: put what is there under false ones, and under a true one.
 
         Raises:
-            StoreError: It ignores them, and two drivers of a sweep would not notice each other.
+            StoreError: It ignores them, and two drivers of a sweep would not notice each other; or it refuses what it
+                should take, and a driver would believe that another one has come.
         """
         for condition in ({"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}):
             # Under another token, for a put that is refused must not find its own there.
@@ -212,6 +212,16 @@ class S3Files:
                     f"the server of {self._root} ignores conditional writes, without which two drivers of one sweep "
                     "could not be told apart; use S3 itself or a server that honours If-Match and If-None-Match"
                 )
+        found = self._get(key)
+        held = found is None or found[0] != data or self._put(key, data, f"{token}-kept", IfMatch=found[1])
+        # Unless another writer came between the two.
+        if not held and self._get(key) == found:
+            # Else the next command would find it, and could not replace it.
+            self.delete(key)
+            raise StoreError(
+                f"the server of {self._root} refuses conditional writes whose condition holds, as Ceph's gateway of "
+                "release 16 does; use S3 itself or a server that honours If-Match and If-None-Match"
+            )
         self._conditions_proven = True
 
     @contextmanager

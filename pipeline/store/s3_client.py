@@ -27,7 +27,18 @@ from urllib3.exceptions import HTTPError
 
 from pipeline.store.door import StoreAway, StoreError, check_key
 from pipeline.store.s3_credentials import explain_setup
-from pipeline.store.s3_failures import FAILURES, Damaged, explain, is_away, line_of
+from pipeline.store.s3_failures import (
+    FAILURES,
+    MISSING,
+    Damaged,
+    cannot_encrypt,
+    code_of,
+    explain,
+    is_away,
+    is_expired,
+    is_locked_out,
+    line_of,
+)
 from pipeline.store.settings import number_setting
 from sept_core.errors import InputError
 
@@ -73,6 +84,7 @@ class Connection:
         self.client = client
         self.encryption = encryption
         self.known = False  # whether the server was there, for this process or for the one that has sent it here
+        self.let_in = False  # whether it has accepted the credentials, likewise
         self._patience_s = patience_s
         self._away_since = 0.0  # when the present outage began; 0 while there is none
         self._turn = threading.Lock()
@@ -97,6 +109,8 @@ class Connection:
                     # A refusal is an answer.
                     if isinstance(error, exceptions.ClientError):
                         self._heard()
+                        # It says that something is not there to those alone whom it knows.
+                        self.let_in |= code_of(error) in MISSING
                     raise
                 began = began or time.monotonic()
                 if not self._wait(error, pause, began):
@@ -104,7 +118,22 @@ class Connection:
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             else:
                 self._heard()
+                self.let_in = True
                 return answer
+
+    def head(self, bucket: str, key: str) -> dict[str, Any]:
+        """What is known of an object, without its bytes.
+
+        Raises:
+            Exception: Any of ``FAILURES``.
+        """
+        try:
+            return dict(self.ask(lambda: self.client.head_object(Bucket=bucket, Key=key)))
+        except exceptions.ClientError as error:
+            # An answer to HEAD has no body, so that expired credentials are a bare 400, and unknown ones a 403.
+            if code_of(error) in ("400", "403"):
+                self.ask(lambda: self.client.get_object(Bucket=bucket, Key=key))["Body"].close()
+            raise
 
     def list_objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
         """``Key``, ``ETag``, ``Size`` and more of every object whose name begins with ``prefix``: a thousand a request.
@@ -122,9 +151,20 @@ class Connection:
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     def failure(self, what: str, error: Exception) -> StoreError:
-        """The error to raise for one of ``FAILURES``; of the kind that passes where the server has been met."""
+        """The error to raise for one of ``FAILURES``.
+
+        It is of the kind that passes where the server has been met and is away, and where it no longer accepts
+        credentials that were good: with new ones the same command goes on.
+        """
         line = f"{what}: {explain(error, self.host)}"
-        return StoreAway(line) if self.known and is_away(error) else StoreError(line)
+        if self.encryption and cannot_encrypt(error):
+            line += "; if it stays so, unset SEPT_S3_SSE: the server may not be able to encrypt as it asks"
+        if self.known and is_away(error):
+            return StoreAway(line)
+        if is_expired(error) or (self.let_in and is_locked_out(error)):
+            again = "run the same command again"
+            return StoreAway(line if again in line else f"{line}, and {again}")
+        return StoreError(line)
 
     def _wait(self, error: Exception, pause: float, began: float) -> bool:
         """Wait a little for a server that is away; False where it was never met, or has been away for too long.

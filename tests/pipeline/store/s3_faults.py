@@ -55,6 +55,7 @@ class Proxy:
         hang_s: How long the fault ``hang`` keeps back an answer, and ``late`` the request itself; then it is a reset.
         answer: Sent instead of asking the server, as (status, S3 error code).
         dropped: Names of headers that are not passed on, in lower case; requests are then signed anew.
+        refused: Names of headers, in lower case; a request that has one is answered as if its condition did not hold.
         faults: How many of each kind there were.
         headers: Headers of the last request.
     """
@@ -65,6 +66,7 @@ class Proxy:
     hang_s: float = 0.0
     answer: tuple[int, str] | None = None
     dropped: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
     faults: Counter[str] = field(default_factory=Counter)
     headers: dict[str, str] = field(default_factory=dict)
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -112,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         if proxy.answer is not None:
             status, code = proxy.answer
             return self._send(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+        if proxy.refused & proxy.headers.keys():
+            return self._send(412, b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>")
         if fault == "busy":
             return self._send(503, BUSY)
         if fault == "reset":

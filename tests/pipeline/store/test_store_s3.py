@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from s3_faults import Proxy, proxying, seeded
 from s3_fixtures import BOTH_SERVERS, SEAWEEDFS
 from s3_server import BUCKET, raw_client
 
+from pipeline.doctor.storage import check_store
 from pipeline.store import Files, Lease, StoreAway, StoreError, open_files
 from pipeline.store.s3 import S3Files
 from pipeline.store.s3_client import Connection, connect, make_client, split_address
@@ -275,6 +277,19 @@ class TestFaults:
         with pytest.raises(StoreError, match="ignores conditional writes"):
             Lease(open_files(s3_root), "b").acquire()
 
+    def test_a_server_that_refuses_what_it_should_take_is_refused_and_leaves_no_lease(
+        self, s3_root: str, proxy: Proxy
+    ) -> None:
+        """Ceph's gateway of release 16 compares the quoted ETag of If-Match with its own, unquoted one."""
+        proxy.refused = frozenset({"if-match"})
+        for _ in range(2):
+            with pytest.raises(StoreError, match="refuses conditional writes whose condition holds"):
+                Lease(open_files(s3_root), "a").acquire()
+        assert open_files(s3_root).list() == []
+        (check,) = (one for one in check_store(s3_root) if one.name == "store: conditional writes")
+        assert check.status == "red"
+        assert "refuses conditional writes whose condition holds" in check.said
+
 
 class TestOutages:
     """A server that was there and goes away."""
@@ -441,7 +456,7 @@ class TestErrors:
             for call in (lambda files: files.read("key"), lambda files: files.create("key", b"x")):
                 with pytest.raises(StoreError, match="does not answer"):
                     call(impatient(s3_root))
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15
 
     def test_no_credentials(self, s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -480,6 +495,70 @@ class TestErrors:
                 call()
             assert "\n" not in str(refusal.value)
             assert "testing" not in str(refusal.value)
+
+    @pytest.mark.parametrize(
+        ("status", "code", "line"),
+        [
+            (400, "ExpiredToken", "have expired; renew them"),
+            (403, "InvalidAccessKeyId", "credentials are not accepted; check AWS_ACCESS_KEY_ID"),
+            (403, "SignatureDoesNotMatch", "credentials are not accepted; check AWS_ACCESS_KEY_ID"),
+            (403, "RequestTimeTooSkewed", "this machine's clock is wrong; set it"),
+        ],
+    )
+    def test_credentials_that_were_good_end_with_what_passes(
+        self, s3_root: str, proxy: Proxy, status: int, code: str, line: str
+    ) -> None:
+        files = impatient(s3_root, patience_s=60.0)
+        files.write("a", b"before")
+        proxy.answer = status, code
+        for call in (
+            lambda: files.write("a", b""),
+            lambda: files.read("a"),
+            files.list,
+            lambda: files.create("a", b""),
+            # Its answer has no body that could say why.
+            lambda: files.exists("a"),
+        ):
+            with pytest.raises(StoreAway, match=line) as refusal:
+                call()
+            assert str(refusal.value).count("run the same command again") == 1
+        proxy.answer = None
+        assert files.read("a") == b"before"
+
+    def test_credentials_that_never_were_good_do_not(self, s3_root: str, proxy: Proxy) -> None:
+        proxy.answer = 403, "InvalidAccessKeyId"
+        files = impatient(s3_root)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="not accepted") as refusal:
+                files.list()
+            assert not refusal.value.resumable
+        # Those have been good somewhere, whatever this process knows.
+        proxy.answer = 400, "ExpiredToken"
+        with pytest.raises(StoreAway, match="have expired"):
+            files.exists("a")
+        # A worker whose driver was let in.
+        proxy.answer = 403, "InvalidAccessKeyId"
+        with pytest.raises(StoreAway, match="not accepted"):
+            open_files(s3_root, known=True).list()
+
+    def test_a_login_that_ends_passes_too(self, s3_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keys = '{"Version": 1, "AccessKeyId": "testing", "SecretAccessKey": "testing", "SessionToken": "t", '
+        keys += f'"Expiration": "{datetime.now(UTC) + timedelta(seconds=60):%Y-%m-%dT%H:%M:%SZ}"}}'
+        (tmp_path / "keys").write_text(keys)
+        config = tmp_path / "config"
+        config.write_text(f"[profile team]\ncredential_process = cat {tmp_path / 'keys'}\n")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+        monkeypatch.setenv("AWS_PROFILE", "team")
+        files = impatient(s3_root)
+        assert not files.exists("a")
+        # They are renewed before they end, which is not possible from now on; past their end there are none.
+        (tmp_path / "keys").unlink()
+        credentials = files._client._request_signer._credentials
+        monkeypatch.setattr(credentials, "_expiry_time", datetime.now(UTC) - timedelta(seconds=1))
+        with pytest.raises(StoreAway, match="'team' could not get its credentials; run what .*, then run the same"):
+            files.exists("a")
 
     def test_permission_is_told_where_the_answer_has_no_words(self, s3_root: str, proxy: Proxy) -> None:
         proxy.answer = 403, "AccessDenied"

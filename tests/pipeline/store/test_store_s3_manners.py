@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_fixtures import SEAWEEDFS
 from s3_server import BUCKET, raw_client
 from small_embeddings import fill, read
 
-from pipeline.store import TrialStore, open_files
+from pipeline.store import StoreError, TrialStore, open_files
 from pipeline.store.places import fetch
 from pipeline.store.s3_client import connect
 from pipeline.store.trials import trial_key
@@ -143,6 +144,16 @@ class TestEncryption:
         open_files(s3_root).write("a", b"1")
         head = raw_client(s3_endpoint).head_object(Bucket=BUCKET, Key=f"{s3_root}/a".removeprefix(f"s3://{BUCKET}/"))
         assert head["ServerSideEncryption"] == "aws:kms"
+
+    @SEAWEEDFS
+    def test_a_server_that_cannot_encrypt_is_not_taken_for_a_busy_one(
+        self, s3_root: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SeaweedFS without a key answers as if it were failing."""
+        monkeypatch.setenv("SEPT_S3_SSE", "AES256")
+        monkeypatch.setenv("SEPT_S3_PATIENCE_S", "0")
+        with pytest.raises(StoreError, match="if it stays so, unset SEPT_S3_SSE: the server may not be able to"):
+            open_files(s3_root).write("a", b"1")
 
     @pytest.mark.parametrize(
         ("settings", "line"),
