@@ -186,7 +186,7 @@ def _mlflow_option(root: str, target: TrackingTarget) -> str:
 def _next_command(root: str, sweep: str, target: TrackingTarget) -> str:
     if target.served:
         return f"open {target.shown} (experiment '{sweep}')"
-    return f"sept ui{root_option(root)}"
+    return f"sept ui{root_option(root)}{_mlflow_option(root, target)}"
 
 
 def _status(console: Console, text: str) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""``sept ui``: MLflow's own pages on a root's results, on this machine only unless another address is asked for."""
+"""``sept ui``: MLflow's own pages on a sweep's records, on this machine only unless another address is asked for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import urllib.error
 import urllib.request
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import DEFAULT_ROOT, RootOption, root_option
+from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, root_option
 from sept_core.errors import InputError, SeptError
 from sept_core.nearest import known_words
+
+if TYPE_CHECKING:
+    from pipeline.tracking import TrackingTarget
 
 __all__ = ["ui"]
 
@@ -29,6 +32,7 @@ STOP_S = 10.0
 
 def ui(
     root: RootOption = DEFAULT_ROOT,
+    mlflow: MlflowOption = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5000,
     host: Annotated[
         str,
@@ -37,28 +41,22 @@ def ui(
     sweep: Annotated[str | None, typer.Option("--sweep", help="Sweep to show first; the newest unless given.")] = None,
 ) -> None:
     """Open MLflow on the results; ends with Ctrl-C."""
-    from pipeline.store import local_folder
+    from pipeline.tracking import default_target
 
-    folder = local_folder(root)
-    database = folder / "mlflow.db"
-    if not database.is_file():
-        raise InputError(
-            "no MLflow database",
-            where=str(database),
-            mend=f"run a sweep first (sept quickstart{root_option(root)}), or name its folder with --root",
-        )
+    target = default_target(root, mlflow)
+    _check_shown(root, target)
     _check_free(host, port)
     from rich.console import Console
 
     from pipeline.cli.showing import say
 
     console = Console()
-    page = _page(folder, sweep)
+    page = _page(target, sweep)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
     # A SIGTERM is answered like Ctrl-C: the server is a process of its own and must be ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
-        process = _serve(folder, host, port, log)
+        process = _serve(target, host, port, log)
         try:
             say(console, "Starting MLflow (some seconds)")
             _wait(process, address)
@@ -74,6 +72,27 @@ def ui(
             _end(process)
 
 
+def _check_shown(root: str, target: TrackingTarget) -> None:
+    """See that it is a database that is there; a server shows its pages itself.
+
+    Raises:
+        InputError: It is not.
+    """
+    if target.served:
+        raise InputError(
+            "MLflow's server shows its own pages", where="--mlflow or MLFLOW_TRACKING_URI", mend=f"open {target.shown}"
+        )
+    scheme, _, path = target.uri.partition(":///")
+    database = Path(path)
+    if scheme.split("+")[0] == "sqlite" and not database.is_file():
+        raise InputError(
+            "no MLflow database",
+            where=str(database),
+            mend=f"run a sweep first (sept quickstart{root_option(root)}), or name its folder with --root, or its "
+            "database with --mlflow sqlite:///PATH",
+        )
+
+
 def _check_free(host: str, port: int) -> None:
     try:
         with closing(socket.create_server((host, port))):
@@ -84,12 +103,12 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-def _page(folder: Path, sweep: str | None) -> str:
+def _page(target: TrackingTarget, sweep: str | None) -> str:
     """The page of the sweep, or of the newest one."""
-    from pipeline.tracking import connect, default_target
+    from pipeline.tracking import connect
     from pipeline.tracking.view import view_path
 
-    found = connect(default_target(folder)).search_experiments(order_by=["creation_time DESC"])
+    found = connect(target).search_experiments(order_by=["creation_time DESC"])
     sweeps = {one.name: one for one in found if one.name != "Default"}
     if sweep is not None and sweep not in sweeps:
         listed = known_words(sweep, sweeps) if sweeps else "none is tracked there yet"
@@ -98,14 +117,15 @@ def _page(folder: Path, sweep: str | None) -> str:
     return "#/experiments" if shown is None else view_path(str(shown.experiment_id), shown.tags)
 
 
-def _serve(folder: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _serve(target: TrackingTarget, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     from pipeline.tracking.client import ENVIRONMENT
 
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{(folder / 'mlflow.db').as_posix()}"]
-    command += ["--artifacts-destination", (folder / "mlartifacts").as_uri()]
+    command += ["--artifacts-destination", str(target.artifacts)]
     # No background jobs of MLflow's: they are for other uses of it and cost processes.
     environment = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Not in the command, which everybody on this machine can read: it may hold a password.
+    environment["MLFLOW_BACKEND_STORE_URI"] = target.uri
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )

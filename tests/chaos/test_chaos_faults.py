@@ -21,6 +21,7 @@ from tiny_sweep import SWEEP, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import Files, Lease, LocalFiles, TrialStore, open_files
+from pipeline.tracking import connect, default_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -177,6 +178,18 @@ class TestStoreAway:
             assert process.wait(180) == 75, said(tmp_path)
         assert last_line(tmp_path).startswith("error: cannot ")
         assert last_line(tmp_path).endswith("the server is overloaded or failing; run the same command again later")
+        proxy.answer = None
+
+        # Credentials that end in mid-course; MLflow's records do not go through the bucket, and are closed.
+        with launched(tmp_path, "faulty_inputs:provide_slowly", *LAUNCH, s3_root, variables=through) as process:
+            seen = proxy.seen.total()
+            wait_for(lambda: proxy.seen.total() > seen + 60, process, tmp_path)
+            proxy.answer = (400, "ExpiredToken")
+            assert process.wait(180) == 75, said(tmp_path)
+        assert last_line(tmp_path).startswith("error: cannot ")
+        assert "the credentials have expired; renew them (set new AWS_ACCESS_KEY_ID" in last_line(tmp_path)
+        assert last_line(tmp_path).endswith("and run the same command again")
+        assert "RUNNING" not in run_states(tmp_path)
         assert "Traceback" not in said(tmp_path)
         proxy.answer = None
         with launched(tmp_path, "faulty_inputs:provide_slowly", *LAUNCH, s3_root, variables=through) as process:
@@ -186,6 +199,14 @@ class TestStoreAway:
             local.write(key, data)
         assert Lease(files, "tiny").holder() is None
         equals_undisturbed(text, tmp_path / "copied", tmp_path)
+
+
+def run_states(folder: Path) -> set[str]:
+    """States of all runs of the sweep in the MLflow of a launch into a bucket from this folder."""
+    client = connect(default_target(folder / "sept-runs"))
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    return {run.info.status for run in client.search_runs([experiment.experiment_id])}
 
 
 class TestDiskFull:

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 from launching import launched, said, sept
+from s3_faults import proxying
 from s3_fixtures import SEAWEEDFS
 from tiny_sweep import SWEEP, outcome_of, run_inline
 
+from pipeline.search.sweep import launch
 from pipeline.spec import parse_sweep
-from pipeline.store import Files, Lease, LocalFiles, open_files
+from pipeline.store import Files, Lease, LocalFiles, StoreError, open_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -84,3 +86,15 @@ def test_a_sweep_in_a_bucket_killed_and_launched_again_is_the_sweep_in_a_folder(
     assert status.returncode == 0, status.stderr
     found = json.loads(status.stdout)
     assert (found["ended"], found["budget"]) == (6, 6)
+
+
+@SEAWEEDFS
+def test_a_launch_on_a_server_without_conditional_writes_is_refused_before_anything_is_begun(
+    s3_root: str, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxying(s3_endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        proxy.dropped = frozenset({"if-match", "if-none-match"})
+        with pytest.raises(StoreError, match=r"server of s3://\S+ ignores conditional writes, .*; use S3 itself or"):
+            launch(parse_sweep(SMALL, "tiny.yaml"), s3_root, provider="tiny_inputs:provide")
+    assert open_files(s3_root).list() == ["sweeps/tiny/lease.json"]

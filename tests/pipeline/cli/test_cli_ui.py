@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 import synthetic_results as made
 from browser import browser, chromium
 
+from pipeline.cli.launching import _next_command
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import SweepWriter, default_target
 from pipeline.tracking.client import connect
@@ -56,11 +58,34 @@ def test_an_unknown_sweep_is_named_with_those_that_are_there(sept: Sept, tracked
     assert f"known: {made.SWEEP}" in err
 
 
+def test_a_server_shows_its_own_pages(sept: Sept, tmp_path: Path) -> None:
+    code, _, err = sept("ui", "--root", tmp_path, "--mlflow", "http://me:secret@127.0.0.1:9/x")
+    assert code == 2
+    assert "MLflow's server shows its own pages; open http://" in err
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize("root", ["runs", "s3://bucket/runs"])
+def test_the_advice_at_the_end_of_a_launch_finds_the_database(
+    sept: Sept, tracked: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    elsewhere = tracked.parent / "else where"
+    elsewhere.mkdir()
+    shutil.move(tracked / "mlflow.db", elsewhere / "mlflow.db")
+    monkeypatch.chdir(tracked.parent)
+    advice = _next_command(root, made.SWEEP, default_target(root, f"sqlite:///{elsewhere}/mlflow.db"))
+    assert advice.startswith(f"sept ui --root {root} --mlflow ")
+    program, *words = shlex.split(advice)
+    code, _, err = sept(*words, "--sweep", "other", "--port", free_port())
+    assert (program, code) == ("sept", 2)
+    assert f"no experiment 'other' in MLflow; known: {made.SWEEP}" in err
+
+
 @contextmanager
-def served(root: Path) -> Iterator[str]:
+def served(*arguments: object) -> Iterator[str]:
     """The address that `sept ui` prints; ended by Ctrl-C, which has to leave no process."""
     port = free_port()
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", "--root", str(root)]
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", *map(str, arguments)]
     command += ["--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -77,7 +102,8 @@ def served(root: Path) -> Iterator[str]:
 
 
 def test_it_serves_the_results_on_loopback_and_ctrl_c_leaves_no_process(tracked: Path) -> None:
-    with served(tracked) as address, urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
+    place = ("--root", "s3://bucket/runs", "--mlflow", f"sqlite:///{tracked}/mlflow.db")
+    with served(*place) as address, urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
         assert b"MLflow" in page.read()
 
 
@@ -104,7 +130,7 @@ def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
     made.fill_store(TrialStore(LocalFiles(tracked)), cases)
     code, _, err = sept("track", "sync", made.SWEEP, "--root", tracked)
     assert code == 0, err
-    with served(tracked) as address, browser(tmp_path / "profile") as tab:
+    with served("--root", tracked) as address, browser(tmp_path / "profile") as tab:
         # Wide enough for all columns: the table makes only those that are in view.
         tab.open(address, 3400, 1200)
         studies = tab.wait(f"{NAMES}.length == 7 && {NAMES}")
