@@ -27,6 +27,7 @@ from pipeline.cli import (
 from pipeline.cli.errors import guarded, take_debug
 from pipeline.cli.group import Group
 from pipeline.cluster import ray_is_lost
+from pipeline.loopback import ask_loopback_directly
 from sept_core import __version__
 
 __all__ = ["app", "main"]
@@ -78,6 +79,7 @@ def _sept(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    ask_loopback_directly()
     kept, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
     code = guarded(lambda: app(kept, prog_name="sept"), debug)
     if ray_is_lost():

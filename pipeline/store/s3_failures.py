@@ -36,6 +36,7 @@ MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 # Requests by which botocore gets credentials, before it asks S3.
 _LOGINS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "GetCallerIdentity"})
 _NETWORK = "check the network and AWS_ENDPOINT_URL, and run the same command again"
+_PROXY = "check HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY"
 _DENIED = (
     "permission denied",
     "the credentials need s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject in it",
@@ -48,6 +49,7 @@ _CODES = {
     "InternalError": _BUSY,
     "PreconditionFailed": ("it was changed meanwhile", "run the same command again"),
     "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it: timedatectl set-ntp true"),
+    "407": ("a proxy asks for a user and a password", _PROXY),
     "NotImplemented": ("the server lacks what the store needs", "use one with conditional writes"),
 }
 _DENIED_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "403"})
@@ -106,7 +108,10 @@ def explain(error: Exception, host: str) -> str:
     """
     if isinstance(error, exceptions.ClientError):
         what, mend = _answered(error, code_of(error))
-    elif isinstance(error, (exceptions.SSLError, exceptions.ProxyConnectionError)):
+    elif isinstance(error, exceptions.ProxyConnectionError):
+        # Its address is not shown, for it may hold a password.
+        what, mend = f"the proxy that stands before {host} cannot be reached, or does not let it be", _PROXY
+    elif isinstance(error, exceptions.SSLError):
         what, mend = f"no secure connection to {host} ({type(error).__name__})", _NETWORK
     elif isinstance(error, exceptions.ReadTimeoutError):
         what, mend = f"{host} does not answer", _NETWORK
