@@ -18,7 +18,7 @@ def quickstart(
     compose: Annotated[
         bool,
         typer.Option(
-            "--compose", help="On a small cluster of containers: Ray, MLflow, PostgreSQL, MinIO (a checkout)."
+            "--compose", help="On a small cluster of containers: Ray, MLflow, PostgreSQL, SeaweedFS (a checkout)."
         ),
     ] = False,
 ) -> None:

@@ -16,6 +16,7 @@ SERVICE = {
         "command",
         "depends_on",
         "deploy",
+        "entrypoint",
         "environment",
         "healthcheck",
         "image",
