@@ -28,7 +28,7 @@ def test_the_services_are_sound() -> None:
         ("127.0.0.1:${SEPT_RAY_PORT:-8265}:8265", "8265:8265", "ray-head: port 8265:8265 is open beyond this machine"),
         ("${SEPT_RAY_PORT:-8265}", "${SEPT_RAY_PORT:-5000}", "port 5000 is given twice"),
         ("${SEPT_WORKERS:-2}", "${SEPT_WORKERS}", "${SEPT_WORKERS} has no default"),
-        ("      seaweedfs:\n        condition", "      weed:\n        condition", "depends on weed, which is no service"),
+        ("      seaweedfs:\n        condition", "      weed:\n        condition", "depends on weed, which"),
         ("condition: service_healthy", "condition: healthy", "unknown condition healthy"),
         ("    healthcheck:", "    x-check:", "postgres: no health check"),
         ("interval: 5s", "interval: 5", "interval is no time"),
