@@ -23,6 +23,7 @@ from typing import Any
 
 from pipeline.unpack import is_safe, unpack
 from sept_core.datasets import get_dataset
+from sept_core.documents import parse_json
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["DownloadError", "DownloadSummary", "download"]
@@ -237,7 +238,7 @@ def _check_room(out: Path, files: list[_Remote]) -> None:
 
 def _receipt(out: Path) -> dict[str, Any]:
     try:
-        found = json.loads((out / _RECEIPT).read_text(encoding="utf-8"))
+        found = parse_json((out / _RECEIPT).read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("unpacked"), int) else {}

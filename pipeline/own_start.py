@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from pipeline.prepared import Prepared, read_prepared, write_prepared
+from pipeline.yaml_text import compose, construct
 from sept_core.datasets import DatasetInfo, Manifest, halves
 from sept_core.datasets.folds import roles_of
 from sept_core.datasets.heard import ManifestClips, heard_rows, load_pretraining
@@ -238,7 +239,7 @@ def _heard(manifest: Manifest, info: DatasetInfo) -> frozenset[int]:
 def _filled_in(file: Path) -> bool:
     """Whether a file of neighbours holds more than empty lists; one that cannot be read counts as a person's work."""
     try:
-        return any(yaml.safe_load(file.read_text(encoding="utf-8"))["neighbors"].values())
+        return any(construct(compose(file.read_text(encoding="utf-8")))["neighbors"].values())
     except FileNotFoundError:
         return False
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError):

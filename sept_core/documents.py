@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["canonical_json", "seal", "unseal"]
+__all__ = ["canonical_json", "parse_json", "seal", "unseal"]
 
 
 def canonical_json(value: object) -> str:
     """JSON of which equal values have equal text: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def parse_json(text: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What a JSON text from outside holds.
+
+    Args:
+        text: The text, bytes in UTF-8.
+        pairs: Makes the value of an object from its pairs, in place of ``dict``.
+
+    Raises:
+        ValueError: No JSON, no UTF-8, or nested so deeply that Python does not read it.
+    """
+    try:
+        return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text, object_pairs_hook=pairs)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
@@ -34,8 +50,8 @@ def unseal(data: bytes) -> dict[str, Any]:
         ValueError: Not JSON, not an object, or the digest is missing or does not fit.
     """
     try:
-        content = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        content = parse_json(data)
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 
 from pipeline.doctor.checks import Check
 from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, read_address
+from sept_core.documents import parse_json
 
 __all__ = ["check_language_model"]
 
@@ -46,7 +46,7 @@ def check_language_model(base_url: str | None) -> Sequence[Check]:
             request.add_unredirected_header(name, value)
     try:
         with _opener().open(request, timeout=_TIMEOUT_S) as answer:
-            listed = json.loads(answer.read(_MOST_BYTES))["data"]
+            listed = parse_json(answer.read(_MOST_BYTES))["data"]
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (401, 403):

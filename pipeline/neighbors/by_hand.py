@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.yaml_text import compose
 from sept_core.datasets import DatasetInfo, halves, prompt_name
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
@@ -77,15 +78,17 @@ def read_by_hand(
     """
     where = str(file)
     try:
-        root = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        root = compose(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not a text in UTF-8"
         raise InputError(f"cannot read the neighbours: {reason}", where=where, mend="check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1}: {getattr(error, 'problem', None) or 'cannot be parsed'})" if mark else ""
+        at = f"line {mark.line + 1}: " if mark else ""
         mend = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
-        raise InputError(f"is not YAML{line}", where=where, mend=mend) from error
+        raise InputError(
+            f"is not YAML ({at}{getattr(error, 'problem', None) or 'cannot be parsed'})", where=where, mend=mend
+        ) from error
     lists, origin, knew = _top(root, info, where)
     names = [prompt_name(name) for name in (info.classnames if trained is None else trained)]
     found = _lists(lists, {prompt_name(name) for name in info.classnames} - set(names))

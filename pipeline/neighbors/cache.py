@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.neighbors.prompt import PROMPT_VERSION, dataset_digest
 from pipeline.store import open_files
 from sept_core.datasets import DatasetInfo
+from sept_core.documents import parse_json
 
 __all__ = ["AnswerCache"]
 
@@ -34,7 +35,7 @@ class AnswerCache:
     def read(self, classname: str) -> list[str]:
         """All terms offered for a class so far; empty when it was never asked for."""
         try:
-            entry = json.loads(self._files.read(self._key(classname)))
+            entry = parse_json(self._files.read(self._key(classname)))
         except (FileNotFoundError, ValueError):
             return []
         terms = entry.get("terms") if isinstance(entry, dict) else None

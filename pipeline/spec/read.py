@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.yaml_text import LONGEST_NUMBER, compose, construct, repeated
 from sept_core.errors import InputError, gathered
 from sept_core.nearest import known_words, nearest, nearest_hint
 
@@ -34,6 +35,8 @@ _BESIDES = {
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
 }
+# More lines than anybody reads.
+_MOST_ERRORS = 1000
 _FOLDS = "a mapping of datasets to lists of folds"
 
 
@@ -50,17 +53,18 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     """The mapping that a YAML text holds.
 
     Raises:
-        InputError: No YAML, no mapping, or a key twice in one mapping (of which YAML would silently take the last).
+        InputError: No YAML, too much of it (see `compose`), no mapping, or a key twice in one mapping (of which YAML
+            would silently take the last).
     """
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        tree = compose(text)
+        wrong = [*_doubled(tree, where), *_misread(tree, where)]
+        document = construct(tree)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise InputError(f"not YAML:{line} {problem}", where=where, mend="correct the file") from error
-    wrong = [*_doubled(tree, where), *_misread(tree, where)]
     if wrong:
         raise gathered(wrong)
     if not isinstance(document, dict):
@@ -85,7 +89,7 @@ def problems_of(
     model: type[BaseModel], document: dict[str, Any], where: str, error: ValidationError
 ) -> list[tuple[list[str | int], InputError]]:
     """What pydantic found, place by place: the keys that lead to it, and the line about it."""
-    found = error.errors(include_url=False)
+    found = error.errors(include_url=False)[:_MOST_ERRORS]
     by_place: dict[tuple[str | int, ...], list[Any]] = {}
     for entry in found:
         by_place.setdefault(tuple(_keys(document, entry)), []).append(entry)
@@ -94,13 +98,14 @@ def problems_of(
         for place, entries in by_place.items()
         if entries[0]["type"] == "extra_forbidden"
     }
+    above = {place[:depth] for place in by_place for depth in range(len(place))}
     return [
         (list(place), _input_error(model, list(place), entries, where))
         for place, entries in by_place.items()
         # A key that is missing since it is misspelt is one error, not two.
         if not (entries[0]["type"] == "missing" and place in misspelt)
         # Nor is a list or a mapping wrong for another reason than what is wrong in it.
-        and not any(len(other) > len(place) and other[: len(place)] == place for other in by_place)
+        and place not in above
     ]
 
 
@@ -109,14 +114,16 @@ def _input_error(model: type[BaseModel], path: list[str | int], entries: list[An
     place = f"{where}: {key}" if key else where
     if kind == "extra_forbidden":
         return InputError(
-            f"unknown key '{path[-1]}'", where=place, mend=known_words(str(path[-1]), _fields_at(model, path[:-1]))
+            f"unknown key {repeated(path[-1])}",
+            where=place,
+            mend=known_words(str(path[-1]), _fields_at(model, path[:-1])),
         )
     if kind == "missing":
         return InputError("missing", where=place, mend=f"add '{path[-1]}:'")
     if kind == "invalid_key":
-        return InputError(f"the key {value} is no text", where=where, mend=_QUOTES)
+        return InputError(f"the key {repeated(value)} is no text", where=where, mend=_QUOTES)
     reasons = _neither(path, entries) or _one_of(list(dict.fromkeys(_reason(entry) for entry in entries)))
-    shown = "" if isinstance(value, dict) else "empty: " if value is None else f"{value!r}: "
+    shown = "" if isinstance(value, dict) else "empty: " if value is None else f"{repeated(value)}: "
     return InputError(f"{shown}{reasons}", where=place, mend=_advice(entries, path))
 
 
@@ -191,10 +198,14 @@ def _doubled(node: yaml.Node | None, where: str) -> Iterator[InputError]:
     for mapping in _nodes(node):
         seen: set[str] = set()
         for key, _ in mapping.value if isinstance(mapping, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
                 line = key.start_mark.line + 1
-                yield InputError(f"key '{key.value}' stands twice (line {line})", where=where, mend="keep one of them")
-            seen.add(str(key.value))
+                yield InputError(
+                    f"key {repeated(key.value)} stands twice (line {line})", where=where, mend="keep one of them"
+                )
+            seen.add(key.value)
 
 
 def _misread(node: yaml.Node | None, where: str) -> Iterator[InputError]:
@@ -202,7 +213,8 @@ def _misread(node: yaml.Node | None, where: str) -> Iterator[InputError]:
     for scalar in _nodes(node):
         if isinstance(scalar, yaml.ScalarNode) and scalar.tag.endswith((":int", ":float")):
             text = scalar.value.lstrip("+-")
-            if ":" in text or (text[:1] == "0" and text[1:].isdigit()):
+            # What is longer is refused as it is read.
+            if len(text) < LONGEST_NUMBER and (":" in text or (text[:1] == "0" and text[1:].isdigit())):
                 line, read = scalar.start_mark.line + 1, yaml.safe_load(scalar.value)
                 mend = f"write {read} if that is meant, or '{scalar.value}' in quotes for the text"
                 yield InputError(f"YAML reads {scalar.value} as {read} (line {line})", where=where, mend=mend)

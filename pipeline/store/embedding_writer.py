@@ -25,7 +25,7 @@ from sept_core.datasets.embeddings import (
     embeddings_folder,
     parse_manifest,
 )
-from sept_core.documents import canonical_json, seal
+from sept_core.documents import canonical_json, parse_json, seal
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def _faults_in(data: bytes, part: Part, dim: int) -> dict[str, str] | None:
     try:
         table = pq.read_table(pa.BufferReader(data))
         metadata = table.schema.metadata or {}
-        faults = json.loads(metadata.get(b"sept.faults", b"{}"))
+        faults = parse_json(metadata.get(b"sept.faults", b"{}"))
         expected = [clip.clip_id for clip in part.clips if clip.clip_id not in faults]
         sound = (
             table.column("clip_id").to_pylist() == expected

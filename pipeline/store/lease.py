@@ -31,6 +31,7 @@ from types import TracebackType
 from pipeline.store.files import Files, StoreError
 from pipeline.store.processes import Holder, machine_identity, process_started
 from pipeline.store.trials import sweep_key
+from sept_core.documents import parse_json
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["Lease", "LeaseHeld", "LeaseLost"]
@@ -175,7 +176,7 @@ class Lease:
         if content is None:
             return None
         try:
-            return Holder.from_json(json.loads(content))
+            return Holder.from_json(parse_json(content))
         except ValueError as error:
             logger.warning("damaged '%s' treated as absent: %s", self._key, error)
             return None

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from pipeline.store.files import Files
 from pipeline.store.records import Member, Verdict
-from sept_core.documents import seal, unseal
+from sept_core.documents import parse_json, seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import TrialConfig, TrialResult
 
@@ -279,7 +279,7 @@ def _safetensors_damage(data: bytes) -> str:
     if len(data) < 8 or len(data) < 8 + size:
         return f"cut short at {len(data)} bytes"
     try:
-        header = json.loads(data[8 : 8 + size])
+        header = parse_json(data[8 : 8 + size])
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         return "its header cannot be read"

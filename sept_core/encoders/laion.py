@@ -7,7 +7,6 @@ random crops, and marks a clip of each batch at random as longer than it is.
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sept_core.documents import parse_json
 from sept_core.encoders.base import AudioTower, Encoder, Preparation
 from sept_core.encoders.bidirectional import RobertaTextTower
 from sept_core.encoders.tokenization import TOKENIZER_FILES, load_tokenizer, tokenizer_files
@@ -167,7 +167,7 @@ def _json(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise InputError("no such file", where=str(path), mend=_MEND)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     except ValueError as error:
         raise InputError(f"is not JSON ({reason(error)})", where=str(path), mend=_MEND) from error
     if not isinstance(values, dict):

@@ -31,6 +31,7 @@ from shlex import quote
 from typing import Any
 
 from sept_core.datasets import prompt_name
+from sept_core.documents import parse_json
 from sept_core.errors import InputError
 from sept_core.nearest import known_words
 from sept_core.semantic.naming import rivals_of
@@ -184,7 +185,7 @@ def parse_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
         InputError: It is not such a JSON, or holds lists of another dataset.
     """
     try:
-        document = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repeats)
+        document = parse_json(text, _without_repeats)
     except ValueError as error:
         # What a person fills in has comments, and is checked line by line before it is stored as JSON.
         by_hand = where.lower().endswith((".yaml", ".yml"))

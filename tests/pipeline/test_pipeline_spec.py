@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -313,12 +314,70 @@ spaces:
         ("name: x\ntrials: 010\n", r"my\.yaml: YAML reads 010 as 8 \(line 2\); write 8 if that is meant"),
         ("name: x\ntrials: 1:30\n", r"my\.yaml: YAML reads 1:30 as 90 \(line 2\); write 90 if that is meant"),
         ("on: 3\n", r"my\.yaml: the key True is no text; YAML reads yes, no, on and off as true and false"),
-        ("name: &a [*a]\n", r"my\.yaml: name: .*should be a valid string"),
+        ("name: &a [*a]\n", r"my\.yaml: not YAML: line 1: an alias \(\*name\) within what it stands for"),
+        ("name: x\nseeds: 2024-13-01\n", r"my\.yaml: not YAML: line 2: '2024-13-01' is no timestamp; if it is a text,"),
+        ("trials: !!int many\n", r"my\.yaml: not YAML: line 1: 'many' is no int"),
+        ("trials: !!bool many\n", r"my\.yaml: not YAML: line 1: 'many' is no bool"),
+        ("? [a]\n: 1\n", r"my\.yaml: not YAML: line 1: found unhashable key"),
     ],
 )
 def test_a_file_that_is_no_sweep_is_one_line(text: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         parse_sweep(text, "my.yaml")
+
+
+LAUGHS = "name: x\n" + "".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}' if at else 'ha'] * 9)}]\n" for at in range(9))
+MERGED_LAUGHS = "a0: &a0 {k: 1}\n" + "".join(
+    f"a{at}: &a{at} {{<<: [{', '.join([f'*a{at - 1}'] * 9)}]}}\n" for at in range(1, 9)
+)
+# Each line is harmless.
+DEEPER = "".join(f"a{at}: &a{at} {'[' * 20}*a{at - 1}{']' * 20}\n" for at in range(1, 3))
+HOSTILE = {
+    "aliases": (LAUGHS, r"line 1: its aliases \(\*name\) stand for more than 100,000 values; write out"),
+    "merges": (MERGED_LAUGHS, r"line 1: its aliases \(\*name\) stand for more than 100,000 values"),
+    "deep": ("name: " + "[" * 5000, "nested more than 50 deep"),
+    "a little deep": ("name: " + "[" * 60 + "]" * 60, "line 1: nested more than 50 deep"),
+    "deep by aliases": (f"a0: &a0 {'[' * 20}{']' * 20}\n{DEEPER}", r"line \d: nested more than 50 deep"),
+    "long": ("name: x\nnotes: " + "a" * 2_000_000, "longer than 2,000,000 characters"),
+    "a long number": (f"trials: {'9' * 5000}", "line 1: a number of more than 100 characters"),
+    "a long octal number": (f"trials: 0{'7' * 5000}", "line 1: a number of more than 100 characters"),
+    "a long hexadecimal number": (f"trials: 0x{'f' * 5000}", "line 1: a number of more than 100 characters"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_one_line_at_once(kind: str) -> None:
+    text, says = HOSTILE[kind]
+    started = time.monotonic()
+    with pytest.raises(InputError, match=rf"^my\.yaml: not YAML: {says}") as raised:
+        parse_sweep(text, "my.yaml")
+    assert len(str(raised.value)) < 300
+    assert time.monotonic() - started < 5
+
+
+def test_anchors_aliases_and_merges_are_read_as_yaml_means_them() -> None:
+    text = """
+name: x
+datasets: [FSDD]
+methods: [coop]
+trials: 1
+spaces:
+  coop: {lr: &lr {fixed: 0.01}, logit_scale: *lr}
+encoder: mini
+training: {<<: {epochs: 1, report_every: 2}, report_every: 1}
+"""
+    spec = parse_sweep(text, "my.yaml")
+    assert spec.spaces["coop"]["lr"] == spec.spaces["coop"]["logit_scale"]
+    assert (spec.training.epochs, spec.training.report_every) == (1, 1)
+
+
+def test_thousands_of_errors_are_found_at_once_and_a_long_value_is_cut_short() -> None:
+    text = "name: x\n" + "".join(f"key{at}: 1\n" for at in range(3000)) + f"trials: {list(range(900))}\n"
+    started = time.monotonic()
+    with pytest.raises(InputError) as raised:
+        parse_sweep(text, "my.yaml")
+    assert time.monotonic() - started < 10
+    assert max(map(len, str(raised.value).splitlines())) < 600
 
 
 def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ Opera: https://compmusic.upf.edu/bo-perc-dataset. GTZAN and Beijing Opera have n
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from sept_core.datasets.layouts.base import Found, Layout, audio_below, complete, named
 from sept_core.datasets.registry import DatasetInfo
+from sept_core.documents import parse_json
 from sept_core.errors import InputError
 
 __all__ = ["BEIJING_OPERA", "GTZAN", "NSYNTH"]
@@ -47,7 +47,7 @@ def _read_nsynth(info: DatasetInfo, root: Path) -> list[Found]:
         if not table.is_file():
             raise InputError("no such file", where=str(table), mend=f"expected {NSYNTH.expected}")
         try:
-            notes = json.loads(table.read_text(encoding="utf-8"))
+            notes = parse_json(table.read_bytes())
             rows = [
                 (str(name), str(note["instrument_family_str"]), str(note["instrument_str"]))
                 for name, note in notes.items()

@@ -7,7 +7,6 @@ RAVDESS and CREMA-D have no split: ``sept_core.datasets.assign`` makes one that 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sept_core.datasets.layouts.base import (
 )
 from sept_core.datasets.registry import DatasetInfo
 from sept_core.datasets.sources import source_in_name
+from sept_core.documents import parse_json
 from sept_core.errors import InputError
 
 __all__ = ["CREMA_D", "FSDD", "RAVDESS", "VOCALSOUND"]
@@ -108,7 +108,7 @@ def _vocalsound_names(table: Path) -> list[str]:
     if not table.is_file():
         raise InputError("no such file", where=str(table), mend=f"expected {VOCALSOUND.expected}")
     try:
-        rows = json.loads(table.read_text(encoding="utf-8"))["data"]
+        rows = parse_json(table.read_bytes())["data"]
         return [str(row["wav"]).replace("\\", "/").rsplit("/", 1)[-1] for row in rows]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

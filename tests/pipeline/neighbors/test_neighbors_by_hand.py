@@ -99,10 +99,17 @@ def test_all_problems_are_named(tmp_path: Path) -> None:
     ]
 
 
+LAUGHS = "dataset: birds\nneighbors: {}\n" + "".join(
+    f"a{at}: &a{at} [{', '.join([f'*a{at - 1}' if at else 'ha'] * 9)}]\n" for at in range(9)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("dataset: birds\nneighbors:\n  wren: [a, b\n  tit: [c]\n", r"is not YAML \(line 4: .*\); close every \["),
+        pytest.param(LAUGHS, r"is not YAML \(line 1: its aliases \(\*name\) stand for more than", id="aliases"),
+        pytest.param("dataset: birds\nneighbors: " + "[" * 5000, "is not YAML.*nested more than 50 deep", id="deep"),
         ("", "not a file of neighbours; the form is dataset: NAME"),
         ("- a\n", "not a file of neighbours"),
         ("dataset: birds\n", "key 'neighbors' is missing"),

@@ -201,6 +201,8 @@ def test_loading_names_the_file_the_class_and_the_rule(write: Callable[..., Path
     ("text", "complaint"),
     [
         ("{", "not a file of neighbours in JSON"),
+        pytest.param('{"a":' * 5000, "not a file of neighbours in JSON: nested too deeply", id="deep"),
+        pytest.param('{"a":' + "9" * 5000 + "}", "not a file of neighbours in JSON", id="a long number"),
         ("[]", "not a JSON object"),
         ('{"dataset": "ESC10", "neighbors": {"a": ["b"]}, "neighbours": {}}', "unknown key 'neighbours'"),
         ('{"neighbors": {"a": ["b"]}}', "'dataset' must be"),
