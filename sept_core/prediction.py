@@ -25,7 +25,7 @@ from sept_core.classnames import check_names
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import CLIPS_AT_ONCE
-from sept_core.learners import Params, get_learner
+from sept_core.learners import Init, Learner, Params, get_learner
 from sept_core.wording import PROMPT_END, Wording
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Predictor:
         encoder: The encoder that it was learned with.
 
     Raises:
-        InputError: The encoder is another one.
+        InputError: The encoder is another one, or the prompt's values or shapes are not those of its learner.
     """
 
     def __init__(self, prompt: Prompt, encoder: Encoder) -> None:
@@ -56,6 +56,7 @@ class Predictor:
                 mend="give the weights that the sweep was run with",
             )
         self._encoder = encoder
+        self._check_hyper(prompt)
         # An exported prompt of before does not name its wording, and means what that was.
         self._wording = Wording.of(prompt.card["hyper"])
         # Nor did what a learner knows of its training classes count beside other names then.
@@ -63,10 +64,36 @@ class Predictor:
         classes = self._wording.names(prompt.trained)
         self._learner = get_learner(str(prompt.card["baseline"]))(encoder.text, prompt.card["hyper"], classes)
         like = next(encoder.text.parameters())
+        self._check_shapes(prompt, self._learner, like)
         self._params = {name: value.to(like) for name, value in prompt.params.items()}
         self._replicas = prompt.replicas
         self._audio: AudioTower | None = None
         self._encoded: tuple[tuple[str, ...], PromptBank, Tensor | None] | None = None
+
+    @staticmethod
+    def _check_hyper(prompt: Prompt) -> None:
+        """See that the card has the hyper-parameters of its learner."""
+        for parameter in get_learner(str(prompt.card["baseline"])).hyper:
+            try:
+                parameter.check(parameter.of(prompt.card["hyper"]))
+            except KeyError as error:
+                raise _unfit(prompt, f"its card lacks hyper.{parameter.name}") from error
+            except InputError as error:
+                raise _unfit(prompt, f"its card's hyper.{parameter.name}: {error.what}") from error
+
+    @staticmethod
+    def _check_shapes(prompt: Prompt, learner: Learner, like: Tensor) -> None:
+        """See that the parameters are those that the learner starts a training with."""
+        fresh = learner.init(Init(["shape"] * prompt.replicas, like.device, like.dtype))
+        wanted = {name: list(value.shape) for name, value in fresh.items()}
+        found = {name: list(value.shape) for name, value in prompt.params.items()}
+        for name in sorted(wanted.keys() | found.keys()):
+            if name not in found:
+                raise _unfit(prompt, f"its parameters lack '{name}'")
+            if name not in wanted:
+                raise _unfit(prompt, f"its parameters hold '{name[:100]}', which {learner.name} has not")
+            if wanted[name] != found[name]:
+                raise _unfit(prompt, f"its parameter '{name}' has shape {found[name]}, not {wanted[name]}")
 
     def embed(self, clips: Sequence[Path | bytes | str]) -> Tensor:
         """Unit-norm features ``[clips, dim]`` of audio files, or of what stands in them.
@@ -148,3 +175,11 @@ class Predictor:
             features = None if self._learner.conditional else self._learner.features(self._params, None, bank)
             kept = self._encoded = (names, bank, features)
         return kept[1:]
+
+
+def _unfit(prompt: Prompt, what: str) -> InputError:
+    return InputError(
+        f"the prompt cannot be used: {what}",
+        where=str(prompt.card["study"])[:200],
+        mend="export it again: sept export SWEEP STUDY --to DIR",
+    )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sept_core.classnames import check_names
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 
@@ -25,11 +26,22 @@ __all__ = ["CARD", "PARAMETERS", "DamagedPromptError", "Prompt", "load_prompt", 
 
 CARD, PARAMETERS = "card.json", "prompt.safetensors"
 FORMAT = 1
-_NEEDED = ("baseline", "classes", "dataset", "encoder", "hyper", "method", "parameters_sha256", "replicas", "study")
-_PARTS: Mapping[str, Mapping[str, type]] = {
-    "encoder": {"name": str, "fingerprint": str},
-    "classes": {"trained": list, "all": list},
+# What is read of a card: the keys that lead there, and the type.
+_NEEDED: Mapping[str, type] = {
+    "baseline": str,
+    "classes.all": list,
+    "classes.trained": list,
+    "dataset": dict,
+    "encoder.fingerprint": str,
+    "encoder.name": str,
+    "hyper": dict,
+    "method": str,
+    "parameters_sha256": str,
+    "replicas": list,
+    "study": str,
 }
+_KINDS = {str: "a text", list: "a list", dict: "an object"}
+_TYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 class DamagedPromptError(InputError):
@@ -112,21 +124,16 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
         content = unseal(card)
         if content.get("format") != FORMAT:
             raise InputError(
-                f"the prompt is of format {content.get('format')!r}, and this release reads {FORMAT}",
+                f"the prompt is of format {_short(content.get('format'))}, and this release reads {FORMAT}",
                 where=where,
                 mend="use the release of sept-sweep that wrote it",
             )
         _check_card(content)
         if hashlib.sha256(parameters).hexdigest() != content["parameters_sha256"]:
             raise ValueError(f"{PARAMETERS} is not the file that {CARD} belongs to")
-        params = load(parameters)
-        replicas = len(content["replicas"])
-        if not params or any(value.dim() < 2 or len(value) != replicas for value in params.values()):
-            raise ValueError(f"{PARAMETERS} does not hold {replicas} replicas")
-        if not_finite := not_finite_in(params):
-            raise ValueError(f"{PARAMETERS} has values that are not finite, in {not_finite}")
-    except (ValueError, SafetensorError) as error:
-        raise DamagedPromptError(f"the prompt is damaged ({error})", where=where, mend=mend) from error
+        params = _checked(load(parameters), len(content["replicas"]))
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise DamagedPromptError(f"the prompt is damaged ({_short(error)})", where=where, mend=mend) from error
     return Prompt(content, params)
 
 
@@ -135,18 +142,52 @@ def not_finite_in(params: Mapping[str, Tensor]) -> str:
     return ", ".join(name for name, value in sorted(params.items()) if not bool(value.isfinite().all()))
 
 
+def _checked(params: dict[str, Tensor], replicas: int) -> dict[str, Tensor]:
+    """The parameters, which are numbers for so many replicas. Whether they fit the learner, `Predictor` sees.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if not params:
+        raise ValueError(f"{PARAMETERS} holds nothing")
+    for name, value in sorted(params.items()):
+        kind = str(value.dtype).removeprefix("torch.")
+        if kind not in _TYPES:
+            raise ValueError(f"{PARAMETERS} has '{_short(name)}' of type {kind}, not {' or '.join(_TYPES)}")
+        if value.dim() < 2 or len(value) != replicas:
+            shape = list(value.shape)
+            raise ValueError(f"{PARAMETERS} has '{_short(name)}' of shape {shape}, not of {replicas} replicas")
+    if not_finite := not_finite_in(params):
+        raise ValueError(f"{PARAMETERS} has values that are not finite, in {_short(not_finite)}")
+    return params
+
+
 def _check_card(content: Mapping[str, Any]) -> None:
     """See that a card has what is read of it.
 
     Raises:
-        ValueError: It lacks something.
+        ValueError: It has not.
     """
-    lacks = [name for name in _NEEDED if name not in content]
-    for name, parts in _PARTS.items():
-        value = content.get(name)
-        found = value if isinstance(value, dict) else {}
-        lacks += [f"{name}.{part}" for part, kind in parts.items() if not isinstance(found.get(part), kind)]
-    if lacks:
-        raise ValueError(f"{CARD} lacks {lacks[0]}")
-    if not isinstance(content["replicas"], list):
-        raise ValueError(f"{CARD} has no list of replicas")
+    for key, kind in _NEEDED.items():
+        value: Any = content
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ValueError(f"{CARD} lacks {key}")
+            value = value[part]
+        if not isinstance(value, kind):
+            raise ValueError(f"{CARD} has no {_KINDS[kind].split()[-1]} as {key}")
+    for key in ("all", "trained"):
+        names = content["classes"][key]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{CARD} has something else than texts in classes.{key}")
+        try:
+            check_names(names)
+        except InputError as error:
+            raise ValueError(f"{CARD}, classes.{key}: {error.what}") from error
+    if not content["replicas"]:
+        raise ValueError(f"{CARD} has no replicas")
+
+
+def _short(said: object) -> str:
+    """In one line of at most 200 characters: what is said comes from the files."""
+    return " ".join(str(said).split())[:200]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,7 @@ from sept_core.prompt import CARD, PARAMETERS, Prompt, load_prompt, read_prompt
 from sept_core.trial import TrialInputs, TrialResult, TrialRun, make_config
 
 METHODS = [name for name, learner in LEARNERS.items() if learner.unseen]
+LEFT_OUT = object()
 Learned = tuple[Prompt, TrialResult, EmbeddingTable, list[int]]
 
 
@@ -186,10 +189,11 @@ def test_a_prompt_is_read_back_as_it_was_written(learned: Callable[[str], Learne
         (lambda files: files.update({CARD: files[CARD].replace(b"coop", b"c0op")}), "does not match its sha256"),
         (lambda files: files.update({CARD: b"\x00"}), "not JSON"),
         (lambda files: files.update({CARD: b'{"a":' + b"[" * 200_000}), "not JSON"),
-        (lambda files: change(files, encoder={}), "lacks encoder.name"),
-        (lambda files: change(files, encoder="mini"), "lacks encoder.name"),
+        (lambda files: change(files, encoder={}), "lacks encoder.fingerprint"),
+        (lambda files: change(files, encoder="mini"), "lacks encoder.fingerprint"),
         (lambda files: change(files, classes={"all": ["a"]}), "lacks classes.trained"),
-        (lambda files: change(files, replicas=2), "has no list of replicas"),
+        (lambda files: change(files, replicas=2), "has no list as replicas"),
+        (lambda files: change(files, replicas=[]), "has no replicas"),
     ],
 )
 def test_damage_is_noticed(
@@ -199,6 +203,81 @@ def test_damage_is_noticed(
     damage(files)
     with pytest.raises(InputError, match=rf"here: the prompt is damaged \(.*{said}.*sept export"):
         read_prompt(files[CARD], files[PARAMETERS], "here")
+
+
+WRONG = (None, True, 10**30, "", "x" * 500, [1], {"a": {}})
+
+
+def places(card: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The keys to every value of a card that predicting reads."""
+    return [
+        (key, *inner)
+        for key in ("study", "method", "baseline", "hyper", "encoder", "dataset", "classes", "replicas", "format")
+        for inner in [(), *((one,) for one in (card[key] if isinstance(card[key], dict) else ()))]
+    ]
+
+
+def test_a_card_with_any_other_value_predicts_or_is_one_line(
+    learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt, _, table, rows = learned("kgcoop")
+    whole, refused = unseal(prompt.files()[CARD]), []
+    for place in places(whole):
+        for value in (*WRONG, LEFT_OUT):
+            card = copy.deepcopy(whole)
+            holder = card if len(place) == 1 else card[place[0]]
+            if value is LEFT_OUT:
+                del holder[place[-1]]
+            else:
+                holder[place[-1]] = value
+            try:
+                read = read_prompt(seal(card), prompt.files()[PARAMETERS], "here")
+                Predictor(read, encoder).probabilities(table.embeddings[rows[:2]], ["rain", "wind"])
+            except InputError as error:
+                refused.append(str(error))
+    assert len(refused) > 90
+    assert max(map(len, refused)) < 900
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda params: params.update(ctx=params["ctx"].repeat(1, 40, 1)), r"'ctx' has shape \[2, 80, \d+\], not"),
+        (lambda params: params.pop("ctx"), "its parameters lack 'ctx'"),
+        (lambda params: params.clear(), "holds nothing"),
+        (lambda params: params.update(more=torch.ones(2, 1)), "hold 'more', which dept has not"),
+        (lambda params: params.update(ctx=params["ctx"][:, :1]), r"'ctx' has shape \[2, 1, \d+\], not \[2, 2, \d+\]"),
+        (lambda params: params.update(ctx=params["ctx"][:, :0]), r"'ctx' has shape \[2, 0, \d+\], not"),
+        (lambda params: params.update(ctx=params["ctx"][..., 1:]), r"'ctx' has shape \[2, 2, \d+\], not"),
+        (lambda params: params.update(ctx=params["ctx"][..., None]), r"'ctx' has shape \[2, 2, \d+, 1\], not"),
+        (lambda params: params.update(ctx=params["ctx"][:1]), r"'ctx' of shape \[1, 2, \d+\], not of 2 replicas"),
+        (lambda params: params.update(ctx=torch.ones(2)), r"'ctx' of shape \[2\], not of 2 replicas"),
+        (lambda params: params.update(ctx=torch.tensor(1.0)), r"'ctx' of shape \[\], not of 2 replicas"),
+        (lambda params: params.update(ctx=params["ctx"].int()), "'ctx' of type int32, not float16 or"),
+        (lambda params: params.update(ctx=params["ctx"].bool()), "'ctx' of type bool, not float16 or"),
+        (lambda params: params.update(ctx=params["ctx"].to(torch.float8_e5m2)), "'ctx' of type float8_e5m2, not"),
+        (lambda params: params.update(ctx=params["ctx"] * float("nan")), "not finite, in ctx"),
+        (lambda params: params.update({"head.bias": params["head.bias"][:, 1:]}), "'head.bias' has shape"),
+    ],
+)
+def test_parameters_that_do_not_fit_the_learner_are_one_line(
+    damage: Callable[[dict[str, torch.Tensor]], Any], said: str, learned: Callable[[str], Learned], encoder: Encoder
+) -> None:
+    prompt = learned("dept")[0]
+    params = dict(prompt.params)
+    damage(params)
+    files = Prompt(prompt.card, params).files()
+    with pytest.raises(InputError, match=rf"the prompt (is damaged|cannot be used).*{said}.*sept export"):
+        Predictor(read_prompt(files[CARD], files[PARAMETERS], "here"), encoder)
+
+
+def test_parameters_cut_short_under_a_card_that_fits_them_are_one_line(learned: Callable[[str], Learned]) -> None:
+    files = learned("coop")[0].files()
+    for size in (0, 4, 8, 30, len(files[PARAMETERS]) - 1):
+        data = files[PARAMETERS][:size]
+        card = seal({**unseal(files[CARD]), "parameters_sha256": hashlib.sha256(data).hexdigest()})
+        with pytest.raises(InputError, match=r"here: the prompt is damaged \("):
+            read_prompt(card, data, "here")
 
 
 def test_a_place_without_a_prompt_is_told(tmp_path: Path) -> None:
