@@ -10,6 +10,7 @@ A source is nothing but its address: it can be sent to another process, and is o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import tempfile
@@ -143,6 +144,13 @@ class AudioSource(ABC):
                 (folder / path).touch(exist_ok=False)
             except (FileExistsError, NotADirectoryError) as error:
                 raise InputError(f"'{path}' cannot stand beside another name in it", where=self.uri) from error
+            except OSError as error:
+                if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+                    raise
+                short = f"{path[:60]}..."
+                raise InputError(
+                    f"'{short}' cannot be a file's name here ({error.strerror})", where=self.uri
+                ) from error
         with ThreadPoolExecutor(self.threads, thread_name_prefix="tables") as pool:
             for path, data in zip(tables, pool.map(self.read, tables), strict=True):
                 (folder / path).write_bytes(data)

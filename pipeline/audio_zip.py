@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from functools import lru_cache
-from lzma import LZMAError
 from pathlib import Path
 
 from pipeline.audio_source import AudioSource, check_size, is_hidden
-from pipeline.unpack import is_safe
+from pipeline.unpack import BROKEN, check_archive, is_safe
 from sept_core.errors import InputError
 
 __all__ = ["ZipAudio"]
-
-# A damaged table of contents makes the library fail in any of these ways.
-_BROKEN = (zipfile.BadZipFile, zlib.error, LZMAError, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
 
 
 class ZipAudio(AudioSource):
@@ -32,11 +26,16 @@ class ZipAudio(AudioSource):
         if member is None:
             raise self._missing(path)
         try:
-            return archive.read(member)
-        except (*_BROKEN, OSError) as error:
+            data = archive.read(member)
+        except (*BROKEN, OSError) as error:
             raise InputError(
                 f"'{path}' is damaged in the archive ({error})", where=self.uri, mend="make or download it again"
             ) from error
+
+        if len(data) != member.file_size:
+            what = f"'{path}' is damaged in the archive ({len(data)} bytes, and it states {member.file_size})"
+            raise InputError(what, where=self.uri, mend="make or download it again")
+        return data
 
     def sizes(self) -> Mapping[str, int]:
         """See ``AudioSource.sizes``."""
@@ -71,7 +70,7 @@ def _open(
     """An archive and its members by path, once all of them are known to be harmless."""
     try:
         archive = zipfile.ZipFile(file)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(
             f"is not a sound zip archive ({error})", where=uri, mend="make or download it again"
         ) from error
@@ -88,6 +87,7 @@ def _open(
             if path in members:
                 raise InputError(f"'{path}' stands in it twice", where=uri, mend="make the archive again")
             members[path] = member
+        check_archive(archive, uri)
     except InputError:
         archive.close()
         raise

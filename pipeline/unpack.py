@@ -5,13 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
+from collections import Counter
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sept_core.errors import InputError
 
-__all__ = ["is_safe", "unpack"]
+__all__ = ["BROKEN", "check_archive", "is_safe", "unpack"]
+
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+)
+"""What the library raises for an archive or a member that is damaged, or lies about itself."""
+
+# NSynth has 306,043 notes.
+_MOST_MEMBERS = 1_000_000
+# Deflate reaches a factor of 1,030; a whole set of recordings, silent ones among them, is far from it.
+_MOST_TIMES, _FROM_BYTES = 100, 1_000_000_000
+_HEADER = 30  # bytes before a member's name
+_MEND = "don't use it"
 
 
 def is_safe(name: str) -> bool:
@@ -20,6 +43,33 @@ def is_safe(name: str) -> bool:
     return bool(posix.parts) and not (
         posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name
     )
+
+
+def check_archive(archive: zipfile.ZipFile, where: str) -> None:
+    """Refuse an archive that is made to unpack to far more than it holds.
+
+    Args:
+        archive: The archive.
+        where: Names it in errors.
+
+    Raises:
+        InputError: Too many members, members that share bytes, or a hundred times as many bytes as it has.
+    """
+    members = archive.infolist()
+    if len(members) > _MOST_MEMBERS:
+        what = f"has {len(members):,} members, more than the {_MOST_MEMBERS:,} that a data set may have"
+        raise InputError(what, where=where, mend=_MEND)
+    # By where they begin, and at last the table of contents.
+    ordered = sorted(members, key=lambda member: member.header_offset)
+    ends = [*(member.header_offset for member in ordered[1:]), archive.start_dir]
+    for member, end in zip(ordered, ends, strict=True):
+        if member.header_offset + _HEADER + member.compress_size > end:
+            raise InputError(f"'{member.filename}' overlaps with what follows it", where=where, mend=_MEND)
+    packed = sum(member.compress_size for member in members)
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(_FROM_BYTES, _MOST_TIMES * packed):
+        what = f"holds {packed / 1e6:.1f} MB that unpack to {unpacked / 1e9:.1f} GB"
+        raise InputError(what, where=where, mend=_MEND)
 
 
 def unpack(archive: Path, folder: Path) -> int:
@@ -32,17 +82,18 @@ def unpack(archive: Path, folder: Path) -> int:
         The number of files in it, without the resource forks that macOS adds.
 
     Raises:
-        InputError: It is no sound zip archive, holds links or paths that leave the folder, or needs more room than
-            there is.
+        InputError: It is no sound zip archive, holds links, names that cannot stand beside each other or paths that
+            leave the folder, is refused by `check_archive`, or needs more room than there is.
         OSError: It cannot be read, or the files cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as source:
+            check_archive(source, str(archive))
             members = [member for member in source.infolist() if not member.is_dir() and _is_wanted(member.filename)]
             _check(archive, members, folder)
             for member in members:
                 _extract(source, member, folder / member.filename)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except BROKEN as error:
         raise InputError(
             f"is not a sound zip archive ({error})", where=str(archive), mend="download it again"
         ) from error
@@ -55,14 +106,21 @@ def _is_wanted(name: str) -> bool:
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
+    names = [PurePosixPath(member.filename) for member in members]
+    files, folders = set(names), {parent for name in names for parent in name.parents}
+    if len(files) < len(names) or files & folders:
+        twice = next(name for name, times in Counter(names).items() if times > 1 or name in folders)
+        raise InputError(f"'{twice}' stands in it twice", where=str(archive), mend=_MEND)
     for member in members:
         if not is_safe(member.filename):
-            raise InputError(f"'{member.filename}' would leave its folder", where=str(archive), mend="don't use it")
+            raise InputError(f"'{member.filename}' would leave its folder", where=str(archive), mend=_MEND)
         # The upper half holds the Unix mode, where the archive was made on Unix.
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise InputError(f"'{member.filename}' is a link", where=str(archive), mend="don't use it")
+            raise InputError(f"'{member.filename}' is a link", where=str(archive), mend=_MEND)
         if member.flag_bits & 1:
             raise InputError(f"'{member.filename}' is encrypted", where=str(archive), mend="unpack it yourself")
+        if os.path.realpath(folder / member.filename) == os.path.realpath(archive):
+            raise InputError("holds a file of its own name", where=str(archive), mend=_MEND)
     wanted = sum(member.file_size for member in members if not _is_there(member, folder / member.filename))
     free = shutil.disk_usage(folder).free
     if wanted > free:
@@ -90,6 +148,8 @@ def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
         # Read to its end, which is when zipfile compares the checksum.
         with source.open(member) as packed, partial.open("wb") as stream:
             shutil.copyfileobj(packed, stream, 1 << 20)
+        if partial.stat().st_size != member.file_size:
+            raise zipfile.BadZipFile(f"'{member.filename}' has not as many bytes as it states")
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

@@ -40,7 +40,7 @@ _NEEDED: Mapping[str, type] = {
     "replicas": list,
     "study": str,
 }
-_KINDS = {str: "a text", list: "a list", dict: "an object"}
+_KINDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}
 _TYPES = ("float16", "bfloat16", "float32", "float64")
 
 

@@ -166,6 +166,7 @@ def archive_of(path: Path, *members: tuple[str, bytes]) -> Path:
         (["a.wav", "a.wav"], "stands in it twice"),
         (["b/a.wav", "b//a.wav"], "stands in it twice"),
         (["a", "a/b.wav"], "cannot stand beside"),
+        (["x" * 300 + ".wav"], r"'x{60}\.\.\.' cannot be a file's name here"),
     ],
 )
 def test_names_in_an_archive_that_could_do_harm_are_refused(names: list[str], why: str, tmp_path: Path) -> None:
