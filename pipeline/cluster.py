@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import Any
 
 from pipeline.address import CLIENT, knock
+from pipeline.ray_session import own_session
 from pipeline.ray_watch import RayLost
 from sept_core.errors import InputError
 
@@ -81,7 +82,9 @@ def cluster(
             options["num_cpus"] = cpus
         if object_store_bytes is not None:
             options["object_store_memory"] = object_store_bytes
-    with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+    with environment({"RAY_USAGE_STATS_ENABLED": "0"}), ExitStack() as stack:
+        if address == "local":
+            options["_temp_dir"] = stack.enter_context(own_session())
         try:
             _start(options)
         except _NO_START as error:

@@ -12,6 +12,8 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
+from pipeline.ray_session import keep_logs
+
 __all__ = ["bearing_every_loss", "settle_loss"]
 
 # What Ray's account of a worker's end holds, and what it comes to.
@@ -28,6 +30,7 @@ def settle_loss(trial: Any) -> str:
     the worker never gave one, that request for it would raise once more what it died of.
     """
     trial._default_result_or_future = None
+    keep_logs()
     account = ""
     with suppress(OSError):
         account = Path(trial.error_file or os.devnull).read_text(encoding="utf-8", errors="replace")
