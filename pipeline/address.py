@@ -1,12 +1,16 @@
-"""Where a Ray is: what may be said, and whether anybody listens there."""
+"""Where a Ray is: what may be said, whether anybody listens there, and the token to show. Checked against Ray 2.60."""
 
 from __future__ import annotations
 
+import os
+import secrets
 import socket
+import sys
+from pathlib import Path
 
 from sept_core.errors import InputError
 
-__all__ = ["CLIENT", "knock"]
+__all__ = ["CLIENT", "knock", "use_token"]
 
 CLIENT = "ray://"
 """What the address of a cluster begins with that this machine is no part of."""
@@ -31,3 +35,33 @@ def knock(address: str) -> None:
         raise InputError(
             f"no Ray cluster: {error.strerror or error}", where=f"address {address}", mend="use 'local', or start one"
         ) from error
+
+
+def use_token(address: str) -> None:
+    """Let Ray show its token, where there is one and nobody has said otherwise (``RAY_AUTH_MODE``).
+
+    A plain ``ray start --head`` asks for the token where one is in the usual file; Ray itself shows it only where the
+    address is ``auto``. A private Ray gets a token for its own time, so that none is written into the home folder.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    if not _token_is_there():
+        if address == "local":
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "ray" in sys.modules:
+        # It has read the environment by then.
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
+
+
+def _token_is_there() -> bool:
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    try:
+        file = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+        return bool(Path(file).read_bytes().strip())
+    except (OSError, RuntimeError):
+        return False

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import Any
 
-from pipeline.address import CLIENT, knock
+from pipeline.address import CLIENT, knock, use_token
 from pipeline.ray_session import own_session
 from pipeline.ray_watch import RayLost
 from sept_core.errors import InputError
@@ -35,6 +35,7 @@ def prepare_import(address: str, **more: str) -> None:
         address: Of the cluster.
         more: Further variables, for what nobody has set.
     """
+    use_token(address)
     os.environ.update(_AT_IMPORT | (_PRIVATE_AT_IMPORT if address == "local" else {}))
     for name, value in more.items():
         os.environ.setdefault(name, value)
@@ -91,7 +92,7 @@ def cluster(
             if address == "local":
                 why = " ".join(str(error).split())
                 raise RayLost(f"Ray does not start on this machine: {why}; run the same command again") from error
-            token = "; if it asks for a token, set RAY_AUTH_MODE=token" if address != "auto" else ""
+            token = "; if it asks for a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
             raise InputError(
                 f"no Ray cluster: {' '.join(str(error).split())}",
                 where=f"address {address}",

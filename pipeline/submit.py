@@ -14,13 +14,15 @@ import logging
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pipeline.address import use_token
 from pipeline.masking import one_line
 from pipeline.store import is_remote
 from sept_core.errors import InputError, SeptError
@@ -37,6 +39,13 @@ _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _LOUD = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 # Seconds until a job server must take a connection, and must answer; a head that is starting takes its time.
 _CONNECT_S, _ANSWER_S = 10.0, 60.0
+# What a job server says whose agent has not started, after 10 s; seconds that it is waited for, and between two tries.
+_NO_AGENT = "No available agent to submit job"
+_AGENT_S, _AGENT_POLL_S = 60.0, 1.0
+_AGENT_MEND = (
+    "its agent did not start: see dashboard_agent.log in Ray's session folder there; install ray[default] there, and "
+    "where another Ray has the agent's port give it one: ray start --head --dashboard-agent-listen-port=N"
+)
 
 
 @dataclass(frozen=True)
@@ -124,10 +133,13 @@ def connect(address: str) -> JobSubmissionClient:
     if address != "auto" and (parts.scheme not in ("http", "https") or not parts.hostname):
         mend = "give http://HEAD:8265, the address of the cluster's dashboard"
         raise InputError("no address of a job server", where=f"address {address}", mend=mend)
+    use_token(address)
+    client = _bounded_client()
+    # Ray sets their levels as it is imported.
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
     with refused(address), _own_address(address):
-        return _bounded_client()(address)
+        return client(address)
 
 
 def _bounded_client() -> type[JobSubmissionClient]:
@@ -170,18 +182,30 @@ def refused(address: str) -> Iterator[None]:
 
 def needs_token(address: str) -> InputError:
     """The error to raise where a cluster refuses for want of its token."""
-    mend = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH where it is not in ~/.ray/auth_token"
-    return InputError("the cluster asks for its token", where=f"address {address}", mend=mend)
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    shown = mode.lower() == "token"
+    mend = "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or copy ~/.ray/auth_token from the cluster's head"
+    if mode and not shown:
+        mend = f"unset RAY_AUTH_MODE, which is '{mode}' here; then {mend}, where none is here"
+    what = "the cluster asks for another token than the one here" if shown else "the cluster asks for its token"
+    return InputError(what, where=f"address {address}", mend=mend)
 
 
-def submit(client: JobSubmissionClient, request: Request) -> Job:
+def submit(client: JobSubmissionClient, request: Request, waiting: Callable[[str], object] = lambda line: None) -> Job:
     """Hand a request over, or find the job that stands for it and still runs.
+
+    Args:
+        client: Of the job server.
+        request: What the head is to run.
+        waiting: Called once with a line, where the head is not ready to take jobs and is waited for.
 
     Raises:
         InputError: The sweep runs there already, with another spec or other options.
-        SeptError: The server did not take it.
+        SeptError: The server did not take it, or its head was not ready within a minute.
     """
-    for last in (False, True):
+    deadline = None
+    tries = 0
+    while True:
         jobs = [job for job in client.list_jobs() if (job.metadata or {}).get(_SWEEP) == request.key]
         for job in jobs:
             if not job.status.is_terminal():
@@ -190,10 +214,18 @@ def submit(client: JobSubmissionClient, request: Request) -> Job:
         try:
             return Job(_hand_over(client, request, f"sept-{request.key}-{number}"), attached=False)
         except RuntimeError as error:
+            if _NO_AGENT in str(error):
+                if deadline is None:
+                    deadline = time.monotonic() + _AGENT_S
+                    waiting(f"The cluster's head takes no jobs yet; waiting for its agent (up to {_AGENT_S:.0f} s)")
+                elif time.monotonic() > deadline:
+                    raise SeptError(f"the cluster's head takes no jobs; {_AGENT_MEND}") from error
+                time.sleep(_AGENT_POLL_S)
+                continue
             # Somebody else's may have come between: then it is in the list by now.
-            if last:
+            tries += 1
+            if tries > 1:
                 raise SeptError(f"the cluster did not take the job: {one_line(error)}") from error
-    raise AssertionError
 
 
 def _attach(job: Any, request: Request) -> Job:

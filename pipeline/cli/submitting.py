@@ -66,7 +66,7 @@ def submit_sweep(
         stop = stop or f"sept sweep stop {request.sweep} --root {quote(request.root)}"
         client = connect(address)
         with refused(address):
-            job = submit(client, request)
+            job = submit(client, request, lambda line: say(console, line))
         name = job.name
         done = "Attached to job" if job.attached else "Submitted job"
         say(console, f"{done} {name} at {masked(address)}; it runs on without this command")

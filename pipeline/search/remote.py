@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.address import knock
+from pipeline.address import knock, use_token
 from pipeline.masking import one_line
 from pipeline.ray_watch import RayLost
 from sept_core.errors import InputError
@@ -92,6 +92,7 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
         InputError: No cluster there, or one of other versions of Python or Ray.
         RayLost: The cluster has gone away meanwhile.
     """
+    use_token(address)
     import ray
 
     knock(address)

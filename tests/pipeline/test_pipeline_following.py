@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,7 @@ from ray.exceptions import AuthenticationError, RpcError
 from ray.job_submission import JobStatus
 
 from pipeline import following
+from pipeline.address import use_token
 from pipeline.following import JobLostError, follow
 from pipeline.submit import Job, Request, cluster_root, connect, refused, submit
 from sept_core.errors import InputError, SeptError
@@ -102,7 +106,7 @@ def test_the_exit_code_is_the_jobs_and_75_where_it_goes_on(end: Any, code: int, 
         (job("FAILED", message="died", error_type="JOB_SUPERVISOR_ACTOR_DIED"), JobLostError, "node was lost", True),
         (RuntimeError("Request failed with status code 404: Job"), JobLostError, "does not know the job job-1", True),
         (OSError("away"), JobLostError, "no answer from http://head:8265", True),
-        (AuthenticationError("token"), InputError, "set RAY_AUTH_MODE=token", False),
+        (AuthenticationError("token"), InputError, "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH", False),
     ],
 )
 def test_what_cannot_be_followed_is_one_line(look: Any, error: type[SeptError], says: str, resumable: bool) -> None:
@@ -114,13 +118,18 @@ def test_what_cannot_be_followed_is_one_line(look: Any, error: type[SeptError], 
 class Jobs:
     """Stands for a job server's list."""
 
-    def __init__(self, *jobs: Any, come_between: Any = None) -> None:
-        self.jobs, self.come_between = list(jobs), come_between
+    def __init__(self, *jobs: Any, come_between: Any = None, not_ready: int = 0) -> None:
+        self.jobs, self.come_between, self.not_ready = list(jobs), come_between, not_ready
 
     def list_jobs(self) -> list[Any]:
         return self.jobs
 
     def submit_job(self, *, entrypoint: str, submission_id: str, runtime_env: Any, metadata: Any) -> str:
+        if self.not_ready:
+            self.not_ready -= 1
+            raise RuntimeError(
+                "Request failed with status code 500: No available agent to submit job, please try again"
+            )
         if self.come_between:
             self.jobs.append(self.come_between)
             raise RuntimeError("Request failed with status code 500: already exists")
@@ -156,6 +165,51 @@ def test_of_two_who_submit_at_once_one_attaches_to_the_others_job() -> None:
     assert submit(Jobs(come_between=made(1, "PENDING")), REQUEST) == Job(f"sept-{REQUEST.key}-1", attached=True)  # type: ignore[arg-type]
 
 
+def test_a_head_whose_agent_has_not_started_is_waited_for_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.submit._AGENT_POLL_S", 0.0)
+    said: list[str] = []
+    assert submit(Jobs(not_ready=3), REQUEST, said.append) == Job(f"sept-{REQUEST.key}-1", attached=False)  # type: ignore[arg-type]
+    assert said == ["The cluster's head takes no jobs yet; waiting for its agent (up to 60 s)"]
+    monkeypatch.setattr("pipeline.submit._AGENT_S", 0.0)
+    with pytest.raises(SeptError, match=r"takes no jobs; its agent did not start: see dashboard_agent"):
+        submit(Jobs(not_ready=10**9), REQUEST)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "variables", "file", "mode", "own"),
+    [
+        ("10.0.0.1:6379", {}, "", None, False),
+        ("10.0.0.1:6379", {}, "secret", "token", False),
+        ("http://10.0.0.1:8265", {"RAY_AUTH_TOKEN": "secret"}, "", "token", False),
+        ("http://10.0.0.1:8265", {"RAY_AUTH_TOKEN_PATH": "nowhere"}, "secret", None, False),
+        ("http://10.0.0.1:8265", {"RAY_AUTH_MODE": "disabled"}, "secret", "disabled", False),
+        ("local", {}, "secret", "token", False),
+        ("local", {}, "", None, True),
+        ("local", {"RAY_AUTH_MODE": "disabled"}, "", "disabled", False),
+    ],
+)
+def test_the_token_that_is_there_is_shown_unless_the_environment_says_otherwise(
+    address: str,
+    variables: dict[str, str],
+    file: str,
+    mode: str | None,
+    own: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("os.environ", {"HOME": str(tmp_path), **variables})
+        patch.setattr("sys.modules", {name: module for name, module in sys.modules.items() if name != "ray"})
+        if file:
+            (tmp_path / ".ray").mkdir()
+            (tmp_path / ".ray" / "auth_token").write_text(file)
+        use_token(address)
+        assert os.environ.get("RAY_AUTH_MODE") == mode
+        assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == own
+
+
 def test_another_request_for_a_sweep_that_runs_is_refused() -> None:
     other = Request("tiny", "name: tiny\ntrials: 9\n", REQUEST.root, REQUEST.options)
     with pytest.raises(InputError, match="sept sweep stop tiny --root 's3://bucket/a b'"):
@@ -167,7 +221,11 @@ def test_another_request_for_a_sweep_that_runs_is_refused() -> None:
     [
         (OSError("refused"), InputError, "http://head:8265: no job server of Ray: refused; give http://HEAD:8265"),
         (RpcError("no GCS"), InputError, "no job server of Ray: no GCS"),
-        (AuthenticationError("token"), InputError, "the cluster asks for its token; set RAY_AUTH_MODE=token"),
+        (
+            AuthenticationError("token"),
+            InputError,
+            "the cluster asks for (its|another) token.*; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+        ),
         (RuntimeError("status code 500"), SeptError, "http://head:8265: status code 500"),
     ],
 )

@@ -69,14 +69,18 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     (programs / "sept").chmod(0o755)
     # Sockets lie in it, and their paths have to be short.
     scratch = tmp_path_factory.mktemp("r")
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
     places = [str(HERE / "search"), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
-    variables = os.environ | {
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    variables = own | {
         "OMP_NUM_THREADS": "1",
         "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
-        # Ray listens on the network here, as a cluster does: nobody else is to use it.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # With Ray's token in it: a plain "ray start --head" asks for it from then on (Ray listens on the network here),
+        # and who submits as the same user needs to say nothing.
+        "HOME": str(home),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     port = free_port()

@@ -23,7 +23,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """Requests that reach a cluster, which then runs the job for ever."""
     requests: list[Request] = []
 
-    def take(client: Any, request: Request) -> Job:
+    def take(client: Any, request: Request, waiting: Callable[[str], object]) -> Job:
         # What it names is gone once this test has ended.
         requests.append(request)
         return Job("sept-job-1", attached=False)
