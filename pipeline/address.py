@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sept_core.errors import InputError
 
-__all__ = ["CLIENT", "knock", "use_token"]
+__all__ = ["CLIENT", "cure", "knock", "meant", "use_token"]
 
 CLIENT = "ray://"
 """What the address of a cluster begins with that this machine is no part of."""
@@ -35,6 +35,23 @@ def knock(address: str) -> None:
         raise InputError(
             f"no Ray cluster: {error.strerror or error}", where=f"address {address}", mend="use 'local', or start one"
         ) from error
+
+
+def meant(address: str) -> str:
+    """The address that Ray goes to: with ``auto`` what ``RAY_ADDRESS`` says goes before the Ray of this machine."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    return named if address == "auto" and named not in ("", "local", "auto") else address
+
+
+def cure(address: str, error: object) -> str:
+    """What to do where Ray refuses to connect, by its own words."""
+    if "Version mismatch" in str(error):
+        cure = "install the cluster's versions of Ray and Python here, or use 'local'"
+    else:
+        cure = "use 'local', or start one: ray start --head"
+        if address != "local":
+            cure += "; if it asks for a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    return cure if meant(address) == address else f"{cure}, or unset RAY_ADDRESS, which names it"
 
 
 def use_token(address: str) -> None:

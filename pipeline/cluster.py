@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import Any
 
-from pipeline.address import CLIENT, knock, use_token
+from pipeline.address import CLIENT, cure, knock, meant, use_token
+from pipeline.masking import one_line
 from pipeline.ray_session import own_session
 from pipeline.ray_watch import RayLost
 from sept_core.errors import InputError
@@ -24,7 +25,6 @@ _AT_IMPORT = {
 # its default).
 _PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
-_NO_START = (ConnectionError, RuntimeError, TimeoutError)
 _LOST = Event()
 
 
@@ -66,12 +66,11 @@ def cluster(
     """
     import ray
 
-    if address.startswith(CLIENT):
-        raise InputError(
-            "the driver runs inside the cluster, not as a Ray client", where=f"address {address}", mend=mend
-        )
-    if address not in ("local", "auto"):
-        knock(address)
+    place = meant(address)
+    if place.startswith(CLIENT):
+        raise InputError("the driver runs inside the cluster, not as a Ray client", where=f"address {place}", mend=mend)
+    if place not in ("local", "auto"):
+        knock(place)
     if ray.is_initialized():
         with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
             yield
@@ -88,15 +87,13 @@ def cluster(
             options["_temp_dir"] = stack.enter_context(own_session())
         try:
             _start(options)
-        except _NO_START as error:
+        except _no_start() as error:
             if address == "local":
-                why = " ".join(str(error).split())
-                raise RayLost(f"Ray does not start on this machine: {why}; run the same command again") from error
-            token = "; if it asks for a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+                raise RayLost(
+                    f"Ray does not start on this machine: {one_line(error)}; run the same command again"
+                ) from error
             raise InputError(
-                f"no Ray cluster: {' '.join(str(error).split())}",
-                where=f"address {address}",
-                mend=f"use 'local', or start one{token}",
+                f"no Ray cluster: {one_line(error)}", where=f"address {place}", mend=cure(address, error)
             ) from error
         try:
             started()
@@ -114,13 +111,20 @@ def ray_is_lost() -> bool:
     return _LOST.is_set()
 
 
+def _no_start() -> tuple[type[Exception], ...]:
+    """What Ray raises where it does not start, or does not let one in."""
+    from ray.exceptions import RayError
+
+    return OSError, RuntimeError, ValueError, RayError
+
+
 def _start(options: Mapping[str, Any]) -> None:
     """Start Ray or connect to it; on a busy machine a private one does not always come at the first attempt."""
     import ray
 
     try:
         ray.init(**options)
-    except _NO_START:
+    except _no_start():
         if options["address"] != "local":
             raise
         ray.shutdown()

@@ -18,7 +18,7 @@ Status = Literal["green", "yellow", "red"]
 
 @dataclass(frozen=True)
 class Check:
-    """One finding.
+    """One finding; what is said is masked, wherever it comes from.
 
     Attributes:
         name: What was looked at.
@@ -31,6 +31,10 @@ class Check:
     status: Status
     said: str
     mend: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "said", masked(self.said))
+        object.__setattr__(self, "mend", masked(self.mend))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pipeline
-from pipeline.address import CLIENT
+from pipeline.address import CLIENT, cure, meant
 from pipeline.doctor.checks import Check
 from pipeline.doctor.requirements import install
 from pipeline.masking import one_line
@@ -37,18 +37,17 @@ def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
         address: As of ``sept sweep launch``.
         seconds: How long it may take.
     """
-    mend = "use --address local, or start one: ray start --head"
-    if address not in ("local", "auto") and (fault := _knock(address)):
-        return [Check("Ray", "red", fault, mend)]
+    place = meant(address)
+    if place not in ("local", "auto") and (fault := _knock(place)):
+        return [Check("Ray", "red", fault, cure(address, fault))]
     answer = _ask(address, seconds)
     if "error" in answer:
-        if address == "local":
-            mend = install("ray")
-        return [Check("Ray", "red", f"{address}: {one_line(answer['error'])}", mend)]
+        mend = install("ray") if address == "local" else cure(address, answer["error"])
+        return [Check("Ray", "red", f"{place}: {one_line(answer['error'])}", mend)]
     if address == "local":
         return [Check("Ray", "green", f"Ray {answer['ray']}, started on this machine by each launch")]
     gpus, nodes = answer["gpus"], answer["nodes"]
-    said = f"{address}: Ray {answer['ray']}, {nodes} nodes alive, {answer['cpus']:g} CPUs, {gpus:g} GPUs"
+    said = f"{place}: Ray {answer['ray']}, {nodes} nodes alive, {answer['cpus']:g} CPUs, {gpus:g} GPUs"
     if gpus:
         return [Check("Ray", "green", said + (f" ({', '.join(answer['kinds'])})" if answer["kinds"] else ""))]
     mend = "add nodes with GPUs, if trials are to have any: ray start --address HEAD --num-gpus N"

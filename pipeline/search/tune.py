@@ -23,6 +23,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import Stopper
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -173,7 +174,7 @@ def run_members(
     link = _Link(driver, needs, assign, stopping, lost)
     # It calls a lost worker an error at the end, when the member has long been run by another one.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    with bearing_every_loss():
+    with bearing_every_loss(), _keys_kept():
         tune.run(
             TrialWorker,
             name="tune",
@@ -192,6 +193,21 @@ def run_members(
         )
     if link.error is not None:
         raise link.error
+
+
+@contextmanager
+def _keys_kept() -> Iterator[None]:
+    """Within, Tune hands no AWS keys of this process to its workers.
+
+    It would do so in their runtime environment, which Ray writes into its logs and shows on its dashboard. Workers find
+    keys where the rest of their node does; those of a private Ray inherit this process's environment.
+    """
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in before if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 class _Link:

@@ -18,6 +18,7 @@ from typing import Any
 from ray.tune import PlacementGroupFactory, Trainable
 
 from pipeline.faults import fault_of
+from pipeline.masking import masked
 from pipeline.search.devices import prepare_torch
 from pipeline.search.inputs import resolve_provider
 from pipeline.search.messages import Assignment, Message
@@ -77,7 +78,7 @@ class TrialProcess:
         except Exception as error:
             logger.exception("the worker cannot go on")
             line = str(error) if isinstance(error, SeptError) else f"{type(error).__name__}: {error}"
-            return Message("unusable", error=" ".join(line.split()), fault=fault_of(error))
+            return Message("unusable", error=masked(" ".join(line.split())), fault=fault_of(error))
 
     def _begin(self) -> Message:
         assignment = self._assignment
@@ -130,10 +131,10 @@ class TrialProcess:
                 self._checkpoint = self._run.checkpoint()
             except NonFiniteError:
                 # The same numbers would come again.
-                return traceback.format_exc()
+                return masked(traceback.format_exc())
             except Exception:
                 logger.exception("trial %s failed", self._config.signature)
-                error, self._run = traceback.format_exc(), None
+                error, self._run = masked(traceback.format_exc()), None
             else:
                 return ""
         return error
