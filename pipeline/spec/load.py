@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline.masking import masked
 from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.models import Dimension, Model
 from pipeline.spec.presets import check_presets, take_training
@@ -115,6 +116,7 @@ def parse_sweep(
     spec = spec.model_copy(update=named)
     with problems.kept(), located(f"{where}: encoder"):
         known_encoder(spec.encoder.name)
+    problems.add(*_secrets(spec, where))
     data_known = not unsure & {"protocol", "selection", "datasets", "sources", "targets"}
     studies_known = data_known and "methods" not in unsure
     if data_known:
@@ -142,6 +144,16 @@ def parse_sweep(
             settled[key] = find.keyed(key, getattr(spec, key), partial(find.study, spec))
     problems.refuse()
     return spec.model_copy(update=settled)
+
+
+def _secrets(spec: SweepSpec, where: str) -> Iterator[InputError]:
+    """Addresses that carry a user or password: the spec is stored with the results, for all who read these."""
+    places = {"encoder.weights": spec.encoder.weights, "encoder.text_model": spec.encoder.text_model}
+    places |= {f"neighbors.{name}": place for name, place in spec.neighbors.items()}
+    for key, place in places.items():
+        if place is not None and masked(place) != place:
+            what = f"'{masked(place)}' carries a user, password or token, which would be stored with the sweep"
+            yield InputError(what, where=f"{where}: {key}", mend="leave it out; AWS keys are read from the environment")
 
 
 def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]:

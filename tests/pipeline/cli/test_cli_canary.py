@@ -62,11 +62,13 @@ def ray_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Path:
+def killed(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path, empty_database: Path) -> Path:
     """A folder with a sweep (``runs``) whose command was killed, and what it had said (``said``)."""
     folder = tmp_path_factory.mktemp("canary")
     spec = {"trials": 2, "methods": ["zero-shot", "coop"], "spaces": {"coop": SWEEP["spaces"]["coop"]}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(SWEEP | spec))
+    (folder / "runs").mkdir()
+    (folder / "runs" / "mlflow.db").write_bytes(empty_database.read_bytes())
     places = (str(SEARCH), str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", ""))
     variables = os.environ | SECRETS | {"PYTHONPATH": os.pathsep.join(places), "RAY_TMPDIR": str(ray_folder)}
     variables["OMP_NUM_THREADS"] = "1"
@@ -97,7 +99,7 @@ def holding(folder: Path) -> list[str]:
 
 
 def test_a_launch_writes_no_secret_anywhere_rays_own_logs_included(killed: Path, ray_folder: Path) -> None:
-    logs = list(ray_folder.glob("*/*/session_*/logs/*"))
+    logs = list(ray_folder.rglob("session_*/logs/*"))
     assert any("worker" in path.name for path in logs)
     assert any("runtime_env_agent" in path.name for path in logs)
     assert "MLflow cannot be reached yet" in (killed / "said").read_text()
@@ -110,6 +112,7 @@ def test_a_launch_writes_no_secret_anywhere_rays_own_logs_included(killed: Path,
     [
         ("sweep", "status", "tiny", "--root", "runs"),
         ("report", "tiny", "--root", "runs"),
+        ("track", "sync", "tiny", "--root", "runs"),
         ("track", "sync", "tiny", "--root", "runs", "--mlflow", URL),
         ("predict", "tiny.yaml", "--prompt", "models:/a/1", "--mlflow", URL),
         ("predict", "tiny.yaml", "--prompt", f"https://{MARK}:{MARK}@host/a"),
