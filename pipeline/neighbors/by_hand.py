@@ -84,10 +84,10 @@ def read_by_hand(
         raise InputError(f"cannot read the neighbours: {reason}", where=where, mend="check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        at = f"line {mark.line + 1}: " if mark else ""
+        place = f"line {mark.line + 1}: " if mark else ""
         mend = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
         raise InputError(
-            f"is not YAML ({at}{getattr(error, 'problem', None) or 'cannot be parsed'})", where=where, mend=mend
+            f"is not YAML ({place}{getattr(error, 'problem', None) or 'cannot be parsed'})", where=where, mend=mend
         ) from error
     lists, origin, knew = _top(root, info, where)
     names = [prompt_name(name) for name in (info.classnames if trained is None else trained)]

@@ -15,7 +15,8 @@ from ray.exceptions import AuthenticationError, RpcError
 from ray.job_submission import JobStatus
 
 from pipeline import following
-from pipeline.address import use_token
+from pipeline.address import cure, meant, use_token
+from pipeline.cluster import cluster
 from pipeline.following import JobLostError, follow
 from pipeline.submit import Job, Request, cluster_root, connect, refused, submit
 from sept_core.errors import InputError, SeptError
@@ -208,6 +209,28 @@ def test_the_token_that_is_there_is_shown_unless_the_environment_says_otherwise(
         use_token(address)
         assert os.environ.get("RAY_AUTH_MODE") == mode
         assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == own
+
+
+def test_a_ray_that_the_environment_names_is_asked_for_by_auto_only_and_named_where_it_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert [meant(address) for address in ("local", "10.0.0.1:6379", "auto")] == [
+        "local",
+        "10.0.0.1:6379",
+        "127.0.0.1:1",
+    ]
+    refused_there = r"^address 127\.0\.0\.1:1: no Ray cluster: Connection refused"
+    with pytest.raises(InputError, match=refused_there), cluster("auto", mend=""):
+        pass
+    mismatch = "Version mismatch: The cluster was started with: Ray: 2.55.0"
+    assert cure("auto", mismatch).endswith("or use 'local', or unset RAY_ADDRESS, which names it")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
+    with pytest.raises(InputError, match="not as a Ray client; run it there"), cluster("auto", mend="run it there"):
+        pass
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert meant("auto") == "auto"
+    assert cure("10.0.0.1:1", mismatch) == "install the cluster's versions of Ray and Python here, or use 'local'"
 
 
 def test_another_request_for_a_sweep_that_runs_is_refused() -> None:
