@@ -9,6 +9,8 @@ from pathlib import Path
 
 import ray
 
+from pipeline.ray_session import own_session
+
 __all__ = ["small_ray"]
 
 
@@ -24,18 +26,22 @@ def small_ray(cpus: int, *places: Path, object_store_bytes: int = 80_000_000) ->
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*map(str, places), before)))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        "local",  # never another one that happens to run on this machine
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=object_store_bytes,
-        _node_ip_address="127.0.0.1",
-    )
     try:
-        yield
+        with own_session() as folder:
+            ray.init(
+                "local",  # never another one that happens to run on this machine
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=object_store_bytes,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
+            try:
+                yield
+            finally:
+                ray.shutdown()
     finally:
-        ray.shutdown()
         if before is None:
             del os.environ["PYTHONPATH"]
         else:
