@@ -122,8 +122,7 @@ def launch(
     ):
         _settle_spec(store, spec)
         if retry_failed:
-            lease.check()
-            store.forget_failures(spec.name)
+            store.forget_failures(spec.name, lease.check)
         driver = SweepDriver(spec, store, [*observers, attendant], load, lease.check, attendant.heard)
 
         def stopping() -> bool:

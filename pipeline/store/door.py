@@ -80,6 +80,13 @@ class Files(Protocol):
         """Remove an object; no error when there is none."""
         ...
 
+    def remove(self, key: str, expected: bytes) -> bool:
+        """Remove an object only where its bytes are ``expected``; returns whether it was removed. What somebody puts
+        there meanwhile stays, except in a bucket whose server ignores conditions of a removal: between the look at the
+        object and its removal lies one request there.
+        """
+        ...
+
     def local_path(self, key: str) -> Path | None:
         """Where the object lies (or would lie) on this machine's disk; None where the backend has no such place."""
         ...

@@ -109,6 +109,27 @@ class LocalFiles:
             path.unlink()
             _sync_folder(path.parent)
 
+    def remove(self, key: str, expected: bytes) -> bool:
+        """See ``Files.remove``."""
+        path = self._path(key)
+        with self._failing("delete", key):
+            try:
+                if path.read_bytes() != expected:
+                    return False
+                # Taken away first and looked at again then: what was put there in between goes back.
+                taken = _hidden(path)
+                os.rename(path, taken)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            try:
+                removed = taken.read_bytes() == expected
+                if not removed:
+                    _publish_new(taken, path)
+            finally:
+                taken.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+            return removed
+
     def local_path(self, key: str) -> Path | None:
         """See ``Files.local_path``."""
         return self._path(key)
@@ -138,7 +159,7 @@ class LocalFiles:
         """A complete, synced, invisible copy of ``data`` beside ``path``; gone at the end, whatever happened."""
         _make_folder(path.parent)
         self._tidy(path.parent)
-        temporary = path.with_name(f".{path.name}.{own_mark(os.getpid())}.{secrets.token_hex(4)}{_TEMP_SUFFIX}")
+        temporary = _hidden(path)
         try:
             # Not tempfile.mkstemp: its mode 0600 would shut out those who share the results folder.
             with open(temporary, "xb") as file:
@@ -161,6 +182,11 @@ class LocalFiles:
                 with suppress(FileNotFoundError):
                     if mark_gone(mark) or time.time() - entry.stat().st_mtime > STALE_TEMP_S:
                         os.unlink(entry.path)
+
+
+def _hidden(path: Path) -> Path:
+    """A name beside ``path`` that nothing lists, and that tells which process it belongs to."""
+    return path.with_name(f".{path.name}.{own_mark(os.getpid())}.{secrets.token_hex(4)}{_TEMP_SUFFIX}")
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -128,6 +128,24 @@ class S3Files:
         with self._failing("delete", key):
             self._connection.ask(lambda: self._client.delete_object(Bucket=self._bucket, Key=name))
 
+    def remove(self, key: str, expected: bytes) -> bool:
+        """See ``Files.remove``."""
+        name, current = self._name(key), self._get(key)
+        if current is None or current[0] != expected:
+            return False
+        request = {"Bucket": self._bucket, "Key": name}
+        with self._failing("delete", key):
+            try:
+                self._connection.ask(lambda: self._client.delete_object(**request, IfMatch=current[1]))
+            except ClientError as error:
+                # A conflict: somebody writes it at this moment.
+                if code_of(error) in _REFUSED | _CONFLICT:
+                    return False
+                if code_of(error) != "NotImplemented":
+                    raise
+                self._connection.ask(lambda: self._client.delete_object(**request))
+        return True
+
     def local_path(self, key: str) -> Path | None:
         """See ``Files.local_path``."""
         check_key(key)

@@ -170,22 +170,45 @@ class TrialStore:
         verdicts = self._read_all(sweep_key(sweep, "verdicts"), Verdict.from_json, known)
         return sorted(verdicts, key=lambda verdict: (verdict.study, verdict.number))
 
-    def forget_failures(self, sweep: str) -> int:
+    def forget_failures(self, sweep: str, guard: Callable[[], None]) -> int:
         """Remove the verdicts on failed members and the failed results, so that these trials are run once more.
 
-        Only the launch that holds the sweep's lease may call this.
+        Only what was seen to have failed is removed: a result or verdict that somebody else makes meanwhile stays.
+
+        Args:
+            sweep: Name of the sweep, whose lease the caller holds.
+            guard: Called before every removal; raises when the lease is lost.
 
         Returns:
-            How many there were.
+            How many verdicts were removed.
         """
-        failed = [verdict for verdict in self.verdicts(sweep) if verdict.state == "failed"]
-        for verdict in failed:
-            # A result that was made since, by another sweep, is kept.
-            result = self.read_result(verdict.study, verdict.signature)
-            if result is not None and result.state == "failed":
-                self.files.delete(trial_key(verdict.study, verdict.signature, "result.json"))
-            self.files.delete(sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json"))
-        return len(failed)
+        removed = 0
+        for verdict in self.verdicts(sweep):
+            if verdict.state != "failed":
+                continue
+            self._remove_failed(
+                trial_key(verdict.study, verdict.signature, "result.json"),
+                TrialResult.from_json,
+                _belongs_to(verdict.study, verdict.signature),
+                guard,
+            )
+            key = sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json")
+            removed += self._remove_failed(key, Verdict.from_json, _stands_at(key), guard)
+        return removed
+
+    def _remove_failed(
+        self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool], guard: Callable[[], None]
+    ) -> bool:
+        """Remove a verdict or result that says ``failed``, and nothing that has taken its place since it was read."""
+        try:
+            data = self.files.read(key)
+        except FileNotFoundError:
+            return False
+        record = self._judge(key, data, parse, check)
+        if record is None or isinstance(record, Member) or record.state != "failed":
+            return False
+        guard()
+        return self.files.remove(key, data)
 
     # The common ground
 
@@ -235,11 +258,7 @@ class TrialStore:
         # First the copy, then the removal, and that only of the bytes that were judged: another process may have
         # put a good object there meanwhile.
         self.files.create(kept, data)
-        try:
-            if self.files.read(key) == data:
-                self.files.delete(key)
-        except FileNotFoundError:
-            pass
+        self.files.remove(key, data)
         line = " ".join(reason.split())
         self._on_damage(f"damaged '{key}' moved to '{kept}' and treated as absent: {line}")
 

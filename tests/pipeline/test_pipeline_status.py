@@ -181,7 +181,7 @@ def test_a_failure_that_is_forgotten_is_not_remembered_here(begun: TrialStore) -
     begun.write_verdict(made.SWEEP, failed.verdict)
     assert coop_of(reader) == (1, 0, 1, 1, 0)
     assert reader.read().failures == (f"{COOP} #1 failed: {failed.verdict.error}",)
-    begun.forget_failures(made.SWEEP)
+    begun.forget_failures(made.SWEEP, lambda: None)
     begun.write_verdict(made.SWEEP, made.make_case("FSDD", "coop", 1).verdict)
     assert coop_of(reader) == (2, 0, 0, 1, 0)
 

@@ -143,6 +143,16 @@ class FilesConformance:
         files.delete("a/key")
         files.delete("never/was")
 
+    def test_remove_takes_away_what_was_expected_and_nothing_else(self, files: Files) -> None:
+        assert not files.remove("a/key", b"never there")
+        files.write("a/key", b"second")
+        assert not files.remove("a/key", b"first")
+        assert not files.remove("a/key/below", b"second")
+        assert files.read("a/key") == b"second"
+        assert files.remove("a/key", b"second")
+        assert files.list() == []
+        assert files.create("a/key", b"third")
+
     @pytest.mark.parametrize("key", BAD_KEYS)
     def test_keys_that_climb_hide_or_are_malformed_are_refused(self, files: Files, key: str) -> None:
         calls = [
@@ -154,6 +164,7 @@ class FilesConformance:
             lambda: files.read_many([key]),
             lambda: files.exists(key),
             lambda: files.delete(key),
+            lambda: files.remove(key, b"x"),
             lambda: files.local_path(key),
             lambda: files.address(key),
         ]

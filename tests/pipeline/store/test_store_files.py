@@ -37,6 +37,22 @@ class TestLocalFiles(FilesConformance):
     """The folder passes the suite."""
 
 
+def test_what_is_written_between_the_look_and_the_removal_stays(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_away = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        source.write_bytes(b"somebody else's")
+        take_away(source, target)
+
+    files.write("a/key", b"judged")
+    monkeypatch.setattr(os, "rename", late)
+    assert not files.remove("a/key", b"judged")
+    assert files.read("a/key") == b"somebody else's"
+    assert [entry.name for entry in (files.root / "a").iterdir()] == ["key"]
+
+
 class TestLocalFilesWithoutHardLinks(FilesConformance):
     """So does a folder on a filesystem that cannot link (exFAT, some network mounts)."""
 

@@ -80,6 +80,20 @@ class TestS3FilesWithoutPrefix(FilesConformance):
         return open_files(f"s3://{bucket}")
 
 
+def test_what_is_written_between_the_look_and_the_removal_stays(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, other = impatient(s3_root), open_files(s3_root)
+    take_away = files._client.delete_object
+
+    def late(**request: Any) -> Any:
+        other.write("a/key", b"somebody else's")
+        return take_away(**request)
+
+    other.write("a/key", b"judged")
+    monkeypatch.setattr(files._client, "delete_object", late)
+    assert not files.remove("a/key", b"judged")
+    assert other.read("a/key") == b"somebody else's"
+
+
 @SEAWEEDFS
 class TestProcesses:
     """Over the server that serves them side by side."""

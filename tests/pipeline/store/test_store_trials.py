@@ -326,6 +326,33 @@ class TestMembersAndVerdicts:
             store.write_verdict("s", make_verdict(state="pruned"))
         assert store.verdicts("s") == [make_verdict()]
 
+    def test_a_failure_is_forgotten_but_not_what_another_driver_made_of_it_meanwhile(self, store: TrialStore) -> None:
+        config, failed = make_config(), make_verdict(state="failed", objective=None, error="no luck")
+        keys = [f"sweeps/s/verdicts/{failed.study}/00000.json", f"trials/{failed.study}/{failed.signature}/result.json"]
+        good = [seal(make_verdict().to_json()), seal(make_result(config).to_json())]
+
+        def other_driver() -> None:
+            for key, data in zip(keys, good, strict=True):
+                store.files.write(key, data)
+
+        for meanwhile, left in ((other_driver, good), (lambda: None, [])):
+            other_driver()
+            for key in keys:
+                store.files.delete(key)
+            store.write_verdict("s", failed)
+            store.write_result(failed_result(config, (), "no luck"))
+            assert store.forget_failures("s", meanwhile) == (not left)
+            assert [*store.files.read_many(keys).values()] == left
+
+    def test_without_the_lease_no_failure_is_forgotten(self, store: TrialStore) -> None:
+        def lost() -> None:
+            raise SeptError("the lease is lost")
+
+        failed = store.write_verdict("s", make_verdict(state="failed", objective=None, error="no luck"))
+        with pytest.raises(SeptError, match="the lease is lost"):
+            store.forget_failures("s", lost)
+        assert store.verdicts("s") == [failed]
+
     def test_of_competing_sweep_drivers_one_names_a_number(self, store: TrialStore) -> None:
         def add(me: int) -> bool:
             try:

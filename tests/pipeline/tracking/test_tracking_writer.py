@@ -110,7 +110,7 @@ def test_a_failed_trial_that_is_run_again_is_one_run_with_its_new_end(make_place
     place.keep(cases)
     before = place.play(cases)
     assert before[STUDY, "2"]["status"] == "FAILED"
-    assert place.store.forget_failures(place.sweep) == 1
+    assert place.store.forget_failures(place.sweep, lambda: None) == 1
     now = [tried_again(case) if case.verdict.state == "failed" else case for case in cases]
 
     # The launch: what has ended is replayed; the trial starts, and the driver is killed in the middle of it.
