@@ -7,7 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["canonical_json", "parse_json", "seal", "unseal"]
+__all__ = ["canonical_json", "parse_json", "seal", "time_ms", "unseal"]
+
+_END_OF_CALENDAR_MS = 253_370_764_800_000  # the year 9999: none that a calendar, or a time zone, leads out of
 
 
 def canonical_json(value: object) -> str:
@@ -65,6 +67,21 @@ def unseal(data: bytes) -> dict[str, Any]:
     if stated != found:
         raise ValueError("the content does not match its sha256")
     return content
+
+
+def time_ms(value: Any) -> int:
+    """A stored time, in milliseconds since 1970.
+
+    Raises:
+        ValueError: Not a number, or one that no calendar has a day for.
+    """
+    try:
+        number = int(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"not a time: {error}") from error
+    if not 0 <= number < _END_OF_CALENDAR_MS:
+        raise ValueError(f"{number} milliseconds since 1970 is no time")
+    return number
 
 
 def _digest(content: Mapping[str, Any]) -> str:

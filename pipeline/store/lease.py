@@ -5,10 +5,11 @@
         lease.check()   # before a write that matters
 
 ``lease.json`` says who holds it; a daemon thread renews it. Whoever comes second is refused with one line, unless the
-holder is gone: at once when it ran on this machine and its process no longer exists, else when it has not renewed for
-``expiry_s``. The file is only ever replaced, and only in place of exactly the bytes that were judged: of several who
-take over one wins, and a holder that was away finds out. It stays after a release and says so, so that every holder
-gets a higher fencing number than all before it.
+holder is gone: at once when it ran on this machine and its process no longer exists, else when whoever asks has seen no
+renewal for ``expiry_s``. Times in the file are only shown, never compared across machines: a clock may be wrong or
+jump, and the file that changes is the sign of life. The file is only ever replaced, and only in place of exactly the
+bytes that were judged: of several who take over one wins, and a holder that was away finds out. It stays after a
+release and says so, so that every holder gets a higher fencing number than all before it.
 
 What a holder writes when it has lost the lease without knowing (it was suspended between its look and its write) can
 harm nothing either: a driver creates members, verdicts and failures where there are none, and replaces its spec only in
@@ -58,8 +59,7 @@ class Lease:
     Args:
         files: The store.
         sweep: Name of the sweep.
-        expiry_s: Seconds without renewal after which anyone may take over. Machines that share the store must agree
-            on the time to well within this.
+        expiry_s: Seconds that somebody must have watched the lease without a renewal to take it over.
         heartbeat_s: Seconds between two renewals.
     """
 
@@ -76,6 +76,8 @@ class Lease:
         self._renewed = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        # What `alive` saw last, since when, and whether it had seen something else before.
+        self._seen: tuple[Holder, float, bool] | None = None
 
     @property
     def fence(self) -> int:
@@ -98,11 +100,25 @@ class Lease:
         return None if last is None or last.released_ms else last
 
     def alive(self, holder: Holder) -> bool:
-        """Whether a holder is to be respected: its process is not known to be gone, and it has renewed in time."""
-        return not holder.gone() and _now_ms() - holder.renewed_ms <= self.expiry_s * 1000
+        """Whether a holder seems to be at work, to be shown; without waiting, so `acquire` may come to know better.
+
+        Who asks again and again is told by what changes in between. At the first look a process that exists on this
+        machine counts as alive, and one elsewhere if the time of its last renewal is near the time here.
+        """
+        if holder.gone():
+            return False
+        if self._seen is None or self._seen[0] != holder:
+            self._seen = (holder, _clock(), self._seen is not None)
+        _, since, renewed = self._seen
+        if _clock() - since > self.expiry_s:
+            return False
+        return renewed or holder.here or abs(_now_ms() - holder.renewed_ms) <= self.expiry_s * 1000
 
     def acquire(self) -> Lease:
         """Take the lease and start renewing it.
+
+        A holder whose process cannot be looked at, or exists and has not renewed for long, is watched: until it
+        renews, at most ``expiry_s``.
 
         Raises:
             LeaseHeld: Another driver holds it and is alive.
@@ -112,9 +128,9 @@ class Lease:
         for _ in range(_ATTEMPTS):
             found = self._read()
             last = self._parse(found)
-            if last is not None and not last.released_ms:
-                if self.alive(last):
-                    raise self._refusal(last)
+            if found is not None and last is not None and not last.released_ms:
+                if not last.gone() and not self._silent(found, last):
+                    continue
                 logger.info("taking over sweep '%s' from process %d on %s", self.sweep, last.pid, last.host)
             if self._publish(found, _new_holder(last.fence + 1 if last else 1)):
                 break
@@ -166,6 +182,33 @@ class Lease:
     ) -> None:
         self.release()
 
+    def _silent(self, found: bytes, holder: Holder) -> bool:
+        """Whether the holder's lease stays as it was found for ``expiry_s``; False: look again, it was given back.
+
+        Raises:
+            LeaseHeld: It was renewed, or its process is there and renewed it not long ago.
+        """
+        if holder.here and 0 <= _now_ms() - holder.renewed_ms <= self.expiry_s * 1000:
+            raise self._refusal(holder, (_now_ms() - holder.renewed_ms) // 1000)
+        logger.warning(
+            "process %d on %s has the lease of sweep '%s'; waiting up to %.0f s for a sign of life from it",
+            *(holder.pid, holder.host, self.sweep, self.expiry_s),
+        )
+        began = _clock()
+        while not holder.gone():
+            _pause(min(1.0, self.expiry_s / 20))
+            # Before the look: only what lies before it has been watched.
+            watched_s = _clock() - began
+            now = self._read()
+            if now != found:
+                current = self._parse(now)
+                if current is None or current.released_ms or current.gone():
+                    return False
+                raise self._refusal(current)
+            if watched_s > self.expiry_s:
+                break
+        return True
+
     def _read(self) -> bytes | None:
         try:
             return self._files.read(self._key)
@@ -216,7 +259,9 @@ class Lease:
             if self._held is None:
                 return
             now = _now_ms()
-            changed = replace(self._held, renewed_ms=now, released_ms=now if released else 0)
+            changed = replace(
+                self._held, renewed_ms=now, released_ms=now if released else 0, renewals=self._held.renewals + 1
+            )
             if self._publish(self._written, changed):
                 return
             found = self._read()
@@ -228,12 +273,11 @@ class Lease:
             self._written = found or b""
         raise StoreError(f"'{self._key}' keeps changing")
 
-    def _refusal(self, holder: Holder) -> LeaseHeld:
-        age = max(0, _now_ms() - holder.renewed_ms) // 1000
+    def _refusal(self, holder: Holder, age_s: int = 0) -> LeaseHeld:
         return LeaseHeld(
             f"sweep '{self.sweep}' is being run by process {holder.pid} on {holder.host} since "
-            f"{_local_time(holder.since_ms)} (last sign of life {age} s ago)",
-            mend=f"wait for it or stop it; if that machine is gone, try again in {self.expiry_s:.0f} s",
+            f"{_local_time(holder.since_ms)} (last sign of life {age_s} s ago)",
+            mend=f"wait for it, or stop it (sept sweep stop {self.sweep})",
         )
 
 
@@ -265,6 +309,10 @@ def _now_ms() -> int:
 def _clock() -> float:
     """Seconds that also pass while the machine sleeps, where the system has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _local_time(ms: int) -> str:

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sept_core.documents import time_ms
+
 __all__ = ["Holder", "machine_identity", "mark_gone", "own_mark", "process_started"]
 
 
@@ -30,6 +32,7 @@ class Holder:
         since_ms: When the lease was taken, milliseconds since 1970.
         renewed_ms: When it was last renewed.
         released_ms: When it was given back; 0 while it is held.
+        renewals: How often it was renewed: no two states of a held lease are equal, whatever the clocks say.
     """
 
     host: str
@@ -41,6 +44,7 @@ class Holder:
     since_ms: int
     renewed_ms: int
     released_ms: int = 0
+    renewals: int = 0
 
     @classmethod
     def from_json(cls, data: Any) -> Holder:
@@ -57,16 +61,22 @@ class Holder:
                 process_started=str(data["process_started"]),
                 token=str(data["token"]),
                 fence=int(data["fence"]),
-                since_ms=int(data["since_ms"]),
-                renewed_ms=int(data["renewed_ms"]),
-                released_ms=int(data.get("released_ms", 0)),
+                since_ms=time_ms(data["since_ms"]),
+                renewed_ms=time_ms(data["renewed_ms"]),
+                released_ms=time_ms(data.get("released_ms", 0)),
+                renewals=int(data.get("renewals", 0)),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a lease: {error}") from error
+
+    @property
+    def here(self) -> bool:
+        """Whether the holder's process is, or was, one of this machine."""
+        return self.machine == machine_identity()
 
     def gone(self) -> bool:
         """Whether this machine can tell that the holder's process exists no more."""
-        return self.machine == machine_identity() and _ended(self.pid, lambda started: started == self.process_started)
+        return self.here and _ended(self.pid, lambda started: started == self.process_started)
 
 
 @cache

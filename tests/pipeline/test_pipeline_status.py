@@ -126,14 +126,27 @@ def test_a_driver_elsewhere_is_lost_when_it_has_not_renewed_for_long(begun: Tria
     holder = lease.holder()
     assert holder is not None
     lease.release()
-    for age_s, state in ((20, "running"), (240, "lost")):
+    for age_s, state in ((20, "running"), (240, "lost"), (-864_000, "lost")):
         elsewhere = replace(holder, host="spot-7", machine="another", renewed_ms=now_ms() - 1000 * age_s)
         begun.files.write(key, json.dumps(asdict(elsewhere)).encode())
         found = sweep_status(begun, made.SWEEP)
         assert found.state == state
         assert found.driver is not None
         assert (found.driver.host, found.driver.gone) == ("spot-7", False)
-        assert age_s <= found.driver.renewed_s < age_s + 30
+        assert max(0, age_s) <= found.driver.renewed_s < max(0, age_s) + 30
+
+
+def test_a_driver_of_this_machine_whose_process_is_there_runs_whatever_the_clock_says(
+    begun: TrialStore, lease: Lease
+) -> None:
+    key = f"sweeps/{made.SWEEP}/lease.json"
+    holder = lease.holder()
+    assert holder is not None
+    lease.release()
+    for days in (-10, 10):
+        stepped = replace(holder, renewed_ms=now_ms() + days * 86_400_000)
+        begun.files.write(key, json.dumps(asdict(stepped)).encode())
+        assert sweep_status(begun, made.SWEEP).state == "running"
 
 
 def test_the_expected_end_comes_from_ended_trials_and_workers(store: TrialStore) -> None:
