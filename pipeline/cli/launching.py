@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.report import ReportFiles
     from pipeline.spec import SweepSpec
+    from pipeline.store import Lease
     from pipeline.tracking import TrackingTarget
 
 __all__ = ["run_sweep"]
@@ -133,12 +134,21 @@ def _run(
     _prepare(console, target)
     progress = make_progress(console)
     tracker = MlflowTracker(target, TrialStore(open_files(root)))
-    try:
-        outcome = launch(spec, root, observers=[progress, tracker], address=address, retry_failed=retry_failed)
-    finally:
-        progress.close()
-        with _status(console, "Writing the last records to MLflow"):
-            summary = tracker.close()
+
+    @contextmanager
+    def tracking(lease: Lease) -> Iterator[None]:
+        """What a launch does while it has the lease: MLflow allows one writer."""
+        tracker.hold(lease)
+        try:
+            yield
+        finally:
+            progress.close()
+            with _status(console, "Writing the last records to MLflow"):
+                tracker.close()
+
+    observers = [progress, tracker]
+    outcome = launch(spec, root, observers=observers, address=address, retry_failed=retry_failed, leased=tracking)
+    summary = tracker.close()
     if not summary.complete:
         left = summary.pending + summary.refused
         _say_how_to_sync(console, root, spec.name, target, f"{left} updates ({summary.error})")
@@ -153,8 +163,8 @@ def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, t
 
     store = TrialStore(open_files(root))
     try:
-        with Lease(store.files, sweep):
-            track_report(store, sweep, files, target)
+        with Lease(store.files, sweep) as lease:
+            track_report(store, sweep, files, target, lease)
     except LeaseHeld:
         return
     except Exception as error:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.report import ReportFiles
-    from pipeline.store import TrialStore
+    from pipeline.store import Lease, TrialStore
     from pipeline.tracking import TrackingTarget
 
 __all__ = ["plain_table", "plural", "say", "show_report", "track_report", "wide_console"]
@@ -94,7 +94,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     return not table.without and not table.lost, files
 
 
-def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
+def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget, lease: Lease) -> None:
     """Put a sweep's report into MLflow. The caller holds the sweep's lease: MLflow allows one writer.
 
     Raises:
@@ -102,4 +102,6 @@ def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: Trac
     """
     from pipeline.tracking import connect, log_report
 
-    log_report(connect(target), sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown})
+    log_report(
+        connect(target, lease.check), sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown}
+    )

@@ -44,13 +44,13 @@ def sync(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     # The lease: MLflow allows one writer, and a sweep that runs tracks itself.
     with (
-        Lease(store.files, sweep),
+        Lease(store.files, sweep) as lease,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("Writing to MLflow", total=None)
         try:
             prepare(target)
-            writer = SweepWriter(connect(target), target, sweep, store)
+            writer = SweepWriter(connect(target, lease.check), target, sweep, store)
             summary = run(
                 store,
                 sweep,
@@ -59,7 +59,8 @@ def sync(
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
             if any(verdict.state == "finished" for verdict in store.verdicts(sweep)):
-                track_report(store, sweep, write_report(store, sweep)[1], target)
+                lease.check()
+                track_report(store, sweep, write_report(store, sweep)[1], target, lease)
         except SeptError:
             raise
         except Exception as error:

@@ -116,7 +116,7 @@ class Attendant:
 
     def _take_down(self) -> None:
         self._guard()
-        self._board.take_down()
+        self._board.take_down(self._token)
 
 
 def _quietly(call: Callable[[], None]) -> None:

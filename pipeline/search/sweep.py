@@ -15,8 +15,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -79,6 +79,7 @@ def launch(
     address: str = "local",
     provider: str = DEFAULT_PROVIDER,
     retry_failed: bool = False,
+    leased: Callable[[Lease], AbstractContextManager[object]] = nullcontext,
 ) -> SweepOutcome:
     """Run a sweep to its end, or until SIGINT, SIGTERM or ``sept sweep stop``, from wherever earlier launches left it.
 
@@ -95,11 +96,13 @@ def launch(
         provider: ``package.module:function`` that loads what trials read; see `inputs.load_inputs`.
         retry_failed: Whether trials that failed for good are run once more. Their failure was an outcome that later
             proposals may have been computed from; these stay as they are.
+        leased: What else needs the sweep's lease: entered once it is held, and left before it is given back.
 
     Raises:
         InputError: A spec that is not the sweep's, missing inputs, no cluster.
         LeaseHeld: Another process is running this sweep.
         RayLost: Ray is gone, or a private one does not start; the lease is released, and launching again goes on.
+        LeaseLost: Another process has taken it over, for this one was not heard of for too long.
     """
     began = time.monotonic()
     where = str(Path(root).expanduser().resolve()) if "://" not in str(root) else str(root)
@@ -118,15 +121,16 @@ def launch(
     with (
         Lease(files, spec.name) as lease,
         _Interrupts() as interrupts,
+        leased(lease),
         Attendant(Noticeboard(files, spec.name), lease.token, lease.check) as attendant,
     ):
-        _settle_spec(store, spec)
+        _settle_spec(store, spec, lease)
         if retry_failed:
             store.forget_failures(spec.name, lease.check)
         driver = SweepDriver(spec, store, [*observers, attendant], load, lease.check, attendant.heard)
 
         def stopping() -> bool:
-            return interrupts.asked or attendant.stop_asked
+            return interrupts.asked or attendant.stop_asked or lease.lost
 
         try:
             driver.replay()
@@ -139,7 +143,7 @@ def launch(
 
                 methods = [study.method for study in spec.studies()]
                 with (
-                    _scratch(files, spec.name) as scratch,
+                    _scratch(files, spec.name, lease) as scratch,
                     sweep_cluster(address, spec.resources, methods, interrupts.install),
                 ):
                     lost = threading.Event()
@@ -155,6 +159,7 @@ def launch(
             interrupts.asked = True
         finally:
             driver.close()
+        lease.check()
     return SweepOutcome(
         sweep=spec.name,
         state="finished" if driver.finished else "stopped",
@@ -192,7 +197,7 @@ def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
     return stored
 
 
-def _settle_spec(store: TrialStore, spec: SweepSpec) -> None:
+def _settle_spec(store: TrialStore, spec: SweepSpec, lease: Lease) -> None:
     """Keep the spec of a new sweep; refuse another one under the same name.
 
     Raises:
@@ -200,17 +205,23 @@ def _settle_spec(store: TrialStore, spec: SweepSpec) -> None:
     """
     stored = check_spec(store, spec)
     if stored != spec.text():
+        lease.check()
         store.write_spec(spec.name, spec.text(), before=stored)
 
 
 @contextmanager
-def _scratch(files: Files, sweep: str) -> Iterator[Path]:
-    """A folder for Tune, empty at the start (a killed launch leaves its own behind) and gone at the end."""
+def _scratch(files: Files, sweep: str, lease: Lease) -> Iterator[Path]:
+    """A folder for Tune, this launch's own and gone at the end; a killed launch leaves its own behind till the next."""
     spec = files.local_path(f"sweeps/{sweep}/spec.yaml")
-    # Hidden, so that the store does not list it.
-    folder = spec.with_name(".tune") if spec is not None else Path(tempfile.mkdtemp(prefix="sept-tune-"))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    if spec is None:
+        folder = Path(tempfile.mkdtemp(prefix="sept-tune-"))
+    else:
+        lease.check()
+        for left in spec.parent.glob(".tune*"):
+            shutil.rmtree(left, ignore_errors=True)
+        # Hidden, so that the store does not list it.
+        folder = spec.with_name(f".tune-{lease.token}")
+        folder.mkdir(parents=True)
     try:
         yield folder
     finally:

@@ -13,7 +13,8 @@ release and says so, so that every holder gets a higher fencing number than all 
 
 What a holder writes when it has lost the lease without knowing (it was suspended between its look and its write) can
 harm nothing either: a driver creates members, verdicts and failures where there are none, and replaces its spec only in
-place of the one that it has read.
+place of the one that it has read. MLflow knows no such conditions: there every request is preceded by a look, and who
+has taken over from a driver looks at the end for what a request of that one may have left.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Lease:
         self._thread: threading.Thread | None = None
         # What `alive` saw last, since when, and whether it had seen something else before.
         self._seen: tuple[Holder, float, bool] | None = None
+        self._taken_over = False
 
     @property
     def fence(self) -> int:
@@ -88,6 +90,11 @@ class Lease:
     def token(self) -> str:
         """What tells the lease held from every other one; empty when none is held."""
         return self._held.token if self._held else ""
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether the last holder had not given it back: something that it asked for may still be under way."""
+        return self._taken_over
 
     @property
     def lost(self) -> bool:
@@ -128,6 +135,7 @@ class Lease:
         for _ in range(_ATTEMPTS):
             found = self._read()
             last = self._parse(found)
+            self._taken_over = last is not None and not last.released_ms
             if found is not None and last is not None and not last.released_ms:
                 if not last.gone() and not self._silent(found, last):
                     continue

@@ -130,9 +130,15 @@ class Noticeboard:
         """Tell how far the own launch is, in place of what was told before."""
         self._files.write(self._key("progress.json"), seal(asdict(progress)))
 
-    def take_down(self) -> None:
-        """Remove what was told: nothing is in flight any more."""
-        self._files.delete(self._key("progress.json"))
+    def take_down(self, token: str) -> None:
+        """Remove what the launch with this lease has told: nothing of it is in flight any more."""
+        key = self._key("progress.json")
+        try:
+            told = self._files.read(key)
+        except FileNotFoundError:
+            return
+        if self._parse(told, token, LaunchProgress.from_json) is not None:
+            self._files.remove(key, told)
 
     def stop_request(self, token: str) -> StopRequest | None:
         """Who wants the launch with this lease to stop; None when nobody does."""
@@ -171,7 +177,14 @@ class Noticeboard:
 
     def _read(self, key: str, token: str, parse: Callable[[Any], Notice]) -> Notice | None:
         try:
-            content = unseal(self._files.read(key))
+            return self._parse(self._files.read(key), token, parse)
+        except FileNotFoundError:
+            return None
+
+    @staticmethod
+    def _parse(data: bytes, token: str, parse: Callable[[Any], Notice]) -> Notice | None:
+        try:
+            content = unseal(data)
             return parse(content) if content.get("token") == token else None
-        except (FileNotFoundError, ValueError):
+        except ValueError:
             return None

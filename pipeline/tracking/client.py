@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from pipeline.masking import masked, one_line
@@ -117,12 +117,30 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
     return TrackingTarget(uri, None if scheme in ("http", "https") else artifacts)
 
 
-def connect(target: TrackingTarget) -> MlflowClient:
-    """A client for the target. Imports MLflow (seconds); makes no request."""
+def connect(target: TrackingTarget, guard: Callable[[], None] | None = None) -> MlflowClient:
+    """A client for the target. Imports MLflow (seconds); makes no request.
+
+    Args:
+        target: Where MLflow's records go.
+        guard: Called before everything that the client is asked for; raises when nothing may be written any more.
+    """
     quiet()
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(tracking_uri=target.uri)
+    client = MlflowClient(tracking_uri=target.uri)
+    return client if guard is None else cast("MlflowClient", _Guarded(client, guard))
+
+
+class _Guarded:
+    """MLflow's client, each of whose methods is preceded by a check."""
+
+    def __init__(self, client: MlflowClient, guard: Callable[[], None]) -> None:
+        self._client = client
+        self._guard = guard
+
+    def __getattr__(self, name: str) -> Any:
+        self._guard()
+        return getattr(self._client, name)
 
 
 def quiet() -> None:

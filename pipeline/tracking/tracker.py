@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.store.lease import LeaseLost
 from pipeline.tracking.client import TrackingTarget, connect, is_passing, one_line
 from pipeline.tracking.writer import SweepWriter
 from sept_core.results import Report, TrialResult
 
 if TYPE_CHECKING:
     from pipeline.search.observer import StudyPlan
-    from pipeline.store import Member, TrialStore, Verdict
+    from pipeline.store import Lease, Member, TrialStore, Verdict
 
 __all__ = ["MlflowTracker", "TrackingSummary"]
 
@@ -103,7 +104,16 @@ class MlflowTracker:
         self._sweep = ""
         self._budgets: dict[str, int] = {}
         self._state: Literal["finished", "stopped"] = "stopped"
+        self._lease: Lease | None = None
+        self._lost = False
         self._thread = threading.Thread(target=self._run, name="sept-mlflow", daemon=True)
+
+    def hold(self, lease: Lease) -> None:
+        """Write only as long as this lease is held; to be called before the sweep starts.
+
+        ``close`` is then to be called before the lease is given back: MLflow allows one writer.
+        """
+        self._lease = lease
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
         """The background thread starts, and opens the experiment."""
@@ -160,19 +170,22 @@ class MlflowTracker:
 
     def _run(self) -> None:
         try:
-            writer = SweepWriter(connect(self._target), self._target, self._sweep, self._store)
+            client = connect(self._target) if self._lease is None else connect(self._target, self._lease.check)
+            writer = SweepWriter(client, self._target, self._sweep, self._store)
         except Exception as error:
             self._error = one_line(error)
             return
+        if self._lease is not None and self._lease.taken_over:
+            writer.doubt()
         self._insist(writer, lambda: writer.open(self._budgets))
         while (update := self._take()) is not None:
             self._write(writer, update)
-        self._ended = self._insist(writer, lambda: writer.close(self._state))
+        self._ended = not self._lost and self._insist(writer, lambda: writer.close(self._state))
 
     def _take(self) -> _Update | None:
-        """What was noted first; None when nothing is left, or no time."""
+        """What was noted first; None when nothing is left, or no time, or it is another's to write."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._changed.wait_for(lambda: self._waiting or self._closing or self._lost)
             if not self._waiting or self._late():
                 return None
             return self._waiting.pop(next(iter(self._waiting)))
@@ -182,7 +195,7 @@ class MlflowTracker:
             update.write(writer)
         except Exception as error:
             # Whatever is wrong with tracking, the trials go on.
-            if self._failed(writer, error):
+            if self._failed(writer, error) or self._lost:
                 self._put_back(update)
             elif not update.refused:
                 # What is believed of the server may be wrong: a run that somebody has deleted takes no update.
@@ -207,6 +220,7 @@ class MlflowTracker:
     def _failed(self, writer: SweepWriter, error: Exception) -> bool:
         """Note a failure, and pause where the server is away; whether the same request may yet succeed."""
         self._error = one_line(error)
+        self._lost |= isinstance(error, LeaseLost)
         writer.doubt()
         if not is_passing(error):
             logger.debug("MLflow refused an update", exc_info=error)
@@ -226,4 +240,6 @@ class MlflowTracker:
 
     def _late(self) -> bool:
         """Whether nothing more is to be tried."""
+        if self._lost:
+            return True
         return self._closing and self._deadline is not None and time.monotonic() >= self._deadline

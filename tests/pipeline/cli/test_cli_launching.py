@@ -11,7 +11,7 @@ import synthetic_results as made
 
 from pipeline.search.observer import StudyPlan
 from pipeline.spec import parse_sweep
-from pipeline.store import LocalFiles, TrialStore
+from pipeline.store import Lease, LocalFiles, TrialStore
 from pipeline.tracking import default_target
 from pipeline.tracking.client import connect
 
@@ -27,9 +27,13 @@ class FakeLaunch:
         self.on_request = False
         self.spec: Any = None
 
-    def __call__(self, spec: Any, root: Path, *, observers: list[Any], **options: Any) -> Any:
+    def __call__(self, spec: Any, root: Path, *, observers: list[Any], leased: Any, **options: Any) -> Any:
         self.spec, self.options = spec, options
         store = TrialStore(LocalFiles(root))
+        with Lease(store.files, spec.name) as lease, leased(lease):
+            return self.run(spec, store, observers)
+
+    def run(self, spec: Any, store: TrialStore, observers: list[Any]) -> Any:
         made.fill_store(store, self.cases, spec.name)
         plans = [
             StudyPlan(study.key, study.dataset, "mini", study.method, study.trials, study.fold)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,9 @@ from small_ray import small_ray
 from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
 
 from pipeline.search.sweep import SweepOutcome, launch
-from pipeline.store import Lease, LeaseHeld, LocalFiles, Member, Verdict
+from pipeline.store import Lease, LeaseHeld, LeaseLost, LocalFiles, Member, Verdict
+from pipeline.store.notices import LaunchProgress
+from sept_core.documents import seal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialResult
 
@@ -76,7 +82,7 @@ def test_a_sweep_on_ray_is_the_sweep_one_trial_after_the_other(tmp_path: Path, u
         "spec.yaml",
         "verdicts",
     ]
-    assert not (tmp_path / "sweeps/tiny/.tune").exists()
+    assert not [*(tmp_path / "sweeps/tiny").glob(".tune*")]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -135,6 +141,44 @@ def test_a_killed_worker_process_costs_nothing_but_time(tmp_path: Path, undistur
     assert killed
     assert (outcome.state, outcome.failed) == ("finished", 0)
     assert outcome_of(tmp_path) == undisturbed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_launch_whose_lease_was_taken_over_stops_and_leaves_alone_what_is_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, asleep_s, verdicts = LocalFiles(tmp_path), 0.0, list[str]()
+    monkeypatch.setattr("pipeline.store.lease._clock", lambda: time.monotonic() + asleep_s)
+
+    def wake_after_the_expiry() -> None:
+        nonlocal asleep_s
+        asleep_s = 100.0
+        taken = json.loads(files.read("sweeps/tiny/lease.json")) | {"token": "other", "pid": 4711, "host": "spot-7"}
+        files.write("sweeps/tiny/lease.json", json.dumps(taken).encode())
+        files.write("sweeps/tiny/progress.json", seal(asdict(LaunchProgress("other", 1, ()))))
+        (tmp_path / "sweeps/tiny/.tune-other").mkdir()
+        verdicts.extend(files.list("sweeps/tiny/verdicts"))
+
+    with pytest.raises(LeaseLost, match="taken over by process 4711 on spot-7"):
+        run(tmp_path, Observer(8, wake_after_the_expiry), resources=ONE_WORKER)
+    assert files.list("sweeps/tiny/verdicts") == verdicts != []
+    assert files.exists("sweeps/tiny/progress.json")
+    assert [entry.name for entry in (tmp_path / "sweeps/tiny").glob(".tune*")] == [".tune-other"]
+    assert Lease(files, "tiny").holder() is not None
+
+
+def test_what_else_needs_the_lease_is_through_before_it_is_given_back(tmp_path: Path) -> None:
+    holders = []
+
+    @contextmanager
+    def tracking(lease: Lease) -> Iterator[None]:
+        yield
+        lease.check()
+        holders.append(Lease(LocalFiles(tmp_path), "tiny").holder())
+
+    run_inline(make_spec(), tmp_path)
+    assert launch(make_spec(), tmp_path, provider="tiny_inputs:provide", leased=tracking).state == "finished"
+    assert [holder is not None for holder in holders] == [True]
 
 
 @pytest.mark.usefixtures("cluster")

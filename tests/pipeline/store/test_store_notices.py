@@ -15,8 +15,10 @@ def test_what_a_launch_tells_is_read_by_its_token_only(files: Files) -> None:
     board.tell(LaunchProgress(MINE, 2, TRIALS))
     assert board.progress(MINE) == LaunchProgress(MINE, 2, TRIALS)
     assert board.progress(OTHER) is None
-    board.take_down()
-    board.take_down()
+    board.take_down(OTHER)
+    assert board.progress(MINE) == LaunchProgress(MINE, 2, TRIALS)
+    board.take_down(MINE)
+    board.take_down(MINE)
     assert board.progress(MINE) is None
 
 

@@ -17,6 +17,7 @@ import synthetic_results as made
 from mlflow_server import free_port, until
 from places import Counting, MakePlace, few_cases, plans
 
+from pipeline.store import Lease
 from pipeline.tracking import MlflowTracker, TrackingTarget, connect
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
@@ -86,6 +87,50 @@ def test_a_server_that_is_away_holds_nothing_up_and_sync_writes_it_later(
     assert summary.pending == 1 + len(cases)
     assert address in summary.error
     assert place.sync(cases) == undisturbed.play(cases)
+
+
+@pytest.mark.slow
+def test_a_driver_that_was_suspended_beyond_its_lease_writes_nothing_into_mlflow_any_more(
+    served: MakePlace, no_pictures: None, impatient: None
+) -> None:
+    place, undisturbed, cases = served(), served("undisturbed"), few_cases()
+    for one in (place, undisturbed):
+        one.keep(cases)
+    first, second = (MlflowTracker(place.target, place.store) for _ in range(2))
+    # No heartbeat: a process that is suspended has none.
+    lost = Lease(place.store.files, place.sweep, expiry_s=0.3, heartbeat_s=60).acquire()
+    first.hold(lost)
+    first.sweep_started(place.sweep, plans(cases))
+    first.member_started(cases[0].member, 0)
+    client = connect(place.target)
+    until(lambda: client.get_experiment_by_name(place.sweep) is not None)
+    until(lambda: len(place.seen()) == 2)
+    with Lease(place.store.files, place.sweep, expiry_s=0.3, heartbeat_s=0.05) as lease:
+        second.hold(lease)
+        second.sweep_started(place.sweep, plans(cases))
+        second.member_started(cases[0].member, 0)
+        second.member_started(cases[1].member, 0)
+        until(lambda: len(place.seen()) == 3)
+        before = place.seen()
+        for case in cases:
+            first.member_started(case.member, 0)
+            first.reported(case.member, case.verdict.curve[0])
+        first.sweep_ended("stopped")
+        summary = first.close()
+        assert not summary.complete
+        assert f"was taken over by process {os.getpid()}" in summary.error
+        assert place.seen() == before
+        for case in cases:
+            second.member_ended(case.member, case.verdict, None)
+        # What the first has asked for just before it was suspended, and the server does only now.
+        experiment = client.get_experiment_by_name(place.sweep)
+        assert experiment is not None
+        tags = client.search_runs([experiment.experiment_id], "tags.`sept.number` = '0'")[0].data.tags
+        client.create_run(experiment.experiment_id, tags=dict(tags))
+        second.sweep_ended("finished")
+        assert second.close().complete
+    lost.release()
+    assert place.seen() == undisturbed.play(cases)
 
 
 def test_what_waits_for_a_server_that_is_away_takes_little_memory(sqlite: MakePlace, impatient: None) -> None:
