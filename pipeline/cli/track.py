@@ -29,7 +29,7 @@ def sync(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from pipeline.cli.showing import say, track_report
+    from pipeline.cli.showing import plural, say, track_report
     from pipeline.report import write_report
     from pipeline.status import study_budgets
     from pipeline.store import Lease, TrialStore, open_files
@@ -69,5 +69,7 @@ def sync(
         console,
         f"{sweep}: {summary.ended} ended trials are in MLflow ({target.shown}, experiment {summary.experiment})",
     )
+    if summary.gone:
+        say(console, f"the results of {plural(summary.gone, 'more trial')} are gone; launch the sweep again to go on")
     if summary.unended:
         say(console, f"{summary.unended} trials have begun and not ended; launch the sweep again to go on")

@@ -114,6 +114,11 @@ def rerun(
     known_sweep(store, sweep, signature)
     member = _member(store, sweep, signature)
     stored = store.read_result(member.study, member.signature)
+    if stored is None and any(
+        verdict.state == "finished" for verdict in store.verdicts(sweep) if verdict.signature == member.signature
+    ):
+        mend = "launch the sweep again, which trains it once more"
+        raise InputError(f"the result of trial {member.signature} is gone", where=member.study, mend=mend)
     if stored is None or stored.state != "finished":
         raise InputError(f"trial {member.signature} has no finished result to compare with", where=member.study)
     check_version(stored)

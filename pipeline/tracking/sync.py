@@ -18,11 +18,12 @@ __all__ = ["SyncSummary", "sync"]
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What was brought into line: members with a verdict, and members that are still without one."""
+    """What was brought into line: members with a verdict, those without one, and those whose result is gone."""
 
     experiment: str
     ended: int
     unended: int
+    gone: int
 
 
 def sync(
@@ -51,19 +52,19 @@ def sync(
     decided = with_fold_values(store, members, store.verdicts(sweep))
     verdicts = {(verdict.study, verdict.number): verdict for verdict in decided}
     experiment = writer.open(budgets)
-    ended = 0
+    ended = gone = 0
     for done, member in enumerate(members, start=1):
         verdict = verdicts.get((member.study, member.number))
         if verdict is not None:
-            writer.end(member, verdict)
-            ended += 1
+            shown = writer.end(member, verdict)
+            ended, gone = ended + shown, gone + (not shown)
         elif curve := _curve(store, member.config):
             # Interrupted: shown as far as it has come, like a sweep that was stopped shows it.
             writer.report(member, curve)
         if progress is not None:
             progress(done, len(members))
     writer.close("stopped")
-    return SyncSummary(experiment, ended, len(members) - ended)
+    return SyncSummary(experiment, ended, len(members) - ended - gone, gone)
 
 
 def _curve(store: TrialStore, config: TrialConfig) -> tuple[Report, ...]:

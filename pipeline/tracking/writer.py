@@ -118,11 +118,14 @@ class SweepWriter:
         if not run.final:
             self._show_curve(member, run, reports)
 
-    def end(self, member: Member, verdict: Verdict) -> None:
+    def end(self, member: Member, verdict: Verdict) -> bool:
         """A member has its verdict: curve, final metrics, files, status, and the study's metrics.
 
         Of a pruned one only the curve up to the verdict is shown, whatever the store holds. Where the store has lost
         the result that a verdict rests on, the trial is going to be run again, and only its curve is shown till then.
+
+        Returns:
+            Whether all of it is shown: False where the result is gone.
         """
         run = self._described(member)
         # Of an earlier release; `sync` has completed all of them at once.
@@ -133,7 +136,7 @@ class SweepWriter:
             result = self._result(verdict) if verdict.state != "pruned" else None
             run = self._show_curve(member, run, verdict.curve, whole=True)
             if result is None and verdict.state != "pruned":
-                return
+                return False
             self._log_files(run, member, verdict, result)
             points = final_points(verdict, result) if result and verdict.state == "finished" else []
             self._log(run.run_id, points, tags=verdict_tags(verdict, result))
@@ -141,6 +144,7 @@ class SweepWriter:
             self._runs.end(run, RUN_STATUS[verdict.state], verdict.decided_ms)
         self._studies[member.study].ended[member.number] = verdict
         self._count(member)
+        return True
 
     def close(self, state: str) -> None:
         """The sweep has ended (``finished``) or was stopped: no run is left RUNNING."""

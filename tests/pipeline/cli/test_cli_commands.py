@@ -102,6 +102,16 @@ def test_track_sync_rebuilds_mlflow_from_the_store(sept: Sept, filled: Path, emp
     ]
 
 
+def test_track_sync_tells_of_results_that_are_gone(sept: Sept, filled: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, filled / "mlflow.db")
+    for result in filled.glob("trials/FSDD.*.coop/*/result.json"):
+        result.unlink()
+    code, out, _ = sept("track", "sync", made.SWEEP, "--root", filled)
+    assert code == 0
+    assert "12 ended trials are in MLflow" in out
+    assert "the results of 2 more trials are gone; launch the sweep again" in out
+
+
 def test_track_sync_waits_for_no_running_sweep(sept: Sept, filled: Path) -> None:
     with Lease(LocalFiles(filled), made.SWEEP):
         code, _, err = sept("track", "sync", made.SWEEP, "--root", filled)

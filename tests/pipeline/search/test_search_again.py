@@ -160,5 +160,8 @@ def test_a_trial_that_has_not_finished_has_nothing_to_be_compared_with(tmp_path:
     store = TrialStore(LocalFiles(tmp_path))
     member = store.members("tiny")[0]
     store.files.delete(f"trials/{member.study}/{member.signature}/result.json")
+    with pytest.raises(InputError, match=r"the result of trial \w+ is gone; launch the sweep again"):
+        rerun(store, str(tmp_path), "tiny", member.signature, provider=PROVIDER)
+    store.files.delete(f"sweeps/tiny/verdicts/{member.study}/{member.number:05d}.json")
     with pytest.raises(InputError, match="has no finished result to compare with"):
         rerun(store, str(tmp_path), "tiny", member.signature, provider=PROVIDER)
