@@ -26,6 +26,9 @@ __all__ = [
     "sweep_status",
 ]
 
+# An end further away than this, some thirty years, is none that can be told.
+_FORESEEN_S = 1e9
+
 TrialPhase = Literal["running", "waiting", "unknown"]
 
 
@@ -196,7 +199,7 @@ class SweepReader:
             studies=studies,
             trials=trials,
             driver=driver,
-            expected_end_ms=None if seconds is None else at + round(1000 * seconds),
+            expected_end_ms=None if seconds is None or seconds > _FORESEEN_S else at + round(1000 * seconds),
             failures=tuple(
                 f"{verdict.study} #{verdict.number} failed: {verdict.error}"
                 for verdict in self._verdicts

@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["canonical_json", "parse_json", "seal", "time_ms", "unseal"]
+__all__ = ["canonical_json", "duration_s", "parse_json", "seal", "time_ms", "unseal"]
 
 _END_OF_CALENDAR_MS = 253_370_764_800_000  # the year 9999: none that a calendar, or a time zone, leads out of
+_LONGEST_S = 1e9  # some thirty years
 
 
 def canonical_json(value: object) -> str:
@@ -77,10 +78,25 @@ def time_ms(value: Any) -> int:
     """
     try:
         number = int(value)
-    except (TypeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a time: {error}") from error
     if not 0 <= number < _END_OF_CALENDAR_MS:
         raise ValueError(f"{number} milliseconds since 1970 is no time")
+    return number
+
+
+def duration_s(value: Any) -> float:
+    """A stored duration, in seconds.
+
+    Raises:
+        ValueError: Not a number, or none that a computation can have taken.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"not a duration: {error}") from error
+    if not 0 <= number < _LONGEST_S:
+        raise ValueError(f"{number} seconds is no duration")
     return number
 
 

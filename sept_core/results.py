@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sept_core.datasets.crossing import CrossingRule
-from sept_core.documents import canonical_json
+from sept_core.documents import canonical_json, duration_s, time_ms
 from sept_core.schedule import Precision
 from sept_core.semantic.blind import NamingNew
 from sept_core.tested import Tested, counts_from_json, counts_to_json
@@ -234,8 +234,8 @@ class Report:
         """
         try:
             metrics = {str(name): float(value) for name, value in data["metrics"].items()}
-            report = cls(int(data["epoch"]), metrics, float(data["time_s"]), int(data["timestamp_ms"]))
-        except (KeyError, TypeError, AttributeError) as error:
+            report = cls(int(data["epoch"]), metrics, duration_s(data["time_s"]), time_ms(data["timestamp_ms"]))
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a report: {error}") from error
         if not math.isfinite(metrics.get("val/h", metrics.get("val/source", math.nan))):
             raise ValueError("not a report: val/h (or val/source) is missing or not finite")
@@ -329,8 +329,8 @@ class TrialResult:
                     str(half): [list(map(int, row)) for row in rows] for half, rows in data["confusion"].items()
                 },
                 classnames={str(half): list(map(str, names)) for half, names in data["classnames"].items()},
-                train_seconds=float(data["train_seconds"]),
-                finished_ms=int(data["finished_ms"]),
+                train_seconds=duration_s(data["train_seconds"]),
+                finished_ms=time_ms(data["finished_ms"]),
                 versions=dict(data["versions"]),
                 machine=str(data["machine"]),
                 error=str(data["error"]),

@@ -9,13 +9,13 @@ same spec leave it as it is; one of another spec, or with estimates for more stu
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.plan.models import Accuracy, PlannedStudy, Source, StudyAccuracy
 from pipeline.store import TrialStore, Verdict
 from pipeline.store.trials import sweep_key
-from sept_core.documents import seal, unseal
+from sept_core.documents import duration_s, seal, time_ms, unseal
 from sept_core.errors import InputError
 from sept_core.results import environment, now_ms
 
@@ -132,12 +132,20 @@ def _sound(content: Mapping[str, Any]) -> bool:
     studies = content.get("studies")
     return (
         all(isinstance(content.get(name), str) for name in ("spec", "selection", "machine"))
-        and isinstance(content.get("made_ms"), int)
+        and _readable(time_ms, content.get("made_ms"))
         and isinstance(studies, dict)
         and all(
             isinstance(entry, dict)
-            and isinstance(entry.get("seconds"), float | int)
+            and _readable(duration_s, entry.get("seconds"))
             and entry.get("source") in get_args(Source)
             for entry in studies.values()
         )
     )
+
+
+def _readable(read: Callable[[Any], object], value: Any) -> bool:
+    try:
+        read(value)
+    except ValueError:
+        return False
+    return True

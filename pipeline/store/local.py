@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import secrets
 import time
@@ -15,6 +16,8 @@ from pipeline.store.door import Keys, StoreError, check_key
 from pipeline.store.processes import mark_gone, own_mark
 
 __all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
+
+logger = logging.getLogger(__name__)
 
 # A writer that is still alive has never needed this long for one object; older leftovers belong to killed writers.
 STALE_TEMP_S = 3600.0
@@ -33,6 +36,7 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._tidied: set[Path] = set()
+        self._circles: set[str] = set()  # links that have been told
 
     def __repr__(self) -> str:
         return f"LocalFiles({str(self.root)!r})"
@@ -100,7 +104,7 @@ class LocalFiles:
         """See ``Files.list``."""
         folder = self._path(prefix.rstrip("/")) if prefix.rstrip("/") else self.root
         with self._failing("list", prefix):
-            return sorted(path.relative_to(self.root).as_posix() for path in _walk(folder))
+            return sorted(path.relative_to(self.root).as_posix() for path in self._walk(folder))
 
     def delete(self, key: str) -> None:
         """See ``Files.delete``."""
@@ -171,6 +175,33 @@ class LocalFiles:
             with suppress(FileNotFoundError):
                 temporary.unlink()
 
+    def _walk(self, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+        """All visible files under ``folder``; folders that vanish meanwhile, and links in a circle, are skipped.
+
+        Args:
+            folder: Where to begin.
+            above: Where the folders around it really are; the last one is ``folder`` itself.
+        """
+        try:
+            entries = [*os.scandir(folder)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        above = above or (os.path.realpath(folder),)
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            linked = entry.is_symlink()
+            real = os.path.realpath(entry.path) if linked else os.path.join(above[-1], entry.name)
+            # A link to itself is said to be neither file nor folder, with an error.
+            if linked and (real in above or above[0].startswith(f"{real}/") or os.path.islink(real)):
+                if entry.path not in self._circles:
+                    self._circles.add(entry.path)
+                    logger.warning("the link %s leads in a circle and is passed over; remove it", entry.path)
+            elif entry.is_dir():
+                yield from self._walk(Path(entry.path), (*above, real))
+            else:
+                yield Path(entry.path)
+
     def _tidy(self, folder: Path) -> None:
         """Remove what killed writers left in ``folder``: once per folder, for a scan at every write would add up."""
         if folder in self._tidied:
@@ -187,21 +218,6 @@ class LocalFiles:
 def _hidden(path: Path) -> Path:
     """A name beside ``path`` that nothing lists, and that tells which process it belongs to."""
     return path.with_name(f".{path.name}.{own_mark(os.getpid())}.{secrets.token_hex(4)}{_TEMP_SUFFIX}")
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All visible files under ``folder``; folders that vanish meanwhile are skipped."""
-    try:
-        entries = [*os.scandir(folder)]
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path))
-        else:
-            yield Path(entry.path)
 
 
 def _make_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pipeline.store.files import Files
 from pipeline.store.trials import sweep_key
-from sept_core.documents import seal, unseal
+from sept_core.documents import seal, time_ms, unseal
 from sept_core.results import now_ms
 
 __all__ = ["LaunchProgress", "Noticeboard", "StopRequest", "TrialProgress"]
@@ -70,8 +70,8 @@ class LaunchProgress:
                 TrialProgress(
                     study=str(one["study"]),
                     number=int(one["number"]),
-                    begun_ms=int(one["begun_ms"]),
-                    heard_ms=int(one["heard_ms"]),
+                    begun_ms=time_ms(one["begun_ms"]),
+                    heard_ms=time_ms(one["heard_ms"]),
                     epoch=int(one["epoch"]),
                     best=None if one["best"] is None else float(one["best"]),
                 )
@@ -105,7 +105,7 @@ class StopRequest:
             ValueError: Damaged.
         """
         try:
-            return cls(str(data["token"]), str(data["host"]), int(data["pid"]), int(data["asked_ms"]))
+            return cls(str(data["token"]), str(data["host"]), int(data["pid"]), time_ms(data["asked_ms"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a request to stop: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from sept_core.documents import time_ms
 from sept_core.results import Report, TrialConfig
 
 __all__ = ["Member", "Verdict", "VerdictState"]
@@ -61,7 +62,7 @@ class Member:
                 signature=str(data["signature"]),
                 config=TrialConfig.model_validate(data["config"]),
                 params=dict(data["params"]),
-                created_ms=int(data["created_ms"]),
+                created_ms=time_ms(data["created_ms"]),
             )
         except (KeyError, TypeError, ValidationError) as error:
             raise ValueError(f"not a member: {error}") from error
@@ -134,7 +135,7 @@ class Verdict:
                 epoch=int(data["epoch"]),
                 objective=None if data["objective"] is None else float(data["objective"]),
                 curve=tuple(Report.from_json(report) for report in data["curve"]),
-                decided_ms=int(data["decided_ms"]),
+                decided_ms=time_ms(data["decided_ms"]),
                 error=str(data["error"]),
                 fold_values={str(fold): float(value) for fold, value in data.get("fold_values", {}).items()},
             )

@@ -51,6 +51,7 @@ class TrialStore:
     def __init__(self, files: Files, on_damage: Callable[[str], None] | None = None) -> None:
         self.files = files
         self._on_damage = on_damage or logger.warning
+        self._named: set[str] = set()  # what stands where nothing belongs, so that it is told once
 
     # Trials
 
@@ -226,12 +227,20 @@ class TrialStore:
         raise StoreConflict(f"'{key}' cannot be created: something else keeps writing it")
 
     def _read_all(self, folder: str, parse: Callable[[Any], Record], known: Iterable[Any]) -> list[Record]:
-        listed = [key for key in self.files.list(folder) if key.endswith(".json")]
+        listed = [key for key in self.files.list(folder) if self._has_place(folder, key)]
         there = {f"{folder}/{record.study}/{record.number:05d}.json": record for record in known}
         new = self.files.read_many(key for key in listed if key not in there)
         found = [there[key] for key in listed if key in there]
         found += (self._judge(key, data, parse, _stands_at(key)) for key, data in new.items())
         return [record for record in found if record is not None]
+
+    def _has_place(self, folder: str, key: str) -> bool:
+        """Whether a key in a sweep's folder is one of a member or verdict; a copy of a folder within it is named."""
+        inner = key.removeprefix(f"{folder}/").split("/")
+        if len(inner) != 2 and key.endswith(".json") and (other := f"{folder}/{inner[0]}") not in self._named:
+            self._named.add(other)
+            self._on_damage(f"'{other}' is none of the sweep's trials and counts for nothing; move it elsewhere")
+        return len(inner) == 2 and key.endswith(".json")
 
     def _read(self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool]) -> Record | None:
         try:

@@ -85,6 +85,27 @@ def test_reading_an_absent_store_leaves_no_trace(files: LocalFiles) -> None:
     assert not files.root.exists()
 
 
+def test_links_in_a_circle_are_named_once_and_passed_over(
+    files: LocalFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("sweeps/a/spec.yaml", "sweeps/b/spec.yaml", "trials/s/result.json"):
+        files.write(key, b"x")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/spec.yaml").write_bytes(b"x")
+    links = {"a/up": "..", "a/root": "../..", "a/itself": "itself", "a/one": "two", "a/two": "one", "b/a": "../a"}
+    for name, target in (links | {"linked": "../../elsewhere", "gone": "../nowhere"}).items():
+        (files.root / "sweeps" / name).symlink_to(target)
+    for _ in range(2):
+        found = files.list("sweeps")
+        assert [*files.read_many(found)] == [
+            *("sweeps/a/spec.yaml", "sweeps/b/a/spec.yaml", "sweeps/b/spec.yaml", "sweeps/linked/spec.yaml"),
+        ]
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == len(set(named))
+    for name in ("a/up", "a/root", "a/itself", "a/one", "a/two"):
+        assert f"the link {files.root}/sweeps/{name} leads in a circle and is passed over; remove it" in named
+
+
 def test_temporary_files_are_invisible_and_removed_when_old(files: LocalFiles) -> None:
     files.write("a/key", b"x")
     old, young = files.root / "a/.key.00.tmp", files.root / "a/.key.01.tmp"

@@ -5,16 +5,22 @@ All of it once on a folder and once on a bucket.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.store import Files, LocalFiles, Member, StoreConflict, TrialStore, Verdict
+from pipeline.store.notices import LaunchProgress, StopRequest, TrialProgress
+from pipeline.store.processes import Holder
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
@@ -280,6 +286,22 @@ class TestDamage:
 
 
 class TestMembersAndVerdicts:
+    def test_a_folder_copied_into_a_sweeps_folder_counts_for_nothing_and_is_named_once(
+        self, store: TrialStore, damages: list[str]
+    ) -> None:
+        member, verdict = store.add_member("s", make_member()), store.write_verdict("s", make_verdict())
+        for folder in ("members", "verdicts"):
+            inner = f"{verdict.study}/00000.json"
+            data = store.files.read(f"sweeps/s/{folder}/{inner}")
+            store.files.write(f"sweeps/s/{folder}/backup/{inner}", data)
+            store.files.write(f"sweeps/s/{folder}/backup/again/{inner}", data)
+        for _ in range(2):
+            assert (store.members("s"), store.verdicts("s")) == ([member], [verdict])
+        assert damages == [
+            f"'sweeps/s/{folder}/backup' is none of the sweep's trials and counts for nothing; move it elsewhere"
+            for folder in ("members", "verdicts")
+        ]
+
     def test_members_come_back_equal_and_in_order(self, store: TrialStore) -> None:
         members = [make_member(number, lr=0.001 * (number + 1)) for number in range(12)]
         for member in reversed(members):
@@ -414,6 +436,30 @@ class TestSweeps:
         with pytest.raises(SeptError, match="spec of sweep 's' is damaged"):
             store.read_spec("s")
         assert store.files.exists("sweeps/s/spec.yaml")
+
+
+@pytest.mark.parametrize("value", [10**18, -1, 1e18, math.inf, math.nan, None, "soon"])
+def test_what_no_calendar_has_is_damage_wherever_a_time_is_stored(value: Any) -> None:
+    result, member, verdict = make_result(make_config()), make_member(), make_verdict()
+    holder = Holder("vm", "vm boot", 7, "1", "aa", 1, 10, 20)
+    progress = LaunchProgress("aa", 1, (TrialProgress("s", 0, 10, 10, 0, None),))
+    stored: list[tuple[Callable[[Any], Any], Any, tuple[str, ...]]] = [
+        (TrialResult.from_json, result.to_json(), ("finished_ms", "train_seconds")),
+        (Member.from_json, member.to_json(), ("created_ms",)),
+        (Verdict.from_json, verdict.to_json(), ("decided_ms",)),
+        (Report.from_json, verdict.curve[0].to_json(), ("timestamp_ms", "time_s")),
+        (Holder.from_json, asdict(holder), ("since_ms", "renewed_ms", "released_ms")),
+        (LaunchProgress.from_json, asdict(progress), ("trials.begun_ms", "trials.heard_ms")),
+        (StopRequest.from_json, asdict(StopRequest("aa", "vm", 7, 10)), ("asked_ms",)),
+    ]
+    for parse, data, names in stored:
+        parse(data)
+        for name in names:
+            changed = copy.deepcopy(data)
+            part = changed["trials"][0] if "." in name else changed
+            part[name.rpartition(".")[2]] = value
+            with pytest.raises(ValueError, match="not a|is no"):
+                parse(changed)
 
 
 def test_a_sealed_document_opens_to_what_went_in() -> None:
