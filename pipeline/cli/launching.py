@@ -177,14 +177,17 @@ def _say_how_to_sync(console: Console, root: str, sweep: str, target: TrackingTa
 
 
 def _prepare(console: Console, target: TrackingTarget) -> None:
-    from pipeline.tracking import one_line, prepare
+    from pipeline.tracking import failure, one_line, prepare
+    from sept_core.errors import InputError
 
     try:
         with _status(console, "Preparing MLflow (some seconds the first time)"):
             prepare(target)
     except Exception as error:
         # Tracking never keeps a sweep from running: the tracker goes on trying.
-        say(console, f"MLflow cannot be reached yet ({one_line(error)}); the sweep runs all the same")
+        said = failure(target, error)
+        known = str(said) if isinstance(said, InputError) else f"MLflow cannot be reached yet ({one_line(error)})"
+        say(console, f"{known}; the sweep runs all the same")
 
 
 def _mlflow_option(root: str, target: TrackingTarget) -> str:

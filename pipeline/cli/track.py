@@ -33,9 +33,8 @@ def sync(
     from pipeline.report import write_report
     from pipeline.status import study_budgets
     from pipeline.store import Lease, TrialStore, open_files
-    from pipeline.tracking import SweepWriter, connect, default_target, one_line, prepare
+    from pipeline.tracking import SweepWriter, connect, default_target, failure, prepare
     from pipeline.tracking import sync as run
-    from sept_core.errors import SeptError
 
     store = TrialStore(open_files(root))
     budgets = study_budgets(store, sweep)
@@ -61,10 +60,8 @@ def sync(
             if any(verdict.state == "finished" for verdict in store.verdicts(sweep)):
                 lease.check()
                 track_report(store, sweep, write_report(store, sweep)[1], target, lease)
-        except SeptError:
-            raise
         except Exception as error:
-            raise SeptError(f"MLflow at {target.shown} did not take it: {one_line(error)}; try again later") from error
+            raise failure(target, error) from error
     say(
         console,
         f"{sweep}: {summary.ended} ended trials are in MLflow ({target.shown}, experiment {summary.experiment})",

@@ -105,10 +105,13 @@ def _check_free(host: str, port: int) -> None:
 
 def _page(target: TrackingTarget, sweep: str | None) -> str:
     """The page of the sweep, or of the newest one."""
-    from pipeline.tracking import connect
+    from pipeline.tracking import connect, failure
     from pipeline.tracking.view import view_path
 
-    found = connect(target).search_experiments(order_by=["creation_time DESC"])
+    try:
+        found = connect(target).search_experiments(order_by=["creation_time DESC"])
+    except Exception as error:
+        raise failure(target, error, "the question") from error
     sweeps = {one.name: one for one in found if one.name != "Default"}
     if sweep is not None and sweep not in sweeps:
         listed = known_words(sweep, sweeps) if sweeps else "none is tracked there yet"

@@ -6,6 +6,7 @@ with a run in it, both marked as deleted at once, and the same experiment each t
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from base64 import b64encode
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from pipeline.cluster import environment
 from pipeline.doctor.checks import Check, Status
 from pipeline.masking import one_line
 from pipeline.tracking.client import TrackingTarget, connect, default_target
+from pipeline.tracking.failures import failure
+from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -43,10 +46,13 @@ def check_mlflow(root: str, uri: str | None) -> Sequence[Check]:
 
 
 def _ask(target: TrackingTarget) -> Sequence[Check]:
-    client = connect(target)
     try:
+        client = connect(target)
         client.search_experiments(max_results=1)
     except Exception as error:
+        known = failure(target, error)
+        if isinstance(known, InputError):
+            return [Check("MLflow", "red", f"{known.where}: {known.what}", known.mend)]
         said = f"{target.shown} cannot be used: {one_line(error)}"
         mend = "start it (mlflow server), or name another: --mlflow URI" if target.served else "mlflow db upgrade URI"
         return [Check("MLflow", "red", said, mend)]
@@ -112,7 +118,10 @@ def _request(target: TrackingTarget, path: str) -> urllib.request.Request:
     parts = urlsplit(target.uri)
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/{path}").geturl()
     request = urllib.request.Request(address)  # noqa: S310 (http or https)
-    if parts.username is not None:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    name, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not name:
+        name, password = (os.environ.get(f"MLFLOW_TRACKING_{one}", "") for one in ("USERNAME", "PASSWORD"))
+    if name:
+        user = f"{name}:{password}"
         request.add_unredirected_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
     return request

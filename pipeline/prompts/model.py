@@ -5,7 +5,7 @@ The model is made of source files (MLflow's "models from code"), never of a pick
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO, StringIO
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sept_core
 from pipeline.tracking.client import TrackingTarget, as_default, connect, one_line, prepare, quiet
 from pipeline.tracking.describe import selection_mark
+from pipeline.tracking.failures import failure
 from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def save_model(prompt: Prompt, folder: Path) -> None:
     import mlflow.pyfunc
 
     folder = folder.expanduser().resolve()
-    with _explained("the model cannot be written"), _parts(prompt) as parts:
+    with _explained(_not_written), _parts(prompt) as parts:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside it, so that it can be moved there in one step.
         with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as hidden:
@@ -63,13 +64,14 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
     Raises:
         SeptError: MLflow cannot be reached, or refuses.
     """
-    client = connect(target)
+    quiet()
     import mlflow
     import mlflow.pyfunc
 
     sweep = str(prompt.card["sweep"])
-    with _explained(f"MLflow at {target.shown} did not take the model"):
+    with _explained(lambda error: failure(target, error, "the model")):
         prepare(target)
+        client = connect(target)
         experiment = client.get_experiment_by_name(sweep)
         if experiment is None:
             location = f"{target.artifacts}/{sweep}" if target.artifacts else None
@@ -170,11 +172,15 @@ def _requirements(encoder: str) -> list[str]:
     return found
 
 
+def _not_written(error: Exception) -> SeptError:
+    return SeptError(f"the model cannot be written: {one_line(error)}")
+
+
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(how: Callable[[Exception], SeptError]) -> Iterator[None]:
     try:
         yield
     except SeptError:
         raise
     except Exception as error:
-        raise SeptError(f"{what}: {one_line(error)}") from error
+        raise how(error) from error

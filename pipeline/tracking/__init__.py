@@ -8,6 +8,7 @@ Everything written is keyed by tags and carries timestamps of the store, so writ
 from __future__ import annotations
 
 from pipeline.tracking.client import TrackingTarget, connect, default_target, one_line, prepare
+from pipeline.tracking.failures import failure
 from pipeline.tracking.report import log_report
 from pipeline.tracking.sync import SyncSummary, sync
 from pipeline.tracking.tracker import MlflowTracker, TrackingSummary
@@ -21,6 +22,7 @@ __all__ = [
     "TrackingTarget",
     "connect",
     "default_target",
+    "failure",
     "log_report",
     "one_line",
     "prepare",

@@ -4,10 +4,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import synthetic_results as made
+from mlflow_server import free_port
 
+from pipeline.doctor.mlflow_server import check_mlflow
 from pipeline.store import Lease, LocalFiles, TrialStore
 from pipeline.tracking import default_target
 from pipeline.tracking.client import connect
@@ -124,6 +127,22 @@ def test_track_sync_to_a_server_that_is_away_says_so_in_one_line(sept: Sept, fil
     assert code == 1
     assert err.startswith("error: MLflow at http://127.0.0.1:9 did not take it")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"no database at all\n" * 200, "cut"])
+def test_a_damaged_database_of_mlflow_is_one_line_with_the_cure(
+    content: Any, sept: Sept, filled: Path, empty_database: Path
+) -> None:
+    whole = empty_database.read_bytes()
+    (filled / "mlflow.db").write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
+    for command in (("track", "sync", made.SWEEP), ("ui", "--port", str(free_port()))):
+        code, _, err = sept(*command, "--root", filled)
+        assert code == 2
+        assert err.startswith(f"error: {filled / 'mlflow.db'}: MLflow's database is damaged (")
+        assert err.endswith("; move it away; 'sept track sync SWEEP' writes all of it anew from the results\n")
+        assert err.count("\n") == 1
+    checks = check_mlflow(str(filled), None)
+    assert [(check.status, "is damaged" in check.said) for check in checks] == [("red", True)]
 
 
 def test_embed_of_an_unknown_dataset_is_one_line_with_the_nearest_name(sept: Sept, tmp_path: Path) -> None:

@@ -171,6 +171,18 @@ def test_a_sweep_runs_though_mlflow_is_away_and_says_how_to_write_it_later(
     assert f"  sept track sync quickstart --root {root} --mlflow http://127.0.0.1:9\n" in out
 
 
+def test_a_sweep_runs_though_mlflows_database_is_damaged_and_says_so(
+    sept: Sept, launch: Callable[[Any], Any], root: Path
+) -> None:
+    (root / "mlflow.db").write_bytes(b"no database at all\n" * 200)
+    launch(FakeLaunch(made.make_cases(trials=1)))
+    code, out, _ = sept("quickstart", "--root", root)
+    assert code == 0
+    assert f"{root / 'mlflow.db'}: MLflow's database is damaged (file is not a database); move it away" in out
+    assert "the sweep runs all the same" in out
+    assert f"  sept track sync quickstart --root {root}\n" in out
+
+
 def test_a_password_of_mlflow_is_never_printed(
     sept: Sept, launch: Callable[[Any], Any], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

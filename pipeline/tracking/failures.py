@@ -1,0 +1,89 @@
+"""What a failure of MLflow means to a person, and what to do about it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.masking import one_line
+from pipeline.tracking.client import is_passing
+from sept_core.errors import InputError, SeptError
+
+if TYPE_CHECKING:
+    from pipeline.tracking.client import TrackingTarget
+
+__all__ = ["failure"]
+
+_FILE = "sqlite:///"
+_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
+_CLOSED = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"}
+_LOGIN = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user that may write there, or give --mlflow "
+    "http://USER:PASSWORD@HOST"
+)
+
+
+def failure(target: TrackingTarget, error: Exception, what: str = "it") -> SeptError:
+    """The error to show for a failure of MLflow.
+
+    Args:
+        target: Where it happened.
+        error: What MLflow raised.
+        what: What MLflow did not take.
+
+    Returns:
+        An ``InputError`` where a person has to do something about the place: a damaged or locked file, a missing login.
+        Else an error that says whether the same may succeed later.
+    """
+    if isinstance(error, SeptError):
+        return error
+    from requests import exceptions  # comes with MLflow
+
+    chain = [*_chain(error)]
+    names = {_base(one) for one in chain if isinstance(one, sqlite3.Error)}
+    reason = one_line(getattr(error, "orig", None) or error)
+    file = target.uri.removeprefix(_FILE)
+    if names & _DAMAGED:
+        mend = "move it away; 'sept track sync SWEEP' writes all of it anew from the results"
+        return InputError(f"MLflow's database is damaged ({reason})", where=file, mend=mend)
+    if names & _CLOSED:
+        mend = "make the file and its folder writable for this user, or name another place with --mlflow"
+        return InputError(f"MLflow's database cannot be written to ({reason})", where=file, mend=mend)
+    if "out-of-date database schema" in reason:
+        mend = "use the version of MLflow that has last written it, or name another place with --mlflow"
+        return InputError(f"the database is of another version of MLflow ({reason})", where=target.shown, mend=mend)
+    if _status(error) in (401, 403) or getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        if "Invalid Host header" in reason:
+            mend = "start it with --allowed-hosts and the name by which it is reached"
+            return InputError("MLflow's server takes no requests by this name", where=target.shown, mend=mend)
+        return InputError("MLflow refuses this user or password", where=target.shown, mend=_LOGIN)
+    if getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND":
+        mend = "give the whole address, with the path under which a proxy shows it"
+        return InputError("no MLflow answers there", where=target.shown, mend=mend)
+    # MLflow's own words are long, and begin with a number of attempts that is always 1.
+    if any(isinstance(one, exceptions.Timeout) for one in chain):
+        reason = "it does not answer"
+    elif any(isinstance(one, exceptions.ConnectionError) for one in chain):
+        reason = "it cannot be reached"
+    later = "; try again later" if is_passing(error) else ""
+    return SeptError(f"MLflow at {target.shown} did not take {what}: {reason}{later}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _base(error: sqlite3.Error) -> str:
+    """SQLite's name of an error without its details, such as SQLITE_READONLY of SQLITE_READONLY_DIRECTORY."""
+    return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+
+
+def _status(error: Exception) -> int | None:
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    return code if code is not None else getattr(error, "get_http_status_code", lambda: None)()
