@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -245,10 +245,10 @@ def _receipt(out: Path) -> dict[str, Any]:
 
 
 def _write_receipt(out: Path, content: dict[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=out, prefix=f"{_RECEIPT}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1, sort_keys=True)
-    os.replace(name, out / _RECEIPT)
+    # Not tempfile.mkstemp: its mode 0600 would shut out those who share the folder.
+    hidden = out / f"{_RECEIPT}.{secrets.token_hex(4)}"
+    hidden.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    os.replace(hidden, out / _RECEIPT)
 
 
 def _hub() -> Any:

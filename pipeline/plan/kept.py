@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.plan.models import Accuracy, PlannedStudy, Source, StudyAccuracy
 from pipeline.store import TrialStore, Verdict
+from pipeline.store.door import StoreDenied
 from pipeline.store.trials import sweep_key
 from sept_core.documents import duration_s, seal, time_ms, unseal
 from sept_core.errors import InputError
@@ -34,7 +35,7 @@ def keep_estimate(store: TrialStore, spec: SweepSpec, studies: Sequence[PlannedS
     """Keep the estimate if it is the first of this spec, and no trial has ended.
 
     Returns:
-        Where the first estimate lies, this one or an earlier one; empty where there is none.
+        Where the first estimate lies, this one or an earlier one; empty where there is none, or none may be kept.
     """
     key = plan_key(spec.name)
     stored, before = _read(store, key)
@@ -53,8 +54,12 @@ def keep_estimate(store: TrialStore, spec: SweepSpec, studies: Sequence[PlannedS
             "machine": environment()[1],
             "studies": known,
         }
-        # Of two who plan at the same time one is first; it does not matter which.
-        store.files.replace(key, stored, seal(content))
+        try:
+            # Of two who plan at the same time one is first; it does not matter which.
+            store.files.replace(key, stored, seal(content))
+        except StoreDenied:
+            # Whoever may only read can plan all the same.
+            return ""
         return store.files.address(key)
     return "" if before is None else store.files.address(key)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from sept_core.errors import SeptError
+from sept_core.errors import InputError, SeptError
 
-__all__ = ["Files", "Keys", "StoreAway", "StoreError", "check_key"]
+__all__ = ["Files", "Keys", "StoreAway", "StoreDenied", "StoreError", "check_key"]
 
 # ``Files.list`` hides the builtin's name inside its classes.
 Keys = list[str]
@@ -27,6 +27,10 @@ class StoreAway(StoreError):  # noqa: N818 (it names a state, like BlockingIO)
     """A storage that was there before cannot be reached, and was waited for; it may be back later."""
 
     resumable = True
+
+
+class StoreDenied(StoreError, InputError):  # noqa: N818
+    """The storage lets this user not do that, or is read-only: a person has to do something about it."""
 
 
 class Files(Protocol):

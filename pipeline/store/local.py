@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.store.door import Keys, StoreError, check_key
+from pipeline.store.door import Keys, StoreDenied, StoreError, check_key
 from pipeline.store.processes import mark_gone, own_mark
 
 __all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 STALE_TEMP_S = 3600.0
 LOCK_TIMEOUT_S = 20.0
 _TEMP_SUFFIX = ".tmp"
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -147,6 +148,9 @@ class LocalFiles:
 
     def _failure(self, verb: str, key: str, error: OSError) -> StoreError:
         reason = error.strerror or str(error)
+        if error.errno in _DENIED:
+            mend = "make the folder and all in it writable for this user, or give another one with --root"
+            return StoreDenied(f"cannot {verb} '{key}' ({reason})", where=str(self.root), mend=mend)
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         mend = "; free some space there and run the same command again" if full else ""
         return StoreError(f"cannot {verb} '{key}' in {self.root}: {reason}{mend}")

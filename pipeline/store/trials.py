@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from pipeline.store.door import StoreDenied
 from pipeline.store.files import Files
 from pipeline.store.records import Member, Verdict
 from sept_core.documents import parse_json, seal, unseal
@@ -266,10 +267,15 @@ class TrialStore:
         kept = f"quarantine/{key}.{hashlib.sha256(data).hexdigest()[:8]}"
         # First the copy, then the removal, and that only of the bytes that were judged: another process may have
         # put a good object there meanwhile.
-        self.files.create(kept, data)
-        self.files.remove(key, data)
         line = " ".join(reason.split())
-        self._on_damage(f"damaged '{key}' moved to '{kept}' and treated as absent: {line}")
+        try:
+            self.files.create(kept, data)
+            self.files.remove(key, data)
+        except StoreDenied:
+            # Who may only read can do so all the same.
+            self._on_damage(f"damaged '{key}' treated as absent, and left there: it may not be moved: {line}")
+        else:
+            self._on_damage(f"damaged '{key}' moved to '{kept}' and treated as absent: {line}")
 
 
 def trial_key(study: str, signature: str, name: str) -> str:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -184,7 +184,11 @@ def prepare(target: TrackingTarget) -> None:
     """
     prefix = "sqlite:///"
     if target.uri.startswith(prefix):
-        Path(target.uri.removeprefix(prefix)).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(target.uri.removeprefix(prefix))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            # By the umask, as all other files of the results: SQLite itself would let nobody else write it.
+            file.touch(exist_ok=True)
     connect(target).search_experiments(max_results=1)
 
 

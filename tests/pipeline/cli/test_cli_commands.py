@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -143,6 +144,23 @@ def test_a_damaged_database_of_mlflow_is_one_line_with_the_cure(
         assert err.count("\n") == 1
     checks = check_mlflow(str(filled), None)
     assert [(check.status, "is damaged" in check.said) for check in checks] == [("red", True)]
+
+
+def test_commands_that_write_to_a_root_that_may_only_be_read_say_so_and_those_that_read_work(
+    sept: Sept, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # The tests may run as root, whom no mode stops.
+    monkeypatch.setattr(LocalFiles, "_temporary", refuse)
+    for command in (("report", made.SWEEP), ("track", "sync", made.SWEEP)):
+        code, _, err = sept(*command, "--root", filled)
+        assert code == 2
+        assert err.startswith(f"error: {filled}: cannot write 'sweeps/{made.SWEEP}/")
+        assert err.count("\n") == 1
+    for command in (("sweep", "status", made.SWEEP), ("best", made.SWEEP)):
+        assert sept(*command, "--root", filled)[0] == 0
 
 
 def test_embed_of_an_unknown_dataset_is_one_line_with_the_nearest_name(sept: Sept, tmp_path: Path) -> None:

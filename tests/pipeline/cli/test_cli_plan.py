@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,13 @@ from pipeline.cli.planning import duration
 from pipeline.plan import Estimate, PlannedStudy
 from pipeline.plan.kept import keep_estimate, plan_key
 from pipeline.spec import parse_sweep
-from pipeline.store import TrialStore
+from pipeline.store import LocalFiles, TrialStore
 from sept_core.datasets import DATASETS
 
 Sept = Callable[..., tuple[int, str, str]]
 
 
-def keep(store: TrialStore, seconds: float) -> None:
+def keep(store: TrialStore, seconds: float) -> str:
     """An estimate for the synthetic sweep, made before its first trial."""
     spec = parse_sweep(made.SPEC, "synthetic.yaml")
     estimate = Estimate(seconds, "calibrated", "10 steps")
@@ -25,7 +26,7 @@ def keep(store: TrialStore, seconds: float) -> None:
         PlannedStudy(study.key, study.dataset, study.method, 3, 0, 0, 0, 0, 4, True, 1, 0.0, True, estimate)
         for study in spec.studies()
     ]
-    assert keep_estimate(store, spec, studies)
+    return keep_estimate(store, spec, studies)
 
 
 def test_a_plan_shows_studies_totals_and_cost_and_keeps_the_estimate(
@@ -132,3 +133,15 @@ def test_what_cannot_be_planned_is_one_line_and_exit_code_2(arguments: tuple[str
 )
 def test_durations_are_short(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_who_may_only_read_the_results_can_plan_all_the_same(
+    store: TrialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(LocalFiles, "_temporary", refuse)
+    assert keep(store, 10.0) == ""
+    monkeypatch.undo()
+    assert keep(store, 10.0)

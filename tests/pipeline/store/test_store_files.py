@@ -16,6 +16,7 @@ from files_conformance import FilesConformance
 
 from pipeline.store.files import STALE_TEMP_S, LocalFiles, StoreError, check_writable, open_files
 from pipeline.store.processes import own_mark
+from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -240,8 +241,33 @@ def test_a_folder_without_permission_is_a_clear_error(files: LocalFiles, monkeyp
 
     files.write("key", b"x")
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(StoreError, match="cannot read 'key' in .*Permission denied"):
+    with pytest.raises(StoreError, match=r"cannot read 'key' \(Permission denied\); make"):
         files.read("key")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_store_that_may_only_be_read_is_a_persons_to_mend_and_can_be_read(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damages: list[str] = []
+    files = LocalFiles(tmp_path)
+    files.write("trials/s/0000/result.json", b"damaged")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(LocalFiles, "_temporary", refuse)
+    for call in (files.write, files.create):
+        with pytest.raises(StoreError) as refusal:
+            call("a/key", b"x")
+        assert isinstance(refusal.value, InputError)
+        assert str(refusal.value).startswith(f"{tmp_path}: cannot write 'a/key' ({os.strerror(number)}); make")
+    store = TrialStore(files, damages.append)
+    assert store.read_result("s", "0000") is None
+    assert [line.partition(":")[0] for line in damages] == [
+        "damaged 'trials/s/0000/result.json' treated as absent, and left there"
+    ]
+    assert files.exists("trials/s/0000/result.json")
 
 
 def test_writes_from_threads_into_one_new_folder_all_arrive(files: LocalFiles) -> None:
