@@ -49,7 +49,9 @@ def actors(bench: Bench) -> dict[str, Any]:
     encoders = ("mini", "msclap-2023") if bench.on_gpu else ("mini",)
     seconds = 0.3 if bench.small else 3.0
     if on_ray:
-        ray.init(num_gpus=1 if bench.on_gpu else 0, include_dashboard=False, log_to_driver=False)
+        # As many CPUs as actors, whatever the machine has: one that finds no place would be waited for without end.
+        gpus = 1 if bench.on_gpu else 0
+        ray.init("local", num_cpus=max(counts), num_gpus=gpus, include_dashboard=False, log_to_driver=False)
     try:
         for encoder in encoders:
             config = StudyConfig(encoder, "ESC10", "coop+sept", replicas=4, **bench.sizes())
