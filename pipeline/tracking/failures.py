@@ -62,7 +62,7 @@ def failure(target: TrackingTarget, error: Exception, what: str = "it") -> SeptE
         mend = "give the whole address, with the path under which a proxy shows it"
         return InputError("no MLflow answers there", where=target.shown, mend=mend)
     # MLflow's own words are long, and begin with a number of attempts that is always 1.
-    if any(isinstance(one, exceptions.Timeout) for one in chain):
+    if any(isinstance(one, exceptions.Timeout) for one in chain) or "ReadTimeout" in str(error):
         reason = "it does not answer"
     elif any(isinstance(one, exceptions.ConnectionError) for one in chain):
         reason = "it cannot be reached"

@@ -106,6 +106,7 @@ class MlflowTracker:
         self._state: Literal["finished", "stopped"] = "stopped"
         self._lease: Lease | None = None
         self._lost = False
+        self._reached = False
         self._thread = threading.Thread(target=self._run, name="sept-mlflow", daemon=True)
 
     def hold(self, lease: Lease) -> None:
@@ -145,6 +146,9 @@ class MlflowTracker:
                 not counted.
         """
         with self._changed:
+            if not self._closing and self._pause_s > _FIRST_WAIT_S:
+                # The last attempt has failed: the time counts from now on.
+                self._deadline = time.monotonic() + grace_s
             self._closing, self._grace_s = True, grace_s
             self._changed.notify_all()
         if self._thread.ident is None:
@@ -177,10 +181,11 @@ class MlflowTracker:
             return
         if self._lease is not None and self._lease.taken_over:
             writer.doubt()
-        self._insist(writer, lambda: writer.open(self._budgets))
+        self._reached = self._insist(writer, lambda: writer.open(self._budgets))
         while (update := self._take()) is not None:
             self._write(writer, update)
-        self._ended = not self._lost and self._insist(writer, lambda: writer.close(self._state))
+        # A server that was never there, and may keep every request waiting, is not asked once more.
+        self._ended = self._reached and not self._lost and self._insist(writer, lambda: writer.close(self._state))
 
     def _take(self) -> _Update | None:
         """What was noted first; None when nothing is left, or no time, or it is another's to write."""
@@ -204,6 +209,7 @@ class MlflowTracker:
             else:
                 self._refused += 1
         else:
+            self._reached = True
             self._pause_s, self._deadline = _FIRST_WAIT_S, None
 
     def _insist(self, writer: SweepWriter, call: Callable[[], object]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from mlflow_server import free_port, until
 from places import Counting, MakePlace, few_cases, plans
 
 from pipeline.store import Lease
-from pipeline.tracking import MlflowTracker, TrackingTarget, connect
+from pipeline.tracking import MlflowTracker, TrackingTarget, connect, prepare
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
 
@@ -131,6 +132,41 @@ def test_a_driver_that_was_suspended_beyond_its_lease_writes_nothing_into_mlflow
         assert second.close().complete
     lost.release()
     assert place.seen() == undisturbed.play(cases)
+
+
+def test_a_server_that_keeps_every_request_waiting_holds_up_the_end_for_two_requests_at_most(
+    sqlite: MakePlace, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, cases, asked = sqlite(), few_cases(), []
+
+    class Hanging:
+        def __getattr__(self, name: str) -> None:
+            asked.append(name)
+            time.sleep(0.3)
+            raise OSError("timed out")
+
+    monkeypatch.setattr("pipeline.tracking.tracker.connect", lambda _target: Hanging())
+    tracker = MlflowTracker(place.target, place.store)
+    place.tell(tracker, cases)
+    until(lambda: len(asked) == 1)
+    summary = tracker.close(grace_s=0.1)
+    assert (summary.pending, summary.error) == (1 + len(cases), "timed out")
+    assert len(asked) <= 2
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664)])
+def test_who_shares_the_results_shares_mlflows_file(
+    umask: int, mode: int, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "new" / "mlflow.db"
+    monkeypatch.setattr("pipeline.tracking.client.connect", lambda target: connect(TrackingTarget(copy, None)))
+    copy = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}"
+    before = os.umask(umask)
+    try:
+        prepare(TrackingTarget(f"sqlite:///{file}", None))
+    finally:
+        os.umask(before)
+    assert file.stat().st_mode & 0o777 == mode
 
 
 def test_what_waits_for_a_server_that_is_away_takes_little_memory(sqlite: MakePlace, impatient: None) -> None:
