@@ -13,13 +13,15 @@ from pipeline.address import CLIENT, cure, knock, meant, use_token
 from pipeline.masking import one_line
 from pipeline.ray_session import own_session
 from pipeline.ray_watch import RayLost
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 
 __all__ = ["cluster", "environment", "prepare_import", "ray_is_lost"]
 
 # What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
 _AT_IMPORT = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died or was killed|Raylet is terminated|The node with node id)",
+    # A call after Ray's end would start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 # And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
 # its default).
@@ -62,7 +64,8 @@ def cluster(
 
     Raises:
         InputError: An address that the driver cannot run with, or no Ray there.
-        RayLost: A private one does not start.
+        RayLost: A private one does not start, and may at another attempt.
+        SeptError: A private one cannot start here.
     """
     import ray
 
@@ -87,14 +90,16 @@ def cluster(
             options["_temp_dir"] = stack.enter_context(own_session())
         try:
             _start(options)
-        except _no_start() as error:
-            if address == "local":
-                raise RayLost(
-                    f"Ray does not start on this machine: {one_line(error)}; run the same command again"
+        except Exception as error:
+            if address != "local":
+                raise InputError(
+                    f"no Ray cluster: {one_line(error)}", where=f"address {place}", mend=cure(address, error)
                 ) from error
-            raise InputError(
-                f"no Ray cluster: {one_line(error)}", where=f"address {place}", mend=cure(address, error)
-            ) from error
+            what = f"Ray does not start on this machine: {one_line(error)}"
+            # A full disk or a setting that cannot be is the same the next time.
+            if isinstance(error, (OSError, ValueError)) and not isinstance(error, (ConnectionError, TimeoutError)):
+                raise SeptError(what) from error
+            raise RayLost(f"{what}; run the same command again") from error
         try:
             started()
             yield
@@ -111,21 +116,14 @@ def ray_is_lost() -> bool:
     return _LOST.is_set()
 
 
-def _no_start() -> tuple[type[Exception], ...]:
-    """What Ray raises where it does not start, or does not let one in."""
-    from ray.exceptions import RayError
-
-    return OSError, RuntimeError, ValueError, RayError
-
-
 def _start(options: Mapping[str, Any]) -> None:
     """Start Ray or connect to it; on a busy machine a private one does not always come at the first attempt."""
     import ray
 
     try:
         ray.init(**options)
-    except _no_start():
-        if options["address"] != "local":
+    except Exception as error:
+        if options["address"] != "local" or isinstance(error, ValueError):
             raise
         ray.shutdown()
         ray.init(**options)

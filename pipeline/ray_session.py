@@ -89,7 +89,7 @@ def _parent() -> Path:
                 return folder
     raise InputError(
         f"no folder for Ray's session in {' or '.join(dict.fromkeys(filter(None, wanted)))}",
-        mend="set RAY_TMPDIR to a folder with a short path (at most 16 characters) that you can write to",
+        mend="set RAY_TMPDIR to a folder with a short path (at most 12 characters) that you can write to",
     )
 
 
@@ -99,10 +99,16 @@ def _remove_left(parent: Path) -> None:
         with suppress(OSError):
             if not _abandoned(folder):
                 continue
-            if time.time() - folder.stat().st_mtime > _LOGS_KEPT_S:
+            if time.time() - _last_change(folder) > _LOGS_KEPT_S:
                 _remove(folder, patience=0.0)
             else:
                 _remove_but_logs(folder)
+
+
+def _last_change(folder: Path) -> float:
+    """When something was last written there, as seconds since the epoch."""
+    logs = (file for place in _logs_in(folder) for file in place.iterdir())
+    return max(entry.stat().st_mtime for entry in (folder, *logs))
 
 
 def _abandoned(folder: Path) -> bool:

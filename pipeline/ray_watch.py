@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -19,8 +20,9 @@ __all__ = ["RayLost", "watched"]
 _LOOK_S = 1.0
 # Looks in a row at which a process of Ray's refuses connections: it is gone.
 _REFUSALS = 5
-# Looks in a row without an answer of the control plane. Not timed: a process that was suspended has not looked.
-_SILENCES = 45
+# Seconds without an answer of the control plane. What a look took counts for a few of them at most: a process that was
+# suspended has not looked.
+_SILENCE_S, _LONGEST_LOOK_S = 45.0, 3.0
 # Seconds that the work is given to notice.
 _MOMENT_S = 2.0
 
@@ -38,33 +40,43 @@ def watched(work: Callable[[], None], lost: threading.Event) -> None:
 
     Args:
         work: What is to be done. Once Ray is lost it is left where it is: it must decide nothing any more.
-        lost: Set as soon as Ray is lost.
+        lost: Set as soon as Ray is lost, or something is raised here, such as KeyboardInterrupt.
 
     Raises:
         RayLost: Ray's control plane, or this node's part of it, is gone or has fallen silent.
     """
     failure: list[BaseException] = []
+    # Not the thread's own end: Python takes a thread for ended once a signal has interrupted a wait for it.
+    done = threading.Event()
 
     def run() -> None:
         try:
             work()
         except BaseException as error:  # raised again below
             failure.append(error)
+        finally:
+            done.set()
 
-    watch = _Watch()
-    thread = threading.Thread(target=run, name="work-on-ray", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK_S)
-            why = watch.look()
+        watch = _Watch()
+    except Exception as error:
+        raise _lost("Ray went away before it was used") from error
+    try:
+        threading.Thread(target=run, name="work-on-ray", daemon=True).start()
+        began = time.monotonic()
+        while not done.wait(_LOOK_S):
+            why = watch.look(began)
             if why:
-                lost.set()
-                thread.join(_MOMENT_S)
                 raise _lost(why)
+            began = time.monotonic()
         # What work raises when Ray goes away under it is a consequence.
         if failure and (why := watch.refused()):
             raise _lost(why) from failure[0]
+    except BaseException:
+        # Also where a signal ends the command: Ray is not to be shut down under work that goes on.
+        lost.set()
+        done.wait(_MOMENT_S)
+        raise
     finally:
         watch.close()
     if failure:
@@ -83,28 +95,33 @@ class _Watch:
 
         context = ray.get_runtime_context()
         self._node = context.get_node_id()
-        own = next(node for node in ray.nodes() if node["NodeID"] == self._node)
+        own = {node["NodeID"]: node for node in ray.nodes()}[self._node]
         self._places = {
             f"Ray's control plane at {context.gcs_address}": _place(context.gcs_address),
             "the raylet of this node": (str(own["NodeManagerAddress"]), int(own["NodeManagerPort"])),
         }
         self._refusals = dict.fromkeys(self._places, 0)
-        self._silences = 0
+        self._silent_s = 0.0
         self._answered = False
         self._excluded = False
         self._calling = threading.Lock()
         self._closing = threading.Event()
         threading.Thread(target=self._ask, name="ask-ray", daemon=True).start()
 
-    def look(self) -> str:
-        """What is lost; empty while nothing is. To be called once a second."""
+    def look(self, began: float) -> str:
+        """What is lost; empty while nothing is. To be called once a second.
+
+        Args:
+            began: When what this look looks back on began, on the monotonic clock.
+        """
         for name, place in self._places.items():
             self._refusals[name] = self._refusals[name] + 1 if _refused(place) else 0
             if self._refusals[name] >= _REFUSALS:
                 return f"{name} is gone"
-        self._silences = 0 if self._answered else self._silences + 1
+        passed = min(time.monotonic() - began, _LONGEST_LOOK_S)
+        self._silent_s = 0.0 if self._answered else self._silent_s + passed
         self._answered = False
-        if self._silences >= _SILENCES:
+        if self._silent_s >= _SILENCE_S:
             return f"{next(iter(self._places))} does not answer"
         return "Ray takes this node for dead" if self._excluded else ""
 

@@ -276,7 +276,7 @@ def study_budgets(store: TrialStore, sweep: str) -> dict[str, int]:
 
 
 def _parse(store: TrialStore, sweep: str, text: str) -> SweepSpec:
-    return parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    return parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True)
 
 
 def _study(

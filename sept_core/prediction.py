@@ -91,7 +91,7 @@ class Predictor:
             if name not in found:
                 raise _unfit(prompt, f"its parameters lack '{name}'")
             if name not in wanted:
-                raise _unfit(prompt, f"its parameters hold '{name[:100]}', which {learner.name} has not")
+                raise _unfit(prompt, f"its parameters hold '{name[:100]}', which {learner.name} does not have")
             if wanted[name] != found[name]:
                 raise _unfit(prompt, f"its parameter '{name}' has shape {found[name]}, not {wanted[name]}")
 

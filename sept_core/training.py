@@ -176,7 +176,12 @@ class FusedTraining:
 
     def _end_epoch(self, sums: Sequence[Mapping[str, float]], counted: int) -> dict[str, float] | NonFiniteError:
         """Means of what the epoch's steps summed up; counts the epoch."""
-        losses = {name: sum(step.get(name, 0.0) for step in sums) / counted for name in sums[0]}
+        losses = dict.fromkeys(sums[0], 0.0)
+        for step in sums:
+            # One after the other: from Python 3.12 on `sum` rounds otherwise.
+            for name in losses:
+                losses[name] += step.get(name, 0.0)
+        losses = {name: value / counted for name, value in losses.items()}
         self.epoch += 1
         if all(math.isfinite(value) for value in losses.values()) and all(
             bool(value.isfinite().all()) for value in self.params.values()

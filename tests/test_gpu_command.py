@@ -52,7 +52,7 @@ def run(*arguments: str, threads: str = "1") -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     out = tmp_path_factory.mktemp("gpu") / "new folder"
-    done = run("--small", "--device", "cpu", "--out", str(out))
+    done = run("--small", "--device", "cpu", "--minutes", "60", "--out", str(out))
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.name for path in out.iterdir()] == ["results.json"]
     document = json.loads((out / "results.json").read_text())

@@ -83,7 +83,7 @@ def _check_shown(root: str, target: TrackingTarget) -> None:
             "MLflow's server shows its own pages", where="--mlflow or MLFLOW_TRACKING_URI", mend=f"open {target.shown}"
         )
     scheme, _, path = target.uri.partition(":///")
-    database = Path(path)
+    database = Path(path.partition("?")[0])
     if scheme.split("+")[0] == "sqlite" and not database.is_file():
         raise InputError(
             "no MLflow database",

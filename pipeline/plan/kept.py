@@ -114,7 +114,7 @@ def _same_search(store: TrialStore, planned: str, launched: str) -> bool:
 
     own = own_datasets(store.files)
     try:
-        before, after = (parse_sweep(text, "plan.json", own=own) for text in (planned, launched))
+        before, after = (parse_sweep(text, "plan.json", own=own, stored=True) for text in (planned, launched))
     except InputError:
         return False
     return not spec_differences(before, after)

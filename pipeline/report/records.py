@@ -126,7 +126,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
         InputError: The store has no sweep of this name.
     """
     text = known_sweep(store, sweep)
-    spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True)
     members = store.members(sweep)
     verdicts = with_fold_values(store, members, store.verdicts(sweep))
     specs = {study.key: study for study in spec.studies()}

@@ -57,7 +57,9 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     """
     import torch
 
-    spec = parse_sweep(known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files))
+    spec = parse_sweep(
+        known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True
+    )
     cpus, gpus = spec.resources.of(config.method)
     threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
     embeddings = {config.dataset: config.embeddings_digest, **config.targets}

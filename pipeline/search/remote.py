@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.address import knock, use_token
 from pipeline.masking import one_line
 from pipeline.ray_watch import RayLost
-from sept_core.errors import InputError
+from sept_core.errors import InputError, SeptError
 
 __all__ = ["launch_remotely"]
 
@@ -91,6 +91,7 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
     Raises:
         InputError: No cluster there, or one of other versions of Python or Ray.
         RayLost: The cluster has gone away meanwhile.
+        SeptError: The command cannot be run there.
     """
     use_token(address)
     import ray
@@ -108,8 +109,12 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
         actor: Any = ray.remote(_Command)
         command = actor.options(num_cpus=0, resources=_ON_HEAD).remote(name, spec, list(options))
         return _follow(ray, command, echo)
-    except (ConnectionError, ray.exceptions.RayError) as error:
+    except (ConnectionError, ray.exceptions.RayActorError) as error:
+        if "creation task" in str(error):
+            raise SeptError(f"the command could not be started at {address}: {one_line(error)}") from error
         raise RayLost(f"{address} is gone ({one_line(error)}); the same command goes on") from error
+    except ray.exceptions.RayError as error:
+        raise SeptError(f"the command at {address} failed: {one_line(error)}") from error
     finally:
         context.disconnect()
 

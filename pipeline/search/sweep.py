@@ -40,11 +40,11 @@ from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs
 
-__all__ = ["STOPPED_EXIT_CODE", "SweepOutcome", "check_spec", "launch"]
+__all__ = ["INTERRUPTED_EXIT_CODE", "SweepOutcome", "check_spec", "launch"]
 
 logger = logging.getLogger(__name__)
 
-STOPPED_EXIT_CODE = 75
+INTERRUPTED_EXIT_CODE = 75
 """What a process should exit with when its sweep was interrupted: EX_TEMPFAIL, run the same command again."""
 
 
@@ -119,8 +119,8 @@ def launch(
         return asdict(Assignment.of(where, provider, wanted[member.study], member.config, *needs[member.study]))
 
     with (
-        Lease(files, spec.name) as lease,
         _Interrupts() as interrupts,
+        Lease(files, spec.name, give_up=lambda: interrupts.asked) as lease,
         leased(lease),
         Attendant(Noticeboard(files, spec.name), lease.token, lease.check) as attendant,
     ):
@@ -185,7 +185,7 @@ def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
     stored = store.read_spec(spec.name)
     if stored is None:
         return None
-    before = parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml", own=own_datasets(store.files))
+    before = parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml", own=own_datasets(store.files), stored=True)
     differences = spec_differences(before, spec)
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
@@ -245,7 +245,7 @@ class _Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             # Nothing to clean up that the next launch would not: the lease of a dead process is free.
-            os._exit(STOPPED_EXIT_CODE)
+            os._exit(INTERRUPTED_EXIT_CODE)
         self.asked = True
 
     def __enter__(self) -> _Interrupts:

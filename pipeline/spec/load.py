@@ -93,6 +93,8 @@ def parse_sweep(
     overrides: Mapping[str, Any] | None = None,
     own: Iterable[DatasetInfo] = (),
     folder: Path | None = None,
+    *,
+    stored: bool = False,
 ) -> SweepSpec:
     """`load_sweep` of text already read.
 
@@ -102,6 +104,7 @@ def parse_sweep(
         overrides: As in `load_sweep`.
         own: As in `load_sweep`.
         folder: What relative paths in it start from; None for the current folder.
+        stored: Whether it was read from a store: what is refused from a person may be there from before.
     """
     document = read_yaml(text, where)
     for key, value in (overrides or {}).items():
@@ -116,7 +119,8 @@ def parse_sweep(
     spec = spec.model_copy(update=named)
     with problems.kept(), located(f"{where}: encoder"):
         known_encoder(spec.encoder.name)
-    problems.add(*_secrets(spec, where))
+    if not stored:
+        problems.add(*_secrets(spec, where))
     data_known = not unsure & {"protocol", "selection", "datasets", "sources", "targets"}
     studies_known = data_known and "methods" not in unsure
     if data_known:

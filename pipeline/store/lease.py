@@ -26,6 +26,7 @@ import platform
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from types import TracebackType
@@ -62,13 +63,23 @@ class Lease:
         sweep: Name of the sweep.
         expiry_s: Seconds that somebody must have watched the lease without a renewal to take it over.
         heartbeat_s: Seconds between two renewals.
+        give_up: Whether to stop waiting for another holder's sign of life.
     """
 
-    def __init__(self, files: Files, sweep: str, *, expiry_s: float = 60.0, heartbeat_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        files: Files,
+        sweep: str,
+        *,
+        expiry_s: float = 60.0,
+        heartbeat_s: float = 5.0,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.sweep = sweep
         self.expiry_s = expiry_s
         self.heartbeat_s = heartbeat_s
         self._files = files
+        self._give_up = give_up
         self._key = sweep_key(sweep, "lease.json")
         self._held: Holder | None = None
         self._written = b""  # the bytes of ``_held`` in the store
@@ -195,6 +206,7 @@ class Lease:
 
         Raises:
             LeaseHeld: It was renewed, or its process is there and renewed it not long ago.
+            KeyboardInterrupt: It was given up.
         """
         if holder.here and 0 <= _now_ms() - holder.renewed_ms <= self.expiry_s * 1000:
             raise self._refusal(holder, (_now_ms() - holder.renewed_ms) // 1000)
@@ -204,6 +216,8 @@ class Lease:
         )
         began = _clock()
         while not holder.gone():
+            if self._give_up():
+                raise KeyboardInterrupt
             _pause(min(1.0, self.expiry_s / 20))
             # Before the look: only what lies before it has been watched.
             watched_s = _clock() - began

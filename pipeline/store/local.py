@@ -197,7 +197,7 @@ class LocalFiles:
             linked = entry.is_symlink()
             real = os.path.realpath(entry.path) if linked else os.path.join(above[-1], entry.name)
             # A link to itself is said to be neither file nor folder, with an error.
-            if linked and (real in above or above[0].startswith(f"{real}/") or os.path.islink(real)):
+            if linked and (real in above or above[0].startswith(f"{real.rstrip('/')}/") or os.path.islink(real)):
                 if entry.path not in self._circles:
                     self._circles.add(entry.path)
                     logger.warning("the link %s leads in a circle and is passed over; remove it", entry.path)

@@ -25,7 +25,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from pipeline.store.door import StoreAway, StoreError, check_key
+from pipeline.store.door import StoreAway, StoreDenied, StoreError, check_key
 from pipeline.store.s3_credentials import explain_setup
 from pipeline.store.s3_failures import (
     FAILURES,
@@ -35,6 +35,7 @@ from pipeline.store.s3_failures import (
     code_of,
     explain,
     is_away,
+    is_denied,
     is_expired,
     is_locked_out,
     line_of,
@@ -164,7 +165,7 @@ class Connection:
         if is_expired(error) or (self.let_in and is_locked_out(error)):
             again = "run the same command again"
             return StoreAway(line if again in line else f"{line}, and {again}")
-        return StoreError(line)
+        return StoreDenied(line) if is_denied(error) else StoreError(line)
 
     def _wait(self, error: Exception, pause: float, began: float) -> bool:
         """Wait a little for a server that is away; False where it was never met, or has been away for too long.

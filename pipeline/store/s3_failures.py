@@ -17,6 +17,7 @@ __all__ = [
     "code_of",
     "explain",
     "is_away",
+    "is_denied",
     "is_expired",
     "is_locked_out",
     "line_of",
@@ -97,6 +98,11 @@ def is_locked_out(error: Exception) -> bool:
         return code_of(error) in codes or error.operation_name in _LOGINS
     away = (Damaged, ResponseParserError, exceptions.ConnectionError, exceptions.HTTPClientError)
     return not isinstance(error, away)
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether a failure says that these credentials may not do this."""
+    return isinstance(error, exceptions.ClientError) and code_of(error) in _DENIED_CODES
 
 
 def explain(error: Exception, host: str) -> str:

@@ -184,7 +184,7 @@ def prepare(target: TrackingTarget) -> None:
     """
     prefix = "sqlite:///"
     if target.uri.startswith(prefix):
-        file = Path(target.uri.removeprefix(prefix))
+        file = Path(target.uri.removeprefix(prefix).partition("?")[0])
         file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             # By the umask, as all other files of the results: SQLite itself would let nobody else write it.

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from pipeline.cli.progress import LineProgress
-from pipeline.search.sweep import STOPPED_EXIT_CODE, launch
+from pipeline.search.sweep import INTERRUPTED_EXIT_CODE, launch
 from pipeline.spec import SweepSpec, load_sweep
 from pipeline.store import TrialStore, open_files
 from pipeline.sweeps import best_verdict
@@ -76,7 +76,7 @@ def main() -> None:
             outcome = launch(spec, given.root, observers=[LineProgress(lambda line: print(line, file=sys.stderr))])
             if outcome.state == "stopped":
                 print("stopped; the same command goes on from there", file=sys.stderr)
-                raise SystemExit(STOPPED_EXIT_CODE)
+                raise SystemExit(INTERRUPTED_EXIT_CODE)
         tables.append(_read(TrialStore(open_files(given.root)), *specs))
     for line in _lines(given, tables):
         print(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tiny_sweep import make_spec
 
-from pipeline.search.sweep import STOPPED_EXIT_CODE, launch
+from pipeline.search.sweep import INTERRUPTED_EXIT_CODE, launch
 from pipeline.store import Member, Verdict
 from sept_core.results import Report, TrialResult
 
@@ -38,4 +38,4 @@ class Listener:
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     outcome = launch(make_spec(), root, observers=[Listener(root / "addresses")], provider="tiny_inputs:provide_slowly")
-    sys.exit(0 if outcome.state == "finished" else STOPPED_EXIT_CODE)
+    sys.exit(0 if outcome.state == "finished" else INTERRUPTED_EXIT_CODE)

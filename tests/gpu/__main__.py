@@ -102,7 +102,7 @@ def _arguments(arguments: Sequence[str] | None, sections: Mapping[str, object]) 
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"where {FILE} is written")
     parser.add_argument("--sections", default=",".join(sections), help="some of: %(default)s")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="the GPU unless said otherwise")
-    parser.add_argument("--small", action="store_true", help="everything in little, on a CPU where there is no GPU")
+    parser.add_argument("--small", action="store_true", help="everything at toy size, on a CPU where there is no GPU")
     parser.add_argument("--minutes", type=float, default=7.5, help="for all sections together (default %(default)s)")
     given = parser.parse_args(arguments)
     given.sections = [name.strip() for name in given.sections.split(",")]

@@ -49,7 +49,7 @@ class Bench:
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        small: Everything in little: the figures mean nothing.
+        small: Everything at toy size: the figures mean nothing.
         until: ``time.monotonic()`` by which the section is to be done.
         left_out: What it had no time for.
         rows: What it has found so far: written even where it fails further on.

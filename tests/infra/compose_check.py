@@ -23,6 +23,7 @@ SERVICE = {
         "ports",
         "restart",
         "shm_size",
+        "stop_grace_period",
     ),
     "volumes",
 }

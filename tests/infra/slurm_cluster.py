@@ -124,7 +124,14 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         with suppress(AssertionError, subprocess.TimeoutExpired):
             slurm.run("scancel", "--partition=low")
             slurm.run("scancel", "--partition=high")
-            time.sleep(1)
+            # Ray is ended by what has started it, seconds after its step.
+            deadline = time.monotonic() + 15
+            while slurm.run("squeue", "-h").strip() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            time.sleep(2)
+        for pid in _jobs_processes(folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for process in (*slurm.nodes.values(), *reversed(processes)):
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -138,6 +145,18 @@ def _wait_for_nodes(slurm: Slurm) -> None:
                 return
         assert time.monotonic() < deadline, (slurm.folder / "slurmctld.log").read_text()
         time.sleep(0.2)
+
+
+def _jobs_processes(folder: Path) -> list[int]:
+    """What a job has left behind: it knows this Slurm from its environment."""
+    mark = f"SLURM_CONF={folder}/".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            told = (process / "environ").read_bytes()
+            if mark in told and b"SLURM_JOB_ID=" in told:
+                found.append(int(process.name))
+    return found
 
 
 def _ports(count: int) -> list[int]:

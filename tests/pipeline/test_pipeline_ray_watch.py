@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -89,7 +90,7 @@ def test_a_process_of_rays_that_is_gone(fake: FakeRay, port: str) -> None:
 
 
 def test_a_control_plane_that_does_not_answer_any_more(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_watch, "_SILENCES", 10)
+    monkeypatch.setattr(ray_watch, "_SILENCE_S", 0.3)
     assert "does not answer" in lost_with(fake.silent.set)[0]
 
 
@@ -98,7 +99,7 @@ def test_a_node_that_ray_takes_for_dead(fake: FakeRay) -> None:
 
 
 def test_a_moment_without_an_answer_is_no_loss(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_watch, "_SILENCES", 10)
+    monkeypatch.setattr(ray_watch, "_SILENCE_S", 0.3)
     monkeypatch.setattr(ray_watch, "_REFUSALS", 10**6)
 
     def work() -> None:
@@ -124,3 +125,37 @@ def test_ray_is_asked_nothing_after_the_end(fake: FakeRay) -> None:
     before = fake.asked
     time.sleep(0.2)
     assert fake.asked == before
+
+
+def test_a_head_whose_machine_answers_nothing_is_given_up_in_time(
+    fake: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_watch, "_SILENCE_S", 1.0)
+
+    def dropped() -> None:
+        # Packets that nobody answers: each attempt to connect takes all the time that it is given.
+        monkeypatch.setattr(ray_watch, "_refused", lambda place: bool(time.sleep(0.4)))
+        fake.silent.set()
+
+    began = time.monotonic()
+    assert "does not answer" in lost_with(dropped)[0]
+    assert time.monotonic() - began < 4
+
+
+def test_a_signal_stops_the_work_before_ray_is_shut_down(fake: FakeRay) -> None:
+    lost, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        lost.wait(10)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(work, lost)
+    assert ended.is_set()
+
+
+def test_a_control_plane_that_is_gone_before_anything_began(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", list)
+    with pytest.raises(RayLost, match="Ray went away before it was used"):
+        watched(lambda: None, threading.Event())

@@ -20,9 +20,10 @@ from files_conformance import FilesConformance
 from s3_faults import Proxy, proxying, seeded
 from s3_fixtures import BOTH_SERVERS, SEAWEEDFS
 from s3_server import BUCKET, raw_client
+from seaweedfs_server import READER
 
 from pipeline.doctor.storage import check_store
-from pipeline.store import Files, Lease, StoreAway, StoreError, open_files
+from pipeline.store import Files, Lease, StoreAway, StoreError, TrialStore, open_files
 from pipeline.store.s3 import S3Files
 from pipeline.store.s3_client import Connection, connect, make_client, split_address
 from sept_core.errors import InputError
@@ -92,6 +93,23 @@ def test_what_is_written_between_the_look_and_the_removal_stays(s3_root: str, mo
     monkeypatch.setattr(files._client, "delete_object", late)
     assert not files.remove("a/key", b"judged")
     assert other.read("a/key") == b"somebody else's"
+
+
+@SEAWEEDFS
+def test_who_may_only_read_passes_over_what_is_damaged_and_leaves_it_there(
+    files: Files, s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "trials/study/0123456789abcdef/result.json"
+    files.write(key, b"{")
+    for name, value in READER.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    store = TrialStore(open_files(s3_root), on_damage=said.append)
+    assert store.read_result("study", "0123456789abcdef") is None
+    assert said[0].startswith(f"damaged '{key}' treated as absent, and left there: it may not be moved")
+    with pytest.raises(InputError, match="permission denied"):
+        store.files.write("key", b"")
+    assert files.list() == [key]
 
 
 @SEAWEEDFS

@@ -106,6 +106,8 @@ def test_a_driver_that_was_suspended_beyond_its_lease_writes_nothing_into_mlflow
     client = connect(place.target)
     until(lambda: client.get_experiment_by_name(place.sweep) is not None)
     until(lambda: len(place.seen()) == 2)
+    # Its last request has renewed the lease.
+    time.sleep(0.4)
     with Lease(place.store.files, place.sweep, expiry_s=0.3, heartbeat_s=0.05) as lease:
         second.hold(lease)
         second.sweep_started(place.sweep, plans(cases))
