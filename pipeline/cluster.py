@@ -6,16 +6,15 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from threading import Event
 from typing import Any
 
 from pipeline.address import CLIENT, cure, knock, meant, use_token
 from pipeline.masking import one_line
 from pipeline.ray_session import own_session
-from pipeline.ray_watch import RayLost
+from pipeline.ray_watch import RayLost, ray_is_lost
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["cluster", "environment", "prepare_import", "ray_is_lost"]
+__all__ = ["cluster", "environment", "prepare_import"]
 
 # What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
 _AT_IMPORT = {
@@ -26,8 +25,6 @@ _AT_IMPORT = {
 # And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
 # its default).
 _PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-_LOST = Event()
 
 
 def prepare_import(address: str, **more: str) -> None:
@@ -103,17 +100,10 @@ def cluster(
         try:
             started()
             yield
-        except RayLost:
-            _LOST.set()
-            raise
         finally:
-            if not _LOST.is_set():
+            # One that is gone would be waited for.
+            if not ray_is_lost():
                 ray.shutdown()
-
-
-def ray_is_lost() -> bool:
-    """Whether this process was connected to a Ray that is gone: then only `os._exit` ends it without Ray's core."""
-    return _LOST.is_set()
 
 
 def _start(options: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from sept_core.errors import SeptError
 
-__all__ = ["RayLost", "watched"]
+__all__ = ["RayLost", "ray_is_lost", "watched"]
 
 # Seconds between two looks.
 _LOOK_S = 1.0
@@ -25,6 +25,7 @@ _REFUSALS = 5
 _SILENCE_S, _LONGEST_LOOK_S = 45.0, 3.0
 # Seconds that the work is given to notice.
 _MOMENT_S = 2.0
+_LOST = threading.Event()
 
 
 class RayLost(SeptError):  # noqa: N818 (it names a state, like BlockingIOError)
@@ -83,7 +84,13 @@ def watched(work: Callable[[], None], lost: threading.Event) -> None:
         raise failure[0]
 
 
+def ray_is_lost() -> bool:
+    """Whether this process was connected to a Ray that is gone: then only `os._exit` ends it without Ray's core."""
+    return _LOST.is_set()
+
+
 def _lost(why: str) -> RayLost:
+    _LOST.set()
     return RayLost(f"{why}; every finished step is kept, the same command goes on")
 
 

@@ -89,7 +89,9 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
     [
         (signal.SIGTERM, "interrupted; the same command goes on"),
         pytest.param(signal.SIGINT, "interrupted; the same command goes on", marks=pytest.mark.long),
-        (b"gcs_server", " is gone; every finished step is kept, the same command goes on"),
+        pytest.param(
+            b"gcs_server", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
+        ),
         pytest.param(
             b"raylet", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
         ),

@@ -82,7 +82,7 @@ class TestFailingTrials:
         text = sweep_file(tmp_path, self.sweep(self.CHOICES))
         root = tmp_path / "runs"
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs") as process:
-            assert process.wait(100) == 0, said(tmp_path)
+            assert process.wait(300) == 0, said(tmp_path)
         store = TrialStore(LocalFiles(root))
         members = {(member.study, member.number): member for member in store.members("tiny")}
         found = {
@@ -107,7 +107,7 @@ class TestFailingTrials:
         assert (status["ended"], status["budget"]) == (16, 16)
         # Launched once more they are left alone, unless that is asked for.
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs") as process:
-            assert process.wait(100) == 0, said(tmp_path)
+            assert process.wait(300) == 0, said(tmp_path)
         assert len((tmp_path / "attempts").read_text().splitlines()) == attempts.total()
         (tmp_path / "mended").touch()
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs", "--retry-failed") as process:
@@ -128,7 +128,7 @@ class TestFailingTrials:
             "RAY_memory_monitor_refresh_ms": "50",
         }
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs", variables=variables) as process:
-            assert process.wait(100) == 0, said(tmp_path)
+            assert process.wait(300) == 0, said(tmp_path)
         verdicts = TrialStore(LocalFiles(tmp_path / "runs")).verdicts("tiny")
         failed = [verdict.error for verdict in verdicts if verdict.state == "failed"]
         reason = "Ray ended its worker, for the machine ran out of memory"

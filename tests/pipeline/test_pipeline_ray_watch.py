@@ -50,6 +50,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRay]:
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
         monkeypatch.setattr(ray_watch, "_LOOK_S", 0.02)
         monkeypatch.setattr(ray_watch, "_MOMENT_S", 0.1)
+        monkeypatch.setattr(ray_watch, "_LOST", threading.Event())
         yield made
 
 

@@ -46,7 +46,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Request]]:
     """What reaches the cluster, by its address."""
     requests: list[tuple[str, Request]] = []
 
-    def take(client: Any, request: Request) -> Job:
+    def take(client: Any, request: Request, waiting: Callable[[str], object]) -> Job:
         requests.append((client, request))
         return Job("job-1", attached=False)
 

@@ -17,15 +17,14 @@ from pipeline.embed import embed
 from pipeline.embed.place import EncoderPlace
 from pipeline.store import open_files
 
-pytestmark = [pytest.mark.audio, pytest.mark.slow, pytest.mark.timeout(0)]
+# Folders, zips and buckets are covered in every run, with small audio (test_embed_run.py, test_pipeline_audio_source.py).
+pytestmark = [pytest.mark.audio, pytest.mark.long, pytest.mark.timeout(0)]
 
 REPOSITORY = Path(__file__).parents[3]
 AUDIO = REPOSITORY.parent / "shared" / "audio"
 
 
-@pytest.fixture(
-    params=[("ESC10", "esc10", 400), pytest.param(("FSDD", "fsdd", 900), marks=pytest.mark.long)], ids=["ESC10", "FSDD"]
-)
+@pytest.fixture(params=[("ESC10", "esc10", 400), ("FSDD", "fsdd", 900)], ids=["ESC10", "FSDD"])
 def clips(request: pytest.FixtureRequest) -> tuple[str, Path, int]:
     name, folder, count = request.param
     if not (AUDIO / folder).is_dir():

@@ -19,9 +19,9 @@ from pipeline.plan.work import Probe, work_of
 from pipeline.search.sizing import few_replicas, middle, trial_config
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import LocalFiles, TrialStore
+from sept_core import training
 from sept_core.checkpoint import load_checkpoint
 from sept_core.results import TrialConfig
-from sept_core.training import FusedTraining
 from sept_core.trial import TrialInputs, TrialRun
 
 LOAD = partial(provide, "")
@@ -47,13 +47,14 @@ def trial_of(spec: SweepSpec, study: StudySpec) -> tuple[TrialConfig, TrialInput
 def counted_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Text tokens of every step from now on."""
     tokens: list[int] = []
-    step = FusedTraining._step
+    step = training._step
 
-    def counted(self: FusedTraining, *arguments: Any) -> dict[str, float]:
-        tokens.append(self.step_tokens)
-        return step(self, *arguments)
+    def counted(parts: Any) -> Any:
+        (part,) = parts
+        tokens.append(part.training.step_tokens)
+        return step(parts)
 
-    monkeypatch.setattr(FusedTraining, "_step", counted)
+    monkeypatch.setattr(training, "_step", counted)
     return tokens
 
 
