@@ -87,7 +87,8 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
 @pytest.mark.parametrize(
     ("happens", "line"),
     [
-        (signal.SIGTERM, "interrupted; the same command goes on"),
+        # By the kills above and the tests of the watch on Ray they are covered in every run.
+        pytest.param(signal.SIGTERM, "interrupted; the same command goes on", marks=pytest.mark.long),
         pytest.param(signal.SIGINT, "interrupted; the same command goes on", marks=pytest.mark.long),
         pytest.param(
             b"gcs_server", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long

@@ -98,6 +98,12 @@ def test_the_next_command_removes_what_a_killed_one_left_and_a_day_later_its_log
         assert sorted(path.name for path in folder.iterdir()) == ["owner", "session_1"]
         assert [path.name for path in (folder / "session_1").iterdir()] == ["logs"]
     os.utime(folder, (0, 0))
+    with own_session():
+        # A sweep may have run for days: what counts is when its logs were last written.
+        assert (folder / "session_1" / "logs").exists()
+    for log in (folder / "session_1" / "logs").iterdir():
+        os.utime(log, (0, 0))
+    os.utime(folder, (0, 0))
     with own_session() as last:
         assert list(sessions.iterdir()) == [Path(last)]
 
