@@ -150,13 +150,12 @@ def _tracking_uri(prompt: str, root: str, mlflow: str | None) -> str | None:
         return None
     from pipeline.tracking import default_target
 
-    uri = default_target(root, mlflow or os.environ.get("MLFLOW_TRACKING_URI") or None).uri
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not Path(uri.removeprefix(prefix)).is_file():
+    target = default_target(root, mlflow or os.environ.get("MLFLOW_TRACKING_URI") or None)
+    if target.database is not None and not target.database.is_file():
         # Asking for it would make it.
         mend = "name MLflow with --mlflow, or its results folder with --root"
-        raise InputError("no MLflow database", where=uri.removeprefix(prefix), mend=mend)
-    return uri
+        raise InputError("no MLflow database", where=str(target.database), mend=mend)
+    return target.uri
 
 
 def _predictor(prompt: Prompt, weights: str | None, text_model: str | None) -> Predictor:

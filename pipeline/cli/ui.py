@@ -12,7 +12,6 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
@@ -82,9 +81,8 @@ def _check_shown(root: str, target: TrackingTarget) -> None:
         raise InputError(
             "MLflow's server shows its own pages", where="--mlflow or MLFLOW_TRACKING_URI", mend=f"open {target.shown}"
         )
-    scheme, _, path = target.uri.partition(":///")
-    database = Path(path.partition("?")[0])
-    if scheme.split("+")[0] == "sqlite" and not database.is_file():
+    database = target.database
+    if database is not None and not database.is_file():
         raise InputError(
             "no MLflow database",
             where=str(database),

@@ -11,7 +11,6 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Sequence
 from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -38,8 +37,8 @@ def check_mlflow(root: str, uri: str | None) -> Sequence[Check]:
         InputError: It is of a kind that MLflow has no store for.
     """
     target = default_target(root, uri)
-    prefix = "sqlite:///"
-    if target.uri.startswith(prefix) and not (file := Path(target.uri.removeprefix(prefix))).exists():
+    file = target.database
+    if file is not None and not file.exists():
         return [Check("MLflow", "green", f"{file} is not there yet; the first sweep makes it")]
     with environment({"MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT_S)}):
         return _ask(target)

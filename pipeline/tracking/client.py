@@ -79,6 +79,12 @@ class TrackingTarget:
         return urlsplit(self.uri).scheme in ("http", "https")
 
     @property
+    def database(self) -> Path | None:
+        """The file of an SQLite database; None of everything else."""
+        scheme, _, path = self.uri.partition(":///")
+        return Path(path.partition("?")[0]) if scheme.split("+")[0] == "sqlite" else None
+
+    @property
     def shown(self) -> str:
         """The URI without user, password and token: all that is ever printed of it."""
         return masked(self.uri)
@@ -182,9 +188,8 @@ def prepare(target: TrackingTarget) -> None:
     Raises:
         Exception: What MLflow raises where the target cannot be reached.
     """
-    prefix = "sqlite:///"
-    if target.uri.startswith(prefix):
-        file = Path(target.uri.removeprefix(prefix).partition("?")[0])
+    file = target.database
+    if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             # By the umask, as all other files of the results: SQLite itself would let nobody else write it.

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["failure"]
 
-_FILE = "sqlite:///"
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 _CLOSED = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"}
 _LOGIN = (
@@ -43,7 +42,7 @@ def failure(target: TrackingTarget, error: Exception, what: str = "it") -> SeptE
     chain = [*_chain(error)]
     names = {_base(one) for one in chain if isinstance(one, sqlite3.Error)}
     reason = one_line(getattr(error, "orig", None) or error)
-    file = target.uri.removeprefix(_FILE)
+    file = str(target.database)
     if names & _DAMAGED:
         mend = "move it away; 'sept track sync SWEEP' writes all of it anew from the results"
         return InputError(f"MLflow's database is damaged ({reason})", where=file, mend=mend)
