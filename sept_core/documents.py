@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["canonical_json", "duration_s", "parse_json", "seal", "time_ms", "unseal"]
 
 _END_OF_CALENDAR_MS = 253_370_764_800_000  # the year 9999: none that a calendar, or a time zone, leads out of
 _LONGEST_S = 1e9  # some thirty years
+_Number = TypeVar("_Number", int, float)
 
 
 def canonical_json(value: object) -> str:
@@ -76,13 +77,7 @@ def time_ms(value: Any) -> int:
     Raises:
         ValueError: Not a number, or one that no calendar has a day for.
     """
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"not a time: {error}") from error
-    if not 0 <= number < _END_OF_CALENDAR_MS:
-        raise ValueError(f"{number} milliseconds since 1970 is no time")
-    return number
+    return _number(value, int, _END_OF_CALENDAR_MS, "milliseconds since 1970", "time")
 
 
 def duration_s(value: Any) -> float:
@@ -91,12 +86,17 @@ def duration_s(value: Any) -> float:
     Raises:
         ValueError: Not a number, or none that a computation can have taken.
     """
+    return _number(value, float, _LONGEST_S, "seconds", "duration")
+
+
+def _number(value: Any, kind: Callable[[Any], _Number], end: float, unit: str, name: str) -> _Number:
+    """A number from 0 to below ``end``."""
     try:
-        number = float(value)
+        number = kind(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"not a duration: {error}") from error
-    if not 0 <= number < _LONGEST_S:
-        raise ValueError(f"{number} seconds is no duration")
+        raise ValueError(f"not a {name}: {error}") from error
+    if not 0 <= number < end:
+        raise ValueError(f"{number} {unit} is no {name}")
     return number
 
 

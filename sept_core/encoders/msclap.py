@@ -231,15 +231,15 @@ def _text_config(kind: type[PretrainedConfig], folder: Path) -> PretrainedConfig
     return config
 
 
-def _load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
-    try:
-        from msclap.models.clap import AudioEncoder
-    except (ImportError, OSError) as error:
-        raise InputError(
-            f"{version.name} encodes audio with the package msclap, which cannot be loaded ({reason(error)})",
-            mend="pip install msclap",
-        ) from error
-    encoder = AudioEncoder(
+def audio_encoder(version: MsclapVersion) -> nn.Module:
+    """The package's audio encoder of a version, with random weights.
+
+    Raises:
+        ImportError: There is no package msclap; or OSError, a library that it loads is missing.
+    """
+    from msclap.models.clap import AudioEncoder
+
+    return AudioEncoder(
         version.audio_encoder,
         version.embedding,
         version.dim,
@@ -251,6 +251,16 @@ def _load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
         fmax=version.fmax,
         classes_num=527,
     )
+
+
+def _load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
+    try:
+        encoder = audio_encoder(version)
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"{version.name} encodes audio with the package msclap, which cannot be loaded ({reason(error)})",
+            mend="pip install msclap",
+        ) from error
     state = read_state(path, f"download it again with weights='hub:{_REPO}'")
     load_exactly(encoder, state, "audio_encoder.", name=version.name, path=path)
     return MsclapAudioTower(version, encoder).eval()

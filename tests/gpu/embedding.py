@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,6 +25,23 @@ def batch_size(bench: Bench) -> dict[str, Any]:
     """The batch size that the product measures for every encoder at full size, and whether that batch fits."""
     rows: list[dict[str, Any]] = []
     short: list[str] = []
+    for name, tower in _towers(bench, rows):
+        try:
+            rows.append(bench.found({"encoder": name} | _batch(bench, tower)))
+        except torch.OutOfMemoryError as error:
+            short.append(name)
+            rows.append(bench.found({"encoder": name, "failed": str(error)}))
+        del tower
+    if short:
+        raise ToleranceError(f"a measured batch did not fit: {', '.join(short)}", {"rows": rows})
+    return {"rows": rows}
+
+
+def _towers(bench: Bench, rows: list[dict[str, Any]]) -> Iterator[tuple[str, AudioTower]]:
+    """The audio towers, one after the other, as far as there is time; a row for each that cannot be had.
+
+    Whoever takes one has to let it go before the next: only then is there room on the card.
+    """
     for name in ("mini",) if bench.small else ENCODERS:
         if not bench.time_for(name, 5.0):
             continue
@@ -32,16 +50,9 @@ def batch_size(bench: Bench) -> dict[str, Any]:
         except MissingError as error:
             rows.append({"encoder": name, "skipped": str(error)})
             continue
-        try:
-            rows.append(bench.found({"encoder": name} | _batch(bench, tower)))
-        except torch.OutOfMemoryError as error:
-            short.append(name)
-            rows.append(bench.found({"encoder": name, "failed": str(error)}))
+        yield name, tower
         del tower
         _clear(bench)
-    if short:
-        raise ToleranceError(f"a measured batch did not fit: {', '.join(short)}", {"rows": rows})
-    return {"rows": rows}
 
 
 def _batch(bench: Bench, tower: AudioTower) -> dict[str, Any]:
@@ -66,14 +77,7 @@ def _batch(bench: Bench, tower: AudioTower) -> dict[str, Any]:
 def embedding(bench: Bench) -> dict[str, Any]:
     """Clips a second from decoded windows in memory to stored features, against the encoder on windows on the card."""
     rows: list[dict[str, Any]] = []
-    for name in ("mini",) if bench.small else ENCODERS:
-        if not bench.time_for(name, 5.0):
-            continue
-        try:
-            tower = _tower(bench, name)
-        except MissingError as error:
-            rows.append({"encoder": name, "skipped": str(error)})
-            continue
+    for name, tower in _towers(bench, rows):
         size = measure(tower).batch_size if bench.on_gpu else CPU_BATCH
         # Clips travel 32 together, or as many as are encoded at once where that is more.
         count = max(size, 8 if bench.small or not bench.on_gpu else 128)
@@ -94,7 +98,6 @@ def embedding(bench: Bench) -> dict[str, Any]:
         row |= {"encoder_alone_per_s": of_alone, "ours_per_s": of_ours, "share": of_ours / of_alone}
         rows.append(bench.found(row))
         del there
-        _clear(bench)
     return {"rows": rows, "with_decoding": "tests/benchmarks/bench_embed.py, where Ray and the audio libraries are"}
 
 

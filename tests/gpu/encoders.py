@@ -20,7 +20,7 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers,
 
 from sept_core.datasets import DATASETS
 from sept_core.encoders import AudioTower, Encoder, TextTower, load_encoder
-from sept_core.encoders.msclap import VERSIONS, MsclapAudioTower, Projection
+from sept_core.encoders.msclap import VERSIONS, MsclapAudioTower, Projection, audio_encoder
 from sept_core.semantic import load_neighbors
 
 from .bench import MissingError
@@ -128,24 +128,12 @@ def _texts() -> Iterator[str]:
 
 
 def _msclap_audio(name: str) -> AudioTower:
-    try:
-        from msclap.models.clap import AudioEncoder
-    except (ImportError, OSError) as error:
-        raise MissingError(f"the audio tower of {name} needs the package msclap ({error})") from error
     version = VERSIONS[name]
     torch.manual_seed(0)
-    encoder = AudioEncoder(
-        version.audio_encoder,
-        version.embedding,
-        version.dim,
-        sample_rate=version.sample_rate,
-        window_size=1024,
-        hop_size=320,
-        mel_bins=64,
-        fmin=50,
-        fmax=version.fmax,
-        classes_num=527,
-    )
+    try:
+        encoder = audio_encoder(version)
+    except (ImportError, OSError) as error:
+        raise MissingError(f"the audio tower of {name} needs the package msclap ({error})") from error
     return MsclapAudioTower(version, encoder).eval().requires_grad_(False)
 
 
