@@ -17,7 +17,7 @@ import pytest
 import yaml
 from launching import launched, said, sept
 from s3_faults import Proxy, proxying
-from tiny_sweep import SWEEP, outcome_of, run_inline
+from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import Files, Lease, LocalFiles, TrialStore, open_files
@@ -25,12 +25,7 @@ from pipeline.tracking import connect, default_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SMALL: dict[str, Any] = SWEEP | {
-    "methods": ["zero-shot", "coop"],
-    "trials": 5,
-    "spaces": {"coop": SWEEP["spaces"]["coop"]},
-}
-LONGER = SMALL | {"training": {"epochs": 10, "report_every": 1, "batch_size": 8}}
+LONGER = SHORT | {"training": {"epochs": 10, "report_every": 1, "batch_size": 8}}
 LAUNCH = ("sweep", "launch", "tiny.yaml", "--root")
 
 
@@ -68,7 +63,7 @@ class TestFailingTrials:
     CHOICES = (1, faults.NAN, faults.RAISES, faults.NO_MEMORY, faults.KILLED)
 
     def sweep(self, choices: tuple[int, ...]) -> dict[str, Any]:
-        return SMALL | {
+        return SHORT | {
             # So many that each choice comes, some of them more than once.
             "trials": 3 * len(choices),
             "sampler": {"name": "random", "seed": 1},

@@ -14,7 +14,7 @@ import yaml
 from launching import launched, said, sept
 from s3_faults import proxying
 from s3_fixtures import SEAWEEDFS
-from tiny_sweep import SWEEP, outcome_of, run_inline
+from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.search.sweep import launch
 from pipeline.spec import parse_sweep
@@ -23,9 +23,7 @@ from pipeline.store import Files, Lease, LocalFiles, StoreError, open_files
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Six trials of the tiny sweep: every one of its objects is a request to the server.
-SMALL = yaml.safe_dump(
-    SWEEP | {"methods": ["zero-shot", "coop"], "trials": 5, "spaces": {"coop": SWEEP["spaces"]["coop"]}}
-)
+SMALL = yaml.safe_dump(SHORT)
 
 INPUTS = "slow_inputs:provide"
 LAUNCH = ("sweep", "launch", "tiny.yaml", "--root")

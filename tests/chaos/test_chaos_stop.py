@@ -12,7 +12,7 @@ import pytest
 import yaml
 from launching import launched, said, sept
 from s3_fixtures import store_at
-from tiny_sweep import SWEEP, outcome_of, run_inline
+from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import LocalFiles, open_files
@@ -21,15 +21,7 @@ from pipeline.tracking import connect, default_target
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Trials of some seconds each, so that somebody can look at them.
-SPEC = yaml.safe_dump(
-    SWEEP
-    | {
-        "methods": ["zero-shot", "coop"],
-        "trials": 5,
-        "spaces": {"coop": SWEEP["spaces"]["coop"]},
-        "training": {"epochs": 30, "report_every": 1, "batch_size": 8},
-    }
-)
+SPEC = yaml.safe_dump(SHORT | {"training": {"epochs": 30, "report_every": 1, "batch_size": 8}})
 
 INPUTS = "slow_inputs:provide"
 LAUNCH = ("sweep", "launch", "tiny.yaml", "--root")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from launching import launched, said
-from tiny_sweep import SWEEP, outcome_of, run_inline
+from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import Lease, LocalFiles
@@ -19,15 +19,7 @@ from pipeline.tracking import connect, default_target
 # It has to sleep for longer than a lease lasts.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-SPEC = yaml.safe_dump(
-    SWEEP
-    | {
-        "methods": ["zero-shot", "coop"],
-        "trials": 6,
-        "spaces": {"coop": SWEEP["spaces"]["coop"]},
-        "training": {"epochs": 60, "report_every": 2, "batch_size": 8},
-    }
-)
+SPEC = yaml.safe_dump(SHORT | {"trials": 6, "training": {"epochs": 60, "report_every": 2, "batch_size": 8}})
 LAUNCH = ("sweep", "launch", "tiny.yaml", "--root", "runs")
 
 

@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 sys.path += [str(TESTS / "chaos"), str(TESTS / "pipeline" / "search")]
 
 from launching import PROGRAM, environment  # noqa: E402 (once its place is on the path)
-from tiny_sweep import SWEEP, outcome_of, run_inline  # noqa: E402
+from tiny_sweep import SHORT, outcome_of, run_inline  # noqa: E402
 
 from pipeline.spec import parse_sweep  # noqa: E402
 from pipeline.store import Lease, LocalFiles, TrialStore  # noqa: E402
@@ -153,12 +153,7 @@ def test_a_node_on_which_ray_does_not_start_is_done_without(stand_in: Callable[.
 
 
 # Slow enough to be disturbed several times.
-SLOW = SWEEP | {
-    "methods": ["zero-shot", "coop"],
-    "trials": 12,
-    "spaces": {"coop": SWEEP["spaces"]["coop"]},
-    "training": {"epochs": 12, "report_every": 1, "batch_size": 8},
-}
+SLOW = SHORT | {"trials": 12, "training": {"epochs": 12, "report_every": 1, "batch_size": 8}}
 
 
 class Sweep(Job):

@@ -34,6 +34,13 @@ SWEEP: dict[str, Any] = {
     },
 }
 
+SHORT: dict[str, Any] = SWEEP | {
+    "methods": ["zero-shot", "coop"],
+    "trials": 5,
+    "spaces": {"coop": SWEEP["spaces"]["coop"]},
+}
+"""Six trials, for tests that wait for what happens to them."""
+
 
 def make_spec(changes: Mapping[str, Any] | None = None, **more: Any) -> SweepSpec:
     """The sweep with changes by dotted key."""
