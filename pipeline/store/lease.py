@@ -120,7 +120,7 @@ class Lease:
     def alive(self, holder: Holder) -> bool:
         """Whether a holder seems to be at work, to be shown; without waiting, so `acquire` may come to know better.
 
-        Who asks again and again is told by what changes in between. At the first look a process that exists on this
+        Who asks again and again learns from what changes in between. At the first look a process that exists on this
         machine counts as alive, and one elsewhere if the time of its last renewal is near the time here.
         """
         if holder.gone():

@@ -52,7 +52,7 @@ class TrialStore:
     def __init__(self, files: Files, on_damage: Callable[[str], None] | None = None) -> None:
         self.files = files
         self._on_damage = on_damage or logger.warning
-        self._named: set[str] = set()  # what stands where nothing belongs, so that it is told once
+        self._named: set[str] = set()  # what stands where nothing belongs, so that it is reported once
 
     # Trials
 
