@@ -132,6 +132,7 @@ def test_no_command_says_or_stores_one(
 ) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray asks for tokens in this process for good
     monkeypatch.chdir(killed)
     _, out, err = sept(*arguments, *debug)
     assert out + err
@@ -142,6 +143,7 @@ def test_no_command_says_or_stores_one(
 def test_the_doctor_says_none(sept: Sept, killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray asks for tokens in this process for good
     monkeypatch.chdir(killed)
     _, out, err = sept("doctor", "--root", "runs", "--mlflow", URL, "--address", "auto", "--json")
     assert "127.0.0.1:1" in out
