@@ -42,7 +42,7 @@ WARNINGS = {
     "crema-d": (LABELS,),
     "ravdess": (REPEATED,),
 }
-LONG = ("urbansound8k", "crema-d", "ravdess")
+LONG = ("crema-d", "esc50", "ravdess", "urbansound8k")
 
 
 @pytest.fixture
