@@ -22,13 +22,13 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """
     prompts = tuple(prompt_name(name) for name in names)
     if len(prompts) < 2:
-        raise InputError("fewer than two class names leave nothing to choose from", mend="give at least two")
+        raise InputError("fewer than two class names leave nothing to choose from", fix="give at least two")
     seen: dict[str, str] = {}
     for name, prompt in zip(names, prompts, strict=True):
         if not prompt:
-            raise InputError("a class name is empty", mend="leave it out")
+            raise InputError("a class name is empty", fix="leave it out")
         if prompt in seen:
             alike = f"'{seen[prompt]}' and '{name}' read alike" if seen[prompt] != name else f"'{name}' stands twice"
-            raise InputError(alike, mend="leave one of them out")
+            raise InputError(alike, fix="leave one of them out")
         seen[prompt] = name
     return prompts

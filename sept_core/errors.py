@@ -15,7 +15,7 @@ class SeptError(Exception):
     """Base of all errors raised on purpose by this project.
 
     Attributes:
-        resumable: Whether the same may well succeed later, without anything being mended.
+        resumable: Whether the same may well succeed later, without anything being fixed.
     """
 
     resumable = False
@@ -27,16 +27,16 @@ class InputError(SeptError):
     Args:
         what: What is wrong, without a final full stop.
         where: File, key or value that it is about; empty where ``what`` names it already.
-        mend: What to do about it.
+        fix: What to do about it.
     """
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         self.what = what
         self.where = where
-        self.mend = mend
+        self.fix = fix
         parts = [f"{where}: {what}" if where else what]
-        if mend:
-            parts.append(mend)
+        if fix:
+            parts.append(fix)
         super().__init__("; ".join(parts))
 
     @property
@@ -46,7 +46,7 @@ class InputError(SeptError):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and errors cross process boundaries in Ray.
-        return (_rebuild, (self.what, self.where, self.mend))
+        return (_rebuild, (self.what, self.where, self.fix))
 
 
 class CollectedInputError(InputError):
@@ -59,7 +59,7 @@ class CollectedInputError(InputError):
     def __init__(self, errors: Iterable[InputError]) -> None:
         self._each = tuple(one for error in errors for one in error.each)
         first = self._each[0]
-        super().__init__(first.what, where=first.where, mend=first.mend)
+        super().__init__(first.what, where=first.where, fix=first.fix)
 
     @property
     def each(self) -> tuple[InputError, ...]:
@@ -79,5 +79,5 @@ def gathered(errors: Iterable[InputError]) -> InputError:
     return several if len(several.each) > 1 else several.each[0]
 
 
-def _rebuild(what: str, where: str, mend: str) -> InputError:
-    return InputError(what, where=where, mend=mend)
+def _rebuild(what: str, where: str, fix: str) -> InputError:
+    return InputError(what, where=where, fix=fix)

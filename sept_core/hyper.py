@@ -58,8 +58,8 @@ class HyperParameter:
         if self.kind is str:
             if not isinstance(value, str) or (self.choices and value not in self.choices):
                 allowed = f"one of {', '.join(self.choices)}" if self.choices else "a string"
-                mend = nearest_hint(value, self.choices).rstrip() if isinstance(value, str) else ""
-                raise InputError(f"{value!r} is not {allowed}", where=place, mend=mend)
+                fix = nearest_hint(value, self.choices).rstrip() if isinstance(value, str) else ""
+                raise InputError(f"{value!r} is not {allowed}", where=place, fix=fix)
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{value!r} is not a number", where=place)
@@ -69,7 +69,7 @@ class HyperParameter:
             raise InputError(f"{value!r} is not a whole number", where=place)
         number = int(value) if self.kind is int else float(value)
         if not self.low <= number <= self.high:
-            raise InputError(f"{value!r} is out of range", where=place, mend=f"allowed: {self.low:g} to {self.high:g}")
+            raise InputError(f"{value!r} is out of range", where=place, fix=f"allowed: {self.low:g} to {self.high:g}")
         return number
 
 
@@ -93,7 +93,7 @@ def complete(
     known = {parameter.name: parameter for parameter in declared}
     for name in given:
         if name not in known:
-            raise InputError(f"unknown hyper-parameter '{name}'", where=where, mend=known_words(name, known))
+            raise InputError(f"unknown hyper-parameter '{name}'", where=where, fix=known_words(name, known))
     values: dict[str, Value] = {}
     for name in sorted(known):
         parameter = known[name]

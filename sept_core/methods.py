@@ -41,14 +41,14 @@ def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
     if "+" in baseline and baseline not in LEARNERS:
         # SEPT is misspelt (coop+spet), or stands there twice.
         method = f"{baseline}{_SEPT}" if sept else baseline
-        raise InputError(f"unknown method '{method}'", mend=known_words(method, known_methods()))
+        raise InputError(f"unknown method '{method}'", fix=known_words(method, known_methods()))
     learner = get_learner(baseline)
     if not learner.unseen:
         raise InputError(
             f"'{baseline}' cannot name a class that it was not trained on",
-            mend="base-to-new, cross-dataset and SEPT all need that; train it with sept_core.training alone",
+            fix="base-to-new, cross-dataset and SEPT all need that; train it with sept_core.training alone",
         )
     if sept and not learner.trainable:
-        raise InputError(f"'{baseline}' learns nothing, so SEPT has nothing to act on", mend=f"use '{baseline}' alone")
+        raise InputError(f"'{baseline}' learns nothing, so SEPT has nothing to act on", fix=f"use '{baseline}' alone")
     declared = (*learner.hyper, *(SEPT_HYPER if sept else ()))
     return {parameter.name: parameter for parameter in declared}

@@ -53,7 +53,7 @@ class Predictor:
                 f"the prompt was learned with {name} of fingerprint {fingerprint}, and these weights are "
                 f"{encoder.name} of fingerprint {encoder.fingerprint}",
                 where=str(prompt.card["study"]),
-                mend="give the weights that the sweep was run with",
+                fix="give the weights that the sweep was run with",
             )
         self._encoder = encoder
         self._check_hyper(prompt)
@@ -101,7 +101,7 @@ class Predictor:
         Raises:
             InputError: As ``load_clip``, for the first that cannot be used.
         """
-        from sept_core.audio import load_clip
+        from sept_core.audio.waveform import load_clip
 
         tower = self.audio_tower()
         windows = [tower.prepare(load_clip(clip, tower.sample_rate)) for clip in clips]
@@ -151,7 +151,7 @@ class Predictor:
         if not bool(mean.isfinite().all()):
             raise InputError(
                 "the prompt gives probabilities that are not finite",
-                mend="use another prompt: its parameters, or the encoder's, are too large or damaged",
+                fix="use another prompt: its parameters, or the encoder's, are too large or damaged",
             )
         return mean[:, [bank.names.index(name) for name in prompts]]
 
@@ -181,5 +181,5 @@ def _unfit(prompt: Prompt, what: str) -> InputError:
     return InputError(
         f"the prompt cannot be used: {what}",
         where=str(prompt.card["study"])[:200],
-        mend="export it again: sept export SWEEP STUDY --to DIR",
+        fix="export it again: sept export SWEEP STUDY --to DIR",
     )

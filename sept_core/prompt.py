@@ -99,7 +99,7 @@ def load_prompt(folder: Path | str) -> Prompt:
             raise InputError(
                 f"no prompt there ({name}: {error.strerror or error})",
                 where=str(folder),
-                mend="give a folder that sept export has written",
+                fix="give a folder that sept export has written",
             ) from error
     return read_prompt(found[CARD], found[PARAMETERS], str(folder))
 
@@ -119,21 +119,21 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    mend = "export it again: sept export SWEEP STUDY --to DIR"
+    fix = "export it again: sept export SWEEP STUDY --to DIR"
     try:
         content = unseal(card)
         if content.get("format") != FORMAT:
             raise InputError(
                 f"the prompt is of format {_short(content.get('format'))}, and this release reads {FORMAT}",
                 where=where,
-                mend="use the release of sept-sweep that wrote it",
+                fix="use the release of sept-sweep that wrote it",
             )
         _check_card(content)
         if hashlib.sha256(parameters).hexdigest() != content["parameters_sha256"]:
             raise ValueError(f"{PARAMETERS} is not the file that {CARD} belongs to")
         params = _checked(load(parameters), len(content["replicas"]))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise DamagedPromptError(f"the prompt is damaged ({_short(error)})", where=where, mend=mend) from error
+        raise DamagedPromptError(f"the prompt is damaged ({_short(error)})", where=where, fix=fix) from error
     return Prompt(content, params)
 
 

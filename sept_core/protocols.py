@@ -193,7 +193,7 @@ def _inner_stage(table: EmbeddingTable, text: _Text, base: Sequence[str], splits
         raise InputError(
             f"{table.dataset} has {len(base)} base classes, too few to split again",
             where="selection: nested",
-            mend=f"at least {NESTED_CLASSES} are needed; use selection: heldout",
+            fix=f"at least {NESTED_CLASSES} are needed; use selection: heldout",
         )
     inner_base, inner_new = halves(base)
     names = table.classnames
@@ -251,7 +251,7 @@ def _cross_dataset(
             raise InputError(
                 f"all of its {len(unheard)} test clips are from recordings that the source {info.name} has too",
                 where=f"target {other.name}",
-                mend="take a target with other clips",
+                fix="take a target with other clips",
             )
         tested[other.name] = text.group(target, other.classnames, [rows] * len(splits))
     measured = {"source": text.group(table, every, held_out, trained=True)}

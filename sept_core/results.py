@@ -28,11 +28,11 @@ __all__ = [
     "TrialConfig",
     "TrialResult",
     "canonical_json",
-    "environment",
     "failed_result",
     "now_ms",
     "row_key_of",
     "row_of_study",
+    "software",
     "study_key_of",
 ]
 
@@ -54,7 +54,7 @@ def now_ms() -> int:
 
 
 @cache
-def environment() -> tuple[dict[str, str], str]:
+def software() -> tuple[dict[str, str], str]:
     """Versions of what can change a number, and the kind of machine."""
     versions = {"python": platform.python_version()}
     for package in ("numpy", "sept-sweep", "torch"):
@@ -351,7 +351,7 @@ class TrialResult:
 
 def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> TrialResult:
     """The result of a trial that raised: its curve so far and the traceback."""
-    versions, machine = environment()
+    versions, machine = software()
     return TrialResult(
         signature=config.signature,
         config=config,

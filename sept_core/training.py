@@ -282,8 +282,8 @@ def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | 
     sums: list[list[list[dict[str, Tensor]]]] = [[] for _ in trainings]
     for step in range(max(len(own) for of_training in batches for own in of_training)):
         active = [
-            (member, replica)
-            for member, of_training in enumerate(batches)
+            (proposal, replica)
+            for proposal, of_training in enumerate(batches)
             for replica, own in enumerate(of_training)
             if step < len(own)
         ]
@@ -291,14 +291,14 @@ def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | 
             of_training.append([])
         for start in range(0, len(active), at_once):
             chosen = active[start : start + at_once]
-            members = list(dict.fromkeys(member for member, _ in chosen))
-            replicas = [[replica for other, replica in chosen if other == member] for member in members]
+            proposals = list(dict.fromkeys(proposal for proposal, _ in chosen))
+            replicas = [[replica for other, replica in chosen if other == proposal] for proposal in proposals]
             parts = [
-                _Part(trainings[member], own, [batches[member][replica][step] for replica in own])
-                for member, own in zip(members, replicas, strict=True)
+                _Part(trainings[proposal], own, [batches[proposal][replica][step] for replica in own])
+                for proposal, own in zip(proposals, replicas, strict=True)
             ]
-            for member, losses in zip(members, _step(parts), strict=True):
-                sums[member][-1].append(losses)
+            for proposal, losses in zip(proposals, _step(parts), strict=True):
+                sums[proposal][-1].append(losses)
     # Read only now: a GPU is not waited for in between.
     return [
         training._end_epoch([_added(chunks) for chunks in steps], sum(map(len, own)))

@@ -24,7 +24,7 @@ from sept_core.learners.optimiser import check_warmup
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.nearest import known_words
 from sept_core.protocols import Stage, check_splits, make_plan
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, environment, failed_result, now_ms
+from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, failed_result, now_ms, software
 from sept_core.schedule import Precision
 from sept_core.semantic import NamingNew, SemanticExpansion, load_templates, templates_digest
 from sept_core.tested import count_tested
@@ -109,7 +109,7 @@ def make_config(
         raise InputError(
             f"embeddings were made by encoder {table.encoder_fingerprint}, not {encoder.fingerprint}",
             where=table.dataset,
-            mend=f"make them anew: sept embed {table.dataset.lower()} --audio DIR --encoder {encoder.name}",
+            fix=f"make them anew: sept embed {table.dataset.lower()} --audio DIR --encoder {encoder.name}",
         )
     if sept and neighbors is None:
         raise InputError(f"SEPT needs semantic neighbours of {table.dataset}'s classes, and there are none")
@@ -119,7 +119,7 @@ def make_config(
         if fold not in usable:
             # A sweep's `folds: all` is spelled out before the clips are looked at.
             named = f"; in a sweep: folds: {{{info.name}: [{', '.join(usable)}]}}" if selection == "strict" else ""
-            raise InputError(f"fold '{fold}' of {info.name} cannot be used", mend=f"usable: {', '.join(usable)}{named}")
+            raise InputError(f"fold '{fold}' of {info.name} cannot be used", fix=f"usable: {', '.join(usable)}{named}")
     for name, value, low in (
         ("shots", shots, 1),
         ("epochs", epochs, 1),
@@ -127,7 +127,7 @@ def make_config(
         ("batch_size", batch_size, 1),
     ):
         if value < low:
-            raise InputError(f"{value} is too small", where=name, mend=f"at least {low}")
+            raise InputError(f"{value} is too small", where=name, fix=f"at least {low}")
     if not chosen or not seeds:
         raise InputError("a trial needs at least one fold and one seed")
     if len(set(chosen)) != len(chosen) or len(set(seeds)) != len(seeds):
@@ -140,12 +140,12 @@ def make_config(
         ("neighbors_naming_new", neighbors_naming_new, get_args(NamingNew)),
     ):
         if word not in known:
-            raise InputError(f"unknown {name} '{word}'", mend=known_words(word, known))
+            raise InputError(f"unknown {name} '{word}'", fix=known_words(word, known))
     if selection == "strict" and len(chosen) != 1:
         raise InputError(
             f"a trial of selection 'strict' has one test fold, not {len(chosen)}: {', '.join(chosen)}",
             where="folds",
-            mend="name one fold; a sweep makes a study of each",
+            fix="name one fold; a sweep makes a study of each",
         )
     check_protocol(protocol, selection, neighbors_naming_new, table, targets)
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
@@ -370,7 +370,7 @@ class TrialRun:
             }
             for index, (fold, seed) in enumerate(self._replicas)
         )
-        versions, machine = environment()
+        versions, machine = software()
         return TrialResult(
             signature=self.config.signature,
             config=self.config,

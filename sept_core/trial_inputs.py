@@ -98,18 +98,18 @@ def check_protocol(
         raise InputError(
             "selection 'nested' is to know nothing of the new classes, and dropping neighbours uses their names",
             where="neighbors_naming_new",
-            mend="use keep, or selection: heldout",
+            fix="use keep, or selection: heldout",
         )
     if protocol == "base-to-new" and names:
-        raise InputError(f"targets {', '.join(names)} given", mend="only protocol: cross-dataset has targets")
+        raise InputError(f"targets {', '.join(names)} given", fix="only protocol: cross-dataset has targets")
     if protocol == "cross-dataset":
         if not names:
             raise InputError("cross-dataset needs at least one target")
         if table.dataset in names or len(set(names)) != len(names):
             raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
         if selection not in TRANSFER_SELECTIONS:
-            mend = f"use selection: {' or '.join(TRANSFER_SELECTIONS)}"
-            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", mend=mend)
+            fix = f"use selection: {' or '.join(TRANSFER_SELECTIONS)}"
+            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", fix=fix)
     for target in targets:
         if target.encoder_fingerprint != table.encoder_fingerprint:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
@@ -146,7 +146,7 @@ def _apart(tower: TextTower, wording: Wording, names: Sequence[str], where: str)
     try:
         wording.check(tower, names)
     except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
+        raise InputError(error.what, where=where, fix=error.fix) from error
 
 
 def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
@@ -174,7 +174,7 @@ def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
         raise InputError(
             f"the trial left out {then or 'no clips'}, and here {here or 'none'} would be left out",
             where=config.signature,
-            mend="use the embeddings that it was made with, or begin the sweep again under another name (--fork)",
+            fix="use the embeddings that it was made with, or begin the sweep again under another name (--fork)",
         )
     if config.sept:
         used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)

@@ -25,17 +25,17 @@ ELSEWHERE = {
         "tests/chaos/test_chaos_s3.py"
     ),
     "sweep submit full --address http://HEAD:8265 --root s3://bucket/sept --mlflow http://mlflow:5000": (
-        "tests/pipeline/test_pipeline_submit_cluster.py"
+        "tests/pipeline/cluster/test_cluster_jobs.py"
     ),
     "doctor --spec my.yaml --root s3://bucket/sept --address auto --mlflow http://mlflow:5000": (
         "tests/pipeline/doctor/test_doctor_checks.py"
     ),
-    "data init birds --csv birds.csv --audio recordings": "tests/pipeline/test_pipeline_own_start.py",
-    "embed birds --audio recordings --encoder mini": "tests/pipeline/test_pipeline_own_start.py",
-    "neighbors birds --from birds.neighbors.yaml": "tests/pipeline/test_pipeline_own_start.py",
-    "sweep plan birds.yaml": "tests/pipeline/test_pipeline_own_start.py",
-    "sweep launch birds.yaml": "tests/pipeline/test_pipeline_own_start.py",
-    "report birds": "tests/pipeline/test_pipeline_own_start.py",
+    "data init birds --csv birds.csv --audio recordings": "tests/pipeline/data/test_data_starter_files.py",
+    "embed birds --audio recordings --encoder mini": "tests/pipeline/data/test_data_starter_files.py",
+    "neighbors birds --from birds.neighbors.yaml": "tests/pipeline/data/test_data_starter_files.py",
+    "sweep plan birds.yaml": "tests/pipeline/data/test_data_starter_files.py",
+    "sweep launch birds.yaml": "tests/pipeline/data/test_data_starter_files.py",
+    "report birds": "tests/pipeline/data/test_data_starter_files.py",
     "ui": "tests/pipeline/cli/test_cli_ui.py",
 }
 TYPED = {

@@ -26,8 +26,8 @@ from pipeline.cli import (
 )
 from pipeline.cli.errors import guarded, take_debug
 from pipeline.cli.group import Group
-from pipeline.loopback import ask_loopback_directly
-from pipeline.ray_watch import ray_is_lost
+from pipeline.cli.loopback import ask_loopback_directly
+from pipeline.cluster.liveness import ray_is_lost
 from sept_core import __version__
 
 __all__ = ["app", "main"]

@@ -40,16 +40,16 @@ def best(
     estimate of the procedure. The second is the trial that is best over all folds, which export and predict take; with
     several folds its own test accuracies estimate nothing, for held-out clips of one fold are test clips of another.
     """
-    from pipeline.cli.showing import say, wide_console
+    from pipeline.cli.console import say, wide_console
     from pipeline.report import collect
     from pipeline.report.gaps import missing_lines, partial_lines
     from pipeline.report.picking import pick_row
     from pipeline.report.rows import OVER_ALL_FOLDS
+    from pipeline.spec.stored import known_sweep
     from pipeline.store import TrialStore, open_files
-    from pipeline.sweeps import known_sweep
 
     if only is not None and study not in (None, only):
-        raise InputError(f"two studies: '{only}' and --study '{study}'", mend="give one of them, or neither for all")
+        raise InputError(f"two studies: '{only}' and --study '{study}'", fix="give one of them, or neither for all")
     study = study or only
     store = TrialStore(open_files(root))
     known_sweep(store, sweep, study)
@@ -148,7 +148,7 @@ def _own(use: ForUse) -> dict[str, float]:
 def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
     from rich.markup import escape
 
-    from pipeline.cli.showing import plain_table
+    from pipeline.cli.console import plain_table
 
     table = plain_table()
     table.add_column("study", overflow="fold")
@@ -169,8 +169,8 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
 def _show_uses(console: Console, uses: Sequence[ForUse]) -> None:
     from rich.markup import escape
 
-    from pipeline.cli.showing import plain_table
-    from pipeline.sweeps import short
+    from pipeline.cli.console import plain_table
+    from pipeline.text import short
 
     table = plain_table()
     table.add_column("study", overflow="fold")

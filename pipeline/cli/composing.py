@@ -37,12 +37,12 @@ def quickstart_on_compose(root: str, workers: int | None, mlflow: str | None) ->
     """
     from rich.console import Console
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
     from pipeline.cli.submitting import submit_sweep
     from pipeline.store import is_remote
 
     if root != DEFAULT_ROOT and not is_remote(root):
-        raise InputError("the services do not see this folder", where=f"root {root}", mend="leave --root out")
+        raise InputError("the services do not see this folder", where=f"root {root}", fix="leave --root out")
     where = _ROOT if root == DEFAULT_ROOT else root
     compose = _find()
     _run([*compose, "up", "--build", "--wait"], {} if workers is None else {"SEPT_WORKERS": str(workers)})
@@ -70,11 +70,11 @@ def _find() -> list[str]:
     if not COMPOSE_FILE.is_file():
         raise InputError(
             "--compose builds its image from a checkout, and this sept is installed without one",
-            mend="clone the repository and pip install -e . there, or run sept quickstart without it",
+            fix="clone the repository and pip install -e . there, or run sept quickstart without it",
         )
-    mend = "install Docker Engine with its Compose plugin, or run sept quickstart without --compose"
+    fix = "install Docker Engine with its Compose plugin, or run sept quickstart without --compose"
     if shutil.which("docker") is None:
-        raise InputError("there is no docker here", where="--compose", mend=mend)
+        raise InputError("there is no docker here", where="--compose", fix=fix)
     for command, missing in (
         (["docker", "compose", "version"], "docker has no Compose plugin"),
         (["docker", "info"], "no Docker engine answers"),
@@ -82,9 +82,9 @@ def _find() -> list[str]:
         try:
             asked = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise InputError(f"{missing}: {error}", where="--compose", mend=mend) from error
+            raise InputError(f"{missing}: {error}", where="--compose", fix=fix) from error
         if asked.returncode:
-            raise InputError(missing, where="--compose", mend=mend)
+            raise InputError(missing, where="--compose", fix=fix)
     return ["docker", "compose", "-f", str(COMPOSE_FILE)]
 
 

@@ -19,7 +19,7 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.prepared import Prepared
+    from pipeline.data.prepared import Prepared
     from sept_core.datasets import DatasetInfo, Finding
 
 __all__ = ["app", "folder_here", "say_heard"]
@@ -62,7 +62,7 @@ TemplateOption = Annotated[
 @app.command("list")
 def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the datasets, your own included: classes, folds, and whether neighbours and embeddings are there."""
-    from pipeline.cli.showing import plain_table, say, wide_console
+    from pipeline.cli.console import plain_table, say, wide_console
 
     rows = list(_datasets(root))
     if as_json:
@@ -97,8 +97,9 @@ def download(
     """Download PALM's copy of a dataset from the Hugging Face hub; the same command goes on after an interruption."""
     from rich.console import Console
 
-    from pipeline.cli.showing import plural, say
-    from pipeline.download import download as run
+    from pipeline.cli.console import say
+    from pipeline.data.download import download as run
+    from pipeline.text import plural
 
     console = Console()
     with _bar("Downloading", in_bytes=True) as progress:
@@ -122,8 +123,9 @@ def prepare(
     """Read a folder into a manifest, refuse what would poison a result, and keep it; needed for your own dataset."""
     from rich.console import Console
 
-    from pipeline.cli.showing import plural, say
-    from pipeline.prepared import write_prepared
+    from pipeline.cli.console import say
+    from pipeline.data.prepared import write_prepared
+    from pipeline.text import plural
     from sept_core.datasets import check_manifest
 
     console = Console()
@@ -153,8 +155,8 @@ def say_heard(console: Console, prepared: Prepared, shots: int) -> None:
         prepared: The data set.
         shots: Clips of a class that are wanted for training.
     """
-    from pipeline.cli.showing import say
-    from pipeline.own_start import ENCODER
+    from pipeline.cli.console import say
+    from pipeline.data.starter_files import ENCODER
     from sept_core.datasets.heard import ManifestClips, heard_line, load_pretraining, short_classes
 
     pretraining = load_pretraining(ENCODER)
@@ -196,12 +198,12 @@ def check(
 
         given = {"--audio": audio, "--csv": csv, "--kind": kind, "--template": template, "--columns": columns}
         if useless := [option for option, value in given.items() if value is not None]:
-            raise InputError("has no meaning with --store", where=useless[0], mend="leave one of them out")
+            raise InputError("has no meaning with --store", where=useless[0], fix="leave one of them out")
         return check_stores(root, named, fingerprint, as_json)
     if fingerprint is not None:
-        raise InputError("has no meaning without --store", where="--encoder-fingerprint", mend="add --store")
+        raise InputError("has no meaning without --store", where="--encoder-fingerprint", fix="add --store")
     if len(named) != 1 or audio is None:
-        raise InputError("one dataset is checked at a time, in its folder", mend="sept data check DATASET --audio DIR")
+        raise InputError("one dataset is checked at a time, in its folder", fix="sept data check DATASET --audio DIR")
     return _check_clips(named[0], audio, csv, kind, template, columns, root, as_json)
 
 
@@ -217,7 +219,8 @@ def _check_clips(
 ) -> None:
     from rich.console import Console
 
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.text import plural
     from sept_core.datasets import Findings, check_manifest
 
     folder = folder_here(audio, "check")
@@ -243,7 +246,7 @@ def _check_clips(
 
 def _neighbor_notes(root: str, info: DatasetInfo) -> list[Finding]:
     """What the neighbours for base-to-new know of new classes; nothing where there are none."""
-    from pipeline.prepared import find_neighbors
+    from pipeline.data.prepared import find_neighbors
     from sept_core.datasets import Finding
     from sept_core.semantic import knowledge_warnings, naming_untrained
     from sept_core.semantic.blind import described_naming
@@ -266,8 +269,8 @@ def folder_here(audio: str, command: str) -> Path:
     """
     if "://" in audio or Path(audio).is_file():
         how = "aws s3 sync" if "://" in audio else "unzip"
-        mend = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
-        raise InputError(f"{command} reads every clip from a folder on this machine", where=audio, mend=mend)
+        fix = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
+        raise InputError(f"{command} reads every clip from a folder on this machine", where=audio, fix=fix)
     return Path(audio).expanduser()
 
 
@@ -283,16 +286,16 @@ def _read(
     compare: bool = True,
 ) -> Prepared:
     """A data set from its folder, or from a CSV file of one's own."""
-    from pipeline.audio_source import open_audio
-    from pipeline.prepared import Prepared, find_manifest
+    from pipeline.data.audio.open import open_audio
+    from pipeline.data.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
     from sept_core.datasets.own_table import read_columns
 
     given: dict[str, Any] = {"kind": kind, "template": template, "columns": columns and read_columns(columns)}
     described = {option: value for option, value in given.items() if value is not None}
     if described and csv is None:
-        mend = "give that file with --csv, or leave it out"
-        raise InputError("says what a CSV file holds", where=f"--{next(iter(described))}", mend=mend)
+        fix = "give that file with --csv, or leave it out"
+        raise InputError("says what a CSV file holds", where=f"--{next(iter(described))}", fix=fix)
     with _bar("Reading clips") as progress:
         if csv is None:
             return find_manifest(dataset, audio, root, progress, compare=compare)
@@ -321,7 +324,7 @@ def _bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], No
 
 
 def _datasets(root: str) -> Iterator[dict[str, Any]]:
-    from pipeline.prepared import own_datasets
+    from pipeline.data.prepared import own_datasets
     from sept_core.datasets import DATASETS, halves
 
     embedded = _embedded(root)
@@ -343,7 +346,7 @@ def _datasets(root: str) -> Iterator[dict[str, Any]]:
 
 
 def _has_neighbors(root: str, info: DatasetInfo, protocol: str) -> bool:
-    from pipeline.prepared import find_neighbors
+    from pipeline.data.prepared import find_neighbors
 
     try:
         find_neighbors(root, info, protocol=protocol)

@@ -1,4 +1,4 @@
-"""``sept doctor``: what works, what does not, and the command that mends it."""
+"""``sept doctor``: what works, what does not, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at everything that a sweep needs; what is not green comes with the command that mends it."""
+    """Look at everything that a sweep needs; what is not green comes with the command that fixes it."""
     from rich.console import Console
 
     from pipeline.doctor import Wanted, examine, wanted_by
@@ -70,12 +70,12 @@ def _show(console: Console, check: Check) -> None:
     # The word too, for whom colours say nothing.
     line = Text.assemble((f"{check.status:<7}", f"bold {check.status}"), f"{check.name}: {check.said}")
     console.print(line, soft_wrap=True, highlight=False)
-    if check.mend and check.status != "green":
-        console.print(Text(f"       -> {check.mend}"), soft_wrap=True, highlight=False)
+    if check.fix and check.status != "green":
+        console.print(Text(f"       -> {check.fix}"), soft_wrap=True, highlight=False)
 
 
 def _sum_up(console: Console, found: list[Check]) -> None:
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
 
     counts = {status: sum(check.status == status for check in found) for status in ("green", "yellow", "red")}
     say(console, "\n" + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -108,7 +108,8 @@ def _end_as_interrupted() -> None:
 
 
 def _show(console: Console, summary: EmbedSummary) -> None:
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.text import plural
 
     if summary.made:
         rate = f"{summary.seconds:.1f} s ({summary.clips_per_second:.0f} clips/s)"
@@ -159,7 +160,7 @@ class _Progress:
 
     def tell(self, dataset: str, done: int, total: int) -> None:
         """So many clips of a data set are done."""
-        from pipeline.cli.showing import say
+        from pipeline.cli.console import say
 
         now = time.monotonic()
         began, first = self._began.setdefault(dataset, (now, done))

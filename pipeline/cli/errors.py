@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from pipeline.masking import masked
+from pipeline.text import masked
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_RESUMABLE", "EXIT_STOPPED", "guarded", "take_debug"]

@@ -54,14 +54,14 @@ def export(
     and its choice for each test fold, and not this prompt; the card says where they are this very trial's.
     """
     if to is None and model is None and register is None:
-        raise InputError("nothing to export to", mend="give --to FOLDER, --model FOLDER or --register NAME")
+        raise InputError("nothing to export to", fix="give --to FOLDER, --model FOLDER or --register NAME")
     if model is not None and model.exists() and (not model.is_dir() or any(model.iterdir())):
-        raise InputError("something is there", where=str(model), mend="name a new folder for --model")
+        raise InputError("something is there", where=str(model), fix="name a new folder for --model")
     if mlflow is not None and register is None:
-        raise InputError("--mlflow alone does nothing", mend="give --register NAME too")
+        raise InputError("--mlflow alone does nothing", fix="give --register NAME too")
     from rich.console import Console
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
     from pipeline.prompts import export_prompt, write_prompt
     from pipeline.store import TrialStore, check_writable, open_files
 
@@ -99,7 +99,8 @@ def export(
 
 
 def _tell(console: Console, exported: Exported) -> None:
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.text import plural
 
     card, prompt = exported.prompt.card, exported.prompt
     source = "trained once more" if exported.retrained else "from its last checkpoint"
@@ -121,7 +122,7 @@ def _tell(console: Console, exported: Exported) -> None:
 
 
 def _next(console: Console, to: str | None, model: Path | None) -> None:
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
 
     place = to if to is not None else None if model is None else str(model)
     if place is not None:

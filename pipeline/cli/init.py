@@ -41,10 +41,11 @@ def init(
     """Start with clips of your own: check and prepare them, write a first sweep, and say what to type next."""
     from rich.console import Console
 
+    from pipeline.cli.console import say
     from pipeline.cli.data import _bar, _read, folder_here, say_heard
-    from pipeline.cli.showing import plural, say
-    from pipeline.own_start import StartFiles, fitting_shots, write_start
+    from pipeline.data.starter_files import StartFiles, fitting_shots, write_start
     from pipeline.store import check_writable
+    from pipeline.text import plural
     from sept_core.datasets import check_manifest, halves
 
     folder = folder_here(audio, "init")
@@ -68,7 +69,7 @@ def init(
         raise InputError(
             f"{plural(len(findings.errors), 'error')}, nothing was written",
             where=str(csv),
-            mend="correct what is listed and type the command again",
+            fix="correct what is listed and type the command again",
         )
     base, new = halves(info.classnames)
     # Clips without sound are left out when the person says so.
@@ -95,7 +96,7 @@ def init(
 
 def _steps(name: str, audio: Path, sweep: Path, neighbors: Path, root: str, skip_bad: str) -> list[str]:
     """The commands that lead to a table of results."""
-    from pipeline.own_start import ENCODER, TERMS
+    from pipeline.data.starter_files import ENCODER, TERMS
 
     file = _word(sweep)
     return [

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pipeline.cli.console import say
 from pipeline.cli.errors import EXIT_FAILED, EXIT_RESUMABLE, EXIT_STOPPED
 from pipeline.cli.options import mlflow_option, root_option
-from pipeline.cli.showing import plural, say, show_report, track_report
+from pipeline.cli.report import show_report, track_report
+from pipeline.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +61,8 @@ def run_sweep(
     started = time.monotonic()
     try:
         with _status(console, "Reading the sweep"):
-            from pipeline.address import CLIENT
-            from pipeline.prepared import own_datasets
+            from pipeline.cluster.address import CLIENT
+            from pipeline.data.prepared import own_datasets
             from pipeline.spec import load_sweep
             from pipeline.store import check_writable
             from pipeline.tracking import default_target
@@ -159,7 +161,7 @@ def _run(
 def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
     """Put the report into MLflow; another driver that has begun since does it at its own end."""
     from pipeline.store import Lease, LeaseHeld, TrialStore, open_files
-    from pipeline.tracking import one_line
+    from pipeline.text import one_line
 
     store = TrialStore(open_files(root))
     try:
@@ -177,7 +179,8 @@ def _say_how_to_sync(console: Console, root: str, sweep: str, target: TrackingTa
 
 
 def _prepare(console: Console, target: TrackingTarget) -> None:
-    from pipeline.tracking import failure, one_line, prepare
+    from pipeline.text import one_line
+    from pipeline.tracking import failure, prepare
     from sept_core.errors import InputError
 
     try:

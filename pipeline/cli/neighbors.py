@@ -16,7 +16,7 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.neighbors import Estimate, Outcome, Prices, Usage
+    from pipeline.neighbors import CostEstimate, Outcome, Prices, Usage
 
 __all__ = ["neighbors"]
 
@@ -85,16 +85,16 @@ def neighbors(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
+    from pipeline.data.prepared import neighbors_key, own_datasets, packaged_key
     from pipeline.neighbors import Usage, estimate, generate, known_to_model
-    from pipeline.prepared import neighbors_key, own_datasets, packaged_key
     from pipeline.store import is_remote, local_folder
     from sept_core.datasets import DATASETS, get_dataset
     from sept_core.nearest import known_words
     from sept_core.semantic.blind import naming_untrained
 
     if protocol not in _PROTOCOLS:
-        raise InputError(f"unknown protocol '{protocol}'", where="--for", mend=known_words(protocol, _PROTOCOLS))
+        raise InputError(f"unknown protocol '{protocol}'", where="--for", fix=known_words(protocol, _PROTOCOLS))
     whole = get_dataset(dataset, own_datasets(root))
     info = known_to_model(whole, protocol)
     folder = local_folder(root) if is_remote(root) else Path(root)
@@ -106,8 +106,8 @@ def neighbors(
         take(whole, protocol, by_hand, out, root, force=force, as_json=as_json)
         return
     if out is None and info.name not in DATASETS and is_remote(root):
-        mend = f"give --out FILE, and name the file in the sweep: neighbors: {{{info.name}: FILE}}"
-        raise InputError("neighbours are written to a folder, not to a bucket", where="--root", mend=mend)
+        fix = f"give --out FILE, and name the file in the sweep: neighbors: {{{info.name}: FILE}}"
+        raise InputError("neighbours are written to a folder, not to a bucket", where="--root", fix=fix)
     target = out or (packaged if info.name in DATASETS else kept)
     prices = _prices(price_in, price_out)
     cache = folder / "cache" / "neighbors"
@@ -166,14 +166,15 @@ def _prices(price_in: float | None, price_out: float | None) -> Prices | None:
     if price_in is None and price_out is None:
         return None
     if price_in is None or price_out is None:
-        raise InputError("one price is not enough for a cost", mend="give both --price-in and --price-out")
+        raise InputError("one price is not enough for a cost", fix="give both --price-in and --price-out")
     return Prices(price_in, price_out)
 
 
 def _announce(
-    console: Console, dataset: str, protocol: str, model: str, n: int, expected: Estimate, prices: Prices | None
+    console: Console, dataset: str, protocol: str, model: str, n: int, expected: CostEstimate, prices: Prices | None
 ) -> None:
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.text import plural
 
     which = {"base-to-new": "for each base class", "cross-dataset": "for each of all classes"}[protocol]
     say(console, f"{dataset}: {n} neighbours {which} from {model} ({protocol})")
@@ -192,7 +193,8 @@ def _tokens(sent: int, received: int, cost: float | None) -> str:
 
 
 def _show(console: Console, outcome: Outcome, naming: Mapping[str, Mapping[str, str]], *, kept: bool) -> None:
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.text import plural
     from sept_core.semantic.blind import described_naming
 
     for reason, count in outcome.reasons.items():

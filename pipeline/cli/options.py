@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.masking import fillable
+from pipeline.text import fillable
 
 __all__ = [
     "DEFAULT_ROOT",

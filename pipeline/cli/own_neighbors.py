@@ -27,10 +27,11 @@ def take(
     """
     from rich.console import Console
 
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.data.prepared import neighbors_key, packaged_key
     from pipeline.neighbors.by_hand import read_by_hand
-    from pipeline.prepared import neighbors_key, packaged_key
     from pipeline.store import LocalFiles, local_folder, open_files
+    from pipeline.text import plural
     from sept_core.semantic.blind import knowledge_warnings
     from sept_core.semantic.neighbors import read_neighbors
 
@@ -43,7 +44,7 @@ def take(
         raise InputError(
             f"{plural(len(problems), 'problem')}, nothing was stored",
             where=str(file),
-            mend="correct what is listed and type the command again",
+            fix="correct what is listed and type the command again",
         )
     files, key = open_files(root), neighbors_key(info.name, protocol)
     if out is not None or info.name in DATASETS:
@@ -62,7 +63,7 @@ def take(
         raise InputError(
             f"other neighbours of {info.name} are stored already",
             where=where,
-            mend="replace them with --force; a sweep that began with them then needs another name",
+            fix="replace them with --force; a sweep that began with them then needs another name",
         )
     origin = {"note": f"Written by a person, taken from {file.name}.", "date": datetime.now(UTC).date().isoformat()}
     stored = replace(neighbors, origin=origin | dict(neighbors.origin))

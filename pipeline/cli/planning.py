@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pipeline.cli.showing import plain_table, plural, say
+from pipeline.cli.console import plain_table, say
+from pipeline.text import duration, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.plan import Accuracy, PlannedStudy, SweepPlan
     from pipeline.spec import SweepSpec
 
-__all__ = ["accuracy_lines", "duration", "show_plan"]
+__all__ = ["accuracy_lines", "show_plan"]
 
 _SOURCES = {
     "store": "store: finished trials of the study, scaled by epochs and replicas.",
@@ -29,16 +30,6 @@ _NOT_INCLUDED = (
 )
 
 _BUSY = 0.2
-
-
-def duration(seconds: float) -> str:
-    """Such as ``0.84 s``, ``12 s``, ``3.4 min``, ``2.1 h`` or ``3.5 d``."""
-    if seconds < 99.5:
-        return f"{seconds:.2g} s"
-    for limit, size, unit in ((5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86_400:.1f} d"
 
 
 def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float | None) -> None:
@@ -187,8 +178,8 @@ def _show_problems(console: Console, plan: SweepPlan) -> None:
     for missing in plan.missing:
         count = plural(len(missing.studies), "study", "studies")
         say(console, f"  {missing.what} ({count})")
-        if missing.mend:
-            say(console, f"    {missing.mend}")
+        if missing.fix:
+            say(console, f"    {missing.fix}")
     if plan.refusals:
         say(console, "\nsept sweep launch would refuse it:")
     for refusal in plan.refusals:

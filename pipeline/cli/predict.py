@@ -70,7 +70,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Rank class names for clips, with probabilities; any names, whether a training saw them or not."""
-    from pipeline.cli.showing import wide_console
+    from pipeline.cli.console import wide_console
     from pipeline.prompts import Ranked, check_output, fetch_prompt, find_clips, rank_clips, write_rows
 
     if out is not None:
@@ -119,13 +119,13 @@ def predict(
 def _names(classes: str | None, file: Path | None) -> list[str]:
     """The names that were given; empty where none were."""
     if classes is not None and file is not None:
-        raise InputError("class names are given twice", mend="give --classes or --classes-file, not both")
+        raise InputError("class names are given twice", fix="give --classes or --classes-file, not both")
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InputError(f"cannot be read ({reason})", where=str(file), mend="give a text file") from error
+            raise InputError(f"cannot be read ({reason})", where=str(file), fix="give a text file") from error
         names, where = [line.strip() for line in lines if line.strip()], str(file)
     elif classes is not None:
         names, where = [name.strip() for name in classes.split(",") if name.strip()], "--classes"
@@ -136,7 +136,7 @@ def _names(classes: str | None, file: Path | None) -> list[str]:
     try:
         check_names(names)
     except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
+        raise InputError(error.what, where=where, fix=error.fix) from error
     return names
 
 
@@ -153,15 +153,15 @@ def _tracking_uri(prompt: str, root: str, mlflow: str | None) -> str | None:
     target = default_target(root, mlflow or os.environ.get("MLFLOW_TRACKING_URI") or None)
     if target.database is not None and not target.database.is_file():
         # Asking for it would make it.
-        mend = "name MLflow with --mlflow, or its results folder with --root"
-        raise InputError("no MLflow database", where=str(target.database), mend=mend)
+        fix = "name MLflow with --mlflow, or its results folder with --root"
+        raise InputError("no MLflow database", where=str(target.database), fix=fix)
     return target.uri
 
 
 def _predictor(prompt: Prompt, weights: str | None, text_model: str | None) -> Predictor:
     import torch
 
-    from pipeline.store.places import fetch
+    from pipeline.store.fetch import fetch
     from sept_core.encoders import load_encoder
     from sept_core.prediction import Predictor
 
@@ -187,7 +187,7 @@ def _progress(total: int) -> Iterator[Callable[[], object]]:
 def _show(console: Console, ranked: list[Ranked], shown: int) -> None:
     from rich.markup import escape
 
-    from pipeline.cli.showing import plain_table
+    from pipeline.cli.console import plain_table
 
     good = [one for one in ranked if not one.fault]
     if not good:
@@ -203,7 +203,8 @@ def _show(console: Console, ranked: list[Ranked], shown: int) -> None:
 
 
 def _say_written(console: Console, out: Path, clips: int) -> None:
-    from pipeline.cli.showing import plural, say
+    from pipeline.cli.console import say
+    from pipeline.text import plural
 
     say(console, f"{plural(clips, 'clip')} ranked in {out}")
 
@@ -211,7 +212,7 @@ def _say_written(console: Console, out: Path, clips: int) -> None:
 def _say_not_written(out: Path) -> None:
     from rich.console import Console
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
 
     say(Console(stderr=True), f"{out} is not written" + (": what was there is kept" if out.exists() else ""))
 
@@ -220,7 +221,7 @@ def _tell(heading: str, lines: list[str]) -> None:
     """A list on the standard error; nothing where it is empty."""
     from rich.console import Console
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
 
     if not lines:
         return

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.choice import choose, chosen_value, fold_values
-from pipeline.cli.showing import plural
 from pipeline.report.rows import method_title
+from pipeline.search.selection import choose, chosen_value, fold_values
+from pipeline.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from pipeline.search.observer import StudyPlan
-    from pipeline.store import Member, Verdict
+    from pipeline.store import Decision, Proposal
     from sept_core.results import Report, TrialResult
 
 __all__ = ["BarProgress", "LineProgress", "Tally", "make_progress"]
@@ -35,10 +35,10 @@ class Tally:
 
     budgets: dict[str, int] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
-    ended: dict[tuple[str, int], Verdict] = field(default_factory=dict)
+    ended: dict[tuple[str, int], Decision] = field(default_factory=dict)
     running: dict[tuple[str, int], float] = field(default_factory=dict)
     measured: str = "val"
-    chosen: dict[str, dict[str, Verdict]] = field(default_factory=dict)
+    chosen: dict[str, dict[str, Decision]] = field(default_factory=dict)
 
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
@@ -48,21 +48,21 @@ class Tally:
             for plan in studies
         }
 
-    def move(self, member: Member, epoch: int) -> None:
+    def move(self, proposal: Proposal, epoch: int) -> None:
         """A trial has come to an epoch."""
-        if (member.study, member.number) not in self.ended:
-            self.running[member.study, member.number] = min(epoch / max(member.config.epochs, 1), 1.0)
+        if (proposal.study, proposal.number) not in self.ended:
+            self.running[proposal.study, proposal.number] = min(epoch / max(proposal.config.epochs, 1), 1.0)
 
-    def end(self, member: Member, verdict: Verdict, result: TrialResult | None = None) -> None:
+    def end(self, proposal: Proposal, decision: Decision, result: TrialResult | None = None) -> None:
         """A trial has ended."""
-        self.running.pop((member.study, member.number), None)
-        if verdict.state == "finished" and not verdict.fold_values and result is not None:
+        self.running.pop((proposal.study, proposal.number), None)
+        if decision.state == "finished" and not decision.fold_values and result is not None:
             # Of an earlier release.
-            values = fold_values(member.config, result.objective, result.replicas)
-            verdict = replace(verdict, fold_values=values)
-        self.ended[member.study, member.number] = verdict
-        self.chosen[member.study] = choose((*self.chosen.get(member.study, {}).values(), verdict))
-        self.measured = "TEST" if member.config.selection == "paper" else "val"
+            values = fold_values(proposal.config, result.objective, result.replicas)
+            decision = replace(decision, fold_values=values)
+        self.ended[proposal.study, proposal.number] = decision
+        self.chosen[proposal.study] = choose((*self.chosen.get(proposal.study, {}).values(), decision))
+        self.measured = "TEST" if proposal.config.selection == "paper" else "val"
 
     @property
     def budget(self) -> int:
@@ -113,20 +113,20 @@ class BarProgress:
         self._tasks[""] = self._add(self._progress, "all trials", self._tally.budget)
         self._progress.start()
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None:
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
         """Count what an earlier launch has done of it."""
-        self._tally.move(member, resumed_epoch)
-        self._show(member.study)
+        self._tally.move(proposal, resumed_epoch)
+        self._show(proposal.study)
 
-    def reported(self, member: Member, report: Report) -> None:
+    def reported(self, proposal: Proposal, report: Report) -> None:
         """Move the bars."""
-        self._tally.move(member, report.epoch)
-        self._show(member.study)
+        self._tally.move(proposal, report.epoch)
+        self._show(proposal.study)
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
         """Count the trial."""
-        self._tally.end(member, verdict, result)
-        self._show(member.study)
+        self._tally.end(proposal, decision, result)
+        self._show(proposal.study)
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
         """Leave the bars as they stand."""
@@ -170,7 +170,7 @@ class LineProgress:
         self._started = self._last = self._clock()
         self._write(f"{sweep}: {self._tally.budget} trials in {plural(len(studies), 'study', 'studies')}")
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None:
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
         """Say at the first one what it goes on from; a start itself is no progress."""
         if self._under_way:
             return
@@ -179,15 +179,15 @@ class LineProgress:
             more = f", and an interrupted one from epoch {resumed_epoch}" if resumed_epoch else ""
             self._write(f"{self._clock_text()} going on after {plural(len(self._tally.ended), 'trial')}{more}")
 
-    def reported(self, member: Member, report: Report) -> None:
+    def reported(self, proposal: Proposal, report: Report) -> None:
         """A line, if the last one is some time ago."""
-        self._tally.move(member, report.epoch)
-        self._maybe(member.study)
+        self._tally.move(proposal, report.epoch)
+        self._maybe(proposal.study)
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
         """A line, if the last one is some time ago."""
-        self._tally.end(member, verdict, result)
-        self._maybe(member.study)
+        self._tally.end(proposal, decision, result)
+        self._maybe(proposal.study)
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
         """Say how it ended."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.console import say
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
+from pipeline.text import plural
 
-__all__ = ["report"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.report import ReportFiles
+    from pipeline.store import Lease, TrialStore
+    from pipeline.tracking import TrackingTarget
+
+__all__ = ["report", "show_report", "track_report"]
 
 
 def report(
@@ -21,7 +30,6 @@ def report(
     """Show a sweep's result so far and write it: report.html, report.md, results.json and a picture."""
     from rich.console import Console
 
-    from pipeline.cli.showing import show_report
     from pipeline.report import write_report
     from pipeline.store import TrialStore, open_files
 
@@ -30,3 +38,67 @@ def report(
         typer.echo(json.dumps(table.to_json(), indent=1))
         return
     show_report(Console(), root, sweep, latex)
+
+
+def show_report(console: Console, root: str, sweep: str, latex: bool = False) -> tuple[bool, ReportFiles]:
+    """Write a sweep's report and show it.
+
+    Returns:
+        Whether every study has a finished trial and all results that are shown, and where the report lies.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+        SeptError: No trial of it has finished yet.
+    """
+    from pipeline.cli.planning import accuracy_lines
+    from pipeline.plan import estimate_accuracy
+    from pipeline.report import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
+    from pipeline.report.gaps import missing_lines
+    from pipeline.store import TrialStore, open_files
+
+    store = TrialStore(open_files(root))
+    table, files = write_report(store, sweep, latex=latex)
+    say(console)
+    console.print(render_table(table))
+    for line in legend(table):
+        say(console, line)
+    if chosen := chosen_lines(table):
+        say(console, f"\n{chosen_title(table)}")
+        for line in chosen:
+            say(console, f"  {line}")
+    if gains := gain_lines(table):
+        say(console, f"\nSEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
+        for line in gains:
+            say(console, f"  {line}")
+    say(console)
+    accuracy = estimate_accuracy(store, sweep)
+    for line in accuracy_lines(accuracy, every=False) if accuracy else ():
+        say(console, line)
+    failed = sum(row.trials["failed"] for row in table.studies)
+    if failed:
+        say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
+    for line in missing_lines(table):
+        say(console, line)
+    paper = [("LaTeX", files.latex)] if files.latex else []
+    for title, key in (
+        ("Report", files.page),
+        ("Table", files.table),
+        *paper,
+        ("Plot", files.picture),
+        ("Trials", "trials"),
+    ):
+        say(console, f"{title:<7} {store.files.address(key)}")
+    return not table.without and not table.lost, files
+
+
+def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget, lease: Lease) -> None:
+    """Put a sweep's report into MLflow. The caller holds the sweep's lease: MLflow allows one writer.
+
+    Raises:
+        Exception: What MLflow raises where it cannot be reached.
+    """
+    from pipeline.tracking import log_report, mlflow_client
+
+    log_report(
+        mlflow_client(target, lease.check), sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown}
+    )

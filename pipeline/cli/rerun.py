@@ -11,7 +11,7 @@ from pipeline.cli.errors import EXIT_FAILED
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
 
 if TYPE_CHECKING:
-    from pipeline.search.again import Rerun
+    from pipeline.report.rerun import Rerun
     from sept_core.results import Report, TrialConfig
 
 __all__ = ["rerun"]
@@ -34,9 +34,9 @@ def rerun(
     """Train a trial of a sweep again, without a search, and compare it with its stored result. Writes nothing."""
     from rich.console import Console
 
-    from pipeline.cli.showing import say
-    from pipeline.search.again import meant_trials
-    from pipeline.search.again import rerun as train
+    from pipeline.cli.console import say
+    from pipeline.report.rerun import meant_trials
+    from pipeline.report.rerun import rerun as train
     from pipeline.store import TrialStore, open_files
 
     console = Console()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pipeline.cli.console import say
 from pipeline.cli.options import root_option
-from pipeline.cli.showing import say
-from pipeline.cli.watching import ago
+from pipeline.text import ago
 from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.stopping import StopEnd
     from pipeline.store import TrialStore
     from pipeline.store.processes import Holder
+    from pipeline.watch.stopping import StopEnd
 
 __all__ = ["stop_sweep"]
 
@@ -34,8 +34,8 @@ def stop_sweep(sweep: str, root: str, wait_s: float) -> None:
     """
     from rich.console import Console
 
-    from pipeline.stopping import ask_to_stop, wait_for_stop
     from pipeline.store import TrialStore, open_files
+    from pipeline.watch.stopping import ask_to_stop, wait_for_stop
     from sept_core.results import now_ms
 
     console, store = Console(), TrialStore(open_files(root))
@@ -65,7 +65,7 @@ def stop_sweep(sweep: str, root: str, wait_s: float) -> None:
 
 
 def _say_end(console: Console, store: TrialStore, sweep: str, end: StopEnd, holder: Holder, seconds: float) -> None:
-    from pipeline.status import sweep_status
+    from pipeline.watch.status import sweep_status
 
     found = sweep_status(store, sweep)
     counts = f"{found.ended} of {found.budget} trials ended"

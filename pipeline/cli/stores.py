@@ -13,7 +13,7 @@ from pipeline.cli.errors import EXIT_INPUT
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.embedding_check import StoreFindings
+    from pipeline.embed.check import StoreFindings
 
 __all__ = ["check_stores"]
 
@@ -31,7 +31,7 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
         InputError: There are no such embeddings.
         typer.Exit: Something is wrong with them.
     """
-    from pipeline.embedding_check import check_embeddings, stored_embeddings
+    from pipeline.embed.check import check_embeddings, stored_embeddings
     from pipeline.store import open_files
     from sept_core.datasets.registry import DATASETS, dataset_key
     from sept_core.nearest import nearest
@@ -44,12 +44,12 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
             known = [*(dataset for _, dataset in stored), *DATASETS]
             meant = name if dataset_key(name) in map(dataset_key, known) else nearest(name, known) or name
             hint = f"did you mean '{meant}'? " if meant != name else ""
-            mend = f"{hint}make them: sept embed {meant} --audio DIR"
-            raise InputError(f"no embeddings of {name}{by}", where=root, mend=mend)
+            fix = f"{hint}make them: sept embed {meant} --audio DIR"
+            raise InputError(f"no embeddings of {name}{by}", where=root, fix=fix)
     wanted = {dataset_key(name) for name in datasets}
     chosen = [(of, dataset) for of, dataset in stored if not wanted or dataset_key(dataset) in wanted]
     if not chosen:
-        raise InputError(f"no embeddings{by}", where=root, mend="make some: sept embed DATASET --audio DIR")
+        raise InputError(f"no embeddings{by}", where=root, fix="make some: sept embed DATASET --audio DIR")
     found = [check_embeddings(files, of, dataset) for of, dataset in chosen]
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=1))
@@ -62,7 +62,7 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
 def _show(found: Sequence[StoreFindings]) -> None:
     from rich.markup import escape
 
-    from pipeline.cli.showing import plain_table, say, wide_console
+    from pipeline.cli.console import plain_table, say, wide_console
 
     table = plain_table()
     for name in ("dataset", "encoder", "fingerprint", "clips", "parts", "result"):

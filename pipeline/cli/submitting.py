@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pipeline.cli.console import say
 from pipeline.cli.errors import EXIT_RESUMABLE
-from pipeline.cli.showing import say
-from pipeline.masking import masked
+from pipeline.text import masked
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.cluster.jobs import Request
     from pipeline.spec import SweepSpec
-    from pipeline.submit import Request
 
 __all__ = ["submit_sweep"]
 
@@ -58,13 +58,13 @@ def submit_sweep(
     console = Console()
     name = ""
     try:
-        from pipeline.following import follow
-        from pipeline.submit import cluster_root, connect, refused, submit
+        from pipeline.cluster.following import follow
+        from pipeline.cluster.jobs import cluster_root, job_client, refused, submit
 
         root = cluster_root(root, address)
         request = _request(_load(source, root, overrides), root, mlflow, retry_failed)
         stop = stop or f"sept sweep stop {request.sweep} --root {quote(request.root)}"
-        client = connect(address)
+        client = job_client(address)
         with refused(address):
             job = submit(client, request, lambda line: say(console, line))
         name = job.name
@@ -93,7 +93,7 @@ def _say_how(console: Console, command: str, stop: str) -> None:
 
 def _load(source: str, root: str, overrides: Mapping[str, Any]) -> SweepSpec:
     """The sweep; its results folder, which may be out of reach from here, is asked only for one's own datasets."""
-    from pipeline.prepared import own_datasets
+    from pipeline.data.prepared import own_datasets
     from pipeline.spec import load_sweep
 
     try:
@@ -108,7 +108,7 @@ def _load(source: str, root: str, overrides: Mapping[str, Any]) -> SweepSpec:
 
 
 def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool) -> Request:
-    from pipeline.submit import Request
+    from pipeline.cluster.jobs import Request
 
     options = ["--retry-failed"] if retry_failed else []
     if mlflow:
@@ -117,7 +117,7 @@ def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool)
             raise InputError(
                 "a user, password or token would be shown with the job",
                 where="--mlflow",
-                mend="leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                fix="leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
                 "MLFLOW_TRACKING_URI, where the cluster's head is started",
             )
         options += ["--mlflow", mlflow]

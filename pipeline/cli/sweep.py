@@ -21,7 +21,7 @@ from pipeline.cli.options import (
     rest,
     root_option,
 )
-from pipeline.masking import fillable
+from pipeline.text import fillable
 
 __all__ = ["app"]
 
@@ -46,7 +46,7 @@ def launch(
         typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials that both have are run once."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is mended.")
+        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is fixed.")
     ] = False,
 ) -> None:
     """Run a sweep to its end. The same command resumes it, with what is done kept."""
@@ -85,7 +85,7 @@ def submit(
         typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials that both have are run once."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is mended.")
+        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is fixed.")
     ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Hand it over, and do not follow it.")] = False,
 ) -> None:
@@ -123,12 +123,12 @@ def status(
     from rich.console import Console
 
     from pipeline.cli import watching
-    from pipeline.status import SweepReader
     from pipeline.store import TrialStore, open_files
+    from pipeline.watch.status import SweepReader
     from sept_core.errors import InputError
 
     if every is not None and not watch:
-        raise InputError("--every says how often to look again", mend="give --watch as well")
+        raise InputError("--every says how often to look again", fix="give --watch as well")
     reader = SweepReader(TrialStore(open_files(root)), sweep)
     if watch:
         watching.watch(reader, every or 2.0, as_json)

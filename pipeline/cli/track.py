@@ -29,12 +29,14 @@ def sync(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from pipeline.cli.showing import plural, say, track_report
+    from pipeline.cli.console import say
+    from pipeline.cli.report import track_report
     from pipeline.report import write_report
-    from pipeline.status import study_budgets
     from pipeline.store import Lease, TrialStore, open_files
-    from pipeline.tracking import SweepWriter, connect, default_target, failure, prepare
+    from pipeline.text import plural
+    from pipeline.tracking import SweepWriter, default_target, failure, mlflow_client, prepare
     from pipeline.tracking import sync as run
+    from pipeline.watch.status import study_budgets
 
     store = TrialStore(open_files(root))
     budgets = study_budgets(store, sweep)
@@ -49,7 +51,7 @@ def sync(
         task = progress.add_task("Writing to MLflow", total=None)
         try:
             prepare(target)
-            writer = SweepWriter(connect(target, lease.check), target, sweep, store)
+            writer = SweepWriter(mlflow_client(target, lease.check), target, sweep, store)
             summary = run(
                 store,
                 sweep,
@@ -57,7 +59,7 @@ def sync(
                 budgets=budgets,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-            if any(verdict.state == "finished" for verdict in store.verdicts(sweep)):
+            if any(decision.state == "finished" for decision in store.decisions(sweep)):
                 lease.check()
                 track_report(store, sweep, write_report(store, sweep)[1], target, lease)
         except Exception as error:

@@ -47,7 +47,7 @@ def ui(
     _check_free(host, port)
     from rich.console import Console
 
-    from pipeline.cli.showing import say
+    from pipeline.cli.console import say
 
     console = Console()
     page = _page(target, sweep)
@@ -79,14 +79,14 @@ def _check_shown(root: str, target: TrackingTarget) -> None:
     """
     if target.served:
         raise InputError(
-            "MLflow's server shows its own pages", where="--mlflow or MLFLOW_TRACKING_URI", mend=f"open {target.shown}"
+            "MLflow's server shows its own pages", where="--mlflow or MLFLOW_TRACKING_URI", fix=f"open {target.shown}"
         )
     database = target.database
     if database is not None and not database.is_file():
         raise InputError(
             "no MLflow database",
             where=str(database),
-            mend=f"run a sweep first (sept quickstart{root_option(root)}), or name its folder with --root, or its "
+            fix=f"run a sweep first (sept quickstart{root_option(root)}), or name its folder with --root, or its "
             "database with --mlflow sqlite:///PATH",
         )
 
@@ -97,23 +97,23 @@ def _check_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}", where="--port", mend="try another --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}", where="--port", fix="try another --port"
         ) from error
 
 
 def _page(target: TrackingTarget, sweep: str | None) -> str:
     """The page of the sweep, or of the newest one."""
-    from pipeline.tracking import connect, failure
+    from pipeline.tracking import failure, mlflow_client
     from pipeline.tracking.view import view_path
 
     try:
-        found = connect(target).search_experiments(order_by=["creation_time DESC"])
+        found = mlflow_client(target).search_experiments(order_by=["creation_time DESC"])
     except Exception as error:
         raise failure(target, error, "the question") from error
     sweeps = {one.name: one for one in found if one.name != "Default"}
     if sweep is not None and sweep not in sweeps:
         listed = known_words(sweep, sweeps) if sweeps else "none is tracked there yet"
-        raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", mend=listed)
+        raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", fix=listed)
     shown = sweeps[sweep] if sweep is not None else next(iter(sweeps.values()), None)
     return "#/experiments" if shown is None else view_path(str(shown.experiment_id), shown.tags)
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.cli.showing import plain_table, plural, say
+from pipeline.cli.console import plain_table, say
+from pipeline.text import ago, plural
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
-    from pipeline.status import StudyStatus, SweepReader, SweepStatus, TrialStatus
+    from pipeline.watch.status import StudyStatus, SweepReader, SweepStatus, TrialStatus
 
-__all__ = ["ago", "one_line", "render", "short_study", "show", "watch"]
+__all__ = ["one_line", "render", "short_study", "show", "watch"]
 
 # What fits beside the other columns into 80.
 _STUDY_WIDTH = 22
@@ -117,14 +118,6 @@ def short_study(dataset: str, method: str, width: int = _STUDY_WIDTH, fold: str 
     room = max(width - len(method) - 1, 4)
     name = f"{dataset if len(dataset) <= room else dataset[: room - 1] + '…'} {method}"
     return name if fold is None else f"{name} {fold}"
-
-
-def ago(seconds: float) -> str:
-    """A time span as a person would say it: ``4 s``, ``3 min``, ``27 h``, ``3 d``."""
-    for limit, unit_s, unit in ((100, 1, "s"), (6000, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit_s:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"
 
 
 def _follow(reader: SweepReader, every_s: float, take: Callable[[SweepStatus], object]) -> None:

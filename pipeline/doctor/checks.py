@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.masking import masked, one_line
+from pipeline.text import masked, one_line
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["Check", "Status", "Subject", "examined", "failed"]
@@ -24,17 +24,17 @@ class Check:
         name: What was looked at.
         status: ``green``: works. ``yellow``: works, and may not be what is meant. ``red``: a sweep would fail.
         said: What was found, in one line.
-        mend: A command, or what to do; empty where all is well.
+        fix: A command, or what to do; empty where all is well.
     """
 
     name: str
     status: Status
     said: str
-    mend: str = ""
+    fix: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "said", masked(self.said))
-        object.__setattr__(self, "mend", masked(self.mend))
+        object.__setattr__(self, "fix", masked(self.fix))
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Subject:
         name: What they are about; names the finding where they come to none.
         seconds: How long they may take all together.
         check: Makes them.
-        mend: What to do where they take longer.
+        fix: What to do where they take longer.
     """
 
     name: str
     seconds: float
     check: Callable[[], Sequence[Check]]
-    mend: str
+    fix: str
 
 
 def examined(subject: Subject) -> Sequence[Check]:
@@ -62,7 +62,7 @@ def examined(subject: Subject) -> Sequence[Check]:
         try:
             found.append(subject.check())
         except Exception as error:
-            found.append([failed(subject.name, error, subject.mend)])
+            found.append([failed(subject.name, error, subject.fix)])
 
     # A daemon: what hangs in a system call (a network drive, say) must not keep the process from ending.
     thread = threading.Thread(target=run, name=f"doctor-{subject.name}", daemon=True)
@@ -72,15 +72,15 @@ def examined(subject: Subject) -> Sequence[Check]:
     if found:
         return found[0]
     waited = time.monotonic() - began
-    return [Check(subject.name, "red", f"no answer within {waited:.0f} s", subject.mend)]
+    return [Check(subject.name, "red", f"no answer within {waited:.0f} s", subject.fix)]
 
 
-def failed(name: str, error: Exception, mend: str) -> Check:
+def failed(name: str, error: Exception, fix: str) -> Check:
     """The finding that an exception is."""
     if isinstance(error, InputError):
         where = f"{error.where}: " if error.where else ""
-        return Check(name, "red", one_line(where + error.what), masked(error.mend) or mend)
+        return Check(name, "red", one_line(where + error.what), masked(error.fix) or fix)
     if isinstance(error, SeptError):
         what, _, own = str(error).partition("; ")
-        return Check(name, "red", one_line(what), masked(own) or mend)
-    return Check(name, "red", one_line(f"{type(error).__name__}: {error}"), mend)
+        return Check(name, "red", one_line(what), masked(own) or fix)
+    return Check(name, "red", one_line(f"{type(error).__name__}: {error}"), fix)

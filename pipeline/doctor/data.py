@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.data.prepared import find_neighbors, own_datasets
 from pipeline.doctor.checks import Check, failed
-from pipeline.prepared import find_neighbors, own_datasets
 from pipeline.store import EmbeddingStore, Files, open_files
 from sept_core.datasets import DATASETS, DatasetInfo, get_dataset
 from sept_core.datasets.embeddings import BUNDLED
@@ -43,7 +43,7 @@ def check_encoder(name: str, weights: str | None, text_model: str | None, found:
     from sept_core.encoders import load_encoder
 
     label = f"encoder {name}"
-    mend = f"sept doctor --encoder {name} --weights FILE_OR_FOLDER"
+    fix = f"sept doctor --encoder {name} --weights FILE_OR_FOLDER"
     for place in (weights, text_model):
         if place is not None and "://" in place:
             return [_remote(label, place)]
@@ -56,7 +56,7 @@ def check_encoder(name: str, weights: str | None, text_model: str | None, found:
     try:
         encoder.load_audio()
     except Exception as error:
-        checks.append(failed(f"{label}: audio", error, mend))
+        checks.append(failed(f"{label}: audio", error, fix))
     return checks
 
 
@@ -94,16 +94,16 @@ def _embeddings(
     checks, absent = [], []
     option = "" if encoder == "mini" else f" --encoder {encoder} --weights PLACE"
     for info in infos:
-        name, mend = f"embeddings of {info.name}", f"sept embed {info.name.lower()} --audio DIR{option}"
+        name, fix = f"embeddings of {info.name}", f"sept embed {info.name.lower()} --audio DIR{option}"
         try:
             found = _manifest(files, fingerprint, info.name)
         except InputError as error:
-            checks.append(failed(name, error, mend))
+            checks.append(failed(name, error, fix))
             continue
         if found is not None:
             checks.append(Check(name, "green", f"{found[0]} clips {found[1]}"))
         elif needed:
-            checks.append(Check(name, "red", f"none by {encoder} of fingerprint {fingerprint}", mend))
+            checks.append(Check(name, "red", f"none by {encoder} of fingerprint {fingerprint}", fix))
         else:
             absent.append(info.name)
     if absent:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from pipeline.data.prepared import own_datasets
 from pipeline.doctor.checks import Check, Subject, examined
 from pipeline.doctor.data import Datasets, check_datasets, check_encoder
 from pipeline.doctor.language_model import check_language_model
@@ -13,7 +14,6 @@ from pipeline.doctor.machine import check_disk, check_software
 from pipeline.doctor.mlflow_server import check_mlflow
 from pipeline.doctor.ray_cluster import RAY_S, check_ray
 from pipeline.doctor.storage import check_store
-from pipeline.prepared import own_datasets
 from pipeline.spec import SweepSpec, load_sweep
 from pipeline.spec.read import located
 from sept_core.datasets import DatasetInfo
@@ -137,6 +137,6 @@ def examine(wanted: Wanted) -> Iterator[Check]:
     if answered:
         yield from examined(Subject("datasets", 60, datasets, "check --root and the network"))
     else:
-        yield Check("datasets", "red", "not looked at, since the store cannot be used", "mend the store first")
+        yield Check("datasets", "red", "not looked at, since the store cannot be used", "fix the store first")
     model = partial(check_language_model, wanted.base_url)
     yield from examined(Subject("language model", 15, model, "check --base-url and the network"))

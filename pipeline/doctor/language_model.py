@@ -51,8 +51,8 @@ def check_language_model(base_url: str | None) -> Sequence[Check]:
         error.close()
         if error.code in (401, 403):
             return [Check(_NAME, "red", f"{host} refuses the key ({error.code})", f"export {KEY_VARIABLE}=...")]
-        mend = "check --base-url; it commonly ends in /v1"
-        return [Check(_NAME, "red", f"{host} does not list its models (status {error.code})", mend)]
+        fix = "check --base-url; it commonly ends in /v1"
+        return [Check(_NAME, "red", f"{host} does not list its models (status {error.code})", fix)]
     except OSError as error:
         reason: Any = getattr(error, "reason", error)
         said = f"{host} cannot be reached: {getattr(reason, 'strerror', None) or type(reason).__name__}"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pipeline.doctor.checks import Check
 from pipeline.doctor.requirements import install, stated
-from pipeline.masking import one_line
 from pipeline.store import is_remote, local_folder
 from pipeline.store.cache import FOLDERS, cache_folder, cache_limit
+from pipeline.text import one_line
 
 __all__ = ["check_disk", "check_software"]
 
@@ -101,17 +101,17 @@ def _gpus() -> Check:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Check("this machine", "green", f"{len(names)} GPUs ({', '.join(dict.fromkeys(names))}), {cpus} CPUs")
     if shutil.which("nvidia-smi"):
-        mend = "install a torch for the driver: nvidia-smi shows its version"
-        return Check("this machine", "yellow", f"nvidia-smi is there, and torch sees no GPU; {cpus} CPUs", mend)
+        fix = "install a torch for the driver: nvidia-smi shows its version"
+        return Check("this machine", "yellow", f"nvidia-smi is there, and torch sees no GPU; {cpus} CPUs", fix)
     return Check("this machine", "green", f"no GPU, {cpus} CPUs: trials run on the CPU")
 
 
-def _room(name: str, folder: Path, mend: str, used: str) -> Check:
+def _room(name: str, folder: Path, fix: str, used: str) -> Check:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     said = f"{used}{free / 1e9:.1f} GB free in {folder}"
     if not os.access(there, os.W_OK | os.X_OK):
-        return Check(name, "red", f"{folder} cannot be written", mend)
+        return Check(name, "red", f"{folder} cannot be written", fix)
     if free < FULL_BYTES:
-        return Check(name, "red", said, mend)
-    return Check(name, "yellow" if free < TIGHT_BYTES else "green", said, mend if free < TIGHT_BYTES else "")
+        return Check(name, "red", said, fix)
+    return Check(name, "yellow" if free < TIGHT_BYTES else "green", said, fix if free < TIGHT_BYTES else "")

@@ -14,10 +14,10 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.cluster import environment
+from pipeline.cluster.ray_cluster import environment_variables
 from pipeline.doctor.checks import Check, Status
-from pipeline.masking import one_line
-from pipeline.tracking.client import TrackingTarget, connect, default_target
+from pipeline.text import one_line
+from pipeline.tracking.client import TrackingTarget, default_target, mlflow_client
 from pipeline.tracking.failures import failure
 from sept_core.errors import InputError
 
@@ -40,21 +40,21 @@ def check_mlflow(root: str, uri: str | None) -> Sequence[Check]:
     file = target.database
     if file is not None and not file.exists():
         return [Check("MLflow", "green", f"{file} is not there yet; the first sweep makes it")]
-    with environment({"MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT_S)}):
+    with environment_variables({"MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT_S)}):
         return _ask(target)
 
 
 def _ask(target: TrackingTarget) -> Sequence[Check]:
     try:
-        client = connect(target)
+        client = mlflow_client(target)
         client.search_experiments(max_results=1)
     except Exception as error:
         known = failure(target, error)
         if isinstance(known, InputError):
-            return [Check("MLflow", "red", f"{known.where}: {known.what}", known.mend)]
+            return [Check("MLflow", "red", f"{known.where}: {known.what}", known.fix)]
         said = f"{target.shown} cannot be used: {one_line(error)}"
-        mend = "start it (mlflow server), or name another: --mlflow URI" if target.served else "mlflow db upgrade URI"
-        return [Check("MLflow", "red", said, mend)]
+        fix = "start it (mlflow server), or name another: --mlflow URI" if target.served else "mlflow db upgrade URI"
+        return [Check("MLflow", "red", said, fix)]
     checks = [Check("MLflow", "green", f"{target.shown} answers")]
     if target.served:
         checks.append(_version(target))
@@ -76,8 +76,8 @@ def _version(target: TrackingTarget) -> Check:
     if theirs == ours:
         return Check("MLflow: version", "green", said)
     status: Status = "red" if theirs[0] != ours[0] else "green" if theirs > ours else "yellow"
-    mend = "" if status == "green" else f"on the server: pip install mlflow=={VERSION} && mlflow db upgrade URI"
-    return Check("MLflow: version", status, said, mend)
+    fix = "" if status == "green" else f"on the server: pip install mlflow=={VERSION} && mlflow db upgrade URI"
+    return Check("MLflow: version", status, said, fix)
 
 
 def _write(client: MlflowClient, target: TrackingTarget) -> Check:

@@ -16,11 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import pipeline
-from pipeline.address import CLIENT, cure, meant
+from pipeline.cluster.address import CLIENT, cure, meant
 from pipeline.doctor.checks import Check
 from pipeline.doctor.requirements import install
-from pipeline.masking import one_line
+from pipeline.text import one_line
 
 __all__ = ["RAY_S", "check_ray", "main"]
 
@@ -42,21 +41,21 @@ def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
         return [Check("Ray", "red", fault, cure(address, fault))]
     answer = _ask(address, seconds)
     if "error" in answer:
-        mend = install("ray") if address == "local" else cure(address, answer["error"])
-        return [Check("Ray", "red", f"{place}: {one_line(answer['error'])}", mend)]
+        fix = install("ray") if address == "local" else cure(address, answer["error"])
+        return [Check("Ray", "red", f"{place}: {one_line(answer['error'])}", fix)]
     if address == "local":
         return [Check("Ray", "green", f"Ray {answer['ray']}, started on this machine by each launch")]
     gpus, nodes = answer["gpus"], answer["nodes"]
     said = f"{place}: Ray {answer['ray']}, {nodes} nodes alive, {answer['cpus']:g} CPUs, {gpus:g} GPUs"
     if gpus:
         return [Check("Ray", "green", said + (f" ({', '.join(answer['kinds'])})" if answer["kinds"] else ""))]
-    mend = "add nodes with GPUs, if trials are to have any: ray start --address HEAD --num-gpus N"
-    return [Check("Ray", "yellow", said, mend)]
+    fix = "add nodes with GPUs, if trials are to have any: ray start --address HEAD --num-gpus N"
+    return [Check("Ray", "yellow", said, fix)]
 
 
 def main(address: str) -> None:
     """Ask, and print what was found as one line of JSON."""
-    from pipeline.cluster import prepare_import
+    from pipeline.cluster.ray_cluster import prepare_import
 
     try:
         prepare_import(address)
@@ -98,7 +97,7 @@ def _knock(address: str) -> str:
 def _ask(address: str, seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-c", f"import sys; from {__name__} import main; main(sys.argv[1])", address]
     # Found again wherever this process found it: a relative entry of the path may lead elsewhere by now.
-    places = [str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     with TemporaryFile() as out:
         process = subprocess.Popen(
             command,

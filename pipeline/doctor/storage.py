@@ -60,20 +60,20 @@ def _folder(root: str) -> Sequence[Check]:
 
 def _bucket(root: str) -> Sequence[Check]:
     from pipeline.store.s3 import S3Files
-    from pipeline.store.s3_client import Connection, connect, make_client, split_address
+    from pipeline.store.s3_client import Connection, make_client, s3_connection, split_address
 
     bucket, prefix = split_address(root)
     # What the environment asks for, told now where it cannot be; and a client with less patience than a sweep's.
-    encryption = connect().encryption
+    encryption = s3_connection().encryption
     connection = Connection(make_client(attempts=1, connect_s=3.0, read_s=5.0), 0.0, encryption)
     files = S3Files(connection, bucket, prefix)
     key = f"doctor/{secrets.token_hex(8)}"
-    mend = "check AWS_ENDPOINT_URL and the credentials; infra/s3-policy.json says what they need"
+    fix = "check AWS_ENDPOINT_URL and the credentials; infra/s3-policy.json says what they need"
     clock = _bucket_clock(connection.client, bucket)
     try:
         checks = _exercise(files, key, root)
     except StoreError as error:
-        checks = [failed("store: read and write", error, mend)]
+        checks = [failed("store: read and write", error, fix)]
     finally:
         with suppress(StoreError):
             files.delete(key)

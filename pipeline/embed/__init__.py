@@ -10,9 +10,9 @@ stores, so those are loaded with the first name that is asked for.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.embed.run import EmbedSummary, Progress, embed, embed_with
+    from pipeline.embed.run import DatasetProgress, EmbedSummary, embed, embed_with
 
-__all__ = ["EmbedSummary", "Progress", "embed", "embed_with"]
+__all__ = ["DatasetProgress", "EmbedSummary", "embed", "embed_with"]
 
 
 def __getattr__(name: str) -> object:

@@ -19,7 +19,7 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.audio_source import AudioSource
+    from pipeline.data.audio.source import AudioSource
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["Batch", "Decoded", "as_in_an_encoder", "compute_exactly", "decode", "encode"]
@@ -77,7 +77,7 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
     """
     import torch
 
-    from sept_core.audio import load_clip
+    from sept_core.audio.waveform import load_clip
     from sept_core.datasets.sound import sound_of
 
     windows, faults, sounds = [], {}, []
@@ -90,7 +90,7 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
             continue
         if hashlib.sha256(data).hexdigest() != clip.sha256:
             raise InputError(
-                "was changed while the data set was being read", where=clip.path, mend="run the same command again"
+                "was changed while the data set was being read", where=clip.path, fix="run the same command again"
             )
         try:
             waveform = load_clip(data, sample_rate, where=clip.path)
@@ -122,7 +122,7 @@ def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip], size: int)
             raise InputError(
                 f"the encoder gives a feature of norm {norm}, not 1",
                 where=clip.path,
-                mend="listen to the clip; if it is sound, the encoder is broken",
+                fix="listen to the clip; if it is sound, the encoder is broken",
             )
     return features
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pipeline.embed.batches import Batch, Decoded, as_in_an_encoder, decode, encode
-from pipeline.embed.jobs import Job
+from pipeline.embed.jobs import EmbedJob
 
 if TYPE_CHECKING:
     from sept_core.encoders import AudioTower
@@ -22,7 +22,7 @@ __all__ = ["embed_inline"]
 _AHEAD = 2
 
 
-def embed_inline(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None]) -> None:
+def embed_inline(jobs: Sequence[EmbedJob], tower: AudioTower, done: Callable[[int, int], None]) -> None:
     """Do what there is to do.
 
     Args:
@@ -38,7 +38,7 @@ def embed_inline(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, in
             done(batch.job, len(batch.clips))
 
 
-def _decoded(jobs: Sequence[Job], tower: AudioTower) -> Generator[tuple[Batch, Decoded], None, None]:
+def _decoded(jobs: Sequence[EmbedJob], tower: AudioTower) -> Generator[tuple[Batch, Decoded], None, None]:
     prepare, rate = tower.preparation(), tower.sample_rate
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
 

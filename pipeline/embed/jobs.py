@@ -17,7 +17,7 @@ from pipeline.store.embedding_writer import (
     WrittenPart,
     plan_parts,
 )
-from sept_core.audio_formats import SILENT
+from sept_core.audio.formats import SILENT
 from sept_core.datasets import Clip
 from sept_core.datasets.crossing import tolerated
 from sept_core.datasets.embeddings import embeddings_folder
@@ -26,9 +26,9 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.audio_source import AudioSource
+    from pipeline.data.audio.source import AudioSource
 
-__all__ = ["Job"]
+__all__ = ["EmbedJob"]
 
 TOGETHER = 32
 """Clips that travel together at least: a task for each handful would cost more than it does."""
@@ -43,7 +43,7 @@ class _Gathered:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-class Job:
+class EmbedJob:
     """The embeddings of one data set: gives out batches, takes their embeddings, writes the parts that are whole.
 
     Args:
@@ -65,7 +65,7 @@ class Job:
         batch_size: int,
     ) -> None:
         if batch_size < 1 or ROWS_PER_PART % batch_size:
-            raise InputError(f"the batch size is {batch_size}", mend=f"give a power of 2 up to {ROWS_PER_PART}")
+            raise InputError(f"the batch size is {batch_size}", fix=f"give a power of 2 up to {ROWS_PER_PART}")
         self.header = header
         self.source = source
         self.clips = len(clips)
@@ -157,7 +157,7 @@ class Job:
         return InputError(
             f"{reason}{more}",
             where=_joined(self.source.uri, clip.path),
-            mend=f"replace what {self.errors_address} lists{leave}",
+            fix=f"replace what {self.errors_address} lists{leave}",
         )
 
 

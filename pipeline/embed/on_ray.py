@@ -22,17 +22,17 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
+from pipeline.cluster.faults import fault_of, raised_there
+from pipeline.cluster.liveness import watched
 from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, encode
-from pipeline.embed.jobs import Job
+from pipeline.embed.jobs import EmbedJob
 from pipeline.embed.place import EncoderPlace
-from pipeline.faults import fault_of, raised_there
-from pipeline.ray_watch import watched
 from pipeline.store import is_remote
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
-    from pipeline.audio_source import AudioSource
+    from pipeline.data.audio.source import AudioSource
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["embed_on_ray"]
@@ -44,7 +44,7 @@ _RETRIES, _RESTARTS = 5, 30
 
 
 def embed_on_ray(
-    jobs: Sequence[Job],
+    jobs: Sequence[EmbedJob],
     tower: AudioTower,
     place: EncoderPlace,
     done: Callable[[int, int], None],
@@ -187,7 +187,7 @@ def _outcome(
     }
 
 
-def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
+def _take(jobs: Sequence[EmbedJob], row: Row, dim: int) -> None:
     """Hand a batch to its job."""
     import torch
 
@@ -201,9 +201,9 @@ def _take(jobs: Sequence[Job], row: Row, dim: int) -> None:
 def _met(*places: str | None) -> None:
     """The driver has read from these: where they lie in a bucket that does not answer, it is waited for."""
     if any(place and is_remote(place) for place in places):
-        from pipeline.store.s3_client import connect
+        from pipeline.store.s3_client import s3_connection
 
-        connect().known = True
+        s3_connection().known = True
 
 
 @contextmanager

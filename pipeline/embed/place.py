@@ -16,7 +16,7 @@ LOADER = f"{__name__}:load"
 
 def load(name: str, weights: str | None, text_model: str | None) -> Encoder:
     """An encoder of the registry; see `sept_core.encoders.load_encoder`."""
-    from pipeline.store.places import fetch
+    from pipeline.store.fetch import fetch
     from sept_core.encoders import load_encoder
 
     return load_encoder(name, weights, text_model, fetch)

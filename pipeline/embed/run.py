@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.audio_source import AudioSource, open_audio
+from pipeline.data.audio.open import open_audio
+from pipeline.data.audio.source import AudioSource
+from pipeline.data.prepared import Prepared, find_manifest, own_datasets
 from pipeline.embed.batches import as_in_an_encoder
-from pipeline.embed.jobs import Job
+from pipeline.embed.jobs import EmbedJob
 from pipeline.embed.listening import REFUSED, listen
 from pipeline.embed.place import EncoderPlace
 from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.texts import keep_texts
-from pipeline.prepared import Prepared, find_manifest, own_datasets
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files, is_remote
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from pipeline.store.text_features import read_text_features
@@ -27,9 +28,9 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from sept_core.encoders import AudioTower, Encoder
 
-__all__ = ["EmbedSummary", "Progress", "embed", "embed_with"]
+__all__ = ["DatasetProgress", "EmbedSummary", "embed", "embed_with"]
 
-Progress = Callable[[str, int, int], None]
+DatasetProgress = Callable[[str, int, int], None]
 """Called with (data set, clips done, clips in all), those found done at the beginning included."""
 
 # Fewer clips than these are embedded sooner than Ray has started.
@@ -83,7 +84,7 @@ def embed(
     audio: str | Path,
     encoder: EncoderPlace,
     root: Path | str | Files,
-    progress: Progress | None = None,
+    progress: DatasetProgress | None = None,
     *,
     address: str = "local",
     concurrency: int | None = None,
@@ -121,7 +122,7 @@ def embed(
     names = [get_dataset(dataset, own).name for dataset in datasets]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise InputError(f"'{repeated}' is given twice", mend="name each data set once")
+        raise InputError(f"'{repeated}' is given twice", fix="name each data set once")
     sources = _sources(datasets, audio)
     for source in sources:
         if not is_remote(source.uri):  # a bucket is listed once, below
@@ -141,7 +142,7 @@ def embed_with(
     dataset: str,
     audio: str | Path,
     root: Path | str | Files,
-    progress: Progress | None = None,
+    progress: DatasetProgress | None = None,
     *,
     batch_size: int = CPU_BATCH,
     skip_bad: bool = False,
@@ -172,7 +173,7 @@ def embed_with(
     return summary
 
 
-Run = Callable[[Sequence[Job], "AudioTower", Callable[[int, int], None], int], None]
+Run = Callable[[Sequence[EmbedJob], "AudioTower", Callable[[int, int], None], int], None]
 """Does the work: called with the jobs, the audio tower, what to tell of progress, and how many clips are left."""
 
 
@@ -203,7 +204,7 @@ class _Means(ExitStack):
         self._connect()
         return gpu_batch_size(self._encoder, begun, self._gpus) or CPU_BATCH
 
-    def run(self, jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
+    def run(self, jobs: Sequence[EmbedJob], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
         """Do what there is to do."""
         if self._without_gpu and self._concurrency is None and left <= _FEW_CLIPS:
             from pipeline.embed.inline import embed_inline
@@ -223,11 +224,11 @@ class _Means(ExitStack):
     def _connect(self) -> None:
         if self._connected:
             return
-        from pipeline.cluster import cluster, prepare_import
+        from pipeline.cluster.ray_cluster import cluster, prepare_import
 
         # Below that, Ray's core complains of how Ray Data starts its actors.
         prepare_import(self._address, RAY_BACKEND_LOG_LEVEL="fatal")
-        self.enter_context(cluster(self._address, mend=_CLIENT_MEND, started=self._started))
+        self.enter_context(cluster(self._address, fix=_CLIENT_MEND, started=self._started))
         self._connected = True
 
 
@@ -247,7 +248,7 @@ class _Work:
         self,
         encoder: Encoder,
         root: Path | str | Files,
-        progress: Progress | None,
+        progress: DatasetProgress | None,
         skip_bad: bool,
         force: bool,
     ) -> None:
@@ -273,7 +274,7 @@ class _Work:
             raise InputError(
                 f"{asked} of its clips were left out when it was embedded",
                 where=name,
-                mend=f"see errors.parquet in {self._store.folder(self._encoder.fingerprint, name)}; accept that with "
+                fix=f"see errors.parquet in {self._store.folder(self._encoder.fingerprint, name)}; accept that with "
                 "--skip-bad, or make it again with --force",
             )
         self._there[name] = self._summary(wanted, made[1], made[2], len(manifest.clips), seconds=0.0, made=False)
@@ -308,7 +309,7 @@ class _Work:
         notes, warnings = listen(self._store, self._encoder, summary.dataset)
         return replace(summary, notes=(*summary.notes, *notes), warnings=(*summary.warnings, *warnings))
 
-    def _make(self, jobs: Sequence[Job], tower: AudioTower, counts: list[int], run: Run) -> None:
+    def _make(self, jobs: Sequence[EmbedJob], tower: AudioTower, counts: list[int], run: Run) -> None:
         def done(job: int, clips: int) -> None:
             counts[job] += clips
             self._tell(jobs[job], counts[job])
@@ -332,7 +333,7 @@ class _Work:
                 return
             for job in left:
                 counts[jobs.index(job)] = job.look()
-        raise InputError("somebody else keeps replacing these embeddings", mend="wait until they are done")
+        raise InputError("somebody else keeps replacing these embeddings", fix="wait until they are done")
 
     def _begun(self, wanted: Sequence[_Wanted], tower: AudioTower) -> int | None:
         """How many clips an attempt that was interrupted has encoded at once; None where nothing is left of one."""
@@ -343,7 +344,7 @@ class _Work:
         most = max(sizes, key=lambda size: counts[size])
         return most if counts[most] else None
 
-    def _job(self, index: int, wanted: _Wanted, tower: AudioTower, batch_size: int) -> Job:
+    def _job(self, index: int, wanted: _Wanted, tower: AudioTower, batch_size: int) -> EmbedJob:
         manifest, description = wanted.prepared.manifest, wanted.prepared.description
         header = EmbeddingHeader(
             dataset=manifest.dataset,
@@ -355,7 +356,7 @@ class _Work:
             attribution=wanted.attribution,
             description=None if description is None else info_to_json(description),
         )
-        return Job(index, self._store.files, header, manifest.clips, wanted.source, batch_size)
+        return EmbedJob(index, self._store.files, header, manifest.clips, wanted.source, batch_size)
 
     def _summary(
         self, wanted: _Wanted, skipped: int, silent: int, found: int, seconds: float, made: bool
@@ -377,7 +378,7 @@ class _Work:
             made=made,
         )
 
-    def _tell(self, job: Job, count: int) -> None:
+    def _tell(self, job: EmbedJob, count: int) -> None:
         if self._progress is not None:
             self._progress(job.header.dataset, count, job.clips)
 

@@ -7,8 +7,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.data.prepared import find_neighbors
 from pipeline.embed.batches import as_in_an_encoder
-from pipeline.prepared import find_neighbors
 from pipeline.store import EmbeddingStore
 from pipeline.store.text_features import write_text_features
 from sept_core.errors import InputError

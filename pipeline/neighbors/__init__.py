@@ -9,9 +9,19 @@ every list of neighbours keeps (`sept_core.semantic.neighbors.check_neighbors`) 
 A person should still read the result: no rule here can tell whether a term is a good one.
 """
 
-from pipeline.neighbors.cost import Estimate, Prices, Usage, estimate
-from pipeline.neighbors.generation import Outcome, Progress, generate
+from pipeline.neighbors.cost import CostEstimate, Prices, Usage, estimate
+from pipeline.neighbors.generation import Outcome, RoundProgress, generate
 from pipeline.neighbors.prompt import known_to_model
 from pipeline.neighbors.terms import Dropped
 
-__all__ = ["Dropped", "Estimate", "Outcome", "Prices", "Progress", "Usage", "estimate", "generate", "known_to_model"]
+__all__ = [
+    "CostEstimate",
+    "Dropped",
+    "Outcome",
+    "Prices",
+    "RoundProgress",
+    "Usage",
+    "estimate",
+    "generate",
+    "known_to_model",
+]

@@ -54,18 +54,18 @@ def read_address(text: str) -> Address:
         parts = urlsplit(text.strip())
         known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise InputError("not an address", where="--base-url", mend=_EXAMPLE) from None
+        raise InputError("not an address", where="--base-url", fix=_EXAMPLE) from None
     key = f"the key is read from {KEY_VARIABLE}"
     if parts.username is not None or parts.password is not None:
-        raise InputError("the address carries a user or password", where="--base-url", mend=f"leave it out; {key}")
+        raise InputError("the address carries a user or password", where="--base-url", fix=f"leave it out; {key}")
     given = parse_qsl(parts.query, keep_blank_values=True)
     if parts.fragment or any(name != "api-version" for name, _ in given) or (parts.query and not given):
-        mend = f"leave out everything after the path but ?api-version=VERSION; {key}"
-        raise InputError("the address carries more than a server's address does", where="--base-url", mend=mend)
+        fix = f"leave out everything after the path but ?api-version=VERSION; {key}"
+        raise InputError("the address carries more than a server's address does", where="--base-url", fix=fix)
     if len(given) > 1 or not all(_VERSION.fullmatch(version) for _, version in given):
-        mend = "write it like ?api-version=2024-10-21"
-        raise InputError("api-version in the address is not one version", where="--base-url", mend=mend)
+        fix = "write it like ?api-version=2024-10-21"
+        raise InputError("api-version in the address is not one version", where="--base-url", fix=fix)
     if not known or re.search(r"[\s\x00-\x1f]|\.\.", parts.netloc):
-        raise InputError(f"'{text}' is no address", where="--base-url", mend=_EXAMPLE)
+        raise InputError(f"'{text}' is no address", where="--base-url", fix=_EXAMPLE)
     path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     return Address(f"{parts.scheme}://{parts.netloc}{path}", given[0][1] if given else None)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.yaml_text import compose
+from pipeline.spec.yaml_text import compose
 from sept_core.datasets import DatasetInfo, halves, prompt_name
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
@@ -81,13 +81,13 @@ def read_by_hand(
         root = compose(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not a text in UTF-8"
-        raise InputError(f"cannot read the neighbours: {reason}", where=where, mend="check the path") from error
+        raise InputError(f"cannot read the neighbours: {reason}", where=where, fix="check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
-        mend = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
+        fix = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
         raise InputError(
-            f"is not YAML ({place}{getattr(error, 'problem', None) or 'cannot be parsed'})", where=where, mend=mend
+            f"is not YAML ({place}{getattr(error, 'problem', None) or 'cannot be parsed'})", where=where, fix=fix
         ) from error
     lists, origin, knew = _top(root, info, where)
     names = [prompt_name(name) for name in (info.classnames if trained is None else trained)]
@@ -107,18 +107,18 @@ def _top(
 ) -> tuple[yaml.MappingNode, dict[str, str], yaml.Node | None]:
     """The node with the lists, where they come from, and the node that says which classes the writer knew of."""
     if not isinstance(root, yaml.MappingNode):
-        raise InputError("not a file of neighbours", where=where, mend=_FORM)
+        raise InputError("not a file of neighbours", where=where, fix=_FORM)
     keys = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
     unknown = next((key for key in keys if key not in ("dataset", "written_from", "origin", "neighbors")), None)
     if unknown is not None:
-        raise InputError(f"unknown key '{unknown}' (line {keys[unknown].start_mark.line + 1})", where=where, mend=_FORM)
+        raise InputError(f"unknown key '{unknown}' (line {keys[unknown].start_mark.line + 1})", where=where, fix=_FORM)
     dataset, lists = keys.get("dataset"), keys.get("neighbors")
     if not isinstance(dataset, yaml.ScalarNode) or not isinstance(lists, yaml.MappingNode):
         lacking = "neighbors" if isinstance(dataset, yaml.ScalarNode) else "dataset"
-        raise InputError(f"key '{lacking}' is missing or holds something else", where=where, mend=_FORM)
+        raise InputError(f"key '{lacking}' is missing or holds something else", where=where, fix=_FORM)
     if dataset_key(dataset.value) != dataset_key(info.name):
         raise InputError(
-            f"neighbours of '{dataset.value}', not of '{info.name}'", where=where, mend="give the file that fits"
+            f"neighbours of '{dataset.value}', not of '{info.name}'", where=where, fix="give the file that fits"
         )
     origin = keys.get("origin")
     pairs = origin.value if isinstance(origin, yaml.MappingNode) else []
@@ -134,7 +134,7 @@ def _knew(node: yaml.Node, info: DatasetInfo, where: str) -> list[str]:
         names = [item.value for item in node.value]
     else:
         line = node.start_mark.line + 1
-        raise InputError(f"key 'written_from' holds something else (line {line})", where=where, mend=_KNEW)
+        raise InputError(f"key 'written_from' holds something else (line {line})", where=where, fix=_KNEW)
     return list(dict.fromkeys(map(prompt_name, names)))
 
 

@@ -99,14 +99,14 @@ class ChatClient:
         notice: Notice | None = None,
     ) -> None:
         if not model.strip():
-            raise InputError("no model is named", where="--model", mend="name one as the server calls it")
+            raise InputError("no model is named", where="--model", fix="name one as the server calls it")
         address = read_address(DEFAULT_BASE_URL if base_url is None else base_url)
         try:
             import openai
 
             from pipeline.neighbors.waiting import WatchedClient
         except ImportError as error:
-            raise InputError("the openai package is not installed", mend="pip install 'openai>=3'") from error
+            raise InputError("the openai package is not installed", fix="pip install 'openai>=3'") from error
         self._openai = openai
         self._key = _api_key(needed=base_url is None)
         # Servers of one's own mostly want no key, but the SDK wants one to send.
@@ -125,7 +125,7 @@ class ChatClient:
             )
         except Exception:
             # The HTTP library's check of addresses, which is stricter than the standard library's.
-            raise InputError(f"'{address.url}' is no address", where="--base-url", mend="check it") from None
+            raise InputError(f"'{address.url}' is no address", where="--base-url", fix="check it") from None
         self._model = model
         self._own_server = base_url is not None
         self._timeout_s = timeout_s
@@ -177,13 +177,13 @@ class ChatClient:
         except StoppedError:
             return None
         except _BrokenOffError as error:
-            return Unusable(self._plain(error.args[0]), mend=error.args[1])
+            return Unusable(self._plain(error.args[0]), fix=error.args[1])
         except self._openai.APIStatusError as error:
             return self._explain(error.response, form)
         except (self._openai.APITimeoutError, _SilentError) as error:
             twice = ", twice" if isinstance(error, _SilentError) else ""
-            mend = f"raise --timeout where the model is slow; {_AGAIN}"
-            return SeptError(f"{self.host}: no answer in {self._timeout_s:g} s{twice}; {mend}")
+            fix = f"raise --timeout where the model is slow; {_AGAIN}"
+            return SeptError(f"{self.host}: no answer in {self._timeout_s:g} s{twice}; {fix}")
         except self._openai.OpenAIError as error:
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
             gave_up = _gave_up(getattr(error, "request", None))
@@ -259,17 +259,17 @@ class ChatClient:
         if status < 400:
             return self._moved(response, what)
         if status == 401 and not self._key:
-            return InputError(f"the server wants a key: {what}", where=self.host, mend=f"set {KEY_VARIABLE} to it")
+            return InputError(f"the server wants a key: {what}", where=self.host, fix=f"set {KEY_VARIABLE} to it")
         if status in {401, 403}:
-            mend = f"check {KEY_VARIABLE}" if status == 401 else f"check what the key in {KEY_VARIABLE} may use"
-            return InputError(f"the server refuses the key: {what}", where=self.host, mend=mend)
+            fix = f"check {KEY_VARIABLE}" if status == 401 else f"check what the key in {KEY_VARIABLE} may use"
+            return InputError(f"the server refuses the key: {what}", where=self.host, fix=fix)
         if status in {404, 405}:
-            mend = "check --model and --base-url" if self._own_server else "check --model"
+            fix = "check --model and --base-url" if self._own_server else "check --model"
             if "/deployments/" in self._address.url and self._address.api_version is None:
-                mend += "; Azure's address needs ?api-version=VERSION at its end"
+                fix += "; Azure's address needs ?api-version=VERSION at its end"
             elif "/v1" not in self._address.url and self._address.api_version is None:
-                mend += ", which commonly ends in /v1"
-            return InputError(f"not found: {what}", where=self.host, mend=mend)
+                fix += ", which commonly ends in /v1"
+            return InputError(f"not found: {what}", where=self.host, fix=fix)
         if status == 402 or error_code(body) == "insufficient_quota":
             return SeptError(f"{self.host}: {what}; add credit; {_AGAIN} then")
         if gave_up := _gave_up(response.request):
@@ -284,11 +284,11 @@ class ChatClient:
     def _moved(self, response: Any, what: str) -> SeptError:
         location = response.headers.get("location")
         if not location:
-            return InputError(f"no answer but {what}", where=self.host, mend="check --base-url")
+            return InputError(f"no answer but {what}", where=self.host, fix="check --base-url")
         to = self._plain(urljoin(str(response.request.url), location).partition("?")[0])
         base = to.removesuffix("/chat/completions")
-        mend = "check --base-url" if base in {to, self._address.url} else f"give --base-url {base}"
-        return InputError(f"the server sends requests on to {to} ({what})", where=self.host, mend=mend)
+        fix = "check --base-url" if base in {to, self._address.url} else f"give --base-url {base}"
+        return InputError(f"the server sends requests on to {to} ({what})", where=self.host, fix=fix)
 
     def _count(self, reply: Any) -> None:
         usage = reply.get("usage") if isinstance(reply, dict) else None
@@ -359,8 +359,8 @@ def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
 def _api_key(*, needed: bool) -> str:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key and needed:
-        raise InputError(f"{KEY_VARIABLE} is not set", mend="set it to your key, or name another server by --base-url")
+        raise InputError(f"{KEY_VARIABLE} is not set", fix="set it to your key, or name another server by --base-url")
     if not key.isascii() or not key.isprintable() or " " in key:
         # The HTTP library would name the header's value in its own complaint.
-        raise InputError(f"the key in {KEY_VARIABLE} has characters that no key has", mend="set it again")
+        raise InputError(f"the key in {KEY_VARIABLE} has characters that no key has", fix="set it again")
     return key

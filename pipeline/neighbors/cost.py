@@ -12,7 +12,7 @@ from pipeline.neighbors.terms import sort_out
 from sept_core.datasets import DatasetInfo, prompt_name
 from sept_core.errors import InputError
 
-__all__ = ["ROUNDS", "SPARE", "Estimate", "Prices", "Usage", "check_count", "estimate", "offered_so_far"]
+__all__ = ["ROUNDS", "SPARE", "CostEstimate", "Prices", "Usage", "check_count", "estimate", "offered_so_far"]
 
 SPARE = 4
 """Terms asked for beyond those that are missing, since some will break a rule."""
@@ -63,7 +63,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run will ask for, before follow-up requests for terms that break a rule.
 
     Args:
@@ -85,7 +85,7 @@ class Estimate:
         return Usage(self.requests, self.input_tokens, self.output_tokens).cost(prices)
 
 
-def estimate(info: DatasetInfo, model: str, n: int, *, cache_dir: Path) -> Estimate:
+def estimate(info: DatasetInfo, model: str, n: int, *, cache_dir: Path) -> CostEstimate:
     """What `generate` would ask for with the same arguments; asks nothing.
 
     Raises:
@@ -99,7 +99,7 @@ def estimate(info: DatasetInfo, model: str, n: int, *, cache_dir: Path) -> Estim
         for name, count in missing.items()
         for message in messages(info, name, count + SPARE, offered[name])
     )
-    return Estimate(
+    return CostEstimate(
         requests=len(missing),
         cached=len(info.classnames) - len(missing),
         input_tokens=round(characters / CHARACTERS_PER_TOKEN + TOKENS_AROUND * len(missing)),
@@ -116,4 +116,4 @@ def offered_so_far(info: DatasetInfo, cache: AnswerCache) -> Mapping[str, Sequen
 def check_count(n: int) -> None:
     """Raise `InputError` unless ``n`` terms can be asked for."""
     if n < 1:
-        raise InputError(f"{n} neighbours per class were asked for", mend="ask for at least 1")
+        raise InputError(f"{n} neighbours per class were asked for", fix="ask for at least 1")

@@ -21,12 +21,12 @@ from sept_core.datasets import DatasetInfo, prompt_name
 from sept_core.errors import InputError, SeptError
 from sept_core.semantic.neighbors import Neighbors, check_neighbors
 
-__all__ = ["Outcome", "Progress", "generate"]
+__all__ = ["Outcome", "RoundProgress", "generate"]
 
 # So many answers that are unusable for one reason, and none that is usable, are enough to see that no other will be.
 ENOUGH = 5
 
-Progress = Callable[[int, int, Usage], None]
+RoundProgress = Callable[[int, int, Usage], None]
 """Called with (classes that have an answer, classes in all, what was consumed so far) after every answer."""
 
 
@@ -68,7 +68,7 @@ def generate(
     timeout_s: float = 60.0,
     max_tokens: int | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: RoundProgress | None = None,
     notice: Notice | None = None,
 ) -> Outcome:
     """Generate the neighbours of a data set; run again after an interruption, it goes on where it was.
@@ -157,7 +157,7 @@ class _Asker:
         client: ChatClient,
         cache: AnswerCache,
         concurrency: int,
-        progress: Progress,
+        progress: RoundProgress,
         notice: Notice,
     ) -> None:
         self._info = info
@@ -217,10 +217,10 @@ def _one_reason(answers: Mapping[str, list[str] | Unusable]) -> Unusable | None:
 
 def _hopeless(answers: Mapping[str, object], why: Unusable, asked: int) -> str:
     if len(answers) == 1:
-        return f"class '{next(iter(answers))}': {why}; {why.mend}"
+        return f"class '{next(iter(answers))}': {why}; {why.fix}"
     which = f"none of {len(answers)} answers can be used"
     rest = ", so no more were asked for" if asked > len(answers) else ""
-    return f"{which}{rest}: {why}; {why.mend}"
+    return f"{which}{rest}: {why}; {why.fix}"
 
 
 def _silent(done: int, total: int, usage: Usage) -> None:
@@ -233,10 +233,10 @@ def _deaf(line: str) -> None:
 
 def _check_out(out: Path, force: bool) -> None:
     if out.name.startswith(".") or not out.name or out.is_dir():
-        raise InputError(f"'{out}' cannot be written", where="--out", mend="name a file that is not hidden")
+        raise InputError(f"'{out}' cannot be written", where="--out", fix="name a file that is not hidden")
     if out.exists() and not force:
         # It may have been reviewed and corrected by hand.
-        raise InputError(f"'{out}' exists", where="--out", mend="name another file, or replace it with --force")
+        raise InputError(f"'{out}' exists", where="--out", fix="name another file, or replace it with --force")
 
 
 def _incomplete(state: Sorted, n: int, unusable: _Unusables) -> str:
@@ -245,7 +245,7 @@ def _incomplete(state: Sorted, n: int, unusable: _Unusables) -> str:
     others = f" and {len(state.missing) - 1} other classes" if len(state.missing) > 1 else ""
     if why := unusable.last.get(name):
         times = f", {unusable.reasons[why.reason]} answers" if unusable.reasons[why.reason] > 1 else ""
-        why_not = f" ({why}{times}); {why.mend}; terms so far are kept"
+        why_not = f" ({why}{times}); {why.fix}; terms so far are kept"
         return f"class '{name}'{others}: {lacking} of {n} neighbours still missing{why_not}"
     reasons = [line for line in state.dropped if line.classname == name]
     examples = f" (dropped: {'; '.join(f'{line.term!r} {line.reason}' for line in reasons[:3])})" if reasons else ""

@@ -36,13 +36,13 @@ class Unusable:
     Args:
         reason: Why, in words that are the same for every answer with that reason.
         words: What the server or the model said instead; empty where it said nothing.
-        mend: What a person can do about it.
+        fix: What a person can do about it.
         error: What the server reported as an error, where it did, as a parsed body.
     """
 
     reason: str
     words: str = ""
-    mend: str = ""
+    fix: str = ""
     error: Any = None
 
     def __str__(self) -> str:
@@ -131,8 +131,8 @@ def read_reply(body: bytes, clean: Callable[[str], str], max_tokens: int | None 
     reported = reply.get("error") if isinstance(reply, dict) else reply
     for error in (reported, *(choice.get("error") for choice in answered)):
         if error:
-            mend = "do what the server says, try again later, or take another --model"
-            return Unusable("the server reports an error in place of an answer", said(error), mend, error)
+            fix = "do what the server says, try again later, or take another --model"
+            return Unusable("the server reports an error in place of an answer", said(error), fix, error)
     if not choices:
         return Unusable("the server sent no answer of a model", said(reply), "check --base-url and --model")
     return _without_terms(choices[0]["message"], choices[0].get("finish_reason"), max_tokens)
@@ -150,22 +150,22 @@ def _without_terms(message: Mapping[str, Any], finish: object, max_tokens: int |
         return Unusable("the answer was cut off at the token limit", text, f"{limit}, or ask for fewer terms by --n")
     if not text:
         if message.get("tool_calls") or message.get("function_call"):
-            return Unusable("the model calls a tool in place of an answer", mend="take another --model")
+            return Unusable("the model calls a tool in place of an answer", fix="take another --model")
         if message.get("reasoning_content") or message.get("reasoning"):
-            mend = f"{limit}, or switch reasoning off at the server"
-            return Unusable("the model only reasoned and gave no answer", mend=mend)
-        return Unusable("the answer is empty", mend="take another --model")
+            fix = f"{limit}, or switch reasoning off at the server"
+            return Unusable("the model only reasoned and gave no answer", fix=fix)
+        return Unusable("the answer is empty", fix="take another --model")
     return Unusable("the answer holds no list of terms", text, "take another --model")
 
 
 def _no_json(text: str) -> Unusable:
     start = text.lstrip()[:5].lower()
     if start == "data:" or start.startswith(":"):
-        mend = "switch streaming off at the server, or take another server"
-        return Unusable("the server streams its answer, which was not asked for", text.strip(), mend)
+        fix = "switch streaming off at the server, or take another server"
+        return Unusable("the server streams its answer, which was not asked for", text.strip(), fix)
     if start.startswith("<"):
-        mend = "check --base-url; it commonly ends in /v1"
-        return Unusable("the server sent a web page in place of an answer", said(text), mend)
+        fix = "check --base-url; it commonly ends in /v1"
+        return Unusable("the server sent a web page in place of an answer", said(text), fix)
     return Unusable("the server's answer is not JSON", text.strip(), "check --base-url; it commonly ends in /v1")
 
 

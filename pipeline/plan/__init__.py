@@ -8,7 +8,7 @@ print(plan.totals.wall_hours, [study.estimate for study in plan.studies])
 Planning takes torch; what a plan said, and how good it was, is read here without it.
 """
 
-from pipeline.plan.kept import estimate_accuracy
+from pipeline.plan.first_estimate import estimate_accuracy
 from pipeline.plan.models import Accuracy, Estimate, Missing, PlannedStudy, StudyAccuracy, SweepPlan, Totals
 
 __all__ = [

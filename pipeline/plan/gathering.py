@@ -8,8 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TypeVar
 
+from pipeline.data.prepared import find_neighbors, own_datasets
 from pipeline.plan.models import Missing
-from pipeline.prepared import find_neighbors, own_datasets
 from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider, study_encoder, study_table
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store import EmbeddingStore, Files, open_files
@@ -52,7 +52,7 @@ class Gathering:
     def missing(self) -> tuple[Missing, ...]:
         """All that was missing so far."""
         return tuple(
-            Missing(f"{error.where}: {error.what}" if error.where else error.what, error.mend, tuple(studies))
+            Missing(f"{error.where}: {error.what}" if error.where else error.what, error.fix, tuple(studies))
             for error, studies in self._missing.values()
         )
 
@@ -135,7 +135,7 @@ class Gathering:
         given = {"weights": files.weights, "text-model": files.text_model, "root": root}
         options = "".join(f" --{option} {quote(place)}" for option, place in given.items() if place is not None)
         command = f"sept embed {dataset.lower()} --audio DIR --encoder {files.name}{options}"
-        raise InputError(f"no embeddings of {dataset} by {files.name}", mend=command)
+        raise InputError(f"no embeddings of {dataset} by {files.name}", fix=command)
 
 
 def _by_encoder(files: Files, encoder: str, dataset: str) -> bool:

@@ -34,12 +34,12 @@ class Missing:
 
     Attributes:
         what: What is wrong, and where.
-        mend: What to do about it.
+        fix: What to do about it.
         studies: Keys of the studies that cannot run without it.
     """
 
     what: str
-    mend: str
+    fix: str
     studies: tuple[str, ...]
 
 
@@ -49,9 +49,9 @@ class PlannedStudy:
 
     Attributes:
         fold: With ``strict`` its test fold; else None.
-        trials: Members that the study ends with.
-        finished, pruned, failed: Members that have ended.
-        begun: Members that were asked for and have not ended.
+        trials: Trials that the study ends with.
+        finished, pruned, failed: Trials that have ended.
+        begun: Trials that were asked for and have not ended.
         replicas: Test folds x seeds of a trial; None where the dataset is not known.
         replicas_known: Whether that is settled; without encoder or embeddings it is what the registry says.
         cpus, gpus: CPUs and share of a GPU that a trial occupies.

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.plan.estimating import CalibrationProgress, Candidate, Estimator
+from pipeline.plan.first_estimate import estimate_accuracy, keep_estimate
 from pipeline.plan.gathering import Gathering
 from pipeline.plan.history import History
-from pipeline.plan.kept import estimate_accuracy, keep_estimate
 from pipeline.plan.models import Estimate, PlannedStudy, SweepPlan, Totals
-from pipeline.plan.queueing import Job, Room, gpus_here, wall_seconds
+from pipeline.plan.queueing import Room, StudyLoad, gpus_here, wall_seconds
 from pipeline.plan.unprepared import UNKNOWN_FOLDS
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER
 from pipeline.search.sizing import middle, study_needs, trial_config
 from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec, preset_lines
-from pipeline.store import Member, TrialStore, Verdict, open_files
+from pipeline.store import Decision, Proposal, TrialStore, open_files
 from sept_core.datasets import unheard_folds
 from sept_core.datasets.heard import heard_line, short_classes
 from sept_core.errors import InputError
@@ -60,24 +60,24 @@ def plan_sweep(
     studies = spec.studies()
     room = Room.of(spec.resources, [study.method for study in studies], gpus)
     gathering = Gathering(spec, where, provider, unprepared or {})
-    members, verdicts = store.members(spec.name), store.verdicts(spec.name)
+    proposals, decisions = store.proposals(spec.name), store.decisions(spec.name)
     notes: dict[str, None] = {}
     for name in unprepared or () if spec.selection == "strict" else ():
         if spec.folds_of(name) == UNKNOWN_FOLDS:
             notes[f"{name}: how many test folds it has is not known yet; counted are {len(UNKNOWN_FOLDS)}"] = None
-    candidates = [_candidate(spec, study, gathering, room, verdicts, notes) for study in studies]
+    candidates = [_candidate(spec, study, gathering, room, decisions, notes) for study in studies]
     history = History(store, spec, gathering.load)
     estimator = Estimator(history, gathering, calibrate_s, gpus_here() > 0, progress)
     estimates = estimator.estimate(candidates)
     blamed = {key for missing in gathering.missing for key in missing.studies}
     planned = tuple(
-        _planned(one, estimates[one.study.key], one.study.key not in blamed, members, verdicts) for one in candidates
+        _planned(one, estimates[one.study.key], one.study.key not in blamed, proposals, decisions) for one in candidates
     )
-    accuracy = estimate_accuracy(store, spec.name, verdicts)
+    accuracy = estimate_accuracy(store, spec.name, decisions)
     return SweepPlan(
         sweep=spec.name,
         studies=planned,
-        totals=_totals(planned, studies, room, _spared(members, verdicts)),
+        totals=_totals(planned, studies, room, _spared(proposals, decisions)),
         missing=gathering.missing,
         refusals=tuple(_refusals(spec, store, gathering, planned, room)),
         calibrated_s=estimator.calibrated_s,
@@ -95,7 +95,7 @@ def _candidate(
     study: StudySpec,
     gathering: Gathering,
     room: Room,
-    verdicts: Sequence[Verdict],
+    decisions: Sequence[Decision],
     notes: dict[str, None],
 ) -> Candidate:
     """A study with what its trials read; what a person should know of that is added to the notes."""
@@ -114,7 +114,7 @@ def _candidate(
         # Without its inputs a study's size is not known: it may need all of a GPU.
         share = 1.0 if room.gpus else 0.0
     folds = gathering.folds(study) if config is None else config.folds
-    ended = sum(verdict.study == study.key for verdict in verdicts)
+    ended = sum(decision.study == study.key for decision in decisions)
     return Candidate(
         study=study,
         config=config,
@@ -173,10 +173,10 @@ def _heard(spec: SweepSpec, study: StudySpec, inputs: TrialInputs) -> Iterator[s
 
 
 def _planned(
-    one: Candidate, estimate: Estimate, ready: bool, members: Sequence[Member], verdicts: Sequence[Verdict]
+    one: Candidate, estimate: Estimate, ready: bool, proposals: Sequence[Proposal], decisions: Sequence[Decision]
 ) -> PlannedStudy:
     study = one.study
-    states = [verdict.state for verdict in verdicts if verdict.study == study.key]
+    states = [decision.state for decision in decisions if decision.study == study.key]
     return PlannedStudy(
         key=study.key,
         dataset=study.dataset,
@@ -185,7 +185,7 @@ def _planned(
         finished=states.count("finished"),
         pruned=states.count("pruned"),
         failed=states.count("failed"),
-        begun=max(0, sum(member.study == study.key for member in members) - len(states)),
+        begun=max(0, sum(proposal.study == study.key for proposal in proposals) - len(states)),
         replicas=one.replicas,
         replicas_known=one.config is not None,
         cpus=one.cpus,
@@ -196,12 +196,14 @@ def _planned(
     )
 
 
-def _spared(members: Sequence[Member], verdicts: Sequence[Verdict]) -> float:
+def _spared(proposals: Sequence[Proposal], decisions: Sequence[Decision]) -> float:
     """The share of the epochs of all ended trials that pruning has saved so far."""
-    epochs = {(member.study, member.number): member.config.epochs for member in members}
-    ended = [verdict for verdict in verdicts if verdict.state != "failed" and (verdict.study, verdict.number) in epochs]
-    whole = sum(epochs[verdict.study, verdict.number] for verdict in ended)
-    return 1 - sum(verdict.epoch for verdict in ended) / whole if whole else 0.0
+    epochs = {(proposal.study, proposal.number): proposal.config.epochs for proposal in proposals}
+    ended = [
+        decision for decision in decisions if decision.state != "failed" and (decision.study, decision.number) in epochs
+    ]
+    whole = sum(epochs[decision.study, decision.number] for decision in ended)
+    return 1 - sum(decision.epoch for decision in ended) / whole if whole else 0.0
 
 
 def _totals(planned: Sequence[PlannedStudy], studies: Sequence[StudySpec], room: Room, spared: float) -> Totals:
@@ -209,7 +211,7 @@ def _totals(planned: Sequence[PlannedStudy], studies: Sequence[StudySpec], room:
     for one, study in zip(planned, studies, strict=True):
         if one.estimate.seconds is not None and one.left:
             seconds = one.estimate.seconds * (1 - spared)
-            jobs[one.key] = Job(one.left, seconds, study.parallel, study.priority, one.cpus, one.gpus)
+            jobs[one.key] = StudyLoad(one.left, seconds, study.parallel, study.priority, one.cpus, one.gpus)
     needs = [(one.cpus, one.gpus) for one in planned if one.left]
     fits = any(room.fitting(job.cpus, job.gpus) for job in jobs.values())
     return Totals(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from pipeline.spec import Resources
 
-__all__ = ["Job", "Room", "wall_seconds"]
+__all__ = ["Room", "StudyLoad", "wall_seconds"]
 
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Job:
+class StudyLoad:
     """The trials left of one study.
 
     Attributes:
@@ -90,7 +90,7 @@ def gpus_here() -> int:
     return torch.cuda.device_count()
 
 
-def wall_seconds(jobs: Mapping[str, Job], room: Room) -> float:
+def wall_seconds(jobs: Mapping[str, StudyLoad], room: Room) -> float:
     """From the first trial's start to the last one's end, all that fit.
 
     Studies are served as `SweepDriver.ask` serves them: those of a higher priority first, those of one in turn, each
@@ -132,7 +132,7 @@ class _Floor:
         self._cpus = room.cpus
         self._gpus = [1.0] * room.gpus
 
-    def take(self, job: Job) -> int:
+    def take(self, job: StudyLoad) -> int:
         """Occupy what a trial needs: the number of its GPU, 0 without one; -1 where there is no room."""
         cpus = self._needed(job)
         if self._cpus + _ROUNDING < cpus:
@@ -148,11 +148,11 @@ class _Floor:
         self._cpus -= cpus
         return place
 
-    def give(self, job: Job, place: int) -> None:
+    def give(self, job: StudyLoad, place: int) -> None:
         """Give it back."""
         self._cpus += self._needed(job)
         if job.gpus:
             self._gpus[place] += job.gpus
 
-    def _needed(self, job: Job) -> float:
+    def _needed(self, job: StudyLoad) -> float:
         return 0.0 if job.gpus and self._given else job.cpus

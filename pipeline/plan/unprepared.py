@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.prepared import own_datasets
+from pipeline.data.prepared import own_datasets
 from pipeline.spec import SweepSpec, load_sweep
 from pipeline.spec.read import read_yaml
 from sept_core.datasets import DatasetInfo, get_dataset
@@ -67,7 +67,7 @@ def _unknown(name: object, own: Sequence[DatasetInfo]) -> InputError | None:
         get_dataset(name, own)
     except InputError as error:
         prepare = f"if it is your own: sept data prepare {name} --csv FILE --audio DIR; if not: "
-        return InputError(error.what, mend=prepare + error.mend)
+        return InputError(error.what, fix=prepare + error.fix)
     return None
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.audio_source import is_hidden
-from sept_core.audio_formats import AUDIO_SUFFIXES
+from pipeline.data.audio.source import is_hidden
+from sept_core.audio.formats import AUDIO_SUFFIXES
 from sept_core.classnames import check_names
-from sept_core.datasets.wording import some
 from sept_core.errors import InputError
+from sept_core.text import some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,15 +60,15 @@ def find_clips(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             ]
             inside = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
             if not inside:
-                mend = f"name a folder with {', '.join(sorted(AUDIO_SUFFIXES))} files"
+                fix = f"name a folder with {', '.join(sorted(AUDIO_SUFFIXES))} files"
                 there = f"; {some([str(file.relative_to(place)) for file in files])} there" if files else ""
-                raise InputError(f"no audio in this folder{there}", where=str(place), mend=mend)
+                raise InputError(f"no audio in this folder{there}", where=str(place), fix=fix)
             found |= dict.fromkeys(inside)
             others |= dict.fromkeys(file for file in files if file not in found)
         elif place.is_file():
             found[place] = None
         else:
-            raise InputError("no such file or folder", where=str(place), mend="check the path")
+            raise InputError("no such file or folder", where=str(place), fix="check the path")
     return list(found), [file for file in others if file not in found]
 
 
@@ -111,7 +111,7 @@ def _decoded(
     predictor: Predictor, batches: Sequence[Sequence[Path]]
 ) -> Generator[tuple[Sequence[Path], list[Tensor | str]], None, None]:
     """Every batch with its windows, or what is wrong with a clip in place of one; the next is decoded meanwhile."""
-    from sept_core.audio import load_clip
+    from sept_core.audio.waveform import load_clip
 
     tower = predictor.audio_tower()
     prepare, rate = tower.preparation(), tower.sample_rate

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.report.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow, warning_of
 from sept_core.datasets import DatasetInfo
 from sept_core.learners import LEARNERS
-from sept_core.results import TrialResult, environment
+from sept_core.results import TrialResult, software
 
 __all__ = ["make_card"]
 
@@ -85,7 +85,7 @@ def make_card(
     """
     config = result.config
     trains = LEARNERS[config.baseline].trainable
-    versions, machine = environment()
+    versions, machine = software()
     strict = config.selection == "strict"
     caution = PAPER_WARNING if config.selection == "paper" else chosen.caution
     return {

@@ -18,9 +18,9 @@ from pipeline.report import collect
 from pipeline.report.picking import pick_study
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import DEFAULT_PROVIDER
-from pipeline.search.outside import check_version, load_there, trial_place
+from pipeline.search.trial_context import check_version, load_there, trial_place
+from pipeline.spec.stored import known_sweep
 from pipeline.store import TrialStore
-from pipeline.sweeps import known_sweep
 from sept_core.errors import InputError, SeptError
 from sept_core.prompt import Prompt, not_finite_in
 from sept_core.results import TrialConfig, TrialResult
@@ -88,7 +88,7 @@ def export_prompt(
         raise InputError(
             "the best replica would be chosen on test clips (selection: paper)",
             where=chosen.study,
-            mend="export all replicas, without --best-replica",
+            fix="export all replicas, without --best-replica",
         )
     recorded = store.read_result(chosen.study, chosen.signature)
     if recorded is None:

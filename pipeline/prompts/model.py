@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import sept_core
-from pipeline.tracking.client import TrackingTarget, as_default, connect, one_line, prepare, quiet
+from pipeline.text import one_line
+from pipeline.tracking.client import TrackingTarget, as_default, mlflow_client, prepare, quiet
 from pipeline.tracking.describe import selection_mark
 from pipeline.tracking.failures import failure
 from sept_core.errors import SeptError
@@ -71,7 +72,7 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
     sweep = str(prompt.card["sweep"])
     with _explained(lambda error: failure(target, error, "the model")):
         prepare(target)
-        client = connect(target)
+        client = mlflow_client(target)
         experiment = client.get_experiment_by_name(sweep)
         if experiment is None:
             location = f"{target.artifacts}/{sweep}" if target.artifacts else None

@@ -26,10 +26,10 @@ def check_output(path: Path) -> None:
         InputError: It ends in neither ``.csv`` nor ``.parquet``, or its folder does not exist or cannot be written to.
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError("of a kind that is not written", where=str(path), mend="end it in .csv or .parquet")
+        raise InputError("of a kind that is not written", where=str(path), fix="end it in .csv or .parquet")
     if not path.parent.is_dir() or path.is_dir():
         what = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise InputError(what, where=str(path), mend="name a file in a folder that exists")
+        raise InputError(what, where=str(path), fix="name a file in a folder that exists")
     check_writable(path.parent)
 
 

@@ -37,8 +37,8 @@ def fetch_prompt(uri: str, tracking_uri: str | None = None) -> Prompt:
         files = open_files(uri)
         return read_prompt(_read(files, CARD, uri), _read(files, PARAMETERS, uri), uri)
     if "://" in uri:
-        mend = "give a folder, s3://BUCKET/FOLDER, models:/NAME/VERSION or runs:/RUN/NAME"
-        raise InputError("no place that prompts are read from", where=uri, mend=mend)
+        fix = "give a folder, s3://BUCKET/FOLDER, models:/NAME/VERSION or runs:/RUN/NAME"
+        raise InputError("no place that prompts are read from", where=uri, fix=fix)
     return load_prompt(_in_model(Path(uri).expanduser()))
 
 
@@ -61,7 +61,7 @@ def write_prompt(to: str, prompt: Prompt, *, force: bool = False) -> str:
     """
     files, made = open_files(to), prompt.files()
     if not force and files.exists(CARD) and _another(files, to, prompt):
-        raise InputError("another prompt is there", where=to, mend="name another folder, or give --force")
+        raise InputError("another prompt is there", where=to, fix="name another folder, or give --force")
     for name, data in made.items():
         files.write(name, data)
     return files.address(CARD)
@@ -87,8 +87,8 @@ def _read(files: Files, name: str, where: str) -> bytes:
     try:
         return files.read(name)
     except FileNotFoundError as error:
-        mend = "give a folder that sept export has written"
-        raise InputError(f"no prompt there ({name} is missing)", where=where, mend=mend) from error
+        fix = "give a folder that sept export has written"
+        raise InputError(f"no prompt there ({name} is missing)", where=where, fix=fix) from error
 
 
 def _in_model(folder: Path) -> Path:
@@ -97,7 +97,8 @@ def _in_model(folder: Path) -> Path:
 
 
 def _download(uri: str, tracking_uri: str | None, folder: str) -> Path:
-    from pipeline.tracking.client import as_default, is_passing, one_line, quiet
+    from pipeline.text import one_line
+    from pipeline.tracking.client import as_default, is_passing, quiet
 
     quiet()
     import mlflow.artifacts
@@ -108,5 +109,5 @@ def _download(uri: str, tracking_uri: str | None, folder: str) -> Path:
     except Exception as error:  # MLflow's own, and those of whatever keeps its files
         if is_passing(error):
             raise SeptError(f"{uri}: MLflow cannot be reached: {one_line(error)}; try again later") from error
-        mend = "check the name, and --mlflow"
-        raise InputError(f"MLflow has no such model ({one_line(error)})", where=uri, mend=mend) from error
+        fix = "check the name, and --mlflow"
+        raise InputError(f"MLflow has no such model ({one_line(error)})", where=uri, fix=fix) from error

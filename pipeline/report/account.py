@@ -9,7 +9,8 @@ from pipeline.report.document import Section, Sheet
 from pipeline.report.gaps import several_folds
 from pipeline.report.records import StudyRecords, SweepRecords
 from pipeline.report.rows import Chosen, SweepTable, merged, method_title, study_title
-from pipeline.store import Verdict
+from pipeline.store import Decision
+from pipeline.text import duration
 from sept_core.results import TrialConfig
 
 __all__ = ["account_sections", "origin_sections", "rerun_command"]
@@ -58,16 +59,16 @@ def _costs(records: SweepRecords) -> Section:
     rows = []
     total = Counter[str]()
     for study in records.studies:
-        config = next(iter(study.members.values())).config if study.members else None
+        config = next(iter(study.proposals.values())).config if study.proposals else None
         if config is None:
             continue
         cost = {"finished": 0.0, "pruned": 0.0, "failed": 0.0, "saved": 0.0}
-        states = Counter(verdict.state for verdict in study.verdicts.values())
-        for verdict in study.verdicts.values():
-            seconds = _seconds(verdict)
-            cost[verdict.state] += seconds
-            if verdict.state == "pruned" and verdict.epoch:
-                cost["saved"] += seconds * (config.epochs - verdict.epoch) / verdict.epoch
+        states = Counter(decision.state for decision in study.decisions.values())
+        for decision in study.decisions.values():
+            seconds = _seconds(decision)
+            cost[decision.state] += seconds
+            if decision.state == "pruned" and decision.epoch:
+                cost["saved"] += seconds * (config.epochs - decision.epoch) / decision.epoch
         counts = [states["finished"], states["pruned"], states["failed"]]
         budget = str(study.spec.trials) if study.spec else "-"
         rows.append(
@@ -94,7 +95,7 @@ def _costs(records: SweepRecords) -> Section:
         f"{total['finished trials']} trials finished, {total['pruned trials']} were pruned, "
         f"{total['failed trials']} failed. Training took {duration(total['finished'] / 1000)} in finished trials, "
         f"{duration(total['pruned'] / 1000)} in pruned ones and {duration(total['failed'] / 1000)} in failed ones: "
-        f"{_hours(total['cpu'] / 1000)} of CPU time{_gpu(total)}. Trained to their end, the pruned ones would have "
+        f"{duration(total['cpu'] / 1000)} of CPU time{_gpu(total)}. Trained to their end, the pruned ones would have "
         f"taken some {duration(total['saved'] / 1000)} more."
     )
     note = (
@@ -114,42 +115,28 @@ def _costs(records: SweepRecords) -> Section:
 def _gpu(total: Counter[str]) -> str:
     if total["auto"]:
         return " and the GPU shares that 'auto' gave at launch"
-    return f", {_hours(total['gpu'] / 1000)} of GPU time" if total["gpu"] else ", no GPU"
+    return f", {duration(total['gpu'] / 1000)} of GPU time" if total["gpu"] else ", no GPU"
 
 
 def _failures(records: SweepRecords) -> list[str]:
     """Reasons, the commonest first, with an example of each."""
-    reasons: dict[str, list[tuple[StudyRecords, Verdict]]] = {}
+    reasons: dict[str, list[tuple[StudyRecords, Decision]]] = {}
     for study in records.studies:
-        for verdict in study.verdicts.values():
-            if verdict.state == "failed":
-                reason = " ".join(verdict.error.split())[:_REASON_LENGTH] or "no reason was kept"
-                reasons.setdefault(reason, []).append((study, verdict))
+        for decision in study.decisions.values():
+            if decision.state == "failed":
+                reason = " ".join(decision.error.split())[:_REASON_LENGTH] or "no reason was kept"
+                reasons.setdefault(reason, []).append((study, decision))
     lines = []
     for reason, found in sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0])):
         study, first = found[0]
         times = f"{len(found)} trials" if len(found) > 1 else "1 trial"
-        cost = duration(sum(_seconds(verdict) for _, verdict in found))
+        cost = duration(sum(_seconds(decision) for _, decision in found))
         lines.append(f"{times}, {cost}: {reason} (such as {study.key} #{first.number}, {first.signature})")
     return lines
 
 
-def _seconds(verdict: Verdict) -> float:
-    return verdict.curve[-1].time_s if verdict.curve else 0.0
-
-
-def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min 20 s`` and ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s" if whole or not seconds else "< 1 s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _hours(seconds: float) -> str:
-    return duration(seconds) if seconds < 3600 else f"{seconds / 3600:.1f} h"
+def _seconds(decision: Decision) -> float:
+    return decision.curve[-1].time_s if decision.curve else 0.0
 
 
 def _rule(table: SweepTable, records: SweepRecords) -> Section:
@@ -196,12 +183,12 @@ def _inputs(records: SweepRecords) -> Section:
     configs: dict[str, TrialConfig] = {}
     folds: dict[str, dict[str, None]] = {}
     for study in records.studies:
-        for member in list(study.members.values())[:1]:
+        for proposal in list(study.proposals.values())[:1]:
             # Of strict each study has one fold.
-            folds.setdefault(member.config.dataset, {}).update(dict.fromkeys(member.config.folds))
+            folds.setdefault(proposal.config.dataset, {}).update(dict.fromkeys(proposal.config.folds))
             # Only studies with SEPT read neighbours and templates.
-            if member.config.dataset not in configs or member.config.sept:
-                configs[member.config.dataset] = member.config
+            if proposal.config.dataset not in configs or proposal.config.sept:
+                configs[proposal.config.dataset] = proposal.config
     drawn = [
         (name, one.encoder, str(one.shots), ", ".join(folds[name]), ", ".join(map(str, one.seeds)))
         for name, one in configs.items()

@@ -17,7 +17,7 @@ UNEQUAL = "(whole budgets, which differ)"
 def budget_notes(table: SweepTable) -> list[str]:
     """For each row whose gain looks at a part of its trials: at which, and why; in one note."""
     cut = [
-        f"{row.dataset} {method_title(row.method)}, the first {_span(matched.compared)} of {_span(row.members)}"
+        f"{row.dataset} {method_title(row.method)}, the first {_span(matched.compared)} of {_span(row.ended)}"
         for row, matched in _cut(table)
     ]
     if not cut:
@@ -30,14 +30,14 @@ def budget_notes(table: SweepTable) -> list[str]:
 
 
 def budget_sentence(table: SweepTable) -> str:
-    """The same for the verdict, short; empty where both had as many everywhere."""
+    """The same for the conclusion, short; empty where both had as many everywhere."""
     cut = _cut(table)
     if not cut:
         return ""
     if len(cut) == 1:
         row, matched = cut[0]
         what = f"of {row.dataset} {method_title(row.method)} the first {_span(matched.compared)} of "
-        return f"Compared at equal numbers of trials: {what}{_span(row.members)}."
+        return f"Compared at equal numbers of trials: {what}{_span(row.ended)}."
     return (
         f"Compared at equal numbers of trials: of {len(cut)} methods, which had more than their twins, only the first."
     )
@@ -61,7 +61,7 @@ def budgets_differ(table: SweepTable) -> bool:
     """Whether searched rows of a dataset, among which one is the highest, were chosen among different numbers."""
     counts: dict[tuple[str, str], set[int]] = {}
     for row in table.studies:
-        for fold, count in row.members.items() if row.searched and is_whole(table, row) else ():
+        for fold, count in row.ended.items() if row.searched and is_whole(table, row) else ():
             counts.setdefault((row.dataset, fold), set()).add(count)
     return any(len(numbers) > 1 for numbers in counts.values())
 

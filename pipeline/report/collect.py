@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from pipeline.choice import Composed, compose
 from pipeline.report.claims import clips_of
 from pipeline.report.paired import holm, paired_test
 from pipeline.report.records import Pick, RowRecords, StudyRecords, SweepRecords, read_records
@@ -26,7 +25,8 @@ from pipeline.report.rows import (
     TransferGain,
     TransferRow,
 )
-from pipeline.store import Member, TrialStore
+from pipeline.search.selection import Composed, compose
+from pipeline.store import Proposal, TrialStore
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 from sept_core.tested import Tested
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 def collect(store: TrialStore, sweep: str) -> SweepTable:
-    """Read a sweep's members, verdicts and the results of the chosen ones.
+    """Read a sweep's trials, decisions and the results of the chosen ones.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -57,11 +57,11 @@ def tabulate(records: SweepRecords) -> SweepTable:
     rows: list[Row] = []
     transfers: list[TransferRow] = []
     for one in records.rows:
-        if one.picks and one.picks[0].member.config.protocol == "cross-dataset":
+        if one.picks and one.picks[0].proposal.config.protocol == "cross-dataset":
             transfers.append(_transfer(one))
         elif one.picks:
             rows.append(_row(one))
-    finished = {one.key for one in records.studies if any(two.state == "finished" for two in one.verdicts.values())}
+    finished = {one.key for one in records.studies if any(two.state == "finished" for two in one.decisions.values())}
     # Of strict a row shows the folds that have begun, as if they were all.
     apart = {study.key for study in records.spec.studies() if study.fold is not None}
     lost = tuple(sorted(study.key for study in records.studies if study.lost))
@@ -96,7 +96,7 @@ def _row(records: RowRecords) -> Row:
 
 def _transfer(records: RowRecords) -> TransferRow:
     made = compose({pick.fold: pick.result for pick in records.picks})
-    targets = sorted(records.picks[0].member.config.targets)
+    targets = sorted(records.picks[0].proposal.config.targets)
     return TransferRow(
         **_chosen(records, made),
         validation=made.validation["source"],
@@ -108,9 +108,9 @@ def _transfer(records: RowRecords) -> TransferRow:
 
 
 def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
-    config = records.picks[0].member.config
+    config = records.picks[0].proposal.config
     results = [pick.result for pick in records.picks]
-    states = [verdict.state for study in records.studies for verdict in study.verdicts.values()]
+    states = [decision.state for study in records.studies for decision in study.decisions.values()]
     return {
         "study": records.key,
         "dataset": config.dataset,
@@ -125,7 +125,7 @@ def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
         "replicas": made.replicas,
         "trials": {state: states.count(state) for state in ("finished", "pruned", "failed")},
         "per_fold": _per_fold(records),
-        "members": records.members,
+        "ended": records.ended,
         "matched": _matched(records),
         "origins": tuple(_distinct(Origin(result.versions, result.machine) for result in results)),
         "warnings": tuple(_distinct(line for result in results for line in result.warnings)),
@@ -137,13 +137,15 @@ def _per_fold(records: RowRecords) -> dict[str, int]:
     """Trials that have ended by test fold, where each has a study of its own."""
     if all(study.key == records.key for study in records.studies):
         return {}
-    folds = {member.study: member.config.folds for study in records.studies for member in study.members.values()}
-    return {fold: len(study.verdicts) for study in records.studies for fold in folds.get(study.key, ())}
+    folds = {
+        proposal.study: proposal.config.folds for study in records.studies for proposal in study.proposals.values()
+    }
+    return {fold: len(study.decisions) for study in records.studies for fold in folds.get(study.key, ())}
 
 
 def _matched(records: RowRecords) -> Matched | None:
     """The row among fewer trials, where its twin has fewer."""
-    if records.compared == records.members:
+    if records.compared == records.ended:
         return None
     if not records.matched:
         return Matched(records.compared, (), (), {})
@@ -155,10 +157,10 @@ def _choices(picks: Sequence[Pick]) -> tuple[FoldChoice, ...]:
     return tuple(
         FoldChoice(
             fold=pick.fold,
-            study=pick.member.study,
-            number=pick.member.number,
-            signature=pick.member.signature,
-            params=dict(sorted(pick.member.params.items())),
+            study=pick.proposal.study,
+            number=pick.proposal.number,
+            signature=pick.proposal.signature,
+            params=dict(sorted(pick.proposal.params.items())),
         )
         for pick in picks
     )
@@ -169,11 +171,11 @@ def _for_use(records: SweepRecords) -> Iterator[ForUse]:
     for row in records.rows:
         for study in row.studies:
             if study.best is not None and study.result is not None:
-                yield _best(row.key, study, study.members[study.best.number], study.result)
+                yield _best(row.key, study, study.proposals[study.best.number], study.result)
 
 
-def _best(row: str, study: StudyRecords, member: Member, result: TrialResult) -> ForUse:
-    config = member.config
+def _best(row: str, study: StudyRecords, proposal: Proposal, result: TrialResult) -> ForUse:
+    config = proposal.config
     several = len(config.folds) > 1 and config.selection != "paper" and config.epochs
     return ForUse(
         study=study.key,
@@ -182,13 +184,13 @@ def _best(row: str, study: StudyRecords, member: Member, result: TrialResult) ->
         encoder=config.encoder,
         method=config.method,
         selection=config.selection,
-        number=member.number,
-        signature=member.signature,
-        params=dict(sorted(member.params.items())),
+        number=proposal.number,
+        signature=proposal.signature,
+        params=dict(sorted(proposal.params.items())),
         folds=config.folds,
         validation=result.validation,
         test=result.test,
-        caution=OVER_ALL_FOLDS if several and len(study.verdicts) > 1 else "",
+        caution=OVER_ALL_FOLDS if several and len(study.decisions) > 1 else "",
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pipeline.report.account import account_sections, origin_sections
+from pipeline.report.conclusion import conclusion_of
 from pipeline.report.document import Document
 from pipeline.report.records import SweepRecords
 from pipeline.report.results import result_sections
 from pipeline.report.rows import SweepTable
 from pipeline.report.searches import search_sections
-from pipeline.report.verdict import verdict_of
 
 __all__ = ["describe"]
 
@@ -28,7 +28,7 @@ def describe(table: SweepTable, records: SweepRecords | None = None) -> Document
     sections += origin_sections(table)
     return Document(
         title=table.sweep,
-        verdict=verdict_of(table),
+        conclusion=conclusion_of(table),
         about=_about(records) if records is not None else "",
         warning=table.warning,
         sections=tuple(sections),
@@ -37,7 +37,7 @@ def describe(table: SweepTable, records: SweepRecords | None = None) -> Document
 
 def _about(records: SweepRecords) -> str:
     """How far the sweep is; the last decision's time, and not today's: the same store gives the same report."""
-    decided = [verdict.decided_ms for study in records.studies for verdict in study.verdicts.values()]
+    decided = [decision.decided_ms for study in records.studies for decision in study.decisions.values()]
     budget = sum(study.trials for study in records.spec.studies())
     last = datetime.fromtimestamp(max(decided) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (

@@ -89,13 +89,13 @@ class Document:
     """The report of one sweep.
 
     Attributes:
-        verdict: What it comes to, in a sentence or two.
+        conclusion: What it comes to, in a sentence or two.
         about: How far the sweep is, and when its last trial ended.
         warning: Empty where nothing was chosen on test clips.
     """
 
     title: str
-    verdict: str
+    conclusion: str
     about: str
     warning: str
     sections: tuple[Section, ...]

@@ -33,7 +33,7 @@ def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] |
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.samplers import RandomSampler
 
-    from pipeline.distributions import distributions_of
+    from pipeline.search.distributions import distributions_of
 
     finished = counted(study, points)
     if len(finished) < FEWEST or not study.searched:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.report.conclusion import claim_scope, gains_of, shown_gains
 from pipeline.report.gaps import partial_lines
 from pipeline.report.rows import Chosen, SweepTable, method_title
 from pipeline.report.tables import MEAN, best_rows, bold_means, signed
-from pipeline.report.verdict import claim_scope, gains_of, shown_gains
 
 __all__ = ["to_latex"]
 

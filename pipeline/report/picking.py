@@ -44,7 +44,7 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     if wanted is None:
         if len(known) == 1:
             return next(iter(known))
-        raise InputError(f"sweep '{table.sweep}' has several studies", mend=f"name one: {', '.join(known)}")
+        raise InputError(f"sweep '{table.sweep}' has several studies", fix=f"name one: {', '.join(known)}")
     if wanted in known:
         return wanted
     meant = [key for key, names in known.items() if wanted in names]
@@ -53,25 +53,25 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     if len(apart) > 1 and set(meant) & set(apart) and len({row_of_study(key) for key in (*apart, *meant)}) == 1:
         raise InputError(
             f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
-            mend=f"name one fold's study: {', '.join(apart)}",
+            fix=f"name one fold's study: {', '.join(apart)}",
         )
     if len(meant) == 1:
         return meant[0]
     if meant:
-        raise InputError(f"'{wanted}' may be several studies", mend=f"name one: {', '.join(meant)}")
+        raise InputError(f"'{wanted}' may be several studies", fix=f"name one: {', '.join(meant)}")
     # Where one fold's result is gone, the row is, too.
     rows = {row_of_study(key) for key in table.lost}
     gone = [_names(key) for key in (*table.lost, *(use.study for use in table.for_use)) if row_of_study(key) in rows]
     lost = [key for key in table.lost if any(wanted in names and row_of_study(key) in names for names in gone)]
     if lost:
         again = "launch the sweep again, which trains them once more"
-        raise InputError(f"results of {', '.join(lost)} are gone", mend=again)
+        raise InputError(f"results of {', '.join(lost)} are gone", fix=again)
     without = [_names(key) for key in table.without]
     if any(wanted in names for names in without):
-        raise InputError(f"no trial of study '{wanted}' has finished yet", mend="wait for one")
+        raise InputError(f"no trial of study '{wanted}' has finished yet", fix="wait for one")
     words = dict.fromkeys(word for names in (*known.values(), *without, *gone) for word in names)
-    mend = f"{nearest_hint(wanted, words)}known: {', '.join(known)}"
-    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", mend=mend)
+    fix = f"{nearest_hint(wanted, words)}known: {', '.join(known)}"
+    raise InputError(f"sweep '{table.sweep}' has no study '{wanted}'", fix=fix)
 
 
 def _names(study: str) -> tuple[str, ...]:

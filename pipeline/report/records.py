@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.choice import choose, with_fold_values
-from pipeline.prepared import own_datasets
+from pipeline.data.prepared import own_datasets
+from pipeline.search.selection import best_decision, choose, with_fold_values
 from pipeline.spec import StudySpec, SweepSpec, parse_sweep
-from pipeline.store import Member, TrialStore, Verdict
-from pipeline.sweeps import best_verdict, known_sweep
+from pipeline.spec.stored import known_sweep
+from pipeline.store import Decision, Proposal, TrialStore
 from sept_core.results import TrialResult, row_of_study
 
 __all__ = ["Pick", "RowRecords", "StudyRecords", "SweepRecords", "read_records"]
@@ -23,9 +23,9 @@ class StudyRecords:
 
     Attributes:
         spec: As the sweep's stored spec has it; None for a study that the spec does not have.
-        members: By number.
-        verdicts: By number, those of earlier releases completed by `with_fold_values`.
-        best: The verdict on the configuration for use, best over all folds; None where no trial has finished.
+        proposals: By number.
+        decisions: By number, those of earlier releases completed by `with_fold_values`.
+        best: The decision on the configuration for use, best over all folds; None where no trial has finished.
         result: That trial's.
         chosen: Numbers of the trials that stand in the row, each for one test fold or several.
         lost: Whether a result is gone that its row, its gain or its use needs.
@@ -33,9 +33,9 @@ class StudyRecords:
 
     key: str
     spec: StudySpec | None
-    members: dict[int, Member]
-    verdicts: dict[int, Verdict]
-    best: Verdict | None
+    proposals: dict[int, Proposal]
+    decisions: dict[int, Decision]
+    best: Decision | None
     result: TrialResult | None
     chosen: frozenset[int]
     lost: bool
@@ -46,7 +46,7 @@ class Pick:
     """A test fold and the trial that was chosen for it."""
 
     fold: str
-    member: Member
+    proposal: Proposal
     result: TrialResult
 
 
@@ -56,7 +56,7 @@ class RowRecords:
 
     Attributes:
         picks: Of each test fold that has a finished trial, in the order of the folds; empty where a result is gone.
-        members: By test fold, how many trials have ended.
+        ended: By test fold, how many trials have ended.
         matched: The picks among the first so many ended trials of each fold as the SEPT twin (or baseline) has too; the
             same as ``picks`` where it has as many or more, or none.
         compared: By test fold, how many trials ``matched`` was chosen among.
@@ -65,7 +65,7 @@ class RowRecords:
     key: str
     studies: tuple[StudyRecords, ...]
     picks: tuple[Pick, ...]
-    members: dict[str, int]
+    ended: dict[str, int]
     matched: tuple[Pick, ...]
     compared: dict[str, int]
 
@@ -82,16 +82,16 @@ class SweepRecords:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row's choice is made from: its members and verdicts by study and number."""
+    """What a row's choice is made from: its trials and decisions by study and number."""
 
     key: str
-    members: dict[tuple[str, int], Member]
-    verdicts: dict[tuple[str, int], Verdict]
+    proposals: dict[tuple[str, int], Proposal]
+    decisions: dict[tuple[str, int], Decision]
 
     @property
     def ended(self) -> list[tuple[str, int]]:
-        """Members that have a verdict."""
-        return [key for key in self.verdicts if key in self.members]
+        """Trials that have a decision."""
+        return [key for key in self.decisions if key in self.proposals]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -100,57 +100,59 @@ class _Row:
 
     def numbers(self, fold: str) -> list[int]:
         """Numbers of the trials of a test fold that have ended, in order."""
-        return sorted(number for study, number in self.ended if fold in self.members[study, number].config.folds)
+        return sorted(number for study, number in self.ended if fold in self.proposals[study, number].config.folds)
 
     def _folds(self) -> Iterator[str]:
         for key in self.ended:
-            yield from self.members[key].config.folds
+            yield from self.proposals[key].config.folds
 
-    def choose(self, first: Mapping[str, int] | None = None) -> dict[str, Verdict]:
-        """By test fold the verdict that is chosen, among the first so many ended of each fold where that is given."""
-        verdicts = [self.verdicts[key] for key in self.ended]
+    def choose(self, first: Mapping[str, int] | None = None) -> dict[str, Decision]:
+        """By test fold the decision that is chosen, among the first so many ended of each fold where that is given."""
+        decisions = [self.decisions[key] for key in self.ended]
         if first is None:
-            return choose(verdicts)
-        found: dict[str, Verdict] = {}
+            return choose(decisions)
+        found: dict[str, Decision] = {}
         for fold, limit in first.items():
             first_ones = set(self.numbers(fold)[:limit])
-            among = [verdict for verdict in verdicts if verdict.number in first_ones and fold in verdict.fold_values]
-            found |= {name: verdict for name, verdict in choose(among).items() if name == fold}
+            among = [
+                decision for decision in decisions if decision.number in first_ones and fold in decision.fold_values
+            ]
+            found |= {name: decision for name, decision in choose(among).items() if name == fold}
         return found
 
 
 def read_records(store: TrialStore, sweep: str) -> SweepRecords:
-    """Read a sweep's spec, members, verdicts and the results of those trials that the report shows.
+    """Read a sweep's spec, trials, decisions and the results of those trials that the report shows.
 
     Raises:
         InputError: The store has no sweep of this name.
     """
     text = known_sweep(store, sweep)
     spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True)
-    members = store.members(sweep)
-    verdicts = with_fold_values(store, members, store.verdicts(sweep))
+    proposals = store.proposals(sweep)
+    decisions = with_fold_values(store, proposals, store.decisions(sweep))
     specs = {study.key: study for study in spec.studies()}
     place = {key: at for at, key in enumerate(specs)}
-    by_study: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        by_study.setdefault(verdict.study, []).append(verdict)
-    keys = sorted({one.study for one in members} | by_study.keys(), key=lambda key: (place.get(key, -1), key))
+    by_study: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        by_study.setdefault(decision.study, []).append(decision)
+    keys = sorted({one.study for one in proposals} | by_study.keys(), key=lambda key: (place.get(key, -1), key))
     rows = {row: _Row(row, {}, {}) for row in map(row_of_study, keys)}
     # In the order of the studies, so that folds stand in the order of the spec.
-    for member in sorted(members, key=lambda one: (place.get(one.study, -1), one.study, one.number)):
-        rows[row_of_study(member.study)].members[member.study, member.number] = member
-    for verdict in verdicts:
-        rows[row_of_study(verdict.study)].verdicts[verdict.study, verdict.number] = verdict
+    for proposal in sorted(proposals, key=lambda one: (place.get(one.study, -1), one.study, one.number)):
+        rows[row_of_study(proposal.study)].proposals[proposal.study, proposal.number] = proposal
+    for decision in decisions:
+        rows[row_of_study(decision.study)].decisions[decision.study, decision.number] = decision
     chosen = {row.key: row.choose() for row in rows.values()}
     limits = {row.key: _limits(row, rows) for row in rows.values()}
     matched = {
         row.key: row.choose(limits[row.key]) if limits[row.key] != row.counts else chosen[row.key]
         for row in rows.values()
     }
-    best = {key: best_verdict(by_study.get(key, ())) for key in keys}
-    shown = [verdict for found in (*chosen.values(), *matched.values()) for verdict in found.values()]
-    shown += [verdict for verdict in best.values() if verdict is not None]
-    results = store.read_results(dict.fromkeys((verdict.study, verdict.signature) for verdict in shown))
+    best = {key: best_decision(by_study.get(key, ())) for key in keys}
+    shown = [decision for found in (*chosen.values(), *matched.values()) for decision in found.values()]
+    shown += [decision for decision in best.values() if decision is not None]
+    results = store.read_results(dict.fromkeys((decision.study, decision.signature) for decision in shown))
     studies = tuple(
         _study(key, specs.get(key), rows[row], best[key], (chosen[row], matched[row]), results)
         for key, row in zip(keys, map(row_of_study, keys), strict=True)
@@ -160,7 +162,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
             key=row.key,
             studies=tuple(study for study in studies if row_of_study(study.key) == row.key),
             picks=_picks(row, chosen[row.key], results),
-            members=row.counts,
+            ended=row.counts,
             matched=_picks(row, matched[row.key], results),
             compared=limits[row.key],
         )
@@ -182,43 +184,43 @@ def _study(
     key: str,
     spec: StudySpec | None,
     row: _Row,
-    best: Verdict | None,
-    chosen: tuple[Mapping[str, Verdict], Mapping[str, Verdict]],
+    best: Decision | None,
+    chosen: tuple[Mapping[str, Decision], Mapping[str, Decision]],
     results: _Results,
 ) -> StudyRecords:
     """One study. ``chosen``: by test fold what stands in its row, and what stands in its gain."""
-    members = {number: member for (study, number), member in row.members.items() if study == key}
-    verdicts = {number: verdict for (study, number), verdict in row.verdicts.items() if study == key}
-    needed = [verdict for found in chosen for verdict in found.values() if verdict.study == key]
-    # A verdict of an earlier release has no values by fold where its result is gone.
-    lost = any(_result(verdict, results) is None for verdict in needed) or any(
-        verdict.state == "finished" and not verdict.fold_values for verdict in verdicts.values()
+    proposals = {number: proposal for (study, number), proposal in row.proposals.items() if study == key}
+    decisions = {number: decision for (study, number), decision in row.decisions.items() if study == key}
+    needed = [decision for found in chosen for decision in found.values() if decision.study == key]
+    # A decision of an earlier release has no values by fold where its result is gone.
+    lost = any(_result(decision, results) is None for decision in needed) or any(
+        decision.state == "finished" and not decision.fold_values for decision in decisions.values()
     )
     result = _result(best, results) if best else None
-    if best is not None and (result is None or best.number not in members):
+    if best is not None and (result is None or best.number not in proposals):
         best, result, lost = None, None, True
-    numbers = frozenset(verdict.number for verdict in chosen[0].values() if verdict.study == key)
-    return StudyRecords(key, spec, members, verdicts, best, result, numbers, lost)
+    numbers = frozenset(decision.number for decision in chosen[0].values() if decision.study == key)
+    return StudyRecords(key, spec, proposals, decisions, best, result, numbers, lost)
 
 
-def _result(verdict: Verdict, results: _Results) -> TrialResult | None:
+def _result(decision: Decision, results: _Results) -> TrialResult | None:
     """A finished trial's result; None where it is gone."""
-    result = results.get((verdict.study, verdict.signature))
+    result = results.get((decision.study, decision.signature))
     return result if result is not None and result.state == "finished" else None
 
 
-def _picks(row: _Row, chosen: Mapping[str, Verdict], results: _Results) -> tuple[Pick, ...]:
+def _picks(row: _Row, chosen: Mapping[str, Decision], results: _Results) -> tuple[Pick, ...]:
     picks = []
     for fold in _in_order(row, chosen):
-        verdict = chosen[fold]
-        result = _result(verdict, results)
+        decision = chosen[fold]
+        result = _result(decision, results)
         if result is None:
             return ()
-        picks.append(Pick(fold, row.members[verdict.study, verdict.number], result))
+        picks.append(Pick(fold, row.proposals[decision.study, decision.number], result))
     return tuple(picks)
 
 
 def _in_order(row: _Row, folds: Iterable[str]) -> list[str]:
     """The folds in the order of the trials' configurations."""
-    order = dict.fromkeys(fold for member in row.members.values() for fold in member.config.folds)
+    order = dict.fromkeys(fold for proposal in row.proposals.values() for fold in proposal.config.folds)
     return [fold for fold in order if fold in folds]

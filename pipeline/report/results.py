@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from pipeline.report.budgets import no_gain_notes
+from pipeline.report.conclusion import gain_notes, gains_of, headline_test, shown_gains
 from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
 from pipeline.report.gaps import is_whole, missing_lines
@@ -22,8 +23,7 @@ from pipeline.report.tables import (
     signed,
     spread_of,
 )
-from pipeline.report.verdict import gain_notes, gains_of, headline_test, shown_gains
-from pipeline.sweeps import short
+from pipeline.text import short
 
 __all__ = ["result_sections"]
 

@@ -139,7 +139,7 @@ class Matched:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One row: for each test fold the replicas of the trial that was chosen for it, as ``pipeline.choice`` says.
+    """One row: for each test fold the replicas of the trial that was chosen for it (``pipeline.search.selection``).
 
     Attributes:
         study: Names the row, such as ``ESC10.mini.base-to-new.coop``: its study. With ``selection: strict`` it has a
@@ -151,7 +151,7 @@ class Chosen:
         warnings: What a reader has to know of the data, as in ``TrialResult``.
         trials: Trials by state (``finished``, ``pruned``, ``failed``), of all studies of the row.
         per_fold: With ``selection: strict``: trials that have ended, by test fold; else empty.
-        members: Trials that have ended, by test fold.
+        ended: Trials that have ended, by test fold.
         matched: How the row stands in its gain; None where that is the row itself.
         origins: What the chosen trials were computed with, each once.
         tested: Which test clips were right, by fold and source, as in ``TrialResult``.
@@ -170,7 +170,7 @@ class Chosen:
     replicas: tuple[dict[str, Any], ...]
     trials: dict[str, int]
     per_fold: dict[str, int]
-    members: dict[str, int]
+    ended: dict[str, int]
     matched: Matched | None
     origins: tuple[Origin, ...]
     warnings: tuple[str, ...]
@@ -314,7 +314,7 @@ class SweepTable:
     Attributes:
         rows: Base-to-new: one per dataset and method that has a finished trial, in the order of the sweep's.
         gains: One per dataset and baseline where both it and its SEPT twin have a row.
-        without: Keys of studies that have no finished member; of ``strict`` also of those that have not begun.
+        without: Keys of studies that have no finished trial; of ``strict`` also of those that have not begun.
         transfers: Cross-dataset: one per source and method.
         transfer_gains: Likewise.
         for_use: The configuration of each study that is best over all its folds.

@@ -101,7 +101,7 @@ def _importance(records: SweepRecords) -> list[Section]:
         points = points_of(study)
         finished = len(counted(study.spec, points))
         found = importances(study.spec, points)
-        method = study_title(_config(study)) if study.members else method_title(study.spec.method)
+        method = study_title(_config(study)) if study.proposals else method_title(study.spec.method)
         if found is None:
             few.append(f"{study.spec.dataset} {method} ({finished})")
             continue
@@ -146,7 +146,7 @@ def _confusion(records: SweepRecords) -> list[Section]:
             groups.setdefault(config.dataset, []).append(Figure(svg, wide=len(classnames[part]) > 8))
     if not groups:
         return []
-    paper = any(pick.member.config.selection == "paper" for row in records.rows for pick in row.picks)
+    paper = any(pick.proposal.config.selection == "paper" for row in records.rows for pick in row.picks)
     few = sum(map(len, groups.values())) <= 4 * _UNFOLDED
     lead = "Test clips of all replicas of a row, shaded by the share of the line."
     if others:
@@ -180,7 +180,7 @@ def _sum(matrices: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
 
 
 def _config(study: StudyRecords) -> TrialConfig:
-    return next(iter(study.members.values())).config
+    return next(iter(study.proposals.values())).config
 
 
 def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
@@ -188,7 +188,7 @@ def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[Stu
     groups: dict[tuple[str, str], list[StudyRecords]] = {}
     for row in records.rows:
         for study in row.studies:
-            if study.members and _config(study).epochs:
+            if study.proposals and _config(study).epochs:
                 config = _config(study)
                 fold = "" if study.key == row.key else f", fold {', '.join(config.folds)}"
                 groups.setdefault((f"{config.dataset}{fold}", config.baseline), []).append(study)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.report.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
 from pipeline.report.gaps import folds_of, is_whole, partial_lines, several_folds
 from pipeline.report.rows import Row, SweepTable, TransferRow, method_title
-from pipeline.sweeps import short
+from pipeline.text import short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

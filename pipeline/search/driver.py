@@ -2,11 +2,11 @@
 
     driver = SweepDriver(spec, store, observers, provider)
     driver.replay()
-    while (member := driver.ask()) is not None:
+    while (trial := driver.ask()) is not None:
         ...  # run it, and tell: begun, reported, and then ended or lost
 
-The order of writes is what makes a kill at any moment harmless: a member is recorded before it starts, a trial's result
-is published before the verdict on it, and everything in memory is computed from those. Test metrics pass through to
+The order of writes is what makes a kill at any moment harmless: a trial is recorded before it starts, a trial's result
+is published before the decision on it, and everything in memory is computed from those. Test metrics pass through to
 observers; nothing here reads them.
 """
 
@@ -16,12 +16,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 
-from pipeline.search.book import Idle, StudyBook
 from pipeline.search.observer import StudyPlan, SweepObserver
 from pipeline.search.sizing import trial_config
 from pipeline.search.studies import Params
+from pipeline.search.study_state import Idle, StudyState
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
-from pipeline.store.records import Member, Verdict
+from pipeline.store.records import Decision, Proposal
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError, SeptError
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, now_ms
@@ -50,7 +50,7 @@ class SweepDriver:
         observers: Who is told.
         provider: Loads what trials read; asked only where a study has something left to do.
         guard: Called before every write that decides something; raises when this driver must not write any more.
-        heard: Called with a member and its curve so far whenever its worker has said something, also where that is
+        heard: Called with a trial and its curve so far whenever its worker has said something, also where that is
             nothing new for observers.
     """
 
@@ -61,17 +61,17 @@ class SweepDriver:
         observers: Sequence[SweepObserver],
         provider: Provider,
         guard: Callable[[], None] = lambda: None,
-        heard: Callable[[Member, tuple[Report, ...]], None] = lambda member, curve: None,
+        heard: Callable[[Proposal, tuple[Report, ...]], None] = lambda proposal, curve: None,
     ) -> None:
         self.spec = spec
-        self.ended = Counter[str]()  # verdicts by state, those of earlier launches included
+        self.ended = Counter[str]()  # decisions by state, those of earlier launches included
         self.started = 0
         self._store = store
         self._observers = tuple(observers)
         self._provider = provider
         self._guard = guard
         self._heard = heard
-        self._books: dict[str, StudyBook] = {}
+        self._states: dict[str, StudyState] = {}
         self._curves: dict[tuple[str, int], tuple[Report, ...]] = {}
         self._losses: Counter[tuple[str, int]] = Counter()  # since a worker got further than all before it
         self._furthest: Counter[tuple[str, int]] = Counter()  # reports
@@ -82,8 +82,8 @@ class SweepDriver:
 
     @property
     def finished(self) -> bool:
-        """Whether every study has its budget and all its members have ended."""
-        return all(book.done for book in self._books.values())
+        """Whether every study has its budget and all its trials have ended."""
+        return all(state.done for state in self._states.values())
 
     def replay(self) -> None:
         """Read what earlier launches left, tell observers what has ended, and check that one can go on from there.
@@ -98,99 +98,103 @@ class SweepDriver:
         ]
         for observer in self._observers:
             observer.sweep_started(self.spec.name, plans)
-        members, verdicts = self._store.members(self.spec.name), self._store.verdicts(self.spec.name)
+        proposals, decisions = self._store.proposals(self.spec.name), self._store.decisions(self.spec.name)
         for study in studies:
-            book = StudyBook(
+            state = StudyState(
                 study,
-                [member for member in members if member.study == study.key],
-                [verdict for verdict in verdicts if verdict.study == study.key],
+                [proposal for proposal in proposals if proposal.study == study.key],
+                [decision for decision in decisions if decision.study == study.key],
                 self._admit,
             )
-            self._books[study.key] = book
-            decided = [(member, verdict) for member in book.members if (verdict := book.verdict(member)) is not None]
-            ended = ((study.key, member.signature) for member, verdict in decided if verdict.state != "pruned")
+            self._states[study.key] = state
+            decided = [
+                (proposal, decision)
+                for proposal in state.proposals
+                if (decision := state.decision(proposal)) is not None
+            ]
+            ended = ((study.key, proposal.signature) for proposal, decision in decided if decision.state != "pruned")
             results = self._store.read_results(ended)
-            for member, verdict in decided:
-                self._replay_verdict(book, member, verdict, results.get((study.key, member.signature)))
-            if not book.done:
-                self._check_inputs(book, members)
+            for proposal, decision in decided:
+                self._replay_decision(state, proposal, decision, results.get((study.key, proposal.signature)))
+            if not state.done:
+                self._check_inputs(state, proposals)
 
-    def ask(self, fitting: Container[str] = ()) -> Member | None:
-        """The next member to run; None when all that is left is in flight, or nothing is left.
+    def ask(self, fitting: Container[str] = ()) -> Proposal | None:
+        """The next trial to run; None when all that is left is in flight, or nothing is left.
 
         Studies of a higher priority first, those of one priority in turn: so no worker idles while any study has a
-        member that may run.
+        trial that may run.
 
-        Members whose trial has a result already end here, without running.
+        Trials whose trial has a result already end here, without running.
 
         Args:
             fitting: Studies that come first among those of one priority, because the worker that is free fits them.
         """
-        for key, book in sorted(
-            self._books.items(), key=lambda item: (-item[1].study.priority, item[0] not in fitting)
+        for key, state in sorted(
+            self._states.items(), key=lambda item: (-item[1].study.priority, item[0] not in fitting)
         ):
-            while not isinstance(member := book.next(), Idle):
-                result = self._store.read_result(member.study, member.signature)
+            while not isinstance(proposal := state.next(), Idle):
+                result = self._store.read_result(proposal.study, proposal.signature)
                 if result is not None:
-                    self._conclude(book, member, result)
+                    self._conclude(state, proposal, result)
                     continue
                 # Who was served goes to the end of the queue, so that all studies advance together.
-                self._books[key] = self._books.pop(key)
-                return member
+                self._states[key] = self._states.pop(key)
+                return proposal
         return None
 
-    def release(self, member: Member) -> None:
-        """Take back a member that `ask` handed out and that does not run; it is handed out again."""
-        self._books[member.study].release(member)
+    def release(self, proposal: Proposal) -> None:
+        """Take back a trial that `ask` handed out and that does not run; it is handed out again."""
+        self._states[proposal.study].release(proposal)
 
-    def begun(self, member: Member, curve: tuple[Report, ...]) -> bool:
-        """A worker has begun with a member, at the end of ``curve``; whether it should go on."""
+    def begun(self, proposal: Proposal, curve: tuple[Report, ...]) -> bool:
+        """A worker has begun with a trial, at the end of ``curve``; whether it should go on."""
         self.started += 1
         self._stillborn = 0
-        self._begun.add((member.study, member.number))
-        self._unborn.pop((member.study, member.number), None)
-        self._since.pop((member.study, member.number), None)
+        self._begun.add((proposal.study, proposal.number))
+        self._unborn.pop((proposal.study, proposal.number), None)
+        self._since.pop((proposal.study, proposal.number), None)
         for observer in self._observers:
-            observer.member_started(member, curve[-1].epoch if curve else 0)
-        self._curves[member.study, member.number] = ()
-        return self.reported(member, curve)
+            observer.trial_started(proposal, curve[-1].epoch if curve else 0)
+        self._curves[proposal.study, proposal.number] = ()
+        return self.reported(proposal, curve)
 
-    def reported(self, member: Member, curve: tuple[Report, ...]) -> bool:
-        """A worker has the curve so far; whether it should go on (else: the member is pruned)."""
-        self._heard(member, curve)
-        key = (member.study, member.number)
-        book = self._books[member.study]
-        # The verdict on a member that only runs to restore a lost result is made already.
-        pruned = book.judge(member, curve) if book.verdict(member) is None else None
+    def reported(self, proposal: Proposal, curve: tuple[Report, ...]) -> bool:
+        """A worker has the curve so far; whether it should go on (else: the trial is pruned)."""
+        self._heard(proposal, curve)
+        key = (proposal.study, proposal.number)
+        state = self._states[proposal.study]
+        # The decision on a trial that only runs to restore a lost result is made already.
+        pruned = state.judge(proposal, curve) if state.decision(proposal) is None else None
         counted = curve if pruned is None else pruned.curve
         if len(curve) > self._furthest[key]:
             # Only what no worker has reported before counts as getting on: every one begins with the reports so far.
             self._furthest[key], self._losses[key] = len(curve), 0
         for report in counted[len(self._curves[key]) :]:
             for observer in self._observers:
-                observer.reported(member, report)
+                observer.reported(proposal, report)
         self._curves[key] = counted
         if pruned is not None:
-            self._end(book, member, pruned, None)
+            self._end(state, proposal, pruned, None)
         return pruned is None
 
-    def concluded(self, member: Member) -> None:
-        """A worker says that the member's result is in the store."""
-        result = self._store.read_result(member.study, member.signature)
+    def concluded(self, proposal: Proposal) -> None:
+        """A worker says that the trial's result is in the store."""
+        result = self._store.read_result(proposal.study, proposal.signature)
         if result is None:
-            self.lost(member, "its result is damaged or gone")
+            self.lost(proposal, "its result is damaged or gone")
         else:
-            self._conclude(self._books[member.study], member, result)
+            self._conclude(self._states[proposal.study], proposal, result)
 
-    def lost(self, member: Member, reason: str) -> None:
-        """The member's worker is gone: the member will run again, from its last checkpoint.
+    def lost(self, proposal: Proposal, reason: str) -> None:
+        """The trial's worker is gone: the trial will run again, from its last checkpoint.
 
         That doesn't count against its trial, unless it loses one worker after another without getting anywhere.
 
         Raises:
             SeptError: Workers are lost before they begin, one after the other: something else is wrong.
         """
-        book, key = self._books[member.study], (member.study, member.number)
+        state, key = self._states[proposal.study], (proposal.study, proposal.number)
         if key in self._begun:
             self._begun.remove(key)
             self._losses[key] += 1
@@ -203,7 +207,7 @@ class SweepDriver:
                 f"{self._stillborn} workers in a row were gone before they began, the last one because {reason}; no "
                 "trial is to blame. See Ray's logs (versions, memory, authentication), then run the same command again"
             )
-        logger.warning("%s, number %d, will start again: %s", member.study, member.number, reason)
+        logger.warning("%s, number %d, will start again: %s", proposal.study, proposal.number, reason)
         error = ""
         if self._losses[key] > _MAX_LOSSES:
             error = f"lost {self._losses[key]} workers in a row without a new report; the last one: {reason}"
@@ -212,61 +216,63 @@ class SweepDriver:
             error = f"lost {self._unborn[key]} workers in a row before it began; the last one: {reason}"
         if error:
             self._guard()
-            self._store.write_result(failed_result(member.config, self._curves.get(key, ()), error))
-        book.release(member)
+            self._store.write_result(failed_result(proposal.config, self._curves.get(key, ()), error))
+        state.release(proposal)
 
     def close(self) -> None:
         """Nothing runs any more, whatever the reason; observers hear it last."""
         for observer in self._observers:
-            observer.sweep_ended("finished" if self._books and self.finished else "stopped")
+            observer.sweep_ended("finished" if self._states and self.finished else "stopped")
 
-    def _conclude(self, book: StudyBook, member: Member, result: TrialResult) -> None:
-        verdict = book.verdict(member) or book.conclude(member, result)
-        told = self._curves.get((member.study, member.number))
+    def _conclude(self, state: StudyState, proposal: Proposal, result: TrialResult) -> None:
+        decision = state.decision(proposal) or state.conclude(proposal, result)
+        told = self._curves.get((proposal.study, proposal.number))
         if told is not None:
-            for report in verdict.curve[len(told) :]:
+            for report in decision.curve[len(told) :]:
                 for observer in self._observers:
-                    observer.reported(member, report)
-        self._end(book, member, verdict, result)
+                    observer.reported(proposal, report)
+        self._end(state, proposal, decision, result)
 
-    def _end(self, book: StudyBook, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+    def _end(self, state: StudyState, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
         self._guard()
-        known = book.verdict(member)
+        known = state.decision(proposal)
         if known is None:
-            verdict = self._store.write_verdict(self.spec.name, verdict)
-            self.ended[verdict.state] += 1
-        book.end(member, verdict)
+            decision = self._store.write_decision(self.spec.name, decision)
+            self.ended[decision.state] += 1
+        state.end(proposal, decision)
         for observer in self._observers:
             # What the sweep pruned has no result in this sweep, even where another one trained it to the end.
-            observer.member_ended(member, verdict, None if verdict.state == "pruned" else result)
+            observer.trial_ended(proposal, decision, None if decision.state == "pruned" else result)
 
-    def _replay_verdict(self, book: StudyBook, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
-        self.ended[verdict.state] += 1
-        if verdict.state == "pruned":
-            # Another member of the same configuration, or another sweep, may have trained it to the end.
+    def _replay_decision(
+        self, state: StudyState, proposal: Proposal, decision: Decision, result: TrialResult | None
+    ) -> None:
+        self.ended[decision.state] += 1
+        if decision.state == "pruned":
+            # Another trial of the same configuration, or another sweep, may have trained it to the end.
             result = None
         elif result is None:
-            book.reopen(member)
+            state.reopen(proposal)
             return
         for observer in self._observers:
-            observer.member_ended(member, verdict, result)
+            observer.trial_ended(proposal, decision, result)
 
-    def _admit(self, study: StudySpec, number: int, params: Params) -> Member:
+    def _admit(self, study: StudySpec, number: int, params: Params) -> Proposal:
         config = self._config(study, params)
-        member = Member(study.key, number, config.signature, config, params, now_ms())
+        proposal = Proposal(study.key, number, config.signature, config, params, now_ms())
         self._guard()
         self._store.write_config(config)
-        return self._store.add_member(self.spec.name, member)
+        return self._store.add_proposal(self.spec.name, proposal)
 
     def _config(self, study: StudySpec, params: Params) -> TrialConfig:
         return trial_config(self.spec, study, self._provider(study.inputs), params)
 
-    def _check_inputs(self, book: StudyBook, others: Sequence[Member]) -> None:
-        study = book.study
+    def _check_inputs(self, state: StudyState, others: Sequence[Proposal]) -> None:
+        study = state.study
         inputs = self._provider(study.inputs)
-        for member in book.members:
-            now = self._config(study, member.params)
-            for name, value in member.config:
+        for proposal in state.proposals:
+            now = self._config(study, proposal.params)
+            for name, value in proposal.config:
                 self._check_same(study, name, value, getattr(now, name))
         wanted = study.space.get("n_neighbors")
         if wanted is not None and inputs.neighbors is not None:
@@ -276,7 +282,7 @@ class SweepDriver:
             hyper = defaults | study.constants | {"n_neighbors": most}
             check_names_apart(inputs, self.spec.protocol, hyper, used)
         # Studies that are done already, or not begun yet, must have read the same as this one.
-        for config in {member.config.signature: member.config for member in others}.values():
+        for config in {proposal.config.signature: proposal.config for proposal in others}.values():
             self._check_same(study, "method_version", config.method_version, METHOD_VERSION)
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
             if config.dataset == study.dataset:
@@ -300,4 +306,4 @@ class SweepDriver:
                 fix = f"embed {dataset} with --force as it was then, or give the sweep another name, with --fork NAME"
             else:
                 what = f"its {name}.{dataset} was {then} when the sweep began and is {today} now"
-        raise InputError(what, where=f"sweep '{self.spec.name}', {study.key}", mend=fix)
+        raise InputError(what, where=f"sweep '{self.spec.name}', {study.key}", fix=fix)

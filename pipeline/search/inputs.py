@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pipeline.prepared import find_neighbors, read_prepared
+from pipeline.data.prepared import find_neighbors, read_prepared
 from pipeline.spec import StudyInputs
 from pipeline.store.embeddings import find_embeddings
+from pipeline.store.fetch import fetch
 from pipeline.store.files import open_files
-from pipeline.store.places import fetch
 from pipeline.store.text_features import Kept, read_text_features
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import load_encoder
@@ -80,7 +80,7 @@ def resolve_provider(path: str) -> Loader:
     try:
         provider: Loader = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"no such function: {error}", where=f"provider {path}", mend="give module:function") from error
+        raise InputError(f"no such function: {error}", where=f"provider {path}", fix="give module:function") from error
     return provider
 
 
@@ -101,6 +101,6 @@ def _read_table(root: str, fingerprint: str, encoder: str, dataset: str, digest:
     if prepared is not None and (prepared.info, prepared.manifest.digest) != (table.info, table.manifest_digest):
         raise InputError(
             f"the data set {dataset} was prepared again after it was embedded",
-            mend=f"sept embed {dataset} --audio DIR --encoder {encoder}",
+            fix=f"sept embed {dataset} --audio DIR --encoder {encoder}",
         )
     return table

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipeline.faults import Fault
+from pipeline.cluster.faults import Fault
 from pipeline.spec import StudyInputs
 from sept_core.results import Report, TrialConfig
 

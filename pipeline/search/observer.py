@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pipeline.store.records import Member, Verdict
+from pipeline.store.records import Decision, Proposal
 from sept_core.results import Report, TrialResult
 
 __all__ = ["StudyPlan", "SweepObserver", "SweepState"]
@@ -19,7 +19,7 @@ class StudyPlan:
     """What a sweep is about to do in one study.
 
     Attributes:
-        budget: Members that the study ends with.
+        budget: Trials that the study ends with.
         fold: With ``selection: strict`` its test fold; else None.
     """
 
@@ -40,16 +40,16 @@ class SweepObserver(Protocol):
     """
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
-        """First of all calls; ``member_ended`` follows for every member that ended in an earlier launch."""
+        """First of all calls; ``trial_ended`` follows for every trial that ended in an earlier launch."""
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None:
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
         """A worker has begun, from the checkpoint at ``resumed_epoch`` (0: from the beginning)."""
 
-    def reported(self, member: Member, report: Report) -> None:
-        """One more point of the member's curve, in order; after a resume those before it too."""
+    def reported(self, proposal: Proposal, report: Report) -> None:
+        """One more point of the trial's curve, in order; after a resume those before it too."""
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
-        """The sweep is through with a member; ``result`` is there for what finished or failed, never for pruned."""
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
+        """The sweep is through with a trial; ``result`` is there for what finished or failed, never for pruned."""
 
     def sweep_ended(self, state: SweepState) -> None:
         """Last of all calls; what was started and not ended is ``stopped`` and will be resumed."""

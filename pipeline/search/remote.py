@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.address import knock, use_token
-from pipeline.masking import one_line
-from pipeline.ray_watch import RayLost
+from pipeline.cluster.address import knock, use_token
+from pipeline.cluster.liveness import RayLost
+from pipeline.text import one_line
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["launch_remotely"]
@@ -103,7 +103,7 @@ def launch_remotely(address: str, name: str, spec: str, options: Sequence[str], 
         raise InputError(
             f"no cluster that this machine can be a client of ({one_line(error)})",
             where=f"address {address}",
-            mend="check the address, and that Python and Ray have one version here and there",
+            fix="check the address, and that Python and Ray have one version here and there",
         ) from error
     try:
         actor: Any = ray.remote(_Command)

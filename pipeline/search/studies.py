@@ -1,15 +1,15 @@
 """The search of one study: what to try next and when to stop a trial, as pure functions of what came before.
 
-With ``parallel`` = W, proposal n is computed from exactly the outcomes of members 0..n-W and the parameters (not the
-outcomes) of members n-W+1..n-1, by a sampler seeded anew from (seed, study, n). Whether member n is pruned at a step is
-computed from exactly the outcomes of members 0..n-W and its own curve up to that step. So no timing, no crash and no
+With ``parallel`` = W, proposal n is computed from exactly the outcomes of trials 0..n-W and the parameters (not the
+outcomes) of trials n-W+1..n-1, by a sampler seeded anew from (seed, study, n). Whether trial n is pruned at a step is
+computed from exactly the outcomes of trials 0..n-W and its own curve up to that step. So no timing, no crash and no
 result that was there already changes which trials a study consists of, and there is no state to save: each answer
 rebuilds a small Optuna study in memory from the history.
 
 Why not one live Optuna study, told as results come in? Its answers would depend on the order in which trials happen to
 end, and a killed search could not be continued as the same search.
 
-Where a space was narrowed between two launches, members that lie outside of it stay what they are, and proposals no
+Where a space was narrowed between two launches, trials that lie outside of it stay what they are, and proposals no
 longer look at them.
 """
 
@@ -27,9 +27,9 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from pipeline.distributions import distributions_of
+from pipeline.search.distributions import distributions_of
 from pipeline.spec import StudySpec
-from pipeline.store.records import Verdict
+from pipeline.store.records import Decision
 from sept_core.hyper import Value
 from sept_core.results import Report
 
@@ -38,27 +38,27 @@ __all__ = ["Params", "Past", "propose", "pruned_at", "visible"]
 Params = dict[str, Value]
 
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-# Proposals that repeat an earlier member are asked for again this often; then the space is taken to be exhausted.
+# Proposals that repeat an earlier trial are asked for again this often; then the space is taken to be exhausted.
 _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class Past:
-    """One member of a study as the search sees it: its parameters and, once it has ended, its verdict."""
+    """One trial of a study as the search sees it: its parameters and, once it has ended, its decision."""
 
     params: Params
-    verdict: Verdict | None
+    decision: Decision | None
 
 
 def visible(study: StudySpec, number: int) -> int:
-    """How many members' outcomes proposal and pruning of member ``number`` are computed from: 0..number-W."""
+    """How many trials' outcomes proposal and pruning of trial ``number`` are computed from: 0..number-W."""
     return max(0, number - study.parallel + 1)
 
 
 def propose(study: StudySpec, history: Sequence[Past]) -> Params:
-    """Parameters of the next member, number ``len(history)``.
+    """Parameters of the next trial, number ``len(history)``.
 
-    Outcomes that came in early (of the last W-1 members) are looked past.
+    Outcomes that came in early (of the last W-1 trials) are looked past.
 
     Raises:
         ValueError: An outcome that the proposal depends on is not known yet.
@@ -79,7 +79,7 @@ def propose(study: StudySpec, history: Sequence[Past]) -> Params:
 def pruned_at(
     study: StudySpec, number: int, history: Sequence[Past], curve: Sequence[Report], epochs: int
 ) -> int | None:
-    """How many reports of a curve count before member ``number`` is pruned, or None if it is not.
+    """How many reports of a curve count before trial ``number`` is pruned, or None if it is not.
 
     Decisions are made at each report in order, except at the last one of a training (``epochs``): stopping there would
     save nothing.
@@ -95,12 +95,12 @@ def pruned_at(
 
 
 class _Judge:
-    """The pruner of one member, its history rebuilt once for a whole curve."""
+    """The pruner of one trial, its history rebuilt once for a whole curve."""
 
     def __init__(self, study: StudySpec, number: int, history: Sequence[Past]) -> None:
         self._pruner = _pruner(study)
-        # Parameters are nothing to the pruner, and those of a member may lie outside of a space narrowed since.
-        bare = [Past({}, past.verdict) for past in history[: visible(study, number)]]
+        # Parameters are nothing to the pruner, and those of a trial may lie outside of a space narrowed since.
+        bare = [Past({}, past.decision) for past in history[: visible(study, number)]]
         self._study = _study(_trials(study, bare, number, {}), RandomSampler(seed=0))
 
     def stops(self, curve: Sequence[Report]) -> bool:
@@ -110,20 +110,20 @@ class _Judge:
 def _trials(
     study: StudySpec, history: Sequence[Past], number: int, distributions: Mapping[str, BaseDistribution]
 ) -> list[FrozenTrial]:
-    """The history as Optuna's trials, as member ``number`` may see it; only what lies in the study's space."""
+    """The history as Optuna's trials, as trial ``number`` may see it; only what lies in the study's space."""
     known = visible(study, number)
     trials = []
     for index, past in enumerate(history):
-        if index < known and past.verdict is None:
-            raise ValueError(f"member {number} of {study.key} depends on member {index}, which has not ended")
+        if index < known and past.decision is None:
+            raise ValueError(f"trial {number} of {study.key} depends on trial {index}, which has not ended")
         if not all(study.space[name].contains(value) for name, value in past.params.items()):
             continue
-        if index >= known or past.verdict is None:
+        if index >= known or past.decision is None:
             trials.append(_trial(TrialState.RUNNING, past.params, distributions))
             continue
-        state = _STATES[past.verdict.state]
-        value = past.verdict.objective if state is TrialState.COMPLETE else None
-        trials.append(_trial(state, past.params, distributions, past.verdict.curve, value))
+        state = _STATES[past.decision.state]
+        value = past.decision.objective if state is TrialState.COMPLETE else None
+        trials.append(_trial(state, past.params, distributions, past.decision.curve, value))
     return trials
 
 

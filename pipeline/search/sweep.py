@@ -2,8 +2,8 @@
 
     outcome = launch(load_sweep("quickstart"), Path("sept-runs"), observers=[...])
 
-Whatever is in the store already is taken from there; the rest is run. A sweep ends with the same members and the same
-verdicts however often it was stopped, killed and launched again in between.
+Whatever is in the store already is taken from there; the rest is run. A sweep ends with the same trials and the same
+decisions however often it was stopped, killed and launched again in between.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipeline.cluster import prepare_import
-from pipeline.prepared import own_datasets
-from pipeline.ray_watch import watched
-from pipeline.search.attendant import Attendant
+from pipeline.cluster.liveness import watched
+from pipeline.cluster.ray_cluster import prepare_import
+from pipeline.data.prepared import own_datasets
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
 from pipeline.search.messages import Assignment
 from pipeline.search.observer import SweepObserver, SweepState
+from pipeline.search.publisher import Publisher
 from pipeline.search.sizing import trial_needs
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep, spec_differences
 from pipeline.store.files import Files, open_files
 from pipeline.store.lease import Lease
 from pipeline.store.notices import Noticeboard
-from pipeline.store.records import Member
+from pipeline.store.records import Proposal
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs
@@ -54,7 +54,7 @@ class SweepOutcome:
 
     Attributes:
         state: ``finished``, or ``stopped`` by a signal or a request: launch again to go on.
-        members: Members with a verdict, all studies, earlier launches included; the three below add up to it.
+        trials: Trials that have ended, all studies, earlier launches included; the three below add up to it.
         started: Trials that this launch had a worker begin, resumed ones included; the others cost nothing.
         seconds: Wall time of this launch.
         on_request: Whether somebody asked for the stop with ``sept sweep stop``.
@@ -62,7 +62,7 @@ class SweepOutcome:
 
     sweep: str
     state: SweepState
-    members: int
+    trials: int
     finished: int
     pruned: int
     failed: int
@@ -115,22 +115,22 @@ def launch(
     def load(inputs: StudyInputs) -> TrialInputs:
         return resolve_provider(provider)(where, inputs)
 
-    def assign(member: Member) -> dict[str, Any]:
-        return asdict(Assignment.of(where, provider, wanted[member.study], member.config, *needs[member.study]))
+    def assign(proposal: Proposal) -> dict[str, Any]:
+        return asdict(Assignment.of(where, provider, wanted[proposal.study], proposal.config, *needs[proposal.study]))
 
     with (
         _Interrupts() as interrupts,
         Lease(files, spec.name, give_up=lambda: interrupts.asked) as lease,
         leased(lease),
-        Attendant(Noticeboard(files, spec.name), lease.token, lease.check) as attendant,
+        Publisher(Noticeboard(files, spec.name), lease.token, lease.check) as publisher,
     ):
         _settle_spec(store, spec, lease)
         if retry_failed:
             store.forget_failures(spec.name, lease.check)
-        driver = SweepDriver(spec, store, [*observers, attendant], load, lease.check, attendant.heard)
+        driver = SweepDriver(spec, store, [*observers, publisher], load, lease.check, publisher.heard)
 
         def stopping() -> bool:
-            return interrupts.asked or attendant.stop_asked or lease.lost
+            return interrupts.asked or publisher.stop_asked or lease.lost
 
         try:
             driver.replay()
@@ -139,7 +139,7 @@ def launch(
             if first is not None:
                 driver.release(first)
                 prepare_import(address)
-                from pipeline.search.tune import gpu_count, run_members, sweep_cluster, worker_count
+                from pipeline.search.tune import gpu_count, run_proposals, sweep_cluster, worker_count
 
                 methods = [study.method for study in spec.studies()]
                 with (
@@ -150,8 +150,8 @@ def launch(
 
                     def run() -> None:
                         needs.update(trial_needs(spec, gpu_count(spec.resources, address), load))
-                        attendant.workers = workers = worker_count(needs, spec.resources, address)
-                        run_members(driver, workers, needs, assign, stopping, scratch, lost.is_set)
+                        publisher.workers = workers = worker_count(needs, spec.resources, address)
+                        run_proposals(driver, workers, needs, assign, stopping, scratch, lost.is_set)
 
                     watched(run, lost)
         except SystemExit:
@@ -163,13 +163,13 @@ def launch(
     return SweepOutcome(
         sweep=spec.name,
         state="finished" if driver.finished else "stopped",
-        members=sum(driver.ended.values()),
+        trials=sum(driver.ended.values()),
         finished=driver.ended["finished"],
         pruned=driver.ended["pruned"],
         failed=driver.ended["failed"],
         started=driver.started,
         seconds=time.monotonic() - began,
-        on_request=not driver.finished and attendant.stop_asked and not interrupts.asked,
+        on_request=not driver.finished and publisher.stop_asked and not interrupts.asked,
     )
 
 
@@ -192,7 +192,7 @@ def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
         raise InputError(
             "this sweep was begun with another spec: " + "; ".join(differences[:3]) + more,
             where=f"sweep '{spec.name}'",
-            mend="undo the change, or make another sweep of it with --fork NAME",
+            fix="undo the change, or make another sweep of it with --fork NAME",
         )
     return stored
 

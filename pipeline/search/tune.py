@@ -5,7 +5,7 @@ Checked against Ray 2.60. What is deliberately not used, and why:
 * Tune's restore, checkpoints and experiment state: starting and resuming a sweep is one thing here, a replay of the
   trial store, and Tune's files are thrown away after each launch.
 * ``max_failures``: a worker lost while it is being reset for its next trial is never retried by it. Here every loss
-  ends Tune's trial, and the driver hands the member out again as a new one.
+  ends Tune's trial, and the driver hands the trial out again as a new one.
 * ``Tuner``: it pickles the searcher when it is made, and ours holds the driver. ``tune.run`` does the same without.
 """
 
@@ -27,17 +27,17 @@ from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from pipeline.cluster import cluster, environment
-from pipeline.faults import raised_there
+from pipeline.cluster.faults import raised_there
+from pipeline.cluster.ray_cluster import cluster, environment_variables
+from pipeline.cluster.tune_patches import bearing_every_loss, settle_loss
 from pipeline.search.driver import SweepDriver
-from pipeline.search.losses import bearing_every_loss, settle_loss
 from pipeline.search.messages import Message
 from pipeline.search.worker import TrialWorker
 from pipeline.spec import Resources
-from pipeline.store.records import Member
+from pipeline.store.records import Proposal
 from sept_core.errors import InputError
 
-__all__ = ["gpu_count", "run_members", "sweep_cluster", "worker_count"]
+__all__ = ["gpu_count", "run_proposals", "sweep_cluster", "worker_count"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ _QUIET = {
 def sweep_cluster(
     address: str, resources: Resources, methods: Sequence[str], started: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """The Ray of a sweep; see `pipeline.cluster.cluster`.
+    """The Ray of a sweep; see `pipeline.cluster.ray_cluster.cluster`.
 
     Args:
         address: Where it is.
@@ -71,11 +71,11 @@ def sweep_cluster(
     cpus = None
     if resources.workers != "auto":
         cpus = max(1, math.ceil(resources.workers * max(resources.of(method)[0] for method in methods)))
-    mend = "use the command line (sept sweep launch --address ray://...), which runs it there"
+    fix = "use the command line (sept sweep launch --address ray://...), which runs it there"
     with (
-        environment(_QUIET),
+        environment_variables(_QUIET),
         # Trials exchange a few kilobytes: about the smallest object store that Ray takes does.
-        cluster(address, mend=mend, cpus=cpus, object_store_bytes=100_000_000, started=started),
+        cluster(address, fix=fix, cpus=cpus, object_store_bytes=100_000_000, started=started),
     ):
         yield
 
@@ -106,14 +106,14 @@ def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources,
         unknown = need[1] > 0 and grown[1] > have[1] and resources.cpus == "auto"
         fitting[study] = _fitting(need, (math.inf if unknown else grown[0], grown[1]))
         if fitting[study] < 1:
-            mend = "lower cpus_per_trial or gpus_per_trial"
+            fix = "lower cpus_per_trial or gpus_per_trial"
             if address != "local":
-                mend += "; of a cluster that grows, say to what (--cpus N, --gpus N)"
+                fix += "; of a cluster that grows, say to what (--cpus N, --gpus N)"
             raise InputError(
                 f"no trial of {study} fits: it needs {need[0]:g} CPUs and {need[1]:g} GPUs, the cluster has "
                 f"{grown[0]:g} and {grown[1]:g}",
                 where="resources",
-                mend=mend,
+                fix=fix,
             )
     waiting = [study for study, need in needs.items() if _fitting(need, have) < 1]
     if waiting:
@@ -148,11 +148,11 @@ def _fitting(need: tuple[float, float], room: tuple[float, float]) -> float:
     return min(by_cpu, int(gpus) * round(1 / gpu) if gpu else math.inf)
 
 
-def run_members(
+def run_proposals(
     driver: SweepDriver,
     workers: int,
     needs: Mapping[str, tuple[float, float]],
-    assign: Callable[[Member], dict[str, Any]],
+    assign: Callable[[Proposal], dict[str, Any]],
     stopping: Callable[[], bool],
     scratch: Path,
     lost: Callable[[], bool] = lambda: False,
@@ -163,7 +163,7 @@ def run_members(
         driver: Decides everything.
         workers: Trials at a time.
         needs: By study: CPUs and share of a GPU that a trial occupies.
-        assign: The `Assignment` of a member as a dict.
+        assign: The `Assignment` of a trial as a dict.
         stopping: Whether a stop was asked for; trials in flight then go on to their next checkpoint.
         scratch: Folder for what Tune insists on writing.
         lost: Whether Ray is gone: then nothing that Tune still says reaches the driver.
@@ -172,14 +172,14 @@ def run_members(
         SeptError: What a worker could not use, or what store or observers raised.
     """
     link = _Link(driver, needs, assign, stopping, lost)
-    # It calls a lost worker an error at the end, when the member has long been run by another one.
+    # It calls a lost worker an error at the end, when the trial has long been run by another one.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with bearing_every_loss(), _keys_kept():
         tune.run(
             TrialWorker,
             name="tune",
             config={},
-            search_alg=_MemberSearcher(link),
+            search_alg=_ProposalSearcher(link),
             scheduler=_DriverScheduler(link),
             stop=_DriverStopper(link),
             num_samples=-1,
@@ -211,17 +211,17 @@ def _keys_kept() -> Iterator[None]:
 
 
 class _Link:
-    """What searcher, scheduler and stopper share: which Tune trial is which member.
+    """What searcher, scheduler and stopper share: which Tune trial is which trial.
 
     An exception of the driver must not be raised into Tune, which would wrap or swallow it: it is kept, everything is
-    stopped, and `run_members` raises it.
+    stopped, and `run_proposals` raises it.
     """
 
     def __init__(
         self,
         driver: SweepDriver,
         needs: Mapping[str, tuple[float, float]],
-        assign: Callable[[Member], dict[str, Any]],
+        assign: Callable[[Proposal], dict[str, Any]],
         stopping: Callable[[], bool],
         lost: Callable[[], bool],
     ) -> None:
@@ -232,23 +232,23 @@ class _Link:
         self._assign = assign
         self._stopping = stopping
         self._lost = lost
-        self._members: dict[str, Member] = {}
+        self._proposals: dict[str, Proposal] = {}
         self._why: dict[str, str] = {}
         self._deadline = math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        # After FINISHED Tune never asks again: it is said only when a lost worker can give no member back.
+        # After FINISHED Tune never asks again: it is said only when a lost worker can give no trial back.
         if self._halted():
             return str(Searcher.FINISHED)
         try:
             # A worker that has to make room for one of another size takes its encoder and data with it.
-            member = self._driver.ask({study for study, need in self._needs.items() if self._idle[need] > 0})
-            if member is None:
+            proposal = self._driver.ask({study for study, need in self._needs.items() if self._idle[need] > 0})
+            if proposal is None:
                 return str(Searcher.FINISHED) if self._driver.finished else None
-            self._members[trial_id] = member
-            need = self._needs[member.study]
+            self._proposals[trial_id] = proposal
+            need = self._needs[proposal.study]
             self._idle[need] = max(0, self._idle[need] - 1)
-            return self._assign(member)
+            return self._assign(proposal)
         except Exception as error:
             return self._fail(error)
 
@@ -256,9 +256,9 @@ class _Link:
         if self._lost():
             return str(TrialScheduler.STOP)
         try:
-            message, member = Message.from_tune(result), self._members[trial_id]
+            message, proposal = Message.from_tune(result), self._proposals[trial_id]
             tell = self._driver.begun if message.phase == "begun" else self._driver.reported
-            if tell(member, message.curve) and not self._halted():
+            if tell(proposal, message.curve) and not self._halted():
                 return str(TrialScheduler.CONTINUE)
         except Exception as error:
             self._fail(error)
@@ -269,17 +269,17 @@ class _Link:
         self._why[trial_id] = why
 
     def complete(self, trial_id: str, result: dict[str, Any] | None, lost: bool) -> None:
-        member = self._members.pop(trial_id, None)
-        if member is None or self._lost():
+        proposal = self._proposals.pop(trial_id, None)
+        if proposal is None or self._lost():
             return
         try:
             if lost or not result:
-                self._driver.lost(member, self._why.pop(trial_id, "its worker is gone"))
+                self._driver.lost(proposal, self._why.pop(trial_id, "its worker is gone"))
                 return
-            self._idle[self._needs[member.study]] += 1
+            self._idle[self._needs[proposal.study]] += 1
             message = Message.from_tune(result)
             if message.phase == "ended":
-                self._driver.concluded(member)
+                self._driver.concluded(proposal)
             elif message.phase == "unusable":
                 raise raised_there(message.fault, message.error)
         except Exception as error:
@@ -290,7 +290,7 @@ class _Link:
             return False
         if self._deadline == math.inf:
             self._deadline = time.monotonic() + _GRACE_S
-        return self.error is not None or self._lost() or not self._members or time.monotonic() > self._deadline
+        return self.error is not None or self._lost() or not self._proposals or time.monotonic() > self._deadline
 
     def _halted(self) -> bool:
         return self.error is not None or self._lost() or self._stopping()
@@ -304,7 +304,7 @@ class _Link:
         return {}
 
 
-class _MemberSearcher(Searcher):
+class _ProposalSearcher(Searcher):
     def __init__(self, link: _Link) -> None:
         super().__init__()
         self._link = link

@@ -17,13 +17,13 @@ from typing import Any
 
 from ray.tune import PlacementGroupFactory, Trainable
 
-from pipeline.faults import fault_of
-from pipeline.masking import masked
+from pipeline.cluster.faults import fault_of
 from pipeline.search.devices import prepare_torch
 from pipeline.search.inputs import resolve_provider
 from pipeline.search.messages import Assignment, Message
 from pipeline.store.files import open_files
 from pipeline.store.trials import TrialStore
+from pipeline.text import masked
 from sept_core.checkpoint import CheckpointError
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult

@@ -30,11 +30,11 @@ def fold_problems(
         known, where = infos[name].folds, place(f"folds.{name}")
         for fold in chosen:
             if fold not in known:
-                yield InputError(f"{name} has no fold '{fold}'", where=where, mend=known_words(fold, known))
+                yield InputError(f"{name} has no fold '{fold}'", where=where, fix=known_words(fold, known))
         if not chosen:
-            yield InputError("no fold", where=where, mend="name one, or leave the dataset out for all folds")
+            yield InputError("no fold", where=where, fix="name one, or leave the dataset out for all folds")
         if len(set(chosen)) != len(chosen):
-            yield InputError("the same fold twice", where=where, mend="name each once")
+            yield InputError("the same fold twice", where=where, fix="name each once")
 
 
 def strict_folds(
@@ -72,4 +72,4 @@ def _check_distinct(folds: tuple[str, ...]) -> None:
     for fold in folds:
         other = first.setdefault(study_key_of("", fold).lower(), fold)
         if other != fold:
-            raise InputError(f"folds '{other}' and '{fold}' differ in capitals only", mend="rename one in the CSV")
+            raise InputError(f"folds '{other}' and '{fold}' differ in capitals only", fix="rename one in the CSV")

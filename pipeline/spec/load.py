@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.masking import masked
 from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.models import Dimension, Model
 from pipeline.spec.presets import check_presets, take_training
@@ -24,6 +23,7 @@ from pipeline.spec.problems import Problems, validate_most
 from pipeline.spec.protocol import protocol_problems
 from pipeline.spec.read import located, read_yaml, validate
 from pipeline.spec.sweep import SweepSpec
+from pipeline.text import masked
 from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.encoders import known_encoder
 from sept_core.errors import InputError
@@ -68,7 +68,7 @@ def load_sweep(
         reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
         near = nearest_hint(str(source), _sweeps_near(path)) if isinstance(error, FileNotFoundError) else ""
         shipped = f"a YAML file, or the name of a sweep that ships: {', '.join(shipped_sweeps())}"
-        raise InputError(f"cannot read the sweep: {reason}", where=str(path), mend=f"{near}give {shipped}") from error
+        raise InputError(f"cannot read the sweep: {reason}", where=str(path), fix=f"{near}give {shipped}") from error
     return parse_sweep(text, str(path), overrides, own, folder=path.parent)
 
 
@@ -157,7 +157,7 @@ def _secrets(spec: SweepSpec, where: str) -> Iterator[InputError]:
     for key, place in places.items():
         if place is not None and masked(place) != place:
             what = f"'{masked(place)}' carries a user, password or token, which would be stored with the sweep"
-            yield InputError(what, where=f"{where}: {key}", mend="leave it out; AWS keys are read from the environment")
+            yield InputError(what, where=f"{where}: {key}", fix="leave it out; AWS keys are read from the environment")
 
 
 def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]:
@@ -181,9 +181,7 @@ def _spaces(spec: SweepSpec, where: str, problems: Problems, unsure: set[str]) -
     for part, space in spec.spaces.items():
         place = f"{where}: spaces.{part}"
         if part not in used and "methods" not in unsure:
-            problems.add(
-                InputError(f"no method of this sweep uses '{part}'", where=place, mend=known_words(part, used))
-            )
+            problems.add(InputError(f"no method of this sweep uses '{part}'", where=place, fix=known_words(part, used)))
         elif part not in used and part in LEARNERS:
             _checked_space(space, hyper_parameters(part, False), place, problems)
     taken = check_presets(spec.presets, tuple(part for part in used if part != "sept"), where, problems)
@@ -214,23 +212,23 @@ def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: s
         yield InputError(
             f"n_ctx is searched, and the context starts from the words '{words}', which have a length",
             where=f"{where}.n_ctx",
-            mend="use n_ctx: {fixed: 0} for as many tokens as they are, or context_init: {fixed: random}",
+            fix="use n_ctx: {fixed: 0} for as many tokens as they are, or context_init: {fixed: random}",
         )
     texts = starts - {"random"}
     if len(texts) > 1 and length is not None and not length.searched and length.constant != 0:
         yield InputError(
             f"n_ctx is {length.constant}, and the context starts from {len(texts)} texts, each of a length of its own",
             where=f"{where}.n_ctx",
-            mend="use n_ctx: {fixed: 0} for as many tokens as they are",
+            fix="use n_ctx: {fixed: 0} for as many tokens as they are",
         )
     if "random" in starts and length is not None and 0 in length.extremes:
-        mend = "give n_ctx a length, or context_init words"
-        yield InputError("a random context of no tokens", where=f"{where}.n_ctx", mend=mend)
+        fix = "give n_ctx a length, or context_init words"
+        yield InputError("a random context of no tokens", where=f"{where}.n_ctx", fix=fix)
     if warmup is not None and epochs is not None and max(map(float, warmup.extremes)) >= epochs:
         yield InputError(
             f"all {epochs} epochs would be warm-up, so nothing is trained at lr",
             where=f"{where}.warmup_epochs",
-            mend="give it fewer, or train longer",
+            fix="give it fewer, or train longer",
         )
 
 
@@ -243,8 +241,8 @@ def _checked_space(
         place = f"{where}.{name}"
         with problems.kept():
             if name not in declared:
-                mend = known_words(name, sorted(declared))
-                raise InputError(f"unknown hyper-parameter '{name}'", where=place, mend=mend)
+                fix = known_words(name, sorted(declared))
+                raise InputError(f"unknown hyper-parameter '{name}'", where=place, fix=fix)
             checked[name] = _checked(dimension, declared[name], place)
     return checked
 
@@ -257,12 +255,12 @@ def _checked(dimension: Dimension, parameter: HyperParameter, where: str) -> Dim
     """
     if parameter.kind is str:
         if dimension.low is not None:
-            raise InputError("a range of words", where=where, mend="use choices: [...]")
+            raise InputError("a range of words", where=where, fix="use choices: [...]")
     else:
         try:
             dimension = dimension.with_numbers()
         except ValidationError as error:
-            raise InputError("choices are doubled", where=where, mend="name each number once") from error
+            raise InputError("choices are doubled", where=where, fix="name each number once") from error
     for value in dimension.extremes:
         parameter.check(value, where)
     if parameter.kind is int and dimension.step is not None and dimension.step != int(dimension.step):
@@ -292,15 +290,15 @@ class _Finder:
     def one_of(self, known: Sequence[str], key: str, name: str) -> str:
         found = self.one(key, name)
         if found not in known:
-            mend = f"those of this sweep: {', '.join(known)}"
-            raise InputError(f"'{name}' is no dataset of this sweep", where=self.place(key), mend=mend)
+            fix = f"those of this sweep: {', '.join(known)}"
+            raise InputError(f"'{name}' is no dataset of this sweep", where=self.place(key), fix=fix)
         return found
 
     def method(self, spec: SweepSpec, key: str, name: str) -> str:
         known = [*spec.methods, *(split_method(method)[0] for method in spec.methods)]
         if name not in known:
-            mend = known_words(name, dict.fromkeys(known))
-            raise InputError(f"'{name}' is no method of this sweep", where=self.place(key), mend=mend)
+            fix = known_words(name, dict.fromkeys(known))
+            raise InputError(f"'{name}' is no method of this sweep", where=self.place(key), fix=fix)
         return name
 
     def study(self, spec: SweepSpec, key: str, name: str) -> str:
@@ -320,7 +318,7 @@ class _Finder:
             raise InputError(
                 f"'{name}' is no method, dataset or study of this sweep",
                 where=self.place(key),
-                mend=f"{nearest_hint(name, [*words, *studies])}known: {', '.join(words)}",
+                fix=f"{nearest_hint(name, [*words, *studies])}known: {', '.join(words)}",
             ) from error
 
     def all(self, key: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -339,7 +337,7 @@ class _Finder:
                 right = find(f"{key}.{name}", name)
                 if right in found:
                     raise InputError(
-                        f"'{right}' stands twice", where=self.place(f"{key}.{name}"), mend="keep one of them"
+                        f"'{right}' stands twice", where=self.place(f"{key}.{name}"), fix="keep one of them"
                     )
                 found[right] = value
         return found
@@ -369,6 +367,6 @@ def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
             document[parent] = {}
         inner = document[parent]
         if not isinstance(inner, dict):
-            raise InputError(f"'{parent}' holds no keys", where=f"override {key}", mend="name a key that the file has")
+            raise InputError(f"'{parent}' holds no keys", where=f"override {key}", fix="name a key that the file has")
         document = inner
     document[last] = value

@@ -73,8 +73,8 @@ def take_training(document: dict[str, Any], where: str, problems: Problems) -> N
             continue
         if len({*said.values()}) > 1:
             differ = ", ".join(f"{name} has {value}" for name, value in said.items())
-            place, mend = f"{where}: training.{key}", f"say which: training: {{{key}: ...}}"
-            problems.add(InputError(f"the presets do not agree: {differ}", where=place, mend=mend))
+            place, fix = f"{where}: training.{key}", f"say which: training: {{{key}: ...}}"
+            problems.add(InputError(f"the presets do not agree: {differ}", where=place, fix=fix))
         # Where a preset is misspelt, that is what is wrong, and not that its value is missing.
         training = training | {key: next(iter(said.values()), _STAND_IN)}
     document["training"] = training
@@ -95,14 +95,14 @@ def check_presets(chosen: Mapping[str, str], used: Sequence[str], where: str, pr
         preset = presets().get(name)
         if baseline not in used:
             words = known_words(baseline, used)
-            problems.add(InputError(f"no method of this sweep uses '{baseline}'", where=place, mend=words))
+            problems.add(InputError(f"no method of this sweep uses '{baseline}'", where=place, fix=words))
         elif preset is None:
-            problems.add(InputError(f"unknown preset '{name}'", where=place, mend=known_words(name, presets())))
+            problems.add(InputError(f"unknown preset '{name}'", where=place, fix=known_words(name, presets())))
         elif baseline not in preset.baselines:
             of = " and ".join(preset.baselines)
             fitting = [other for other, one in presets().items() if baseline in one.baselines]
-            mend = f"for {baseline}: {', '.join(fitting)}" if fitting else "set its values in spaces"
-            problems.add(InputError(f"preset '{name}' is of {of}", where=place, mend=mend))
+            fix = f"for {baseline}: {', '.join(fitting)}" if fitting else "set its values in spaces"
+            problems.add(InputError(f"preset '{name}' is of {of}", where=place, fix=fix))
         else:
             found[baseline] = preset
     return found

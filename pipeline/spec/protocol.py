@@ -28,13 +28,13 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
     needed, foreign = (("sources", "targets"), ("datasets",)) if cross else (("datasets",), ("sources", "targets"))
     for key in foreign:
         if getattr(spec, key):
-            mend = f"with protocol: {spec.protocol}, give {' and '.join(needed)}"
-            yield InputError(f"protocol {spec.protocol} has no {key}", where=f"{where}: {key}", mend=mend)
+            fix = f"with protocol: {spec.protocol}, give {' and '.join(needed)}"
+            yield InputError(f"protocol {spec.protocol} has no {key}", where=f"{where}: {key}", fix=fix)
             # Whatever else does not fit has the same reason.
             return
     for key in needed:
         if not getattr(spec, key):
-            yield InputError("missing or empty", where=f"{where}: {key}", mend=f"add '{key}: [...]'")
+            yield InputError("missing or empty", where=f"{where}: {key}", fix=f"add '{key}: [...]'")
     if cross:
         yield from _cross(spec, where)
     elif spec.selection == "nested":
@@ -46,7 +46,7 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
                 yield InputError(
                     f"{dataset} has {len(base)} base classes, too few to split again (at least {NESTED_CLASSES})",
                     where=f"{where}: selection",
-                    mend=f"use selection: heldout, or leave {dataset} out",
+                    fix=f"use selection: heldout, or leave {dataset} out",
                 )
 
 
@@ -55,7 +55,7 @@ def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
         yield InputError(
             f"selection '{spec.selection}' has no meaning for cross-dataset: it trains on all classes of the source",
             where=f"{where}: selection",
-            mend=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
+            fix=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
         )
     why = "has no meaning for cross-dataset: it trains on all classes of the source"
     yield from _keeps_neighbors(spec, where, why, "leave it out")
@@ -64,11 +64,11 @@ def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
             yield InputError(
                 f"the only target of the source {source} is {source} itself",
                 where=f"{where}: targets",
-                mend="name another dataset as target",
+                fix="name another dataset as target",
             )
 
 
-def _keeps_neighbors(spec: SweepSpec, where: str, why: str, mend: str) -> Iterator[InputError]:
+def _keeps_neighbors(spec: SweepSpec, where: str, why: str, fix: str) -> Iterator[InputError]:
     if spec.neighbors_naming_new != "keep":
         what = f"neighbors_naming_new: {spec.neighbors_naming_new} {why}"
-        yield InputError(what, where=f"{where}: neighbors_naming_new", mend=mend)
+        yield InputError(what, where=f"{where}: neighbors_naming_new", fix=fix)

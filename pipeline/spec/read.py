@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.yaml_text import LONGEST_NUMBER, compose, construct, repeated
+from pipeline.spec.yaml_text import LONGEST_NUMBER, compose, construct, repeated
 from sept_core.errors import InputError, gathered
 from sept_core.nearest import known_words, nearest, nearest_hint
 
@@ -46,7 +46,7 @@ def located(where: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
+        raise InputError(error.what, where=where, fix=error.fix) from error
 
 
 def read_yaml(text: str, where: str) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
-        raise InputError(f"not YAML:{line} {problem}", where=where, mend="correct the file") from error
+        raise InputError(f"not YAML:{line} {problem}", where=where, fix="correct the file") from error
     if wrong:
         raise gathered(wrong)
     if not isinstance(document, dict):
-        mend = "see search_spaces/sweeps/quickstart.yaml"
-        raise InputError("not a mapping of keys to values", where=where, mend=mend)
+        fix = "see search_spaces/sweeps/quickstart.yaml"
+        raise InputError("not a mapping of keys to values", where=where, fix=fix)
     return document
 
 
@@ -116,15 +116,15 @@ def _input_error(model: type[BaseModel], path: list[str | int], entries: list[An
         return InputError(
             f"unknown key {repeated(path[-1])}",
             where=place,
-            mend=known_words(str(path[-1]), _fields_at(model, path[:-1])),
+            fix=known_words(str(path[-1]), _fields_at(model, path[:-1])),
         )
     if kind == "missing":
-        return InputError("missing", where=place, mend=f"add '{path[-1]}:'")
+        return InputError("missing", where=place, fix=f"add '{path[-1]}:'")
     if kind == "invalid_key":
-        return InputError(f"the key {repeated(value)} is no text", where=where, mend=_QUOTES)
+        return InputError(f"the key {repeated(value)} is no text", where=where, fix=_QUOTES)
     reasons = _neither(path, entries) or _one_of(list(dict.fromkeys(_reason(entry) for entry in entries)))
     shown = "" if isinstance(value, dict) else "empty: " if value is None else f"{repeated(value)}: "
-    return InputError(f"{shown}{reasons}", where=place, mend=_advice(entries, path))
+    return InputError(f"{shown}{reasons}", where=place, fix=_advice(entries, path))
 
 
 def _reason(entry: Any) -> str:
@@ -203,7 +203,7 @@ def _doubled(node: yaml.Node | None, where: str) -> Iterator[InputError]:
             if key.value in seen:
                 line = key.start_mark.line + 1
                 yield InputError(
-                    f"key {repeated(key.value)} stands twice (line {line})", where=where, mend="keep one of them"
+                    f"key {repeated(key.value)} stands twice (line {line})", where=where, fix="keep one of them"
                 )
             seen.add(key.value)
 
@@ -216,8 +216,8 @@ def _misread(node: yaml.Node | None, where: str) -> Iterator[InputError]:
             # What is longer is refused as it is read.
             if len(text) < LONGEST_NUMBER and (":" in text or (text[:1] == "0" and text[1:].isdigit())):
                 line, read = scalar.start_mark.line + 1, yaml.safe_load(scalar.value)
-                mend = f"write {read} if that is meant, or '{scalar.value}' in quotes for the text"
-                yield InputError(f"YAML reads {scalar.value} as {read} (line {line})", where=where, mend=mend)
+                fix = f"write {read} if that is meant, or '{scalar.value}' in quotes for the text"
+                yield InputError(f"YAML reads {scalar.value} as {read} (line {line})", where=where, fix=fix)
 
 
 def _nodes(root: yaml.Node | None) -> Iterator[yaml.Node]:

@@ -64,9 +64,9 @@ class StudySpec:
         inputs: What its trials read.
         space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
         declared: What the method declares of its hyper-parameters.
-        trials: Members that the study ends with.
+        trials: Trials that the study ends with.
         priority: Studies of a higher one are served first.
-        parallel: Members in flight at most. Part of the search: proposal n sees the outcomes 0..n-parallel only.
+        parallel: Trials in flight at most. Part of the search: proposal n sees the outcomes 0..n-parallel only.
     """
 
     key: str
@@ -133,10 +133,10 @@ class SweepSpec(Model):
             the data warnings), or left out by ``drop``, which uses the names of new classes.
         folds: ``all`` that the encoder has not seen, or by dataset. With ``strict``, a loaded spec names every
             dataset's.
-        trials: Members of each study; a study with nothing to search has one. With ``strict`` a member trains one of
+        trials: Trials of each study; a study with nothing to search has one. With ``strict`` a trial trains one of
             k folds, so that the k studies of a pair train together as many replicas as the one of ``heldout``.
             Budgets and priorities, too, are of each of the k.
-        budgets: Other numbers of members: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
+        budgets: Other numbers of trials: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
             order. A gain looks at equally many trials of a baseline and its SEPT twin, so that more for one are no use.
         priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
         presets: By baseline: the published code whose settings it takes where the sweep does not say otherwise.

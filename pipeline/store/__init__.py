@@ -13,10 +13,11 @@ from pipeline.store.files import (
     open_files,
 )
 from pipeline.store.lease import Lease, LeaseHeld, LeaseLost
-from pipeline.store.records import Member, Verdict
+from pipeline.store.records import Decision, Proposal
 from pipeline.store.trials import StoreConflict, TrialStore
 
 __all__ = [
+    "Decision",
     "EmbeddingHeader",
     "EmbeddingStore",
     "Files",
@@ -24,12 +25,11 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "LocalFiles",
-    "Member",
+    "Proposal",
     "StoreAway",
     "StoreConflict",
     "StoreError",
     "TrialStore",
-    "Verdict",
     "check_writable",
     "find_embeddings",
     "is_remote",

@@ -205,5 +205,5 @@ def _missing(fingerprint: str, dataset: str, encoder: str) -> InputError:
     maker = f"encoder {encoder} (fingerprint {fingerprint})" if encoder else f"encoder fingerprint {fingerprint}"
     option = f" --encoder {encoder}" if encoder else ""
     return InputError(
-        f"no embeddings of {dataset} for {maker}", mend=f"make them: sept embed {dataset.lower()} --audio DIR{option}"
+        f"no embeddings of {dataset} for {maker}", fix=f"make them: sept embed {dataset.lower()} --audio DIR{option}"
     )

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline.store.door import Files, Keys, StoreAway, StoreError, check_key
 from pipeline.store.local import STALE_TEMP_S, LocalFiles
+from pipeline.store.protocol import Files, Keys, StoreAway, StoreError, check_key
 from sept_core.errors import InputError
 
 __all__ = [
@@ -68,8 +68,8 @@ def check_writable(root: str | Path) -> None:
             # There may be room again when it is needed; then it is told.
             return
         reason = error.strerror or str(error)
-        mend = f"make {there} writable, or give another folder"
-        raise InputError(f"cannot be written to ({reason})", where=str(root), mend=mend) from error
+        fix = f"make {there} writable, or give another folder"
+        raise InputError(f"cannot be written to ({reason})", where=str(root), fix=fix) from error
 
 
 def open_files(uri: str | Path, *, known: bool = False) -> Files:
@@ -92,15 +92,15 @@ def open_files(uri: str | Path, *, known: bool = False) -> Files:
         return S3Files.at(text, known)
     if text.startswith("s3:"):
         # A path has made one slash of the two; a folder of this name is never meant.
-        raise InputError(f"'{text}' is no address in S3", mend="give s3://BUCKET or s3://BUCKET/PREFIX")
+        raise InputError(f"'{text}' is no address in S3", fix="give s3://BUCKET or s3://BUCKET/PREFIX")
     parts = urlsplit(text)
     if isinstance(uri, str) and "://" in text:
         if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-            raise InputError(f"cannot keep results at '{text}'", mend="give a folder or an s3://BUCKET/PREFIX address")
+            raise InputError(f"cannot keep results at '{text}'", fix="give a folder or an s3://BUCKET/PREFIX address")
         text = unquote(parts.path)
     if not text:
-        raise InputError("the results folder has an empty name", mend="give a folder")
+        raise InputError("the results folder has an empty name", fix="give a folder")
     root = Path(text).expanduser().absolute()
     if root.exists() and not root.is_dir():
-        raise InputError(f"'{root}' is a file, not a folder", mend="give a folder for the results")
+        raise InputError(f"'{root}' is a file, not a folder", fix="give a folder for the results")
     return LocalFiles(root)

@@ -12,7 +12,7 @@ bytes that were judged: of several who take over one wins, and a holder that was
 release and says so, so that every holder gets a higher fencing number than all before it.
 
 What a holder writes when it has lost the lease without knowing (it was suspended between its look and its write) can
-harm nothing either: a driver creates members, verdicts and failures where there are none, and replaces its spec only in
+harm nothing either: a driver creates trials, decisions and failures where there are none, and replaces its spec only in
 place of the one that it has read. MLflow knows no such conditions: there every request is preceded by a look, and who
 has taken over from a driver looks at the end for what a request of that one may have left.
 """
@@ -299,7 +299,7 @@ class Lease:
         return LeaseHeld(
             f"sweep '{self.sweep}' is being run by process {holder.pid} on {holder.host} since "
             f"{_local_time(holder.since_ms)} (last sign of life {age_s} s ago)",
-            mend=f"wait for it, or stop it (sept sweep stop {self.sweep})",
+            fix=f"wait for it, or stop it (sept sweep stop {self.sweep})",
         )
 
 

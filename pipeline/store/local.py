@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.store.door import Keys, StoreDenied, StoreError, check_key
 from pipeline.store.processes import mark_gone, own_mark
+from pipeline.store.protocol import Keys, StoreDenied, StoreError, check_key
 
 __all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
 
@@ -149,11 +149,11 @@ class LocalFiles:
     def _failure(self, verb: str, key: str, error: OSError) -> StoreError:
         reason = error.strerror or str(error)
         if error.errno in _DENIED:
-            mend = "make the folder and all in it writable for this user, or give another one with --root"
-            return StoreDenied(f"cannot {verb} '{key}' ({reason})", where=str(self.root), mend=mend)
+            fix = "make the folder and all in it writable for this user, or give another one with --root"
+            return StoreDenied(f"cannot {verb} '{key}' ({reason})", where=str(self.root), fix=fix)
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        mend = "; free some space there and run the same command again" if full else ""
-        return StoreError(f"cannot {verb} '{key}' in {self.root}: {reason}{mend}")
+        fix = "; free some space there and run the same command again" if full else ""
+        return StoreError(f"cannot {verb} '{key}' in {self.root}: {reason}{fix}")
 
     @contextmanager
     def _failing(self, verb: str, key: str) -> Iterator[None]:

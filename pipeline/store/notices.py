@@ -30,7 +30,7 @@ class TrialProgress:
     """What the driver has heard of a trial in flight.
 
     Attributes:
-        study, number: Which member it is.
+        study, number: Which trial it is.
         begun_ms: When a worker last began with it, by the driver's clock like ``heard_ms``; milliseconds since 1970.
         heard_ms: When its worker was last heard of.
         epoch: Epochs trained at its last report, 0 before the first.

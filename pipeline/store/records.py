@@ -10,16 +10,16 @@ from pydantic import ValidationError
 from sept_core.documents import time_ms
 from sept_core.results import Report, TrialConfig
 
-__all__ = ["Member", "Verdict", "VerdictState"]
+__all__ = ["Decision", "DecisionState", "Proposal"]
 
-VerdictState = Literal["finished", "pruned", "failed"]
+DecisionState = Literal["finished", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
-class Member:
+class Proposal:
     """One trial that a sweep asked for, written before the trial starts.
 
-    Two members are equal when they ask for the same thing; when they were asked for does not count.
+    Two trials are equal when they ask for the same thing; when they were asked for does not count.
 
     Attributes:
         study: Key of the study, such as ``ESC10.mini.base-to-new.coop+sept``.
@@ -49,14 +49,14 @@ class Member:
         }
 
     @classmethod
-    def from_json(cls, data: Any) -> Member:
+    def from_json(cls, data: Any) -> Proposal:
         """Back from plain values.
 
         Raises:
             ValueError: Damaged, or study or signature are not the configuration's.
         """
         try:
-            member = cls(
+            proposal = cls(
                 study=str(data["study"]),
                 number=int(data["number"]),
                 signature=str(data["signature"]),
@@ -65,38 +65,38 @@ class Member:
                 created_ms=time_ms(data["created_ms"]),
             )
         except (KeyError, TypeError, ValidationError) as error:
-            raise ValueError(f"not a member: {error}") from error
-        if member.signature != member.config.signature:
-            raise ValueError(f"signature {member.signature} is not its configuration's ({member.config.signature})")
-        if member.study != member.config.study_key:
-            raise ValueError(f"study {member.study} is not its configuration's ({member.config.study_key})")
-        return member
+            raise ValueError(f"not a trial: {error}") from error
+        if proposal.signature != proposal.config.signature:
+            raise ValueError(f"signature {proposal.signature} is not its configuration's ({proposal.config.signature})")
+        if proposal.study != proposal.config.study_key:
+            raise ValueError(f"study {proposal.study} is not its configuration's ({proposal.config.study_key})")
+        return proposal
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a sweep decided about a member. Final: it is never changed.
+class Decision:
+    """What a sweep decided about a trial. Final: it is never changed.
 
-    Two verdicts are equal when they say the same; when it was decided does not count.
+    Two decisions are equal when they say the same; when it was decided does not count.
 
     Attributes:
         study: Key of the study.
-        number: The member's number in it.
-        signature: The member's signature.
+        number: The trial's number in it.
+        signature: The trial's signature.
         state: ``pruned`` is this sweep's decision; the trial itself may have been finished by another sweep.
         epoch: Epoch of the last report that counted; 0 where there was none.
         objective: Validation harmonic mean in percent at that report; None for a trial that failed without a report.
         curve: The reports that counted, up to and with the one at which it was pruned.
         decided_ms: When it was decided, milliseconds since 1970.
         error: For a failed trial, what happened, in one line.
-        fold_values: For a finished trial, what the choice for each test fold looks at (``pipeline.choice``), percent;
-            empty in records of earlier releases. Not compared: it follows from the trial's result.
+        fold_values: For a finished trial, what the choice for each test fold looks at (``pipeline.search.selection``),
+            percent; empty in records of earlier releases. Not compared: it follows from the trial's result.
     """
 
     study: str
     number: int
     signature: str
-    state: VerdictState
+    state: DecisionState
     epoch: int
     objective: float | None
     curve: tuple[Report, ...] = field(hash=False)
@@ -120,14 +120,14 @@ class Verdict:
         }
 
     @classmethod
-    def from_json(cls, data: Any) -> Verdict:
+    def from_json(cls, data: Any) -> Decision:
         """Back from plain values.
 
         Raises:
             ValueError: Damaged.
         """
         try:
-            verdict = cls(
+            decision = cls(
                 study=str(data["study"]),
                 number=int(data["number"]),
                 signature=str(data["signature"]),
@@ -140,9 +140,9 @@ class Verdict:
                 fold_values={str(fold): float(value) for fold, value in data.get("fold_values", {}).items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a verdict: {error}") from error
-        if verdict.state not in get_args(VerdictState):
-            raise ValueError(f"unknown state {verdict.state!r}")
-        if verdict.objective is None and verdict.state != "failed":
-            raise ValueError(f"a {verdict.state} trial without objective")
-        return verdict
+            raise ValueError(f"not a decision: {error}") from error
+        if decision.state not in get_args(DecisionState):
+            raise ValueError(f"unknown state {decision.state!r}")
+        if decision.objective is None and decision.state != "failed":
+            raise ValueError(f"a {decision.state} trial without objective")
+        return decision

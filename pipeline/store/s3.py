@@ -25,8 +25,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.store.door import Keys, StoreError, check_key
-from pipeline.store.s3_client import THREADS, Connection, body_of, connect, split_address
+from pipeline.store.protocol import Keys, StoreError, check_key
+from pipeline.store.s3_client import THREADS, Connection, body_of, s3_connection, split_address
 from pipeline.store.s3_failures import FAILURES, MISSING, Damaged, code_of
 
 __all__ = ["S3Files"]
@@ -66,7 +66,7 @@ class S3Files:
             InputError: Not such an address, or an environment without a possible connection.
         """
         bucket, prefix = split_address(address)
-        connection = connect()
+        connection = s3_connection()
         connection.known |= known
         connection.let_in |= known
         return cls(connection, bucket, prefix)

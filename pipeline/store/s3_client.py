@@ -25,7 +25,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from pipeline.store.door import StoreAway, StoreDenied, StoreError, check_key
+from pipeline.store.protocol import StoreAway, StoreDenied, StoreError, check_key
 from pipeline.store.s3_credentials import explain_setup
 from pipeline.store.s3_failures import (
     FAILURES,
@@ -43,7 +43,7 @@ from pipeline.store.s3_failures import (
 from pipeline.store.settings import number_setting
 from sept_core.errors import InputError
 
-__all__ = ["THREADS", "Connection", "body_of", "connect", "make_client", "split_address", "tells_md5"]
+__all__ = ["THREADS", "Connection", "body_of", "make_client", "s3_connection", "split_address", "tells_md5"]
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class Connection:
             self.known, self._away_since = True, 0.0
 
 
-def connect() -> Connection:
+def s3_connection() -> Connection:
     """The connection of this process for its present environment. No request is made to S3.
 
     Raises:
@@ -222,10 +222,10 @@ def _encryption() -> dict[str, str]:
     """
     kind, key = os.environ.get("SEPT_S3_SSE", ""), os.environ.get("SEPT_S3_KMS_KEY", "")
     if kind not in ("", "AES256", "aws:kms"):
-        raise InputError(f"SEPT_S3_SSE is '{kind}'", mend="give AES256 or aws:kms, or leave it out")
+        raise InputError(f"SEPT_S3_SSE is '{kind}'", fix="give AES256 or aws:kms, or leave it out")
     if key and kind != "aws:kms":
         raise InputError(
-            "SEPT_S3_KMS_KEY names a key that nothing uses", mend="set SEPT_S3_SSE=aws:kms, or leave it out"
+            "SEPT_S3_KMS_KEY names a key that nothing uses", fix="set SEPT_S3_SSE=aws:kms, or leave it out"
         )
     found = {"ServerSideEncryption": kind} if kind else {}
     return found | ({"SSEKMSKeyId": key} if key else {})
@@ -258,8 +258,8 @@ def make_client(*, attempts: int = ATTEMPTS, connect_s: float = CONNECT_S, read_
             # Few other servers answer to names like bucket.host.
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
     except (exceptions.BotoCoreError, ValueError) as error:
-        what, mend = explain_setup(error)
-        raise InputError(f"cannot set up the connection to S3: {what}", mend=mend) from error
+        what, fix = explain_setup(error)
+        raise InputError(f"cannot set up the connection to S3: {what}", fix=fix) from error
     client.meta.events.register("before-parse.s3", _check_length)
     return client
 
@@ -278,7 +278,7 @@ def split_address(address: str) -> tuple[str, str]:
         if path:
             check_key(path)
     except ValueError:
-        raise InputError(f"'{address}' is no address in S3", mend="give s3://BUCKET or s3://BUCKET/PREFIX") from None
+        raise InputError(f"'{address}' is no address in S3", fix="give s3://BUCKET or s3://BUCKET/PREFIX") from None
     return bucket, path
 
 

@@ -50,11 +50,11 @@ def explain_credentials(error: Exception) -> tuple[str, str]:
     if isinstance(error, _NOT_LOGGED_IN):
         return f"{whose} is not logged in, or its login has ended", f"{_login(name, error)}, and {_AGAIN}"
     if isinstance(error, exceptions.RefreshWithMFAUnsupportedError):
-        mend = "get keys for a session (aws sts get-session-token) and set them with AWS_SESSION_TOKEN"
-        return f"{whose} asks for a code of a second factor, which cannot be renewed", mend
+        fix = "get keys for a session (aws sts get-session-token) and set them with AWS_SESSION_TOKEN"
+        return f"{whose} asks for a code of a second factor, which cannot be renewed", fix
     if isinstance(error, exceptions.CredentialRetrievalError):
-        mend = f"run what ~/.aws/config names for it (credential_process, say) and see what it answers, then {_AGAIN}"
-        return f"{whose} could not get its credentials", mend
+        fix = f"run what ~/.aws/config names for it (credential_process, say) and see what it answers, then {_AGAIN}"
+        return f"{whose} could not get its credentials", fix
     # What is left are settings that contradict each other.
     return f"the AWS credentials cannot be used ({type(error).__name__})", f"check {_place(name)} and ~/.aws/config"
 

@@ -113,22 +113,22 @@ def explain(error: Exception, host: str) -> str:
         host: The server that was asked.
     """
     if isinstance(error, exceptions.ClientError):
-        what, mend = _answered(error, code_of(error))
+        what, fix = _answered(error, code_of(error))
     elif isinstance(error, exceptions.ProxyConnectionError):
         # Its address is not shown, for it may hold a password.
-        what, mend = f"the proxy that stands before {host} cannot be reached, or does not let it be", _PROXY
+        what, fix = f"the proxy that stands before {host} cannot be reached, or does not let it be", _PROXY
     elif isinstance(error, exceptions.SSLError):
-        what, mend = f"no secure connection to {host} ({type(error).__name__})", _NETWORK
+        what, fix = f"no secure connection to {host} ({type(error).__name__})", _NETWORK
     elif isinstance(error, exceptions.ReadTimeoutError):
-        what, mend = f"{host} does not answer", _NETWORK
+        what, fix = f"{host} does not answer", _NETWORK
     elif isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
-        what, mend = f"{host} cannot be reached", _NETWORK
+        what, fix = f"{host} cannot be reached", _NETWORK
     elif isinstance(error, (Damaged, ResponseParserError)):
-        what, mend = f"{host} sends damaged answers", _NETWORK
+        what, fix = f"{host} sends damaged answers", _NETWORK
     else:
         # Other errors of botocore are about credentials.
-        what, mend = explain_credentials(error)
-    return f"{what}; {mend}" if mend else what
+        what, fix = explain_credentials(error)
+    return f"{what}; {fix}" if fix else what
 
 
 def _answered(error: exceptions.ClientError, code: str) -> tuple[str, str]:

@@ -9,13 +9,13 @@ from sept_core.errors import InputError
 __all__ = ["number_setting"]
 
 
-def number_setting(name: str, default: float, mend: str) -> float:
+def number_setting(name: str, default: float, fix: str) -> float:
     """The value of a variable, or the default where it is not set.
 
     Args:
         name: Of the variable.
         default: Where it is not set, or empty.
-        mend: What to do where it is no number, or negative.
+        fix: What to do where it is no number, or negative.
 
     Raises:
         InputError: It is no finite number from 0 on.
@@ -26,5 +26,5 @@ def number_setting(name: str, default: float, mend: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise InputError(f"{name} is '{stated}'", mend=mend)
+        raise InputError(f"{name} is '{stated}'", fix=fix)
     return value

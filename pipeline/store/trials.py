@@ -17,9 +17,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from pipeline.store.door import StoreDenied
 from pipeline.store.files import Files
-from pipeline.store.records import Member, Verdict
+from pipeline.store.protocol import StoreDenied
+from pipeline.store.records import Decision, Proposal
 from sept_core.documents import parse_json, seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import TrialConfig, TrialResult
@@ -28,19 +28,19 @@ __all__ = ["StoreConflict", "TrialStore"]
 
 logger = logging.getLogger(__name__)
 
-Record = TypeVar("Record", Member, Verdict, TrialResult)
+Record = TypeVar("Record", Proposal, Decision, TrialResult)
 
 _SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class StoreConflict(SeptError):  # noqa: N818 (it names a state of the store, like BrokenPipe)
-    """A sweep's member or verdict is already in the store and says something else; the stored one stays."""
+    """A sweep's trial or decision is already in the store and says something else; the stored one stays."""
 
 
 class TrialStore:
-    """Trials, members and verdicts as objects behind ``Files``.
+    """Trials, trials and decisions as objects behind ``Files``.
 
-    Safe to use from several processes: every object is published whole, and members and verdicts are created at most
+    Safe to use from several processes: every object is published whole, and trials and decisions are created at most
     once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported in one line
     and treated as absent, so that its trial or decision is simply made again.
 
@@ -133,81 +133,81 @@ class TrialStore:
         if not replaced and self.read_spec(sweep) != text:
             raise StoreConflict(f"the spec of sweep '{sweep}' was changed by somebody else; look at it, and try again")
 
-    def add_member(self, sweep: str, member: Member) -> Member:
+    def add_proposal(self, sweep: str, proposal: Proposal) -> Proposal:
         """Record that the sweep asks for a trial, before the trial starts.
 
         Returns:
-            The stored member: the one given, or the equal one that was there already (with its ``created_ms``).
+            The stored trial: the one given, or the equal one that was there already (with its ``created_ms``).
 
         Raises:
-            StoreConflict: The number is taken by a different member.
+            StoreConflict: The number is taken by a different trial.
         """
-        key = sweep_key(sweep, f"members/{member.study}/{member.number:05d}.json")
-        return self._create(key, member, Member.from_json)
+        key = sweep_key(sweep, f"members/{proposal.study}/{proposal.number:05d}.json")
+        return self._create(key, proposal, Proposal.from_json)
 
-    def member(self, sweep: str, study: str, number: int) -> Member | None:
-        """One member of a sweep; None where it was never asked for."""
+    def proposal(self, sweep: str, study: str, number: int) -> Proposal | None:
+        """One trial of a sweep; None where it was never asked for."""
         key = sweep_key(sweep, f"members/{study}/{number:05d}.json")
-        return self._read(key, Member.from_json, _stands_at(key))
+        return self._read(key, Proposal.from_json, _stands_at(key))
 
-    def members(self, sweep: str, known: Iterable[Member] = ()) -> list[Member]:
-        """All members of a sweep, by study and number. Those ``known`` from before are not read again."""
-        members = self._read_all(sweep_key(sweep, "members"), Member.from_json, known)
-        return sorted(members, key=lambda member: (member.study, member.number))
+    def proposals(self, sweep: str, known: Iterable[Proposal] = ()) -> list[Proposal]:
+        """All trials of a sweep, by study and number. Those ``known`` from before are not read again."""
+        proposals = self._read_all(sweep_key(sweep, "members"), Proposal.from_json, known)
+        return sorted(proposals, key=lambda proposal: (proposal.study, proposal.number))
 
-    def write_verdict(self, sweep: str, verdict: Verdict) -> Verdict:
-        """Record what the sweep decided about a member. A decision is final.
+    def write_decision(self, sweep: str, decision: Decision) -> Decision:
+        """Record what the sweep decided about a trial. A decision is final.
 
         Returns:
-            The stored verdict: the one given, or the equal one that was there already (with its ``decided_ms``).
+            The stored decision: the one given, or the equal one that was there already (with its ``decided_ms``).
 
         Raises:
-            StoreConflict: There is a different verdict already.
+            StoreConflict: There is a different decision already.
         """
-        key = sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json")
-        return self._create(key, verdict, Verdict.from_json)
+        key = sweep_key(sweep, f"verdicts/{decision.study}/{decision.number:05d}.json")
+        return self._create(key, decision, Decision.from_json)
 
-    def verdicts(self, sweep: str, known: Iterable[Verdict] = ()) -> list[Verdict]:
-        """All verdicts of a sweep, by study and number. Those ``known`` from before are not read again."""
-        verdicts = self._read_all(sweep_key(sweep, "verdicts"), Verdict.from_json, known)
-        return sorted(verdicts, key=lambda verdict: (verdict.study, verdict.number))
+    def decisions(self, sweep: str, known: Iterable[Decision] = ()) -> list[Decision]:
+        """All decisions of a sweep, by study and number. Those ``known`` from before are not read again."""
+        decisions = self._read_all(sweep_key(sweep, "verdicts"), Decision.from_json, known)
+        return sorted(decisions, key=lambda decision: (decision.study, decision.number))
 
     def forget_failures(self, sweep: str, guard: Callable[[], None]) -> int:
-        """Remove the verdicts on failed members and the failed results, so that these trials are run once more.
+        """Remove the decisions on failed trials and the failed results, so that these trials are run once more.
 
-        Only what was seen to have failed is removed: a result or verdict that somebody else makes meanwhile stays.
+        Only what was seen to have failed is removed: a result or decision that somebody else makes meanwhile stays.
 
         Args:
             sweep: Name of the sweep, whose lease the caller holds.
             guard: Called before every removal; raises when the lease is lost.
 
         Returns:
-            How many verdicts were removed.
+            How many decisions were removed.
         """
         removed = 0
-        for verdict in self.verdicts(sweep):
-            if verdict.state != "failed":
+        for decision in self.decisions(sweep):
+            if decision.state != "failed":
                 continue
             self._remove_failed(
-                trial_key(verdict.study, verdict.signature, "result.json"),
+                trial_key(decision.study, decision.signature, "result.json"),
                 TrialResult.from_json,
-                _belongs_to(verdict.study, verdict.signature),
+                _belongs_to(decision.study, decision.signature),
                 guard,
             )
-            key = sweep_key(sweep, f"verdicts/{verdict.study}/{verdict.number:05d}.json")
-            removed += self._remove_failed(key, Verdict.from_json, _stands_at(key), guard)
+            key = sweep_key(sweep, f"verdicts/{decision.study}/{decision.number:05d}.json")
+            removed += self._remove_failed(key, Decision.from_json, _stands_at(key), guard)
         return removed
 
     def _remove_failed(
         self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool], guard: Callable[[], None]
     ) -> bool:
-        """Remove a verdict or result that says ``failed``, and nothing that has taken its place since it was read."""
+        """Remove a decision or result that says ``failed``, and nothing that has taken its place since it was read."""
         try:
             data = self.files.read(key)
         except FileNotFoundError:
             return False
         record = self._judge(key, data, parse, check)
-        if record is None or isinstance(record, Member) or record.state != "failed":
+        if record is None or isinstance(record, Proposal) or record.state != "failed":
             return False
         guard()
         return self.files.remove(key, data)
@@ -236,7 +236,7 @@ class TrialStore:
         return [record for record in found if record is not None]
 
     def _has_place(self, folder: str, key: str) -> bool:
-        """Whether a key in a sweep's folder is one of a member or verdict; a copy of a folder within it is named."""
+        """Whether a key in a sweep's folder is one of a trial or decision; a copy of a folder within it is named."""
         inner = key.removeprefix(f"{folder}/").split("/")
         if len(inner) != 2 and key.endswith(".json") and (other := f"{folder}/{inner[0]}") not in self._named:
             self._named.add(other)
@@ -292,7 +292,7 @@ def sweep_key(sweep: str, name: str) -> str:
     if not _SWEEP_NAME.fullmatch(sweep):
         raise InputError(
             f"'{sweep}' cannot name a sweep",
-            mend="use up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
+            fix="use up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
         )
     return f"sweeps/{sweep}/{name}"
 

@@ -7,7 +7,8 @@ Everything written is keyed by tags and carries timestamps of the store, so writ
 
 from __future__ import annotations
 
-from pipeline.tracking.client import TrackingTarget, connect, default_target, one_line, prepare
+from pipeline.text import one_line
+from pipeline.tracking.client import TrackingTarget, default_target, mlflow_client, prepare
 from pipeline.tracking.failures import failure
 from pipeline.tracking.report import log_report
 from pipeline.tracking.sync import SyncSummary, sync
@@ -20,10 +21,10 @@ __all__ = [
     "SyncSummary",
     "TrackingSummary",
     "TrackingTarget",
-    "connect",
     "default_target",
     "failure",
     "log_report",
+    "mlflow_client",
     "one_line",
     "prepare",
     "sync",

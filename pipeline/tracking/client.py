@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from pipeline.masking import masked, one_line
 from pipeline.store.files import StoreError, is_remote, local_folder
+from pipeline.text import masked, one_line
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ __all__ = [
     "ENVIRONMENT",
     "TrackingTarget",
     "as_default",
-    "connect",
     "default_target",
     "is_passing",
+    "mlflow_client",
     "one_line",
     "prepare",
     "quiet",
@@ -112,18 +112,18 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
         raise InputError(
             f"'{shown}' is not a tracking URI",
             where="--mlflow or MLFLOW_TRACKING_URI",
-            mend="give a server (http://HOST:PORT) or a database (sqlite:///PATH/mlflow.db)",
+            fix="give a server (http://HOST:PORT) or a database (sqlite:///PATH/mlflow.db)",
         )
     if re.search(r"://[^/?#]*\s[^/?#]*@", uri):
         raise InputError(
             "a user or password with a blank in it",
             where="--mlflow or MLFLOW_TRACKING_URI",
-            mend="write %20 for the blank",
+            fix="write %20 for the blank",
         )
     return TrackingTarget(uri, None if scheme in ("http", "https") else artifacts)
 
 
-def connect(target: TrackingTarget, guard: Callable[[], None] | None = None) -> MlflowClient:
+def mlflow_client(target: TrackingTarget, guard: Callable[[], None] | None = None) -> MlflowClient:
     """A client for the target. Imports MLflow (seconds); makes no request.
 
     Args:
@@ -194,7 +194,7 @@ def prepare(target: TrackingTarget) -> None:
         with suppress(OSError):
             # By the umask, as all other files of the results: SQLite itself would let nobody else write it.
             file.touch(exist_ok=True)
-    connect(target).search_experiments(max_results=1)
+    mlflow_client(target).search_experiments(max_results=1)
 
 
 def is_passing(error: Exception) -> bool:

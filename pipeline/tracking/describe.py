@@ -12,18 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.choice import Composed, choose
-from pipeline.sweeps import best_verdict, short
+from pipeline.search.selection import Composed, best_decision, choose
+from pipeline.text import short
 from sept_core.results import Report, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
-    from pipeline.store import Member, Verdict
+    from pipeline.store import Decision, Proposal
 
 __all__ = [
     "RUN_STATUS",
     "Point",
     "Tally",
     "data_tags",
+    "decision_tags",
     "final_points",
     "params_of",
     "report_points",
@@ -32,11 +33,10 @@ __all__ = [
     "study_name",
     "study_tags",
     "trial_tags",
-    "verdict_tags",
 ]
 
 RUN_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-"""MLflow's status of each verdict. A pruned trial ended as it should; the tag ``sept.state`` tells it apart."""
+"""MLflow's status of each decision. A pruned trial ended as it should; the tag ``sept.state`` tells it apart."""
 
 _HEADLINES = ("h", "base", "new", "all", "source", "targets")
 _TAG_LIMIT = 5000
@@ -58,13 +58,13 @@ def study_name(config: TrialConfig) -> str:
     return f"{what}, {config.encoder}, {config.protocol}{selection_mark(config.selection)}"
 
 
-def run_name(member: Member) -> str:
+def run_name(proposal: Proposal) -> str:
     """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``; the searched parameters only."""
-    method = member.config.method + _fold(member.config)
-    if not member.params:
-        return method + selection_mark(member.config.selection)
-    searched = " ".join(f"{name}={short(value)}" for name, value in sorted(member.params.items()))
-    return f"{method} #{member.number} {searched}{selection_mark(member.config.selection)}"
+    method = proposal.config.method + _fold(proposal.config)
+    if not proposal.params:
+        return method + selection_mark(proposal.config.selection)
+    searched = " ".join(f"{name}={short(value)}" for name, value in sorted(proposal.params.items()))
+    return f"{method} #{proposal.number} {searched}{selection_mark(proposal.config.selection)}"
 
 
 def _fold(config: TrialConfig) -> str:
@@ -92,23 +92,23 @@ def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
     }
 
 
-def trial_tags(sweep: str, member: Member, parent_run: str) -> dict[str, str]:
+def trial_tags(sweep: str, proposal: Proposal, parent_run: str) -> dict[str, str]:
     """Tags that a trial's run is created with."""
-    return study_tags(sweep, member.config) | {
+    return study_tags(sweep, proposal.config) | {
         "sept.role": "trial",
-        "sept.number": str(member.number),
-        "sept.signature": member.signature,
+        "sept.number": str(proposal.number),
+        "sept.signature": proposal.signature,
         "sept.state": "running",
         "mlflow.parentRunId": parent_run,
     }
 
 
-def verdict_tags(verdict: Verdict, result: TrialResult | None) -> dict[str, str]:
+def decision_tags(decision: Decision, result: TrialResult | None) -> dict[str, str]:
     """Tags that a trial's run gets at its end; ``sept.tracked`` says that nothing is missing."""
-    tags = {"sept.state": verdict.state, "sept.tracked": "yes"}
-    if verdict.error:
+    tags = {"sept.state": decision.state, "sept.tracked": "yes"}
+    if decision.error:
         # PostgreSQL takes no NUL in a text.
-        tags["sept.error"] = verdict.error.replace("\0", "")[:_TAG_LIMIT]
+        tags["sept.error"] = decision.error.replace("\0", "")[:_TAG_LIMIT]
     if result is not None:
         tags["sept.machine"] = result.machine
         tags |= data_tags(result.warnings)
@@ -122,9 +122,9 @@ def data_tags(warnings: Iterable[str]) -> dict[str, str]:
     return {"sept.data_warnings": "\n".join(lines)[:_TAG_LIMIT]} if lines else {}
 
 
-def params_of(member: Member) -> dict[str, str]:
+def params_of(proposal: Proposal) -> dict[str, str]:
     """Everything the trial's numbers depend on, as MLflow parameters."""
-    config = member.config
+    config = proposal.config
     fixed: dict[str, object] = {
         "method": config.method,
         "baseline": config.baseline,
@@ -140,7 +140,7 @@ def params_of(member: Member) -> dict[str, str]:
         "report_every": config.report_every,
         "batch_size": config.batch_size,
         "precision": config.precision,
-        "signature": member.signature,
+        "signature": proposal.signature,
     }
     if config.crossing != "keep":
         fixed["crossing"] = config.crossing
@@ -158,7 +158,7 @@ def report_points(report: Report) -> list[Point]:
     return [Point(key, value, report.timestamp_ms, report.epoch) for key, value in sorted(report.metrics.items())]
 
 
-def final_points(verdict: Verdict, result: TrialResult) -> list[Point]:
+def final_points(decision: Decision, result: TrialResult) -> list[Point]:
     """Validation and test metrics of a finished trial, at its last epoch.
 
     What the last report has already said under the same name is left out: the same value at another time would be a
@@ -168,29 +168,29 @@ def final_points(verdict: Verdict, result: TrialResult) -> list[Point]:
     values = {f"val/{name}": value for name, value in result.validation.items() if f"val/{name}" not in said}
     values |= {f"test/{name}": value for name, value in result.test.items()}
     values["time/train_s"] = result.train_seconds
-    return [Point(key, value, verdict.decided_ms, verdict.epoch) for key, value in sorted(values.items())]
+    return [Point(key, value, decision.decided_ms, decision.epoch) for key, value in sorted(values.items())]
 
 
 class Tally:
-    """What the members 0..n of a study have come to, added one by one in the order of their numbers."""
+    """What the trials 0..n of a study have come to, added one by one in the order of their numbers."""
 
     def __init__(self) -> None:
         self.counted = 0
-        self.best: Verdict | None = None  # over all folds: the configuration for use
-        self.chosen: dict[str, Verdict] = {}  # by test fold; their test metrics only stand beside it
+        self.best: Decision | None = None  # over all folds: the configuration for use
+        self.chosen: dict[str, Decision] = {}  # by test fold; their test metrics only stand beside it
         self._states = Counter[str]()
         self._timestamp_ms = 0
         # What was counted by another rule is counted again.
         self._digest = hashlib.sha256(b"chosen for each test fold\n")
 
-    def add(self, verdict: Verdict) -> None:
-        """The next member's outcome."""
+    def add(self, decision: Decision) -> None:
+        """The next trial's outcome."""
         self.counted += 1
-        self.best = best_verdict(one for one in (self.best, verdict) if one is not None)
-        self.chosen = choose((*self.chosen.values(), verdict))
-        self._states[verdict.state] += 1
-        self._timestamp_ms = max(self._timestamp_ms, verdict.decided_ms)
-        self._digest.update(f"{verdict.signature} {verdict.state} {verdict.decided_ms}\n".encode())
+        self.best = best_decision(one for one in (self.best, decision) if one is not None)
+        self.chosen = choose((*self.chosen.values(), decision))
+        self._states[decision.state] += 1
+        self._timestamp_ms = max(self._timestamp_ms, decision.decided_ms)
+        self._digest.update(f"{decision.signature} {decision.state} {decision.decided_ms}\n".encode())
 
     @property
     def outcomes(self) -> str:
@@ -198,7 +198,7 @@ class Tally:
         return self._digest.hexdigest()[:16]
 
     def points(self, row: Composed | None) -> list[Point]:
-        """The study's metrics at step n: how many members ended how, and what a report would show of them."""
+        """The study's metrics at step n: how many trials ended how, and what a report would show of them."""
         values = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
         for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
             values |= {f"best/{part}_{name}": metrics[name] for name in _HEADLINES if name in metrics}

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.masking import one_line
+from pipeline.text import one_line
 from pipeline.tracking.client import is_passing
 from sept_core.errors import InputError, SeptError
 
@@ -44,22 +44,22 @@ def failure(target: TrackingTarget, error: Exception, what: str = "it") -> SeptE
     reason = one_line(getattr(error, "orig", None) or error)
     file = str(target.database)
     if names & _DAMAGED:
-        mend = "move it away; 'sept track sync SWEEP' writes all of it anew from the results"
-        return InputError(f"MLflow's database is damaged ({reason})", where=file, mend=mend)
+        fix = "move it away; 'sept track sync SWEEP' writes all of it anew from the results"
+        return InputError(f"MLflow's database is damaged ({reason})", where=file, fix=fix)
     if names & _CLOSED:
-        mend = "make the file and its folder writable for this user, or name another place with --mlflow"
-        return InputError(f"MLflow's database cannot be written to ({reason})", where=file, mend=mend)
+        fix = "make the file and its folder writable for this user, or name another place with --mlflow"
+        return InputError(f"MLflow's database cannot be written to ({reason})", where=file, fix=fix)
     if "out-of-date database schema" in reason:
-        mend = "use the version of MLflow that has last written it, or name another place with --mlflow"
-        return InputError(f"the database is of another version of MLflow ({reason})", where=target.shown, mend=mend)
+        fix = "use the version of MLflow that has last written it, or name another place with --mlflow"
+        return InputError(f"the database is of another version of MLflow ({reason})", where=target.shown, fix=fix)
     if _status(error) in (401, 403) or getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         if "Invalid Host header" in reason:
-            mend = "start it with --allowed-hosts and the name by which it is reached"
-            return InputError("MLflow's server takes no requests by this name", where=target.shown, mend=mend)
-        return InputError("MLflow refuses this user or password", where=target.shown, mend=_LOGIN)
+            fix = "start it with --allowed-hosts and the name by which it is reached"
+            return InputError("MLflow's server takes no requests by this name", where=target.shown, fix=fix)
+        return InputError("MLflow refuses this user or password", where=target.shown, fix=_LOGIN)
     if getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND":
-        mend = "give the whole address, with the path under which a proxy shows it"
-        return InputError("no MLflow answers there", where=target.shown, mend=mend)
+        fix = "give the whole address, with the path under which a proxy shows it"
+        return InputError("no MLflow answers there", where=target.shown, fix=fix)
     # MLflow's own words are long, and begin with a number of attempts that is always 1.
     if any(isinstance(one, exceptions.Timeout) for one in chain) or "ReadTimeout" in str(error):
         reason = "it does not answer"

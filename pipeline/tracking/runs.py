@@ -13,7 +13,7 @@ from pipeline.tracking.view import VIEW_TAGS
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from pipeline.store import Member, TrialStore, Verdict
+    from pipeline.store import Decision, Proposal, TrialStore
 
 __all__ = ["Run", "Runs", "TrialKey"]
 
@@ -37,8 +37,8 @@ class Run:
         described: Whether its parameters are known to be there.
         curve: Name of a metric that every report of the trial carries; None where there is no report.
         points: (epoch, timestamp) of its reports; None until the server was asked.
-        counted: Of a study: members that its metrics cover.
-        outcomes: Of a study: digest of these members' outcomes.
+        counted: Of a study: trials that its metrics cover.
+        outcomes: Of a study: digest of these trials' outcomes.
     """
 
     run_id: str
@@ -61,10 +61,10 @@ class Run:
         """Whether it says of a trial that it has ended, and how."""
         return self.tracked and self.status in RUN_STATUS.values()
 
-    def shows(self, verdict: Verdict) -> bool:
-        """Whether it is final, and says this verdict."""
+    def shows(self, decision: Decision) -> bool:
+        """Whether it is final, and says this decision."""
         said = (self.status, self.state, self.end_ms)
-        return self.final and said == (RUN_STATUS[verdict.state], verdict.state, verdict.decided_ms)
+        return self.final and said == (RUN_STATUS[decision.state], decision.state, decision.decided_ms)
 
 
 class Runs:
@@ -117,45 +117,45 @@ class Runs:
             self._experiment = experiment
         return self._experiment
 
-    def study(self, member: Member) -> Run:
-        """The run of the member's study."""
+    def study(self, proposal: Proposal) -> Run:
+        """The run of the trial's study."""
         experiment = self.open()
-        run = self.studies.get(member.study)
+        run = self.studies.get(proposal.study)
         if run is None:
-            tags = study_tags(self._sweep, member.config) | {"sept.role": "study"}
-            name = study_name(member.config)
-            # Whichever of its members is told of first: workers begin in no particular order.
-            first = self._store.member(self._sweep, member.study, 0) or member
-            run = self._create(self.studies, member.study, experiment, first.created_ms, tags, name)
+            tags = study_tags(self._sweep, proposal.config) | {"sept.role": "study"}
+            name = study_name(proposal.config)
+            # Whichever of its trials is told of first: workers begin in no particular order.
+            first = self._store.proposal(self._sweep, proposal.study, 0) or proposal
+            run = self._create(self.studies, proposal.study, experiment, first.created_ms, tags, name)
         return run
 
-    def trial(self, member: Member) -> Run:
-        """The run of a member, under the run of its study."""
-        study, key = self.study(member), (member.study, member.number)
+    def trial(self, proposal: Proposal) -> Run:
+        """The run of a trial, under the run of its study."""
+        study, key = self.study(proposal), (proposal.study, proposal.number)
         run = self.trials.get(key)
-        if run is not None and run.signature != member.signature:
-            return self.renew_trial(member)
+        if run is not None and run.signature != proposal.signature:
+            return self.renew_trial(proposal)
         if run is None:
-            tags = trial_tags(self._sweep, member, study.run_id)
-            run = self._create(self.trials, key, self.open(), member.created_ms, tags, run_name(member))
+            tags = trial_tags(self._sweep, proposal, study.run_id)
+            run = self._create(self.trials, key, self.open(), proposal.created_ms, tags, run_name(proposal))
             self.reopen(study)
         if run.parent != study.run_id:
             self._client.set_tag(run.run_id, _PARENT, study.run_id)
             run.parent = study.run_id
         return run
 
-    def renew_trial(self, member: Member) -> Run:
-        """A new run of a member, in place of one that says what is not so any more."""
-        key = (member.study, member.number)
+    def renew_trial(self, proposal: Proposal) -> Run:
+        """A new run of a trial, in place of one that says what is not so any more."""
+        key = (proposal.study, proposal.number)
         self.discard(self.trials[key])
         del self.trials[key]
-        return self.trial(member)
+        return self.trial(proposal)
 
-    def renew_study(self, member: Member) -> Run:
+    def renew_study(self, proposal: Proposal) -> Run:
         """A new run of a study, likewise; the runs of its trials move under it."""
-        self.discard(self.studies[member.study])
-        del self.studies[member.study]
-        run = self.study(member)
+        self.discard(self.studies[proposal.study])
+        del self.studies[proposal.study]
+        run = self.study(proposal)
         self.gather()
         return run
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.choice import with_fold_values
+from pipeline.search.selection import with_fold_values
 from pipeline.tracking.writer import SweepWriter
 from sept_core.results import Report, TrialConfig
 
@@ -18,7 +18,7 @@ __all__ = ["SyncSummary", "sync"]
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What was brought into line: members with a verdict, those without one, and those whose result is gone."""
+    """What was brought into line: trials with a decision, those without one, and those whose result is gone."""
 
     experiment: str
     ended: int
@@ -43,28 +43,28 @@ def sync(
         sweep: Name of the sweep.
         writer: Writer of the same sweep.
         budgets: Study key -> trials that it is to have; a study that has them all is shown as FINISHED.
-        progress: Called with members written and members in all.
+        progress: Called with trials written and trials in all.
 
     Raises:
         Exception: What MLflow raises where it cannot be reached.
     """
-    members = store.members(sweep)
-    decided = with_fold_values(store, members, store.verdicts(sweep))
-    verdicts = {(verdict.study, verdict.number): verdict for verdict in decided}
+    proposals = store.proposals(sweep)
+    decided = with_fold_values(store, proposals, store.decisions(sweep))
+    decisions = {(decision.study, decision.number): decision for decision in decided}
     experiment = writer.open(budgets)
     ended = gone = 0
-    for done, member in enumerate(members, start=1):
-        verdict = verdicts.get((member.study, member.number))
-        if verdict is not None:
-            shown = writer.end(member, verdict)
+    for done, proposal in enumerate(proposals, start=1):
+        decision = decisions.get((proposal.study, proposal.number))
+        if decision is not None:
+            shown = writer.end(proposal, decision)
             ended, gone = ended + shown, gone + (not shown)
-        elif curve := _curve(store, member.config):
+        elif curve := _curve(store, proposal.config):
             # Interrupted: shown as far as it has come, like a sweep that was stopped shows it.
-            writer.report(member, curve)
+            writer.report(proposal, curve)
         if progress is not None:
-            progress(done, len(members))
+            progress(done, len(proposals))
     writer.close("stopped")
-    return SyncSummary(experiment, ended, len(members) - ended - gone, gone)
+    return SyncSummary(experiment, ended, len(proposals) - ended - gone, gone)
 
 
 def _curve(store: TrialStore, config: TrialConfig) -> tuple[Report, ...]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.store.lease import LeaseLost
-from pipeline.tracking.client import TrackingTarget, connect, is_passing, one_line
+from pipeline.text import one_line
+from pipeline.tracking.client import TrackingTarget, is_passing, mlflow_client
 from pipeline.tracking.writer import SweepWriter
 from sept_core.results import Report, TrialResult
 
 if TYPE_CHECKING:
     from pipeline.search.observer import StudyPlan
-    from pipeline.store import Lease, Member, TrialStore, Verdict
+    from pipeline.store import Decision, Lease, Proposal, TrialStore
 
 __all__ = ["MlflowTracker", "TrackingSummary"]
 
@@ -48,31 +49,31 @@ class TrackingSummary:
 
 @dataclass
 class _Update:
-    """What MLflow is still to be told of a member."""
+    """What MLflow is still to be told of a trial."""
 
-    member: Member
+    proposal: Proposal
     started: bool = False
     reports: dict[int, Report] = field(default_factory=dict)
-    verdict: Verdict | None = None
+    decision: Decision | None = None
     refused: bool = False
 
     def add(self, newer: _Update) -> None:
-        """What has happened since; a verdict has the whole curve, and says all that was to be said before it."""
+        """What has happened since; a decision has the whole curve, and says all that was to be said before it."""
         self.started |= newer.started
         self.reports |= newer.reports
-        self.verdict = newer.verdict or self.verdict
-        if self.verdict is not None:
+        self.decision = newer.decision or self.decision
+        if self.decision is not None:
             self.reports = {}
 
     def write(self, writer: SweepWriter) -> None:
         """Tell it."""
-        if self.verdict is not None:
-            writer.end(self.member, self.verdict)
+        if self.decision is not None:
+            writer.end(self.proposal, self.decision)
             return
         if self.started:
-            writer.start(self.member)
+            writer.start(self.proposal)
         if self.reports:
-            writer.report(self.member, [self.reports[epoch] for epoch in sorted(self.reports)])
+            writer.report(self.proposal, [self.reports[epoch] for epoch in sorted(self.reports)])
 
 
 class MlflowTracker:
@@ -80,8 +81,8 @@ class MlflowTracker:
 
     Calls only note down what is to be told, and one background thread tells it. Where the server is away the thread
     tries again with growing pauses for as long as the sweep runs, and ``close`` says what is left (``sept track sync``
-    writes that later). Meanwhile what is noted of a member is what it has come to, not how it got there: of a trial in
-    flight its curve, of an ended one its verdict, which the driver has in memory anyway. So an outage of any length
+    writes that later). Meanwhile what is noted of a trial is what it has come to, not how it got there: of a trial in
+    flight its curve, of an ended one its decision, which the driver has in memory anyway. So an outage of any length
     costs a few hundred bytes a trial, and catching up takes fewer requests than were missed.
 
     Args:
@@ -122,17 +123,17 @@ class MlflowTracker:
         self._budgets = {plan.key: plan.budget for plan in studies}
         self._thread.start()
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None:
-        """The member's run is there and RUNNING."""
-        self._note(_Update(member, started=True))
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
+        """The trial's run is there and RUNNING."""
+        self._note(_Update(proposal, started=True))
 
-    def reported(self, member: Member, report: Report) -> None:
-        """One point of the member's curve."""
-        self._note(_Update(member, reports={report.epoch: report}))
+    def reported(self, proposal: Proposal, report: Report) -> None:
+        """One point of the trial's curve."""
+        self._note(_Update(proposal, reports={report.epoch: report}))
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
-        """The member's verdict, metrics and files."""
-        self._note(_Update(member, verdict=verdict))
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
+        """The trial's decision, metrics and files."""
+        self._note(_Update(proposal, decision=decision))
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
         """No run is left RUNNING, once ``close`` is called."""
@@ -159,14 +160,14 @@ class MlflowTracker:
 
     def _note(self, update: _Update) -> None:
         with self._changed:
-            there = self._waiting.setdefault((update.member.study, update.member.number), update)
+            there = self._waiting.setdefault((update.proposal.study, update.proposal.number), update)
             if there is not update:
                 there.add(update)
             self._changed.notify_all()
 
     def _put_back(self, update: _Update) -> None:
         """Behind all others: where only this one fails it holds up none of them."""
-        key = (update.member.study, update.member.number)
+        key = (update.proposal.study, update.proposal.number)
         with self._changed:
             if (newer := self._waiting.pop(key, None)) is not None:
                 update.add(newer)
@@ -174,7 +175,9 @@ class MlflowTracker:
 
     def _run(self) -> None:
         try:
-            client = connect(self._target) if self._lease is None else connect(self._target, self._lease.check)
+            client = (
+                mlflow_client(self._target) if self._lease is None else mlflow_client(self._target, self._lease.check)
+            )
             writer = SweepWriter(client, self._target, self._sweep, self._store)
         except Exception as error:
             self._error = one_line(error)

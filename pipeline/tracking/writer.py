@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.choice import Composed, compose, with_fold_values
+from pipeline.search.selection import Composed, compose, with_fold_values
 from pipeline.tracking.client import TrackingTarget
 from pipeline.tracking.describe import (
     RUN_STATUS,
     Point,
     Tally,
     data_tags,
+    decision_tags,
     final_points,
     params_of,
     report_points,
     selection_mark,
-    verdict_tags,
 )
 from pipeline.tracking.pictures import write_artifacts
 from pipeline.tracking.runs import Run, Runs
@@ -29,7 +29,7 @@ from sept_core.results import Report, TrialResult
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from pipeline.store import Member, TrialStore, Verdict
+    from pipeline.store import Decision, Proposal, TrialStore
 
 __all__ = ["SweepWriter"]
 
@@ -41,15 +41,15 @@ class _Study:
     """What a study has come to in this process.
 
     Attributes:
-        ended: Verdicts by number.
-        tally: Of members 0..n, for the study's run ``run_id``.
+        ended: Decisions by number.
+        tally: Of trials 0..n, for the study's run ``run_id``.
         unwritten: Points of the tally that are not in MLflow yet.
-        results: Of the members that are chosen for a test fold, once they were needed.
+        results: Of the trials that are chosen for a test fold, once they were needed.
         row: What they make together, for the choice ``of``.
     """
 
     budget: int | None = None
-    ended: dict[int, Verdict] = field(default_factory=dict)
+    ended: dict[int, Decision] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
     run_id: str = ""
     unwritten: list[Point] = field(default_factory=list)
@@ -103,47 +103,47 @@ class SweepWriter:
             self._studies[key].budget = budget
         return self._runs.open()
 
-    def start(self, member: Member) -> None:
-        """A member runs (again): its run exists, is described, and RUNNING, unless it says that all ended well."""
-        run = self._described(member)
+    def start(self, proposal: Proposal) -> None:
+        """A trial runs (again): its run exists, is described, and RUNNING, unless it says that all ended well."""
+        run = self._described(proposal)
         if run.final and run.status != "FAILED":
             return
         self._runs.reopen(run)
         self._runs.tag_state(run, "running")
-        self._runs.reopen(self._runs.study(member))
+        self._runs.reopen(self._runs.study(proposal))
 
-    def report(self, member: Member, reports: Sequence[Report]) -> None:
+    def report(self, proposal: Proposal, reports: Sequence[Report]) -> None:
         """Points of the curve, in one request; nothing where they are there already."""
-        run = self._described(member)
+        run = self._described(proposal)
         if not run.final:
-            self._show_curve(member, run, reports)
+            self._show_curve(proposal, run, reports)
 
-    def end(self, member: Member, verdict: Verdict) -> bool:
-        """A member has its verdict: curve, final metrics, files, status, and the study's metrics.
+    def end(self, proposal: Proposal, decision: Decision) -> bool:
+        """A trial has its decision: curve, final metrics, files, status, and the study's metrics.
 
-        Of a pruned one only the curve up to the verdict is shown, whatever the store holds. Where the store has lost
-        the result that a verdict rests on, the trial is going to be run again, and only its curve is shown till then.
+        Of a pruned one only the curve up to the decision is shown, whatever the store holds. Where the store has lost
+        the result that a decision rests on, the trial is going to be run again, and only its curve is shown till then.
 
         Returns:
             Whether all of it is shown: False where the result is gone.
         """
-        run = self._described(member)
+        run = self._described(proposal)
         # Of an earlier release; `sync` has completed all of them at once.
-        (verdict,) = with_fold_values(self._store, [member], [verdict])
-        if not run.shows(verdict):
-            if run.final or (run.failed and verdict.state != "failed"):
-                run = self._renewed(member)
-            result = self._result(verdict) if verdict.state != "pruned" else None
-            run = self._show_curve(member, run, verdict.curve, whole=True)
-            if result is None and verdict.state != "pruned":
+        (decision,) = with_fold_values(self._store, [proposal], [decision])
+        if not run.shows(decision):
+            if run.final or (run.failed and decision.state != "failed"):
+                run = self._renewed(proposal)
+            result = self._result(decision) if decision.state != "pruned" else None
+            run = self._show_curve(proposal, run, decision.curve, whole=True)
+            if result is None and decision.state != "pruned":
                 return False
-            self._log_files(run, member, verdict, result)
-            points = final_points(verdict, result) if result and verdict.state == "finished" else []
-            self._log(run.run_id, points, tags=verdict_tags(verdict, result))
-            run.tracked, run.state, run.failed = True, verdict.state, verdict.state == "failed"
-            self._runs.end(run, RUN_STATUS[verdict.state], verdict.decided_ms)
-        self._studies[member.study].ended[member.number] = verdict
-        self._count(member)
+            self._log_files(run, proposal, decision, result)
+            points = final_points(decision, result) if result and decision.state == "finished" else []
+            self._log(run.run_id, points, tags=decision_tags(decision, result))
+            run.tracked, run.state, run.failed = True, decision.state, decision.state == "failed"
+            self._runs.end(run, RUN_STATUS[decision.state], decision.decided_ms)
+        self._studies[proposal.study].ended[proposal.number] = decision
+        self._count(proposal)
         return True
 
     def close(self, state: str) -> None:
@@ -159,36 +159,36 @@ class SweepWriter:
         for key, run in self._runs.studies.items():
             study = self._studies[key]
             full = state == "finished" or (study.budget is not None and len(study.ended) >= study.budget)
-            last = max((verdict.decided_ms for verdict in study.ended.values()), default=run.start_ms)
+            last = max((decision.decided_ms for decision in study.ended.values()), default=run.start_ms)
             if full or run.status == "RUNNING":
                 self._runs.end(run, "FINISHED" if full else "KILLED", last)
 
-    def _stop(self, run: Run, verdict: Verdict | None) -> None:
-        if verdict is not None and run.tracked:
-            self._runs.end(run, RUN_STATUS[verdict.state], verdict.decided_ms)
+    def _stop(self, run: Run, decision: Decision | None) -> None:
+        if decision is not None and run.tracked:
+            self._runs.end(run, RUN_STATUS[decision.state], decision.decided_ms)
             return
         self._runs.tag_state(run, "stopped")
         self._runs.end(run, "KILLED", max((stamp for _, stamp in self._runs.points(run)), default=run.start_ms))
 
-    def _described(self, member: Member) -> Run:
-        """The member's run, with its parameters."""
-        run = self._runs.trial(member)
+    def _described(self, proposal: Proposal) -> Run:
+        """The trial's run, with its parameters."""
+        run = self._runs.trial(proposal)
         if not run.described and not run.final:
-            self._log(run.run_id, [], params=params_of(member))
+            self._log(run.run_id, [], params=params_of(proposal))
             run.described = True
         return run
 
-    def _renewed(self, member: Member) -> Run:
-        self._runs.renew_trial(member)
-        return self._described(member)
+    def _renewed(self, proposal: Proposal) -> Run:
+        self._runs.renew_trial(proposal)
+        return self._described(proposal)
 
-    def _show_curve(self, member: Member, run: Run, reports: Sequence[Report], *, whole: bool = False) -> Run:
+    def _show_curve(self, proposal: Proposal, run: Run, reports: Sequence[Report], *, whole: bool = False) -> Run:
         """Write the reports that are missing; ``whole``: there are no others. Returns the run that has them."""
         told = {report.epoch: report.timestamp_ms for report in reports}
         there = self._runs.points(run)
         # Reports are written whole, so one of their metrics tells which are there.
         if any(told.get(epoch, None if whole else stamp) != stamp for epoch, stamp in there):
-            run = self._renewed(member)
+            run = self._renewed(proposal)
             there = self._runs.points(run)
         missing = [report for report in reports if (report.epoch, report.timestamp_ms) not in there]
         for batch in _batches(report_points(report) for report in missing):
@@ -196,15 +196,15 @@ class SweepWriter:
             there |= {(point.step, point.timestamp_ms) for point in batch}
         return run
 
-    def _log_files(self, run: Run, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+    def _log_files(self, run: Run, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
         if result is None:
             return
         with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as name:
             folder = Path(name)
-            if verdict.state == "finished":
-                mark = selection_mark(member.config.selection)
-                write_artifacts(result, f"{member.study} #{member.number}{mark}", folder)
-                learned = self._store.read_checkpoint(member.config)
+            if decision.state == "finished":
+                mark = selection_mark(proposal.config.selection)
+                write_artifacts(result, f"{proposal.study} #{proposal.number}{mark}", folder)
+                learned = self._store.read_checkpoint(proposal.config)
                 if learned is not None:
                     (folder / "checkpoint.safetensors").write_bytes(learned)
             elif result.error:
@@ -212,12 +212,12 @@ class SweepWriter:
             if any(folder.iterdir()):
                 self._client.log_artifacts(run.run_id, str(folder))
 
-    def _count(self, member: Member) -> None:
-        """Show what the members 0..n of a study have come to, as far as all of them have ended.
+    def _count(self, proposal: Proposal) -> None:
+        """Show what the trials 0..n of a study have come to, as far as all of them have ended.
 
         In the order of their numbers, not of their ends, so that a replay writes the same points.
         """
-        study, run = self._studies[member.study], self._runs.study(member)
+        study, run = self._studies[proposal.study], self._runs.study(proposal)
         if study.run_id != run.run_id:
             study.recount(run.run_id)
         while study.tally.counted in study.ended:
@@ -227,7 +227,7 @@ class SweepWriter:
                 study.unwritten += tally.points(self._row(study))
             elif tally.counted == run.counted and tally.outcomes != run.outcomes:
                 # What was counted has changed since: a failed trial was run once more.
-                run = self._runs.renew_study(member)
+                run = self._runs.renew_study(proposal)
                 study.recount(run.run_id)
         if study.unwritten:
             *first, last = _batches([point] for point in study.unwritten)
@@ -239,11 +239,11 @@ class SweepWriter:
             study.unwritten, run.counted = [], study.tally.counted
 
     def _row(self, study: _Study) -> Composed | None:
-        """What a report would show of the members so far; None where a result that it needs is gone."""
+        """What a report would show of the trials so far; None where a result that it needs is gone."""
         chosen = {fold: study.tally.chosen[fold] for fold in sorted(study.tally.chosen)}
-        of = {fold: verdict.signature for fold, verdict in chosen.items()}
+        of = {fold: decision.signature for fold, decision in chosen.items()}
         if of and study.of != of:
-            needed = {verdict.signature: verdict for verdict in chosen.values()}
+            needed = {decision.signature: decision for decision in chosen.values()}
             known = {signature: study.results.get(signature) or self._result(needed[signature]) for signature in needed}
             study.results = {signature: result for signature, result in known.items() if result is not None}
             whole = len(study.results) == len(needed)
@@ -251,8 +251,8 @@ class SweepWriter:
             study.of = of if whole else {}
         return study.row if of else None
 
-    def _result(self, verdict: Verdict) -> TrialResult | None:
-        return self._store.read_result(verdict.study, verdict.signature)
+    def _result(self, decision: Decision) -> TrialResult | None:
+        return self._store.read_result(decision.study, decision.signature)
 
     def _log(
         self,

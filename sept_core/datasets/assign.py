@@ -58,21 +58,21 @@ def assign_parts(dataset: str, clips: Sequence[Unplaced], parts: Sequence[str]) 
         The part of each clip, in the order given.
     """
     units = units_of(clips)
-    members: dict[str, Counter[str]] = defaultdict(Counter)
+    proposals: dict[str, Counter[str]] = defaultdict(Counter)
     names: dict[str, list[str]] = defaultdict(list)
     for unit, clip in zip(units, clips, strict=True):
-        members[unit][clip.classname] += 1
+        proposals[unit][clip.classname] += 1
         names[unit].append(clip.clip_id)
 
     def order(unit: str) -> tuple[int, str]:
         # Named by its first clip, so that a change in one file's bytes moves no other clip.
         rank = hashlib.sha256(json.dumps([dataset, min(names[unit])]).encode()).hexdigest()
-        return -members[unit].total(), rank
+        return -proposals[unit].total(), rank
 
     filled: dict[str, Counter[str]] = {part: Counter() for part in parts}
     placed: dict[str, str] = {}
-    for unit in sorted(members, key=order):
-        wanted = members[unit]
+    for unit in sorted(proposals, key=order):
+        wanted = proposals[unit]
 
         def load(part: str, wanted: Counter[str] = wanted) -> tuple[int, int]:
             crowd = sum(count * filled[part][name] for name, count in wanted.items())

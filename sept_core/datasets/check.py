@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,15 +31,13 @@ from sept_core.datasets.heard import same_sound_line, same_sound_pairs, same_sou
 from sept_core.datasets.manifest import Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
 from sept_core.datasets.repeats import alike_lines, repeated_lines
-from sept_core.datasets.wording import count_of, some
 from sept_core.errors import InputError
+from sept_core.text import Progress, plural, some
 
 if TYPE_CHECKING:
     from sept_core.datasets.table import EmbeddingTable
 
 __all__ = ["Finding", "Findings", "check_manifest", "count_note", "data_warnings"]
-
-Progress = Callable[[int, int], None]
 
 _SHOTS = 16
 _ORDER = ("error", "warning", "note")
@@ -94,9 +92,9 @@ class Findings:
         """
         errors = [finding for finding in self.all if finding.severity == "error"]
         if errors:
-            rest = f" (and {count_of(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
+            rest = f" (and {plural(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
             whole = "; sept data check lists all of them" if len(errors) > 1 else ""
-            raise InputError(f"{errors[0].what}{rest}", where=where, mend=f"{errors[0].fix}{whole}")
+            raise InputError(f"{errors[0].what}{rest}", where=where, fix=f"{errors[0].fix}{whole}")
 
     def _lines(self, severity: str) -> tuple[str, ...]:
         return tuple(finding.line for finding in self.all if finding.severity == severity)
@@ -214,7 +212,7 @@ def _is_silent(file: Path) -> bool:
     Raises:
         InputError: It cannot be decoded.
     """
-    from sept_core.audio import decode_clip, is_silent
+    from sept_core.audio.waveform import decode_clip, is_silent
 
     # At its own rate: nothing is resampled, so that neither torchaudio nor time is needed.
     return is_silent(decode_clip(file)[0])
@@ -264,7 +262,7 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
         try:
             check_apart(info, fold, crossing_between(rows, pool, test))
         except InputError as error:
-            yield _error(f"{name}: {error.what}", error.mend)
+            yield _error(f"{name}: {error.what}", error.fix)
         if len(test) > len(pool):
             line = f"{name}: {len(test)} clips to test on and {len(pool)} to train on: swapped, perhaps?"
             yield Finding("warning", line, "see that the CSV's fold is the one that a clip is tested in")

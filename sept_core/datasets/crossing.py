@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from sept_core.datasets.folds import Roles, roles_of
 from sept_core.datasets.registry import DATASETS, DatasetInfo
 from sept_core.datasets.sources import SPLIT_HERE, source_in_name, source_word
-from sept_core.datasets.wording import count_of, some
 from sept_core.errors import InputError
+from sept_core.text import plural, some
 
 if TYPE_CHECKING:
     from sept_core.datasets.manifest import Manifest
@@ -194,23 +194,23 @@ def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
     for shared, what, fix in (
         (
             contents,
-            f"{count_of(len(contents), 'test clip')} also among the clips to train on, by content",
+            f"{plural(len(contents), 'test clip')} also among the clips to train on, by content",
             "list each content once, or give both clips the same fold",
         ),
         (
             sources,
-            f"{count_of(len(sources), source_word(info.name))} in both training and test",
+            f"{plural(len(sources), source_word(info.name))} in both training and test",
             "give all clips of one group the same fold",
         ),
         (
             alike,
-            f"{count_of(len(alike), 'pair')} of clips to train on and to test on sound the same",
+            f"{plural(len(alike), 'pair')} of clips to train on and to test on sound the same",
             "give both clips of a pair the same group (or fold), or leave one out",
         ),
     ):
         if shared:
             where = f"{info.name}, fold {fold}"
-            raise InputError(f"{what}: {some(shared)}", where=where, mend=_own_way_out(info, fix))
+            raise InputError(f"{what}: {some(shared)}", where=where, fix=_own_way_out(info, fix))
 
 
 def faulty_folds(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str]) -> list[tuple[str, str]]:
@@ -249,7 +249,7 @@ def refuse_faulty(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str], 
     torn = contradicting(rows)
     clips = sum(map(len, torn))
     if torn and not (info.name in DATASETS and tolerated(clips, len(rows))):
-        raise InputError(labels_line(torn), where=info.name, mend=labels_fix(torn, info))
+        raise InputError(labels_line(torn), where=info.name, fix=labels_fix(torn, info))
     faulty = faulty_folds(rows, info, folds) if is_published(info, rows) and not accepted else []
     if faulty:
         wrong = {name for name, _ in faulty_folds(rows, info, info.folds)}
@@ -258,14 +258,14 @@ def refuse_faulty(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str], 
         raise InputError(
             f"this copy's split is wrong: {_listed(faulty)}",
             where=info.name,
-            mend=f"use another copy of {info.name}, {only}or this one as it is with "
+            fix=f"use another copy of {info.name}, {only}or this one as it is with "
             f"accept_faulty_splits: [{info.name}] in the sweep's YAML",
         )
 
 
 def labels_line(torn: Sequence[Sequence[Row]]) -> str:
     """That these contents have more than one label each."""
-    many = f"{count_of(len(torn), 'sound')} {'has' if len(torn) == 1 else 'have'}"
+    many = f"{plural(len(torn), 'sound')} {'has' if len(torn) == 1 else 'have'}"
     return f"{many} more than one label ({some([equal_clips(one) for one in torn])})"
 
 
@@ -302,7 +302,7 @@ def split_warnings(
     lines = []
     left_out = contradictions(rows, info)
     if left_out:
-        follows = f"their {count_of(len(left_out), 'clip')} are left out of training and test"
+        follows = f"their {plural(len(left_out), 'clip')} are left out of training and test"
         lines.append(f"{labels_line(contradicting(rows))}: {follows}")
     if not is_published(info, rows):
         return lines
@@ -350,14 +350,14 @@ def _crossing_lines(
         follows = "without them nothing would be left to train on of some classes"
     lines = []
     if tested_in:
-        many = f"{count_of(len(tested_in), source_word(info.name))} {'stands' if len(tested_in) == 1 else 'stand'}"
+        many = f"{plural(len(tested_in), source_word(info.name))} {'stands' if len(tested_in) == 1 else 'stand'}"
         lines.append(
             f"{many} in both training and test of the published split ({_places(tested_in, info)}), "
             f"with {len(concerned)} of {len(tested)} test clips; {follows}"
         )
     if pairs:
         lines.append(
-            f"{count_of(len(pairs), 'test clip')} of the published split {'is' if len(pairs) == 1 else 'are'} also "
+            f"{plural(len(pairs), 'test clip')} of the published split {'is' if len(pairs) == 1 else 'are'} also "
             f"trained on, by content ({some([*pairs])}); {follows}"
         )
     return lines

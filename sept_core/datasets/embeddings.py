@@ -85,7 +85,7 @@ def load_embeddings(dataset: str, fingerprint: str, root: Path | str | None = No
         raise InputError(
             f"no embeddings of {dataset} for encoder fingerprint {fingerprint}",
             where=str(folder),
-            mend=f"make them: sept embed {dataset.lower()} --audio DIR",
+            fix=f"make them: sept embed {dataset.lower()} --audio DIR",
         ) from error
     return parse_embeddings(fingerprint, dataset, manifest, lambda name: (folder / name).read_bytes())
 
@@ -107,7 +107,7 @@ def parse_manifest(dataset: str, data: bytes) -> dict[str, Any]:
     if stated > FORMAT:
         raise NewerFormat(
             f"the embeddings of {dataset} are of format {stated}, and this release reads formats up to {FORMAT}",
-            mend="install the release of sept-sweep that made them, or a newer one",
+            fix="install the release of sept-sweep that made them, or a newer one",
         )
     return content
 
@@ -196,5 +196,5 @@ def parse_embeddings(
 def _damaged(dataset: str, what: str) -> InputError:
     return InputError(
         f"the embeddings of {dataset} are damaged ({what})",
-        mend=f"make them again: sept embed {dataset.lower()} --audio DIR --force",
+        fix=f"make them again: sept embed {dataset.lower()} --audio DIR --force",
     )

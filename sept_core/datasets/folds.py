@@ -4,7 +4,7 @@ Almost always a fold is a plain name. ``"3"`` of a k-fold data set is tested in 
 ``"train"`` and ``"test"`` of a fixed split speak for themselves. Some published split files say something that no
 plain name can (test sets that overlap, training sets that leave clips out): then both sides are written out, as in
 ``"train=1;test=2,3"``. So a manifest can hold any published split as it is, and a faulty one is refused when it is
-used, with the overlap listed, rather than silently mended when it is read.
+used, with the overlap listed, rather than silently fixed when it is read.
 """
 
 from __future__ import annotations
@@ -79,4 +79,4 @@ def _written_out(fold: str, info: DatasetInfo) -> Roles:
 
 
 def _unknown(fold: str, known: Collection[str]) -> InputError:
-    return InputError(f"unknown fold '{fold}'", mend=f"folds are {', '.join(known)}")
+    return InputError(f"unknown fold '{fold}'", fix=f"folds are {', '.join(known)}")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from sept_core.datasets.folds import roles_of
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.sources import source_id
-from sept_core.datasets.wording import some
+from sept_core.text import some
 
 if TYPE_CHECKING:
     from sept_core.datasets.manifest import Manifest

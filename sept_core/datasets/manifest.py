@@ -54,20 +54,20 @@ class Clip:
                 raise InputError(
                     f"{name} is empty",
                     where=f"clip '{self.clip_id or self.path}'",
-                    mend="fill it in, or leave out the clip",
+                    fix="fill it in, or leave out the clip",
                 )
         pure = PurePosixPath(self.path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in self.path:
             raise InputError(
                 f"path '{self.path}' is not relative to the audio folder with '/' between folders",
                 where=f"clip '{self.clip_id}'",
-                mend="write it as seen from the folder given with --audio",
+                fix="write it as seen from the folder given with --audio",
             )
         if not _SHA256.fullmatch(self.sha256):
             raise InputError(
                 f"sha256 '{self.sha256}' is not 64 hex digits",
                 where=f"clip '{self.clip_id}'",
-                mend="prepare the data set again: sept data prepare",
+                fix="prepare the data set again: sept data prepare",
             )
 
 
@@ -97,14 +97,14 @@ class Manifest:
     def __post_init__(self) -> None:
         where = f"manifest of {self.dataset}"
         if not self.clips:
-            raise InputError("no clips", where=where, mend="give the folder that holds them with --audio")
+            raise InputError("no clips", where=where, fix="give the folder that holds them with --audio")
         object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda clip: clip.clip_id)))
         for previous, current in zip(self.clips, self.clips[1:], strict=False):
             if previous.clip_id == current.clip_id:
                 raise InputError(
                     f"clip id '{current.clip_id}' stands for both '{previous.path}' and '{current.path}'",
                     where=where,
-                    mend="rename one of the two files, or move it out of the folder",
+                    fix="rename one of the two files, or move it out of the folder",
                 )
         info = DATASETS.get(self.dataset)
         if info is None:
@@ -114,12 +114,12 @@ class Manifest:
                 raise InputError(
                     f"unknown class '{clip.classname}' of clip '{clip.path}'",
                     where=where,
-                    mend=f"classes are {', '.join(info.classnames)}",
+                    fix=f"classes are {', '.join(info.classnames)}",
                 )
             try:
                 roles_of(clip.fold, info)
             except InputError as error:
-                raise InputError(f"{error.what} of clip '{clip.path}'", where=where, mend=error.mend) from error
+                raise InputError(f"{error.what} of clip '{clip.path}'", where=where, fix=error.fix) from error
 
     # A frozen dataclass without slots still has a __dict__, which is all that cached_property needs.
     @cached_property
@@ -145,10 +145,10 @@ class Manifest:
         """
         names = {field.name for field in fields(Clip)}
         if not isinstance(data, Mapping) or set(data) - {"notes"} != {"dataset", "digest", "clips"}:
-            raise InputError("not a manifest", mend=f"a manifest has the keys dataset, digest and clips; {_AGAIN}")
+            raise InputError("not a manifest", fix=f"a manifest has the keys dataset, digest and clips; {_AGAIN}")
         where = f"manifest of {data['dataset']}"
         if not isinstance(data["dataset"], str) or not isinstance(data["clips"], list):
-            raise InputError("dataset is not a text or clips is not a list", where=where, mend=_AGAIN)
+            raise InputError("dataset is not a text or clips is not a list", where=where, fix=_AGAIN)
         for number, row in enumerate(data["clips"]):
             if (
                 not isinstance(row, dict)
@@ -156,14 +156,14 @@ class Manifest:
                 or not all(isinstance(value, str) for value in row.values())
             ):
                 raise InputError(
-                    f"clips[{number}] does not have the texts {', '.join(sorted(names))}", where=where, mend=_AGAIN
+                    f"clips[{number}] does not have the texts {', '.join(sorted(names))}", where=where, fix=_AGAIN
                 )
         notes = data.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-            raise InputError("notes is not a list of texts", where=where, mend=_AGAIN)
+            raise InputError("notes is not a list of texts", where=where, fix=_AGAIN)
         manifest = cls(data["dataset"], tuple(Clip(**row) for row in data["clips"]), tuple(notes))
         if manifest.digest != data["digest"]:
             raise InputError(
-                f"clips have digest {manifest.digest}, but {data['digest']} is written", where=where, mend=_AGAIN
+                f"clips have digest {manifest.digest}, but {data['digest']} is written", where=where, fix=_AGAIN
             )
         return manifest

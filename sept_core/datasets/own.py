@@ -27,7 +27,8 @@ from typing import Any, cast, get_args
 from sept_core.datasets.assign import PARTS, Unplaced, units_of
 from sept_core.datasets.folds import RESERVED
 from sept_core.datasets.layouts.base import Found, complete, read_table
-from sept_core.datasets.layouts.reading import Digests, Progress, hash_clips
+from sept_core.datasets.layouts.reading import Digests, hash_clips
+from sept_core.text import Progress
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own_table import clip_file, rename, where_instead
 from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
@@ -97,7 +98,7 @@ def read_csv_dataset(
         raise InputError(
             f"cannot be read ({error.strerror or error})",
             where=str(error.filename or audio_root),
-            mend="check its permissions and the disk",
+            fix="check its permissions and the disk",
         ) from error
     if not split:
         _check_enough_sources(clips, table)
@@ -125,7 +126,7 @@ def info_from_json(data: Mapping[str, Any]) -> DatasetInfo:
     """
     keys = {"name", "kind", "classnames", "template", "folds", "split"}
     if not isinstance(data, Mapping) or set(data) != keys:
-        raise InputError("not the description of a data set", mend=f"it has the keys {', '.join(sorted(keys))}")
+        raise InputError("not the description of a data set", fix=f"it has the keys {', '.join(sorted(keys))}")
     texts = all(isinstance(data[key], str) for key in ("name", "kind", "template", "split"))
     lists = all(
         isinstance(data[key], list) and all(isinstance(item, str) and item for item in data[key])
@@ -135,7 +136,7 @@ def info_from_json(data: Mapping[str, Any]) -> DatasetInfo:
         raise InputError(
             "a value in it is of the wrong type",
             where=f"description of data set {data['name']}",
-            mend="prepare it again: sept data prepare",
+            fix="prepare it again: sept data prepare",
         )
     _check_description(data["name"], data["kind"], data["template"])
     return DatasetInfo(
@@ -151,31 +152,29 @@ def info_from_json(data: Mapping[str, Any]) -> DatasetInfo:
 
 def _check_description(name: str, kind: str, template: str) -> None:
     if name.lower() in _MEASURES or name.endswith(("_std", "_f1")):
-        raise InputError(f"'{name}' is the name of a measure in results", mend="give the data set another name")
+        raise InputError(f"'{name}' is the name of a measure in results", fix="give the data set another name")
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"'{name}' cannot be a data set's name", mend="use letters, digits, '-' and '_', at most 64 of them"
+            f"'{name}' cannot be a data set's name", fix="use letters, digits, '-' and '_', at most 64 of them"
         )
     taken = next((known for known in DATASETS if dataset_key(known) == dataset_key(name)), None)
     if taken:
-        raise InputError(f"'{name}' is the name of the registered data set {taken}", mend="give yours another name")
+        raise InputError(f"'{name}' is the name of the registered data set {taken}", fix="give yours another name")
     if kind not in _KINDS:
-        raise InputError(f"unknown kind '{kind}'", where=name, mend=known_words(kind, _KINDS))
+        raise InputError(f"unknown kind '{kind}'", where=name, fix=known_words(kind, _KINDS))
     if template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
-        raise InputError(
-            f"template '{template}' does not have one {{}}", where=name, mend=f"as in '{DEFAULT_TEMPLATE}'"
-        )
+        raise InputError(f"template '{template}' does not have one {{}}", where=name, fix=f"as in '{DEFAULT_TEMPLATE}'")
 
 
 def _rows(table: Path, audio_root: Path, named: Mapping[str, str]) -> tuple[list[Found], dict[Path, str], str]:
     """The clips listed, the id of each file, and the column that places them: ``fold``, ``split`` or none."""
     if not audio_root.is_dir():
-        raise InputError("no such folder", where=str(audio_root), mend="give the folder that the paths start from")
+        raise InputError("no such folder", where=str(audio_root), fix="give the folder that the paths start from")
     wanted = ("path", "classname")
     rows = list(read_table(table, wanted, rename=lambda header: rename(header, named, wanted, str(table))))
     columns = rows[0][1]
     if "fold" in columns and "split" in columns:
-        raise InputError("has both columns fold and split", where=str(table), mend="keep one of them")
+        raise InputError("has both columns fold and split", where=str(table), fix="keep one of them")
     split = next((column for column in ("fold", "split") if column in columns), "")
     found = []
     places: dict[Path, str] = {}
@@ -183,24 +182,24 @@ def _rows(table: Path, audio_root: Path, named: Mapping[str, str]) -> tuple[list
     for where, row in rows:
         file, name = clip_file(audio_root, row["path"].strip(), where)
         if file in places:
-            raise InputError(f"{row['path']} is listed already in {places[file]}", where=where, mend="keep one of them")
+            raise InputError(f"{row['path']} is listed already in {places[file]}", where=where, fix="keep one of them")
         places[file] = where
         # As the table spells it, so that the same table gives the same ids on every disk.
         ids[file] = PurePosixPath(name).with_suffix("").as_posix()
         classname = row["classname"].strip()
         fold = row.get(split, "").strip() if split else ""
         if not classname:
-            raise InputError(f"{row['path']} has no classname", where=where, mend="give it one, or leave it out")
+            raise InputError(f"{row['path']} has no classname", where=where, fix="give it one, or leave it out")
         if split and not fold:
-            raise InputError(f"{row['path']} has no {split}", where=where, mend="give it one, or leave it out")
+            raise InputError(f"{row['path']} has no {split}", where=where, fix="give it one, or leave it out")
         if split == "split" and fold not in ("train", "test"):
             raise InputError(
                 f"split '{fold}' of {row['path']} is neither 'train' nor 'test'",
                 where=where,
-                mend="clips for validation are 'train': a search holds out its own",
+                fix="clips for validation are 'train': a search holds out its own",
             )
         if set(fold) & RESERVED:
-            raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where, mend="rename it")
+            raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where, fix="rename it")
         found.append(Found(file, classname, fold, row.get("group", "").strip()))
     missing = [item.file.relative_to(audio_root).as_posix() for item in found if not item.file.is_file()]
     advice = where_instead(min(missing), audio_root, table) if missing else ""
@@ -212,7 +211,7 @@ def _classnames(found: list[Found], table: Path) -> tuple[str, ...]:
     for name in names:
         _check_classname(name, str(table))
     if len(names) < 2:
-        raise InputError(f"has only the class '{names[0]}'", where=str(table), mend="two classes are the least")
+        raise InputError(f"has only the class '{names[0]}'", where=str(table), fix="two classes are the least")
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in names:
         # As a text tower and a reader take it: neither sees two spaces, nor how an accent is encoded.
@@ -220,21 +219,21 @@ def _classnames(found: list[Found], table: Path) -> tuple[str, ...]:
     same = next((alike for alike in spellings.values() if len(alike) > 1), None)
     if same:
         raise InputError(
-            f"classes {', '.join(same)} are one and the same in a prompt", where=str(table), mend="spell them alike"
+            f"classes {', '.join(same)} are one and the same in a prompt", where=str(table), fix="spell them alike"
         )
     return names
 
 
 def _check_classname(name: str, where: str) -> None:
     if not name.isprintable():
-        raise InputError(f"class {name!r} holds an invisible character", where=where, mend="write it in plain text")
+        raise InputError(f"class {name!r} holds an invisible character", where=where, fix="write it in plain text")
     if not any(character.isalnum() for character in name):
-        raise InputError(f"class '{name}' holds no word for a prompt", where=where, mend="name it in words")
+        raise InputError(f"class '{name}' holds no word for a prompt", where=where, fix="name it in words")
     if len(name) > _MAX_CLASSNAME:
         raise InputError(
             f"class '{name[:40]}...' has {len(name)} characters, more than {_MAX_CLASSNAME}",
             where=where,
-            mend="a class is a name, not a description",
+            fix="a class is a name, not a description",
         )
 
 
@@ -250,7 +249,7 @@ def _check_enough_sources(clips: tuple[Clip, ...], table: Path) -> None:
         raise InputError(
             f"class '{name}' has clips of {count} source{'s' * (count > 1)}, too few to be dealt into {PARTS} folds",
             where=str(table),
-            mend="add clips, or a column fold or split that says where they belong",
+            fix="add clips, or a column fold or split that says where they belong",
         )
 
 
@@ -258,7 +257,7 @@ def _check_folds(info: DatasetInfo, clips: tuple[Clip, ...], table: Path) -> Non
     folds = {clip.fold for clip in clips}
     if len(folds) < 2:
         lacking = "" if info.split == "kfold" else f"; '{'test' if 'train' in folds else 'train'}' is missing"
-        raise InputError(f"all clips are of '{min(folds)}'{lacking}", where=str(table), mend="two folds are the least")
+        raise InputError(f"all clips are of '{min(folds)}'{lacking}", where=str(table), fix="two folds are the least")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

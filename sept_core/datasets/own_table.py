@@ -51,17 +51,17 @@ def read_columns(text: str) -> dict[str, str]:
             raise InputError(
                 f"'{part}' does not say which column is which",
                 where="--columns",
-                mend="write it like path=filename,classname=category",
+                fix="write it like path=filename,classname=category",
             )
         if ours not in COLUMNS:
             turned = f"did you mean {theirs}={ours}? " if theirs in COLUMNS else ""
             raise InputError(
                 f"'{ours}' is no column of a data set",
                 where="--columns",
-                mend=f"{turned}the columns are {', '.join(COLUMNS)}",
+                fix=f"{turned}the columns are {', '.join(COLUMNS)}",
             )
         if ours in found:
-            raise InputError(f"'{ours}' is named twice", where="--columns", mend="name one column for it")
+            raise InputError(f"'{ours}' is named twice", where="--columns", fix="name one column for it")
         found[ours] = theirs
     return found
 
@@ -81,7 +81,7 @@ def rename(header: Sequence[str], columns: Mapping[str, str], wanted: Sequence[s
     """
     for ours, theirs in columns.items():
         if theirs not in header:
-            raise InputError(f"has no column '{theirs}' for {ours}", where=where, mend=f"found: {', '.join(header)}")
+            raise InputError(f"has no column '{theirs}' for {ours}", where=where, fix=f"found: {', '.join(header)}")
     ours_of = {theirs: ours for ours, theirs in columns.items()}
     # A column that has a name of ours and is not meant by it is left alone.
     named = tuple(ours_of.get(name, f"({name})" if name in columns else name) for name in header)
@@ -93,7 +93,7 @@ def rename(header: Sequence[str], columns: Mapping[str, str], wanted: Sequence[s
         raise InputError(
             f"column {', '.join(missing)} missing",
             where=where,
-            mend=f"found: {', '.join(header)}; {looks}: rename it, or add --columns {option}",
+            fix=f"found: {', '.join(header)}; {looks}: rename it, or add --columns {option}",
         )
     return named
 
@@ -125,7 +125,7 @@ def clip_file(audio_root: Path, text: str, where: str) -> tuple[Path, str]:
     try:
         file = inside(audio_root, text, where)
     except InputError as error:
-        raise InputError(error.what, where=where, mend=_advice(audio_root, text) or error.mend) from error
+        raise InputError(error.what, where=where, fix=_advice(audio_root, text) or error.fix) from error
     name = file.relative_to(audio_root).as_posix()
     if not file.is_file():
         for form in ("NFC", "NFD"):

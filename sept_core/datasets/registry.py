@@ -61,11 +61,11 @@ def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
     """
     if len(classnames) < 2:
         raise InputError(
-            f"base and new classes need at least two class names, got {list(classnames)}", mend="add a class"
+            f"base and new classes need at least two class names, got {list(classnames)}", fix="add a class"
         )
     doubled = sorted(name for name, count in Counter(classnames).items() if count > 1)
     if doubled:
-        raise InputError(f"class names given more than once: {', '.join(doubled)}", mend="name each class once")
+        raise InputError(f"class names given more than once: {', '.join(doubled)}", fix="name each class once")
     names = tuple(sorted(classnames))
     middle = (len(names) + 1) // 2
     return names[:middle], names[middle:]
@@ -91,7 +91,7 @@ def get_dataset(name: str, own: Iterable[DatasetInfo] = ()) -> DatasetInfo:
     if found is None:
         known = [*DATASETS, *(info.name for info in by_key.values() if info.name not in DATASETS)]
         hint = nearest_hint(name, known)
-        raise InputError(f"unknown dataset '{name}'", mend=f"{hint}known: {', '.join(known)}")
+        raise InputError(f"unknown dataset '{name}'", fix=f"{hint}known: {', '.join(known)}")
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sept_core.datasets.crossing import Row, equal_clips, repeated
-from sept_core.datasets.wording import count_of, some
+from sept_core.text import plural, some
 
 if TYPE_CHECKING:
     from sept_core.datasets.registry import DatasetInfo
@@ -48,7 +48,7 @@ def repeated_lines(
     if not found:
         return []
     named = some([equal_clips(clips) for clips, _ in found])
-    return [f"{count_of(len(found), 'sound')} more than once in a class: {named}; {_follows(found)}"]
+    return [f"{plural(len(found), 'sound')} more than once in a class: {named}; {_follows(found)}"]
 
 
 def alike_lines(
@@ -77,7 +77,7 @@ def alike_lines(
     if found:
         named = some([equal_clips(pair) for pair, _ in found])
         lines.append(
-            f"{count_of(len(found), 'pair')} of clips in one class sound the same, encoded twice: {named}; "
+            f"{plural(len(found), 'pair')} of clips in one class sound the same, encoded twice: {named}; "
             f"{_follows(found)}"
         )
     torn = [pair for pair in used if pair[0].classname != pair[1].classname]
@@ -86,7 +86,7 @@ def alike_lines(
         mixed = sum((one.classname in new) != (other.classname in new) for one, other in torn)
         halves_too = f", {mixed} of them of a base and a new class" if mixed else ""
         lines.append(
-            f"{count_of(len(torn), 'pair')} of clips that sound the same have different labels{halves_too}: {named}; "
+            f"{plural(len(torn), 'pair')} of clips that sound the same have different labels{halves_too}: {named}; "
             "they are used as they are, and one label of each pair is likely wrong"
         )
     return lines

@@ -26,8 +26,8 @@ from sept_core.datasets.folds import roles_of
 from sept_core.datasets.heard import Pretraining, heard_rows, same_sound_rows
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
-from sept_core.datasets.wording import some
 from sept_core.errors import InputError
+from sept_core.text import some
 
 __all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
 
@@ -72,14 +72,14 @@ def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
     strange = sorted(set(seen) - set(known))
     if strange:
         # Passing over a misspelt fold would let pretraining clips into the test set.
-        raise InputError(f"seen folds {strange} do not exist", where=info.name, mend=f"folds are {', '.join(known)}")
+        raise InputError(f"seen folds {strange} do not exist", where=info.name, fix=f"folds are {', '.join(known)}")
     left = tuple(fold for fold in known if fold not in seen)
     if len(left) < 2:
         raise InputError(
             f"the encoder saw folds {', '.join(sorted(set(seen)))} in its pretraining, which leaves "
             f"{'only ' + left[0] if left else 'nothing'} to draw shots from and test on",
             where=info.name,
-            mend="use an encoder that did not train on this data set",
+            fix="use an encoder that did not train on this data set",
         )
     return left if info.split == "kfold" else info.folds
 
@@ -111,7 +111,7 @@ def unheard_folds(table: EmbeddingTable, info: DatasetInfo, pretraining: Pretrai
         raise InputError(
             f"the encoder was pretrained on {len(heard)} of its {len(table)} clips, which leaves no fold to test on",
             where=info.name,
-            mend="use an encoder that did not train on these clips",
+            fix="use an encoder that did not train on these clips",
         )
     return left
 
@@ -135,7 +135,7 @@ def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Seq
         InputError: ``shots`` is below 1.
     """
     if shots < 1:
-        raise InputError(f"shots must be at least 1, got {shots}", mend="give a whole number from 1")
+        raise InputError(f"shots must be at least 1, got {shots}", fix="give a whole number from 1")
 
     def rank(clip_id: str) -> str:
         return hashlib.sha256(json.dumps([dataset, fold, seed, classname, clip_id]).encode()).hexdigest()
@@ -175,10 +175,10 @@ def make_split(
             and test set; or a part of the split comes out empty.
     """
     if shots < 1:
-        raise InputError(f"shots must be at least 1, got {shots}", mend="give a whole number from 1")
+        raise InputError(f"shots must be at least 1, got {shots}", fix="give a whole number from 1")
     sides = _sides(table, info, fold, tuple(seen), frozenset(heard), crossing)
     pool, test = sides.pool, sides.test
-    besides, mend = _missing(sides.heard, sides.dropped)
+    besides, fix = _missing(sides.heard, sides.dropped)
 
     base, new = halves(info.classnames)
     train: list[int] = []
@@ -188,7 +188,7 @@ def make_split(
             raise InputError(
                 f"no clips of class '{classname}' to draw shots from{besides}",
                 where=f"{info.name}, fold {fold}",
-                mend=mend,
+                fix=fix,
             )
         train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
     # Of an authors' split that is kept as it is, what crosses is trained on, as in published results; but nothing is
@@ -215,14 +215,14 @@ def make_split(
             f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots"
             + (", or have the content or the sound of a test clip" if split.shared else ""),
             where=where,
-            mend=f"lower shots (now {shots})"
+            fix=f"lower shots (now {shots})"
             + (", or take an encoder that did not train on them" if sides.heard else ""),
         )
     if not split.heldout_new:
-        raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where, mend=mend)
+        raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where, fix=fix)
     if not split.test_base or not split.test_new:
         kind = "new" if split.test_base else "base"
-        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where, mend=mend)
+        raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where, fix=fix)
     return split
 
 
@@ -264,7 +264,7 @@ def _sides(
     rows, torn = _checked_rows(table, info)
     usable = usable_folds(info, seen)
     if fold not in usable:
-        raise InputError(f"cannot test on fold '{fold}'", where=info.name, mend=f"usable folds: {', '.join(usable)}")
+        raise InputError(f"cannot test on fold '{fold}'", where=info.name, fix=f"usable folds: {', '.join(usable)}")
     pretrained = frozenset(seen)
     without = {row for row, clip in enumerate(rows) if clip.roles.test & pretrained} | heard
     unused = without | torn
@@ -286,7 +286,7 @@ def _checked_rows(table: EmbeddingTable, info: DatasetInfo) -> tuple[tuple[Row, 
     if table.dataset != info.name:
         raise InputError(
             f"the embeddings are of data set '{table.dataset}', not '{info.name}'",
-            mend=f"give embeddings of {info.name}",
+            fix=f"give embeddings of {info.name}",
         )
     present = set(table.classnames)
     missing = [name for name in info.classnames if name not in present]
@@ -294,17 +294,17 @@ def _checked_rows(table: EmbeddingTable, info: DatasetInfo) -> tuple[tuple[Row, 
         raise InputError(
             f"no clips of {len(missing)} of {len(info.classnames)} classes: {some(missing)}",
             where=f"embeddings of {info.name}",
-            mend="embed the complete data set",
+            fix="embed the complete data set",
         )
     strange = sorted(present - set(info.classnames))
     if strange:
         raise InputError(
             f"unknown classes: {some(strange)}",
             where=f"embeddings of {info.name}",
-            mend=f"embed it again: sept embed {info.name} --audio DIR --force",
+            fix=f"embed it again: sept embed {info.name} --audio DIR --force",
         )
     try:
         rows = tuple(rows_of(table, info))
     except InputError as error:
-        raise InputError(error.what, where=f"embeddings of {info.name}", mend=error.mend) from error
+        raise InputError(error.what, where=f"embeddings of {info.name}", fix=error.fix) from error
     return rows, contradictions(rows, info)

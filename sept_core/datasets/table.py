@@ -65,30 +65,30 @@ class EmbeddingTable:
         where = f"embeddings of {self.dataset}"
         count = len(self.clip_ids)
         if count == 0:
-            raise InputError("no clips", where=where, mend=_AGAIN)
+            raise InputError("no clips", where=where, fix=_AGAIN)
         if not self.sounds:
             object.__setattr__(self, "sounds", ("",) * count)
         for field in ("classnames", "folds", "groups", "sha256", "sounds"):
             if len(getattr(self, field)) != count:
-                raise InputError(f"{len(getattr(self, field))} {field} for {count} clips", where=where, mend=_AGAIN)
+                raise InputError(f"{len(getattr(self, field))} {field} for {count} clips", where=where, fix=_AGAIN)
         for previous, current in zip(self.clip_ids, self.clip_ids[1:], strict=False):
             if previous >= current:
-                raise InputError(f"clip ids are not sorted and unique at '{current}'", where=where, mend=_AGAIN)
+                raise InputError(f"clip ids are not sorted and unique at '{current}'", where=where, fix=_AGAIN)
         if self.description is not None and self.description.name != self.dataset:
-            raise InputError(f"the description is of data set '{self.description.name}'", where=where, mend=_AGAIN)
+            raise InputError(f"the description is of data set '{self.description.name}'", where=where, fix=_AGAIN)
         shape = tuple(self.embeddings.shape)
         if len(shape) != 2 or shape[0] != count or self.embeddings.dtype != torch.float32:
             raise InputError(
                 f"embeddings are {self.embeddings.dtype} {list(shape)}, not torch.float32 [{count}, dim]",
                 where=where,
-                mend=_AGAIN,
+                fix=_AGAIN,
             )
         # Written so that NaN, which fails every comparison, counts as wrong.
         wrong = ~((self.embeddings.norm(dim=1) - 1).abs() <= _NORM_TOLERANCE)
         if bool(wrong.any()):
             first = self.clip_ids[int(wrong.nonzero()[0, 0])]
             raise InputError(
-                f"{int(wrong.sum())} rows are not of unit norm, first clip '{first}'", where=where, mend=_AGAIN
+                f"{int(wrong.sum())} rows are not of unit norm, first clip '{first}'", where=where, fix=_AGAIN
             )
 
     def __len__(self) -> int:

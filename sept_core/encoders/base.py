@@ -65,7 +65,7 @@ def refuse_special(texts: Sequence[str], special: Iterable[str]) -> None:
             if token.casefold() in text.casefold():
                 raise InputError(
                     f"the text {text.strip()!r} holds {token}, a special token of the text tower",
-                    mend="take it out of the name",
+                    fix="take it out of the name",
                 )
 
 

@@ -77,7 +77,7 @@ class StartTokenTextTower(TextTower):
         ids = [row[1:] for row in encoded["input_ids"]]
         for text, row in zip(texts, ids, strict=True):
             if len(row) < 2 or not text.strip():
-                raise InputError(f"the text {text!r} has no tokens", mend="give every class and neighbour a name")
+                raise InputError(f"the text {text!r} has no tokens", fix="give every class and neighbour a name")
         return pad_tokens(texts, ids, self.max_tokens, self._name)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class StartTokenTextTower(TextTower):
         if length > self.max_tokens:
             raise InputError(
                 f"{length} tokens, context included, but the text tower of {self._name} takes {self.max_tokens}",
-                mend="lower n_ctx or shorten the names",
+                fix="lower n_ctx or shorten the names",
             )
         device = embeddings.device
         start = self.embed(torch.full((texts, 1), self._tokenizer.cls_token_id, device=device))

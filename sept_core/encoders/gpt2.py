@@ -71,11 +71,11 @@ class Gpt2TextTower(CausalTextTower):
         super().__init__()
         config = base.config
         if not config.scale_attn_weights or config.scale_attn_by_inverse_layer_idx or config.add_cross_attention:
-            raise InputError("this variant of GPT-2's attention is not msclap's", mend="use the config.json of gpt2")
+            raise InputError("this variant of GPT-2's attention is not msclap's", fix="use the config.json of gpt2")
         if tokenizer.convert_tokens_to_ids("!") != 0:
             raise InputError(
                 "the tokenizer is not GPT-2's: '!', which msclap pads with, is not its id 0",
-                mend="give the tokenizer files of gpt2",
+                fix="give the tokenizer files of gpt2",
             )
         self.base = base
         self.projection = projection
@@ -101,7 +101,7 @@ class Gpt2TextTower(CausalTextTower):
         plain = [text.replace("!", "") for text in texts]
         for text, stripped in zip(texts, plain, strict=True):
             if not stripped.strip():
-                raise InputError(f"the text {text!r} has no tokens", mend="give every class and neighbour a name")
+                raise InputError(f"the text {text!r} has no tokens", fix="give every class and neighbour a name")
         ids = self._tokenizer([f"{text} {_END}" for text in plain])["input_ids"] if plain else []
         return pad_tokens(texts, ids, self.max_tokens, "msclap-2023")
 
@@ -127,7 +127,7 @@ class Gpt2TextTower(CausalTextTower):
         if length > self.max_tokens:
             raise InputError(
                 f"{length} tokens, context included, but the text tower of msclap-2023 takes {self.max_tokens}",
-                mend="lower n_ctx or shorten the names",
+                fix="lower n_ctx or shorten the names",
             )
         hidden = self.base(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         return self.projection(hidden[torch.arange(texts, device=hidden.device), lengths - 1])

@@ -109,7 +109,7 @@ def load_laion(files: ModelFiles) -> Encoder:
     load_exactly(tower.base, state, "text_model.", name=_NAME, path=path)
     load_exactly(tower.projection, state, "text_projection.", name=_NAME, path=path)
     if "logit_scale_a" not in state:
-        raise InputError("the logit scale is missing from the weights", where=str(path), mend=_MEND)
+        raise InputError("the logit scale is missing from the weights", where=str(path), fix=_MEND)
     configs = {name: folder / name for name in _CONFIGS}
     return Encoder(
         name=_NAME,
@@ -139,7 +139,7 @@ def _folder(files: ModelFiles) -> Path:
     if files.from_hub and not (folder / _WEIGHTS[0]).is_file():  # older repositories have the second format only
         folder = find(patterns=(*_CONFIGS, *TOKENIZER_FILES, _WEIGHTS[1]))
     if not folder.is_dir():
-        raise InputError("is a file, not a folder", where=str(folder), mend=_MEND)
+        raise InputError("is a file, not a folder", where=str(folder), fix=_MEND)
     return folder
 
 
@@ -147,7 +147,7 @@ def _weights(folder: Path) -> Path:
     for name in _WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"neither {_WEIGHTS[0]} nor {_WEIGHTS[1]} is there", where=str(folder), mend=_MEND)
+    raise InputError(f"neither {_WEIGHTS[0]} nor {_WEIGHTS[1]} is there", where=str(folder), fix=_MEND)
 
 
 def _tokenizer_folder(files: ModelFiles, folder: Path) -> Path:
@@ -165,13 +165,13 @@ def _tokenizer_folder(files: ModelFiles, folder: Path) -> Path:
 
 def _json(path: Path) -> dict[str, object]:
     if not path.is_file():
-        raise InputError("no such file", where=str(path), mend=_MEND)
+        raise InputError("no such file", where=str(path), fix=_MEND)
     try:
         values = parse_json(path.read_bytes())
     except ValueError as error:
-        raise InputError(f"is not JSON ({reason(error)})", where=str(path), mend=_MEND) from error
+        raise InputError(f"is not JSON ({reason(error)})", where=str(path), fix=_MEND) from error
     if not isinstance(values, dict):
-        raise InputError("is not a JSON object", where=str(path), mend=_MEND)
+        raise InputError("is not a JSON object", where=str(path), fix=_MEND)
     return values
 
 
@@ -181,10 +181,10 @@ def _config(folder: Path) -> ClapConfig:
     path = folder / "config.json"
     values = _json(path)
     if values.get("model_type") != "clap":
-        raise InputError(f"describes a {values.get('model_type')}, not a clap", where=str(path), mend=_MEND)
+        raise InputError(f"describes a {values.get('model_type')}, not a clap", where=str(path), fix=_MEND)
     config = ClapConfig.from_dict(values)
     if config.audio_config.enable_fusion:
-        raise InputError("a fused CLAP takes random crops and is not supported", where=str(path), mend=_MEND)
+        raise InputError("a fused CLAP takes random crops and is not supported", where=str(path), fix=_MEND)
     return config
 
 
@@ -195,5 +195,5 @@ def _extractor(folder: Path) -> ClapFeatureExtractor:
     _json(path)  # transformers would look for a missing file on the hub
     extractor = ClapFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
     if extractor.padding != "repeatpad":
-        raise InputError(f"padding '{extractor.padding}' is not 'repeatpad'", where=str(path), mend=_MEND)
+        raise InputError(f"padding '{extractor.padding}' is not 'repeatpad'", where=str(path), fix=_MEND)
     return extractor

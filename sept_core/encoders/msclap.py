@@ -142,12 +142,12 @@ def load_msclap(name: str, files: ModelFiles) -> Encoder:
     version = VERSIONS[name]
     path = _weights(version, files)
     folder = _text_folder(version, files, path.parent)
-    mend = f"download it again with weights='hub:{_REPO}'"
-    state = read_state(path, mend)
+    fix = f"download it again with weights='hub:{_REPO}'"
+    state = read_state(path, fix)
     text = _text_tower(version, folder)
     load_exactly(text, state, "caption_encoder.", name=name, path=path)
     if "logit_scale" not in state:
-        raise InputError("the logit scale is missing from the weights", where=str(path), mend=mend)
+        raise InputError("the logit scale is missing from the weights", where=str(path), fix=fix)
     shape = {"config.json": folder / "config.json"} if (folder / "config.json").is_file() else {}
     return Encoder(
         name=name,
@@ -173,7 +173,7 @@ def _weights(version: MsclapVersion, files: ModelFiles) -> Path:
             raise InputError(
                 f"the weights of {version.name} are not in this folder",
                 where=str(path),
-                mend=f"put them there, or download them with weights='hub:{_REPO}'",
+                fix=f"put them there, or download them with weights='hub:{_REPO}'",
             )
     return path
 
@@ -220,14 +220,14 @@ def _text_config(kind: type[PretrainedConfig], folder: Path) -> PretrainedConfig
     path = folder / "config.json"
     if not path.is_file():
         return kind()
-    mend = f"give the config.json of {kind.model_type}, or leave it out"
+    fix = f"give the config.json of {kind.model_type}, or leave it out"
     try:
         values, _ = kind.get_config_dict(str(folder), local_files_only=True)
         config = kind.from_dict(values)
     except Exception as error:  # a damaged file fails in whichever way its damage leads to
-        raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend=mend) from error
+        raise InputError(f"cannot be read ({reason(error)})", where=str(path), fix=fix) from error
     if values.get("model_type", kind.model_type) != kind.model_type:
-        raise InputError(f"describes a {values['model_type']}, not a {kind.model_type}", where=str(path), mend=mend)
+        raise InputError(f"describes a {values['model_type']}, not a {kind.model_type}", where=str(path), fix=fix)
     return config
 
 
@@ -259,7 +259,7 @@ def _load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
     except (ImportError, OSError) as error:
         raise InputError(
             f"{version.name} encodes audio with the package msclap, which cannot be loaded ({reason(error)})",
-            mend="pip install msclap",
+            fix="pip install msclap",
         ) from error
     state = read_state(path, f"download it again with weights='hub:{_REPO}'")
     load_exactly(encoder, state, "audio_encoder.", name=version.name, path=path)

@@ -57,12 +57,12 @@ def tokenize_names(tower: TextTower, names: Sequence[str], end: str = "") -> Tok
     for name, row, length in zip(names, tokens.ids.tolist(), tokens.lengths.tolist(), strict=True):
         key = tuple(row[:length])
         if not key or key == nothing:
-            raise InputError(f"the name {name!r} leaves no token", mend="give it a letter or a digit")
+            raise InputError(f"the name {name!r} leaves no token", fix="give it a letter or a digit")
         if key in seen:
             same = f"'{name}' twice" if seen[key] == name else f"'{seen[key]}' and '{name}'"
             raise InputError(
                 f"{same}: the same tokens for the text tower, so no prompt can tell one from the other",
-                mend="rename one of them, or leave it out",
+                fix="rename one of them, or leave it out",
             )
         seen[key] = name
     return tokens
@@ -167,7 +167,7 @@ def encode_prompts(
         name = bank.names[int(bank.lengths.argmax())]
         raise InputError(
             f"a context of {n_ctx} and the {bank.longest} tokens of '{name}' exceed the tower's {tower.max_tokens}",
-            mend="use a smaller n_ctx or a shorter name",
+            fix="use a smaller n_ctx or a shorter name",
         )
     lead = context.shape[:-2]
     flat = context.reshape(math.prod(lead), n_ctx, context.shape[-1])  # [contexts, n_ctx, token_dim]
@@ -176,7 +176,7 @@ def encode_prompts(
         way = "shared" if isinstance(tower, CausalTextTower) else "cropped"
     if way == "shared":
         if not isinstance(tower, CausalTextTower):
-            raise InputError("only a causal text tower can share a prefix", mend="use way='cropped'")
+            raise InputError("only a causal text tower can share a prefix", fix="use way='cropped'")
         chunks = flat.split(max(1, budget // (n_ctx + bank.tokens)))
         parts = [partial(_shared, tower, part, bank) for part in chunks]
         features = torch.cat(_passes(parts))

@@ -21,9 +21,9 @@ def _mini(files: ModelFiles) -> Encoder:
     from sept_core.encoders.mini import load_mini
 
     if files.weights is not None:
-        raise InputError("mini comes with its weights", where=str(files.weights), mend="leave weights out")
+        raise InputError("mini comes with its weights", where=str(files.weights), fix="leave weights out")
     if files.text_model is not None:
-        raise InputError("mini comes with its tokenizer", where=str(files.text_model), mend="leave text_model out")
+        raise InputError("mini comes with its tokenizer", where=str(files.text_model), fix="leave text_model out")
     # By content, source and sound, so that a copy of ESC-10 or FSDD under another name is known for what it is.
     return replace(load_mini(), pretraining=load_pretraining("mini"))
 
@@ -61,7 +61,7 @@ def known_encoder(name: str) -> str:
         InputError: No encoder has this name.
     """
     if name not in ENCODERS:
-        raise InputError(f"unknown encoder '{name}'", mend=known_words(name, sorted(ENCODERS)))
+        raise InputError(f"unknown encoder '{name}'", fix=known_words(name, sorted(ENCODERS)))
     return name
 
 

@@ -54,16 +54,16 @@ def load_tokenizer(kind: type[Kind], folder: Path, vocab_size: int) -> Kind:
     Raises:
         InputError: Files are missing or damaged, or are of another model.
     """
-    mend = f"give a folder with the files of a {kind.__name__}"
+    fix = f"give a folder with the files of a {kind.__name__}"
     if not folder.is_dir() or not has_tokenizer(folder):
-        raise InputError("there is no tokenizer in this folder", where=str(folder), mend=mend)
+        raise InputError("there is no tokenizer in this folder", where=str(folder), fix=fix)
     try:
         tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # a damaged file fails in whichever way its damage leads to
-        raise InputError(f"the tokenizer cannot be read ({reason(error)})", where=str(folder), mend=mend) from error
+        raise InputError(f"the tokenizer cannot be read ({reason(error)})", where=str(folder), fix=fix) from error
     if len(tokenizer) > vocab_size:
         raise InputError(
-            f"the tokenizer has {len(tokenizer)} tokens, the text model {vocab_size}", where=str(folder), mend=mend
+            f"the tokenizer has {len(tokenizer)} tokens, the text model {vocab_size}", where=str(folder), fix=fix
         )
     return tokenizer
 
@@ -78,7 +78,7 @@ def pad_tokens(texts: Sequence[str], ids: Sequence[Sequence[int]], max_tokens: i
         if len(row) > max_tokens:
             raise InputError(
                 f"the text '{text[:40]}...' has {len(row)} tokens, the text tower of {encoder} takes {max_tokens}",
-                mend="shorten it",
+                fix="shorten it",
             )
     lengths = torch.tensor([len(row) for row in ids], dtype=torch.int64)
     padded = torch.zeros(len(ids), max((len(row) for row in ids), default=0), dtype=torch.int64)

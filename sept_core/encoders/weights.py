@@ -77,7 +77,7 @@ def locate(
         if folder is None:
             raise InputError(
                 f"{what} are not on this machine",
-                mend=f"give a local path as {option}, or download them once with {option}='{HUB}{repo}'",
+                fix=f"give a local path as {option}, or download them once with {option}='{HUB}{repo}'",
             )
         return folder
     if isinstance(given, str) and given.startswith(HUB):
@@ -86,7 +86,7 @@ def locate(
         return downloaded
     if isinstance(given, str) and "://" in given:
         if fetch is None:
-            raise InputError(f"{what} cannot be fetched from here", where=given, mend="copy them to a local folder")
+            raise InputError(f"{what} cannot be fetched from here", where=given, fix="copy them to a local folder")
         path = fetch(given)
     else:
         path = Path(given).expanduser()
@@ -94,7 +94,7 @@ def locate(
         raise InputError(
             f"{what} are not there",
             where=str(given),
-            mend=f"check the path, or download them with {option}='{HUB}{repo}'",
+            fix=f"check the path, or download them with {option}='{HUB}{repo}'",
         )
     return path
 
@@ -108,11 +108,11 @@ def _snapshot(repo: str, patterns: Sequence[str], *, offline: bool) -> Path | No
         if offline:
             return None
         raise InputError(
-            f"cannot be downloaded ({reason(error)})", where=f"{HUB}{repo}", mend="check the name and the network"
+            f"cannot be downloaded ({reason(error)})", where=f"{HUB}{repo}", fix="check the name and the network"
         ) from error
 
 
-def read_state(path: Path, mend: str) -> dict[str, Tensor]:
+def read_state(path: Path, fix: str) -> dict[str, Tensor]:
     """Tensors by name of a ``.safetensors`` file or of one saved by torch (read without running code from it).
 
     A torch file holds the tensors themselves or, as msclap's, under ``model``.
@@ -126,11 +126,11 @@ def read_state(path: Path, mend: str) -> dict[str, Tensor]:
         # Mapped where the format allows, so that a tower reads only its own part of the file.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged file fails in whichever way its damage leads to
-        raise InputError(f"the weights cannot be read ({reason(error)})", where=str(path), mend=mend) from error
+        raise InputError(f"the weights cannot be read ({reason(error)})", where=str(path), fix=fix) from error
     if isinstance(content, dict):
         content = content.get("model", content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError("the file holds no model's weights", where=str(path), mend=mend)
+        raise InputError("the file holds no model's weights", where=str(path), fix=fix)
     return content
 
 
@@ -157,7 +157,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *,
         raise InputError(
             f"these are not the weights of {name} ({'; '.join(faults)})",
             where=str(path),
-            mend="give the file that belongs to this encoder, or the config.json that belongs to the file",
+            fix="give the file that belongs to this encoder, or the config.json that belongs to the file",
         )
     module.load_state_dict({key: value for key, value in part.items() if key in own}, strict=False)
     module.float().eval().requires_grad_(False)

@@ -24,5 +24,5 @@ def get_learner(name: str) -> type[Learner]:
         InputError: There is none.
     """
     if name not in LEARNERS:
-        raise InputError(f"unknown baseline '{name}'", mend=known_words(name, LEARNERS))
+        raise InputError(f"unknown baseline '{name}'", fix=known_words(name, LEARNERS))
     return LEARNERS[name]

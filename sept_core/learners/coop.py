@@ -53,17 +53,17 @@ def settled_context(tower: TextTower, hyper: Mapping[str, Value], where: str) ->
     length, words = int(hyper["n_ctx"]), str(CONTEXT_INIT.of(hyper))
     if words == RANDOM:
         if length < 1:
-            mend = "give n_ctx a length, or context_init words"
-            raise InputError("a random context of no tokens", where=f"{where}: n_ctx", mend=mend)
+            fix = "give n_ctx a length, or context_init words"
+            raise InputError("a random context of no tokens", where=f"{where}: n_ctx", fix=fix)
         return dict(hyper)
     if not words.strip():
-        raise InputError("holds no words", where=f"{where}: context_init", mend="give it words, or 'random'")
+        raise InputError("holds no words", where=f"{where}: context_init", fix="give it words, or 'random'")
     tokens = len(tower.words(words))
     if length not in (0, tokens):
         raise InputError(
             f"the words '{words}' are {tokens} tokens for this encoder, and n_ctx is {length}",
             where=f"{where}: context_init",
-            mend=f"set n_ctx to {tokens}, or to 0 for as many as the words have",
+            fix=f"set n_ctx to {tokens}, or to 0 for as many as the words have",
         )
     return {**hyper, "n_ctx": tokens}
 

@@ -50,5 +50,5 @@ def check_warmup(hyper: Mapping[str, Value], epochs: int, method: str) -> None:
         raise InputError(
             f"all {epochs} epochs are warm-up, so nothing is trained at lr",
             where=f"{method}: warmup_epochs",
-            mend="give warmup_epochs fewer, or train longer",
+            fix="give warmup_epochs fewer, or train longer",
         )

@@ -94,7 +94,7 @@ def margins(
     import torch
 
     if mode not in MARGIN_MODES:
-        raise InputError(f"unknown margin_mode '{mode}'", mend=known_words(mode, MARGIN_MODES))
+        raise InputError(f"unknown margin_mode '{mode}'", fix=known_words(mode, MARGIN_MODES))
     _check_counts(classes, neighbors)
     size, count = len(classes), len(neighbors[0])
     device = next(tower.parameters()).device
@@ -112,10 +112,10 @@ def margins(
 
 def _check_counts(classes: Sequence[str], neighbors: Sequence[Sequence[str]]) -> None:
     if len(neighbors) != len(classes):
-        raise InputError(f"{len(neighbors)} lists of neighbours for {len(classes)} classes", mend="give one per class")
+        raise InputError(f"{len(neighbors)} lists of neighbours for {len(classes)} classes", fix="give one per class")
     counts = [len(terms) for terms in neighbors]
     if len(set(counts)) > 1 or not all(counts):
         fewest, most = min(counts), max(counts)
         few, many = classes[counts.index(fewest)], classes[counts.index(most)]
         what = f"class '{few}' has {fewest} neighbours" + (f" and '{many}' {most}" if fewest != most else "")
-        raise InputError(what, mend="give every class the same number, at least 1")
+        raise InputError(what, fix="give every class the same number, at least 1")

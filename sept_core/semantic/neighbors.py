@@ -63,7 +63,7 @@ def neighbor_kind(protocol: str) -> str:
         InputError: No such protocol.
     """
     if protocol not in _KINDS:
-        raise InputError(f"unknown protocol '{protocol}'", mend=known_words(protocol, _KINDS))
+        raise InputError(f"unknown protocol '{protocol}'", fix=known_words(protocol, _KINDS))
     return _KINDS[protocol]
 
 
@@ -120,18 +120,18 @@ class Neighbors:
             InputError: ``n`` is below 1, a class has no list, or its list is shorter than ``n``.
         """
         if n < 1:
-            raise InputError(f"n_neighbors is {n}", mend="ask for at least 1 neighbour per class")
+            raise InputError(f"n_neighbors is {n}", fix="ask for at least 1 neighbour per class")
         where = f"neighbours of {self.dataset}"
         chosen = []
         for classname in classnames:
             terms = self.by_class.get(prompt_name(classname))
             if terms is None:
-                raise InputError(f"no neighbours for the class '{classname}'", where=where, mend="add a list for it")
+                raise InputError(f"no neighbours for the class '{classname}'", where=where, fix="add a list for it")
             if len(terms) < n:
                 raise InputError(
                     f"class '{classname}' has {len(terms)} neighbours, {n} were asked for",
                     where=where,
-                    mend=f"lower n_neighbors to {len(terms)} or add terms to the list" if terms else "add terms to it",
+                    fix=f"lower n_neighbors to {len(terms)} or add terms to the list" if terms else "add terms to it",
                 )
             chosen.append(list(terms[:n]))
         return chosen
@@ -162,7 +162,7 @@ def load_neighbors(
         text = source.read_bytes()
     except OSError as error:
         raise InputError(
-            f"cannot read the neighbours: {error.strerror or error}", where=where, mend="check the path"
+            f"cannot read the neighbours: {error.strerror or error}", where=where, fix="check the path"
         ) from error
     return read_neighbors(text, dataset, where)
 
@@ -191,12 +191,12 @@ def parse_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
         by_hand = where.lower().endswith((".yaml", ".yml"))
         stored = f"check and store it: sept neighbors {dataset} --from {quote(where)}; no sweep has to name it then"
         raise InputError(
-            f"not a file of neighbours in JSON: {error}", where=where, mend=stored if by_hand else "correct the file"
+            f"not a file of neighbours in JSON: {error}", where=where, fix=stored if by_hand else "correct the file"
         ) from error
     return _parse(document, dataset, where)
 
 
-def refuse_broken(neighbors: Neighbors, classnames: Sequence[str], where: str, mend: str = "correct the list") -> None:
+def refuse_broken(neighbors: Neighbors, classnames: Sequence[str], where: str, fix: str = "correct the list") -> None:
     """Let no lists pass that break a rule of `check_neighbors`.
 
     Raises:
@@ -205,7 +205,7 @@ def refuse_broken(neighbors: Neighbors, classnames: Sequence[str], where: str, m
     broken = check_neighbors(neighbors, classnames)
     if broken:
         more = f" (the first of {len(broken)} broken rules)" if len(broken) > 1 else ""
-        raise InputError(broken[0] + more, where=where, mend=mend)
+        raise InputError(broken[0] + more, where=where, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -293,61 +293,61 @@ def _packaged(dataset: str, protocol: str) -> Traversable:
     if source is None:
         raise InputError(
             f"no packaged neighbours for the dataset '{dataset}'",
-            mend=f"packaged: {', '.join(sorted(known))}; for others give a JSON file of your own",
+            fix=f"packaged: {', '.join(sorted(known))}; for others give a JSON file of your own",
         )
     return source
 
 
 def _parse(document: Any, dataset: str, where: str) -> Neighbors:
-    mend = (
+    fix = (
         'the form is {"dataset": NAME, "written_from": [CLASS, ...], "origin": {...}, '
         '"neighbors": {CLASS: [TERM, ...]}}'
     )
     if not isinstance(document, dict):
-        raise InputError("not a JSON object", where=where, mend=mend)
+        raise InputError("not a JSON object", where=where, fix=fix)
     unknown = sorted(document.keys() - {"dataset", "written_from", "origin", "neighbors"})
     if unknown:
-        raise InputError(f"unknown key '{unknown[0]}'", where=where, mend=mend)
+        raise InputError(f"unknown key '{unknown[0]}'", where=where, fix=fix)
     named = document.get("dataset")
     if not isinstance(named, str):
-        raise InputError("key 'dataset' must be the name of the dataset", where=where, mend=mend)
+        raise InputError("key 'dataset' must be the name of the dataset", where=where, fix=fix)
     if named.casefold() != dataset.casefold():
-        raise InputError(f"neighbours of '{named}', not of '{dataset}'", where=where, mend="give the file that fits")
+        raise InputError(f"neighbours of '{named}', not of '{dataset}'", where=where, fix="give the file that fits")
     origin = document.get("origin", {})
     if not isinstance(origin, dict) or not all(isinstance(value, str) for value in origin.values()):
-        raise InputError("key 'origin' must be an object of texts", where=where, mend=mend)
+        raise InputError("key 'origin' must be an object of texts", where=where, fix=fix)
     lists = document.get("neighbors")
     if not isinstance(lists, dict) or not lists:
-        raise InputError("key 'neighbors' must be an object with a list per class", where=where, mend=mend)
+        raise InputError("key 'neighbors' must be an object with a list per class", where=where, fix=fix)
     by_class: dict[str, tuple[str, ...]] = {}
     for classname, terms in lists.items():
         name = prompt_name(classname)
         if not isinstance(terms, list):
-            raise InputError(f"the neighbours of class '{classname}' must be a list", where=where, mend=mend)
+            raise InputError(f"the neighbours of class '{classname}' must be a list", where=where, fix=fix)
         if not name:
-            raise InputError("a class has an empty name", where=where, mend="name the class as the dataset does")
+            raise InputError("a class has an empty name", where=where, fix="name the class as the dataset does")
         if name in by_class:
-            raise InputError(f"class '{name}' is there twice", where=where, mend="join the two lists")
+            raise InputError(f"class '{name}' is there twice", where=where, fix="join the two lists")
         # What is not a text stays as it is, for check_neighbors to name.
         by_class[name] = tuple(prompt_name(term) if isinstance(term, str) else term for term in terms)
-    return Neighbors(named, by_class, origin, _written_from(document, by_class, where, mend))
+    return Neighbors(named, by_class, origin, _written_from(document, by_class, where, fix))
 
 
 def _written_from(
-    document: Mapping[str, Any], by_class: Mapping[str, object], where: str, mend: str
+    document: Mapping[str, Any], by_class: Mapping[str, object], where: str, fix: str
 ) -> tuple[str, ...] | None:
     if "written_from" not in document:
         return None
     names = document["written_from"]
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError("key 'written_from' must be a list of class names", where=where, mend=mend)
+        raise InputError("key 'written_from' must be a list of class names", where=where, fix=fix)
     known = {prompt_name(name) for name in names}
     for name in by_class:
         if name not in known:
             raise InputError(
                 f"'written_from' lacks '{name}', which has a list",
                 where=where,
-                mend="name every class that the writer knew of",
+                fix="name every class that the writer knew of",
             )
     return tuple(sorted(known))
 

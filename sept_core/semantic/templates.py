@@ -33,7 +33,7 @@ def load_templates(kind: str) -> tuple[str, ...]:
     source = files("sept_core") / "semantic" / "data" / "templates.json"
     by_kind: dict[str, list[str]] = json.loads(source.read_text(encoding="ascii"))
     if kind not in by_kind:
-        raise InputError(f"no templates for the kind '{kind}'", mend=known_words(kind, sorted(by_kind)))
+        raise InputError(f"no templates for the kind '{kind}'", fix=known_words(kind, sorted(by_kind)))
     return tuple(by_kind[kind])
 
 
@@ -62,14 +62,14 @@ def fill(template: str, names: Sequence[str], *, lower: bool = True) -> list[str
         raise InputError(
             f"a template needs exactly one '{{}}' for the class name, this one has {slots}",
             where=f"template '{template}'",
-            mend="write it like 'This is a sound of {}.'",
+            fix="write it like 'This is a sound of {}.'",
         )
     prompts = []
     for position, name in enumerate(names):
         spoken = prompt_name(name, lower=lower)
         if not spoken:
             raise InputError(
-                f"name number {position + 1} is empty", where=f"template '{template}'", mend="give every class a name"
+                f"name number {position + 1} is empty", where=f"template '{template}'", fix="give every class a name"
             )
         # Not str.format: a name may hold braces of its own.
         prompts.append(template.replace(_SLOT, spoken))

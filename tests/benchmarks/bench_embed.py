@@ -21,7 +21,7 @@ import torch
 from gpu.measuring import Peak, alone
 from random_msclap import write_msclap
 
-from pipeline.audio_source import open_audio
+from pipeline.data.audio.open import open_audio
 from pipeline.embed import embed
 from pipeline.embed.batches import as_in_an_encoder, decode
 from pipeline.embed.place import EncoderPlace
@@ -137,7 +137,7 @@ def peak(audio: Path, root: Path) -> tuple[float, float]:
 
 
 def test_memory_of_many_clips(tmp_path: Path) -> None:
-    from pipeline.prepared import Prepared, write_prepared
+    from pipeline.data.prepared import Prepared, write_prepared
     from sept_core.datasets import read_csv_dataset
 
     audio, random, lines = tmp_path / "audio", np.random.default_rng(0), ["path,classname,fold"]

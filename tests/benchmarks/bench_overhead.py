@@ -30,7 +30,7 @@ from two_stacks import ENVIRONMENT, Outcome, ours, resident_mb, spec_of, stock
 
 from pipeline.spec import SweepSpec
 from pipeline.store import TrialStore, open_files
-from pipeline.tracking import MlflowTracker, SweepWriter, TrackingTarget, connect, default_target, prepare, sync
+from pipeline.tracking import MlflowTracker, SweepWriter, TrackingTarget, default_target, mlflow_client, prepare, sync
 
 TRIALS = int(os.environ.get("SEPT_BENCH_TRIALS", "120"))
 STORED = [int(number) for number in os.environ.get("SEPT_BENCH_STORED", "1000,5000").split(",")]
@@ -83,7 +83,7 @@ def measure(root: Path, trials: int, name: str, run: Callable[..., Outcome], *ar
 
 
 def runs_in(target: TrackingTarget, wanted: str) -> int:
-    client = connect(target)
+    client = mlflow_client(target)
     experiments = [found.experiment_id for found in client.search_experiments()]
     return len(client.search_runs(experiments, wanted, max_results=10_000))
 
@@ -102,7 +102,7 @@ def resume(root: Path, spec: SweepSpec, tracking: bool) -> Resumed:
     from pipeline.search.sweep import launch
 
     target, store = default_target(root), TrialStore(open_files(root))
-    connect(target)
+    mlflow_client(target)
     tracker = MlflowTracker(target, store)
     before, began = resident_mb(), time.monotonic()
     outcome = launch(spec, root, observers=[tracker] if tracking else [])
@@ -133,7 +133,7 @@ def test_resuming_a_finished_sweep_with_mlflow(tmp_path: Path) -> None:
     target, store = default_target(root), TrialStore(open_files(root))
     prepare(target)
     began = time.monotonic()
-    assert sync(store, spec.name, SweepWriter(connect(target), target, spec.name, store)).unended == 0
+    assert sync(store, spec.name, SweepWriter(mlflow_client(target), target, spec.name, store)).unended == 0
     rebuilt = time.monotonic() - began
     resumed = alone(resume, root, spec, True)
     print(
@@ -148,7 +148,7 @@ def test_requests_over_http(tmp_path: Path) -> None:
     trials = 40
     spec = finished_sweep.fill(tmp_path / "runs", trials)
     store = TrialStore(open_files(tmp_path / "runs"))
-    members = {(member.study, member.number): member for member in store.members(spec.name)}
+    proposals = {(proposal.study, proposal.number): proposal for proposal in store.proposals(spec.name)}
     (tmp_path / "server").mkdir()
     try:
         with (
@@ -157,15 +157,15 @@ def test_requests_over_http(tmp_path: Path) -> None:
             proxying(address) as proxy,
         ):
             target = TrackingTarget(proxy.address, None)
-            writer = SweepWriter(connect(target), target, spec.name, store)
+            writer = SweepWriter(mlflow_client(target), target, spec.name, store)
             began, reports = time.monotonic(), 0
-            for verdict in store.verdicts(spec.name):
-                member = members[verdict.study, verdict.number]
-                writer.start(member)
-                for report in verdict.curve:
-                    writer.report(member, [report])
-                reports += len(verdict.curve)
-                writer.end(member, verdict)
+            for decision in store.decisions(spec.name):
+                proposal = proposals[decision.study, decision.number]
+                writer.start(proposal)
+                for report in decision.curve:
+                    writer.report(proposal, [report])
+                reports += len(decision.curve)
+                writer.end(proposal, decision)
             writer.close("finished")
             seconds = time.monotonic() - began
     except UnavailableError as error:

@@ -48,10 +48,10 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialStore:
                 }
                 state = "pruned" if number % 3 == 2 else "finished"
                 case = made.make_case(study.dataset, study.method, number, state, params)
-                store.add_member(spec.name, case.member)
+                store.add_proposal(spec.name, case.proposal)
                 if case.result is not None:
                     store.write_result(case.result)
-                store.write_verdict(spec.name, case.verdict)
+                store.write_decision(spec.name, case.decision)
     return store
 
 

@@ -22,10 +22,10 @@ from typing import Any
 import yaml
 
 from pipeline.cli.progress import LineProgress
+from pipeline.search.selection import best_decision
 from pipeline.search.sweep import INTERRUPTED_EXIT_CODE, launch
 from pipeline.spec import SweepSpec, load_sweep
 from pipeline.store import TrialStore, open_files
-from pipeline.sweeps import best_verdict
 from sept_core.results import TrialResult
 
 BASELINES = ("coop", "cocoop", "kgcoop", "dept")
@@ -122,15 +122,15 @@ def _read(store: TrialStore, heldout: SweepSpec, strict: SweepSpec) -> dict[str,
     """By row (dataset, encoder, protocol, method) what both sweeps came to."""
     found = {study.row_key: Studies({}, []) for study in heldout.studies()}
     for spec in (heldout, strict):
-        verdicts = store.verdicts(spec.name)
-        finished = [verdict for verdict in verdicts if verdict.state == "finished"]
-        results = store.read_results((verdict.study, verdict.signature) for verdict in finished)
+        decisions = store.decisions(spec.name)
+        finished = [decision for decision in decisions if decision.state == "finished"]
+        results = store.read_results((decision.study, decision.signature) for decision in finished)
         for study in spec.studies():
-            of_study = [verdict for verdict in finished if verdict.study == study.key]
+            of_study = [decision for decision in finished if decision.study == study.key]
             if study.fold is None:
-                numbered = {verdict.number: results[study.key, verdict.signature] for verdict in of_study}
+                numbered = {decision.number: results[study.key, decision.signature] for decision in of_study}
                 found[study.row_key].heldout.update(numbered)
-            elif (best := best_verdict(of_study)) is not None:
+            elif (best := best_decision(of_study)) is not None:
                 found[study.row_key].strict.append(results[study.key, best.signature])
     return found
 

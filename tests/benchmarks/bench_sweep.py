@@ -19,12 +19,12 @@ from pipeline.tracking import MlflowTracker, default_target, prepare
 from sept_core.checkpoint import read_header
 
 
-def training_seconds(store: TrialStore, member) -> float:
+def training_seconds(store: TrialStore, proposal) -> float:
     """Of a finished trial from its result, of a pruned one from its last checkpoint."""
-    result = store.read_result(member.study, member.signature)
+    result = store.read_result(proposal.study, proposal.signature)
     if result is not None:
         return result.train_seconds
-    data = store.read_checkpoint(member.config)
+    data = store.read_checkpoint(proposal.config)
     return 0.0 if data is None else float(read_header(data)["seconds"])
 
 
@@ -40,12 +40,12 @@ def test_wall_time_against_training_time(tmp_path: Path):
     outcome = launch(spec, tmp_path, observers=[tracker])
     tracker.close()
     wall = time.monotonic() - started
-    members = store.members(spec.name)
-    training = sum(training_seconds(store, member) for member in members)
+    proposals = store.proposals(spec.name)
+    training = sum(training_seconds(store, proposal) for proposal in proposals)
     ideal = training / workers
     print(
-        f"\n{len(members)} trials ({outcome.pruned} pruned), {workers} workers: {training:.0f} s of training, "
+        f"\n{len(proposals)} trials ({outcome.pruned} pruned), {workers} workers: {training:.0f} s of training, "
         f"{ideal:.0f} s spread evenly; wall {wall:.0f} s, of which {prepared:.0f} s prepare MLflow\n"
-        f"wall / even spread = {wall / ideal:.2f}; overhead {(wall - ideal) / len(members):.2f} s a trial"
+        f"wall / even spread = {wall / ideal:.2f}; overhead {(wall - ideal) / len(proposals):.2f} s a trial"
     )
     assert outcome.state == "finished"

@@ -10,7 +10,7 @@ from unittest import mock
 import synthetic_results as made
 
 from pipeline.spec import SweepSpec, parse_sweep
-from pipeline.store import Member, TrialStore, Verdict, open_files
+from pipeline.store import Decision, Proposal, TrialStore, open_files
 from sept_core.results import Report, TrialConfig, TrialResult
 
 __all__ = ["NAME", "fill"]
@@ -47,8 +47,8 @@ def _add(store: TrialStore, dataset: str, method: str, number: int) -> None:
         for step in range(1, REPORTS + 1)
     )
     result = _result(config, curve, rng)
-    member = Member(config.study_key, number, config.signature, config, params, created)
-    verdict = Verdict(
+    proposal = Proposal(config.study_key, number, config.signature, config, params, created)
+    decision = Decision(
         study=config.study_key,
         number=number,
         signature=config.signature,
@@ -59,9 +59,9 @@ def _add(store: TrialStore, dataset: str, method: str, number: int) -> None:
         decided_ms=created + 30_000,
     )
     store.write_config(config)
-    store.add_member(NAME, member)
+    store.add_proposal(NAME, proposal)
     store.write_result(result)
-    store.write_verdict(NAME, verdict)
+    store.write_decision(NAME, decision)
 
 
 def _result(config: TrialConfig, curve: tuple[Report, ...], rng: random.Random) -> TrialResult:

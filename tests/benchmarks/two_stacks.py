@@ -21,7 +21,7 @@ from tiny_sweep import SWEEP
 
 from pipeline.search.sizing import trial_config
 from pipeline.spec import SweepSpec, parse_sweep
-from pipeline.store import Member, TrialStore, Verdict, open_files
+from pipeline.store import Decision, Proposal, TrialStore, open_files
 from pipeline.tracking import MlflowTracker, default_target
 from sept_core.results import Report, TrialResult
 from sept_core.trial import TrialRun
@@ -85,13 +85,13 @@ class _Watcher:
 
     def sweep_started(self, sweep: str, studies: object) -> None: ...
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None: ...
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None: ...
 
-    def reported(self, member: Member, report: Report) -> None:
+    def reported(self, proposal: Proposal, report: Report) -> None:
         self.outcome.begun = self.outcome.begun or time.monotonic() - self._started
         self.outcome.reports += 1
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
         assert result is not None
         self.outcome.training.append(result.train_seconds)
         self.outcome.memory.append(resident_mb())

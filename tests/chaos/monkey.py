@@ -24,7 +24,7 @@ from tiny_sweep import worker_pids
 
 from pipeline.spec import load_sweep
 from pipeline.store import Lease, LocalFiles
-from pipeline.tracking import connect, default_target
+from pipeline.tracking import default_target, mlflow_client
 
 HERE = Path(__file__).parent
 CLUSTER = {
@@ -160,7 +160,7 @@ class Monkey:
         assert "is gone; every finished step is kept, the same command goes on" in self.log.splitlines()[-1]
         name = load_sweep(self.folder / "sweep.yaml").name
         assert Lease(LocalFiles(self.root), name).holder() is None
-        client = connect(default_target(str(self.root)))
+        client = mlflow_client(default_target(str(self.root)))
         experiment = client.get_experiment_by_name(name)
         assert experiment is not None
         assert not client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")

@@ -21,7 +21,7 @@ from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import Files, Lease, LocalFiles, TrialStore, open_files
-from pipeline.tracking import connect, default_target
+from pipeline.tracking import default_target, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -36,7 +36,7 @@ def sweep_file(folder: Path, content: dict[str, Any]) -> str:
 
 
 def objects(files: Files) -> int:
-    """How far the sweep is: members, checkpoints, results and verdicts in the store."""
+    """How far the sweep is: trials, checkpoints, results and decisions in the store."""
     return len([key for key in files.list() if key.count("/") == 4 or key.startswith("trials/")])
 
 
@@ -79,13 +79,13 @@ class TestFailingTrials:
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs") as process:
             assert process.wait(300) == 0, said(tmp_path)
         store = TrialStore(LocalFiles(root))
-        members = {(member.study, member.number): member for member in store.members("tiny")}
+        proposals = {(proposal.study, proposal.number): proposal for proposal in store.proposals("tiny")}
         found = {
-            members[verdict.study, verdict.number].params.get("n_ctx"): verdict
-            for verdict in store.verdicts("tiny")
-            if verdict.study.endswith("coop")
+            proposals[decision.study, decision.number].params.get("n_ctx"): decision
+            for decision in store.decisions("tiny")
+            if decision.study.endswith("coop")
         }
-        assert {kind: verdict.state for kind, verdict in found.items()} == {
+        assert {kind: decision.state for kind, decision in found.items()} == {
             kind: "finished" if kind == 1 else "failed" for kind in self.CHOICES
         }
         assert "NonFiniteError: not finite at epoch 2" in found[faults.NAN].error
@@ -93,7 +93,7 @@ class TestFailingTrials:
         assert "alloc" in found[faults.NO_MEMORY].error
         assert "lost 6 workers in a row without a new report" in found[faults.KILLED].error
         # What was reported before is kept, and a configuration that comes again is not tried again.
-        assert {len(verdict.curve) for kind, verdict in found.items() if kind != 1} == {1}
+        assert {len(decision.curve) for kind, decision in found.items() if kind != 1} == {1}
         attempts = Counter(line for line in (tmp_path / "attempts").read_text().splitlines())
         assert [attempts[f"{kind} 1"] for kind in self.CHOICES] == [1, 1, 3, 3, 6]
         assert all(attempts[f"{kind} 0"] == 1 for kind in self.CHOICES)
@@ -124,8 +124,8 @@ class TestFailingTrials:
         }
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs", variables=variables) as process:
             assert process.wait(300) == 0, said(tmp_path)
-        verdicts = TrialStore(LocalFiles(tmp_path / "runs")).verdicts("tiny")
-        failed = [verdict.error for verdict in verdicts if verdict.state == "failed"]
+        decisions = TrialStore(LocalFiles(tmp_path / "runs")).decisions("tiny")
+        failed = [decision.error for decision in decisions if decision.state == "failed"]
         reason = "Ray ended its worker, for the machine ran out of memory"
         assert set(failed) == {f"lost 6 workers in a row without a new report; the last one: {reason}"}
 
@@ -198,7 +198,7 @@ class TestStoreAway:
 
 def run_states(folder: Path) -> set[str]:
     """States of all runs of the sweep in the MLflow of a launch into a bucket from this folder."""
-    client = connect(default_target(folder / "sept-runs"))
+    client = mlflow_client(default_target(folder / "sept-runs"))
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     return {run.info.status for run in client.search_runs([experiment.experiment_id])}

@@ -16,7 +16,7 @@ from mlflow_server import until
 from s3_faults import proxying
 
 from pipeline.store import LocalFiles, TrialStore
-from pipeline.tracking import TrackingTarget, connect, default_target, prepare
+from pipeline.tracking import TrackingTarget, default_target, mlflow_client, prepare
 
 SWEEP = """
 encoder: mini
@@ -41,7 +41,7 @@ def launch(folder: Path, target: TrackingTarget) -> AbstractContextManager[subpr
 
 def runs_in(target: TrackingTarget, sweep: str) -> list[Any]:
     """What MLflow shows of the sweep."""
-    client = connect(target)
+    client = mlflow_client(target)
     experiment = client.get_experiment_by_name(sweep)
     return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
 
@@ -49,29 +49,31 @@ def runs_in(target: TrackingTarget, sweep: str) -> list[Any]:
 def reports_in(target: TrackingTarget, sweep: str) -> int:
     """Points of curves that MLflow shows so far."""
     trials = [run for run in runs_in(target, sweep) if run.data.tags["sept.role"] == "trial"]
-    return sum(len(connect(target).get_metric_history(run.info.run_id, "val/h")) for run in trials)
+    return sum(len(mlflow_client(target).get_metric_history(run.info.run_id, "val/h")) for run in trials)
 
 
 def check(target: TrackingTarget, root: Path, sweep: str) -> None:
     """Each trial of the store is one run that has ended, with its curve, under one run for its study."""
-    verdicts = {(verdict.study, verdict.number): verdict for verdict in TrialStore(LocalFiles(root)).verdicts(sweep)}
-    assert len(verdicts) == 6
-    client, runs = connect(target), runs_in(target, sweep)
+    decisions = {
+        (decision.study, decision.number): decision for decision in TrialStore(LocalFiles(root)).decisions(sweep)
+    }
+    assert len(decisions) == 6
+    client, runs = mlflow_client(target), runs_in(target, sweep)
     assert {run.info.status for run in runs} == {"FINISHED"}
     trials = [run for run in runs if run.data.tags["sept.role"] == "trial"]
     assert sorted((run.data.tags["sept.study"], int(run.data.tags["sept.number"])) for run in trials) == sorted(
-        verdicts
+        decisions
     )
     assert len(runs) - len(trials) == 2 + 1  # two studies and the report
     for run in trials:
-        verdict = verdicts[run.data.tags["sept.study"], int(run.data.tags["sept.number"])]
-        assert run.data.tags["sept.signature"] == verdict.signature
-        assert run.data.tags["sept.state"] == verdict.state
+        decision = decisions[run.data.tags["sept.study"], int(run.data.tags["sept.number"])]
+        assert run.data.tags["sept.signature"] == decision.signature
+        assert run.data.tags["sept.state"] == decision.state
         points = client.get_metric_history(run.info.run_id, "val/h")
         assert sorted((point.step, point.value, point.timestamp) for point in points) == [
-            (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in verdict.curve
+            (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in decision.curve
         ]
-        assert ("test/h" in run.data.metrics) == (verdict.state == "finished")
+        assert ("test/h" in run.data.metrics) == (decision.state == "finished")
 
 
 @pytest.fixture(params=["sqlite", "server"])
@@ -109,10 +111,10 @@ def test_trials_go_on_while_mlflow_is_away_and_are_there_once_it_is_back(tmp_pat
     store = TrialStore(LocalFiles(root))
     with proxying(server) as proxy, launch(tmp_path, default_target(root, proxy.address)) as process:
         until(lambda: reports_in(direct, "away") > 0 or process.poll() is not None)
-        ended, proxy.answer = len(store.verdicts("away")), (500, "InternalError")
-        until(lambda: len(store.verdicts("away")) >= ended + 3 or process.poll() is not None)
+        ended, proxy.answer = len(store.decisions("away")), (500, "InternalError")
+        until(lambda: len(store.decisions("away")) >= ended + 3 or process.poll() is not None)
         before = reports_in(direct, "away")
-        until(lambda: len(store.verdicts("away")) >= ended + 4 or process.poll() is not None)
+        until(lambda: len(store.decisions("away")) >= ended + 4 or process.poll() is not None)
         assert process.poll() is None, said(tmp_path)
         assert reports_in(direct, "away") == before
         proxy.answer = None

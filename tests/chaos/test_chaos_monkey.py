@@ -22,8 +22,8 @@ from tiny_sweep import SWEEP, outcome_of, run_inline
 
 from pipeline.search.studies import Past, propose, pruned_at
 from pipeline.spec import SweepSpec, load_sweep
-from pipeline.store import Lease, LocalFiles, Member, TrialStore, Verdict
-from pipeline.tracking import connect, default_target
+from pipeline.store import Decision, Lease, LocalFiles, Proposal, TrialStore
+from pipeline.tracking import default_target, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
@@ -83,18 +83,18 @@ def check(monkey: Monkey, spec: SweepSpec, calm: Path) -> dict[str, int]:
     """What must hold afterwards; how much was trained, and how much of it again."""
     root = monkey.root
     store = TrialStore(LocalFiles(root))
-    members, verdicts = store.members(spec.name), store.verdicts(spec.name)
+    proposals, decisions = store.proposals(spec.name), store.decisions(spec.name)
     run_inline(spec, calm)
     assert outcome_of(root, spec.name) == outcome_of(calm, spec.name)
     assert Lease(store.files, spec.name).holder() is None
     assert not (root / "quarantine").exists()
     # Whoever writes into a folder removes what dead writers left there. Nobody writes into a pruned trial's any more.
-    pruned = {(verdict.study, verdict.signature) for verdict in verdicts if verdict.state == "pruned"}
+    pruned = {(decision.study, decision.signature) for decision in decisions if decision.state == "pruned"}
     assert {tuple(path.parts[-3:-1]) for path in root.rglob("*.tmp")} <= pruned
-    _check_search(spec, members, verdicts)
-    _check_mlflow(root, spec, members, verdicts)
-    _check_report(root, spec, members, verdicts)
-    return {"trials": len(verdicts)} | _check_training(root)
+    _check_search(spec, proposals, decisions)
+    _check_mlflow(root, spec, proposals, decisions)
+    _check_report(root, spec, proposals, decisions)
+    return {"trials": len(decisions)} | _check_training(root)
 
 
 def _check_training(root: Path) -> dict[str, int]:
@@ -110,23 +110,23 @@ def _check_training(root: Path) -> dict[str, int]:
     return {"intervals": counts["intervals"], "again": counts["again"]}
 
 
-def _check_search(spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
+def _check_search(spec: SweepSpec, proposals: list[Proposal], decisions: list[Decision]) -> None:
     """Every proposal and every pruning is what Optuna answers to the history that the store holds."""
-    decided = {(verdict.study, verdict.number): verdict for verdict in verdicts}
+    decided = {(decision.study, decision.number): decision for decision in decisions}
     for study in spec.studies():
-        own = [member for member in members if member.study == study.key]
+        own = [proposal for proposal in proposals if proposal.study == study.key]
         assert len(own) == study.trials
-        history = [Past(member.params, decided[member.study, member.number]) for member in own]
-        for member in own:
-            assert member.params == propose(study, history[: member.number])
-            verdict = decided[member.study, member.number]
-            stopped = pruned_at(study, member.number, history, verdict.curve, member.config.epochs)
-            assert stopped == (len(verdict.curve) if verdict.state == "pruned" else None)
+        history = [Past(proposal.params, decided[proposal.study, proposal.number]) for proposal in own]
+        for proposal in own:
+            assert proposal.params == propose(study, history[: proposal.number])
+            decision = decided[proposal.study, proposal.number]
+            stopped = pruned_at(study, proposal.number, history, decision.curve, proposal.config.epochs)
+            assert stopped == (len(decision.curve) if decision.state == "pruned" else None)
 
 
-def _check_mlflow(root: Path, spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
-    """One finished run for each trial, with the verdict's state and the curve's points, each study, and the report."""
-    client = connect(default_target(str(root)))
+def _check_mlflow(root: Path, spec: SweepSpec, proposals: list[Proposal], decisions: list[Decision]) -> None:
+    """One finished run for each trial, with the decision's state and the curve's points, each study, and the report."""
+    client = mlflow_client(default_target(str(root)))
     experiment = client.get_experiment_by_name(spec.name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
@@ -136,26 +136,26 @@ def _check_mlflow(root: Path, spec: SweepSpec, members: list[Member], verdicts: 
         for run in runs
         if run.data.tags["sept.role"] == "trial"
     }
-    assert len(runs) == len(members) + len(spec.studies()) + 1
-    assert trials.keys() == {(verdict.study, verdict.number) for verdict in verdicts}
-    for verdict in verdicts:
-        run = trials[verdict.study, verdict.number]
-        assert run.data.tags["sept.signature"] == verdict.signature
-        assert run.data.tags["sept.state"] == verdict.state
+    assert len(runs) == len(proposals) + len(spec.studies()) + 1
+    assert trials.keys() == {(decision.study, decision.number) for decision in decisions}
+    for decision in decisions:
+        run = trials[decision.study, decision.number]
+        assert run.data.tags["sept.signature"] == decision.signature
+        assert run.data.tags["sept.state"] == decision.state
         points = client.get_metric_history(run.info.run_id, "val/h")
         assert sorted((point.step, point.value, point.timestamp) for point in points) == [
-            (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in verdict.curve
+            (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in decision.curve
         ]
 
 
-def _check_report(root: Path, spec: SweepSpec, members: list[Member], verdicts: list[Verdict]) -> None:
+def _check_report(root: Path, spec: SweepSpec, proposals: list[Proposal], decisions: list[Decision]) -> None:
     """The report shows of each test fold the finished trial with the best validation of this fold's replicas."""
     rows: list[dict[str, Any]] = json.loads((root / "sweeps" / spec.name / "report" / "results.json").read_text())[
         "rows"
     ]
     shown = {(row["dataset"], row["method"]): {one["fold"]: one["signature"] for one in row["choices"]} for row in rows}
     for study in spec.studies():
-        finished = [verdict for verdict in verdicts if verdict.study == study.key and verdict.state == "finished"]
+        finished = [decision for decision in decisions if decision.study == study.key and decision.state == "finished"]
         for fold, signature in shown[study.dataset, study.method].items():
-            best = max(finished, key=lambda verdict: (verdict.fold_values[fold], -verdict.number))
+            best = max(finished, key=lambda decision: (decision.fold_values[fold], -decision.number))
             assert signature == best.signature

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, launched again: the same members, verdicts and results, bit for bit, none lost or doubled."""
+"""SIGKILL at any moment, launched again: the same trials, decisions and results, bit for bit, none lost or doubled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def launched(root: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def objects(root: Path) -> int:
-    """How far the sweep is: members, checkpoints, results and verdicts in the store."""
+    """How far the sweep is: trials, checkpoints, results and decisions in the store."""
     return sum(path.suffix in (".json", ".safetensors") for path in root.glob("*/*/*/*"))
 
 

@@ -32,7 +32,7 @@ PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy
 
 
 def objects(files: Files) -> int:
-    """How far the sweep is: members, checkpoints, results and verdicts in the store."""
+    """How far the sweep is: trials, checkpoints, results and decisions in the store."""
     return len([key for key in files.list() if key.count("/") == 4 or key.startswith("trials/")])
 
 

@@ -16,7 +16,7 @@ from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import LocalFiles, open_files
-from pipeline.tracking import connect, default_target
+from pipeline.tracking import default_target, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -105,7 +105,7 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
 def runs_by_status(root: str, folder: Path) -> dict[str, int]:
     """MLflow's runs: two studies, their trials, and the report."""
     target = default_target(root if "://" not in root else str(folder / "sept-runs"))
-    client = connect(target)
+    client = mlflow_client(target)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     states = [run.info.status for run in client.search_runs([experiment.experiment_id])]

@@ -14,7 +14,7 @@ from tiny_sweep import SHORT, outcome_of, run_inline
 
 from pipeline.spec import parse_sweep
 from pipeline.store import Lease, LocalFiles
-from pipeline.tracking import connect, default_target
+from pipeline.tracking import default_target, mlflow_client
 
 # It has to sleep for longer than a lease lasts.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -66,7 +66,7 @@ def test_it_ends_and_the_other_drivers_sweep_is_as_if_it_had_never_been(tmp_path
     assert "was taken over" in said(tmp_path)
     run_inline(parse_sweep(SPEC, "tiny.yaml"), tmp_path / "calm")
     assert outcome_of(tmp_path / "runs") == outcome_of(tmp_path / "calm")
-    client = connect(default_target(str(tmp_path / "runs")))
+    client = mlflow_client(default_target(str(tmp_path / "runs")))
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])

@@ -11,7 +11,7 @@ from pathlib import Path
 from tiny_sweep import make_spec
 
 from pipeline.search.sweep import INTERRUPTED_EXIT_CODE, launch
-from pipeline.store import Member, Verdict
+from pipeline.store import Decision, Proposal
 from sept_core.results import Report, TrialResult
 
 
@@ -23,14 +23,14 @@ class Listener:
 
     def sweep_started(self, sweep: str, studies: object) -> None: ...
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None:
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
         import ray
 
         self.path.write_text(" ".join(node["NodeManagerAddress"] for node in ray.nodes()))
 
-    def reported(self, member: Member, report: Report) -> None: ...
+    def reported(self, proposal: Proposal, report: Report) -> None: ...
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None: ...
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None: ...
 
     def sweep_ended(self, state: str) -> None: ...
 

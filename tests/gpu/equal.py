@@ -61,11 +61,11 @@ def _compared(bench: Bench, encoder: str, method: str) -> dict[str, Any]:
         row["separate"] = _differences(losses, mean, start, fused.params, joined)
         # The same training beside one with another learning rate and, with SEPT, other margins.
         other = Study(replace(config, hyper={"lr": 0.03} | ({"margin_inter": 1.5} if study.sept else {})))
-        member = study.training(embeddings)
-        outcome = train_epochs([other.training(embeddings), member])[1]
+        proposal = study.training(embeddings)
+        outcome = train_epochs([other.training(embeddings), proposal])[1]
         assert isinstance(outcome, dict)
-        row["grid"] = _differences(losses, outcome, start, fused.params, member.params)
-        row["grid"]["bit_equal"] = _bits(fused, member)
+        row["grid"] = _differences(losses, outcome, start, fused.params, proposal.params)
+        row["grid"]["bit_equal"] = _bits(fused, proposal)
         if bench.on_gpu:
             there = Study(replace(config, device="cpu")).training(embeddings)
             row["cpu"] = _differences(there.train_epoch(), losses, start, there.params, fused.params)

@@ -152,17 +152,19 @@ def test_a_node_on_which_ray_does_not_start_is_done_without(stand_in: Callable[.
     assert "attempt 1 of 3" in job.said
 
 
-# Slow enough to be disturbed several times.
-SLOW = SHORT | {"trials": 12, "training": {"epochs": 12, "report_every": 1, "batch_size": 8}}
+# Slow enough to be disturbed several times: seconds for each of its trials.
+SLOW = SHORT | {"training": {"epochs": 12, "report_every": 1, "batch_size": 8}}
 
 
 class Sweep(Job):
     """A sweep on real Ray."""
 
-    def __init__(self, slurm: Slurm, folder: Path, *options: str) -> None:
-        (folder / "tiny.yaml").write_text(yaml.safe_dump(SLOW))
+    def __init__(self, slurm: Slurm, folder: Path, trials: int) -> None:
+        self.text = yaml.safe_dump(SLOW | {"trials": trials})
+        self.trials = trials
+        (folder / "tiny.yaml").write_text(self.text)
         sept = f"exec {sys.executable} -c '{PROGRAM}' slow_inputs:provide \"$@\""
-        super().__init__(slurm, folder, "tiny.yaml", "--root", "runs", *options, programs={"sept": sept})
+        super().__init__(slurm, folder, "tiny.yaml", "--root", "runs", programs={"sept": sept})
         self.files = LocalFiles(folder / "runs")
 
     def progress(self) -> None:
@@ -176,17 +178,17 @@ class Sweep(Job):
 
     def ends_as_if_undisturbed(self) -> None:
         assert self.end(400) == "0", self.said
-        run_inline(parse_sweep(yaml.safe_dump(SLOW), "tiny.yaml"), self.folder / "calm")
+        run_inline(parse_sweep(self.text, "tiny.yaml"), self.folder / "calm")
         assert outcome_of(self.folder / "runs") == outcome_of(self.folder / "calm")
         assert Lease(self.files, "tiny").holder() is None
-        assert len(TrialStore(self.files).verdicts("tiny")) == 13
+        assert len(TrialStore(self.files).decisions("tiny")) == self.trials + 1  # and the one of zero-shot
 
     def _objects(self) -> int:
         return sum(path.suffix in (".json", ".safetensors") for path in self.folder.glob("runs/*/*/*/*"))
 
 
 def test_a_sweep_outlives_a_lost_node_and_preemption_with_and_without_notice(slurm: Slurm, tmp_path: Path) -> None:
-    sweep = Sweep(slurm, tmp_path)
+    sweep = Sweep(slurm, tmp_path, 12)
     sweep.progress()
     slurm.run("scancel", sweep.steps()["n2"])
     sweep.progress()
@@ -209,7 +211,7 @@ def test_a_sweep_outlives_a_lost_node_and_preemption_with_and_without_notice(slu
 
 @pytest.mark.long
 def test_a_sweep_outlives_its_time_limit_and_a_node_that_dies(slurm: Slurm, tmp_path: Path) -> None:
-    sweep = Sweep(slurm, tmp_path)
+    sweep = Sweep(slurm, tmp_path, 90)
     sweep.progress()
     # The head's node is the first; the other one dies with everything on it that Slurm knows of.
     slurm.nodes["n2"].kill()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from pipeline.ray_session import own_session
+from pipeline.cluster.session import own_session
 
 __all__ = ["small_ray"]
 

@@ -6,8 +6,8 @@ import random
 import statistics
 from dataclasses import dataclass, replace
 
-from pipeline.store import Member, TrialStore, Verdict
-from pipeline.sweeps import best_verdict
+from pipeline.search.selection import best_decision
+from pipeline.store import Decision, Proposal, TrialStore
 from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
 
 SWEEP = "synthetic"
@@ -34,10 +34,10 @@ LEVELS = {"zero-shot": (72.0, 74.0), "coop": (92.0, 61.0), "coop+sept": (90.0, 7
 
 @dataclass(frozen=True)
 class Case:
-    """One member with all that belongs to it."""
+    """One trial with all that belongs to it."""
 
-    member: Member
-    verdict: Verdict
+    proposal: Proposal
+    decision: Decision
     result: TrialResult | None
 
 
@@ -75,7 +75,7 @@ def make_case(
     state: str = "finished",
     given: dict[str, int | float | str] | None = None,
 ) -> Case:
-    """A member of a study with the given verdict; its numbers depend on nothing but the arguments."""
+    """A trial of a study with the given decision; its numbers depend on nothing but the arguments."""
     rng = random.Random(f"{dataset} {method} {number}")
     params: dict[str, int | float | str] = {}
     if method != "zero-shot":
@@ -96,7 +96,7 @@ def make_case(
         )
         for step in steps
     )
-    member = Member(config.study_key, number, config.signature, config, params, created)
+    proposal = Proposal(config.study_key, number, config.signature, config, params, created)
     result = make_result(config, curve, rng) if state == "finished" else None
     curve = result.curve if result else curve
     error = ""
@@ -104,7 +104,7 @@ def make_case(
         error = "NonFiniteError: the loss is not finite"
         result = failed(config, curve, "Traceback (most recent call last):\n  ...\n" + error)
     shown = curve[:1] if state == "pruned" else curve
-    verdict = Verdict(
+    decision = Decision(
         study=config.study_key,
         number=number,
         signature=config.signature,
@@ -116,11 +116,11 @@ def make_case(
         error=error,
         fold_values=by_fold(result) if result and state == "finished" else {},
     )
-    return Case(member, verdict, result)
+    return Case(proposal, decision, result)
 
 
 def make_cases(trials: int = 3) -> list[Case]:
-    """Every study of the synthetic sweep; in each trained study member 1 is pruned."""
+    """Every study of the synthetic sweep; in each trained study trial 1 is pruned."""
     return [
         make_case(dataset, method, number, "pruned" if number == 1 else "finished")
         for dataset in DATASETS
@@ -132,15 +132,15 @@ def make_cases(trials: int = 3) -> list[Case]:
 def fill_store(store: TrialStore, cases: list[Case], sweep: str = SWEEP) -> None:
     store.write_spec(sweep, SPEC)
     for case in cases:
-        store.add_member(sweep, case.member)
+        store.add_proposal(sweep, case.proposal)
         if case.result is not None:
             store.write_result(case.result)
-        store.write_verdict(sweep, case.verdict)
+        store.write_decision(sweep, case.decision)
 
 
 def best_of(cases: list[Case], study: str) -> Case:
-    best = best_verdict(case.verdict for case in cases if case.member.study == study)
-    return next(case for case in cases if case.verdict is best)
+    best = best_decision(case.decision for case in cases if case.proposal.study == study)
+    return next(case for case in cases if case.decision is best)
 
 
 def by_fold(result: TrialResult) -> dict[str, float]:
@@ -150,10 +150,10 @@ def by_fold(result: TrialResult) -> dict[str, float]:
 
 def chosen_of(cases: list[Case], study: str) -> dict[str, Case]:
     """By test fold the case that a table shows, looked for by hand."""
-    finished = [case for case in cases if case.member.study == study and case.verdict.state == "finished"]
+    finished = [case for case in cases if case.proposal.study == study and case.decision.state == "finished"]
     found = {}
-    for fold in finished[0].member.config.folds:
-        values = [(by_fold(case.result)[fold], -case.member.number) for case in finished if case.result]
+    for fold in finished[0].proposal.config.folds:
+        values = [(by_fold(case.result)[fold], -case.proposal.number) for case in finished if case.result]
         found[fold] = finished[values.index(max(values))]
     return found
 
@@ -200,7 +200,7 @@ def make_result(config: TrialConfig, curve: tuple[Report, ...], rng: random.Rand
 
 
 def among_all(case: Case) -> Case:
-    """The same member, whose test clips were ranked among all names too; results of earlier releases lack that."""
+    """The same trial, whose test clips were ranked among all names too; results of earlier releases lack that."""
     assert case.result is not None
     replicas = []
     for row in case.result.replicas:
@@ -257,7 +257,7 @@ def _losses(rng: random.Random, epochs: int) -> dict[str, float]:
 
 
 def make_transfer(source: str, method: str, target: str) -> Case:
-    """The only member of a cross-dataset study, finished; its numbers depend on nothing but the arguments."""
+    """The only trial of a cross-dataset study, finished; its numbers depend on nothing but the arguments."""
     rng = random.Random(f"{source} {method} {target}")
     config = make_config(source, method, {"logit_scale": 16.0}).model_copy(
         update={"protocol": "cross-dataset", "targets": {target: "0011223344556677"}}
@@ -289,8 +289,8 @@ def make_transfer(source: str, method: str, target: str) -> Case:
         versions={"torch": "2.11.0"},
         machine="test",
     )
-    member = Member(config.study_key, 0, config.signature, config, {}, START_MS)
-    verdict = Verdict(
+    proposal = Proposal(config.study_key, 0, config.signature, config, {}, START_MS)
+    decision = Decision(
         study=config.study_key,
         number=0,
         signature=config.signature,
@@ -302,7 +302,7 @@ def make_transfer(source: str, method: str, target: str) -> Case:
         error="",
         fold_values=by_fold(result),
     )
-    return Case(member, verdict, result)
+    return Case(proposal, decision, result)
 
 
 def make_transfers() -> list[Case]:
@@ -315,22 +315,22 @@ def make_transfers() -> list[Case]:
 
 
 def of_folds(case: Case, folds: tuple[str, ...], *, strict: bool = False) -> Case:
-    """The same member with some of its test folds alone; of a strict sweep each such study has members of its own."""
-    selection = "strict" if strict else case.member.config.selection
-    config = case.member.config.model_copy(update={"folds": folds, "selection": selection})
-    member = replace(case.member, config=config, signature=config.signature, study=config.study_key)
-    verdict = replace(case.verdict, signature=config.signature, study=config.study_key)
+    """The same trial with some of its test folds alone; of a strict sweep each such study has trials of its own."""
+    selection = "strict" if strict else case.proposal.config.selection
+    config = case.proposal.config.model_copy(update={"folds": folds, "selection": selection})
+    proposal = replace(case.proposal, config=config, signature=config.signature, study=config.study_key)
+    decision = replace(case.decision, signature=config.signature, study=config.study_key)
     if case.result is None or case.result.state == "failed":
         result = replace(case.result, config=config, signature=config.signature) if case.result else None
-        return Case(member, verdict, result)
+        return Case(proposal, decision, result)
     rows = [row for row in case.result.replicas if row["fold"] in folds]
     parts = {"validation": summary(rows, "val"), "test": summary(rows, "test")}
     result = replace(case.result, config=config, signature=config.signature, replicas=tuple(rows), **parts)
-    return Case(member, replace(verdict, objective=result.objective, fold_values=by_fold(result)), result)
+    return Case(proposal, replace(decision, objective=result.objective, fold_values=by_fold(result)), result)
 
 
 def best_everywhere(case: Case) -> Case:
-    """The same member, with the best validation that there can be in every fold."""
+    """The same trial, with the best validation that there can be in every fold."""
     assert case.result is not None
     rows = tuple(
         {name: 100.0 if name.startswith("val_") else value for name, value in row.items()}
@@ -338,17 +338,17 @@ def best_everywhere(case: Case) -> Case:
     )
     validation = summary(list(rows), "val")
     result = replace(case.result, replicas=rows, validation=validation)
-    return replace(case, result=result, verdict=replace(case.verdict, objective=100.0, fold_values=by_fold(result)))
+    return replace(case, result=result, decision=replace(case.decision, objective=100.0, fold_values=by_fold(result)))
 
 
 def chosen_on_test(case: Case) -> Case:
-    """The same member of a sweep with ``selection: paper``."""
+    """The same trial of a sweep with ``selection: paper``."""
     assert case.result is not None
-    config = case.member.config.model_copy(update={"selection": "paper"})
+    config = case.proposal.config.model_copy(update={"selection": "paper"})
     signature = config.signature
     values = dict.fromkeys(config.folds, case.result.objective)
     return Case(
-        replace(case.member, config=config, signature=signature),
-        replace(case.verdict, signature=signature, fold_values=values),
+        replace(case.proposal, config=config, signature=signature),
+        replace(case.decision, signature=signature, fold_values=values),
         replace(case.result, config=config, signature=signature),
     )

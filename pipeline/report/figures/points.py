@@ -31,7 +31,7 @@ class Point:
 def points_of(study: StudyRecords) -> tuple[Point, ...]:
     """The trials of a study that reported anything, by number."""
     return tuple(
-        Point(number, study.members[number].params, verdict.state, verdict.objective, number in study.chosen)
-        for number, verdict in sorted(study.verdicts.items())
-        if verdict.objective is not None and number in study.members
+        Point(number, study.proposals[number].params, decision.state, decision.objective, number in study.chosen)
+        for number, decision in sorted(study.decisions.items())
+        if decision.objective is not None and number in study.proposals
     )

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
-from sept_core.audio_formats import AUDIO_SUFFIXES
+from sept_core.audio.formats import AUDIO_SUFFIXES
 from sept_core.datasets.registry import DatasetInfo, prompt_name
-from sept_core.datasets.wording import some
 from sept_core.errors import InputError
+from sept_core.text import Progress, some
 
 __all__ = [
     "Found",
     "Layout",
-    "Progress",
     "audio_below",
     "audio_in",
     "class_named",
@@ -32,9 +31,6 @@ __all__ = [
     "read_table",
     "visible",
 ]
-
-Progress = Callable[[int, int], None]
-"""Called with (clips hashed, clips in all) after each clip."""
 
 _DEPTH = 4
 
@@ -105,7 +101,7 @@ def listing(folder: Path) -> str:
 
 def no_audio(folder: Path, expected: str) -> InputError:
     """The error for a folder without a clip."""
-    return InputError(f"no audio in {folder}", mend=f"{listing(folder)}; expected {expected}")
+    return InputError(f"no audio in {folder}", fix=f"{listing(folder)}; expected {expected}")
 
 
 def class_named(info: DatasetInfo, name: str) -> str | None:
@@ -135,13 +131,13 @@ def inside(folder: Path, name: str, where: str) -> Path:
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name:
         raise InputError(
-            f"'{name}' is not the path of a file in {folder}", where=where, mend="write it as seen from there, with '/'"
+            f"'{name}' is not the path of a file in {folder}", where=where, fix="write it as seen from there, with '/'"
         )
     return folder / pure
 
 
 def complete(
-    found: list[Found], folder: Path, listed_in: str, mend: str = "unpack or download the data set again"
+    found: list[Found], folder: Path, listed_in: str, fix: str = "unpack or download the data set again"
 ) -> list[Found]:
     """The clips as they are, when all their files are there."""
     missing = sorted(item.file.relative_to(folder).as_posix() for item in found if not item.file.is_file())
@@ -149,7 +145,7 @@ def complete(
         raise InputError(
             f"{len(missing)} of {len(found)} clips listed in {listed_in} are missing, first {missing[0]}",
             where=str(folder),
-            mend=mend,
+            fix=fix,
         )
     return found
 
@@ -176,7 +172,7 @@ def read_table(
     """
     if not path.is_file():
         beside = listing(path.parent) if path.parent.is_dir() else f"there is no folder {path.parent}"
-        raise InputError("no such file", where=str(path), mend=beside)
+        raise InputError("no such file", where=str(path), fix=beside)
     with path.open(encoding="utf-8-sig", newline="") as stream:
         # Strict, since a quote that is not closed would swallow all rows after it.
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
@@ -186,10 +182,10 @@ def read_table(
         except (UnicodeDecodeError, csv.Error) as error:
             line = f"line {reader.line_num}: " if isinstance(error, csv.Error) else ""
             raise InputError(
-                f"is not a CSV file in UTF-8 ({line}{error})", where=str(path), mend="save it as CSV in UTF-8"
+                f"is not a CSV file in UTF-8 ({line}{error})", where=str(path), fix="save it as CSV in UTF-8"
             ) from error
     if not rows:
-        raise InputError("lists no clips", where=str(path), mend="give it a row for each clip")
+        raise InputError("lists no clips", where=str(path), fix="give it a row for each clip")
     return ((f"{path}, line {line}", _fields(row, header)) for line, row in rows)
 
 
@@ -203,7 +199,7 @@ def _header(
     """The names of the columns, when those that are wanted are among them, once each."""
     header = tuple(name.strip() for name in found)
     if not any(header):
-        raise InputError("has no header", where=str(path), mend=f"its first line names the columns {', '.join(wanted)}")
+        raise InputError("has no header", where=str(path), fix=f"its first line names the columns {', '.join(wanted)}")
     if rename is not None:
         header = rename(header)
     lacking = [column for column in wanted if column not in header]
@@ -211,11 +207,11 @@ def _header(
         other = next((mark for mark in ";\t|" if len(header) == 1 and mark in found[0]), "")
         hint = f"; put '{delimiter}' between columns, not {other!r}" if other else ""
         raise InputError(
-            f"column {', '.join(lacking)} missing", where=str(path), mend=f"found: {', '.join(header)}{hint}"
+            f"column {', '.join(lacking)} missing", where=str(path), fix=f"found: {', '.join(header)}{hint}"
         )
     doubled = next((name for name in header if name and header.count(name) > 1), None)
     if doubled:
-        raise InputError(f"column {doubled} stands twice", where=str(path), mend="keep one of them")
+        raise InputError(f"column {doubled} stands twice", where=str(path), fix="keep one of them")
     return header
 
 

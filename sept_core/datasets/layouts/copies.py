@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sept_core.datasets.layouts.base import Found, hash_files
-from sept_core.datasets.wording import count_of
 from sept_core.errors import InputError
+from sept_core.text import plural
 
 __all__ = ["UNCOMPRESSED", "one_file_each"]
 
@@ -47,7 +47,7 @@ def one_file_each(
     aside: Counter[tuple[str, str]] = Counter()
     for kept, *others in several.values():
         aside.update({(_place(root, other, kept), _place(root, kept, other)) for other in others})
-    notes = [f"{left} is not read: {read} has the same {count_of(n, 'clip')}" for (left, read), n in aside.items()]
+    notes = [f"{left} is not read: {read} has the same {plural(n, 'clip')}" for (left, read), n in aside.items()]
     return [clips[0] if len(clips) == 1 else several[name][0] for name, clips in by_name.items()], tuple(sorted(notes))
 
 
@@ -76,7 +76,7 @@ def _check_same(
 def _different(root: Path, kept: Found, other: Found, what: str) -> InputError:
     names = " and ".join(f"'{clip.file.relative_to(root).as_posix()}'" for clip in (kept, other))
     return InputError(
-        f"{names} have one name and {what}", where=str(root), mend="rename one of them, or move it out of the folder"
+        f"{names} have one name and {what}", where=str(root), fix="rename one of them, or move it out of the folder"
     )
 
 

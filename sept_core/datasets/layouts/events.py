@@ -39,7 +39,7 @@ _SESA_FILE = re.compile(r"(casual|explosion|gunshot|siren)_[0-9]+")
 def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
     loose = audio_in(root)
     if loose:
-        raise InputError("audio lies outside the class folders", where=str(loose[0]), mend=f"expected {ESC10.expected}")
+        raise InputError("audio lies outside the class folders", where=str(loose[0]), fix=f"expected {ESC10.expected}")
     found = []
     for folder in visible(root):
         if not folder.is_dir():
@@ -52,14 +52,14 @@ def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
                 raise InputError(
                     f"folder '{folder.name}' is of no class of {info.name}",
                     where=str(file),
-                    mend=f"name it as in '001 - Dog bark'; classes are {', '.join(info.classnames)}",
+                    fix=f"name it as in '001 - Dog bark'; classes are {', '.join(info.classnames)}",
                 )
             name = _ESC10_FILE.fullmatch(file.stem)
             if name is None or name[1] not in info.folds:
                 raise InputError(
                     "file name is not <fold>-<Freesound id>-<take>",
                     where=str(file),
-                    mend=f"name it as in '1-100032-A.ogg'; folds are {', '.join(info.folds)}",
+                    fix=f"name it as in '1-100032-A.ogg'; folds are {', '.join(info.folds)}",
                 )
             found.append(Found(file, classname, fold=name[1], group=name[2]))
     if not found:
@@ -76,21 +76,21 @@ def _read_esc50(info: DatasetInfo, root: Path) -> list[Found]:
     for where, row in read_table(table, ("filename", "fold", "category", "src_file")):
         name, fold, category, source = (row[column] for column in ("filename", "fold", "category", "src_file"))
         if not name or Path(name).name != name:
-            raise InputError(f"filename '{name}' is not the name of a file in audio/", where=where, mend=_AGAIN)
+            raise InputError(f"filename '{name}' is not the name of a file in audio/", where=where, fix=_AGAIN)
         # The CSV writes 'door_wood_knock' where the registry has 'door wood knock'.
         classname = class_named(whole, category)
         if classname is None:
             raise InputError(
-                f"unknown category '{category}' of {name}", where=where, mend=f"known: {', '.join(whole.classnames)}"
+                f"unknown category '{category}' of {name}", where=where, fix=f"known: {', '.join(whole.classnames)}"
             )
         if fold not in info.folds:
-            raise InputError(f"unknown fold '{fold}' of {name}", where=where, mend=f"folds are {', '.join(info.folds)}")
+            raise InputError(f"unknown fold '{fold}' of {name}", where=where, fix=f"folds are {', '.join(info.folds)}")
         if not source:
-            raise InputError(f"src_file of {name} is empty", where=where, mend=_AGAIN)
+            raise InputError(f"src_file of {name} is empty", where=where, fix=_AGAIN)
         if classname in info.classnames:
             found.append(Found(audio / name, classname, fold=fold, group=source))
     if not found:
-        raise InputError(f"lists no clips of {info.name}", where=str(table), mend=_AGAIN)
+        raise InputError(f"lists no clips of {info.name}", where=str(table), fix=_AGAIN)
     return complete(found, root, table.relative_to(root).as_posix())
 
 
@@ -102,16 +102,16 @@ def _read_urbansound8k(info: DatasetInfo, root: Path) -> list[Found]:
     for where, row in read_table(table, columns, rename=_urbansound8k_header):
         name, source, fold = row["slice_file_name"], row["fsID"], row["fold"]
         if not name or Path(name).name != name:
-            raise InputError(f"slice_file_name '{name}' is not the name of a file", where=where, mend=_AGAIN)
+            raise InputError(f"slice_file_name '{name}' is not the name of a file", where=where, fix=_AGAIN)
         classname = class_named(info, row["class"])
         if classname is None:
             raise InputError(
-                f"unknown class '{row['class']}' of {name}", where=where, mend=f"known: {', '.join(info.classnames)}"
+                f"unknown class '{row['class']}' of {name}", where=where, fix=f"known: {', '.join(info.classnames)}"
             )
         if fold not in info.folds:
-            raise InputError(f"unknown fold '{fold}' of {name}", where=where, mend=f"folds are {', '.join(info.folds)}")
+            raise InputError(f"unknown fold '{fold}' of {name}", where=where, fix=f"folds are {', '.join(info.folds)}")
         if not source:
-            raise InputError(f"fsID of {name} is empty", where=where, mend=_AGAIN)
+            raise InputError(f"fsID of {name} is empty", where=where, fix=_AGAIN)
         found.append(Found(audio / f"fold{fold}" / name, classname, fold=fold, group=source))
     return complete(found, root, table.relative_to(root).as_posix())
 
@@ -125,7 +125,7 @@ def _read_sesa(info: DatasetInfo, root: Path) -> list[Found]:
     found: list[Found] = []
     for side in ("train", "test"):
         if not (root / side).is_dir():
-            raise InputError(f"no folder {side} in {root}", mend=f"expected {SESA.expected}")
+            raise InputError(f"no folder {side} in {root}", fix=f"expected {SESA.expected}")
         before = len(found)
         for file in audio_below(root / side):
             parts = _SESA_FILE.fullmatch(file.stem)
@@ -133,7 +133,7 @@ def _read_sesa(info: DatasetInfo, root: Path) -> list[Found]:
                 raise InputError(
                     "file name is not <class>_<number>",
                     where=str(file),
-                    mend=f"name it as in 'casual_001.wav'; classes are {', '.join(info.classnames)}",
+                    fix=f"name it as in 'casual_001.wav'; classes are {', '.join(info.classnames)}",
                 )
             found.append(Found(file, parts[1], fold=side, group=""))
         if len(found) == before:

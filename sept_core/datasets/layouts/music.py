@@ -33,7 +33,7 @@ def _read_gtzan(info: DatasetInfo, root: Path) -> list[Found]:
             raise InputError(
                 "file name is not <genre>.<number>",
                 where=str(file),
-                mend=f"name it as in 'blues.00000.wav'; genres are {', '.join(info.classnames)}",
+                fix=f"name it as in 'blues.00000.wav'; genres are {', '.join(info.classnames)}",
             )
         found.append(Found(file, parts[1], fold="", group=""))
     return found
@@ -45,7 +45,7 @@ def _read_nsynth(info: DatasetInfo, root: Path) -> list[Found]:
     for folder, side in _NSYNTH_SIDES.items():
         table = root / folder / "examples.json"
         if not table.is_file():
-            raise InputError("no such file", where=str(table), mend=f"expected {NSYNTH.expected}")
+            raise InputError("no such file", where=str(table), fix=f"expected {NSYNTH.expected}")
         try:
             notes = parse_json(table.read_bytes())
             rows = [
@@ -56,7 +56,7 @@ def _read_nsynth(info: DatasetInfo, root: Path) -> list[Found]:
             raise InputError(
                 "is not JSON of notes with instrument_family_str and instrument_str",
                 where=str(table),
-                mend="unpack it again",
+                fix="unpack it again",
             ) from error
         for name, family, instrument in rows:
             if family == _NSYNTH_DROPPED:
@@ -65,13 +65,13 @@ def _read_nsynth(info: DatasetInfo, root: Path) -> list[Found]:
                 raise InputError(
                     f"unknown family '{family}' of {name}",
                     where=str(table),
-                    mend=f"families are {', '.join(info.classnames)}",
+                    fix=f"families are {', '.join(info.classnames)}",
                 )
             if Path(name).name != name:
-                raise InputError(f"'{name}' is not the name of a note", where=str(table), mend="unpack it again")
+                raise InputError(f"'{name}' is not the name of a note", where=str(table), fix="unpack it again")
             found.append(Found(root / folder / "audio" / f"{name}.wav", family, fold=side, group=instrument))
     if not found:
-        raise InputError("no notes of its classes are listed", where=str(root), mend="unpack it again")
+        raise InputError("no notes of its classes are listed", where=str(root), fix="unpack it again")
     return complete(found, root, "examples.json")
 
 
@@ -83,7 +83,7 @@ def _read_beijing_opera(info: DatasetInfo, root: Path) -> list[Found]:
             raise InputError(
                 "file name is not <instrument>-<number>",
                 where=str(file),
-                mend=f"name it as in '222146__ajaysm__bangu-16.wav'; instruments are {', '.join(info.classnames)}",
+                fix=f"name it as in '222146__ajaysm__bangu-16.wav'; instruments are {', '.join(info.classnames)}",
             )
         found.append(Found(file, parts[1], fold="", group=""))
     return found

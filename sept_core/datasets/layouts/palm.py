@@ -35,17 +35,17 @@ def _read(info: DatasetInfo, root: Path) -> list[Found]:
                     raise InputError(
                         f"unknown class '{row['classname']}' of {path}",
                         where=where,
-                        mend=f"classes are {', '.join(info.classnames)}",
+                        fix=f"classes are {', '.join(info.classnames)}",
                     )
                 known = classnames.setdefault(path, (classname, where))
                 if known[0] != classname:
                     raise InputError(
                         f"{path} is of class '{classname}', but '{known[0]}' in {known[1]}",
                         where=where,
-                        mend="correct one of the two rows",
+                        fix="correct one of the two rows",
                     )
                 if fold in sides[path][side]:
-                    raise InputError(f"{path} is listed twice", where=where, mend="remove one of the two rows")
+                    raise InputError(f"{path} is listed twice", where=where, fix="remove one of the two rows")
                 sides[path][side].append(fold)
     found = [
         Found(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sept_core.datasets.assign import Unplaced, assign_folds
-from sept_core.datasets.layouts.base import Found, Layout, Progress, audio_below, hash_files, listing, visible
+from sept_core.datasets.layouts.base import Found, Layout, audio_below, hash_files, listing, visible
 from sept_core.datasets.layouts.copies import one_file_each
 from sept_core.datasets.layouts.events import ESC10, ESC50, SESA, URBANSOUND8K
 from sept_core.datasets.layouts.music import BEIJING_OPERA, GTZAN, NSYNTH
@@ -16,8 +16,9 @@ from sept_core.datasets.layouts.voices import CREMA_D, FSDD, RAVDESS, VOCALSOUND
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DatasetInfo, get_dataset
 from sept_core.errors import InputError
+from sept_core.text import Progress
 
-__all__ = ["LAYOUTS", "Digests", "Progress", "hash_clips", "read_layout"]
+__all__ = ["LAYOUTS", "Digests", "hash_clips", "read_layout"]
 
 Digests = Callable[[Sequence[Path]], Sequence[str]]
 """The sha256 of each file, in hexadecimal digits: for files whose content lies elsewhere."""
@@ -63,9 +64,9 @@ def read_layout(
     info = get_dataset(dataset)
     try:
         if not root.exists():
-            raise InputError("folder does not exist", where=str(root), mend=f"give the folder of {info.name}")
+            raise InputError("folder does not exist", where=str(root), fix=f"give the folder of {info.name}")
         if not root.is_dir():
-            raise InputError("is a file, not a folder", where=str(root), mend=f"give the folder of {info.name}")
+            raise InputError("is a file, not a folder", where=str(root), fix=f"give the folder of {info.name}")
         layout, folder = _standing(info, root)
         found, notes = one_file_each(root, layout.read(info, folder), digests)
         return Manifest(info.name, hash_clips(info, root, found, progress, digests=digests), notes)
@@ -73,7 +74,7 @@ def read_layout(
         raise InputError(
             f"cannot be read ({error.strerror or error})",
             where=str(error.filename or root),
-            mend="check its permissions and the disk",
+            fix="check its permissions and the disk",
         ) from error
 
 
@@ -135,4 +136,4 @@ def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:
             return layout, standing[0]
     expected = " or ".join(f"{layout.expected} ({layout.origin})" for layout in layouts)
     what = info.name if next(audio_below(root), None) else "audio"
-    raise InputError(f"no {what} in {root}", mend=f"{listing(root)}; expected {expected}")
+    raise InputError(f"no {what} in {root}", fix=f"{listing(root)}; expected {expected}")

@@ -25,10 +25,10 @@ def _read_tut2017(info: DatasetInfo, root: Path) -> list[Found]:
         classname = class_named(info, scene)
         if classname is None:
             raise InputError(
-                f"unknown scene '{scene}' of {name}", where=where, mend=f"scenes are {', '.join(info.classnames)}"
+                f"unknown scene '{scene}' of {name}", where=where, fix=f"scenes are {', '.join(info.classnames)}"
             )
         if name in scenes:
-            raise InputError(f"{name} is listed twice", where=where, mend="remove one of the two rows")
+            raise InputError(f"{name} is listed twice", where=where, fix="remove one of the two rows")
         scenes[name] = (classname, recording or source_in_name(info.name, Path(name).stem))
     setup = root / "evaluation_setup"
     listed: dict[str, set[str]] = {}
@@ -39,7 +39,7 @@ def _read_tut2017(info: DatasetInfo, root: Path) -> list[Found]:
             for where, row in read_table(table, delimiter="\t"):
                 name = row["0"].strip()
                 if name not in scenes:
-                    raise InputError(f"{name} is not in meta.txt", where=where, mend="unpack the data set again")
+                    raise InputError(f"{name} is not in meta.txt", where=where, fix="unpack the data set again")
                 names.add(name)
     found = []
     for name, (classname, recording) in scenes.items():

@@ -54,7 +54,7 @@ def _read_ravdess(info: DatasetInfo, root: Path) -> list[Found]:
             raise InputError(
                 "file name is not <modality>-<channel>-<emotion>-<intensity>-<statement>-<repetition>-<actor>",
                 where=str(file),
-                mend="name it as in '03-01-05-01-02-01-12.wav'; emotions are 01 to 08",
+                fix="name it as in '03-01-05-01-02-01-12.wav'; emotions are 01 to 08",
             )
         if parts[1] == "03":
             group = source_in_name(info.name, file.stem)
@@ -72,7 +72,7 @@ def _read_crema_d(info: DatasetInfo, root: Path) -> list[Found]:
             raise InputError(
                 "file name is not <actor>_<sentence>_<emotion>_<level>",
                 where=str(file),
-                mend=f"name it as in '1001_DFA_ANG_XX.wav'; emotions are {', '.join(_CREMA_D_EMOTIONS)}",
+                fix=f"name it as in '1001_DFA_ANG_XX.wav'; emotions are {', '.join(_CREMA_D_EMOTIONS)}",
             )
         group = source_in_name(info.name, file.stem)
         found.append(Found(file, _CREMA_D_EMOTIONS[parts[1]], fold="", group=group))
@@ -83,7 +83,7 @@ def _read_vocalsound(info: DatasetInfo, root: Path) -> list[Found]:
     """Its split by speakers. The validation set, which nothing here needs, joins the training set."""
     audio = next((root / name for name in ("audio_16k", "audio_44k", "data_44k") if (root / name).is_dir()), None)
     if audio is None:
-        raise InputError(f"no folder audio_16k or audio_44k in {root}", mend=f"expected {VOCALSOUND.expected}")
+        raise InputError(f"no folder audio_16k or audio_44k in {root}", fix=f"expected {VOCALSOUND.expected}")
     found = []
     for part, side in _VOCALSOUND_SIDES.items():
         table = root / "datafiles" / f"{part}.json"
@@ -96,7 +96,7 @@ def _read_vocalsound(info: DatasetInfo, root: Path) -> list[Found]:
                 raise InputError(
                     f"'{name}' is not <speaker>_<session>_<class>.wav",
                     where=str(table),
-                    mend=f"expected names such as 'f0001_0_laughter.wav'; classes are {', '.join(info.classnames)}",
+                    fix=f"expected names such as 'f0001_0_laughter.wav'; classes are {', '.join(info.classnames)}",
                 )
             group = source_in_name(info.name, Path(name).stem)
             found.append(Found(audio / name, classname, fold=side, group=group))
@@ -106,13 +106,13 @@ def _read_vocalsound(info: DatasetInfo, root: Path) -> list[Found]:
 def _vocalsound_names(table: Path) -> list[str]:
     """File names that one of the JSON files lists; the folders in it are those of its authors' machine."""
     if not table.is_file():
-        raise InputError("no such file", where=str(table), mend=f"expected {VOCALSOUND.expected}")
+        raise InputError("no such file", where=str(table), fix=f"expected {VOCALSOUND.expected}")
     try:
         rows = parse_json(table.read_bytes())["data"]
         return [str(row["wav"]).replace("\\", "/").rsplit("/", 1)[-1] for row in rows]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            'is not JSON of the form {"data": [{"wav": ...}]}', where=str(table), mend="unpack it again"
+            'is not JSON of the form {"data": [{"wav": ...}]}', where=str(table), fix="unpack it again"
         ) from error
 
 
@@ -122,14 +122,14 @@ def _read_fsdd(info: DatasetInfo, root: Path) -> list[Found]:
         parts = _FSDD_FILE.fullmatch(file.stem)
         if parts is None:
             raise InputError(
-                "file name is not <digit>_<speaker>_<index>", where=str(file), mend="name it as in '7_jackson_32.wav'"
+                "file name is not <digit>_<speaker>_<index>", where=str(file), fix="name it as in '7_jackson_32.wav'"
             )
         digit, speaker, _ = parts.groups()
         if len(digit) != 1:
-            raise InputError(f"unknown digit '{digit}'", where=str(file), mend="digits are 0 to 9")
+            raise InputError(f"unknown digit '{digit}'", where=str(file), fix="digits are 0 to 9")
         if speaker not in info.folds:
             raise InputError(
-                f"unknown speaker '{speaker}'", where=str(file), mend=f"speakers are {', '.join(info.folds)}"
+                f"unknown speaker '{speaker}'", where=str(file), fix=f"speakers are {', '.join(info.folds)}"
             )
         found.append(Found(file, _FSDD_DIGITS[int(digit)], fold=speaker, group=speaker))
     return found

@@ -1,6 +1,6 @@
 """The audio tower of ``mini``: log-mel spectrogram and a strided CNN, in plain torch.
 
-Nothing here needs torchaudio: the mel filters are written out, and decoding is ``sept_core.audio``'s.
+Nothing here needs torchaudio: the mel filters are written out, and decoding is ``sept_core.audio.waveform``'s.
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ def load_mini(folder: Path = WEIGHTS) -> Encoder:
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise InputError(
-            f"the encoder mini lacks {', '.join(missing)}", where=str(folder), mend="reinstall the package"
-        )
+        raise InputError(f"the encoder mini lacks {', '.join(missing)}", where=str(folder), fix="reinstall the package")
     meta = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return Encoder(
         name="mini",

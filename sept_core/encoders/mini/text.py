@@ -123,11 +123,11 @@ class MiniTextTower(CausalTextTower):
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         for text, ids in zip(texts, encoded, strict=True):
             if not ids:
-                raise InputError(f"the text {text!r} has no tokens", mend="give every class and neighbour a name")
+                raise InputError(f"the text {text!r} has no tokens", fix="give every class and neighbour a name")
             if len(ids) > self.max_tokens:
                 raise InputError(
                     f"the text '{text[:40]}...' has {len(ids)} tokens, the text tower of mini takes {self.max_tokens}",
-                    mend="shorten it",
+                    fix="shorten it",
                 )
         lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.int64)
         ids = torch.zeros(len(encoded), int(lengths.max()) if encoded else 0, dtype=torch.int64)
@@ -157,7 +157,7 @@ class MiniTextTower(CausalTextTower):
         if length > self.max_tokens:
             raise InputError(
                 f"{length} tokens, context included, but the text tower of mini takes {self.max_tokens}",
-                mend="lower n_ctx or shorten the names",
+                fix="lower n_ctx or shorten the names",
             )
         hidden = self.place(embeddings, torch.arange(length, device=embeddings.device))
         for block in self.layers:

@@ -36,6 +36,6 @@ def read_weights(module: nn.Module, path: Path) -> None:
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"weights cannot be loaded ({reason})", where=str(path), mend="reinstall the package"
+            f"weights cannot be loaded ({reason})", where=str(path), fix="reinstall the package"
         ) from error
     module.eval().requires_grad_(False)

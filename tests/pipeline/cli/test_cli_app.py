@@ -81,7 +81,7 @@ def test_a_misused_command_line_ends_with_2(arguments: list[str], sept: Callable
     ("error", "code", "line"),
     [
         (
-            InputError("no such thing", where="file.yaml: key", mend="write it"),
+            InputError("no such thing", where="file.yaml: key", fix="write it"),
             2,
             "error: file.yaml: key: no such thing",
         ),
@@ -148,7 +148,7 @@ def test_an_unknown_command_ends_with_the_whole_line_of_the_one_that_was_meant(
 
 def test_several_errors_are_a_line_each_and_one_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        raise gathered([InputError("one", where="a"), InputError("two", mend="do that")])
+        raise gathered([InputError("one", where="a"), InputError("two", fix="do that")])
 
     assert guarded(fail, debug=False) == 2
     assert capsys.readouterr().err == "error: a: one\nerror: two; do that\n"

@@ -14,7 +14,7 @@ from mlflow_server import free_port
 from pipeline.doctor.mlflow_server import check_mlflow
 from pipeline.store import Lease, LocalFiles, TrialStore
 from pipeline.tracking import default_target
-from pipeline.tracking.client import connect
+from pipeline.tracking.client import mlflow_client
 
 Sept = Callable[..., tuple[int, str, str]]
 
@@ -55,12 +55,12 @@ def test_status_counts_what_the_store_holds(sept: Sept, filled: Path) -> None:
 def test_status_tells_why_trials_failed_and_what_has_begun(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
     failed, begun = made.make_case("FSDD", "coop", 0, "failed"), made.make_case("FSDD", "coop", 1)
     made.fill_store(store, [failed])
-    store.add_member(made.SWEEP, begun.member)
+    store.add_proposal(made.SWEEP, begun.proposal)
     code, out, _ = sept("sweep", "status", made.SWEEP, "--root", tmp_path / "root")
     assert code == 0
-    assert f"#0 failed: {failed.verdict.error}" in out
+    assert f"#0 failed: {failed.decision.error}" in out
     code, out, _ = sept("sweep", "status", made.SWEEP, "--root", tmp_path / "root", "--json")
-    study = next(one for one in json.loads(out)["studies"] if one["key"] == failed.member.study)
+    study = next(one for one in json.loads(out)["studies"] if one["key"] == failed.proposal.study)
     assert (study["failed"], study["begun"]) == (1, 1)
 
 
@@ -94,7 +94,7 @@ def test_track_sync_rebuilds_mlflow_from_the_store(sept: Sept, filled: Path, emp
     code, out, _ = sept("track", "sync", made.SWEEP, "--root", filled)
     assert code == 0
     assert "14 ended trials are in MLflow" in out
-    client = connect(default_target(filled))
+    client = mlflow_client(default_target(filled))
     experiment = client.get_experiment_by_name(made.SWEEP)
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'trial'")) == 14
@@ -227,7 +227,7 @@ def test_rerun_refuses_what_the_sweep_does_not_have(sept: Sept, filled: Path) ->
 
 
 def test_rerun_of_a_shipped_data_set_says_that_made_up_numbers_are_not_the_same(sept: Sept, filled: Path) -> None:
-    made_up = made.make_case("FSDD", "zero-shot", 0).member.signature
+    made_up = made.make_case("FSDD", "zero-shot", 0).proposal.signature
     code, _, err = sept("rerun", made.SWEEP, made_up, "--root", filled)
     assert code == 2
     assert "encoder" in err
@@ -269,7 +269,7 @@ def test_best_shows_the_accuracy_among_all_classes_where_it_was_measured(
     assert newer.result is not None
     assert (headings()[0][4:6], headings()[1][5:7]) == (["H", "all"], ["H", "all"])
     lines = sept("best", made.SWEEP, "--root", filled)[1].splitlines()
-    measured = [line.split()[6].rstrip("*") for line in lines if newer.member.signature in line]
+    measured = [line.split()[6].rstrip("*") for line in lines if newer.proposal.signature in line]
     assert measured == [f"{newer.result.test['all']:.1f}"]
     estimate, use = (line.split() for line in lines if "ESC10.mini.base-to-new.zero-shot" in line)
     assert (estimate[5], use[6]) == ("-", "-")
@@ -286,10 +286,10 @@ def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, stor
     best = made.best_of(cases, study)
     assert best.result is not None
     assert told["estimate"]["h"] == pytest.approx(estimate["h"], abs=1e-9)
-    assert (told["signature"], told["own_accuracy"]["h"]) == (best.member.signature, best.result.test["h"])
+    assert (told["signature"], told["own_accuracy"]["h"]) == (best.proposal.signature, best.result.test["h"])
     assert "likely too good for unseen data" in told["own_accuracy_is"]
     folds = [fold for one in told["chosen_by_fold"] for fold in one["folds"]]
-    assert sorted(folds) == sorted(best.member.config.folds)
+    assert sorted(folds) == sorted(best.proposal.config.folds)
     _, out, _ = sept("best", made.SWEEP, study, "--root", root)
     above, below = out.split("\nFor use: ")
     assert f"{estimate['h']:.1f}" in above

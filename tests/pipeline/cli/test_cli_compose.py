@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.composing import COMPOSE_FILE
-from pipeline.submit import Job, Request
+from pipeline.cluster.jobs import Job, Request
 
 Sept = Callable[..., tuple[int, str, str]]
 DOCKER = """#!{python}
@@ -50,9 +50,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Request]]:
         requests.append((client, request))
         return Job("job-1", attached=False)
 
-    monkeypatch.setattr("pipeline.submit.connect", lambda address: address)
-    monkeypatch.setattr("pipeline.submit.submit", take)
-    monkeypatch.setattr("pipeline.following.follow", lambda *_: 0)
+    monkeypatch.setattr("pipeline.cluster.jobs.job_client", lambda address: address)
+    monkeypatch.setattr("pipeline.cluster.jobs.submit", take)
+    monkeypatch.setattr("pipeline.cluster.following.follow", lambda *_: 0)
     return requests
 
 

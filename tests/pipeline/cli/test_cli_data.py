@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.download import DownloadSummary
+from pipeline.data.download import DownloadSummary
+from pipeline.data.prepared import own_datasets
 from pipeline.neighbors import Outcome, Usage
-from pipeline.prepared import own_datasets
 from sept_core.datasets import DatasetInfo
 from sept_core.semantic import Neighbors
 
@@ -170,7 +170,7 @@ def test_a_download_says_what_came_and_how_to_check_it(
         asked.append((dataset, out, revision))
         return DownloadSummary("SESA", "c" * 40, 3, 5_000_000, 2, str(out), made)
 
-    monkeypatch.setattr("pipeline.download.download", fake)
+    monkeypatch.setattr("pipeline.data.download.download", fake)
     code, out, _ = data("download", "sesa", "--out", "here", "--revision", "v1")
     assert code == 0
     assert asked == [("sesa", Path("here"), "v1")]

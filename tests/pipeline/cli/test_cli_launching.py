@@ -13,7 +13,7 @@ from pipeline.search.observer import StudyPlan
 from pipeline.spec import parse_sweep
 from pipeline.store import Lease, LocalFiles, TrialStore
 from pipeline.tracking import default_target
-from pipeline.tracking.client import connect
+from pipeline.tracking.client import mlflow_client
 
 Sept = Callable[..., tuple[int, str, str]]
 
@@ -42,7 +42,7 @@ class FakeLaunch:
         for observer in observers:
             observer.sweep_started(spec.name, plans)
             for case in self.cases:
-                observer.member_ended(case.member, case.verdict, case.result)
+                observer.trial_ended(case.proposal, case.decision, case.result)
             observer.sweep_ended(self.state)
         return SimpleNamespace(state=self.state, on_request=self.on_request)
 
@@ -80,7 +80,7 @@ def test_quickstart_says_what_it_will_do_shows_the_result_and_the_next_command(
     assert "SEPT against its baseline" in out
     assert str(root / "sweeps" / "quickstart" / "report" / "tradeoff.png") in out
     assert f"sept ui --root {root}" in out
-    client = connect(default_target(root))
+    client = mlflow_client(default_target(root))
     assert client.get_experiment_by_name("quickstart") is not None
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import synthetic_results as made
 
-from pipeline.cli.planning import duration
 from pipeline.plan import Estimate, PlannedStudy
-from pipeline.plan.kept import keep_estimate, plan_key
+from pipeline.plan.first_estimate import keep_estimate, plan_key
 from pipeline.spec import parse_sweep
 from pipeline.store import LocalFiles, TrialStore
+from pipeline.text import duration
 from sept_core.datasets import DATASETS
 
 Sept = Callable[..., tuple[int, str, str]]
@@ -98,8 +98,8 @@ def test_another_spec_under_the_name_is_told_in_the_words_of_launch(
 def test_the_report_says_how_good_the_estimate_was(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
     keep(store, 4.0)
     made.fill_store(store, made.make_cases())
-    finished = [case for case in made.make_cases() if case.verdict.state == "finished"]
-    took = sum(case.verdict.curve[-1].time_s for case in finished)
+    finished = [case for case in made.make_cases() if case.decision.state == "finished"]
+    took = sum(case.decision.curve[-1].time_s for case in finished)
     code, out, _ = sept("report", made.SWEEP, "--root", tmp_path / "root")
     assert code == 0
     assert f"{duration(4 * len(finished))} for the {len(finished)} finished trials; they took {duration(took)}" in out

@@ -13,39 +13,39 @@ from pipeline.cli.progress import BarProgress, LineProgress, Tally, make_progres
 def plans(cases: list[made.Case]) -> list[Any]:
     return [
         SimpleNamespace(key=key, dataset="FSDD", encoder="mini", method=key.split(".")[3], budget=3, fold=None)
-        for key in dict.fromkeys(case.member.study for case in cases)
+        for key in dict.fromkeys(case.proposal.study for case in cases)
     ]
 
 
 def cases_of(method: str) -> list[made.Case]:
-    return [case for case in made.make_cases() if case.member.study == f"FSDD.mini.base-to-new.{method}"]
+    return [case for case in made.make_cases() if case.proposal.study == f"FSDD.mini.base-to-new.{method}"]
 
 
 def tell(observer: Any, cases: list[made.Case]) -> None:
     observer.sweep_started("synthetic", plans(cases))
     for case in cases:
-        observer.member_started(case.member, 0)
-        for report in case.verdict.curve:
-            observer.reported(case.member, report)
-        observer.member_ended(case.member, case.verdict, case.result)
+        observer.trial_started(case.proposal, 0)
+        for report in case.decision.curve:
+            observer.reported(case.proposal, report)
+        observer.trial_ended(case.proposal, case.decision, case.result)
     observer.sweep_ended("finished")
 
 
 def test_a_trial_on_its_way_counts_by_its_share_of_epochs() -> None:
     tally, case = Tally(), cases_of("coop")[0]
     tally.start(plans([case]))
-    tally.move(case.member, made.EVERY)
+    tally.move(case.proposal, made.EVERY)
     assert tally.done() == made.EVERY / made.EPOCHS
-    tally.end(case.member, case.verdict)
-    assert tally.done(case.member.study) == 1
+    tally.end(case.proposal, case.decision)
+    assert tally.done(case.proposal.study) == 1
 
 
 def test_what_is_told_twice_counts_once() -> None:
     tally, case = Tally(), cases_of("coop")[0]
     tally.start(plans([case]))
     for _ in range(2):
-        tally.end(case.member, case.verdict)
-        tally.move(case.member, made.EVERY)
+        tally.end(case.proposal, case.decision)
+        tally.move(case.proposal, made.EVERY)
     assert tally.done() == 1
 
 
@@ -56,7 +56,7 @@ def test_bars_show_how_many_trials_ended_and_the_best_so_far() -> None:
     assert isinstance(progress, BarProgress)
     tell(progress, cases)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    best = made.summary(made.row_of(cases, cases[0].member.study), "val")["h"]
+    best = made.summary(made.row_of(cases, cases[0].proposal.study), "val")["h"]
     assert "FSDD CoOp + SEPT" in text
     assert "3/3" in text
     assert f"val  {best:.1f}" in text
@@ -66,7 +66,7 @@ def test_a_best_value_that_was_measured_on_test_clips_says_so() -> None:
     cases = [made.chosen_on_test(case) for case in cases_of("coop") if case.result is not None]
     console = Console(file=io.StringIO(), force_terminal=True, width=110)
     tell(make_progress(console), cases)
-    best = made.best_of(cases, cases[0].member.study).verdict.objective
+    best = made.best_of(cases, cases[0].proposal.study).decision.objective
     assert f"TEST  {best:.1f}" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -86,7 +86,7 @@ def test_a_launch_that_goes_on_says_what_from() -> None:
     lines: list[str] = []
     progress, (first, *_, last) = LineProgress(lines.append, lambda: 0.0), cases_of("coop")
     progress.sweep_started("synthetic", plans([first]))
-    progress.member_ended(first.member, first.verdict, first.result)
-    progress.member_started(last.member, 5)
-    progress.member_started(last.member, 10)
+    progress.trial_ended(first.proposal, first.decision, first.result)
+    progress.trial_started(last.proposal, 5)
+    progress.trial_started(last.proposal, 10)
     assert lines[1:] == ["[00:00] going on after 1 trial, and an interrupted one from epoch 5"]

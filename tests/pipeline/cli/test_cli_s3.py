@@ -17,7 +17,7 @@ import synthetic_results as made
 from pipeline.neighbors import Outcome, Usage
 from pipeline.store import TrialStore, open_files
 from pipeline.tracking import default_target
-from pipeline.tracking.client import connect
+from pipeline.tracking.client import mlflow_client
 from sept_core.datasets import DatasetInfo
 from sept_core.semantic import Neighbors
 
@@ -130,7 +130,7 @@ class TestMlflow:
         code, out, _ = sept("track", "sync", made.SWEEP, "--root", filled)
         assert code == 0
         assert f"14 ended trials are in MLflow (sqlite:///{database}" in out
-        client = connect(default_target(database.parent))
+        client = mlflow_client(default_target(database.parent))
         assert client.get_experiment_by_name(made.SWEEP) is not None
 
     def test_the_servers_of_option_and_environment_go_before_it(

@@ -11,7 +11,7 @@ import pytest
 import synthetic_results as made
 import yaml
 
-from pipeline.submit import Job, Request
+from pipeline.cluster.jobs import Job, Request
 from sept_core.semantic import load_neighbors
 
 Sept = Callable[..., tuple[int, str, str]]
@@ -31,9 +31,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     def interrupted(*_: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.submit.connect", lambda address: None)
-    monkeypatch.setattr("pipeline.submit.submit", take)
-    monkeypatch.setattr("pipeline.following.follow", interrupted)
+    monkeypatch.setattr("pipeline.cluster.jobs.job_client", lambda address: None)
+    monkeypatch.setattr("pipeline.cluster.jobs.submit", take)
+    monkeypatch.setattr("pipeline.cluster.following.follow", interrupted)
     return requests
 
 

@@ -19,7 +19,7 @@ from browser import browser, chromium
 from pipeline.cli.launching import _next_command
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import SweepWriter, default_target
-from pipeline.tracking.client import connect
+from pipeline.tracking.client import mlflow_client
 from pipeline.tracking.describe import run_name
 
 Sept = Callable[..., tuple[int, str, str]]
@@ -31,7 +31,7 @@ def tracked(tmp_path: Path, empty_database: Path) -> Path:
     root.mkdir()
     shutil.copy(empty_database, root / "mlflow.db")
     target = default_target(root)
-    SweepWriter(connect(target), target, made.SWEEP, TrialStore(LocalFiles(root))).open()
+    SweepWriter(mlflow_client(target), target, made.SWEEP, TrialStore(LocalFiles(root))).open()
     return root
 
 
@@ -149,7 +149,7 @@ def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
         opened = "ESC10 coop, mini, base-to-new"
         tab.evaluate(EXPAND.format(opened))
         names = tab.wait(f"{NAMES}.length > 7 && {NAMES}")
-        trials = {run_name(case.member) for case in cases if case.member.study == "ESC10.mini.base-to-new.coop"}
+        trials = {run_name(case.proposal) for case in cases if case.proposal.study == "ESC10.mini.base-to-new.coop"}
         first = names.index(opened) + 1
         assert set(names[first : first + len(trials)]) == trials
         assert len(names) == 7 + len(trials)

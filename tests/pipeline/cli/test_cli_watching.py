@@ -17,11 +17,12 @@ import pytest
 import synthetic_results as made
 from rich.console import Console
 
-from pipeline.cli.watching import ago, one_line, render, short_study, show
-from pipeline.search.attendant import Attendant
-from pipeline.status import SweepStatus, sweep_status
+from pipeline.cli.watching import one_line, render, short_study, show
+from pipeline.search.publisher import Publisher
 from pipeline.store import Lease, TrialStore
 from pipeline.store.notices import LaunchProgress, Noticeboard, TrialProgress
+from pipeline.text import ago
+from pipeline.watch.status import SweepStatus, sweep_status
 from sept_core.results import now_ms
 
 Sept = Callable[..., tuple[int, str, str]]
@@ -40,7 +41,7 @@ def running(store: TrialStore) -> Iterator[Lease]:
     """A sweep that is being run, one trial finished and two in flight."""
     made.fill_store(store, [made.make_case("FSDD", "coop", 0)])
     for number in (1, 2):
-        store.add_member(made.SWEEP, made.make_case("FSDD", "coop", number).member)
+        store.add_proposal(made.SWEEP, made.make_case("FSDD", "coop", number).proposal)
     with Lease(store.files, made.SWEEP) as lease:
         now = now_ms()
         trial = TrialProgress(COOP, 1, now - 90_000, now - 4_000, 10, 72.51)
@@ -62,7 +63,7 @@ def test_a_running_sweep_is_drawn_within_80_columns(store: TrialStore, running: 
     row = next(line for line in lines if line.startswith("FSDD coop "))
     assert row.split()[2:7] == ["1", "0", "0", "1", "3"]
     trial = next(line for line in lines if "#1" in line)
-    assert made.make_case("FSDD", "coop", 1).member.signature in trial
+    assert made.make_case("FSDD", "coop", 1).proposal.signature in trial
     assert "10/15" in trial
     assert "72.5" in trial
     assert trial.endswith(("4 s ago", "5 s ago", "6 s ago", "7 s ago"))
@@ -173,7 +174,7 @@ def test_watching_in_a_pipe_prints_changes_until_the_sweep_ends(store: TrialStor
         assert process.stdout is not None
         assert "1 of 14 trials ended; running FSDD coop #1 at epoch 10/15" in process.stdout.readline()
         time.sleep(0.5)
-        store.write_verdict(made.SWEEP, made.make_case("FSDD", "coop", 1).verdict)
+        store.write_decision(made.SWEEP, made.make_case("FSDD", "coop", 1).decision)
         assert process.stdout.readline().endswith(" 2 of 14 trials ended\n")
         running.release()
         rest, errors = process.communicate(timeout=30)
@@ -217,10 +218,10 @@ def test_stop_waits_until_the_launch_has_given_back_its_lease(sept: Sept, store:
 
     def launch() -> None:
         board = Noticeboard(store.files, made.SWEEP)
-        with Lease(store.files, made.SWEEP) as lease, Attendant(board, lease.token, lease.check, 0.01) as attendant:
+        with Lease(store.files, made.SWEEP) as lease, Publisher(board, lease.token, lease.check, 0.01) as publisher:
             begun.set()
             deadline = time.monotonic() + 30
-            while not attendant.stop_asked and time.monotonic() < deadline:
+            while not publisher.stop_asked and time.monotonic() < deadline:
                 time.sleep(0.01)
 
     thread = threading.Thread(target=launch, daemon=True)

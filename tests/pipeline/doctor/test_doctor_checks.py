@@ -29,7 +29,7 @@ from pipeline.doctor.requirements import install
 from pipeline.doctor.storage import check_store
 from pipeline.store import open_files
 from pipeline.store.cache import FOLDERS
-from pipeline.tracking import TrackingTarget, connect
+from pipeline.tracking import TrackingTarget, mlflow_client
 from sept_core.errors import InputError
 
 Ran = tuple[int, str, str]
@@ -71,7 +71,7 @@ def test_a_bucket_without_conditional_writes_is_red(s3_at: Callable[[str], str])
     assert statuses(found) == GOOD | {"store: conditional writes": "red"}
     (check,) = (one for one in found if one.status == "red")
     assert "ignores conditional writes" in check.said
-    assert "If-None-Match" in check.mend
+    assert "If-None-Match" in check.fix
     assert careless.objects == {}
 
 
@@ -83,7 +83,7 @@ def test_a_clock_that_is_wrong_is_told_with_its_direction(
         (check,) = (one for one in check_store(s3_at(endpoint)) if one.name == "store: clock")
     assert check.status == status
     assert ("ahead of" if ahead_s > 0 else "behind") in check.said
-    assert "timedatectl" in check.mend
+    assert "timedatectl" in check.fix
 
 
 def test_a_dead_and_a_refusing_bucket_are_red_within_seconds(s3_endpoint: str, s3_at: Callable[[str], str]) -> None:
@@ -94,14 +94,14 @@ def test_a_dead_and_a_refusing_bucket_are_red_within_seconds(s3_endpoint: str, s
     s3_at(s3_endpoint)
     (missing, _) = check_store("s3://no-such-bucket/prefix")
     assert (missing.status, "there is no such bucket" in missing.said) == ("red", True)
-    assert "make the bucket first" in missing.mend
+    assert "make the bucket first" in missing.fix
 
 
 def test_a_check_that_hangs_or_raises_is_a_finding() -> None:
     ends = threading.Event()
     try:
         (hung,) = examined(Subject("slow", 0.1, lambda: [Check("slow", "green", str(ends.wait(60)))], "hurry"))
-        assert (hung.name, hung.status, hung.said, hung.mend) == ("slow", "red", "no answer within 0 s", "hurry")
+        assert (hung.name, hung.status, hung.said, hung.fix) == ("slow", "red", "no answer within 0 s", "hurry")
     finally:
         ends.set()
 
@@ -117,7 +117,7 @@ def test_mlflow_takes_a_run_and_keeps_none_that_is_seen(make_target: Callable[[s
     root = str(Path(target.uri.removeprefix("sqlite:///")).parent)
     for _ in range(2):
         assert statuses(check_mlflow(root, None)) == {"MLflow": "green", "MLflow: write": "green"}
-    client = connect(target)
+    client = mlflow_client(target)
     assert [one.name for one in client.search_experiments()] == ["Default"]
     assert client.get_experiment_by_name(EXPERIMENT).lifecycle_stage == "deleted"
     assert client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id]) == []
@@ -143,7 +143,7 @@ def test_an_mlflow_that_is_not_there_or_dead_or_of_another_version_is_told(tmp_p
         found = {check.name: check for check in check_mlflow(str(tmp_path), uri)}
     assert statuses(found.values()) == {"MLflow": "green", "MLflow: version": "red", "MLflow: write": "red"}
     assert found["MLflow: version"].said.startswith("2.9.2 there, 3.")
-    assert "pip install mlflow==3." in found["MLflow: version"].mend
+    assert "pip install mlflow==3." in found["MLflow: version"].fix
     assert "not you" in found["MLflow: write"].said
 
 
@@ -188,7 +188,7 @@ def test_what_is_to_be_installed_is_what_the_package_says_that_it_needs(monkeypa
     monkeypatch.setattr("pipeline.doctor.requirements.requires", lambda name: lines)
     assert install("ray", "torch", "unknown") == "pip install 'ray[tune]>=7' 'torch<9,>=8' unknown"
     monkeypatch.setattr("pipeline.doctor.ray_cluster._ask", lambda *_: {"error": "broken"})
-    assert [check.mend for check in check_ray("local")] == ["pip install 'ray[tune]>=7'"]
+    assert [check.fix for check in check_ray("local")] == ["pip install 'ray[tune]>=7'"]
 
 
 def test_copies_that_go_while_they_are_counted_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_language_models_server_is_asked_with_a_key_that_nobody_sees(monkeypat
     assert asked == [f"Bearer {SECRET}"] * 3
     (dead,) = check_language_model(f"http://127.0.0.1:{dead_port()}/v1")
     assert (dead.status, "Connection refused" in dead.said) == ("red", True)
-    assert SECRET not in "".join(check.said + check.mend for check in (good, refused, moved, dead))
+    assert SECRET not in "".join(check.said + check.fix for check in (good, refused, moved, dead))
 
 
 def test_azures_list_of_models_is_asked_for_as_azure_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,13 +276,13 @@ def test_weights_embeddings_and_neighbours_are_looked_for(tmp_path: Path) -> Non
         "neighbours of ESC50": "red",
     }
     assert "400 clips with the package" in found["embeddings of ESC10"].said
-    assert found["embeddings of ESC50"].mend == "sept embed esc50 --audio DIR"
-    assert found["neighbours of ESC50"].mend
+    assert found["embeddings of ESC50"].fix == "sept embed esc50 --audio DIR"
+    assert found["neighbours of ESC50"].fix
     (absent,) = examined(
         Subject("encoder", 30, lambda: check_encoder("msclap-2023", str(tmp_path / "no.pth"), None, []), "")
     )
     assert (absent.status, "are not there" in absent.said) == ("red", True)
-    assert "hub:" in absent.mend
+    assert "hub:" in absent.fix
 
 
 def test_the_command_shows_words_and_mends_and_ends_with_1_where_something_is_red(
@@ -299,7 +299,7 @@ def test_the_command_shows_words_and_mends_and_ends_with_1_where_something_is_re
     code, out, _ = sept("doctor", "--root", "runs", "--mlflow", f"http://127.0.0.1:{dead_port()}", "--json")
     (red,) = (check for check in json.loads(out) if check["status"] == "red")
     assert (code, red["name"]) == (1, "MLflow")
-    assert "--mlflow" in red["mend"]
+    assert "--mlflow" in red["fix"]
 
 
 def test_a_running_ray_is_described_with_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

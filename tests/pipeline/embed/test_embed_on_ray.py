@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from small_ray import small_ray
 
+from pipeline.data.prepared import Prepared, write_prepared
 from pipeline.embed import EmbedSummary, embed
 from pipeline.embed.place import EncoderPlace
-from pipeline.prepared import Prepared, write_prepared
 from sept_core.datasets import read_csv_dataset
 from sept_core.errors import InputError, SeptError
 

@@ -17,7 +17,7 @@ from pipeline.embed import embed
 from pipeline.embed.place import EncoderPlace
 from pipeline.store import open_files
 
-# Folders, zips and buckets are covered in every run, with small audio (test_pipeline_audio_source.py).
+# Folders, zips and buckets are covered in every run, with small audio (data/test_data_audio.py).
 pytestmark = [pytest.mark.audio, pytest.mark.long, pytest.mark.timeout(0)]
 
 REPOSITORY = Path(__file__).parents[3]

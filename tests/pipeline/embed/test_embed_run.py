@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.audio_source import open_audio
-from pipeline.bundle import ATTRIBUTIONS, main
+from infra.mini.bundle import ATTRIBUTIONS, main
+from pipeline.data.audio.open import open_audio
+from pipeline.data.prepared import Prepared, write_prepared
 from pipeline.embed import EmbedSummary, embed, embed_with
 from pipeline.embed.inline import embed_inline
-from pipeline.embed.jobs import Job
+from pipeline.embed.jobs import EmbedJob
 from pipeline.embed.place import EncoderPlace
 from pipeline.embed.run import _Work
 from pipeline.embed.sizing import Begun
-from pipeline.prepared import Prepared, write_prepared
 from pipeline.store import EmbeddingStore
-from pipeline.store.places import fetch
+from pipeline.store.fetch import fetch
 from sept_core.datasets import read_csv_dataset, read_layout
 from sept_core.datasets.embeddings import BUNDLED, TEXT_COLUMNS
 from sept_core.encoders import AudioTower, Encoder, Preparation, load_encoder
@@ -148,7 +148,7 @@ def test_an_attempt_on_gpus_that_goes_on_keeps_the_batch_size_it_was_begun_with(
             told.append(begun())
             return told[-1] or size
 
-        def run(jobs: Sequence[Job], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
+        def run(jobs: Sequence[EmbedJob], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
             def stop(job: int, clips: int) -> None:
                 nonlocal encoded
                 encoded -= clips
@@ -419,9 +419,9 @@ class TestBadInput:
         self, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def unloadable(*_: object, **__: object) -> Tensor:
-            raise InputError("torchaudio cannot be loaded", mend="install it")
+            raise InputError("torchaudio cannot be loaded", fix="install it")
 
-        monkeypatch.setattr("sept_core.audio.load_clip", unloadable)
+        monkeypatch.setattr("sept_core.audio.waveform.load_clip", unloadable)
         with pytest.raises(InputError, match=r"^torchaudio cannot be loaded; install it$"):
             embed_with(make_encoder(FakeTower()), "fsdd", audio, tmp_path / "runs")
 
@@ -460,7 +460,7 @@ class TestBundle:
         fingerprint = load_encoder("mini").fingerprint
         if not EmbeddingStore(BUNDLED).has(fingerprint, dataset):
             pytest.fail(
-                f"no bundled {dataset} for mini {fingerprint}: python -m pipeline.bundle --esc10 DIR --fsdd DIR"
+                f"no bundled {dataset} for mini {fingerprint}: python -m infra.mini.bundle --esc10 DIR --fsdd DIR"
             )
         table = EmbeddingStore(BUNDLED).read(fingerprint, dataset)
         assert len(table) == {"ESC10": 400, "FSDD": 900}[dataset]
@@ -492,7 +492,7 @@ class TestBundle:
     def test_the_command_replaces_what_an_earlier_encoder_left(
         self, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("pipeline.bundle.ATTRIBUTIONS", {"FSDD": "by somebody"})
+        monkeypatch.setattr("infra.mini.bundle.ATTRIBUTIONS", {"FSDD": "by somebody"})
         monkeypatch.setattr("sept_core.encoders.load_encoder", lambda *_: make_encoder(FakeTower()))
         root = tmp_path / "bundled"
         (root / "embeddings/0000/FSDD").mkdir(parents=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
 from pipeline.neighbors.by_hand import read_by_hand
-from pipeline.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
 from sept_core.datasets import Clip, DatasetInfo, Manifest
 from sept_core.errors import InputError
 

@@ -158,8 +158,8 @@ def test_finished_trials_of_the_study_are_scaled_by_epochs_and_replicas(ran: Pat
 
 def test_trials_of_other_datasets_are_scaled_by_tokens(ran: Path, tmp_path: Path) -> None:
     store, made = TrialStore(LocalFiles(ran)), TrialStore(LocalFiles(tmp_path))
-    for member in store.members("tiny"):
-        result = store.read_result(member.study, member.signature)
+    for proposal in store.proposals("tiny"):
+        result = store.read_result(proposal.study, proposal.signature)
         if result is not None and result.state == "finished":
             seconds = 1e-3 * work_of(result.config, LOAD(make_spec().studies()[2].inputs)).size
             made.write_result(replace(result, train_seconds=seconds))
@@ -216,10 +216,10 @@ def test_gpu_hours_count_the_share_and_cost_is_of_them(ran: Path) -> None:
 
 def test_pruning_is_taken_to_save_what_it_saved_so_far(ran: Path) -> None:
     store = TrialStore(LocalFiles(ran))
-    members = {(member.study, member.number): member for member in store.members("tiny")}
-    verdicts = store.verdicts("tiny")
-    whole = sum(members[verdict.study, verdict.number].config.epochs for verdict in verdicts)
-    spared = 1 - sum(verdict.epoch for verdict in verdicts) / whole
+    proposals = {(proposal.study, proposal.number): proposal for proposal in store.proposals("tiny")}
+    decisions = store.decisions("tiny")
+    whole = sum(proposals[decision.study, decision.number].config.epochs for decision in decisions)
+    spared = 1 - sum(decision.epoch for decision in decisions) / whole
     assert spared > 0
     plan = make_plan(ran, make_spec(trials=10), seconds=0)
     assert plan.totals.spared == pytest.approx(spared)

@@ -14,10 +14,10 @@ from test_search_inputs import BIRDS, embedded, manifest
 from tiny_sweep import make_spec, run_inline
 from torch.nn.functional import normalize
 
+from pipeline.data.prepared import Prepared, neighbors_key, write_prepared
 from pipeline.plan import SweepPlan
 from pipeline.plan.planning import plan_sweep
 from pipeline.plan.unprepared import load_sweep_to_plan
-from pipeline.prepared import Prepared, neighbors_key, write_prepared
 from pipeline.search.sweep import launch
 from pipeline.spec import SweepSpec, load_sweep
 from pipeline.store import EmbeddingHeader, EmbeddingStore
@@ -66,7 +66,7 @@ def test_the_shipped_benchmark_sweeps_can_be_planned_on_a_bare_machine(name: str
         f"no embeddings of {dataset} by msclap-2023" for dataset in benchmark
     )
     command = f"sept embed esc50 --audio DIR --encoder msclap-2023 --weights {tmp_path / 'weights.pth'} --root"
-    assert any(missing.mend.startswith(command) for missing in embeddings)
+    assert any(missing.fix.startswith(command) for missing in embeddings)
     assert plan.totals.unknown == plan.totals.trials
     found = {study.dataset: (study.replicas, study.replicas_known) for study in plan.studies}
     assert (found["ESC50"], found["RAVDESS"]) == ((15, False), (3, False))
@@ -90,7 +90,7 @@ def test_ones_own_dataset_is_missing_step_by_step(tmp_path: Path) -> None:
     root, encoder = tmp_path / "runs", load_encoder("mini")
     plan = from_file(tmp_path, SWEEP)
     assert [missing.what for missing in plan.missing] == ["unknown dataset 'birds'"]
-    assert "sept data prepare birds --csv FILE" in plan.missing[0].mend
+    assert "sept data prepare birds --csv FILE" in plan.missing[0].fix
     assert plan.missing[0].studies == tuple(study.key for study in plan.studies if study.dataset == "birds")
     assert [(study.ready, study.replicas, study.trials) for study in plan.studies] == [
         (True, 4, 1), (True, 4, 3), (True, 4, 3), (False, None, 1), (False, None, 5), (False, None, 5)
@@ -101,7 +101,7 @@ def test_ones_own_dataset_is_missing_step_by_step(tmp_path: Path) -> None:
     assert [(missing.what.partition(" of birds")[0], len(missing.studies)) for missing in plan.missing] == [
         ("no embeddings", 3), (str(root / neighbors_key("birds")) + ": no neighbours", 1)
     ]  # fmt: skip
-    assert plan.missing[1].mend.startswith("sept neighbors birds")
+    assert plan.missing[1].fix.startswith("sept neighbors birds")
     embedded(root, encoder, BIRDS, manifest(BIRDS))
     assert [len(missing.studies) for missing in from_file(tmp_path, SWEEP).missing] == [1]
     lists = {"jay": ["blue bird"], "kite": ["raptor"], "tit": ["small songbird"], "wren": ["brown singer"]}
@@ -124,7 +124,7 @@ def test_targets_are_missed_too_and_a_mistyped_name_is_told_with_the_nearest(tmp
         "unknown dataset 'FSD'",
     ]
     assert all(len(missing.studies) == 3 for missing in plan.missing)
-    assert "did you mean 'FSDD'" in next(missing.mend for missing in plan.missing if "FSD" in missing.what)
+    assert "did you mean 'FSDD'" in next(missing.fix for missing in plan.missing if "FSD" in missing.what)
 
 
 def test_what_else_is_wrong_in_a_file_is_one_error(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.plan.queueing import Job, Room, wall_seconds
+from pipeline.plan.queueing import Room, StudyLoad, wall_seconds
 from pipeline.spec import Resources
 
 
-def job(trials: int = 4, seconds: float = 10.0, parallel: int = 8, priority: int = 0, gpus: float = 0.0) -> Job:
-    return Job(trials, seconds, parallel, priority, cpus=1, gpus=gpus)
+def job(trials: int = 4, seconds: float = 10.0, parallel: int = 8, priority: int = 0, gpus: float = 0.0) -> StudyLoad:
+    return StudyLoad(trials, seconds, parallel, priority, cpus=1, gpus=gpus)
 
 
 def room(cpus: float = 4, gpus: int = 0, workers: int | None = None, given: bool = False) -> Room:
@@ -75,7 +75,7 @@ def test_a_given_number_of_workers_finds_the_cpus_that_it_asks_for() -> None:
 @given(
     jobs=some.lists(
         some.builds(
-            Job,
+            StudyLoad,
             trials=some.integers(0, 6),
             seconds=some.floats(0.5, 50),
             parallel=some.integers(1, 4),
@@ -91,7 +91,7 @@ def test_a_given_number_of_workers_finds_the_cpus_that_it_asks_for() -> None:
     workers=some.none() | some.integers(1, 5),
 )
 def test_no_queue_is_faster_than_its_room_or_slower_than_one_after_the_other(
-    jobs: list[Job], cpus: int, gpus: int, workers: int | None
+    jobs: list[StudyLoad], cpus: int, gpus: int, workers: int | None
 ) -> None:
     wall = wall_seconds({str(index): job for index, job in enumerate(jobs)}, room(cpus, gpus, workers))
     close = 1 + 1e-9

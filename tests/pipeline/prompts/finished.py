@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from pipeline.search.devices import as_a_worker
-from pipeline.store import Member, TrialStore, Verdict, open_files
+from pipeline.store import Decision, Proposal, TrialStore, open_files
 from sept_core.datasets import load_embeddings
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.semantic import load_neighbors
@@ -60,11 +60,11 @@ def add_trial(store: TrialStore, method: str, number: int, hyper: dict[str, Any]
         while not run.finished:
             run.advance()
         result = run.result()
-    store.add_member(SWEEP, Member(config.study_key, number, config.signature, config, hyper, 1))
+    store.add_proposal(SWEEP, Proposal(config.study_key, number, config.signature, config, hyper, 1))
     store.write_checkpoint(config, run.checkpoint())
     store.write_result(result)
     values = (config.study_key, number, config.signature, "finished", config.epochs, result.objective, result.curve, 2)
-    store.write_verdict(SWEEP, Verdict(*values))  # type: ignore[arg-type]
+    store.write_decision(SWEEP, Decision(*values))  # type: ignore[arg-type]
 
 
 def write_tone(path: Path, hertz: float = 440.0, seconds: float = 0.5) -> Path:

@@ -21,7 +21,7 @@ from mlflow_server import free_port, until
 
 from pipeline.prompts import fetch_prompt
 from pipeline.prompts.model import log_model, run_of, save_model
-from pipeline.tracking import TrackingTarget, connect
+from pipeline.tracking import TrackingTarget, mlflow_client
 from sept_core.errors import InputError, SeptError
 from sept_core.prediction import Predictor
 
@@ -170,7 +170,7 @@ def test_a_registered_prompt_is_found_again(
     prompt, target = fetch_prompt(str(prompt_folder)), make_target("root")
     address, version = log_model(prompt, target, "dogs")
     assert version == "1"
-    client = connect(target)
+    client = mlflow_client(target)
     experiment = client.get_experiment_by_name("done")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.tags["sept.role"] == "export"

@@ -11,7 +11,7 @@ from pipeline.prompts import export_prompt
 from pipeline.search.devices import as_a_worker
 from pipeline.search.sizing import trial_config
 from pipeline.spec import SweepSpec, parse_sweep
-from pipeline.store import Member, TrialStore, Verdict, open_files
+from pipeline.store import Decision, Proposal, TrialStore, open_files
 from sept_core.errors import InputError
 from sept_core.trial import TrialRun
 
@@ -38,11 +38,11 @@ def finish(store: TrialStore, spec: SweepSpec, fold: str | None) -> None:
         while not run.finished:
             run.advance()
         result = run.result()
-    store.add_member(spec.name, Member(config.study_key, 0, config.signature, config, {"n_ctx": 2, "lr": 0.05}, 1))
+    store.add_proposal(spec.name, Proposal(config.study_key, 0, config.signature, config, {"n_ctx": 2, "lr": 0.05}, 1))
     store.write_checkpoint(config, run.checkpoint())
     store.write_result(result)
-    verdict = (config.study_key, 0, config.signature, "finished", config.epochs, result.objective, result.curve, 2)
-    store.write_verdict(spec.name, Verdict(*verdict))  # type: ignore[arg-type]
+    decision = (config.study_key, 0, config.signature, "finished", config.epochs, result.objective, result.curve, 2)
+    store.write_decision(spec.name, Decision(*decision))  # type: ignore[arg-type]
 
 
 def test_a_prompt_is_of_one_folds_study_which_the_person_names(tmp_path: Path) -> None:

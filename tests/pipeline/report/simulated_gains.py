@@ -127,7 +127,7 @@ def _common(method: str, protocol: str, folds: int, seeds: int) -> dict[str, obj
     return {
         "study": method, "dataset": "SIM", "encoder": "mini", "protocol": protocol, "selection": "heldout",
         "method": method, "choices": (), "shots": SHOTS, "folds": tuple(map(str, range(folds))),
-        "seeds": tuple(range(seeds)), "trials": {}, "per_fold": {}, "members": {}, "matched": None, "origins": (),
+        "seeds": tuple(range(seeds)), "trials": {}, "per_fold": {}, "ended": {}, "matched": None, "origins": (),
         "warnings": (),
     }  # fmt: skip
 

@@ -49,7 +49,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"sound of a thing {number}" for number in range(25)]
     counts = [[40 if row == column else (row * column) % 3 for column in range(25)] for row in range(25)]
     for index, case in enumerate(cases):
-        if case.result is not None and case.result.state == "finished" and case.member.config.dataset == "ESC10":
+        if case.result is not None and case.result.state == "finished" and case.proposal.config.dataset == "ESC10":
             parts = ("base", "new")
             result = replace(
                 case.result, confusion=dict.fromkeys(parts, counts), classnames=dict.fromkeys(parts, names)

@@ -6,7 +6,7 @@ import synthetic_results as made
 
 from pipeline.report import collect, describe, gain_lines, to_latex
 from pipeline.report.budgets import budget_notes, no_gain_notes
-from pipeline.report.verdict import verdict_of
+from pipeline.report.conclusion import conclusion_of
 from pipeline.store import TrialStore
 
 COOP, TWIN = "ESC10.mini.base-to-new.coop", "ESC10.mini.base-to-new.coop+sept"
@@ -22,7 +22,7 @@ def cases_of(coop: list[str], twin: list[str]) -> list[made.Case]:
 def test_the_highest_of_whole_budgets_that_differ_says_so(store: TrialStore) -> None:
     made.fill_store(store, [*cases_of(["finished"] * 3, ["finished"] * 4), made.make_case("ESC10", "zero-shot", 0)])
     table = collect(store, made.SWEEP)
-    assert verdict_of(table).endswith(f" {UNEQUAL}.")
+    assert conclusion_of(table).endswith(f" {UNEQUAL}.")
     assert f"Bold: highest H of each dataset {UNEQUAL}, " in " ".join(describe(table).sections[0].notes)
     assert UNEQUAL in to_latex(table)
 
@@ -30,7 +30,7 @@ def test_the_highest_of_whole_budgets_that_differ_says_so(store: TrialStore) -> 
 def test_of_equal_budgets_and_of_what_was_not_searched_nothing_is_said(store: TrialStore) -> None:
     made.fill_store(store, [*cases_of(["finished"] * 3, ["finished"] * 3), made.make_case("ESC10", "zero-shot", 0)])
     table = collect(store, made.SWEEP)
-    assert UNEQUAL not in verdict_of(table) + to_latex(table)
+    assert UNEQUAL not in conclusion_of(table) + to_latex(table)
 
 
 def test_where_the_first_trials_of_the_longer_all_failed_the_missing_gain_is_explained(store: TrialStore) -> None:
@@ -48,7 +48,7 @@ def test_where_the_gains_result_is_gone_nobody_says_that_its_trials_failed(store
     cases = cases_of(["finished"] * 2, ["finished", "failed", "finished"])
     cases[-1] = made.best_everywhere(cases[-1])
     made.fill_store(store, cases)
-    store.files.delete(f"trials/{TWIN}/{cases[2].member.signature}/result.json")
+    store.files.delete(f"trials/{TWIN}/{cases[2].proposal.signature}/result.json")
     table = collect(store, made.SWEEP)
     assert (table.lost, table.without, table.gains) == ((TWIN,), (), ())
     assert no_gain_notes(table) == []
@@ -65,10 +65,10 @@ def test_without_a_gain_nothing_is_said_of_its_budget(store: TrialStore) -> None
 def test_while_a_sweep_runs_as_many_trials_are_compared_as_have_ended_of_both(store: TrialStore) -> None:
     cases = cases_of(["finished"] * 4, ["finished"] * 6)
     lucky = made.best_everywhere(made.make_case("ESC10", "coop", 3))
-    made.fill_store(store, [*cases[:3], lucky, *(case for case in cases[4:] if case.member.number in (0, 2))])
+    made.fill_store(store, [*cases[:3], lucky, *(case for case in cases[4:] if case.proposal.number in (0, 2))])
     before = collect(store, made.SWEEP)
     for case in cases[4:]:
-        store.add_member(made.SWEEP, case.member)  # begun, not ended
+        store.add_proposal(made.SWEEP, case.proposal)  # begun, not ended
     table = collect(store, made.SWEEP)
     assert table.gains == before.gains
     coop, twin = table.rows

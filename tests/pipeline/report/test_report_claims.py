@@ -18,9 +18,9 @@ from scipy import stats
 
 from pipeline.report import describe, write_report
 from pipeline.report.claims import Clips, claim_test, clips_of, two_sided_t
+from pipeline.report.conclusion import shown_gains
 from pipeline.report.paired import EXACT_UP_TO, SAMPLES, paired_test, sign_flip, smallest_p
 from pipeline.report.rows import SweepTable
-from pipeline.report.verdict import shown_gains
 from pipeline.store import TrialStore
 from sept_core.tested import SourceCounts
 
@@ -140,7 +140,7 @@ def test_results_without_counts_claim_nothing_across_data_sets_and_say_why() -> 
         assert [gain.tests["targets"].p_folds for gain in old.transfer_gains] == [2 / 2**10] * 3
         assert (
             "beyond the variation of shots, seeds, source folds, targets and their clips: 0 of 3"
-            in describe(old).verdict
+            in describe(old).conclusion
         )
 
 
@@ -157,11 +157,11 @@ def test_results_without_counts_are_bold_within_a_data_set_only_where_the_sign_f
 def test_the_claim_names_what_it_covers_and_what_it_does_not() -> None:
     table = next(simulated.cross_dataset(1, 10, 1, (90,) * 4, simulated.MIXES["none"], gain=0.4))
     scope = "beyond the variation of shots, seeds, source folds, targets and their clips"
-    assert f"{scope}: 3 of 3, 3 up and 0 down" in describe(table).verdict
+    assert f"{scope}: 3 of 3, 3 up and 0 down" in describe(table).conclusion
     assert "nothing of other classes, of another set of clips to draw shots from, or of how" in text_of(table)
     one = replace(table, transfer_gains=table.transfer_gains[:1])
-    assert f"That is {scope}" in describe(one).verdict
-    assert "over 10 test folds and 360 sources of test clips)." in describe(one).verdict
+    assert f"That is {scope}" in describe(one).conclusion
+    assert "over 10 test folds and 360 sources of test clips)." in describe(one).conclusion
 
 
 def test_what_a_store_says_of_its_test_clips_reaches_the_claim_and_results_json(store: TrialStore) -> None:
@@ -171,7 +171,7 @@ def test_what_a_store_says_of_its_test_clips_reaches_the_claim_and_results_json(
         if row.baseline == "coop":
             case = made.make_case("FSDD", row.method, 0)
             assert case.result is not None
-            named = dict(zip(row.folds, case.member.config.folds, strict=True))
+            named = dict(zip(row.folds, case.proposal.config.folds, strict=True))
             replicas = tuple(
                 {**kept, **replica, "fold": kept["fold"]}
                 for kept, replica in zip(case.result.replicas, row.replicas, strict=True)

@@ -6,17 +6,16 @@ from dataclasses import replace
 import pytest
 import synthetic_results as made
 
-from pipeline.choice import choose
 from pipeline.report import collect, describe, method_title, read_records
 from pipeline.report.budgets import budget_notes
+from pipeline.report.conclusion import conclusion_of, gain_notes
 from pipeline.report.picking import pick_row, pick_study
-from pipeline.report.verdict import gain_notes, verdict_of
+from pipeline.search.selection import best_decision, choose
 from pipeline.store import TrialStore
-from pipeline.sweeps import best_verdict
 from sept_core.errors import InputError, SeptError
 
 
-def test_each_test_fold_is_shown_by_the_member_that_is_best_on_its_own_replicas(store: TrialStore) -> None:
+def test_each_test_fold_is_shown_by_the_proposal_that_is_best_on_its_own_replicas(store: TrialStore) -> None:
     cases = made.make_cases(8)
     made.fill_store(store, cases)
     table = collect(store, made.SWEEP)
@@ -24,9 +23,9 @@ def test_each_test_fold_is_shown_by_the_member_that_is_best_on_its_own_replicas(
     for row in table.rows:
         chosen = made.chosen_of(cases, row.study)
         assert {choice.fold: choice.number for choice in row.choices} == {
-            fold: case.member.number for fold, case in chosen.items()
+            fold: case.proposal.number for fold, case in chosen.items()
         }
-        assert {choice.signature for choice in row.choices} == {case.member.signature for case in chosen.values()}
+        assert {choice.signature for choice in row.choices} == {case.proposal.signature for case in chosen.values()}
         rows = made.row_of(cases, row.study)
         assert list(row.replicas) == rows
         for part, shown in (("test", row.test), ("val", row.validation)):
@@ -45,28 +44,28 @@ def test_the_configuration_for_use_is_the_best_over_all_folds_and_says_what_its_
     for use in table.for_use:
         best = made.best_of(cases, use.study)
         assert best.result is not None
-        assert (use.number, use.signature) == (best.member.number, best.member.signature)
+        assert (use.number, use.signature) == (best.proposal.number, best.proposal.signature)
         assert (use.test, use.validation) == (best.result.test, best.result.validation)
         assert bool(use.caution) == (use.method != "zero-shot")
 
 
 def test_with_one_test_fold_the_row_is_the_trial_with_the_best_objective(store: TrialStore) -> None:
-    cases = [made.of_folds(case, ("2",)) for case in made.make_cases(8) if case.member.config.dataset == "ESC10"]
+    cases = [made.of_folds(case, ("2",)) for case in made.make_cases(8) if case.proposal.config.dataset == "ESC10"]
     made.fill_store(store, cases)
     table = collect(store, made.SWEEP)
     uses = {use.row: use for use in table.for_use}
     for row in table.rows:
         (choice,), best = row.choices, made.best_of(cases, row.study)
         assert best.result is not None
-        assert (choice.number, choice.signature) == (best.member.number, best.member.signature)
-        assert (row.test.h, row.validation.h) == (best.result.test["h"], best.verdict.objective)
+        assert (choice.number, choice.signature) == (best.proposal.number, best.proposal.signature)
+        assert (row.test.h, row.validation.h) == (best.result.test["h"], best.decision.objective)
         assert uses[row.study].caution == ""
 
 
 def test_a_record_of_an_earlier_release_is_completed_from_its_result(store: TrialStore) -> None:
     cases = made.make_cases(8)
-    made.fill_store(store, [replace(case, verdict=replace(case.verdict, fold_values={})) for case in cases])
-    assert not any(verdict.fold_values for verdict in store.verdicts(made.SWEEP))
+    made.fill_store(store, [replace(case, decision=replace(case.decision, fold_values={})) for case in cases])
+    assert not any(decision.fold_values for decision in store.decisions(made.SWEEP))
     before = collect(store, made.SWEEP)
     for row in before.rows:
         assert list(row.replicas) == made.row_of(cases, row.study)
@@ -77,16 +76,16 @@ def test_by_selection_paper_one_trial_stands_for_all_folds(store: TrialStore) ->
     made.fill_store(store, cases)
     for row in collect(store, made.SWEEP).rows:
         best = made.best_of(cases, row.study)
-        assert {choice.signature for choice in row.choices} == {best.member.signature}
+        assert {choice.signature for choice in row.choices} == {best.proposal.signature}
 
 
 def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore) -> None:
     cases = [
         made.of_folds(case, (fold,), strict=True)
         for case in made.make_cases(6)
-        for fold in case.member.config.folds
+        for fold in case.proposal.config.folds
         # The second fold's study is shorter.
-        if not (fold == "3" and case.member.number > 3)
+        if not (fold == "3" and case.proposal.number > 3)
     ]
     made.fill_store(store, cases)
     table = collect(store, made.SWEEP)
@@ -96,7 +95,7 @@ def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore
     assert row.trials_shown == "4-6 a fold"
     for choice in row.choices:
         best = made.best_of(cases, f"{row.study}.fold-{choice.fold}")
-        assert (choice.study, choice.signature) == (best.member.study, best.member.signature)
+        assert (choice.study, choice.signature) == (best.proposal.study, best.proposal.signature)
     assert {use.row for use in table.for_use} == {row.study for row in table.rows}
     assert not any(use.caution for use in table.for_use)
     sections = {section.name: section for section in describe(table, read_records(store, made.SWEEP)).sections}
@@ -114,19 +113,19 @@ def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore
 
 
 def test_a_longer_study_moves_its_row_and_not_the_gain(store: TrialStore) -> None:
-    cases = [case for case in made.make_cases(12) if case.member.config.dataset == "ESC10"]
-    short = [case for case in cases if case.member.number < 6]
+    cases = [case for case in made.make_cases(12) if case.proposal.config.dataset == "ESC10"]
+    short = [case for case in cases if case.proposal.number < 6]
     made.fill_store(store, short)
     before = collect(store, made.SWEEP)
     assert not any(row.matched for row in before.rows)
     study = "ESC10.mini.base-to-new.coop+sept"
     lucky = made.best_everywhere(made.make_case("ESC10", "coop+sept", 11))
-    longer = [case for case in cases if case.member.study == study and 6 <= case.member.number < 11]
+    longer = [case for case in cases if case.proposal.study == study and 6 <= case.proposal.number < 11]
     for case in (*longer, lucky):
-        store.add_member(made.SWEEP, case.member)
+        store.add_proposal(made.SWEEP, case.proposal)
         if case.result is not None:
             store.write_result(case.result)
-        store.write_verdict(made.SWEEP, case.verdict)
+        store.write_decision(made.SWEEP, case.decision)
     after = collect(store, made.SWEEP)
     rows = {row.study: row for row in after.rows}
     assert {choice.number for choice in rows[study].choices} == {11}
@@ -137,9 +136,9 @@ def test_a_longer_study_moves_its_row_and_not_the_gain(store: TrialStore) -> Non
     (note,) = budget_notes(after)
     assert "ESC10 CoOp + SEPT, the first 6 of 12" in note
     assert note in gain_notes(after)
-    assert "of ESC10 CoOp + SEPT the first 6 of 12." in verdict_of(after)
+    assert "of ESC10 CoOp + SEPT the first 6 of 12." in conclusion_of(after)
     assert budget_notes(before) == []
-    assert "equal numbers" not in verdict_of(before)
+    assert "equal numbers" not in conclusion_of(before)
 
 
 def test_test_metrics_choose_nothing(store: TrialStore) -> None:
@@ -149,7 +148,7 @@ def test_test_metrics_choose_nothing(store: TrialStore) -> None:
     shown = {choice.signature for choices in chosen.values() for choice in choices}
     for case in cases:
         # However good the others are on test clips.
-        if case.result is not None and case.member.signature not in shown:
+        if case.result is not None and case.proposal.signature not in shown:
             rows = ({name: 100.0 if name[:5] == "test_" else value for name, value in row.items()}
                     for row in case.result.replicas)  # fmt: skip
             best = replace(case.result, test=dict.fromkeys(case.result.test, 100.0), replicas=tuple(rows))
@@ -157,23 +156,23 @@ def test_test_metrics_choose_nothing(store: TrialStore) -> None:
     assert {row.study: row.choices for row in collect(store, made.SWEEP).rows} == chosen
 
 
-def test_a_pruned_or_failed_member_is_never_the_best(store: TrialStore) -> None:
+def test_a_pruned_or_failed_proposal_is_never_the_best(store: TrialStore) -> None:
     cases = [made.make_case("FSDD", "coop", number, state) for number, state in enumerate(("pruned", "failed"))]
-    assert best_verdict(case.verdict for case in cases) is None
+    assert best_decision(case.decision for case in cases) is None
     made.fill_store(store, [*cases, made.make_case("FSDD", "zero-shot", 0)])
     table = collect(store, made.SWEEP)
     assert [row.method for row in table.rows] == ["zero-shot"]
-    assert table.without == (cases[0].member.study,)
+    assert table.without == (cases[0].proposal.study,)
 
 
-def test_of_equally_good_members_the_first_is_the_best() -> None:
-    verdicts = [replace(made.make_case("FSDD", "coop", number).verdict, objective=70.0) for number in (2, 0, 1)]
-    best = best_verdict(verdicts)
+def test_of_equally_good_proposals_the_first_is_the_best() -> None:
+    decisions = [replace(made.make_case("FSDD", "coop", number).decision, objective=70.0) for number in (2, 0, 1)]
+    best = best_decision(decisions)
     assert best is not None
     assert best.number == 0
     values = dict.fromkeys(("nicolas", "theo"), 70.0)
-    chosen = choose(replace(verdict, fold_values=values) for verdict in verdicts)
-    assert {fold: verdict.number for fold, verdict in chosen.items()} == {"nicolas": 0, "theo": 0}
+    chosen = choose(replace(decision, fold_values=values) for decision in decisions)
+    assert {fold: decision.number for fold, decision in chosen.items()} == {"nicolas": 0, "theo": 0}
 
 
 def test_the_gain_is_the_mean_of_the_differences_replica_by_replica(store: TrialStore) -> None:

@@ -12,12 +12,12 @@ import pytest
 import synthetic_results as made
 from rich.console import Console
 
-from pipeline.cli.showing import show_report
+from pipeline.cli.report import show_report
 from pipeline.report import collect, describe, legend, read_records, tabulate, to_latex
+from pipeline.report.conclusion import conclusion_of
 from pipeline.report.document import Section
 from pipeline.report.picking import pick_row, pick_study
 from pipeline.report.tables import best_rows
-from pipeline.report.verdict import verdict_of
 from pipeline.store import TrialStore
 from pipeline.store.trials import trial_key
 from sept_core.errors import InputError, SeptError
@@ -33,8 +33,8 @@ def strict(store: TrialStore, coop: tuple[str, ...] = ("2", "3", "4", "5")) -> l
     cases = [
         made.of_folds(case, (fold,), strict=True)
         for case in made.make_cases(4)
-        for fold in case.member.config.folds
-        if case.member.config.row_key != COOP or fold in coop
+        for fold in case.proposal.config.folds
+        if case.proposal.config.row_key != COOP or fold in coop
     ]
     made.fill_store(store, cases)
     folds = "selection: strict\nfolds: {ESC10: ['2', '3', '4', '5'], FSDD: [nicolas, theo, yweweler]}\n"
@@ -44,20 +44,20 @@ def strict(store: TrialStore, coop: tuple[str, ...] = ("2", "3", "4", "5")) -> l
 
 def lose(store: TrialStore, case: made.Case) -> None:
     """Delete a trial's result."""
-    store.files.delete(trial_key(case.member.study, case.member.signature, "result.json"))
+    store.files.delete(trial_key(case.proposal.study, case.proposal.signature, "result.json"))
 
 
 def test_a_row_that_lacks_folds_is_never_the_best_and_says_which_it_has(store: TrialStore) -> None:
     cases = strict(store, coop=("3",))
     for case in cases:
-        if case.member.study.startswith(f"{COOP}.") and case.result is not None:
+        if case.proposal.study.startswith(f"{COOP}.") and case.result is not None:
             rows = tuple(row | {f"test_{name}": 100.0 for name in ("base", "new", "h")} for row in case.result.replicas)
             store.write_result(replace(case.result, replicas=rows))
     table = collect(store, made.SWEEP)
     row = next(row for row in table.rows if row.study == COOP)
     assert (row.test.h, row.folds) == (100.0, ("3",))
     assert best_rows(table).isdisjoint({COOP})
-    assert "ESC10 CoOp 100.0" not in verdict_of(table)
+    assert "ESC10 CoOp 100.0" not in conclusion_of(table)
     line = "ESC10 CoOp: fold 3 only so far; not comparable with the rows beside it."
     assert line in legend(table)
     assert line in to_latex(table)
@@ -85,7 +85,7 @@ def test_where_no_row_is_whole_none_is_named_the_highest(store: TrialStore) -> N
     table = collect(store, made.SWEEP)
     first, second = table.rows[0], table.rows[1]
     rows = (replace(first, folds=("2",)), replace(second, folds=("3",)))
-    assert "Highest" not in verdict_of(replace(table, rows=rows, gains=()))
+    assert "Highest" not in conclusion_of(replace(table, rows=rows, gains=()))
 
 
 def test_results_that_are_gone_are_not_trials_that_have_not_finished(store: TrialStore, tmp_path: Path) -> None:
@@ -120,11 +120,11 @@ def test_where_all_results_are_gone_nobody_is_told_to_wait(store: TrialStore) ->
 def test_best_without_a_result_for_use_shows_the_estimate_and_says_what_to_do(
     sept: Sept, store: TrialStore, tmp_path: Path
 ) -> None:
-    cases = [case for case in made.make_cases(8) if case.member.study == COOP]
-    chosen = [case.member.number for case in made.chosen_of(cases, COOP).values()]
+    cases = [case for case in made.make_cases(8) if case.proposal.study == COOP]
+    chosen = [case.proposal.number for case in made.chosen_of(cases, COOP).values()]
     # Best over all folds, and of no fold.
-    best = next(case for case in cases if case.result is not None and case.member.number not in chosen)
-    cases[best.member.number] = replace(best, verdict=replace(best.verdict, objective=100.0))
+    best = next(case for case in cases if case.result is not None and case.proposal.number not in chosen)
+    cases[best.proposal.number] = replace(best, decision=replace(best.decision, objective=100.0))
     made.fill_store(store, cases)
     lose(store, best)
     code, out, err = sept("best", made.SWEEP, "--root", tmp_path / "root")
@@ -153,7 +153,7 @@ def test_best_shows_of_strict_the_rows_estimate_and_of_one_fold_its_study_alone(
     assert f"no finished trial yet: {COOP}.fold-4, {COOP}.fold-5\n" in below
     (told,) = json.loads(sept("best", made.SWEEP, "ESC10.coop.fold-3", "--json", "--root", root)[1])
     assert (told["study"], told["estimate"]["h"]) == (f"{COOP}.fold-3", estimate)
-    assert told["signature"] == made.best_of(cases, f"{COOP}.fold-3").member.signature
+    assert told["signature"] == made.best_of(cases, f"{COOP}.fold-3").proposal.signature
     # The row's name means all of its studies.
     every = json.loads(sept("best", made.SWEEP, "ESC10.coop", "--json", "--root", root)[1])
     assert [one["study"] for one in every] == [f"{COOP}.fold-2", f"{COOP}.fold-3"]
@@ -175,7 +175,7 @@ def test_the_inputs_of_a_strict_sweep_name_all_its_folds(store: TrialStore) -> N
 
 @pytest.mark.parametrize("selection", ["heldout", "nested"])
 def test_of_one_fold_no_mean_over_folds_is_spoken_of(store: TrialStore, selection: str) -> None:
-    cases = [case for case in made.make_cases() if case.member.config.dataset == "ESC10"]
+    cases = [case for case in made.make_cases() if case.proposal.config.dataset == "ESC10"]
     for sweep, some in (("several", cases), ("single", [made.of_folds(case, ("3",)) for case in cases])):
         made.fill_store(store, some, sweep)
         records = read_records(store, sweep)

@@ -112,17 +112,17 @@ def test_every_trial_is_a_mark_over_every_hyper_parameter_that_it_searched(fille
         assert svg.count('class="plain"') == 8
         assert svg.count('class="hollow plain"') == 1
         assert svg.count('class="failed plain"') == 1
-        assert svg.count('class="sept"') == sum(verdict.state == "finished" for verdict in sept.verdicts.values())
+        assert svg.count('class="sept"') == sum(decision.state == "finished" for decision in sept.decisions.values())
         assert svg.count('class="ring"') == len(coop.chosen) + len(sept.chosen) > 2
     assert "plain" not in lambda_se
-    assert len(coop.verdicts) == 10
+    assert len(coop.decisions) == 10
 
 
 def test_of_test_clips_nothing_reaches_the_figures_of_the_search(filled: TrialStore) -> None:
     before = {section.name: section for section in document_of(filled).sections}
     for study in read_records(filled, made.SWEEP).studies:
-        for verdict in study.verdicts.values():
-            result = filled.read_result(study.key, verdict.signature)
+        for decision in study.decisions.values():
+            result = filled.read_result(study.key, decision.signature)
             if result is not None and result.state == "finished":
                 rows = (
                     {name: 12.5 if name.startswith("test_") else value for name, value in row.items()}
@@ -136,7 +136,7 @@ def test_of_test_clips_nothing_reaches_the_figures_of_the_search(filled: TrialSt
 
 
 def test_failures_are_counted_with_reason_and_cost(filled: TrialStore) -> None:
-    failed = made.make_case("FSDD", "coop", 9, "failed").verdict
+    failed = made.make_case("FSDD", "coop", 9, "failed").decision
     text = to_markdown(document_of(filled))
     assert f"1 trial, {failed.curve[-1].time_s:.0f} s: {failed.error} (such as {failed.study} #9" in text
     row = next(line for line in text.splitlines() if line.startswith("| FSDD | CoOp | 3 | 8 | 1 | 1 |"))
@@ -167,8 +167,8 @@ def test_trials_outside_of_a_space_that_was_narrowed_are_not_counted_among_too_f
     lr = Dimension(low=0.01, high=0.06, log=True)
     spec = replace(study.spec, space={**study.spec.space, "lr": lr})
     within = sum(
-        verdict.state == "finished" and float(study.members[number].params["lr"]) >= 0.01
-        for number, verdict in study.verdicts.items()
+        decision.state == "finished" and float(study.proposals[number].params["lr"]) >= 0.01
+        for number, decision in study.decisions.items()
     )
     assert 0 < within < 8
     narrowed = replace(records, studies=[replace(one, spec=spec) if one.key == key else one for one in records.studies])
@@ -179,9 +179,9 @@ def test_trials_outside_of_a_space_that_was_narrowed_are_not_counted_among_too_f
 def test_a_hyper_parameter_that_alone_decides_is_the_important_one(store: TrialStore) -> None:
     cases = []
     for case in made.make_cases(40):
-        if case.verdict.state == "finished" and "lr" in case.member.params:
-            value = 50 + 1000 * float(case.member.params["lr"])
-            case = replace(case, verdict=replace(case.verdict, objective=value))
+        if case.decision.state == "finished" and "lr" in case.proposal.params:
+            value = 50 + 1000 * float(case.proposal.params["lr"])
+            case = replace(case, decision=replace(case.decision, objective=value))
         cases.append(case)
     made.fill_store(store, cases)
     (sheet,) = next(section for section in document_of(store).sections if section.name == "importance").sheets
@@ -210,7 +210,7 @@ def test_a_sweep_that_has_only_begun_is_reported_as_far_as_it_is(store: TrialSto
     made.fill_store(store, [made.make_case("FSDD", "coop", 0)])
     document = document_of(store)
     assert document.about.startswith("1 of 14 trials in 6 studies have ended")
-    assert "Highest H: FSDD CoOp" in document.verdict
+    assert "Highest H: FSDD CoOp" in document.conclusion
     Page(to_html(document))
 
 
@@ -222,7 +222,7 @@ def test_a_cross_dataset_sweep_has_its_own_headline_and_figure(store: TrialStore
     document = document_of(store)
     page = Page(to_html(document))
     assert page.tables[0][0][:6] == ["source", "method", "on source", "ESC10", "FSDD", "mean of targets"]
-    assert "Highest mean on targets" in document.verdict
+    assert "Highest mean on targets" in document.conclusion
     figures = next(section for section in document.sections if section.name == "transfer").figures
     assert [str(figure.svg).count('class="method') for figure in figures] == [9, 9]
     assert "accuracy on the source on held-out clips" in page.words
@@ -239,9 +239,9 @@ def test_what_was_chosen_on_test_clips_says_so_at_the_top_of_the_page(store: Tri
 def test_the_sentence_at_the_top_counts_ups_and_downs_and_names_the_best(filled: TrialStore) -> None:
     table = collect(filled, made.SWEEP)
     down = replace(table.gains[1], h=-2.0)
-    verdict = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down))).verdict
-    assert "by -0.5 points on average over 2 comparisons with its baseline, 1 up and 1 down" in verdict
-    assert "Highest H: ESC10 CoOp + SEPT" in verdict
+    decision = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down))).decision
+    assert "by -0.5 points on average over 2 comparisons with its baseline, 1 up and 1 down" in decision
+    assert "Highest H: ESC10 CoOp + SEPT" in decision
 
 
 def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) -> Gain:
@@ -298,7 +298,7 @@ def test_a_gain_is_claimed_no_further_than_its_tests_go(
     table = collect(filled, made.SWEEP)
     table = replace(table, gains=(with_tests(table.gains[1], *given),))
     document = describe(table)
-    assert f"SEPT moves H of CoOp by -2.0 points on FSDD. {said}" in document.verdict
+    assert f"SEPT moves H of CoOp by -2.0 points on FSDD. {said}" in document.conclusion
     section = next(section for section in document.sections if section.name == "gain")
     assert section.sheets[0].strong == ({0} if bold else set())
     row = next(line for line in to_markdown(document).partition("## Gain")[2].splitlines() if "FSDD" in line)
@@ -317,7 +317,7 @@ def test_of_several_gains_those_are_counted_that_each_test_shows_and_could_show(
         "Shown to be beyond the variation of shots, seeds, test folds and test clips: 1 of 2, 0 up and 1 down (5 %, "
         "paired test over folds and clips, Holm; 1 has too few folds or clips counted to tell); of shots and seeds on "
         "these test clips: 2 of 2, 0 up and 2 down (5 %, over replicas, Holm)."
-    ) in document.verdict
+    ) in document.conclusion
 
 
 def test_the_sweeps_own_p_values_of_claims_are_corrected_as_those_over_replicas(filled: TrialStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 import synthetic_results as made
 from rich.console import Console
 
-from pipeline.cli.showing import show_report
+from pipeline.cli.report import show_report
 from pipeline.report import (
     SweepTable,
     collect,
@@ -107,8 +107,8 @@ def test_no_gain_is_claimed_of_trials_that_were_chosen_on_test_clips(
 ) -> None:
     sure = replace(paper, gains=tuple(replace(gain, p_holm=0.001, p_claim_holm=0.001) for gain in paper.gains))
     document = describe(sure, read_records(store, made.SWEEP))
-    assert "No test speaks for that: the trials were chosen on the same test clips." in document.verdict
-    assert "beyond the variation" not in document.verdict
+    assert "No test speaks for that: the trials were chosen on the same test clips." in document.conclusion
+    assert "beyond the variation" not in document.conclusion
     sections = {section.name: section for section in document.sections}
     assert sections["gain"].sheets[0].strong == frozenset()
     for words in (sections["gain"].notes[0], sections["tradeoff"].lead[0], sections["confusion"].lead[0]):
@@ -121,9 +121,9 @@ def test_no_gain_is_claimed_of_trials_that_were_chosen_on_test_clips(
 
 def test_runs_in_mlflow_say_what_chose_them() -> None:
     case = made.make_case("FSDD", "coop", 0)
-    assert study_tags("s", case.member.config)["sept.selection"] == "heldout"
-    assert "test" not in run_name(case.member)
-    marked = made.chosen_on_test(case).member
+    assert study_tags("s", case.proposal.config)["sept.selection"] == "heldout"
+    assert "test" not in run_name(case.proposal)
+    marked = made.chosen_on_test(case).proposal
     assert study_tags("s", marked.config)["sept.selection"] == "paper"
     assert run_name(marked).endswith("[chosen on test clips]")
 

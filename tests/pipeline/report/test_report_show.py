@@ -68,7 +68,7 @@ def test_all_classes_at_once_are_shown_where_they_were_measured(store: TrialStor
     assert sheet not in text_of(table)  # results of an earlier release
     assert "& H & $\\Delta$H \\\\" in latex
     assert {row.test.all for row in table.rows} == {None}
-    of_row = [case for case in made.make_cases() if case.member.study == table.rows[1].study]
+    of_row = [case for case in made.make_cases() if case.proposal.study == table.rows[1].study]
     newer = [made.among_all(case) for case in of_row if case.result is not None]
     made.fill_store(store, newer)
     table, files = write_report(store, made.SWEEP, latex=True)

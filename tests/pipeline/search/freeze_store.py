@@ -20,7 +20,7 @@ from pipeline.search.worker import TrialProcess
 from pipeline.store import LocalFiles, TrialStore
 
 STOP_AT = 8
-"""So many members end at least before the sweep is stopped; one more is at epoch 2 of 4."""
+"""So many trials end at least before the sweep is stopped; one more is at epoch 2 of 4."""
 
 
 def freeze(root: Path) -> None:
@@ -30,15 +30,15 @@ def freeze(root: Path) -> None:
     driver.replay()
     inputs = {study.key: study.inputs for study in spec.studies()}
     ended = 0
-    while (member := driver.ask()) is not None:
-        trial = TrialProcess(Assignment.of(str(root), "tiny_inputs:provide", inputs[member.study], member.config))
-        go_on = driver.begun(member, trial.step().curve)
+    while (proposal := driver.ask()) is not None:
+        trial = TrialProcess(Assignment.of(str(root), "tiny_inputs:provide", inputs[proposal.study], proposal.config))
+        go_on = driver.begun(proposal, trial.step().curve)
         while go_on:
             message = trial.step()
             if message.phase == "ended":
-                driver.concluded(member)
+                driver.concluded(proposal)
                 break
-            go_on = driver.reported(member, message.curve)
+            go_on = driver.reported(proposal, message.curve)
             if ended >= STOP_AT and message.curve[-1].epoch == 2 and go_on:
                 return
         ended += 1

@@ -17,7 +17,7 @@ from tiny_sweep import SWEEP, make_spec, outcome_of, run_inline
 from pipeline.search.driver import SweepDriver
 from pipeline.search.observer import StudyPlan
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
-from pipeline.store import LocalFiles, Member, TrialStore, Verdict
+from pipeline.store import Decision, LocalFiles, Proposal, TrialStore
 from sept_core.datasets.sources import source_id
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialConfig, TrialResult
@@ -37,19 +37,19 @@ class Trials:
     failing: int = 0  # of ten
     test_metric: float = 50.0
 
-    def step(self, member: Member) -> tuple[Report, ...]:
+    def step(self, proposal: Proposal) -> tuple[Report, ...]:
         """Train to the next report; the last one publishes the result."""
-        curve = self.checkpoints.get(member.signature, ())
-        number = random.Random(member.signature)
+        curve = self.checkpoints.get(proposal.signature, ())
+        number = random.Random(proposal.signature)
         height, fails = 40 + 40 * number.random(), number.randrange(10) < self.failing
-        epoch = len(curve) + 1 if member.config.epochs else 0
-        self.trained.append(f"{member.signature}:{epoch}")
+        epoch = len(curve) + 1 if proposal.config.epochs else 0
+        self.trained.append(f"{proposal.signature}:{epoch}")
         curve = (*curve, Report(epoch, {"val/h": height + epoch}, float(next(TIMES)), next(TIMES)))
-        self.checkpoints[member.signature] = curve
+        self.checkpoints[proposal.signature] = curve
         if fails and epoch == 2:
-            self.store.write_result(failed_result(member.config, curve, "Traceback:\n  ...\nValueError: no luck\n"))
-        elif epoch == member.config.epochs:
-            self.store.write_result(self._result(member.config, curve))
+            self.store.write_result(failed_result(proposal.config, curve, "Traceback:\n  ...\nValueError: no luck\n"))
+        elif epoch == proposal.config.epochs:
+            self.store.write_result(self._result(proposal.config, curve))
         return curve
 
     def _result(self, config: TrialConfig, curve: tuple[Report, ...]) -> TrialResult:
@@ -67,22 +67,22 @@ class Heard:
     def __init__(self) -> None:
         self.plans: Sequence[StudyPlan] = ()
         self.curves: dict[tuple[str, int], list[Report]] = {}
-        self.ends: dict[tuple[str, int], tuple[Verdict, TrialResult | None]] = {}
+        self.ends: dict[tuple[str, int], tuple[Decision, TrialResult | None]] = {}
         self.resumed: list[int] = []
         self.state = ""
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
         self.plans = studies
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None:
-        self.curves[member.study, member.number] = []
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
+        self.curves[proposal.study, proposal.number] = []
         self.resumed.append(resumed_epoch)
 
-    def reported(self, member: Member, report: Report) -> None:
-        self.curves[member.study, member.number].append(report)
+    def reported(self, proposal: Proposal, report: Report) -> None:
+        self.curves[proposal.study, proposal.number].append(report)
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None:
-        self.ends[member.study, member.number] = (verdict, result)
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
+        self.ends[proposal.study, proposal.number] = (decision, result)
 
     def sweep_ended(self, state: str) -> None:
         self.state = state
@@ -118,10 +118,10 @@ class Play:
                 return heard
 
     def _to_the_end(self, driver: SweepDriver, chance: random.Random) -> bool:
-        flying: list[tuple[Member, bool]] = []
+        flying: list[tuple[Proposal, bool]] = []
         while True:
-            while len(flying) < self.workers and (member := driver.ask()) is not None:
-                flying.append((member, False))
+            while len(flying) < self.workers and (proposal := driver.ask()) is not None:
+                flying.append((proposal, False))
             if not flying:
                 assert driver.finished
                 return True
@@ -129,30 +129,30 @@ class Play:
             if chance.randrange(100) < self.crashes:
                 return False
             index = chance.randrange(len(flying))
-            member, begun = flying.pop(index)
+            proposal, begun = flying.pop(index)
             if chance.randrange(100) < self.losses:
-                driver.lost(member, "as arranged")
+                driver.lost(proposal, "as arranged")
             elif not begun:
-                if driver.begun(member, self.trials.checkpoints.get(member.signature, ())):
-                    flying.append((member, True))
+                if driver.begun(proposal, self.trials.checkpoints.get(proposal.signature, ())):
+                    flying.append((proposal, True))
             else:
-                curve = self.trials.step(member)
-                if self.store.read_result(member.study, member.signature) is not None:
-                    driver.concluded(member)
-                elif driver.reported(member, curve):
-                    flying.append((member, True))
+                curve = self.trials.step(proposal)
+                if self.store.read_result(proposal.study, proposal.signature) is not None:
+                    driver.concluded(proposal)
+                elif driver.reported(proposal, curve):
+                    flying.append((proposal, True))
 
 
 def test_a_sweep_runs_every_study_to_its_budget_and_prunes(tmp_path: Path) -> None:
     heard = Play(tmp_path).run(0)
     assert [plan.budget for plan in heard.plans] == [1, 7, 7]
     assert heard.state == "finished"
-    assert {verdict.state for verdict, _ in heard.ends.values()} == {"finished", "pruned"}
+    assert {decision.state for decision, _ in heard.ends.values()} == {"finished", "pruned"}
     assert len(heard.ends) == len(outcome_of(tmp_path)["verdicts"]) == 15
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_order_losses_and_crashes_change_neither_members_nor_verdicts_nor_results(tmp_path: Path, seed: int) -> None:
+def test_order_losses_and_crashes_change_neither_proposals_nor_decisions_nor_results(tmp_path: Path, seed: int) -> None:
     calm = Play(tmp_path / "calm", workers=1)
     calm.run(0)
     rough = Play(tmp_path / "rough", workers=1 + seed % 4, losses=15, crashes=10)
@@ -196,7 +196,7 @@ def test_studies_that_fit_the_free_worker_are_served_first_but_not_before_a_high
     keys = [study.key for study in spec.studies()]
     # Two of a study at a time: then another one is served, whether it fits or not.
     served = [driver.ask(fitting=[keys[1]]) for _ in range(5)]
-    assert [member and member.study for member in served] == [keys[2], keys[1], keys[1], keys[0], keys[0]]
+    assert [proposal and proposal.study for proposal in served] == [keys[2], keys[1], keys[1], keys[0], keys[0]]
 
 
 def test_studies_of_a_higher_priority_are_served_first_and_no_worker_waits_for_them(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_studies_of_a_higher_priority_are_served_first_and_no_worker_waits_for_t
     driver = play.driver(Heard())
     asked = [driver.ask() for _ in range(5)]
     # Two of a study at a time: then the next priority is served.
-    methods = [member.config.method for member in asked if member is not None]
+    methods = [proposal.config.method for proposal in asked if proposal is not None]
     assert methods == ["coop+sept", "coop+sept", "coop", "coop", "zero-shot"]
 
 
@@ -218,7 +218,7 @@ def test_results_of_another_sweep_cost_nothing_and_change_nothing(tmp_path: Path
     Play(tmp_path / "alone").run(0)
     other = Play(tmp_path / "shared", make_spec({"name": "other", "pruner": {"name": "none"}}))
     other.run(0)
-    assert {verdict.state for verdict in other.store.verdicts("other")} == {"finished"}
+    assert {decision.state for decision in other.store.decisions("other")} == {"finished"}
     before = len(other.trials.trained)
     second = Play(tmp_path / "shared", trials=other.trials)
     heard = second.run(3)
@@ -227,16 +227,16 @@ def test_results_of_another_sweep_cost_nothing_and_change_nothing(tmp_path: Path
     assert shared["verdicts"] == alone["verdicts"]
     # Both searches begin alike; what the other one has trained is not trained again.
     assert len(other.trials.trained) - before < len(alone["members"]) * 4 / 2
-    assert all(result is None for verdict, result in heard.ends.values() if verdict.state == "pruned")
+    assert all(result is None for decision, result in heard.ends.values() if decision.state == "pruned")
 
 
-def test_a_failed_trial_is_a_verdict_and_the_sweep_goes_on(tmp_path: Path) -> None:
+def test_a_failed_trial_is_a_decision_and_the_sweep_goes_on(tmp_path: Path) -> None:
     play = Play(tmp_path)
     play.trials.failing = 5
     heard = play.run(0)
-    failed = [(verdict, result) for verdict, result in heard.ends.values() if verdict.state == "failed"]
+    failed = [(decision, result) for decision, result in heard.ends.values() if decision.state == "failed"]
     assert failed
-    assert all(verdict.error == "ValueError: no luck" for verdict, _ in failed)
+    assert all(decision.error == "ValueError: no luck" for decision, _ in failed)
     assert all(result is not None and result.state == "failed" for _, result in failed)
     assert heard.state == "finished"
 
@@ -246,7 +246,7 @@ def test_failed_trials_are_run_once_more_when_asked_for_and_nothing_else_is(tmp_
     play.trials.failing = 5
     play.run(0)
     before = outcome_of(tmp_path)
-    failed = {key for key, verdict in before["verdicts"].items() if verdict[1] == "failed"}
+    failed = {key for key, decision in before["verdicts"].items() if decision[1] == "failed"}
     assert play.store.forget_failures("tiny", lambda: None) == len(failed) > 0
     play.trials.failing = 0
     trained = len(play.trials.trained)
@@ -272,12 +272,12 @@ def test_failures_are_remembered_alike_by_a_calm_and_a_rough_sweep(tmp_path: Pat
 def test_a_trial_that_kills_every_worker_fails_and_does_not_hold_up_the_sweep(tmp_path: Path) -> None:
     heard = Heard()
     driver = Play(tmp_path).driver(heard)
-    while (member := driver.ask()) is not None:
-        assert driver.begun(member, ())
-        driver.lost(member, "as arranged")
+    while (proposal := driver.ask()) is not None:
+        assert driver.begun(proposal, ())
+        driver.lost(proposal, "as arranged")
     assert driver.finished
-    assert {verdict.state for verdict, _ in heard.ends.values()} == {"failed"}
-    assert all("lost 6 workers in a row" in verdict.error for verdict, _ in heard.ends.values())
+    assert {decision.state for decision, _ in heard.ends.values()} == {"failed"}
+    assert all("lost 6 workers in a row" in decision.error for decision, _ in heard.ends.values())
 
 
 def test_a_trial_that_kills_every_worker_after_its_first_report_fails_too(tmp_path: Path) -> None:
@@ -285,13 +285,13 @@ def test_a_trial_that_kills_every_worker_after_its_first_report_fails_too(tmp_pa
     driver = Play(tmp_path).driver(heard)
     curve = (Report(1, {"val/h": 0.5, "val/base": 0.5, "val/new": 0.5}, 1.0, 1),)
     begun: Counter[tuple[str, int]] = Counter()
-    while (member := driver.ask()) is not None:
-        begun[member.study, member.number] += 1
-        assert driver.begun(member, curve if begun[member.study, member.number] > 1 else ())
-        assert driver.reported(member, curve)
-        driver.lost(member, "as arranged")
+    while (proposal := driver.ask()) is not None:
+        begun[proposal.study, proposal.number] += 1
+        assert driver.begun(proposal, curve if begun[proposal.study, proposal.number] > 1 else ())
+        assert driver.reported(proposal, curve)
+        driver.lost(proposal, "as arranged")
     assert driver.finished
-    assert {verdict.state for verdict, _ in heard.ends.values()} == {"failed"}
+    assert {decision.state for decision, _ in heard.ends.values()} == {"failed"}
     # From the first report on six were lost; that each of them begins with it is nothing new.
     assert set(begun.values()) == {6}
 
@@ -299,11 +299,11 @@ def test_a_trial_that_kills_every_worker_after_its_first_report_fails_too(tmp_pa
 def test_a_trial_whose_workers_are_lost_before_it_begins_while_others_begin_fails_too(tmp_path: Path) -> None:
     heard = Heard()
     driver = Play(tmp_path, make_spec(methods=["coop", "coop+sept"], trials=3)).driver(heard)
-    while (member := driver.ask()) is not None:
-        assert member.config.sept or driver.begun(member, ())
-        driver.lost(member, "as arranged")
+    while (proposal := driver.ask()) is not None:
+        assert proposal.config.sept or driver.begun(proposal, ())
+        driver.lost(proposal, "as arranged")
     assert driver.finished
-    reasons = {verdict.study.rpartition(".")[2]: verdict.error for verdict, _ in heard.ends.values()}
+    reasons = {decision.study.rpartition(".")[2]: decision.error for decision, _ in heard.ends.values()}
     assert reasons["coop"] == "lost 6 workers in a row without a new report; the last one: as arranged"
     assert reasons["coop+sept"] == "lost 6 workers in a row before it began; the last one: as arranged"
 
@@ -324,21 +324,21 @@ def test_observers_hear_each_point_of_a_curve_once_and_in_order(tmp_path: Path) 
         assert reports == list(heard.ends[key][0].curve)
 
 
-def test_a_resumed_member_is_announced_with_its_epoch_and_its_earlier_points(tmp_path: Path) -> None:
+def test_a_resumed_proposal_is_announced_with_its_epoch_and_its_earlier_points(tmp_path: Path) -> None:
     play = Play(tmp_path)
     first = play.driver(Heard())
-    while (member := first.ask()) is not None and member.config.epochs == 0:
+    while (proposal := first.ask()) is not None and proposal.config.epochs == 0:
         continue
-    assert member is not None
-    assert first.begun(member, ())
-    assert first.reported(member, play.trials.step(member))
+    assert proposal is not None
+    assert first.begun(proposal, ())
+    assert first.reported(proposal, play.trials.step(proposal))
     heard = Heard()
     second = play.driver(heard)
-    while second.ask() != member:
+    while second.ask() != proposal:
         continue
-    second.begun(member, play.trials.checkpoints[member.signature])
+    second.begun(proposal, play.trials.checkpoints[proposal.signature])
     assert heard.resumed == [1]
-    assert [report.epoch for report in heard.curves[member.study, member.number]] == [1]
+    assert [report.epoch for report in heard.curves[proposal.study, proposal.number]] == [1]
 
 
 def test_replaying_a_finished_sweep_tells_observers_all_and_asks_for_nothing(tmp_path: Path) -> None:
@@ -358,20 +358,20 @@ def test_replaying_a_finished_sweep_tells_observers_all_and_asks_for_nothing(tmp
     assert len(play.trials.trained) == trained
 
 
-def test_a_lost_result_is_made_again_and_the_verdict_stands(tmp_path: Path) -> None:
+def test_a_lost_result_is_made_again_and_the_decision_stands(tmp_path: Path) -> None:
     play = Play(tmp_path)
     play.run(0)
-    before, whole = play.store.verdicts("tiny"), outcome_of(tmp_path)
-    lost = next(verdict for verdict in before if verdict.state == "finished" and verdict.study.endswith("sept"))
+    before, whole = play.store.decisions("tiny"), outcome_of(tmp_path)
+    lost = next(decision for decision in before if decision.state == "finished" and decision.study.endswith("sept"))
     (tmp_path / "trials" / lost.study / lost.signature / "result.json").write_text("{")
     play.trials.checkpoints.pop(lost.signature)
     heard = play.run(1)
     assert heard.ends[lost.study, lost.number][1] is not None
-    assert play.store.verdicts("tiny") == before
+    assert play.store.decisions("tiny") == before
     assert outcome_of(tmp_path) == whole
 
 
-def test_a_damaged_member_is_proposed_again_as_it_was(tmp_path: Path) -> None:
+def test_a_damaged_proposal_is_proposed_again_as_it_was(tmp_path: Path) -> None:
     play = Play(tmp_path)
     play.run(0)
     whole = outcome_of(tmp_path)
@@ -381,7 +381,7 @@ def test_a_damaged_member_is_proposed_again_as_it_was(tmp_path: Path) -> None:
     assert heard.state == "finished"
 
 
-def test_a_damaged_verdict_is_given_again_as_it_was(tmp_path: Path) -> None:
+def test_a_damaged_decision_is_given_again_as_it_was(tmp_path: Path) -> None:
     play = Play(tmp_path)
     play.run(0)
     whole = outcome_of(tmp_path)
@@ -392,13 +392,13 @@ def test_a_damaged_verdict_is_given_again_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_damaged_verdict_amid_unended_members_does_not_wedge_the_sweep(tmp_path: Path, number: int) -> None:
+def test_a_damaged_decision_amid_unended_proposals_does_not_wedge_the_sweep(tmp_path: Path, number: int) -> None:
     play = Play(tmp_path)
     play.run(0)
     whole = outcome_of(tmp_path)
-    verdicts = tmp_path / "sweeps/tiny/verdicts/FSDD.mini.base-to-new.coop"
-    (verdicts / f"{number:05d}.json").write_text("garbage")
-    for path in sorted(verdicts.iterdir())[number + 1 :]:
+    decisions = tmp_path / "sweeps/tiny/verdicts/FSDD.mini.base-to-new.coop"
+    (decisions / f"{number:05d}.json").write_text("garbage")
+    for path in sorted(decisions.iterdir())[number + 1 :]:
         path.unlink()  # as of a driver killed before it decided them
     play.run(1)
     assert outcome_of(tmp_path) == whole
@@ -411,7 +411,7 @@ def test_more_trials_may_be_asked_for_later_and_are_the_same_as_at_once(tmp_path
     assert outcome_of(tmp_path / "twice") == outcome_of(tmp_path / "once")
 
 
-def test_test_metrics_change_no_member_and_no_verdict(tmp_path: Path) -> None:
+def test_test_metrics_change_no_proposal_and_no_decision(tmp_path: Path) -> None:
     Play(tmp_path / "a").run(0)
     other = Play(tmp_path / "b")
     other.trials.test_metric = 99.0
@@ -454,7 +454,7 @@ def test_nothing_is_decided_once_the_guard_refuses(tmp_path: Path) -> None:
     driver.replay()
     with pytest.raises(RuntimeError, match="lease lost"):
         driver.ask()
-    assert store.members("tiny") == []
+    assert store.proposals("tiny") == []
 
 
 def _cross(**changes: object) -> SweepSpec:
@@ -466,13 +466,13 @@ def _cross(**changes: object) -> SweepSpec:
 def test_a_cross_dataset_sweep_trains_on_the_source_and_tests_on_its_targets(tmp_path: Path) -> None:
     run_inline(_cross(), tmp_path)
     store = TrialStore(LocalFiles(tmp_path))
-    finished = [verdict for verdict in store.verdicts("tiny") if verdict.state == "finished"]
-    assert {verdict.study for verdict in finished} >= {"FSDD.mini.cross-dataset.coop+sept"}
-    for verdict in finished:
-        result = store.read_result(verdict.study, verdict.signature)
+    finished = [decision for decision in store.decisions("tiny") if decision.state == "finished"]
+    assert {decision.study for decision in finished} >= {"FSDD.mini.cross-dataset.coop+sept"}
+    for decision in finished:
+        result = store.read_result(decision.study, decision.signature)
         assert result is not None
         assert {"source", "ESC10", "targets"} <= result.test.keys()
-        assert verdict.objective == result.validation["source"]
+        assert decision.objective == result.validation["source"]
 
 
 def test_a_cross_dataset_space_needs_neighbours_of_all_classes_of_the_source(tmp_path: Path) -> None:
@@ -493,7 +493,7 @@ def test_a_sweep_runs_with_every_way_to_select(tmp_path: Path, selection: str) -
     # Nested selection splits the five base classes of FSDD again.
     run_inline(make_spec(selection=selection, trials=2), tmp_path)
     store = TrialStore(LocalFiles(tmp_path))
-    results = [store.read_result(verdict.study, verdict.signature) for verdict in store.verdicts("tiny")]
+    results = [store.read_result(decision.study, decision.signature) for decision in store.decisions("tiny")]
     done = [result for result in results if result is not None]
     assert {result.config.selection for result in done} == {selection}
     for result in done:
@@ -528,7 +528,7 @@ def test_studies_of_one_sweep_must_all_read_the_same_encoder_and_neighbours(tmp_
     spec = make_spec(methods=methods, trials=1)
     play = Play(tmp_path, spec)
     driver = play.driver(Heard())
-    while (member := driver.ask()) is not None and member.config.method != "coop+sept":
+    while (proposal := driver.ask()) is not None and proposal.config.method != "coop+sept":
         pass
 
     def others(wanted: StudyInputs) -> TrialInputs:
@@ -539,11 +539,11 @@ def test_studies_of_one_sweep_must_all_read_the_same_encoder_and_neighbours(tmp_
         return inputs
 
     # Of kgcoop+sept nothing is there yet.
-    assert {member.config.method for member in play.store.members("tiny")} == {"zero-shot", "coop+sept"}
+    assert {proposal.config.method for proposal in play.store.proposals("tiny")} == {"zero-shot", "coop+sept"}
     with pytest.raises(InputError, match="neighbors_digest was .* when the sweep began and is"):
         SweepDriver(replace_methods(spec), play.store, [], others).replay()
 
 
 def replace_methods(spec: SweepSpec) -> SweepSpec:
-    """The sweep without the study that has a member with neighbours of its own."""
+    """The sweep without the study that has a trial with neighbours of its own."""
     return spec.model_copy(update={"methods": ("kgcoop+sept",)})

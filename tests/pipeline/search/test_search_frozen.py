@@ -16,13 +16,13 @@ from freeze_store import STOP_AT
 from pipeline.prompts import export_prompt
 from pipeline.report import collect
 from pipeline.report.picking import pick_study
-from pipeline.search.again import rerun
+from pipeline.report.rerun import rerun
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
 from pipeline.search.worker import TrialProcess
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
-from pipeline.status import sweep_status
 from pipeline.store import LocalFiles, TrialStore
+from pipeline.watch.status import sweep_status
 from sept_core.checkpoint import load_checkpoint
 from sept_core.errors import InputError
 from sept_core.results import METHOD_VERSION
@@ -35,7 +35,7 @@ NOW = f"method_{METHOD_VERSION}"
 def provide(root: str, inputs: StudyInputs) -> TrialInputs:
     """The tiny inputs; their embeddings pass for those of the machine that wrote the store, but for last digits."""
     loaded = tiny_inputs.provide(root, inputs)
-    configs = [member.config for member in TrialStore(LocalFiles(Path(root))).members("tiny")]
+    configs = [proposal.config for proposal in TrialStore(LocalFiles(Path(root))).proposals("tiny")]
     vars(loaded.table)["digest"] = configs[0].embeddings_digest
     return loaded
 
@@ -53,20 +53,20 @@ def spec_of(store: TrialStore) -> SweepSpec:
 
 
 def test_everything_in_it_is_read(store: TrialStore) -> None:
-    members, verdicts = store.members("tiny"), store.verdicts("tiny")
-    assert len(verdicts) == len(members) - 1 >= STOP_AT
-    assert {verdict.state for verdict in verdicts} == {"finished", "pruned"}
-    for member in members:
-        assert member.config.signature == member.signature
-        data = store.read_checkpoint(member.config)
+    proposals, decisions = store.proposals("tiny"), store.decisions("tiny")
+    assert len(decisions) == len(proposals) - 1 >= STOP_AT
+    assert {decision.state for decision in decisions} == {"finished", "pruned"}
+    for proposal in proposals:
+        assert proposal.config.signature == proposal.signature
+        data = store.read_checkpoint(proposal.config)
         if data is not None:
-            checkpoint = load_checkpoint(data, member.signature)
+            checkpoint = load_checkpoint(data, proposal.signature)
             assert all(value.isfinite().all() for state in checkpoint.states for value in state.params.values())
-    finished = [verdict for verdict in verdicts if verdict.state == "finished"]
-    for verdict in finished:
-        result = store.read_result(verdict.study, verdict.signature)
+    finished = [decision for decision in decisions if decision.state == "finished"]
+    for decision in finished:
+        result = store.read_result(decision.study, decision.signature)
         assert result is not None
-        assert (result.objective, result.curve) == (verdict.objective, verdict.curve)
+        assert (result.objective, result.curve) == (decision.objective, decision.curve)
 
 
 @pytest.mark.parametrize("store", sorted({*FROZEN} - {NOW}), indirect=True)
@@ -80,14 +80,14 @@ def test_a_sweep_of_an_earlier_method_version_is_shown_and_never_mixed_with_this
 
 
 def test_it_is_reported_by_the_rule_of_today(store: TrialStore) -> None:
-    verdicts = store.verdicts("tiny")
+    decisions = store.decisions("tiny")
     table = collect(store, "tiny")
     status = {study.key: study for study in sweep_status(store, "tiny").studies}
-    assert len(table.rows) == len({verdict.study for verdict in verdicts})
+    assert len(table.rows) == len({decision.study for decision in decisions})
     for row in table.rows:
-        finished = [verdict for verdict in verdicts if verdict.study == row.study and verdict.state == "finished"]
+        finished = [decision for decision in decisions if decision.study == row.study and decision.state == "finished"]
         # With its one test fold: the best objective.
-        best = min(finished, key=lambda verdict: (-(verdict.objective or 0.0), verdict.number))
+        best = min(finished, key=lambda decision: (-(decision.objective or 0.0), decision.number))
         result = store.read_result(best.study, best.signature)
         assert result is not None
         assert [(choice.fold, choice.signature) for choice in row.choices] == [("theo", best.signature)]
@@ -99,28 +99,28 @@ def test_it_is_reported_by_the_rule_of_today(store: TrialStore) -> None:
 @pytest.mark.parametrize("store", [NOW], indirect=True)
 def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> None:
     spec, root = spec_of(store), str(store.files.local_path("x").parent)  # type: ignore[union-attr]
-    before = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("tiny")}
+    before = {(decision.study, decision.number): decision for decision in store.decisions("tiny")}
     driver = SweepDriver(spec, store, [], partial(provide, root))
     driver.replay()
     inputs = {study.key: study.inputs for study in spec.studies()}
     begun = []
-    while (member := driver.ask()) is not None:
-        assert (member.study, member.number) not in before
-        trial = TrialProcess(Assignment.of(root, f"{__name__}:provide", inputs[member.study], member.config))
+    while (proposal := driver.ask()) is not None:
+        assert (proposal.study, proposal.number) not in before
+        trial = TrialProcess(Assignment.of(root, f"{__name__}:provide", inputs[proposal.study], proposal.config))
         message = trial.step()
         assert message.phase == "begun", message.error
         begun.append(len(message.curve))
-        go_on = driver.begun(member, message.curve)
+        go_on = driver.begun(proposal, message.curve)
         while go_on:
             message = trial.step()
             if message.phase == "ended":
-                driver.concluded(member)
+                driver.concluded(proposal)
                 break
-            go_on = driver.reported(member, message.curve)
+            go_on = driver.reported(proposal, message.curve)
     assert driver.finished
     assert begun[0] == 2
     assert set(begun[1:]) == {0}
-    after = {(verdict.study, verdict.number): verdict for verdict in store.verdicts("tiny")}
+    after = {(decision.study, decision.number): decision for decision in store.decisions("tiny")}
     assert after.items() >= before.items()
     assert len(after) == sum(study.trials for study in spec.studies())
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from pipeline.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
+from pipeline.data.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
 from pipeline.search import inputs as module
 from pipeline.search.inputs import load_inputs
 from pipeline.search.messages import Assignment
 from pipeline.spec import StudyInputs
 from pipeline.store import EmbeddingHeader, EmbeddingStore
-from pipeline.store.places import fetch
+from pipeline.store.fetch import fetch
 from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, halves, info_to_json, load_embeddings
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError

@@ -14,10 +14,10 @@ from tiny_sweep import make_spec, outcome_of, run_inline
 
 from pipeline.cli.progress import Tally
 from pipeline.cli.watching import one_line, render
-from pipeline.status import sweep_status
+from pipeline.search.selection import best_decision
 from pipeline.store import LocalFiles, TrialStore
-from pipeline.sweeps import best_verdict
 from pipeline.tracking.describe import run_name, study_name, study_tags
+from pipeline.watch.status import sweep_status
 
 FOLDS = ("nicolas", TEST_FOLD)
 TRIALS = 8
@@ -48,7 +48,7 @@ def two_runs(tmp_path: Path, changes: dict[str, Any], selection: str) -> tuple[d
 def by_study(root: Path) -> dict[str, dict[str, Any]]:
     """All that steered each study and came out of it, without signatures, which the embeddings enter."""
     outcome = outcome_of(root)
-    verdicts = TrialStore(LocalFiles(root)).verdicts("tiny")
+    decisions = TrialStore(LocalFiles(root)).decisions("tiny")
     studies: dict[str, dict[str, Any]] = {}
     for (study, number), (_, params) in outcome["members"].items():
         of = studies.setdefault(study, {"proposed": [], "verdicts": [], "validation": [], "test": []})
@@ -58,7 +58,7 @@ def by_study(root: Path) -> dict[str, dict[str, Any]]:
             of["validation"].append((result["curve"], result["validation"], replicas(result, "val_")))
             of["test"].append((result["test"], replicas(result, "test_")))
     for study, of in studies.items():
-        best = best_verdict(verdict for verdict in verdicts if verdict.study == study)
+        best = best_decision(decision for decision in decisions if decision.study == study)
         of["chosen"] = None if best is None else best.number
     return studies
 
@@ -74,12 +74,12 @@ def test_nothing_that_steers_a_folds_search_has_measured_its_test_clips(
     first, second = two_runs(tmp_path, changes, "strict")
     assert [study.rpartition(".")[2] for study in first] == [f"fold-{fold}" for fold in FOLDS]
     tested = next(study for study in first if study.endswith(f".fold-{TEST_FOLD}"))
-    # Bit for bit: every proposal, pruning, verdict, curve, validation and so the choice.
+    # Bit for bit: every proposal, pruning, decision, curve, validation and so the choice.
     for what in ("proposed", "verdicts", "validation", "chosen"):
         assert first[tested][what] == second[tested][what], what
     # Else this would show little: most proposals are TPE's, after two at random, and the median pruner has pruned.
     assert len(first[tested]["proposed"]) == TRIALS
-    assert "pruned" in [verdict[0] for verdict in first[tested]["verdicts"]]
+    assert "pruned" in [decision[0] for decision in first[tested]["verdicts"]]
     # Only what the fold's clips test has changed; targets have nothing to do with them.
     for (before, rows), (after, others) in zip(first[tested]["test"], second[tested]["test"], strict=True):
         assert rows != others
@@ -145,9 +145,9 @@ def test_status_progress_and_mlflow_tell_folds_apart(tmp_path: Path) -> None:
     tally.start(heard.plans)
     assert tally.titles[KEYS[-1]] == f"FSDD CoOp + SEPT, fold {FOLDS[-1]}"
     assert len(set(tally.titles.values())) == len(KEYS)
-    members = store.members("tiny")
-    names = {study_name(member.config) for member in members}
+    proposals = store.proposals("tiny")
+    names = {study_name(proposal.config) for proposal in proposals}
     assert len(names) == len(KEYS)
     assert f"FSDD coop+sept fold {TEST_FOLD}, mini, base-to-new" in names
-    assert {study_tags("tiny", member.config)["sept.study"] for member in members} == set(KEYS)
-    assert {run_name(member) for member in members if member.study == KEYS[1]} == {f"zero-shot fold {FOLDS[1]}"}
+    assert {study_tags("tiny", proposal.config)["sept.study"] for proposal in proposals} == set(KEYS)
+    assert {run_name(proposal) for proposal in proposals if proposal.study == KEYS[1]} == {f"zero-shot fold {FOLDS[1]}"}

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tiny_inputs import provide
 from tiny_sweep import make_spec
 
-from pipeline.search.book import Idle, StudyBook
 from pipeline.search.studies import Params, Past, propose, pruned_at, visible
+from pipeline.search.study_state import Idle, StudyState
 from pipeline.spec import StudySpec
-from pipeline.store.records import Member, Verdict
+from pipeline.store.records import Decision, Proposal
 from sept_core.results import Report, TrialConfig
 from sept_core.trial import make_config
 
@@ -30,8 +30,8 @@ def curve_of(params: Params, noise: float = 0.0) -> tuple[Report, ...]:
 
 def finished(number: int, params: Params, noise: float = 0.0) -> Past:
     curve = curve_of(params, noise)
-    verdict = Verdict("s", number, "x", "finished", EPOCHS, curve[-1].objective, curve, 0)
-    return Past(params, verdict)
+    decision = Decision("s", number, "x", "finished", EPOCHS, curve[-1].objective, curve, 0)
+    return Past(params, decision)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def study() -> StudySpec:
 
 
 def grown(study: StudySpec, size: int) -> list[Past]:
-    """A study that has come to ``size`` members, all finished."""
+    """A study that has come to ``size`` trials, all finished."""
     history: list[Past] = []
     for number in range(size):
         history.append(finished(number, propose(study, history)))
@@ -81,7 +81,7 @@ def test_a_proposal_depends_on_the_parameters_in_flight(study: StudySpec) -> Non
     history = grown(wide, 16)
 
     def crowded(size: int) -> bool:
-        """Whether three members in flight right where the next proposal would go drive it elsewhere."""
+        """Whether three trials in flight right where the next proposal would go drive it elsewhere."""
         known, flying = history[: size - 3], history[size - 3 : size]
         wanted = propose(wide, [*known, *flying])
         crowd = [Past(wanted | {"lr": float(wanted["lr"]) * (1 + index / 1000)}, None) for index in (1, 2, 3)]
@@ -119,9 +119,9 @@ def test_the_best_region_is_found_more_often_than_at_random() -> None:
     assert near({"name": "tpe", "n_startup_trials": 5}) > near({"name": "random"})
 
 
-def test_a_member_below_the_median_is_pruned_and_one_above_is_not(study: StudySpec) -> None:
+def test_a_proposal_below_the_median_is_pruned_and_one_above_is_not(study: StudySpec) -> None:
     history = [finished(number, {"lr": 0.3 + number / 10, "n_ctx": 1}) for number in range(6)]
-    history = [Past(_complete(study, past.params), past.verdict) for past in history]
+    history = [Past(_complete(study, past.params), past.decision) for past in history]
     history.append(Past(history[0].params, None))
     assert pruned_at(study, 6, history, curve_of({"lr": 3.0}), EPOCHS) == 1
     assert pruned_at(study, 6, history, curve_of({"lr": 0.3}), EPOCHS) is None
@@ -159,7 +159,7 @@ def test_missed_reports_give_the_decision_that_live_ones_would_have_given(study:
     assert pruned_at(study, 8, history, curve, EPOCHS) == live
 
 
-def test_visible_members_are_those_that_cannot_be_in_flight(study: StudySpec) -> None:
+def test_visible_proposals_are_those_that_cannot_be_in_flight(study: StudySpec) -> None:
     wide = dataclasses.replace(study, parallel=3)
     assert [visible(wide, number) for number in range(5)] == [0, 0, 0, 1, 2]
 
@@ -194,7 +194,9 @@ def test_what_lies_outside_a_narrowed_space_is_not_looked_at(study: StudySpec, n
     assert propose(narrowed, inside) != propose(narrowed, history)
 
 
-def test_a_member_outside_a_narrowed_space_is_still_judged_by_all_others(study: StudySpec, narrowed: StudySpec) -> None:
+def test_a_proposal_outside_a_narrowed_space_is_still_judged_by_all_others(
+    study: StudySpec, narrowed: StudySpec
+) -> None:
     history = [*grown(study, 8), Past(_complete(study, {"lr": 4.0, "n_ctx": 1}), None)]
     bad = curve_of({"lr": 4.0})
     assert pruned_at(narrowed, 8, history, bad, EPOCHS) == pruned_at(study, 8, history, bad, EPOCHS) == 1
@@ -204,16 +206,16 @@ def _complete(study: StudySpec, params: Params) -> Params:
     return propose(study, []) | params
 
 
-# The book
+# The state
 
 
-def _book(study: StudySpec, members: list[Member] = [], verdicts: list[Verdict] = []) -> StudyBook:  # noqa: B006
-    return StudyBook(study, members, verdicts, _admit)
+def _state(study: StudySpec, proposals: list[Proposal] = [], decisions: list[Decision] = []) -> StudyState:  # noqa: B006
+    return StudyState(study, proposals, decisions, _admit)
 
 
-def _admit(study: StudySpec, number: int, params: Params) -> Member:
+def _admit(study: StudySpec, number: int, params: Params) -> Proposal:
     config = _config(study, params)
-    return Member(study.key, number, config.signature, config, params, 0)
+    return Proposal(study.key, number, config.signature, config, params, 0)
 
 
 def _config(study: StudySpec, params: Params) -> TrialConfig:
@@ -228,41 +230,43 @@ def _config(study: StudySpec, params: Params) -> TrialConfig:
     )
 
 
-def _end(book: StudyBook, member: Member) -> None:
-    curve = curve_of(member.params)
-    verdict = book.judge(member, curve)
-    if verdict is None:
+def _end(state: StudyState, proposal: Proposal) -> None:
+    curve = curve_of(proposal.params)
+    decision = state.judge(proposal, curve)
+    if decision is None:
         objective = curve[-1].objective
-        verdict = Verdict(member.study, member.number, member.signature, "finished", EPOCHS, objective, curve, 0)
-    book.end(member, verdict)
+        decision = Decision(
+            proposal.study, proposal.number, proposal.signature, "finished", EPOCHS, objective, curve, 0
+        )
+    state.end(proposal, decision)
 
 
-def _play(study: StudySpec, order: random.Random, book: StudyBook | None = None, events: int = 10_000) -> StudyBook:
-    """Run a study with members ending in random order."""
-    book = book or _book(study)
-    flying: list[Member] = []
+def _play(study: StudySpec, order: random.Random, state: StudyState | None = None, events: int = 10_000) -> StudyState:
+    """Run a study with trials ending in random order."""
+    state = state or _state(study)
+    flying: list[Proposal] = []
     for _ in range(events):
-        while isinstance(member := book.next(), Member):
-            flying.append(member)
+        while isinstance(proposal := state.next(), Proposal):
+            flying.append(proposal)
         assert len(flying) <= study.parallel
         if not flying:
-            assert member is Idle.DONE
+            assert proposal is Idle.DONE
             break
-        _end(book, flying.pop(order.randrange(len(flying))))
-    return book
+        _end(state, flying.pop(order.randrange(len(flying))))
+    return state
 
 
-def _story(book: StudyBook) -> list[object]:
-    def told(member: Member) -> object:
-        verdict = book.verdict(member)
-        return verdict and (verdict.state, verdict.epoch, verdict.objective)
+def _story(state: StudyState) -> list[object]:
+    def told(proposal: Proposal) -> object:
+        decision = state.decision(proposal)
+        return decision and (decision.state, decision.epoch, decision.objective)
 
-    return [(member.number, member.signature, told(member)) for member in book.members]
+    return [(proposal.number, proposal.signature, told(proposal)) for proposal in state.proposals]
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), parallel=st.integers(1, 4))
-def test_a_study_is_the_same_whatever_order_its_members_end_in(seed: int, parallel: int) -> None:
+def test_a_study_is_the_same_whatever_order_its_proposals_end_in(seed: int, parallel: int) -> None:
     study = dataclasses.replace(make_spec(trials=10).studies()[1], parallel=parallel)
     assert _story(_play(study, random.Random(seed))) == _story(_play(study, random.Random(0)))
 
@@ -272,38 +276,38 @@ def test_a_study_is_the_same_whatever_order_its_members_end_in(seed: int, parall
 def test_a_study_cut_off_anywhere_and_read_back_ends_the_same(seed: int, cut: int) -> None:
     study = make_spec(trials=10).studies()[2]
     cut_off = _play(study, random.Random(seed), events=cut)
-    verdicts = [verdict for member in cut_off.members if (verdict := cut_off.verdict(member))]
-    resumed = _play(study, random.Random(seed + 1), _book(study, cut_off.members, verdicts))
+    decisions = [decision for proposal in cut_off.proposals if (decision := cut_off.decision(proposal))]
+    resumed = _play(study, random.Random(seed + 1), _state(study, cut_off.proposals, decisions))
     assert _story(resumed) == _story(_play(study, random.Random(0)))
 
 
-def test_some_members_of_the_played_study_are_pruned() -> None:
+def test_some_proposals_of_the_played_study_are_pruned() -> None:
     states = {entry[2][0] for entry in _story(_play(make_spec(trials=10).studies()[1], random.Random(0)))}  # type: ignore[index]
     assert states == {"finished", "pruned"}
 
 
-def test_a_lost_member_is_asked_for_again_as_it_was() -> None:
+def test_a_lost_proposal_is_asked_for_again_as_it_was() -> None:
     study = make_spec(trials=10).studies()[1]
     whole = _play(study, random.Random(0))
-    verdicts = [verdict for member in whole.members if (verdict := whole.verdict(member))]
-    without = [member for member in whole.members if member.number != 4]
-    book = _play(study, random.Random(0), _book(study, without, verdicts))
-    assert _story(book) == _story(whole)
+    decisions = [decision for proposal in whole.proposals if (decision := whole.decision(proposal))]
+    without = [proposal for proposal in whole.proposals if proposal.number != 4]
+    state = _play(study, random.Random(0), _state(study, without, decisions))
+    assert _story(state) == _story(whole)
 
 
 def test_raising_the_budget_continues_the_same_search() -> None:
     short = _play(make_spec(trials=6).studies()[1], random.Random(0))
-    verdicts = [verdict for member in short.members if (verdict := short.verdict(member))]
+    decisions = [decision for proposal in short.proposals if (decision := short.decision(proposal))]
     longer = make_spec(trials=10).studies()[1]
-    raised = _play(longer, random.Random(0), _book(longer, short.members, verdicts))
+    raised = _play(longer, random.Random(0), _state(longer, short.proposals, decisions))
     assert _story(raised) == _story(_play(longer, random.Random(0)))
 
 
-def test_members_that_were_in_flight_come_first_and_in_order() -> None:
+def test_proposals_that_were_in_flight_come_first_and_in_order() -> None:
     study = dataclasses.replace(make_spec().studies()[1], parallel=3)
-    before = _book(study)
+    before = _state(study)
     flying = [before.next(), before.next(), before.next()]
-    after = _book(study, [member for member in flying if isinstance(member, Member)])
+    after = _state(study, [proposal for proposal in flying if isinstance(proposal, Proposal)])
     assert [after.next(), after.next(), after.next()] == flying
     assert after.next() is Idle.WAIT
 
@@ -311,12 +315,12 @@ def test_members_that_were_in_flight_come_first_and_in_order() -> None:
 def test_a_configuration_in_flight_is_not_run_twice_at_once() -> None:
     space = {"spaces.coop": {"n_ctx": {"choices": [1, 2]}, "lr": {"fixed": 0.1}}}
     study = dataclasses.replace(make_spec(space).studies()[1], trials=3, parallel=3)
-    book = _book(study)
-    first, second = book.next(), book.next()
-    assert isinstance(first, Member)
-    assert isinstance(second, Member)
-    assert book.next() is Idle.WAIT  # the third repeats one of the two
-    repeated = book.members[2]
+    state = _state(study)
+    first, second = state.next(), state.next()
+    assert isinstance(first, Proposal)
+    assert isinstance(second, Proposal)
+    assert state.next() is Idle.WAIT  # the third repeats one of the two
+    repeated = state.proposals[2]
     twin = first if first.signature == repeated.signature else second
-    book.end(twin, Verdict(twin.study, twin.number, twin.signature, "failed", 0, None, (), 0))
-    assert book.next() == repeated
+    state.end(twin, Decision(twin.study, twin.number, twin.signature, "failed", 0, None, (), 0))
+    assert state.next() == repeated

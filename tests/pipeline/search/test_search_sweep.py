@@ -17,7 +17,7 @@ from small_ray import small_ray
 from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
 
 from pipeline.search.sweep import SweepOutcome, launch
-from pipeline.store import Lease, LeaseHeld, LeaseLost, LocalFiles, Member, Verdict
+from pipeline.store import Decision, Lease, LeaseHeld, LeaseLost, LocalFiles, Proposal
 from pipeline.store.notices import LaunchProgress
 from sept_core.documents import seal
 from sept_core.errors import InputError, SeptError
@@ -51,14 +51,14 @@ class Observer:
 
     def sweep_started(self, sweep: str, studies: object) -> None: ...
 
-    def member_started(self, member: Member, resumed_epoch: int) -> None: ...
+    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None: ...
 
-    def reported(self, member: Member, report: Report) -> None:
+    def reported(self, proposal: Proposal, report: Report) -> None:
         self.count += 1
         if self.count == self.at:
             self.act()
 
-    def member_ended(self, member: Member, verdict: Verdict, result: TrialResult | None) -> None: ...
+    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None: ...
 
     def sweep_ended(self, state: str) -> None:
         self.state = state
@@ -73,7 +73,7 @@ def run(root: Path, observer: Observer | None = None, provider: str = "provide",
 def test_a_sweep_on_ray_is_the_sweep_one_trial_after_the_other(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     outcome = run(tmp_path)
     assert outcome_of(tmp_path) == undisturbed
-    assert (outcome.state, outcome.members, outcome.started) == ("finished", 15, 15)
+    assert (outcome.state, outcome.trials, outcome.started) == ("finished", 15, 15)
     assert outcome.finished + outcome.pruned == 15
     assert outcome.pruned > 0
     assert sorted(path.name for path in (tmp_path / "sweeps/tiny").iterdir() if path.name[0] != ".") == [
@@ -89,7 +89,7 @@ def test_a_sweep_on_ray_is_the_sweep_one_trial_after_the_other(tmp_path: Path, u
 def test_methods_may_occupy_more_or_less_than_others(tmp_path: Path) -> None:
     wide = {"workers": 2, "cpus_per_trial": 0.5, "by_method": {"coop": {"cpus_per_trial": 2}}}
     outcome = run(tmp_path, None, "provide_slowly", resources=wide, trials=4)
-    assert (outcome.state, outcome.members) == ("finished", 9)
+    assert (outcome.state, outcome.trials) == ("finished", 9)
     # A worker that is free takes what fits it: sizes change between studies, and not with every trial.
     assert len(list((tmp_path / "pids").iterdir())) <= 4
     with pytest.raises(InputError, match=r"resources: no trial of FSDD.*\.coop fits: it needs 3 CPUs and 0 GPUs"):
@@ -119,12 +119,12 @@ def test_a_signal_stops_gracefully_and_the_next_launch_ends_the_same(
     observer = Observer(12, lambda: os.kill(os.getpid(), signal.SIGINT))
     outcome = run(tmp_path, observer, resources=ONE_WORKER)
     assert (outcome.state, observer.state) == ("stopped", "stopped")
-    assert 0 < outcome.members < 15
+    assert 0 < outcome.trials < 15
     assert Lease(LocalFiles(tmp_path), "tiny").holder() is None
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     resumed = run(tmp_path, resources=ONE_WORKER)
     assert resumed.state == "finished"
-    assert resumed.started <= 15 - outcome.members
+    assert resumed.started <= 15 - outcome.trials
     assert outcome_of(tmp_path) == undisturbed
 
 
@@ -147,7 +147,7 @@ def test_a_killed_worker_process_costs_nothing_but_time(tmp_path: Path, undistur
 def test_a_launch_whose_lease_was_taken_over_stops_and_leaves_alone_what_is_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, asleep_s, verdicts = LocalFiles(tmp_path), 0.0, list[str]()
+    files, asleep_s, decisions = LocalFiles(tmp_path), 0.0, list[str]()
     monkeypatch.setattr("pipeline.store.lease._clock", lambda: time.monotonic() + asleep_s)
 
     def wake_after_the_expiry() -> None:
@@ -157,11 +157,11 @@ def test_a_launch_whose_lease_was_taken_over_stops_and_leaves_alone_what_is_the_
         files.write("sweeps/tiny/lease.json", json.dumps(taken).encode())
         files.write("sweeps/tiny/progress.json", seal(asdict(LaunchProgress("other", 1, ()))))
         (tmp_path / "sweeps/tiny/.tune-other").mkdir()
-        verdicts.extend(files.list("sweeps/tiny/verdicts"))
+        decisions.extend(files.list("sweeps/tiny/decisions"))
 
     with pytest.raises(LeaseLost, match="taken over by process 4711 on spot-7"):
         run(tmp_path, Observer(8, wake_after_the_expiry), resources=ONE_WORKER)
-    assert files.list("sweeps/tiny/verdicts") == verdicts != []
+    assert files.list("sweeps/tiny/decisions") == decisions != []
     assert files.exists("sweeps/tiny/progress.json")
     assert [entry.name for entry in (tmp_path / "sweeps/tiny").glob(".tune*")] == [".tune-other"]
     assert Lease(files, "tiny").holder() is not None

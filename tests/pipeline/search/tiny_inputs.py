@@ -44,7 +44,7 @@ def provide_slowly(root: str, inputs: StudyInputs) -> TrialInputs:
 def provide_in_the_driver_only(root: str, inputs: StudyInputs) -> TrialInputs:
     """The same in the process whose id stands in ``driver.pid``, an error of input in any other."""
     if Path(root, "driver.pid").read_text() != str(os.getpid()):
-        raise InputError("no embeddings here", mend="bring them")
+        raise InputError("no embeddings here", fix="bring them")
     return provide(root, inputs)
 
 

@@ -48,31 +48,31 @@ def make_spec(changes: Mapping[str, Any] | None = None, **more: Any) -> SweepSpe
 
 
 def outcome_of(root: Path, sweep: str = "tiny") -> dict[str, Any]:
-    """Members, verdicts and results without what differs between two runs: times, and the machine's load."""
+    """Trials, decisions and results without what differs between two runs: times, and the machine's load."""
     store = TrialStore(LocalFiles(root))
-    members = store.members(sweep)
-    verdicts = store.verdicts(sweep)
-    pruned = {verdict.signature for verdict in verdicts if verdict.state == "pruned"}
+    proposals = store.proposals(sweep)
+    decisions = store.decisions(sweep)
+    pruned = {decision.signature for decision in decisions if decision.state == "pruned"}
     results = {}
-    for member in members:
-        result = store.read_result(member.study, member.signature)
-        if result is not None and member.signature not in pruned:
+    for proposal in proposals:
+        result = store.read_result(proposal.study, proposal.signature)
+        if result is not None and proposal.signature not in pruned:
             plain = result.to_json()
             plain["curve"] = [report["metrics"] for report in plain["curve"]]
-            results[member.study, member.number] = {
+            results[proposal.study, proposal.number] = {
                 name: plain[name] for name in ("state", "curve", "validation", "test", "replicas", "confusion")
             }
     return {
-        "members": {(member.study, member.number): (member.signature, member.params) for member in members},
+        "members": {(proposal.study, proposal.number): (proposal.signature, proposal.params) for proposal in proposals},
         "verdicts": {
-            (verdict.study, verdict.number): (
-                verdict.signature,
-                verdict.state,
-                verdict.epoch,
-                verdict.objective,
-                [report.metrics for report in verdict.curve],
+            (decision.study, decision.number): (
+                decision.signature,
+                decision.state,
+                decision.epoch,
+                decision.objective,
+                [report.metrics for report in decision.curve],
             )
-            for verdict in verdicts
+            for decision in decisions
         },
         "results": results,
     }
@@ -86,17 +86,17 @@ def run_inline(spec: SweepSpec, root: Path, provider: str = "tiny_inputs:provide
     driver = SweepDriver(spec, TrialStore(LocalFiles(root)), [], partial(resolve_provider(provider), str(root)))
     driver.replay()
     inputs = {study.key: study.inputs for study in spec.studies()}
-    while (member := driver.ask()) is not None:
-        trial = TrialProcess(Assignment.of(str(root), provider, inputs[member.study], member.config))
+    while (proposal := driver.ask()) is not None:
+        trial = TrialProcess(Assignment.of(str(root), provider, inputs[proposal.study], proposal.config))
         message = trial.step()
-        go_on = driver.begun(member, message.curve)
+        go_on = driver.begun(proposal, message.curve)
         while go_on:
             message = trial.step()
             assert message.phase in ("report", "ended"), message.error
             if message.phase == "ended":
-                driver.concluded(member)
+                driver.concluded(proposal)
                 break
-            go_on = driver.reported(member, message.curve)
+            go_on = driver.reported(proposal, message.curve)
     assert driver.finished
 
 

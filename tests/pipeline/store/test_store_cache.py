@@ -12,7 +12,7 @@ from s3_server import BUCKET, raw_client
 from small_embeddings import FINGERPRINT, NAME, fill, read, start, where
 
 from pipeline.store.cache import cache_limit, lock_of, trim
-from pipeline.store.places import fetch
+from pipeline.store.fetch import fetch
 from sept_core.errors import InputError
 
 DAY = 24 * 3600.0

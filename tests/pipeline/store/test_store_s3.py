@@ -25,7 +25,7 @@ from seaweedfs_server import READER
 from pipeline.doctor.storage import check_store
 from pipeline.store import Files, Lease, StoreAway, StoreError, TrialStore, open_files
 from pipeline.store.s3 import S3Files
-from pipeline.store.s3_client import Connection, connect, make_client, split_address
+from pipeline.store.s3_client import Connection, make_client, s3_connection, split_address
 from sept_core.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -682,16 +682,16 @@ class TestConnection:
     def test_stores_of_one_environment_share_a_client_and_another_environment_has_its_own(
         self, s3_root: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = connect()
-        assert connect() is first
+        first = s3_connection()
+        assert s3_connection() is first
         monkeypatch.setenv("AWS_REGION", "us-west-2")
-        assert connect() is not first
+        assert s3_connection() is not first
 
     def test_a_trailing_slash_names_the_same_store(self, s3_root: str, files: Files) -> None:
         files.write("key", b"x")
         assert open_files(f"{s3_root}/").read("key") == b"x"
 
     def test_what_needs_no_bucket_does_not_import_boto3(self) -> None:
-        code = "import sys, pipeline.store, pipeline.store.places, pipeline.embed; print('boto3' in sys.modules)"
+        code = "import sys, pipeline.store, pipeline.store.fetch, pipeline.embed; print('boto3' in sys.modules)"
         done = start(code).communicate(timeout=60)
         assert done == ("False\n", "")

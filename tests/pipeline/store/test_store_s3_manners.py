@@ -14,8 +14,8 @@ from s3_server import BUCKET, raw_client
 from small_embeddings import fill, read
 
 from pipeline.store import StoreError, TrialStore, open_files
-from pipeline.store.places import fetch
-from pipeline.store.s3_client import connect
+from pipeline.store.fetch import fetch
+from pipeline.store.s3_client import s3_connection
 from pipeline.store.trials import trial_key
 from sept_core.errors import InputError
 
@@ -34,7 +34,7 @@ ACTIONS = {
 def asked(s3_root: str) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """(operation, parameters) of every request that the connection of this process makes."""
     seen: list[tuple[str, dict[str, Any]]] = []
-    events = connect().client.meta.events
+    events = s3_connection().client.meta.events
 
     def note(model: Any, params: dict[str, Any], **_: Any) -> None:
         seen.append((model.name, params))

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.store import Files, LocalFiles, Member, StoreConflict, TrialStore, Verdict
+from pipeline.store import Decision, Files, LocalFiles, Proposal, StoreConflict, TrialStore
 from pipeline.store.notices import LaunchProgress, StopRequest, TrialProgress
 from pipeline.store.processes import Holder
 from sept_core.documents import seal, unseal
@@ -76,16 +76,16 @@ def make_result(config: TrialConfig) -> TrialResult:
     )
 
 
-def make_member(number: int = 0, lr: float = 0.01, created_ms: int = 5) -> Member:
+def make_proposal(number: int = 0, lr: float = 0.01, created_ms: int = 5) -> Proposal:
     config = make_config(lr)
-    return Member(config.study_key, number, config.signature, config, {"lr": lr}, created_ms)
+    return Proposal(config.study_key, number, config.signature, config, {"lr": lr}, created_ms)
 
 
-def make_verdict(number: int = 0, *, objective: float | None = 70.1, **changes: Any) -> Verdict:
+def make_decision(number: int = 0, *, objective: float | None = 70.1, **changes: Any) -> Decision:
     config = make_config()
     curve = make_curve(61.25, 70.1)
-    verdict = Verdict(config.study_key, number, config.signature, "finished", 20, objective, curve, decided_ms=7)
-    return dataclasses.replace(verdict, **changes)
+    decision = Decision(config.study_key, number, config.signature, "finished", 20, objective, curve, decided_ms=7)
+    return dataclasses.replace(decision, **changes)
 
 
 @pytest.fixture
@@ -251,80 +251,80 @@ class TestDamage:
         store.reject_checkpoint(config, b"the bad one that stood there before", "damaged")
         assert store.read_checkpoint(config) == good
 
-    def test_damaged_members_and_verdicts_are_absent_and_can_be_written_again(
+    def test_damaged_proposals_and_decisions_are_absent_and_can_be_written_again(
         self, store: TrialStore, damages: list[str]
     ) -> None:
         for number in range(3):
-            store.add_member("s", make_member(number, lr=0.01 * (number + 1)))
-            store.write_verdict("s", make_verdict(number))
+            store.add_proposal("s", make_proposal(number, lr=0.01 * (number + 1)))
+            store.write_decision("s", make_decision(number))
         for folder in ("members", "verdicts"):
-            key = key_of(store, f"{folder}/{make_member().study}/00001.json")
+            key = key_of(store, f"{folder}/{make_proposal().study}/00001.json")
             store.files.write(key, store.files.read(key)[:40])
-        assert [member.number for member in store.members("s")] == [0, 2]
-        assert [verdict.number for verdict in store.verdicts("s")] == [0, 2]
+        assert [proposal.number for proposal in store.proposals("s")] == [0, 2]
+        assert [decision.number for decision in store.decisions("s")] == [0, 2]
         assert len(damages) == 2
-        store.add_member("s", make_member(1, lr=0.02))
-        store.write_verdict("s", make_verdict(1))
-        assert [member.number for member in store.members("s")] == [0, 1, 2]
-        assert [verdict.number for verdict in store.verdicts("s")] == [0, 1, 2]
+        store.add_proposal("s", make_proposal(1, lr=0.02))
+        store.write_decision("s", make_decision(1))
+        assert [proposal.number for proposal in store.proposals("s")] == [0, 1, 2]
+        assert [decision.number for decision in store.decisions("s")] == [0, 1, 2]
 
-    def test_a_damaged_member_does_not_stand_in_the_way_of_its_successor(
+    def test_a_damaged_proposal_does_not_stand_in_the_way_of_its_successor(
         self, store: TrialStore, damages: list[str]
     ) -> None:
-        member = make_member()
-        store.add_member("s", member)
+        proposal = make_proposal()
+        store.add_proposal("s", proposal)
         store.files.write(key_of(store, "00000.json"), b"{")
-        assert store.add_member("s", member) == member
-        assert store.members("s") == [member]
+        assert store.add_proposal("s", proposal) == proposal
+        assert store.proposals("s") == [proposal]
         assert len(damages) == 1
 
-    def test_a_member_copied_to_another_number_is_not_counted_twice(self, store: TrialStore) -> None:
-        store.add_member("s", make_member(0))
+    def test_a_proposal_copied_to_another_number_is_not_counted_twice(self, store: TrialStore) -> None:
+        store.add_proposal("s", make_proposal(0))
         key = key_of(store, "00000.json")
         store.files.write(key.replace("00000", "00001"), store.files.read(key))
-        assert [member.number for member in store.members("s")] == [0]
+        assert [proposal.number for proposal in store.proposals("s")] == [0]
 
 
-class TestMembersAndVerdicts:
+class TestProposalsAndDecisions:
     def test_a_folder_copied_into_a_sweeps_folder_counts_for_nothing_and_is_named_once(
         self, store: TrialStore, damages: list[str]
     ) -> None:
-        member, verdict = store.add_member("s", make_member()), store.write_verdict("s", make_verdict())
+        proposal, decision = store.add_proposal("s", make_proposal()), store.write_decision("s", make_decision())
         for folder in ("members", "verdicts"):
-            inner = f"{verdict.study}/00000.json"
+            inner = f"{decision.study}/00000.json"
             data = store.files.read(f"sweeps/s/{folder}/{inner}")
             store.files.write(f"sweeps/s/{folder}/backup/{inner}", data)
             store.files.write(f"sweeps/s/{folder}/backup/again/{inner}", data)
         for _ in range(2):
-            assert (store.members("s"), store.verdicts("s")) == ([member], [verdict])
+            assert (store.proposals("s"), store.decisions("s")) == ([proposal], [decision])
         assert damages == [
             f"'sweeps/s/{folder}/backup' is none of the sweep's trials and counts for nothing; move it elsewhere"
             for folder in ("members", "verdicts")
         ]
 
-    def test_members_come_back_equal_and_in_order(self, store: TrialStore) -> None:
-        members = [make_member(number, lr=0.001 * (number + 1)) for number in range(12)]
-        for member in reversed(members):
-            store.add_member("s", member)
-        assert store.members("s") == members
-        assert store.members("another") == []
+    def test_proposals_come_back_equal_and_in_order(self, store: TrialStore) -> None:
+        proposals = [make_proposal(number, lr=0.001 * (number + 1)) for number in range(12)]
+        for proposal in reversed(proposals):
+            store.add_proposal("s", proposal)
+        assert store.proposals("s") == proposals
+        assert store.proposals("another") == []
 
     def test_parameters_keep_their_types(self, store: TrialStore) -> None:
-        member = dataclasses.replace(make_member(), params={"a": 4, "b": 4.0, "c": "4"})
-        store.add_member("s", member)
-        (stored,) = store.members("s")
+        proposal = dataclasses.replace(make_proposal(), params={"a": 4, "b": 4.0, "c": "4"})
+        store.add_proposal("s", proposal)
+        (stored,) = store.proposals("s")
         assert {name: type(value) for name, value in stored.params.items()} == {"a": int, "b": float, "c": str}
 
-    def test_the_same_member_again_is_fine_and_keeps_its_first_time(self, store: TrialStore) -> None:
-        store.add_member("s", make_member(created_ms=5))
-        assert store.add_member("s", make_member(created_ms=99)).created_ms == 5
-        assert store.members("s")[0].created_ms == 5
+    def test_the_same_proposal_again_is_fine_and_keeps_its_first_time(self, store: TrialStore) -> None:
+        store.add_proposal("s", make_proposal(created_ms=5))
+        assert store.add_proposal("s", make_proposal(created_ms=99)).created_ms == 5
+        assert store.proposals("s")[0].created_ms == 5
 
-    def test_another_member_under_the_same_number_is_a_conflict(self, store: TrialStore) -> None:
-        store.add_member("s", make_member(0, lr=0.01))
+    def test_another_proposal_under_the_same_number_is_a_conflict(self, store: TrialStore) -> None:
+        store.add_proposal("s", make_proposal(0, lr=0.01))
         with pytest.raises(StoreConflict, match=r"members/.*/00000\.json"):
-            store.add_member("s", make_member(0, lr=0.02))
-        assert store.members("s") == [make_member(0, lr=0.01)]
+            store.add_proposal("s", make_proposal(0, lr=0.02))
+        assert store.proposals("s") == [make_proposal(0, lr=0.01)]
 
     @pytest.mark.parametrize(
         "changes",
@@ -334,24 +334,24 @@ class TestMembersAndVerdicts:
             {"state": "failed", "epoch": 0, "objective": None, "curve": (), "error": "ValueError: no"},
         ],
     )
-    def test_verdicts_come_back_equal(self, store: TrialStore, changes: dict[str, Any]) -> None:
-        verdict = make_verdict(**changes)
-        store.write_verdict("s", verdict)
-        (stored,) = store.verdicts("s")
-        assert stored == verdict
-        assert stored.decided_ms == verdict.decided_ms
+    def test_decisions_come_back_equal(self, store: TrialStore, changes: dict[str, Any]) -> None:
+        decision = make_decision(**changes)
+        store.write_decision("s", decision)
+        (stored,) = store.decisions("s")
+        assert stored == decision
+        assert stored.decided_ms == decision.decided_ms
 
-    def test_a_verdict_is_final(self, store: TrialStore) -> None:
-        store.write_verdict("s", make_verdict())
-        assert store.write_verdict("s", make_verdict(decided_ms=1234)).decided_ms == 7
+    def test_a_decision_is_final(self, store: TrialStore) -> None:
+        store.write_decision("s", make_decision())
+        assert store.write_decision("s", make_decision(decided_ms=1234)).decided_ms == 7
         with pytest.raises(StoreConflict):
-            store.write_verdict("s", make_verdict(state="pruned"))
-        assert store.verdicts("s") == [make_verdict()]
+            store.write_decision("s", make_decision(state="pruned"))
+        assert store.decisions("s") == [make_decision()]
 
     def test_a_failure_is_forgotten_but_not_what_another_driver_made_of_it_meanwhile(self, store: TrialStore) -> None:
-        config, failed = make_config(), make_verdict(state="failed", objective=None, error="no luck")
+        config, failed = make_config(), make_decision(state="failed", objective=None, error="no luck")
         keys = [f"sweeps/s/verdicts/{failed.study}/00000.json", f"trials/{failed.study}/{failed.signature}/result.json"]
-        good = [seal(make_verdict().to_json()), seal(make_result(config).to_json())]
+        good = [seal(make_decision().to_json()), seal(make_result(config).to_json())]
 
         def other_driver() -> None:
             for key, data in zip(keys, good, strict=True):
@@ -361,7 +361,7 @@ class TestMembersAndVerdicts:
             other_driver()
             for key in keys:
                 store.files.delete(key)
-            store.write_verdict("s", failed)
+            store.write_decision("s", failed)
             store.write_result(failed_result(config, (), "no luck"))
             assert store.forget_failures("s", meanwhile) == (not left)
             assert [*store.files.read_many(keys).values()] == left
@@ -370,25 +370,25 @@ class TestMembersAndVerdicts:
         def lost() -> None:
             raise SeptError("the lease is lost")
 
-        failed = store.write_verdict("s", make_verdict(state="failed", objective=None, error="no luck"))
+        failed = store.write_decision("s", make_decision(state="failed", objective=None, error="no luck"))
         with pytest.raises(SeptError, match="the lease is lost"):
             store.forget_failures("s", lost)
-        assert store.verdicts("s") == [failed]
+        assert store.decisions("s") == [failed]
 
     def test_of_competing_sweep_drivers_one_names_a_number(self, store: TrialStore) -> None:
         def add(me: int) -> bool:
             try:
-                store.add_member("s", make_member(0, lr=0.001 * (me + 1)))
+                store.add_proposal("s", make_proposal(0, lr=0.001 * (me + 1)))
             except StoreConflict:
                 return False
             return True
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(add, range(8))).count(True) == 1
-        assert len(store.members("s")) == 1
+        assert len(store.proposals("s")) == 1
 
-    def test_thousands_of_members_list_in_seconds(self, tmp_path: Path) -> None:
-        template = make_member()
+    def test_thousands_of_proposals_list_in_seconds(self, tmp_path: Path) -> None:
+        template = make_proposal()
         store = TrialStore(LocalFiles(tmp_path))
         folder = tmp_path / f"sweeps/s/members/{template.study}"
         folder.mkdir(parents=True)
@@ -397,7 +397,7 @@ class TestMembersAndVerdicts:
             data = seal(dataclasses.replace(template, number=number).to_json())
             (folder / f"{number:05d}.json").write_bytes(data)
         started = time.perf_counter()
-        assert len(store.members("s")) == 2000
+        assert len(store.proposals("s")) == 2000
         assert time.perf_counter() - started < 5
 
 
@@ -423,7 +423,7 @@ class TestSweeps:
         assert store.read_spec("b") is None
         store.write_spec("b", "x")
         store.write_spec("a-1.2_x", "x")
-        store.add_member("no-spec", make_member())
+        store.add_proposal("no-spec", make_proposal())
         assert store.sweeps() == ["a-1.2_x", "b"]
 
     @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "ü", "x" * 101])
@@ -440,14 +440,14 @@ class TestSweeps:
 
 @pytest.mark.parametrize("value", [10**18, -1, 1e18, math.inf, math.nan, None, "soon"])
 def test_what_no_calendar_has_is_damage_wherever_a_time_is_stored(value: Any) -> None:
-    result, member, verdict = make_result(make_config()), make_member(), make_verdict()
+    result, proposal, decision = make_result(make_config()), make_proposal(), make_decision()
     holder = Holder("vm", "vm boot", 7, "1", "aa", 1, 10, 20)
     progress = LaunchProgress("aa", 1, (TrialProgress("s", 0, 10, 10, 0, None),))
     stored: list[tuple[Callable[[Any], Any], Any, tuple[str, ...]]] = [
         (TrialResult.from_json, result.to_json(), ("finished_ms", "train_seconds")),
-        (Member.from_json, member.to_json(), ("created_ms",)),
-        (Verdict.from_json, verdict.to_json(), ("decided_ms",)),
-        (Report.from_json, verdict.curve[0].to_json(), ("timestamp_ms", "time_s")),
+        (Proposal.from_json, proposal.to_json(), ("created_ms",)),
+        (Decision.from_json, decision.to_json(), ("decided_ms",)),
+        (Report.from_json, decision.curve[0].to_json(), ("timestamp_ms", "time_s")),
         (Holder.from_json, asdict(holder), ("since_ms", "renewed_ms", "released_ms")),
         (LaunchProgress.from_json, asdict(progress), ("trials.begun_ms", "trials.heard_ms")),
         (StopRequest.from_json, asdict(StopRequest("aa", "vm", 7, 10)), ("asked_ms",)),

@@ -14,7 +14,7 @@ import synthetic_results as made
 import torch
 
 from pipeline.store import TrialStore
-from pipeline.tracking import MlflowTracker, SweepWriter, TrackingSummary, TrackingTarget, connect, sync
+from pipeline.tracking import MlflowTracker, SweepWriter, TrackingSummary, TrackingTarget, mlflow_client, sync
 from sept_core.checkpoint import Checkpoint, dump_checkpoint
 from sept_core.results import Report
 from sept_core.training import TrainState
@@ -73,20 +73,20 @@ class Place:
     store: TrialStore
 
     def keep(self, cases: Cases) -> None:
-        """Put what belongs to these members into the store, checkpoints included."""
+        """Put what belongs to these trials into the store, checkpoints included."""
         made.fill_store(self.store, list(cases), self.sweep)
         for case in cases:
-            self.checkpoint(case, case.verdict.curve)
+            self.checkpoint(case, case.decision.curve)
 
     def checkpoint(self, case: made.Case, curve: tuple[Report, ...]) -> None:
-        """Put a checkpoint of a member's trial into the store."""
+        """Put a checkpoint of a trial's trial into the store."""
         state = TrainState(curve[-1].epoch, {"ctx": torch.arange(6.0).reshape(2, 3)}, {})
-        data = dump_checkpoint(Checkpoint(case.member.signature, (state,), curve, curve[-1].time_s))
-        self.store.write_checkpoint(case.member.config, data)
+        data = dump_checkpoint(Checkpoint(case.proposal.signature, (state,), curve, curve[-1].time_s))
+        self.store.write_checkpoint(case.proposal.config, data)
 
     def writer(self, client: Any = None) -> SweepWriter:
         """A writer that knows nothing yet, like that of a new process."""
-        return SweepWriter(client or connect(self.target), self.target, self.sweep, self.store)
+        return SweepWriter(client or mlflow_client(self.target), self.target, self.sweep, self.store)
 
     def play(self, cases: Cases, client: Any = None) -> dict[Any, Any]:
         """The sweep from its beginning to its end; what is seen then."""
@@ -102,7 +102,7 @@ class Place:
         writer = self.writer(client)
         writer.open(budgets(cases))
         for case in cases:
-            writer.end(case.member, case.verdict)
+            writer.end(case.proposal, case.decision)
         writer.close(state)
         return self.seen()
 
@@ -121,17 +121,17 @@ class Place:
     def tell(self, tracker: MlflowTracker, cases: Cases) -> None:
         """All but the end."""
         tracker.sweep_started(self.sweep, plans(cases))
-        for name, member, *rest in events(cases):
+        for name, proposal, *rest in events(cases):
             if name == "start":
-                tracker.member_started(member, 0)
+                tracker.trial_started(proposal, 0)
             elif name == "report":
-                tracker.reported(member, rest[0][0])
+                tracker.reported(proposal, rest[0][0])
             else:
-                tracker.member_ended(member, rest[0], None)
+                tracker.trial_ended(proposal, rest[0], None)
 
     def seen(self) -> dict[Any, Any]:
         """Everything that a person can see of the sweep in MLflow, without the ids that MLflow makes up itself."""
-        client = connect(self.target)
+        client = mlflow_client(self.target)
         experiment = client.get_experiment_by_name(self.sweep)
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id], max_results=1000)
@@ -179,7 +179,7 @@ def plans(cases: Cases) -> list[Any]:
 
 
 def budgets(cases: Cases) -> dict[str, int]:
-    keys = [case.member.study for case in cases]
+    keys = [case.proposal.study for case in cases]
     return {key: keys.count(key) for key in dict.fromkeys(keys)}
 
 
@@ -188,13 +188,13 @@ def events(cases: Cases) -> Iterator[Event]:
     for first in range(0, len(cases), 2):
         pair = cases[first : first + 2]
         for case in pair:
-            yield "start", case.member
-        for step in range(max(len(case.verdict.curve) for case in pair)):
+            yield "start", case.proposal
+        for step in range(max(len(case.decision.curve) for case in pair)):
             for case in pair:
-                if step < len(case.verdict.curve):
-                    yield "report", case.member, [case.verdict.curve[step]]
+                if step < len(case.decision.curve):
+                    yield "report", case.proposal, [case.decision.curve[step]]
         for case in reversed(pair):
-            yield "end", case.member, case.verdict
+            yield "end", case.proposal, case.decision
 
 
 def few_cases() -> list[made.Case]:
@@ -204,13 +204,13 @@ def few_cases() -> list[made.Case]:
 
 
 def tried_again(case: made.Case) -> made.Case:
-    """The same member, when its trial failed at first and has finished since."""
-    again = made.make_case(case.member.config.dataset, case.member.config.method, case.member.number)
-    assert again.member == case.member
-    return replace(again, verdict=replace(again.verdict, decided_ms=case.verdict.decided_ms + 90_000))
+    """The same trial, when its trial failed at first and has finished since."""
+    again = made.make_case(case.proposal.config.dataset, case.proposal.config.method, case.proposal.number)
+    assert again.proposal == case.proposal
+    return replace(again, decision=replace(again.decision, decided_ms=case.decision.decided_ms + 90_000))
 
 
 def started_afresh(case: made.Case) -> made.Case:
-    """The same member with the same numbers, when its trial lost its checkpoint and made every report once more."""
-    later = tuple(replace(report, timestamp_ms=report.timestamp_ms + 45_000) for report in case.verdict.curve)
-    return replace(case, verdict=replace(case.verdict, curve=later))
+    """The same trial with the same numbers, when its trial lost its checkpoint and made every report once more."""
+    later = tuple(replace(report, timestamp_ms=report.timestamp_ms + 45_000) for report in case.decision.curve)
+    return replace(case, decision=replace(case.decision, curve=later))

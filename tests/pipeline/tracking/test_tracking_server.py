@@ -11,7 +11,7 @@ import synthetic_results as made
 from places import MakePlace, few_cases, plans
 from s3_faults import Proxy
 
-from pipeline.tracking import MlflowTracker, connect
+from pipeline.tracking import MlflowTracker, mlflow_client
 
 pytestmark = pytest.mark.slow
 
@@ -35,24 +35,24 @@ def test_a_report_is_one_request_and_a_trial_a_bounded_number(served: MakePlace,
     finished, pruned = (made.make_case("FSDD", "coop+sept", number, state) for number, state in STATES)
     place.keep([finished, pruned])
     writer = place.writer()
-    writer.open({finished.member.study: 2})
+    writer.open({finished.proposal.study: 2})
     begun = requests(proxy)
     assert begun.total() == 3  # the experiment is looked for and made, its runs are read
-    writer.start(finished.member)
+    writer.start(finished.proposal)
     before = requests(proxy)
-    for report in finished.verdict.curve:
-        writer.report(finished.member, [report])
-    reports = len(finished.verdict.curve)
+    for report in finished.decision.curve:
+        writer.report(finished.proposal, [report])
+    reports = len(finished.decision.curve)
     assert requests(proxy) - before == {BATCH: reports}
-    writer.end(finished.member, finished.verdict)
+    writer.end(finished.proposal, finished.decision)
     first = requests(proxy)
     files = sum(count for (method, _), count in first.items() if method == "PUT")
     assert files == 4
     assert (first - begun).total() == 1 + PER_TRIAL + reports + files  # one for the study's run
 
-    writer.end(pruned.member, pruned.verdict)
+    writer.end(pruned.proposal, pruned.decision)
     second = requests(proxy)
-    assert (second - first).total() == PER_TRIAL - 1 + len(pruned.verdict.curve)  # it has no files to put anywhere
+    assert (second - first).total() == PER_TRIAL - 1 + len(pruned.decision.curve)  # it has no files to put anywhere
     writer.close("finished")
     assert (requests(proxy) - second).total() == 1
 
@@ -65,7 +65,7 @@ def test_a_launch_that_finds_everything_written_asks_twice(served: MakePlace, pr
     tracker = MlflowTracker(place.target, place.store)
     tracker.sweep_started(place.sweep, plans(cases))
     for case in cases:
-        tracker.member_ended(case.member, case.verdict, case.result)
+        tracker.trial_ended(case.proposal, case.decision, case.result)
     tracker.sweep_ended("finished")
     assert tracker.close().complete
     asked = requests(proxy) - before
@@ -130,7 +130,7 @@ def test_requests_that_are_given_up_and_come_through_later_double_nothing(
     assert proxy.faults[fault] == 6
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
     # Runs that came too late are among the deleted ones, and none of them is RUNNING.
-    client = connect(direct.target)
+    client = mlflow_client(direct.target)
     experiment = client.get_experiment_by_name(spoiled.sweep)
     assert experiment is not None
     from mlflow.entities import ViewType
@@ -155,5 +155,5 @@ def test_a_server_that_was_away_for_a_while_is_caught_up_with(
     assert tracker.close().complete
     # What was missed is caught up with: a trial's whole curve in one request.
     made_it = requests(proxy)[BATCH]
-    assert made_it < sum(len(case.verdict.curve) for case in cases) + 3 * len(cases)
+    assert made_it < sum(len(case.decision.curve) for case in cases) + 3 * len(cases)
     assert spoiled.seen() == direct.play(cases)

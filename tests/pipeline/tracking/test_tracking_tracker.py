@@ -19,7 +19,7 @@ from mlflow_server import free_port, until
 from places import Counting, MakePlace, few_cases, plans
 
 from pipeline.store import Lease
-from pipeline.tracking import MlflowTracker, TrackingTarget, connect, prepare
+from pipeline.tracking import MlflowTracker, TrackingTarget, mlflow_client, prepare
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
 
@@ -59,7 +59,7 @@ def test_sigkill_of_the_tracking_process_loses_and_doubles_nothing(sqlite: MakeP
         assert child.stdout is not None
         assert child.stdout.readline() == "told\n"
         # Killed when something, but not all, is in the database.
-        client = connect(killed.target)
+        client = mlflow_client(killed.target)
         until(lambda: client.get_experiment_by_name(killed.sweep) is not None)
         experiment = client.get_experiment_by_name(killed.sweep)
         assert experiment is not None
@@ -102,8 +102,8 @@ def test_a_driver_that_was_suspended_beyond_its_lease_writes_nothing_into_mlflow
     lost = Lease(place.store.files, place.sweep, expiry_s=0.3, heartbeat_s=60).acquire()
     first.hold(lost)
     first.sweep_started(place.sweep, plans(cases))
-    first.member_started(cases[0].member, 0)
-    client = connect(place.target)
+    first.trial_started(cases[0].proposal, 0)
+    client = mlflow_client(place.target)
     until(lambda: client.get_experiment_by_name(place.sweep) is not None)
     until(lambda: len(place.seen()) == 2)
     # Its last request has renewed the lease.
@@ -111,20 +111,20 @@ def test_a_driver_that_was_suspended_beyond_its_lease_writes_nothing_into_mlflow
     with Lease(place.store.files, place.sweep, expiry_s=0.3, heartbeat_s=0.05) as lease:
         second.hold(lease)
         second.sweep_started(place.sweep, plans(cases))
-        second.member_started(cases[0].member, 0)
-        second.member_started(cases[1].member, 0)
+        second.trial_started(cases[0].proposal, 0)
+        second.trial_started(cases[1].proposal, 0)
         until(lambda: len(place.seen()) == 3)
         before = place.seen()
         for case in cases:
-            first.member_started(case.member, 0)
-            first.reported(case.member, case.verdict.curve[0])
+            first.trial_started(case.proposal, 0)
+            first.reported(case.proposal, case.decision.curve[0])
         first.sweep_ended("stopped")
         summary = first.close()
         assert not summary.complete
         assert f"was taken over by process {os.getpid()}" in summary.error
         assert place.seen() == before
         for case in cases:
-            second.member_ended(case.member, case.verdict, None)
+            second.trial_ended(case.proposal, case.decision, None)
         # What the first has asked for just before it was suspended, and the server does only now.
         experiment = client.get_experiment_by_name(place.sweep)
         assert experiment is not None
@@ -147,7 +147,7 @@ def test_a_server_that_keeps_every_request_waiting_holds_up_the_end_for_two_requ
             time.sleep(0.3)
             raise OSError("timed out")
 
-    monkeypatch.setattr("pipeline.tracking.tracker.connect", lambda _target: Hanging())
+    monkeypatch.setattr("pipeline.tracking.tracker.mlflow_client", lambda _target: Hanging())
     tracker = MlflowTracker(place.target, place.store)
     place.tell(tracker, cases)
     until(lambda: len(asked) == 1)
@@ -161,7 +161,9 @@ def test_who_shares_the_results_shares_mlflows_file(
     umask: int, mode: int, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "new" / "mlflow.db"
-    monkeypatch.setattr("pipeline.tracking.client.connect", lambda target: connect(TrackingTarget(copy, None)))
+    monkeypatch.setattr(
+        "pipeline.tracking.client.mlflow_client", lambda target: mlflow_client(TrackingTarget(copy, None))
+    )
     copy = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}"
     before = os.umask(umask)
     try:
@@ -174,21 +176,21 @@ def test_who_shares_the_results_shares_mlflows_file(
 def test_what_waits_for_a_server_that_is_away_takes_little_memory(sqlite: MakePlace, impatient: None) -> None:
     place = sqlite()
     cases = [made.make_case("FSDD", "coop+sept", number) for number in range(400)]
-    connect(place.target)  # imports MLflow, which is no small thing either
+    mlflow_client(place.target)  # imports MLflow, which is no small thing either
     tracker = MlflowTracker(TrackingTarget(f"http://127.0.0.1:{free_port()}", None), place.store)
     tracker.sweep_started(place.sweep, plans(cases))
     tracemalloc.start()
     try:
         for case in cases:
-            tracker.member_started(case.member, 0)
+            tracker.trial_started(case.proposal, 0)
             for epoch in range(100):
-                tracker.reported(case.member, replace(case.verdict.curve[0], epoch=epoch))
-            tracker.member_ended(case.member, case.verdict, case.result)
+                tracker.reported(case.proposal, replace(case.decision.curve[0], epoch=epoch))
+            tracker.trial_ended(case.proposal, case.decision, case.result)
         grown, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert tracker.close(grace_s=0).pending == 1 + len(cases)
-    # Member and verdict are the driver's anyway; the 100 reports would be some 20 kB.
+    # Trial and decision are the driver's anyway; the 100 reports would be some 20 kB.
     assert grown / len(cases) < 1500
 
 
@@ -196,12 +198,12 @@ def test_an_update_that_mlflow_refuses_is_counted_and_the_rest_is_written(
     make_place: MakePlace, no_pictures: None
 ) -> None:
     place, cases = make_place(), few_cases()
-    config = cases[1].member.config
+    config = cases[1].proposal.config
     config = config.model_copy(update={"hyper": config.hyper | {"what?": 1}})
     cases[1] = replace(
         cases[1],
-        member=replace(cases[1].member, config=config, signature=config.signature),
-        verdict=replace(cases[1].verdict, signature=config.signature),
+        proposal=replace(cases[1].proposal, config=config, signature=config.signature),
+        decision=replace(cases[1].decision, signature=config.signature),
     )
     place.keep(cases)
     summary = place.track(cases)
@@ -211,7 +213,7 @@ def test_an_update_that_mlflow_refuses_is_counted_and_the_rest_is_written(
     assert "RUNNING" not in {run["status"] for run in shown.values()}
     for number in (0, 2, 3):
         curve = shown[STUDY, str(number)]["curves"]["val/h"]
-        assert [step for step, _, _ in curve] == [report.epoch for report in cases[number].verdict.curve]
+        assert [step for step, _, _ in curve] == [report.epoch for report in cases[number].decision.curve]
 
 
 def test_a_run_that_is_deleted_while_its_trial_runs_comes_back(make_place: MakePlace, no_pictures: None) -> None:
@@ -220,8 +222,8 @@ def test_a_run_that_is_deleted_while_its_trial_runs_comes_back(make_place: MakeP
         one.keep(cases)
     tracker = MlflowTracker(place.target, place.store)
     tracker.sweep_started(place.sweep, plans(cases))
-    tracker.member_started(cases[0].member, 0)
-    client = connect(place.target)
+    tracker.trial_started(cases[0].proposal, 0)
+    client = mlflow_client(place.target)
     until(lambda: client.get_experiment_by_name(place.sweep) is not None)
     experiment = client.get_experiment_by_name(place.sweep)
     assert experiment is not None
@@ -229,7 +231,7 @@ def test_a_run_that_is_deleted_while_its_trial_runs_comes_back(make_place: MakeP
     until(lambda: len(client.search_runs(*wanted)) == 1)
     client.delete_run(client.search_runs(*wanted)[0].info.run_id)
     for case in cases:
-        tracker.member_ended(case.member, case.verdict, case.result)
+        tracker.trial_ended(case.proposal, case.decision, case.result)
     tracker.sweep_ended("finished")
     assert tracker.close().complete
     assert place.seen() == undisturbed.play(cases)
@@ -249,8 +251,8 @@ def test_one_trial_that_cannot_be_written_now_holds_up_no_other(
                 raise OSError("no space left on device")
             self.client.log_artifacts(run_id, folder)
 
-    client = Stuck(connect(place.target))
-    monkeypatch.setattr("pipeline.tracking.tracker.connect", lambda _target: client)
+    client = Stuck(mlflow_client(place.target))
+    monkeypatch.setattr("pipeline.tracking.tracker.mlflow_client", lambda _target: client)
     tracker = MlflowTracker(place.target, place.store)
     place.tell(tracker, cases)
     tracker.sweep_ended("finished")

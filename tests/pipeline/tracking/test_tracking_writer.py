@@ -12,10 +12,10 @@ import synthetic_results as made
 from places import Counting, Killed, MakePlace, events, few_cases, history, started_afresh, tried_again
 
 from pipeline.report import collect
-from pipeline.status import sweep_status
-from pipeline.tracking import connect, default_target
+from pipeline.tracking import default_target, mlflow_client
 from pipeline.tracking.describe import Tally, final_points
 from pipeline.tracking.view import VIEW_TAGS
+from pipeline.watch.status import sweep_status
 from sept_core.errors import InputError
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
@@ -30,19 +30,19 @@ def test_a_sweep_is_an_experiment_with_a_run_per_study_and_a_run_per_trial(make_
     assert len([key for key in shown if key[1] is not None]) == len(cases)
     assert all(run["under"] == (None if key[1] is None else key[0]) for key, run in shown.items())
     assert {run["status"] for run in shown.values()} == {"FINISHED"}
-    case = next(case for case in cases if case.member.config.sept and case.verdict.state == "finished")
-    run = shown[case.member.study, str(case.member.number)]
+    case = next(case for case in cases if case.proposal.config.sept and case.decision.state == "finished")
+    run = shown[case.proposal.study, str(case.proposal.number)]
     assert case.result is not None
-    assert run["tags"]["sept.signature"] == case.member.signature
-    assert run["params"]["lambda_se"] == str(case.member.params["lambda_se"])
+    assert run["tags"]["sept.signature"] == case.proposal.signature
+    assert run["params"]["lambda_se"] == str(case.proposal.params["lambda_se"])
     assert run["params"]["seeds"] == "0"
-    assert run["params"]["folds"] == ",".join(case.member.config.folds)
-    assert run["curves"]["val/h"] == [(r.epoch, r.metrics["val/h"], r.timestamp_ms) for r in case.verdict.curve]
-    assert run["curves"]["test/h"] == [(made.EPOCHS, case.result.test["h"], case.verdict.decided_ms)]
+    assert run["params"]["folds"] == ",".join(case.proposal.config.folds)
+    assert run["curves"]["val/h"] == [(r.epoch, r.metrics["val/h"], r.timestamp_ms) for r in case.decision.curve]
+    assert run["curves"]["test/h"] == [(made.EPOCHS, case.result.test["h"], case.decision.decided_ms)]
     assert run["curves"]["val/h_std"][0][1] == case.result.validation["h_std"]
     assert sorted(run["files"]) == ["checkpoint.safetensors", "confusion_base.svg", "confusion_new.svg", "replicas.csv"]
-    assert (run["start"], run["end"]) == (case.member.created_ms, case.verdict.decided_ms)
-    assert run["name"].startswith(f"coop+sept #{case.member.number} ")
+    assert (run["start"], run["end"]) == (case.proposal.created_ms, case.decision.decided_ms)
+    assert run["name"].startswith(f"coop+sept #{case.proposal.number} ")
     assert shown["ESC10.mini.base-to-new.zero-shot", "0"]["name"] == "zero-shot"
 
 
@@ -62,7 +62,7 @@ def test_replaying_writes_nothing(make_place: MakePlace, no_pictures: None) -> N
     place.keep(cases)
     expected = place.play(cases)
     for _ in range(2):
-        client = Counting(connect(place.target))
+        client = Counting(mlflow_client(place.target))
         assert place.replay(cases, client) == expected
         assert client.calls == []
 
@@ -73,12 +73,12 @@ def test_telling_everything_from_the_beginning_once_more_changes_nothing(
     place, cases = make_place(), few_cases()
     place.keep(cases)
     expected = place.play(cases)
-    client = Counting(connect(place.target))
+    client = Counting(mlflow_client(place.target))
     assert place.play(cases, client) == expected
     assert not {"create_run", "delete_run"} & set(client.calls)
     # Of a failed one a start may mean that it is run once more; of all others nothing is written.
-    other = [case for case in cases if case.verdict.state != "failed"]
-    client = Counting(connect(place.target))
+    other = [case for case in cases if case.decision.state != "failed"]
+    client = Counting(mlflow_client(place.target))
     assert place.play(other, client) == expected
     assert client.calls == []
 
@@ -88,19 +88,19 @@ def test_killed_after_any_write_and_replayed_it_shows_what_an_undisturbed_sweep_
 ) -> None:
     cases, undisturbed = few_cases(), make_place("undisturbed")
     undisturbed.keep(cases)
-    client = Counting(connect(undisturbed.target))
+    client = Counting(mlflow_client(undisturbed.target))
     expected = undisturbed.play(cases, client)
     writes = len(client.calls)
     assert writes > 25
     for moment in random.Random(5).sample(range(1, writes + 1), 6 if "served" in request.node.name else 12):
         place = make_place(f"killed{moment}")
         place.keep(cases)
-        dying = Counting(connect(place.target), moment)
+        dying = Counting(mlflow_client(place.target), moment)
         with pytest.raises(Killed):
             place.play(cases, dying)
         where = f"killed after write {moment} of {writes}: {dying.calls[-1]}"
         assert place.replay(cases) == expected, where
-        again = Counting(connect(place.target))
+        again = Counting(mlflow_client(place.target))
         assert place.replay(cases, again) == expected, where
         assert again.calls == [], where
 
@@ -111,12 +111,12 @@ def test_a_failed_trial_that_is_run_again_is_one_run_with_its_new_end(make_place
     before = place.play(cases)
     assert before[STUDY, "2"]["status"] == "FAILED"
     assert place.store.forget_failures(place.sweep, lambda: None) == 1
-    now = [tried_again(case) if case.verdict.state == "failed" else case for case in cases]
+    now = [tried_again(case) if case.decision.state == "failed" else case for case in cases]
 
     # The launch: what has ended is replayed; the trial starts, and the driver is killed in the middle of it.
-    place.replay([case for case in now if case.member.number != 2], state="stopped")
+    place.replay([case for case in now if case.proposal.number != 2], state="stopped")
     writer = place.writer()
-    writer.start(now[2].member)
+    writer.start(now[2].proposal)
     assert place.seen()[STUDY, "2"]["status"] == "RUNNING"
     place.keep(now)
     after = place.replay(now)
@@ -136,7 +136,7 @@ def test_killed_while_it_replaces_what_is_not_so_any_more(sqlite: MakePlace, no_
     failed, rebuilt, cases = sqlite("failed"), sqlite("rebuilt"), few_cases()
     failed.keep(cases)
     failed.play(cases)
-    now = [tried_again(case) if case.verdict.state == "failed" else case for case in cases]
+    now = [tried_again(case) if case.decision.state == "failed" else case for case in cases]
     rebuilt.keep(now)
     expected = rebuilt.sync(now)
     moment = killed = 0
@@ -146,7 +146,7 @@ def test_killed_while_it_replaces_what_is_not_so_any_more(sqlite: MakePlace, no_
         shutil.copy(tmp_path / "failed" / "mlflow.db", tmp_path / f"killed{moment}" / "mlflow.db")
         place.keep(now)
         try:
-            place.replay(now, Counting(connect(place.target), moment))
+            place.replay(now, Counting(mlflow_client(place.target), moment))
         except Killed:
             killed += 1
         assert place.replay(now) == expected, moment
@@ -156,15 +156,15 @@ def test_killed_while_it_replaces_what_is_not_so_any_more(sqlite: MakePlace, no_
 def test_a_trial_that_lost_its_checkpoint_has_no_point_twice(make_place: MakePlace, no_pictures: None) -> None:
     place, rebuilt, cases = make_place(), make_place("rebuilt"), few_cases()
     writer = place.writer()
-    writer.start(cases[0].member)
-    writer.report(cases[0].member, cases[0].verdict.curve[:2])
+    writer.start(cases[0].proposal)
+    writer.report(cases[0].proposal, cases[0].decision.curve[:2])
     now = [started_afresh(cases[0]), *cases[1:]]
     for one in (place, rebuilt):
         one.keep(now)
-    writer.start(now[0].member)
-    writer.report(now[0].member, now[0].verdict.curve[:1])
+    writer.start(now[0].proposal)
+    writer.report(now[0].proposal, now[0].decision.curve[:1])
     run = place.seen()[STUDY, "0"]
-    assert run["curves"]["val/h"] == [(r.epoch, r.metrics["val/h"], r.timestamp_ms) for r in now[0].verdict.curve[:1]]
+    assert run["curves"]["val/h"] == [(r.epoch, r.metrics["val/h"], r.timestamp_ms) for r in now[0].decision.curve[:1]]
     assert place.replay(now) == rebuilt.sync(now)
 
 
@@ -177,8 +177,8 @@ def test_a_larger_budget_goes_on_in_the_same_runs(make_place: MakePlace, no_pict
     writer = place.writer()
     writer.open({STUDY: 4})
     for case in cases[:2]:
-        writer.end(case.member, case.verdict)
-    writer.start(cases[2].member)
+        writer.end(case.proposal, case.decision)
+    writer.start(cases[2].proposal)
     assert place.seen()[STUDY, None]["status"] == "RUNNING"
     assert place.play(cases) == undisturbed.play(cases)
 
@@ -190,20 +190,20 @@ def test_a_stopped_sweep_leaves_no_running_run_and_goes_on_in_the_same_runs(
     writer = place.writer()
     place.keep(cases[:1])
     writer.open({STUDY: 4})
-    writer.start(cases[0].member)
-    writer.start(cases[1].member)
-    writer.report(cases[1].member, cases[1].verdict.curve[:1])
-    writer.end(cases[0].member, cases[0].verdict)
+    writer.start(cases[0].proposal)
+    writer.start(cases[1].proposal)
+    writer.report(cases[1].proposal, cases[1].decision.curve[:1])
+    writer.end(cases[0].proposal, cases[0].decision)
     writer.close("stopped")
     stopped = place.seen()
     assert {key[1]: run["status"] for key, run in stopped.items()} == {None: "KILLED", "0": "FINISHED", "1": "KILLED"}
     assert stopped[STUDY, "1"]["tags"]["sept.state"] == "stopped"
-    assert stopped[STUDY, "1"]["end"] == cases[1].verdict.curve[0].timestamp_ms
+    assert stopped[STUDY, "1"]["end"] == cases[1].decision.curve[0].timestamp_ms
 
     # The store alone says the same of a trial that was interrupted.
     rebuilt.keep(cases[:1])
-    rebuilt.store.add_member(rebuilt.sweep, cases[1].member)
-    rebuilt.checkpoint(cases[1], cases[1].verdict.curve[:1])
+    rebuilt.store.add_proposal(rebuilt.sweep, cases[1].proposal)
+    rebuilt.checkpoint(cases[1], cases[1].decision.curve[:1])
     assert rebuilt.sync(cases) == stopped
 
     for one in (place, undisturbed):
@@ -220,7 +220,7 @@ def test_a_launch_that_was_killed_leaves_nothing_running_once_it_is_synced(
     for name, *arguments in list(events(cases))[:-2]:
         getattr(writer, name)(*arguments)
     assert "RUNNING" in {run["status"] for run in place.seen().values()}
-    place.store.add_member(place.sweep, cases[3].member)
+    place.store.add_proposal(place.sweep, cases[3].proposal)
     shown = place.sync(cases)
     assert {key[1]: run["status"] for key, run in shown.items()} == {
         None: "KILLED",
@@ -235,7 +235,7 @@ def test_of_two_runs_of_one_trial_or_study_one_stays(make_place: MakePlace, no_p
     place, cases = make_place(), few_cases()
     place.keep(cases)
     expected = place.play(cases)
-    client = connect(place.target)
+    client = mlflow_client(place.target)
     experiment = client.get_experiment_by_name(place.sweep)
     assert experiment is not None
     # What a request leaves behind that was given up as lost, and came through later.
@@ -250,7 +250,7 @@ def test_a_run_that_somebody_deleted_comes_back(make_place: MakePlace, no_pictur
     place, cases = make_place(), few_cases()
     place.keep(cases)
     expected = place.play(cases)
-    client = connect(place.target)
+    client = mlflow_client(place.target)
     experiment = client.get_experiment_by_name(place.sweep)
     assert experiment is not None
     for run in client.search_runs([experiment.experiment_id])[::2]:
@@ -263,12 +263,12 @@ def test_a_run_that_somebody_deleted_comes_back(make_place: MakePlace, no_pictur
 def test_more_reports_than_mlflow_takes_at_a_time_are_all_there(make_place: MakePlace, no_pictures: None) -> None:
     place, case = make_place(), few_cases()[0]
     curve = tuple(
-        replace(case.verdict.curve[0], epoch=epoch, timestamp_ms=made.START_MS + epoch) for epoch in range(1, 400)
+        replace(case.decision.curve[0], epoch=epoch, timestamp_ms=made.START_MS + epoch) for epoch in range(1, 400)
     )
-    case = replace(case, verdict=replace(case.verdict, curve=curve, epoch=399))
+    case = replace(case, decision=replace(case.decision, curve=curve, epoch=399))
     place.keep([case])
-    client = Counting(connect(place.target))
-    place.writer(client).end(case.member, case.verdict)
+    client = Counting(mlflow_client(place.target))
+    place.writer(client).end(case.proposal, case.decision)
     # 399 x 5 points in batches of at most 800: three; one for parameters, one for the end, one for the study.
     assert client.calls.count("log_batch") == 6
     experiment = client.get_experiment_by_name(place.sweep)
@@ -280,7 +280,7 @@ def test_more_reports_than_mlflow_takes_at_a_time_are_all_there(make_place: Make
 def test_a_pruned_trial_shows_its_curve_up_to_the_pruning_and_no_test_metric(make_place: MakePlace) -> None:
     # The trial itself was finished by another sweep; what this sweep decided is what this sweep shows.
     place, case = make_place(), few_cases()[1]
-    assert case.verdict.state == "pruned"
+    assert case.decision.state == "pruned"
     place.keep([case])
     finished = made.make_case("FSDD", "coop+sept", 1).result
     assert finished is not None
@@ -295,7 +295,7 @@ def test_a_pruned_trial_shows_its_curve_up_to_the_pruning_and_no_test_metric(mak
 
 def test_a_failed_trial_is_failed_with_its_traceback(make_place: MakePlace) -> None:
     place, case = make_place(), few_cases()[2]
-    case = replace(case, verdict=replace(case.verdict, error="the device said \0 and no more"))
+    case = replace(case, decision=replace(case.decision, error="the device said \0 and no more"))
     place.keep([case])
     run = place.replay([case])[STUDY, "2"]
     assert run["status"] == "FAILED"
@@ -315,15 +315,15 @@ def test_a_study_shows_each_folds_best_by_its_validation_whatever_the_order_of_t
         place = make_place(name)
         place.keep(cases)
         # Of an earlier release where they stand backward.
-        told = [replace(case, verdict=replace(case.verdict, fold_values={})) for case in order]
+        told = [replace(case, decision=replace(case.decision, fold_values={})) for case in order]
         run = place.replay(order if name == "forward" else told)[STUDY, None]
         (shown,) = collect(place.store, place.sweep).rows
         (status,) = [one for one in sweep_status(place.store, place.sweep).studies if one.key == STUDY]
         assert run["curves"]["best/test_h"][-1][1] == shown.test.h
         assert run["curves"]["best/val_h"][-1][1] == shown.validation.h
         assert status.best_objective == pytest.approx(shown.validation.h, abs=1e-9)
-        assert run["tags"]["sept.best_signature"] == best.member.signature
-        said = (f"{fold}: #{case.member.number} {case.member.signature}" for fold, case in sorted(chosen.items()))
+        assert run["tags"]["sept.best_signature"] == best.proposal.signature
+        said = (f"{fold}: #{case.proposal.number} {case.proposal.signature}" for fold, case in sorted(chosen.items()))
         assert run["tags"]["sept.chosen"] == ", ".join(said)
         for part in ("val", "test"):
             expected = made.summary(row, part)
@@ -337,10 +337,10 @@ def test_a_study_shows_each_folds_best_by_its_validation_whatever_the_order_of_t
 def test_a_trial_whose_result_is_lost_is_not_said_to_have_ended(make_place: MakePlace, no_pictures: None) -> None:
     place, cases = make_place(), few_cases()
     place.keep(cases)
-    place.store.files.delete(f"trials/{STUDY}/{cases[0].member.signature}/result.json")
+    place.store.files.delete(f"trials/{STUDY}/{cases[0].proposal.signature}/result.json")
     run = place.sync(cases)[STUDY, "0"]
     assert (run["status"], run["tags"]["sept.state"]) == ("KILLED", "stopped")
-    assert len(run["curves"]["val/h"]) == len(cases[0].verdict.curve)
+    assert len(run["curves"]["val/h"]) == len(cases[0].decision.curve)
     rebuilt = make_place("rebuilt")
     for one in (place, rebuilt):
         one.keep(cases)
@@ -356,11 +356,11 @@ def test_accuracies_among_all_classes_are_metrics_of_trials_and_studies_that_hav
     older = made.make_case("FSDD", "coop", 0)
     case = made.among_all(older)
     assert case.result is not None
-    values = {point.key: point.value for point in final_points(case.verdict, case.result)}
+    values = {point.key: point.value for point in final_points(case.decision, case.result)}
     for name in ("all", "all_base", "all_new", "all_h", "all_f1", "all_std"):
         assert values[f"test/{name}"] == case.result.test[name]
     tally = Tally()
-    tally.add(case.verdict)
+    tally.add(case.decision)
     best = {point.key: point.value for point in tally.points(case.result)}
     assert best["best/test_all"] == case.result.test["all"]
     assert "best/test_all" not in {point.key for point in tally.points(older.result)}

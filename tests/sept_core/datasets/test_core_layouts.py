@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sept_core.audio_formats import AUDIO_SUFFIXES
+from sept_core.audio.formats import AUDIO_SUFFIXES
 from sept_core.datasets import DATASETS, read_layout
 from sept_core.datasets.layouts.base import Found, audio_in
 from sept_core.datasets.layouts.copies import UNCOMPRESSED, one_file_each

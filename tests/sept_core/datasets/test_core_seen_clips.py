@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bundle import facts
+from infra.mini.bundle import facts
 from sept_core.datasets import EmbeddingTable, get_dataset, load_embeddings, make_split, unheard_folds
 from sept_core.datasets.heard import FACTS, Pretraining, heard_rows, load_pretraining, newly_heard
 from sept_core.datasets.sources import source_id

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
-from sept_core.audio import decode_clip, load_clip
+from sept_core.audio.waveform import decode_clip, load_clip
 from sept_core.datasets.sound import THRESHOLD, same_sound, sound_distances, sound_of, sounding_like
 
 AUDIO = Path(__file__).parents[4] / "shared" / "audio"

@@ -243,7 +243,7 @@ def test_words_near_in_meaning_are_near_in_the_space(mini: Encoder) -> None:
 def test_zero_shot_figures_on_clips_that_the_pretraining_never_heard() -> None:
     from rich.progress import Progress
 
-    from sept_core.encoders.mini.pretraining.evaluate import zero_shot
+    from infra.mini.evaluate import zero_shot
 
     with Progress(disable=True) as progress:
         esc10, fsdd = zero_shot(AUDIO / "esc10", AUDIO / "fsdd", progress=progress)
@@ -257,7 +257,7 @@ def test_zero_shot_figures_on_clips_that_the_pretraining_never_heard() -> None:
 @pytest.mark.audio
 @needs_audio
 def test_training_and_unheard_clips_share_no_file_and_no_source() -> None:
-    from sept_core.encoders.mini.pretraining.clips import real_clips, unheard_clips
+    from infra.mini.clips import real_clips, unheard_clips
 
     seen, unheard = real_clips(AUDIO / "esc10", AUDIO / "fsdd"), unheard_clips(AUDIO / "esc10", AUDIO / "fsdd")
     assert (len(seen), len(unheard)) == (80 + 450, 320 + 450)
@@ -268,7 +268,7 @@ def test_training_and_unheard_clips_share_no_file_and_no_source() -> None:
 
 
 def _pretraining(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sept_core.encoders.mini.pretraining", *arguments]
+    command = [sys.executable, "-m", "infra.mini", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
@@ -304,8 +304,8 @@ def test_quick_refuses_to_overwrite_the_shipped_weights(tmp_path: Path) -> None:
 
 
 def test_synthesised_sounds_are_reproducible_and_named_by_the_vocabulary() -> None:
-    from sept_core.encoders.mini.pretraining.synthesis import RECIPES, synthesise
-    from sept_core.encoders.mini.pretraining.vocabulary import read_vocabulary
+    from infra.mini.synthesis import RECIPES, synthesise
+    from infra.mini.vocabulary import read_vocabulary
 
     assert set(RECIPES) <= {concept.name for concept in read_vocabulary()}
     for name in RECIPES:
@@ -317,8 +317,8 @@ def test_synthesised_sounds_are_reproducible_and_named_by_the_vocabulary() -> No
 
 
 def test_the_vocabulary_has_every_class_name_and_template_of_the_benchmark() -> None:
+    from infra.mini.vocabulary import TEMPLATES, read_vocabulary
     from sept_core.datasets import DATASETS, prompt_name
-    from sept_core.encoders.mini.pretraining.vocabulary import TEMPLATES, read_vocabulary
 
     names = {name for concept in read_vocabulary() for name in concept.names}
     for info in DATASETS.values():
@@ -329,8 +329,8 @@ def test_the_vocabulary_has_every_class_name_and_template_of_the_benchmark() -> 
 @pytest.mark.audio
 @needs_audio
 def test_cross_validation_keeps_takes_of_a_source_and_a_speaker_together() -> None:
-    from sept_core.encoders.mini.pretraining.clips import real_clips
-    from sept_core.encoders.mini.pretraining.crossvalidate import split_of
+    from infra.mini.clips import real_clips
+    from infra.mini.crossvalidate import split_of
 
     clips = real_clips(AUDIO / "esc10", AUDIO / "fsdd")
     split = split_of(clips)

@@ -1,0 +1,1 @@
+"""The Ray of a command, jobs on it, and how it fails."""

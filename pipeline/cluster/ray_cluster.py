@@ -1,0 +1,134 @@
+"""The Ray that a command runs on: a private one on this machine, or a running one. Checked against Ray 2.60."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from pipeline.cluster.address import CLIENT, cure, knock, meant, use_token
+from pipeline.cluster.liveness import RayLost, ray_is_lost
+from pipeline.cluster.session import own_session
+from pipeline.text import one_line
+from sept_core.errors import InputError, SeptError
+
+__all__ = ["cluster", "environment_variables", "prepare_import"]
+
+# What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
+_AT_IMPORT = {
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died or was killed|Raylet is terminated|The node with node id)",
+    # A call after Ray's end would start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+}
+# And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
+# its default).
+_PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def prepare_import(address: str, **more: str) -> None:
+    """To be called before Ray is first imported, which reads the environment then.
+
+    Args:
+        address: Of the cluster.
+        more: Further variables, for what nobody has set.
+    """
+    use_token(address)
+    os.environ.update(_AT_IMPORT | (_PRIVATE_AT_IMPORT if address == "local" else {}))
+    for name, value in more.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def cluster(
+    address: str,
+    *,
+    fix: str,
+    cpus: int | None = None,
+    object_store_bytes: int | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """A Ray to run on: the one that this process is connected to already, a running one, or a private one.
+
+    Args:
+        address: ``local`` for a private one on this machine that ends with the command, ``auto`` for the one running on
+            this machine, or ``host:port``.
+        fix: What to do instead of giving the address of a client (``ray://``).
+        cpus: CPUs of a private one; as many as there are, unless given.
+        object_store_bytes: Size of a private one's object store; Ray's own choice, unless given.
+        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
+
+    Raises:
+        InputError: An address that the driver cannot run with, or no Ray there.
+        RayLost: A private one does not start, and may at another attempt.
+        SeptError: A private one cannot start here.
+    """
+    import ray
+
+    place = meant(address)
+    if place.startswith(CLIENT):
+        raise InputError("the driver runs inside the cluster, not as a Ray client", where=f"address {place}", fix=fix)
+    if place not in ("local", "auto"):
+        knock(place)
+    if ray.is_initialized():
+        with environment_variables({"RAY_USAGE_STATS_ENABLED": "0"}):
+            yield
+        return
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options["include_dashboard"] = False
+        if cpus is not None:
+            options["num_cpus"] = cpus
+        if object_store_bytes is not None:
+            options["object_store_memory"] = object_store_bytes
+    with environment_variables({"RAY_USAGE_STATS_ENABLED": "0"}), ExitStack() as stack:
+        if address == "local":
+            options["_temp_dir"] = stack.enter_context(own_session())
+        try:
+            _start(options)
+        except Exception as error:
+            if address != "local":
+                raise InputError(
+                    f"no Ray cluster: {one_line(error)}", where=f"address {place}", fix=cure(address, error)
+                ) from error
+            what = f"Ray does not start on this machine: {one_line(error)}"
+            # A full disk or a setting that cannot be is the same the next time.
+            if isinstance(error, (OSError, ValueError)) and not isinstance(error, (ConnectionError, TimeoutError)):
+                raise SeptError(what) from error
+            raise RayLost(f"{what}; run the same command again") from error
+        try:
+            started()
+            yield
+        finally:
+            # One that is gone would be waited for.
+            if not ray_is_lost():
+                ray.shutdown()
+
+
+def _start(options: Mapping[str, Any]) -> None:
+    """Start Ray or connect to it; on a busy machine a private one does not always come at the first attempt."""
+    import ray
+
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if options["address"] != "local" or isinstance(error, ValueError):
+            raise
+        ray.shutdown()
+        ray.init(**options)
+
+
+@contextmanager
+def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables, within."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,152 @@
+"""The one rule by which a search's configuration is chosen: for each test fold by that fold's replicas alone.
+
+The replicas of test fold k train and validate on clips of the other folds, so that none of fold k's test clips is among
+their validation clips. A trial's mean over all folds has no such property: fold k's test clips are validation clips of
+the other folds' replicas. So fold k's place in a table is filled by the finished trial with the best mean validation
+of fold k's replicas; of equals, by the one with the lowest number. What a table shows is therefore an estimate of the
+*procedure* (a search and a choice), not of one configuration.
+
+With one test fold this is the trial with the best objective. ``selection: paper`` chooses by the objective over all
+folds, which it measures on test clips.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sept_core.averages import averages
+
+if TYPE_CHECKING:
+    from pipeline.store import Decision, Proposal, TrialStore
+    from sept_core.results import TrialConfig, TrialResult
+    from sept_core.tested import Tested
+
+__all__ = ["Composed", "best_decision", "choose", "chosen_value", "compose", "fold_values", "with_fold_values"]
+
+_AT_ONCE = 256
+"""Results in memory at a time where a store of an earlier release has to be read whole."""
+
+
+def fold_values(config: TrialConfig, objective: float, replicas: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What the choice for each test fold looks at in a finished trial, in percent.
+
+    Args:
+        config: The trial's.
+        objective: Its validation objective, over all folds.
+        replicas: Its rows, as in ``TrialResult``.
+
+    Returns:
+        By test fold the mean of ``val_h`` (cross-dataset: ``val_source``) over the fold's replicas; with
+        ``selection: paper`` the objective for every fold.
+    """
+    if _by_objective(config):
+        return dict.fromkeys(config.folds, objective)
+    name = "val_source" if config.protocol == "cross-dataset" else "val_h"
+    values: dict[str, list[float]] = {}
+    for row in replicas:
+        values.setdefault(str(row["fold"]), []).append(row[name])
+    return {fold: statistics.fmean(values[fold]) for fold in config.folds if fold in values}
+
+
+def _by_objective(config: TrialConfig) -> bool:
+    """Whether the objective is all that the choice looks at, so that no replica need be read."""
+    return config.selection == "paper" or len(config.folds) == 1
+
+
+def choose(decisions: Iterable[Decision]) -> dict[str, Decision]:
+    """The finished trial that is chosen for each test fold.
+
+    Args:
+        decisions: Of one row of a table: of one study, or of several that have other test folds each. A trial competes
+            for the folds that it has `fold_values` of.
+    """
+    chosen: dict[str, Decision] = {}
+    for decision in decisions:
+        for fold, value in decision.fold_values.items() if decision.state == "finished" else ():
+            best = chosen.get(fold)
+            if best is None or (-value, decision.number) < (-best.fold_values[fold], best.number):
+                chosen[fold] = decision
+    return chosen
+
+
+def best_decision(decisions: Iterable[Decision]) -> Decision | None:
+    """The finished trial with the highest validation objective, over all test folds; of equals, the lowest number.
+
+    The configuration for use (``sept best``, ``sept export``). With several test folds this choice has seen test clips
+    of each fold, as validation clips of the others: what a table shows is chosen for each fold apart, by
+    `choose`.
+
+    Returns:
+        None where no trial has finished: a pruned trial's value is one of an unfinished training, and has no test
+        metrics beside it.
+    """
+    finished = [decision for decision in decisions if decision.state == "finished" and decision.objective is not None]
+    return min(finished, key=lambda decision: (-(decision.objective or 0.0), decision.number), default=None)
+
+
+def chosen_value(chosen: Mapping[str, Decision]) -> float | None:
+    """Mean validation over the test folds, of each fold's choice: what a row has as its validation. None of none."""
+    values = [decision.fold_values[fold] for fold, decision in chosen.items()]
+    return statistics.fmean(values) if values else None
+
+
+def with_fold_values(store: TrialStore, proposals: Iterable[Proposal], decisions: Iterable[Decision]) -> list[Decision]:
+    """The decisions, those of earlier releases completed from their results, which are read many at a time.
+
+    A finished trial whose result is gone stays as it is, and cannot be chosen until it was run again.
+    """
+    configs = {(proposal.study, proposal.number): proposal.config for proposal in proposals}
+    completed: list[Decision] = []
+    lacking: list[tuple[int, Decision, TrialConfig]] = []
+    for index, decision in enumerate(decisions):
+        completed.append(decision)
+        config = configs.get((decision.study, decision.number))
+        if decision.state != "finished" or decision.fold_values or decision.objective is None or config is None:
+            continue
+        if _by_objective(config):
+            completed[index] = replace(decision, fold_values=fold_values(config, decision.objective, ()))
+        else:
+            lacking.append((index, decision, config))
+    for start in range(0, len(lacking), _AT_ONCE):
+        some = lacking[start : start + _AT_ONCE]
+        results = store.read_results((decision.study, decision.signature) for _, decision, _ in some)
+        for index, decision, config in some:
+            result = results.get((decision.study, decision.signature))
+            if result is not None and result.state == "finished":
+                values = fold_values(config, result.objective, result.replicas)
+                completed[index] = replace(decision, fold_values=values)
+    return completed
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What a row of a table is computed from.
+
+    Attributes:
+        replicas: Each test fold's rows, of the trial that was chosen for it, in the order of the folds.
+        validation, test: Their averages, named as in ``TrialResult``.
+        tested: Which test clips were right, of the same trials.
+    """
+
+    replicas: tuple[dict[str, Any], ...]
+    validation: dict[str, float]
+    test: dict[str, float]
+    tested: Tested
+
+
+def compose(results: Mapping[str, TrialResult]) -> Composed:
+    """Put a row together, exactly as a trial's own averages are computed from its replicas.
+
+    Args:
+        results: By test fold the result of the trial that was chosen for it; at least one.
+    """
+    replicas = tuple(row for fold, result in results.items() for row in result.replicas if row["fold"] == fold)
+    tested = {fold: result.tested[fold] for fold, result in results.items() if fold in result.tested}
+    return Composed(replicas, _averages(replicas, "val_"), _averages(replicas, "test_"), tested)
+
+
+def _averages(replicas: Sequence[Mapping[str, Any]], part: str) -> dict[str, float]:
+    return averages([{name.removeprefix(part): row[name] for name in row if name.startswith(part)} for row in replicas])

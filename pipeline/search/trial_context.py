@@ -1,0 +1,82 @@
+"""A trial outside of its sweep: on the inputs that the sweep gives it, computed as a worker of the sweep computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pipeline.data.prepared import own_datasets
+from pipeline.search.inputs import resolve_provider
+from pipeline.spec import StudyInputs, parse_sweep
+from pipeline.spec.stored import known_sweep
+from pipeline.store.trials import TrialStore
+from sept_core.errors import InputError
+from sept_core.results import METHOD_VERSION, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from sept_core.trial import TrialInputs
+
+__all__ = ["TrialPlace", "check_version", "load_there", "trial_place"]
+
+
+@dataclass(frozen=True)
+class TrialPlace:
+    """What a sweep gives the trials of a study.
+
+    Attributes:
+        inputs: What they read.
+        threads: What one of them computes with.
+        gpu: Whether it does so on a GPU, of which there is one here.
+    """
+
+    inputs: StudyInputs
+    threads: int
+    gpu: bool
+
+
+def check_version(stored: TrialResult) -> None:
+    """See that this program computes a trial as the one that made it did; to be called before anything is loaded.
+
+    Raises:
+        InputError: The trial is of another method version.
+    """
+    if stored.config.method_version != METHOD_VERSION:
+        made_by = ", ".join(f"{package} {number}" for package, number in sorted(stored.versions.items()))
+        raise InputError(
+            f"the trial is of method version {stored.config.method_version}, this program of {METHOD_VERSION}",
+            where=stored.signature,
+            fix=f"install the version that made it: {made_by}",
+        )
+
+
+def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlace:
+    """Where a trial of a sweep runs.
+
+    Raises:
+        InputError: No such sweep.
+    """
+    import torch
+
+    spec = parse_sweep(
+        known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True
+    )
+    cpus, gpus = spec.resources.of(config.method)
+    threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
+    embeddings = {config.dataset: config.embeddings_digest, **config.targets}
+    for study in spec.studies():
+        if study.key == config.study_key:
+            return TrialPlace(replace(study.inputs, embeddings=embeddings), threads, gpu)
+    # Taken out of the sweep since; what it has recorded is as good as before.
+    targets = tuple(config.targets)
+    inputs = StudyInputs(
+        config.encoder, config.dataset, config.sept, targets, spec.encoder.weights, embeddings=embeddings
+    )
+    return TrialPlace(inputs, threads, gpu)
+
+
+def load_there(root: str, place: TrialPlace, provider: str) -> TrialInputs:
+    """What the trial reads, its text tower where it computes; to be called within `as_a_worker`."""
+    inputs = resolve_provider(provider)(root, place.inputs)
+    if place.gpu:
+        inputs.encoder.text.to("cuda")
+    return inputs

@@ -1,0 +1,38 @@
+"""The spec that a sweep's first launch stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sept_core.errors import InputError
+from sept_core.nearest import nearest_hint
+
+if TYPE_CHECKING:
+    from pipeline.store import TrialStore
+
+__all__ = ["known_sweep"]
+
+
+def known_sweep(store: TrialStore, sweep: str, study: str | None = None) -> str:
+    """The text of a sweep's stored spec.
+
+    Args:
+        store: The trial store.
+        sweep: What was given as the sweep's name.
+        study: What was given beside it, in case the two were swapped.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+    """
+    known = store.sweeps()
+    text = store.read_spec(sweep) if sweep in known else None
+    if text is None:
+        if study in known:
+            fix = f"'{study}' is a sweep: give it first, and '{sweep}' behind it"
+            raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), fix=fix)
+        hint = nearest_hint(sweep, known)
+        if not hint and sweep.endswith((".yaml", ".yml")):
+            hint = "give the sweep's name, which its file has behind 'name:'; "
+        listed = f"known: {', '.join(known)}" if known else "none was launched there yet; --root names another folder"
+        raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), fix=hint + listed)
+    return text

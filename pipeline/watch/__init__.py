@@ -1,0 +1,1 @@
+"""The state of a sweep that another process runs, and how to ask it to stop."""

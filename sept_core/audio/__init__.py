@@ -1,0 +1,1 @@
+"""Decoding, resampling and cropping of audio files."""
