@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,6 @@ from sept_core.errors import InputError, SeptError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.report import SweepTable
     from pipeline.report.rows import Chosen, ForUse
 
 __all__ = ["best"]
@@ -43,7 +41,7 @@ def best(
     from pipeline.cli.console import say, wide_console
     from pipeline.report import collect
     from pipeline.report.gaps import missing_lines, partial_lines
-    from pipeline.report.picking import pick_row
+    from pipeline.report.picking import pick_row, pick_uses
     from pipeline.report.rows import OVER_ALL_FOLDS
     from pipeline.spec.stored import known_sweep
     from pipeline.store import TrialStore, open_files
@@ -56,7 +54,7 @@ def best(
     table = collect(store, sweep)
     rows = table.studies if study is None else (pick_row(table, study),)
     of = {row.study: row for row in rows}
-    uses = _meant_uses(table, study, of)
+    uses = pick_uses(table, study)
     gone = SeptError("the result of the configuration for use is gone; launch the sweep again")
     if as_json and not uses:
         raise gone
@@ -96,18 +94,6 @@ def best(
     say(console, "\nTake a prompt out of the sweep, and use it:")
     say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
     say(console, '  sept predict clip.wav --prompt my-prompt --classes "dog bark, siren, my new class"')
-
-
-def _meant_uses(table: SweepTable, study: str | None, rows: Mapping[str, Chosen]) -> list[ForUse]:
-    """The configurations for use of the rows; where one test fold's study is meant, its own alone."""
-    from pipeline.report.picking import pick_study
-
-    if study is not None:
-        # Of a row of several studies none stands for the others.
-        with suppress(InputError):
-            use = pick_study(table, study)
-            return [use] if use.row in rows else []
-    return [use for use in table.for_use if use.row in rows]
 
 
 def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:

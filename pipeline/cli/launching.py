@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from pipeline.report import ReportFiles
     from pipeline.spec import SweepSpec
-    from pipeline.store import Lease
     from pipeline.tracking import TrackingTarget
 
 __all__ = ["run_sweep"]
@@ -61,13 +60,12 @@ def run_sweep(
     started = time.monotonic()
     try:
         with _status(console, "Reading the sweep"):
+            import pipeline
             from pipeline.cluster.address import CLIENT
-            from pipeline.data.prepared import own_datasets
-            from pipeline.spec import load_sweep
             from pipeline.store import check_writable
             from pipeline.tracking import default_target
 
-            spec = load_sweep(source, overrides, own_datasets(root))
+            spec = pipeline.load_spec(source, overrides, root=root)
             if address.startswith(CLIENT):
                 raise typer.Exit(_through_client(spec, root, mlflow, address, retry_failed))
             check_writable(root)
@@ -128,34 +126,28 @@ def _run(
     console: Console, spec: SweepSpec, root: str, target: TrackingTarget, address: str, retry_failed: bool
 ) -> tuple[int, bool]:
     """Run the sweep; the exit code where it was stopped before its end, else 0, and whether MLflow has all of it."""
+    import pipeline
     from pipeline.cli.progress import make_progress
-    from pipeline.search.sweep import launch
-    from pipeline.store import TrialStore, open_files
-    from pipeline.tracking import MlflowTracker
 
-    _prepare(console, target)
     progress = make_progress(console)
-    tracker = MlflowTracker(target, TrialStore(open_files(root)))
 
-    @contextmanager
-    def tracking(lease: Lease) -> Iterator[None]:
-        """What a launch does while it has the lease: MLflow allows one writer."""
-        tracker.hold(lease)
-        try:
-            yield
-        finally:
-            progress.close()
-            with _status(console, "Writing the last records to MLflow"):
-                tracker.close()
+    def waiting(what: str) -> AbstractContextManager[object]:
+        progress.close()
+        return _status(console, what)
 
-    observers = [progress, tracker]
-    outcome = launch(spec, root, observers=observers, address=address, retry_failed=retry_failed, leased=tracking)
-    summary = tracker.close()
-    if not summary.complete:
-        left = summary.pending + summary.refused
-        _say_how_to_sync(console, root, spec.name, target, f"{left} updates ({summary.error})")
+    outcome = pipeline.launch(
+        spec,
+        root,
+        address=address,
+        mlflow=target.uri,
+        retry_failed=retry_failed,
+        observers=[progress],
+        waiting=waiting,
+    )
+    if outcome.untracked:
+        _say_how_to_sync(console, root, spec.name, target, outcome.untracked)
     stopped = EXIT_STOPPED if outcome.on_request else EXIT_RESUMABLE
-    return stopped if outcome.state == "stopped" else 0, summary.complete
+    return stopped if outcome.state == "stopped" else 0, not outcome.untracked
 
 
 def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
@@ -176,21 +168,6 @@ def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, t
 def _say_how_to_sync(console: Console, root: str, sweep: str, target: TrackingTarget, what: str) -> None:
     say(console, f"MLflow did not take {what}; nothing is lost. Write it with:")
     say(console, f"  sept track sync {sweep}{root_option(root)}{_mlflow_option(root, target)}")
-
-
-def _prepare(console: Console, target: TrackingTarget) -> None:
-    from pipeline.text import one_line
-    from pipeline.tracking import failure, prepare
-    from sept_core.errors import InputError
-
-    try:
-        with _status(console, "Preparing MLflow (some seconds the first time)"):
-            prepare(target)
-    except Exception as error:
-        # Tracking never keeps a sweep from running: the tracker goes on trying.
-        said = failure(target, error)
-        known = str(said) if isinstance(said, InputError) else f"MLflow cannot be reached yet ({one_line(error)})"
-        say(console, f"{known}; the sweep runs all the same")
 
 
 def _mlflow_option(root: str, target: TrackingTarget) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline import DEFAULT_ROOT
 from pipeline.text import fillable
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
     "rest",
     "root_option",
 ]
-
-DEFAULT_ROOT = "sept-runs"
 
 # A text, not a path: paths make one slash of the two in s3://.
 RootOption = Annotated[

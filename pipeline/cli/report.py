@@ -30,11 +30,10 @@ def report(
     """Show a sweep's result so far and write it: report.html, report.md, results.json and a picture."""
     from rich.console import Console
 
-    from pipeline.report import write_report
-    from pipeline.store import TrialStore, open_files
+    import pipeline
 
     if as_json:
-        table, _ = write_report(TrialStore(open_files(root)), sweep, latex=latex)
+        table, _ = pipeline.report(sweep, root, latex=latex)
         typer.echo(json.dumps(table.to_json(), indent=1))
         return
     show_report(Console(), root, sweep, latex)

@@ -122,6 +122,7 @@ def status(
     """Tell how far a sweep is, from its store alone: from any machine, whether or not it runs."""
     from rich.console import Console
 
+    import pipeline
     from pipeline.cli import watching
     from pipeline.store import TrialStore, open_files
     from pipeline.watch.status import SweepReader
@@ -129,13 +130,12 @@ def status(
 
     if every is not None and not watch:
         raise InputError("--every says how often to look again", fix="give --watch as well")
-    reader = SweepReader(TrialStore(open_files(root)), sweep)
     if watch:
-        watching.watch(reader, every or 2.0, as_json)
+        watching.watch(SweepReader(TrialStore(open_files(root)), sweep), every or 2.0, as_json)
     elif as_json:
-        typer.echo(json.dumps(reader.read().to_json(), indent=1))
+        typer.echo(json.dumps(pipeline.status(sweep, root).to_json(), indent=1))
     else:
-        watching.show(Console(), reader.read())
+        watching.show(Console(), pipeline.status(sweep, root))
 
 
 @app.command()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from pipeline.report.rows import Chosen, ForUse, SweepTable
 from sept_core.errors import InputError
 from sept_core.nearest import nearest_hint
 from sept_core.results import row_of_study
 
-__all__ = ["pick_row", "pick_study"]
+__all__ = ["pick_row", "pick_study", "pick_uses"]
 
 
 def pick_study(table: SweepTable, wanted: str | None) -> ForUse:
@@ -38,6 +39,23 @@ def pick_row(table: SweepTable, wanted: str | None) -> Chosen:
         if use.row in names:
             names[use.row] += _names(use.study)
     return rows[_pick(table, names, wanted)]
+
+
+def pick_uses(table: SweepTable, wanted: str | None) -> list[ForUse]:
+    """The configurations to use: of all studies, of one, or of all studies of a row.
+
+    Raises:
+        InputError: No study or row is meant, or several.
+    """
+    if wanted is None:
+        rows = {row.study for row in table.studies}
+    else:
+        rows = {pick_row(table, wanted).study}
+        # Of a row of several studies none stands for the others.
+        with suppress(InputError):
+            use = pick_study(table, wanted)
+            return [use] if use.row in rows else []
+    return [use for use in table.for_use if use.row in rows]
 
 
 def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str | None) -> str:

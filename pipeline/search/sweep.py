@@ -58,6 +58,7 @@ class SweepOutcome:
         started: Trials that this launch had a worker begin, resumed ones included; the others cost nothing.
         seconds: Wall time of this launch.
         on_request: Whether somebody asked for the stop with ``sept sweep stop``.
+        untracked: What MLflow has not taken, and why; empty where it has everything.
     """
 
     sweep: str
@@ -69,6 +70,7 @@ class SweepOutcome:
     started: int
     seconds: float
     on_request: bool = False
+    untracked: str = ""
 
 
 def launch(
