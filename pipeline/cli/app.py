@@ -21,6 +21,7 @@ from pipeline.cli import (
     report,
     rerun,
     sweep,
+    template,
     track,
     ui,
 )
@@ -46,6 +47,7 @@ app = typer.Typer(
 # In the order of a user's day, which is that of the help.
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
+app.command("init")(template.init)
 data.app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("neighbors")(neighbors.neighbors)
