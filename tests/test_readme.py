@@ -117,9 +117,15 @@ def test_commands_can_be_given_as_they_stand(words):
     command.make_context(command.name, [*words], parent=context)
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)", README))))
-def test_files_that_the_readme_links_exist(link):
-    assert (ROOT / link).exists()
+TEXTS = PAGES | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "infra/decisions.md")}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_files_that_a_text_names_exist(text):
+    links = re.findall(r"\]\(((?!https?:)[^)#]+)", TEXTS[text])
+    named = re.findall(r"`((?:docs|infra|pipeline|search_spaces|sept_core|tests)/[\w./-]*)`", TEXTS[text])
+    paths = [(ROOT / text).parent / link for link in links] + [ROOT / path for path in named]
+    assert [str(path) for path in paths if not path.exists()] == []
 
 
 def test_every_page_is_in_the_sites_navigation():
