@@ -1,10 +1,12 @@
 """A trial: one configuration, all its replicas at once; a pure function of what its signature covers.
 
-inputs = TrialInputs(encoder, table, neighbors)
-run = TrialRun(make_config(inputs, "coop+sept", {"n_ctx": 4}, epochs=20), inputs)
-while not run.finished:
-    run.advance()
-print(run.result().test["h"])
+    inputs = TrialInputs(encoder, table, neighbors)
+    run = TrialRun(make_config(inputs, "coop+sept", {"n_ctx": 4}, epochs=20), inputs)
+    while not run.finished:
+        run.advance()
+    print(run.result().test["h"])
+
+The workers of a search make the same calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The README's commands typed in their order, in one folder, as a person would; their sweep is a smaller one."""
+"""The commands of README and docs typed in their order, in one folder, as a person would, with a smaller sweep."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TYPED = {
     "sweep status",
     "sweep stop",
 }
-"""The commands that are run here, whatever options the README gives them."""
+"""The commands that are run here, whatever options the texts give them."""
 NEEDS_AUDIO = {"ESC-10-master": "esc10", "free-spoken-digit-dataset": "fsdd"}
 
 
@@ -92,7 +92,7 @@ def command_of(line: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_day_as_the_readme_has_it(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_day_as_readme_and_docs_have_it(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     typed = []
     for words in commands():
         line = " ".join(words)
@@ -121,7 +121,7 @@ def test_a_day_as_the_readme_has_it(folder: Path, capfd: pytest.CaptureFixture[s
     shutil.rmtree(folder / "sept-runs")
 
 
-def test_what_the_day_leaves_out_stands_in_the_readme_and_has_its_test() -> None:
+def test_what_the_day_leaves_out_is_in_the_texts_and_has_its_test() -> None:
     spelled = {" ".join(words) for words in commands()}
     for line, test in ELSEWHERE.items():
         assert line in spelled

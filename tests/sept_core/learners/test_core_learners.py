@@ -16,7 +16,7 @@ from sept_core.learners import LEARNERS, Init, get_learner
 from sept_core.training import FusedTraining, Schedule
 from sept_core.trial import hyper_parameters
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "baseline.md"
 NAMES = ["rain", "dog bark", "sea waves"]
 OTHERS = ["rooster", "a helicopter engine"]
 FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
@@ -145,11 +145,10 @@ def test_zero_shot_fills_its_template(problem, causal_tower):
     torch.testing.assert_close(text[1], causal_tower.encode([f"the noise of {name}" for name in NAMES]))
 
 
-def test_the_readmes_palm_trains_fused_and_refuses_unseen_classes(causal_tower, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    code = next(block for block in blocks if "class PALM" in block)
+def test_the_documented_palm_trains_fused_and_refuses_unseen_classes(causal_tower, monkeypatch):
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     module = {"__name__": "sept_core.learners.palm"}
-    exec(compile(code, str(README), "exec"), module)
+    exec(compile(code, str(PAGE), "exec"), module)
     palm = module["PALM"]
     monkeypatch.setitem(LEARNERS, palm.name, palm)
     bank = PromptBank.of(causal_tower, NAMES)
