@@ -23,7 +23,7 @@ FLOORS = (
 )
 CORE_FLOORS = (
     {"averages", "documents", "errors", "nearest", "text"},
-    {"audio", "hyper"},
+    {"audio", "hyper", "stored"},
     {"datasets"},
     {"classnames", "encoders"},
     {"prompt", "wording"},
