@@ -11,12 +11,14 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_prompts import plain_prompts
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
@@ -204,24 +206,21 @@ def test_a_context_of_real_words_equals_the_packages_embedding_of_the_plain_text
     bank = PromptBank.of(loaded.text, [f" {name}" for name in NAMES], end=end)
     theirs = case.reference([f"{CONTEXT} {name}{end}" for name in NAMES])
     torch.testing.assert_close(encode_prompts(loaded.text, context, bank), theirs, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(encode_prompts(loaded.text, context, bank, way="padded"), theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_every_way_of_encoding_gives_the_same_features_and_gradients(loaded):
+def test_encoding_together_or_one_by_one_gives_the_same_features_and_gradients(loaded):
     tower = copy.deepcopy(loaded.text).double()
     bank = PromptBank.of(tower, NAMES)
     torch.manual_seed(2)
     context = 0.1 * torch.randn(2, 3, tower.token_dim, dtype=torch.float64)
     weights = torch.randn(2, len(NAMES), tower.dim, dtype=torch.float64)
-    ways = ("padded", "cropped", "shared") if isinstance(tower, Gpt2TextTower) else ("padded", "cropped")
     outcomes = []
-    for way in ways:
+    for encode in (encode_prompts, partial(plain_prompts, tokens=tower.max_tokens)):
         learned = context.clone().requires_grad_()
-        features = encode_prompts(tower, learned, bank, way=way)
+        features = encode(tower, learned, bank)
         outcomes.append((features.detach(), torch.autograd.grad((features * weights).sum(), learned)[0]))
-    for outcome in outcomes[1:]:
-        for mine, plain in zip(outcome, outcomes[0], strict=True):
-            torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-10)
+    for mine, plain in zip(*outcomes, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-10)
     assert outcomes[0][1].abs().min(dim=-1).values.min() > 0  # every context token has a say
 
 
