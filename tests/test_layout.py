@@ -22,7 +22,7 @@ FLOORS = (
     {"cli"},
 )
 CORE_FLOORS = (
-    {"averages", "documents", "errors", "nearest", "text"},
+    {"averages", "determinism", "documents", "errors", "nearest", "text"},
     {"audio", "hyper", "stored"},
     {"datasets"},
     {"classnames", "encoders"},

@@ -101,7 +101,7 @@ def export_prompt(
     wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
     place = replace(place, inputs=wanted)
-    with as_a_worker(place.threads, place.gpu):
+    with as_a_worker(place.threads):
         inputs = load_there(root, place, provider)
         run, retrained = _finished_run(store, config, inputs, progress)
         measured = run.result()

@@ -125,7 +125,7 @@ def rerun(
     from sept_core.trial import TrialRun
 
     place = trial_place(store, sweep, proposal.config)
-    with as_a_worker(place.threads, place.gpu):
+    with as_a_worker(place.threads):
         run = TrialRun(proposal.config, load_there(root, place, provider))
         while not run.finished:
             report = run.advance()

@@ -81,7 +81,7 @@ class TrialProcess:
 
     def _begin(self) -> Message:
         assignment = self._assignment
-        prepare_torch(assignment.threads, assignment.gpus > 0)
+        prepare_torch(assignment.threads)
         config = self._config = assignment.trial
         store = self._store = TrialStore(open_files(assignment.root, known=True))
         done = store.read_result(config.study_key, config.signature)

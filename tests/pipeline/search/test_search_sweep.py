@@ -158,11 +158,11 @@ def test_a_launch_whose_lease_was_taken_over_stops_and_leaves_alone_what_is_the_
         files.write("sweeps/tiny/lease.json", json.dumps(taken).encode())
         files.write("sweeps/tiny/progress.json", seal(asdict(LaunchProgress("other", 1, ()))))
         (tmp_path / "sweeps/tiny/.tune-other").mkdir()
-        decisions.extend(files.list("sweeps/tiny/decisions"))
+        decisions.extend(files.list("sweeps/tiny/verdicts"))
 
     with pytest.raises(LeaseLost, match="taken over by process 4711 on spot-7"):
         run(tmp_path, Observer(8, wake_after_the_expiry), resources=ONE_WORKER)
-    assert files.list("sweeps/tiny/decisions") == decisions != []
+    assert files.list("sweeps/tiny/verdicts") == decisions != []
     assert files.exists("sweeps/tiny/progress.json")
     assert [entry.name for entry in (tmp_path / "sweeps/tiny").glob(".tune*")] == [".tune-other"]
     assert Lease(files, "tiny").holder() is not None
