@@ -33,6 +33,7 @@ CORE_FLOORS = (
     {"prediction", "protocols", "tested", "training"},
     {"results"},
     {"checkpoint", "trial_inputs"},
+    {"trial_config"},
     {"trial"},
     {"grid"},
 )

@@ -68,7 +68,6 @@ def assert_same(run, expected):
 def test_each_configuration_ends_where_it_ends_alone(inputs, baseline, sept):
     expected = [alone(run) for run in runs_of(inputs, f"{baseline}{sept}")]
     found = together(runs_of(inputs, f"{baseline}{sept}"))
-    assert len({run.seconds for run in found}) == 1  # they shared their batches, and so their time
     contexts = [run.training.params["ctx"] for run in expected]
     assert all(not torch.allclose(one, other) for one, other in itertools.pairwise(contexts))
     for run, other in zip(found, expected, strict=True):
