@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = ["known_words", "nearest", "nearest_hint"]
 
 
-def nearest(word: str, known: Iterable[str], key: Callable[[str], str] | None = None) -> str | None:
+def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was most likely meant; None where none is near.
 
     Capital letters, ``-``, ``_`` and spaces don't count. A word that begins like exactly one known word means it.
@@ -16,13 +16,11 @@ def nearest(word: str, known: Iterable[str], key: Callable[[str], str] | None = 
     Args:
         word: What was given.
         known: The right words.
-        key: What two spellings of one word have in common, where that is another rule.
     """
-    spelling = key or _spelling
     by_spelling: dict[str, str] = {}
     for right in known:
-        by_spelling.setdefault(spelling(right), right)
-    given = spelling(word)
+        by_spelling.setdefault(_spelling(right), right)
+    given = _spelling(word)
     if given in by_spelling:
         return by_spelling[given]
     if near := get_close_matches(given, by_spelling, n=1):
@@ -31,9 +29,9 @@ def nearest(word: str, known: Iterable[str], key: Callable[[str], str] | None = 
     return by_spelling[longer[0]] if len(longer) == 1 else None
 
 
-def nearest_hint(word: str, known: Iterable[str], key: Callable[[str], str] | None = None) -> str:
+def nearest_hint(word: str, known: Iterable[str]) -> str:
     """``did you mean 'coop'? `` with the space behind it, or nothing where no known word is near."""
-    found = nearest(word, known, key)
+    found = nearest(word, known)
     return f"did you mean '{found}'? " if found is not None else ""
 
 

@@ -8,18 +8,26 @@ import platform
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from sept_core.datasets.crossing import CrossingRule
-from sept_core.documents import canonical_json, duration_s, time_ms
+from sept_core.documents import canonical_json
 from sept_core.schedule import Precision
 from sept_core.semantic.blind import NamingNew
-from sept_core.tested import Tested, counts_from_json, counts_to_json
+from sept_core.stored import DurationS, OmitEmpty, Stored, TimeMs
+from sept_core.tested import Tested
 
 __all__ = [
     "METHOD_VERSION",
@@ -192,8 +200,14 @@ def _rule_of(config: TrialConfig) -> tuple[str, ...]:
     return (f"made under method version {config.method_version} (now {METHOD_VERSION}): {'; '.join(later)}",)
 
 
+def _with_objective(metrics: dict[str, float]) -> dict[str, float]:
+    if not math.isfinite(metrics.get("val/h", metrics.get("val/source", math.nan))):
+        raise ValueError("val/h (or val/source) is missing or not finite")
+    return metrics
+
+
 @dataclass(frozen=True)
-class Report:
+class Report(Stored):
     """One point of a trial's curve.
 
     Attributes:
@@ -206,44 +220,19 @@ class Report:
     """
 
     epoch: int
-    metrics: dict[str, float]
+    metrics: Annotated[dict[str, float], AfterValidator(_with_objective)]
     # Clocks are not compared: the same training, done twice, makes the same report.
-    time_s: float = field(compare=False)
-    timestamp_ms: int = field(compare=False)
+    time_s: DurationS = field(compare=False)
+    timestamp_ms: TimeMs = field(compare=False)
 
     @property
     def objective(self) -> float:
         """What a search maximises, in percent: the harmonic mean on held-out clips; cross-dataset: their accuracy."""
         return self.metrics["val/h"] if "val/h" in self.metrics else self.metrics["val/source"]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "epoch": self.epoch,
-            "metrics": dict(sorted(self.metrics.items())),
-            "time_s": self.time_s,
-            "timestamp_ms": self.timestamp_ms,
-        }
-
-    @classmethod
-    def from_json(cls, data: Any) -> Report:
-        """Back from plain values.
-
-        Raises:
-            ValueError: Damaged.
-        """
-        try:
-            metrics = {str(name): float(value) for name, value in data["metrics"].items()}
-            report = cls(int(data["epoch"]), metrics, duration_s(data["time_s"]), time_ms(data["timestamp_ms"]))
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"not a report: {error}") from error
-        if not math.isfinite(metrics.get("val/h", metrics.get("val/source", math.nan))):
-            raise ValueError("not a report: val/h (or val/source) is missing or not finite")
-        return report
-
 
 @dataclass(frozen=True)
-class TrialResult:
+class TrialResult(Stored):
     """How a trial ended.
 
     Attributes:
@@ -274,79 +263,28 @@ class TrialResult:
     replicas: tuple[dict[str, Any], ...]
     confusion: dict[str, list[list[int]]]
     classnames: dict[str, list[str]]
-    train_seconds: float
-    finished_ms: int
+    train_seconds: DurationS
+    finished_ms: TimeMs
     versions: dict[str, str]
     machine: str
     error: str = ""
-    warnings: tuple[str, ...] = ()
-    tested: Tested = field(default_factory=dict)
+    warnings: Annotated[tuple[str, ...], OmitEmpty] = ()
+    tested: Annotated[Tested, OmitEmpty] = field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.signature != self.config.signature:
+            raise ValueError(f"signature {self.signature} is not its configuration's ({self.config.signature})")
+        objective = self.validation.get("h", self.validation.get("source", math.nan))
+        if self.state == "finished" and not (self.curve and math.isfinite(objective)):
+            raise ValueError("a finished trial without curve or validation metrics")
+        warnings = tuple(dict.fromkeys((*_rule_of(self.config), *self.warnings)))
+        return self if warnings == self.warnings else replace(self, warnings=warnings)
 
     @property
     def objective(self) -> float:
         """What a search maximises: the validation harmonic mean; cross-dataset: the source's held-out accuracy."""
         return self.validation["h"] if "h" in self.validation else self.validation["source"]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "signature": self.signature,
-            "config": self.config.model_dump(mode="json"),
-            "state": self.state,
-            "curve": [report.to_json() for report in self.curve],
-            "validation": self.validation,
-            "test": self.test,
-            "replicas": [dict(row) for row in self.replicas],
-            "confusion": self.confusion,
-            "classnames": self.classnames,
-            "train_seconds": self.train_seconds,
-            "finished_ms": self.finished_ms,
-            "versions": self.versions,
-            "machine": self.machine,
-            "error": self.error,
-            **({"warnings": list(self.warnings)} if self.warnings else {}),
-            **({"tested": counts_to_json(self.tested)} if self.tested else {}),
-        }
-
-    @classmethod
-    def from_json(cls, data: Any) -> TrialResult:
-        """Back from plain values.
-
-        Raises:
-            ValueError: Damaged: something is missing, of the wrong type, or the signature is not the configuration's.
-        """
-        try:
-            config = TrialConfig.model_validate(data["config"])
-            result = cls(
-                signature=str(data["signature"]),
-                config=config,
-                state=data["state"],
-                curve=tuple(Report.from_json(report) for report in data["curve"]),
-                validation={str(name): float(value) for name, value in data["validation"].items()},
-                test={str(name): float(value) for name, value in data["test"].items()},
-                replicas=tuple(dict(row) for row in data["replicas"]),
-                confusion={
-                    str(half): [list(map(int, row)) for row in rows] for half, rows in data["confusion"].items()
-                },
-                classnames={str(half): list(map(str, names)) for half, names in data["classnames"].items()},
-                train_seconds=duration_s(data["train_seconds"]),
-                finished_ms=time_ms(data["finished_ms"]),
-                versions=dict(data["versions"]),
-                machine=str(data["machine"]),
-                error=str(data["error"]),
-                warnings=tuple(dict.fromkeys((*_rule_of(config), *map(str, data.get("warnings", ()))))),
-                tested=counts_from_json(data.get("tested", {})),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"not a trial result: {error}") from error
-        if result.signature != config.signature:
-            raise ValueError(f"signature {result.signature} is not its configuration's ({config.signature})")
-        if result.state not in ("finished", "failed"):
-            raise ValueError(f"unknown state {result.state!r}")
-        objective = result.validation.get("h", result.validation.get("source", math.nan))
-        if result.state == "finished" and not (result.curve and math.isfinite(objective)):
-            raise ValueError("a finished trial without curve or validation metrics")
-        return result
 
 
 def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> TrialResult:

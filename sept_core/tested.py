@@ -13,14 +13,40 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
 
 if TYPE_CHECKING:
     from sept_core.evaluation import Group, GroupScores
 
-__all__ = ["SourceCounts", "Tested", "count_tested", "counts_from_json", "counts_to_json"]
+__all__ = ["SourceCounts", "Tested", "count_tested"]
 
 _MOST_BYTES = 1 << 24  # what a damaged document may unpack to
+
+
+def _pack(counts: Sequence[int]) -> str:
+    data = struct.pack(f"<{len(counts)}I", *counts)
+    # All lowest bytes first: those above them are 0 nearly everywhere, and side by side they take no room.
+    return base64.b64encode(zlib.compress(b"".join(data[byte::4] for byte in range(4)), 9)).decode()
+
+
+def _unpack(packed: Any) -> tuple[int, ...]:
+    try:
+        unpacking = zlib.decompressobj()
+        data = unpacking.decompress(base64.b64decode(packed, validate=True), _MOST_BYTES)
+        if not unpacking.eof or len(data) % 4:
+            raise ValueError("counts are cut off")
+        count, ordered = len(data) // 4, bytearray(len(data))
+        for byte in range(4):
+            ordered[byte::4] = data[byte * count : (byte + 1) * count]
+        return struct.unpack(f"<{count}I", ordered)
+    except (TypeError, binascii.Error, zlib.error) as error:
+        raise ValueError(f"counts cannot be unpacked: {error}") from error
+
+
+_Counts = Annotated[tuple[int, ...], PlainValidator(_unpack), PlainSerializer(_pack)]
+"""Stored packed: uint32, all lowest bytes first, deflated, base64."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +58,12 @@ class SourceCounts:
         right: Of these, how many times one was classified correctly, all seeds of the fold together.
     """
 
-    clips: tuple[int, ...]
-    right: tuple[int, ...]
+    clips: _Counts
+    right: _Counts
+
+    def __post_init__(self) -> None:
+        if len(self.clips) != len(self.right):
+            raise ValueError(f"{len(self.right)} counts for {len(self.clips)} sources")
 
 
 Tested = dict[str, dict[str, SourceCounts]]
@@ -71,47 +101,3 @@ def count_tested(
                 tuple(np.bincount(at, weights=right, minlength=len(place)).astype(int).tolist()),
             )
     return tested
-
-
-def counts_to_json(tested: Tested) -> dict[str, Any]:
-    """As plain values: each list of counts packed (uint32, all lowest bytes first, deflated, base64)."""
-    return {
-        fold: {name: {"clips": _pack(one.clips), "right": _pack(one.right)} for name, one in groups.items()}
-        for fold, groups in tested.items()
-    }
-
-
-def counts_from_json(data: Any) -> Tested:
-    """Back from plain values.
-
-    Raises:
-        ValueError: Damaged.
-    """
-    tested: Tested = {}
-    for fold, groups in data.items():
-        for name, packed in groups.items():
-            counts = SourceCounts(_unpack(packed["clips"]), _unpack(packed["right"]))
-            if len(counts.clips) != len(counts.right):
-                raise ValueError(f"tested clips of fold {fold}, {name}: {len(counts.right)} for {len(counts.clips)}")
-            tested.setdefault(str(fold), {})[str(name)] = counts
-    return tested
-
-
-def _pack(counts: Sequence[int]) -> str:
-    data = struct.pack(f"<{len(counts)}I", *counts)
-    # All lowest bytes first: those above them are 0 nearly everywhere, and side by side they take no room.
-    return base64.b64encode(zlib.compress(b"".join(data[byte::4] for byte in range(4)), 9)).decode()
-
-
-def _unpack(packed: str) -> tuple[int, ...]:
-    try:
-        unpacking = zlib.decompressobj()
-        data = unpacking.decompress(base64.b64decode(packed, validate=True), _MOST_BYTES)
-        if not unpacking.eof or len(data) % 4:
-            raise ValueError("counts are cut off")
-        count, ordered = len(data) // 4, bytearray(len(data))
-        for byte in range(4):
-            ordered[byte::4] = data[byte * count : (byte + 1) * count]
-        return struct.unpack(f"<{count}I", ordered)
-    except (binascii.Error, zlib.error) as error:
-        raise ValueError(f"counts cannot be unpacked: {error}") from error

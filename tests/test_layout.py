@@ -23,8 +23,8 @@ FLOORS = (
     {"cli"},
 )
 CORE_FLOORS = (
-    {"averages", "documents", "errors", "nearest", "text"},
-    {"audio", "hyper"},
+    {"averages", "determinism", "documents", "errors", "nearest", "text"},
+    {"audio", "hyper", "stored"},
     {"datasets"},
     {"classnames", "encoders"},
     {"prompt", "wording"},
@@ -34,6 +34,7 @@ CORE_FLOORS = (
     {"prediction", "protocols", "tested", "training"},
     {"results"},
     {"checkpoint", "trial_inputs"},
+    {"trial_config"},
     {"trial"},
     {"grid"},
     {""},

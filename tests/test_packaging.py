@@ -6,6 +6,7 @@ import ast
 import importlib
 import pkgutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import sept_core
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN_IN_CORE = {"ray", "mlflow", "optuna", "boto3", "pipeline", "search_spaces"}
+PACKAGES = {"pipeline", "search_spaces", "sept_core"}
 
 
 def modules():
@@ -33,15 +35,27 @@ def test_every_module_imports_and_says_what_it_is_for(name):
         assert hasattr(module, exported), f"{name}.__all__ names {exported}"
 
 
+def imported(path: Path) -> set[str]:
+    """The packages that a module imports anywhere in its text."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "sept_core").rglob("*.py")), ids=lambda path: path.name)
 def test_the_core_knows_nothing_of_the_orchestration(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-        assert not {name.partition(".")[0] for name in names} & FORBIDDEN_IN_CORE, f"{path}:{node.lineno}"
+    assert not imported(path) & FORBIDDEN_IN_CORE
+
+
+def test_the_wheel_has_the_three_packages_and_they_need_nothing_else_of_the_repository():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert {*build["targets"]["wheel"]["packages"]} == PACKAGES
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        assert not imported(path) & {"infra", "tests"}, path
 
 
 def test_no_tracked_file_is_too_large_for_a_repository():

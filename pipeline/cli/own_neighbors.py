@@ -33,7 +33,7 @@ def take(
     from pipeline.store import LocalFiles, local_folder, open_files
     from pipeline.text import plural
     from sept_core.semantic.blind import knowledge_warnings
-    from sept_core.semantic.neighbors import read_neighbors
+    from sept_core.semantic.neighbor_files import read_neighbors
 
     trained = trained_classes(info.classnames, protocol)
     neighbors, problems = read_by_hand(file, info, trained)

@@ -195,7 +195,7 @@ def neighbors_key(name: str, protocol: str = "base-to-new") -> str:
 
 def packaged_key(name: str, protocol: str = "base-to-new") -> str:
     """Key of one's own file for a registered data set: in the layout of the packaged ones."""
-    from sept_core.semantic.neighbors import neighbor_kind
+    from sept_core.semantic.neighbor_files import neighbor_kind
 
     return f"neighbors/{neighbor_kind(protocol)}/{name.lower()}.json"
 
@@ -241,7 +241,7 @@ def _listed(
     root: Path | str | Files, info: DatasetInfo, given: str | None, protocol: str, option: str
 ) -> tuple[Neighbors, str]:
     """The lists as they are stored, and where."""
-    from sept_core.semantic.neighbors import load_neighbors, parse_neighbors
+    from sept_core.semantic.neighbor_files import load_neighbors, parse_neighbors
 
     if given is None and info.name in DATASETS:
         return load_neighbors(info.name, protocol=protocol), f"packaged neighbours of {info.name}"

@@ -7,13 +7,13 @@ embedding depend on how many were computed at once.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sept_core.datasets import Clip
+from sept_core.determinism import compute_deterministically
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,11 +128,10 @@ def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip], size: int)
 
 
 def compute_exactly() -> None:
-    """The same embeddings every time on a GPU; to be called before CUDA starts."""
+    """Make embeddings on a GPU the same every time; call it before CUDA starts."""
     import torch
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_deterministically(warn_only=True)
     torch.backends.cudnn.allow_tf32 = False
 
 

@@ -111,7 +111,7 @@ def _as_in_a_worker(inputs: TrialInputs, threads: int, gpu: bool) -> Iterator[No
     """Threads, device and determinism of a worker (`pipeline.search.worker`), put back at the end."""
     tower = inputs.encoder.text
     device = next(tower.parameters()).device
-    with as_a_worker(threads, gpu):
+    with as_a_worker(threads):
         try:
             if gpu:
                 tower.to("cuda")

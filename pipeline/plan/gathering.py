@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pipeline.data.prepared import find_neighbors, own_datasets
 from pipeline.plan.models import Missing
-from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider, study_encoder, study_table
+from pipeline.search.inputs import Loader, load_inputs, study_encoder, study_table
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store import EmbeddingStore, Files, open_files
 from sept_core.datasets import DatasetInfo, EmbeddingTable, get_dataset
@@ -37,13 +37,13 @@ class Gathering:
         unprepared: Datasets that the sweep names and that do not exist, with the error about each.
     """
 
-    def __init__(self, spec: SweepSpec, root: str, provider: str, unprepared: Mapping[str, InputError]) -> None:
+    def __init__(self, spec: SweepSpec, root: str, provider: Loader, unprepared: Mapping[str, InputError]) -> None:
         self._spec = spec
         self._root = root
         self._files = open_files(root)
         self._own = own_datasets(self._files)
-        self._load = resolve_provider(provider)
-        self._in_parts = provider == DEFAULT_PROVIDER
+        self._load = provider
+        self._in_parts = provider is load_inputs
         self._unprepared = unprepared
         self._parts: dict[tuple[str, ...], object] = {}
         self._missing: dict[str, tuple[InputError, list[str]]] = {}

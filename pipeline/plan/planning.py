@@ -13,7 +13,7 @@ from pipeline.plan.models import Estimate, PlannedStudy, SweepPlan, Totals
 from pipeline.plan.queueing import Room, StudyLoad, gpus_here, wall_seconds
 from pipeline.plan.unprepared import UNKNOWN_FOLDS
 from pipeline.search.driver import SweepDriver
-from pipeline.search.inputs import DEFAULT_PROVIDER
+from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.sizing import middle, study_needs, trial_config
 from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec, preset_lines
@@ -30,7 +30,7 @@ def plan_sweep(
     spec: SweepSpec,
     root: Path | str,
     *,
-    provider: str = DEFAULT_PROVIDER,
+    provider: Loader = load_inputs,
     unprepared: Mapping[str, InputError] | None = None,
     gpus: int | None = None,
     calibrate_s: float = 3.0,

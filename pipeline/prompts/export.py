@@ -17,7 +17,7 @@ from pipeline.prompts.card import make_card
 from pipeline.report import collect
 from pipeline.report.picking import pick_study
 from pipeline.search.devices import as_a_worker
-from pipeline.search.inputs import DEFAULT_PROVIDER
+from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.trial_context import check_version, load_there, trial_place
 from pipeline.spec.stored import known_sweep
 from pipeline.store import TrialStore
@@ -58,7 +58,7 @@ def export_prompt(
     best_replica: bool = False,
     weights: str | None = None,
     text_model: str | None = None,
-    provider: str = DEFAULT_PROVIDER,
+    provider: Loader = load_inputs,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Exported:
     """The prompt for use of a study: of its trial that is best over all test folds.
@@ -71,7 +71,7 @@ def export_prompt(
         best_replica: Keep only the replica with the best held-out accuracy instead of all.
         weights: Where the encoder's weights lie; None for where the sweep says.
         text_model: Its tokenizer, likewise.
-        provider: Loads what trials read, as ``package.module:function``.
+        provider: As in `launch`.
         progress: Called with epochs done and in all where a training has to be done once more.
 
     Raises:
@@ -101,7 +101,7 @@ def export_prompt(
     wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
     place = replace(place, inputs=wanted)
-    with as_a_worker(place.threads, place.gpu):
+    with as_a_worker(place.threads):
         inputs = load_there(root, place, provider)
         run, retrained = _finished_run(store, config, inputs, progress)
         measured = run.result()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.data.prepared import own_datasets
+from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import best_decision, choose, with_fold_values
-from pipeline.spec import StudySpec, SweepSpec, parse_sweep
-from pipeline.spec.stored import known_sweep
+from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Decision, Proposal, TrialStore
 from sept_core.results import TrialResult, row_of_study
 
@@ -127,8 +126,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
     Raises:
         InputError: The store has no sweep of this name.
     """
-    text = known_sweep(store, sweep)
-    spec = parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True)
+    spec = stored_spec(store, sweep)
     proposals = store.proposals(sweep)
     decisions = with_fold_values(store, proposals, store.decisions(sweep))
     specs = {study.key: study for study in spec.studies()}

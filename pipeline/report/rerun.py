@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.search.devices import as_a_worker
-from pipeline.search.inputs import DEFAULT_PROVIDER
+from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.trial_context import TrialPlace, check_version, load_there, trial_place
 from pipeline.spec.stored import known_sweep
 from pipeline.store.records import Proposal
@@ -94,7 +94,7 @@ def rerun(
     sweep: str,
     signature: str,
     *,
-    provider: str = DEFAULT_PROVIDER,
+    provider: Loader = load_inputs,
     progress: Callable[[Report, TrialConfig], None] = lambda report, config: None,
 ) -> Rerun:
     """Train a trial of a sweep again.
@@ -125,7 +125,7 @@ def rerun(
     from sept_core.trial import TrialRun
 
     place = trial_place(store, sweep, proposal.config)
-    with as_a_worker(place.threads, place.gpu):
+    with as_a_worker(place.threads):
         run = TrialRun(proposal.config, load_there(root, place, provider))
         while not run.finished:
             report = run.advance()

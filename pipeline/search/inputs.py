@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from sept_core.encoders import Encoder
     from sept_core.trial import TrialInputs
 
-__all__ = ["DEFAULT_PROVIDER", "Loader", "load_inputs", "resolve_provider", "study_encoder", "study_table"]
-
-DEFAULT_PROVIDER = f"{__name__}:load_inputs"
+__all__ = ["Loader", "load_inputs", "study_encoder", "study_table"]
 
 Loader = Callable[[str, StudyInputs], "TrialInputs"]
 """Loads, from the results folder, what the trials of a study read."""
@@ -68,20 +65,6 @@ def study_table(root: str, encoder: Encoder, dataset: str, digest: str | None = 
         InputError: There are none, or they are not of the dataset as it is prepared now.
     """
     return _read_table(root, encoder.fingerprint, encoder.name, dataset, digest)
-
-
-def resolve_provider(path: str) -> Loader:
-    """The function (root, inputs) -> what trials read that ``package.module:function`` names.
-
-    Raises:
-        InputError: There is no such function.
-    """
-    module, _, name = path.partition(":")
-    try:
-        provider: Loader = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"no such function: {error}", where=f"provider {path}", fix="give module:function") from error
-    return provider
 
 
 @lru_cache(maxsize=2)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline.cluster.faults import Fault
+from pipeline.search.inputs import Loader
 from pipeline.spec import StudyInputs
 from sept_core.results import Report, TrialConfig
 
@@ -19,7 +20,7 @@ class Assignment:
 
     Attributes:
         root: The store.
-        provider: ``package.module:function`` that loads what trials read.
+        provider: Loads what trials read; pickled by Ray.
         inputs: What that is, `StudyInputs` as JSON.
         config: The trial's configuration as JSON.
         cpus: CPUs that the trial occupies.
@@ -27,7 +28,7 @@ class Assignment:
     """
 
     root: str
-    provider: str
+    provider: Loader
     inputs: str
     config: str
     cpus: float
@@ -35,7 +36,7 @@ class Assignment:
 
     @classmethod
     def of(
-        cls, root: str, provider: str, inputs: StudyInputs, config: TrialConfig, cpus: float = 1, gpus: float = 0
+        cls, root: str, provider: Loader, inputs: StudyInputs, config: TrialConfig, cpus: float = 1, gpus: float = 0
     ) -> Assignment:
         """The assignment of a trial of a study with these inputs."""
         return cls(root, provider, json.dumps(asdict(inputs)), config.model_dump_json(), cpus, gpus)

@@ -24,14 +24,14 @@ from typing import Any
 
 from pipeline.cluster.liveness import watched
 from pipeline.cluster.ray_cluster import prepare_import
-from pipeline.data.prepared import own_datasets
+from pipeline.data.stored_spec import stored_spec
 from pipeline.search.driver import SweepDriver
-from pipeline.search.inputs import DEFAULT_PROVIDER, resolve_provider
+from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.messages import Assignment
 from pipeline.search.observer import SweepObserver, SweepState
 from pipeline.search.publisher import Publisher
 from pipeline.search.sizing import trial_needs
-from pipeline.spec import StudyInputs, SweepSpec, parse_sweep, spec_differences
+from pipeline.spec import StudyInputs, SweepSpec, spec_differences
 from pipeline.store.files import Files, open_files
 from pipeline.store.lease import Lease
 from pipeline.store.notices import Noticeboard
@@ -79,7 +79,7 @@ def launch(
     *,
     observers: Sequence[SweepObserver] = (),
     address: str = "local",
-    provider: str = DEFAULT_PROVIDER,
+    provider: Loader = load_inputs,
     retry_failed: bool = False,
     leased: Callable[[Lease], AbstractContextManager[object]] = nullcontext,
 ) -> SweepOutcome:
@@ -95,7 +95,7 @@ def launch(
         observers: Tracking, progress display.
         address: Where Ray is: ``local`` starts a private one, ``auto`` or ``host:port`` use a running one. Ray is not
             started at all when nothing is left to run.
-        provider: ``package.module:function`` that loads what trials read; see `inputs.load_inputs`.
+        provider: Loads what trials read, in this process and in the workers, which must be able to import it.
         retry_failed: Whether trials that failed for good are run once more. Their failure was an outcome that later
             proposals may have been computed from; these stay as they are.
         leased: What else needs the sweep's lease: entered once it is held, and left before it is given back.
@@ -115,7 +115,7 @@ def launch(
     needs: dict[str, tuple[float, float]] = {}
 
     def load(inputs: StudyInputs) -> TrialInputs:
-        return resolve_provider(provider)(where, inputs)
+        return provider(where, inputs)
 
     def assign(proposal: Proposal) -> dict[str, Any]:
         return asdict(Assignment.of(where, provider, wanted[proposal.study], proposal.config, *needs[proposal.study]))
@@ -187,8 +187,7 @@ def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
     stored = store.read_spec(spec.name)
     if stored is None:
         return None
-    before = parse_sweep(stored, f"sweeps/{spec.name}/spec.yaml", own=own_datasets(store.files), stored=True)
-    differences = spec_differences(before, spec)
+    differences = spec_differences(stored_spec(store, spec.name, stored), spec)
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
         raise InputError(

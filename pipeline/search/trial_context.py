@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.data.prepared import own_datasets
-from pipeline.search.inputs import resolve_provider
-from pipeline.spec import StudyInputs, parse_sweep
-from pipeline.spec.stored import known_sweep
+from pipeline.data.stored_spec import stored_spec
+from pipeline.search.inputs import Loader
+from pipeline.spec import StudyInputs
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
 from sept_core.results import METHOD_VERSION, TrialConfig, TrialResult
@@ -57,9 +56,7 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     """
     import torch
 
-    spec = parse_sweep(
-        known_sweep(store, sweep), f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True
-    )
+    spec = stored_spec(store, sweep)
     cpus, gpus = spec.resources.of(config.method)
     threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
     embeddings = {config.dataset: config.embeddings_digest, **config.targets}
@@ -74,9 +71,9 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     return TrialPlace(inputs, threads, gpu)
 
 
-def load_there(root: str, place: TrialPlace, provider: str) -> TrialInputs:
+def load_there(root: str, place: TrialPlace, provider: Loader) -> TrialInputs:
     """What the trial reads, its text tower where it computes; to be called within `as_a_worker`."""
-    inputs = resolve_provider(provider)(root, place.inputs)
+    inputs = provider(root, place.inputs)
     if place.gpu:
         inputs.encoder.text.to("cuda")
     return inputs

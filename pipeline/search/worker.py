@@ -19,7 +19,6 @@ from ray.tune import PlacementGroupFactory, Trainable
 
 from pipeline.cluster.faults import fault_of
 from pipeline.search.devices import prepare_torch
-from pipeline.search.inputs import resolve_provider
 from pipeline.search.messages import Assignment, Message
 from pipeline.store.files import open_files
 from pipeline.store.trials import TrialStore
@@ -82,14 +81,13 @@ class TrialProcess:
 
     def _begin(self) -> Message:
         assignment = self._assignment
-        prepare_torch(assignment.threads, assignment.gpus > 0)
+        prepare_torch(assignment.threads)
         config = self._config = assignment.trial
         store = self._store = TrialStore(open_files(assignment.root, known=True))
         done = store.read_result(config.study_key, config.signature)
         if done is not None:
             return Message("ended", done.curve)
-        provider = resolve_provider(assignment.provider)
-        self._inputs = provider(assignment.root, assignment.study_inputs)
+        self._inputs = assignment.provider(assignment.root, assignment.study_inputs)
         if assignment.gpus:
             self._inputs.encoder.text.to("cuda")
         self._checkpoint = store.read_checkpoint(config)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipeline.data.prepared import own_datasets
+from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import choose, chosen_value, with_fold_values
-from pipeline.spec import StudySpec, SweepSpec, parse_sweep
+from pipeline.spec import StudySpec
 from pipeline.spec.stored import known_sweep
 from pipeline.store import Decision, Lease, Proposal, TrialStore
 from pipeline.store.notices import LaunchProgress, Noticeboard
@@ -162,7 +162,7 @@ class SweepReader:
         self._lease = Lease(store.files, sweep)
         self._board = Noticeboard(store.files, sweep)
         self._text = known_sweep(store, sweep)
-        self._spec = _parse(store, sweep, self._text)
+        self._spec = stored_spec(store, sweep, self._text)
         self._proposals: list[Proposal] = []
         self._decisions: list[Decision] = []
         self._warnings: dict[tuple[str, bool, tuple[str, ...] | None], tuple[str, ...]] = {}
@@ -246,7 +246,7 @@ class SweepReader:
         # A later launch may have raised budgets, or added studies.
         text = self._store.read_spec(self._sweep) or known_sweep(self._store, self._sweep)
         if text != self._text:
-            self._text, self._spec = text, _parse(self._store, self._sweep, text)
+            self._text, self._spec = text, stored_spec(self._store, self._sweep, text)
         # A failure may be forgotten and its trial run once more; all else is final. Decisions before trials: there is
         # none without a trial.
         final = [decision for decision in self._decisions if decision.state != "failed"]
@@ -271,12 +271,8 @@ def study_budgets(store: TrialStore, sweep: str) -> dict[str, int]:
     Raises:
         InputError: The store has no sweep of this name, or its spec is no longer valid.
     """
-    spec = _parse(store, sweep, known_sweep(store, sweep))
+    spec = stored_spec(store, sweep)
     return {study.key: study.trials for study in spec.studies()}
-
-
-def _parse(store: TrialStore, sweep: str, text: str) -> SweepSpec:
-    return parse_sweep(text, f"sweeps/{sweep}/spec.yaml", own=own_datasets(store.files), stored=True)
 
 
 def _study(

@@ -11,7 +11,6 @@ a fixed size, which both read alike, since it opens a short clip in a fifth of t
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from sept_core.audio.chunks import closed_aiff, closed_w64, plain_wav
+from sept_core.audio.flac import StreamInfo
 from sept_core.audio.formats import Fault, format_of
 from sept_core.audio.frames import after_tags, before_tags, check_ogg, mp3_frames
 
@@ -197,7 +197,7 @@ class _Decoding:
         self.container, self.stream, self.kind, self.packets = container, stream, kind, packets
         self.rate, self.channels = context.sample_rate, context.channels
         self.plain = context.name.startswith("pcm_")
-        self.flac = _StreamInfo.of(context)
+        self.flac = StreamInfo.of(context)
         self.read = _Tally()
         self.frames = self._frames()
         self.first = next(self.frames, None)
@@ -300,41 +300,6 @@ class _Decoding:
         tolerated = self._longest() if self.kind == "caf" and not self.plain else 0
         if abs(frames - self.stated) > tolerated:
             raise _wrong_length(self.stated, frames)
-
-
-class _StreamInfo:
-    """What a flac says of all its samples: FFmpeg checks neither their MD5, nor that it fits the frames.
-
-    Args:
-        block: The block STREAMINFO, 34 bytes.
-    """
-
-    def __init__(self, block: bytes) -> None:
-        packed = int.from_bytes(block[10:18], "big")
-        self.rate, self.channels, self.bits = packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1
-        self.md5, self.digest = block[18:34], hashlib.md5(usedforsecurity=False)
-
-    @classmethod
-    def of(cls, context: Any) -> _StreamInfo | None:
-        """That of a stream; None where it is no flac."""
-        return cls(context.extradata) if context.name == "flac" and len(context.extradata or b"") >= 34 else None
-
-    def add(self, values: np.ndarray, rate: int, channels: int) -> None:
-        """Compare a frame's samples ``[samples, channels]``, which stand in the upper bits. Raises Fault."""
-        if (rate, channels) != (self.rate, self.channels):
-            raise Fault(
-                f"damaged: its header states {self.rate} Hz and {self.channels} channels, its first frame {rate} Hz "
-                f"and {channels}"
-            )
-        if any(self.md5):
-            # The digest is of the lower bytes, little-endian.
-            lower = (values >> (8 * values.itemsize - self.bits)).astype("<i4", order="C")
-            self.digest.update(lower.view(np.uint8).reshape(-1, 4)[:, : (self.bits + 7) // 8].tobytes())
-
-    def check(self) -> None:
-        """Raises Fault."""
-        if any(self.md5) and self.digest.digest() != self.md5:
-            raise Fault("damaged: its samples do not match their MD5")
 
 
 def _as_float(values: np.ndarray) -> np.ndarray:

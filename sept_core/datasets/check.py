@@ -21,16 +21,14 @@ from sept_core.datasets.crossing import (
     contradicting,
     crossing_between,
     is_published,
-    labels_fix,
-    labels_line,
     rows_of,
-    split_warnings,
     tolerated,
 )
 from sept_core.datasets.heard import same_sound_line, same_sound_pairs, same_sound_rows
 from sept_core.datasets.manifest import Manifest
 from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
 from sept_core.datasets.repeats import alike_lines, repeated_lines
+from sept_core.datasets.split_faults import labels_fix, labels_line, split_warnings
 from sept_core.errors import InputError
 from sept_core.text import Progress, plural, some
 

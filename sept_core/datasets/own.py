@@ -26,7 +26,7 @@ from typing import Any, cast, get_args
 
 from sept_core.datasets.assign import PARTS, Unplaced, units_of
 from sept_core.datasets.folds import RESERVED
-from sept_core.datasets.layouts.base import Found, complete, read_table
+from sept_core.datasets.layouts.base import Found, complete, hash_files, read_table
 from sept_core.datasets.layouts.reading import Digests, hash_clips
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own_table import clip_file, rename, where_instead
@@ -56,8 +56,7 @@ def read_csv_dataset(
     kind: str = "events",
     template: str = DEFAULT_TEMPLATE,
     columns: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-    digests: Digests | None = None,
+    digests: Digests = hash_files,
 ) -> tuple[Manifest, DatasetInfo]:
     """Read a data set of one's own.
 
@@ -68,8 +67,7 @@ def read_csv_dataset(
         kind: What its classes are; picks the hand-crafted templates that SEPT's margins are computed with.
         template: Zero-shot template with one ``{}``.
         columns: What the table calls ``path``, ``classname``, ``fold``, ``split`` or ``group``, where it is not that.
-        progress: Called after each clip; not if ``digests`` is given.
-        digests: Hashes the clips, whose files may then be empty.
+        digests: Hashes the clips; with another function than the default their files may be empty.
 
     Returns:
         The manifest, whose clip ids are the paths without suffix, and what the data set is: classes sorted, folds in
@@ -93,7 +91,7 @@ def read_csv_dataset(
     else:
         info = info_of(tuple(str(number) for number in range(1, PARTS + 1)))
     try:
-        clips = hash_clips(info, audio_root, found, progress, name=ids.__getitem__, digests=digests)
+        clips = hash_clips(info, audio_root, found, name=ids.__getitem__, digests=digests)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})",

@@ -1,13 +1,13 @@
 r"""Encoding many names behind one learned context, without doing anything twice.
 
-A prompt is ``[V][tokens of the name and what ends it]``. Three ways, all exact and differentiable in V:
+A prompt is ``[V][tokens of the name and its ending]``. Both ways are exact and differentiable in V:
 
-- ``padded``: every prompt on its own, padded to a fixed length. What published code does; kept for comparison.
-- ``cropped``: every prompt on its own, padded to the longest one only. Works for every tower.
-- ``shared``: causal towers only. V comes before every name, so its keys and values are the same for all of them: they
-  are computed once, and the names' tokens, packed without padding, attend to them. Tokens a step:
-  ``n_ctx + sum of name lengths`` instead of ``prompts x (n_ctx + longest)``. In the last block only the pooled tokens
-  are computed, since nothing else of it is read.
+- Causal towers share the prefix: V comes before every name, so its keys and values are the same for all names. They
+  are computed once, and the names' tokens, packed without padding, attend to them. This takes
+  ``n_ctx + sum of name lengths`` tokens per step instead of ``prompts x (n_ctx + longest)``. In the last block only the
+  pooled tokens are computed, since nothing else of it is read.
+- Other towers encode every prompt on its own, padded to the longest prompt. Published code pads to a fixed length, such
+  as 77, which gives the same features (``tests/plain_prompts.py``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,8 +25,6 @@ from sept_core.encoders.base import CausalTextTower, TextTower, Tokens
 from sept_core.errors import InputError
 
 __all__ = ["PromptBank", "encode_prompts", "token_budget", "tokenize_names"]
-
-Way = Literal["auto", "shared", "cropped", "padded"]
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 16_384}
 """Text tokens whose activations are kept at a time, by kind of device. GPT-2 small and BERT base take 0.8 to 1.2 MB for
@@ -135,26 +132,17 @@ class PromptBank:
         return int(self.embeddings.shape[1])
 
 
-def encode_prompts(
-    tower: TextTower,
-    context: Tensor,
-    bank: PromptBank,
-    way: Way = "auto",
-    pad_to: int | None = None,
-    budget: int | None = None,
-) -> Tensor:
+def encode_prompts(tower: TextTower, context: Tensor, bank: PromptBank, budget: int | None = None) -> Tensor:
     """Features of every name behind every context.
 
-    What exceeds the budget is done in parts, whose activations are computed anew in the backward pass: memory stays
-    bounded, at the price of one more forward pass. A single context's names are one part where they share its prefix.
+    Work that exceeds the budget is done in parts, whose activations are computed again in the backward pass: this
+    bounds the memory at the price of one more forward pass. Names that share the prefix of one context are never split.
 
     Args:
         tower: The frozen text tower.
         context: Learned contexts ``[..., n_ctx, token_dim]``; ``n_ctx`` may be 0.
         bank: The names.
-        way: See the module; ``auto`` is ``shared`` for causal towers, else ``cropped``.
-        pad_to: Tokens per prompt for ``padded``; the tower's longest sequence where None.
-        budget: Text tokens of one pass; None for the device's ``token_budget``.
+        budget: Text tokens of one pass; None for the ``token_budget`` of the device.
 
     Returns:
         Un-normalised features ``[..., names, dim]``; gradients flow to ``context`` only.
@@ -172,17 +160,12 @@ def encode_prompts(
     lead = context.shape[:-2]
     flat = context.reshape(math.prod(lead), n_ctx, context.shape[-1])  # [contexts, n_ctx, token_dim]
     budget = budget or token_budget(flat.device)
-    if way == "auto":
-        way = "shared" if isinstance(tower, CausalTextTower) else "cropped"
-    if way == "shared":
-        if not isinstance(tower, CausalTextTower):
-            raise InputError("only a causal text tower can share a prefix", fix="use way='cropped'")
+    if isinstance(tower, CausalTextTower):
         chunks = flat.split(max(1, budget // (n_ctx + bank.tokens)))
         parts = [partial(_shared, tower, part, bank) for part in chunks]
         features = torch.cat(_passes(parts))
     else:
-        longest = n_ctx + bank.longest if way == "cropped" else (pad_to or tower.max_tokens)
-        features = _plain(tower, flat, bank, longest, max(1, budget // longest))
+        features = _plain(tower, flat, bank, max(1, budget // (n_ctx + bank.longest)))
     return features.reshape(*lead, len(bank), features.shape[-1])
 
 
@@ -193,26 +176,22 @@ def _passes(parts: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
     return [checkpoint(part, use_reentrant=False, preserve_rng_state=False) for part in parts]
 
 
-def _plain(tower: TextTower, context: Tensor, bank: PromptBank, longest: int, at_once: int) -> Tensor:
-    """Prompts of ``longest`` tokens, ``at_once`` of them in one pass: whole contexts, or a part of one's names."""
+def _plain(tower: TextTower, context: Tensor, bank: PromptBank, at_once: int) -> Tensor:
+    """``at_once`` prompts in one pass: all names of several contexts, or a part of the names of one."""
     count = len(bank)
     names = [slice(start, start + at_once) for start in range(0, count, at_once)]
     chunks = context.split(max(1, at_once // count))
-    parts = [partial(_prompts, tower, part, bank, longest, some) for part in chunks for some in names]
+    parts = [partial(_prompts, tower, part, bank, some) for part in chunks for some in names]
     done = _passes(parts)
     rows = [torch.cat(done[start : start + len(names)], dim=1) for start in range(0, len(done), len(names))]
     return torch.cat(rows)
 
 
-def _prompts(tower: TextTower, context: Tensor, bank: PromptBank, longest: int, names: slice) -> Tensor:
+def _prompts(tower: TextTower, context: Tensor, bank: PromptBank, names: slice) -> Tensor:
     contexts, n_ctx, width = context.shape
     tokens = bank.embeddings[names]
     prompts = torch.cat(
-        [
-            context[:, None].expand(contexts, len(tokens), n_ctx, width),
-            tokens[None].expand(contexts, *tokens.shape),
-            tokens.new_zeros(contexts, len(tokens), longest - n_ctx - bank.longest, width),
-        ],
+        [context[:, None].expand(contexts, len(tokens), n_ctx, width), tokens[None].expand(contexts, *tokens.shape)],
         dim=2,
     )
     lengths = (n_ctx + bank.lengths[names]).repeat(contexts)

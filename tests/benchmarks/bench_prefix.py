@@ -10,9 +10,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
+from plain_prompts import plain_prompts
 from torch import Tensor
 
 from sept_core.encoders import CausalTextTower, Tokens
@@ -67,15 +69,21 @@ def test_shared_prefix_against_padding_and_cropping():
     bank = PromptBank.of(tower, names)
     context = 0.02 * torch.randn(N_CTX, tower.token_dim)
 
+    ways = {
+        "shared": encode_prompts,
+        "cropped": partial(plain_prompts, tokens=N_CTX + bank.longest),
+        "padded": partial(plain_prompts, tokens=PAD_TO),
+    }
+
     def once(way):
         learned = context.clone().requires_grad_()
         started = time.perf_counter()
-        features = encode_prompts(tower, learned, bank, way=way, pad_to=PAD_TO)
+        features = ways[way](tower, learned, bank)
         features.square().sum().backward()
         return time.perf_counter() - started, features.detach(), learned.grad
 
     once("shared")  # warm-up
-    seconds: dict[str, list[float]] = {"shared": [], "cropped": [], "padded": []}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS):
         outcome = {}
         for way, measured in seconds.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tiny_inputs
 import torch
 import yaml
 from tiny_inputs import provide
@@ -106,7 +107,7 @@ def ours(root: Path, trials: int) -> Outcome:
     from pipeline.search.sweep import launch
 
     tracker = MlflowTracker(default_target(root), TrialStore(open_files(root)))
-    outcome = launch(spec_of(trials), root, observers=[tracker, watcher], provider="tiny_inputs:provide")
+    outcome = launch(spec_of(trials), root, observers=[tracker, watcher], provider=tiny_inputs.provide)
     assert tracker.close().complete
     assert outcome.finished == trials
     watcher.outcome.wall = time.monotonic() - began

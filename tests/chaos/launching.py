@@ -15,9 +15,9 @@ HERE = Path(__file__).parent
 
 # The inputs' provider comes first among the arguments.
 PROGRAM = """
-import functools, sys
+import functools, pkgutil, sys
 import pipeline.search.sweep as search
-search.launch = functools.partial(search.launch, provider=sys.argv[1])
+search.launch = functools.partial(search.launch, provider=pkgutil.resolve_name(sys.argv[1]))
 from pipeline.cli import main
 main(sys.argv[2:])
 """

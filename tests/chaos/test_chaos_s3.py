@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_inputs
 import yaml
 from launching import launched, said, sept
 from s3_faults import proxying
@@ -96,5 +97,5 @@ def test_a_launch_on_a_server_without_conditional_writes_is_refused_before_anyth
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
         proxy.dropped = frozenset({"if-match", "if-none-match"})
         with pytest.raises(StoreError, match=r"server of s3://\S+ ignores conditional writes, .*; use S3 itself or"):
-            launch(parse_sweep(SMALL, "tiny.yaml"), s3_root, provider="tiny_inputs:provide")
+            launch(parse_sweep(SMALL, "tiny.yaml"), s3_root, provider=tiny_inputs.provide)
     assert open_files(s3_root).list() == ["sweeps/tiny/lease.json"]

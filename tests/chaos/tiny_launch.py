@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import tiny_inputs
 from tiny_sweep import make_spec
 
 from pipeline.search.sweep import INTERRUPTED_EXIT_CODE, launch
@@ -37,5 +38,5 @@ class Listener:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    outcome = launch(make_spec(), root, observers=[Listener(root / "addresses")], provider="tiny_inputs:provide_slowly")
+    outcome = launch(make_spec(), root, observers=[Listener(root / "addresses")], provider=tiny_inputs.provide_slowly)
     sys.exit(0 if outcome.state == "finished" else INTERRUPTED_EXIT_CODE)

@@ -45,31 +45,6 @@ def test_the_module_is_sound() -> None:
     assert terraform_faults(FILES, MODULE) == []
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after", "fault"),
-    [
-        ("main.tf", "region = var.region\n", "region = var.regions\n", "var.regions is not declared"),
-        ("main.tf", "jsonencode(local.policy)", "jsonencode(local.policies)", "local.policies is not declared"),
-        ("main.tf", '"aws_iam_policy" "results"', '"aws_iam_policy" "other"', "aws_iam_policy.results is not declared"),
-        ("main.tf", "document.ec2.json", "document.ec3.json", "data.aws_iam_policy_document.ec3 is not declared"),
-        ("outputs.tf", "aws_s3_bucket.results.id", "aws_s3_bucket.result.id", "aws_s3_bucket.result is not declared"),
-        ("variables.tf", 'variable "kms_key"', 'variable "key"', "var.kms_key is not declared"),
-        ("main.tf", "s3-policy.json\")", "s3-policies.json\")", "no file ../s3-policies.json"),
-        ("main.tf", "block_public_acls       = true", "block_public_acls = false", "block_public_acls is not on"),
-        ("main.tf", "aws_s3_bucket_lifecycle_configuration", "aws_s3_bucket_rules", "no aws_s3_bucket_lifecycle"),
-        ("main.tf", "force_destroy = false", "force_destroy = true", "a bucket with results would be destroyed"),
-        ("main.tf", "[aws_iam_role.node[\"worker\"].arn]", "[\"*\"]", "iam:PassRole is allowed for everything"),
-        ("main.tf", "\"ec2:RunInstances\"", "\"ec2:*\"", "all of ec2:* is allowed"),
-        ("main.tf", "toset([\"head\", ", "toset([\"main\", ", "ray-aws.yaml names the profiles sept-head, sept-worker"),
-        ("main.tf", "resource \"aws_iam_policy\" \"key\" {", "resource \"aws_iam_policy\" \"key\"", "main.tf: no HCL"),
-    ],
-)  # fmt: skip
-def test_a_broken_module_is_found(file: str, before: str, after: str, fault: str) -> None:
-    assert before in FILES[file]
-    broken = FILES | {file: FILES[file].replace(before, after, 1)}
-    assert fault in "\n".join(terraform_faults(broken, MODULE))
-
-
 def test_terraform_reads_policy_and_rules_for_the_bucket_and_the_prefix_that_it_is_given(terraform: Any) -> None:
     """With Terraform's own language, without a provider: only the module's variables and locals."""
     [values] = re.findall(r"^locals \{.*?^\}\n", FILES["main.tf"], re.DOTALL | re.MULTILINE)

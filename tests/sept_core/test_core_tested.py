@@ -12,11 +12,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from sept_core.evaluation import Group, GroupScores
 from sept_core.results import TrialResult
 from sept_core.semantic import load_neighbors
-from sept_core.tested import SourceCounts, count_tested, counts_from_json, counts_to_json
+from sept_core.tested import SourceCounts, Tested, count_tested
 from sept_core.trial import TrialInputs, TrialRun, make_config
 
 HYPER = {"n_ctx": 2, "lr": 0.05}
@@ -96,7 +97,8 @@ counts = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
 
 @given(st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3), counts, min_size=1), max_size=3))
 def test_counts_are_read_back_as_they_were_written(tested):
-    assert counts_from_json(json.loads(json.dumps(counts_to_json(tested)))) == tested
+    adapter = TypeAdapter(Tested)
+    assert adapter.validate_json(adapter.dump_json(tested)) == tested
 
 
 def packed(data):

@@ -7,140 +7,19 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trial_made import TRAINED, config, finish, numbers
 
 from sept_core.checkpoint import CheckpointError, load_checkpoint, read_header
 from sept_core.datasets import get_dataset, halves
 from sept_core.errors import InputError
-from sept_core.learners import LEARNERS
 from sept_core.results import Report, TrialConfig, TrialResult
 from sept_core.semantic import load_neighbors
-from sept_core.trial import TrialInputs, TrialRun, failed_result, hyper_parameters, make_config
+from sept_core.trial import TrialInputs, TrialRun, failed_result, hyper_parameters
 
 
 @pytest.fixture
 def inputs(encoder, make_table):
     return TrialInputs(encoder, make_table("FSDD"), load_neighbors("FSDD"))
-
-
-TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
-
-
-def config(inputs, baseline="coop", sept=True, **changes):
-    defaults = {
-        "hyper": {"n_ctx": 3, "lr": 0.05} | ({"n_neighbors": 2, "lambda_se": 3.0} if sept else {}),
-        "shots": 2,
-        "folds": ("theo", "lucas"),
-        "seeds": (0, 1),
-        "epochs": 4,
-        "report_every": 2,
-        "batch_size": 8,
-    }
-    return make_config(inputs, f"{baseline}+sept" if sept else baseline, **(defaults | changes))
-
-
-def finish(run):
-    while not run.finished:
-        run.advance()
-    return run.result()
-
-
-def test_what_crosses_enters_the_signature_only_where_it_is_dropped(inputs):
-    kept, dropped = config(inputs), config(inputs, crossing="drop")
-    assert "crossing" not in kept.model_dump(mode="json")
-    assert dropped.model_dump(mode="json")["crossing"] == "drop"
-    assert kept.signature != dropped.signature
-    assert TrialConfig.model_validate(kept.model_dump(mode="json")) == kept
-    assert TrialConfig.model_validate(dropped.model_dump(mode="json")) == dropped
-    with pytest.raises(InputError, match="unknown crossing 'leave'; known: keep, drop"):
-        config(inputs, crossing="leave")
-
-
-def test_a_result_says_what_a_reader_has_to_know_of_its_data(encoder, make_table):
-    table = make_table("ESC10", 2)
-    groups = list(table.groups)
-    first = next(row for row, fold in enumerate(table.folds) if fold == "2")
-    other = next(row for row, fold in enumerate(table.folds) if fold == "3")
-    groups[first] = groups[other] = "twice"
-    crossed = TrialInputs(encoder, dataclasses.replace(table, groups=tuple(groups)))
-    trial = config(crossed, sept=False, folds=("2", "3"), shots=1)
-    result = finish(TrialRun(trial, crossed))
-    crossing, count = result.warnings
-    assert crossing.startswith("ESC10: 1 recording stands in both training and test of the published split (twice in")
-    assert count.endswith("clips; ESC10 is published with 400")
-    assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))).warnings == result.warnings
-    # Of older releases' results nothing is known.
-    old = result.to_json()
-    del old["warnings"]
-    assert TrialResult.from_json(old).warnings == ()
-    assert finish(TrialRun(config(crossed, sept=False, folds=("4",), shots=1), crossed)).warnings == (count,)
-
-
-def test_clips_with_contradicting_labels_are_used_nowhere_and_enter_the_signature(encoder, make_table):
-    table = make_table("ESC10", 4)
-    digests = list(table.sha256)
-    first = next(row for row, name in enumerate(table.classnames) if name == "rain")
-    other = next(row for row, name in enumerate(table.classnames) if name == "rooster")
-    digests[other] = digests[first]
-    plain, torn = TrialInputs(encoder, table), TrialInputs(encoder, dataclasses.replace(table, sha256=tuple(digests)))
-    one, two = config(plain, sept=False, folds=("2",)), config(torn, sept=False, folds=("2",))
-    assert one.left_out == {}
-    assert two.left_out["ESC10"].startswith("2 clips, ")
-    assert one.signature != two.signature
-    labels = [line for line in finish(TrialRun(two, torn)).warnings if "left out" in line]
-    assert len(labels) == 1
-    assert labels[0].startswith("ESC10: 1 sound has more than one label (")
-
-
-def test_a_target_with_too_many_contradicting_labels_is_refused(encoder, make_table, inputs):
-    target = make_table("SESA", 2)
-    digests = list(target.sha256)
-    digests[-1] = digests[0]
-    wider = dataclasses.replace(inputs, targets={"SESA": dataclasses.replace(target, sha256=tuple(digests))})
-    with pytest.raises(InputError, match="SESA: 1 sound has more than one label"):
-        config(wider, protocol="cross-dataset")
-
-
-def test_a_split_that_leaves_nothing_is_refused_before_a_trial_begins(encoder, make_table):
-    table = make_table("ESC10", 2)
-    groups = list(table.groups)
-    tested = next(row for row, fold in enumerate(table.folds) if fold == "2")
-    for row, name in enumerate(table.classnames):
-        if name == "chainsaw":
-            groups[row] = groups[tested]
-    crossed = TrialInputs(encoder, dataclasses.replace(table, groups=tuple(groups)))
-    config(crossed, sept=False, folds=("2",), shots=1)
-    with pytest.raises(InputError, match="no clips of class 'chainsaw'.*use crossing: keep"):
-        config(crossed, sept=False, folds=("2",), shots=1, crossing="drop")
-
-
-def test_a_copy_with_swapped_folds_is_trained_on_only_if_asked_for(encoder, make_table):
-    table = make_table("ESC10", 2)
-    swapped = dataclasses.replace(
-        table, folds=tuple("train=2;test=1,3,4,5" if fold == "2" else "train=1,3,4,5;test=2" for fold in table.folds)
-    )
-    faulty = TrialInputs(encoder, swapped)
-    with pytest.raises(InputError, match="this copy's split is wrong: fold 2: .*accept_faulty_splits"):
-        config(faulty, sept=False, folds=("2",), shots=1)
-    trial = config(faulty, sept=False, folds=("2",), shots=1, accept_faulty_split=True)
-    assert "used as it is (accept_faulty_splits)" in finish(TrialRun(trial, faulty)).warnings[-2]
-
-
-def cross(inputs, make_table, **changes):
-    targets = {name: make_table(name, 3) for name in ("ESC10", "SESA")}
-    neighbors = load_neighbors("FSDD", protocol="cross-dataset")
-    wider = dataclasses.replace(inputs, targets=targets, neighbors=neighbors)
-    trial = config(wider, protocol="cross-dataset", **changes)
-    return trial, wider
-
-
-def numbers(result):
-    """What must be equal between equal trials: everything but clocks."""
-    data = result.to_json()
-    for name in ("finished_ms", "train_seconds"):
-        del data[name]
-    for report in data["curve"]:
-        del report["time_s"], report["timestamp_ms"]
-    return data
 
 
 def test_a_trial_reports_on_held_out_clips_and_ends_with_test_metrics(inputs):
@@ -250,83 +129,6 @@ def test_results_and_reports_survive_json(inputs):
     assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))) == result
     failed = failed_result(result.config, result.curve[:1], "Traceback: boom")
     assert TrialResult.from_json(json.loads(json.dumps(failed.to_json()))) == failed
-
-
-@pytest.mark.parametrize("baseline", TRAINED)
-def test_nested_selection_sees_nothing_of_the_new_classes_and_tests_on_all_base_classes(inputs, baseline):
-    trial = config(inputs, baseline, selection="nested")
-    heldout = config(inputs, baseline)
-    run = TrialRun(trial, inputs)
-    reports = []
-    while not run.finished:
-        reports.append(run.advance())
-    assert [report and report.epoch for report in reports] == [2, 4, None, None]
-    result = run.result()
-    straight = finish(TrialRun(heldout, inputs))
-    assert result.test == straight.test  # the same training in the end
-    assert "all" in result.test
-    assert result.validation != straight.validation
-    # Whatever the new classes' clips are, the search is told the same.
-    table = inputs.table
-    _, new = halves(get_dataset("FSDD").classnames)
-    rows = [index for index, name in enumerate(table.classnames) if name in new]
-    embeddings = table.embeddings.clone()
-    embeddings[rows] = -embeddings[rows]
-    other = dataclasses.replace(inputs, table=dataclasses.replace(table, embeddings=embeddings))
-    changed = finish(TrialRun(config(other, baseline, selection="nested"), other))
-    assert changed.validation == result.validation
-    assert changed.test["base"] == result.test["base"]
-    assert changed.test["new"] != result.test["new"]
-
-
-def test_a_nested_trial_continued_from_any_checkpoint_ends_bit_equal(inputs):
-    trial = config(inputs, selection="nested")
-    run = TrialRun(trial, inputs)
-    checkpoints = []
-    while not run.finished:
-        run.advance()
-        checkpoints.append(run.checkpoint())
-    straight = numbers(run.result())
-    for checkpoint in checkpoints:
-        assert numbers(finish(TrialRun(trial, inputs, checkpoint))) == straight
-
-
-def test_paper_selection_is_measured_on_the_test_clips(inputs):
-    result = finish(TrialRun(config(inputs, selection="paper"), inputs))
-    assert result.validation == result.test
-    assert result.test == finish(TrialRun(config(inputs), inputs)).test
-
-
-def test_nested_selection_needs_four_base_classes(encoder, make_table):
-    esc = TrialInputs(encoder, make_table("SESA"), None)
-    with pytest.raises(InputError, match="SESA has 2 base classes.*selection: heldout"):
-        TrialRun(config(esc, sept=False, folds=None, selection="nested"), esc)
-
-
-@pytest.mark.parametrize("baseline", ["zero-shot", "coop", "cocoop", "dept"])
-def test_cross_dataset_trains_on_all_source_classes_and_tests_on_every_target(inputs, make_table, baseline):
-    hyper = {} if baseline == "zero-shot" else {"n_ctx": 3, "lr": 0.05}
-    trial, wider = cross(inputs, make_table, baseline=baseline, sept=False, hyper=hyper)
-    run = TrialRun(trial, wider)
-    result = finish(run)
-    assert set(result.test) >= {"source", "ESC10", "SESA", "targets"}
-    assert not [name for name in result.test if name.startswith("all")]  # there are no halves to put together
-    assert result.test["targets"] == pytest.approx((result.test["ESC10"] + result.test["SESA"]) / 2)
-    assert set(result.curve[0].metrics) >= {"val/source"}
-    assert result.objective == result.curve[-1].objective == result.validation["source"]
-    assert sum(map(sum, result.confusion["ESC10"])) == 4 * 10 * 5 * 3  # replicas x classes x folds x clips
-    assert len(result.confusion["source"]) == 10
-    assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))) == result
-
-
-def test_cross_dataset_with_sept_resumes_bit_equal_and_needs_its_targets(inputs, make_table):
-    trial, wider = cross(inputs, make_table)
-    straight = finish(TrialRun(trial, wider))
-    first = TrialRun(trial, wider)
-    first.advance()
-    assert numbers(finish(TrialRun(trial, wider, first.checkpoint()))) == numbers(straight)
-    with pytest.raises(InputError, match="embeddings of the target ESC10 are missing"):
-        TrialRun(trial, inputs)
 
 
 @pytest.mark.parametrize("key", ["signature", "config", "curve", "validation", "test", "state", "replicas"])

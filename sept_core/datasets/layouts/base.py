@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from sept_core.audio.formats import AUDIO_SUFFIXES
 from sept_core.datasets.registry import DatasetInfo, prompt_name
 from sept_core.errors import InputError
-from sept_core.text import Progress, some
+from sept_core.text import some
 
 __all__ = [
     "Found",
@@ -115,14 +115,12 @@ def first_there(root: Path, places: Sequence[str]) -> Path:
     return next((root / place for place in places if (root / place).exists()), root / places[0])
 
 
-def hash_files(files: Sequence[Path], progress: Progress | None = None) -> list[str]:
-    """The sha256 of each file, in hexadecimal digits. Raises OSError for what cannot be read."""
+def hash_files(files: Sequence[Path]) -> list[str]:
+    """The sha256 of each file, in hexadecimal digits. Raises OSError for a file that cannot be read."""
     hashes = []
     for file in files:
         with file.open("rb") as stream:
             hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        if progress is not None:
-            progress(len(hashes), len(files))
     return hashes
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sept_core.datasets.layouts.base import Found, hash_files
+from sept_core.datasets.layouts.base import Found
 from sept_core.errors import InputError
 from sept_core.text import plural
 
@@ -24,14 +24,14 @@ UNCOMPRESSED = (
 
 
 def one_file_each(
-    root: Path, found: Sequence[Found], digests: Callable[[Sequence[Path]], Sequence[str]] | None = None
+    root: Path, found: Sequence[Found], digests: Callable[[Sequence[Path]], Sequence[str]]
 ) -> tuple[list[Found], tuple[str, ...]]:
     """One file for each name (without suffix), and a line for each folder or format that is not read.
 
     Args:
         root: The data set's folder, for messages.
         found: Its clips.
-        digests: Hashes files, as for ``read_layout``; None to read them here.
+        digests: Hashes files, as for ``read_layout``.
 
     Raises:
         InputError: Two files of one name and format hold different sounds, or belong to different classes or folds.
@@ -58,7 +58,7 @@ def _preference(clip: Found) -> tuple[int, int, str]:
 
 
 def _check_same(
-    root: Path, several: dict[str, list[Found]], digests: Callable[[Sequence[Path]], Sequence[str]] | None
+    root: Path, several: dict[str, list[Found]], digests: Callable[[Sequence[Path]], Sequence[str]]
 ) -> None:
     """Refuse files of one name that are not one clip."""
     twins = [(kept, other) for kept, *others in several.values() for other in others]
@@ -67,7 +67,7 @@ def _check_same(
             raise _different(root, kept, other, "belong to different classes or folds")
     # Of two formats the bytes differ anyhow.
     alike = [pair for pair in twins if pair[0].file.suffix.lower() == pair[1].file.suffix.lower()]
-    hashed = (digests or hash_files)([clip.file for pair in alike for clip in pair])
+    hashed = digests([clip.file for pair in alike for clip in pair])
     for pair, one, two in zip(alike, hashed[::2], hashed[1::2], strict=True):
         if one != two:
             raise _different(root, *pair, "hold different sounds")

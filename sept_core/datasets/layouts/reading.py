@@ -16,7 +16,6 @@ from sept_core.datasets.layouts.voices import CREMA_D, FSDD, RAVDESS, VOCALSOUND
 from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.registry import DatasetInfo, get_dataset
 from sept_core.errors import InputError
-from sept_core.text import Progress
 
 __all__ = ["LAYOUTS", "Digests", "hash_clips", "read_layout"]
 
@@ -41,9 +40,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }
 
 
-def read_layout(
-    dataset: str, root: Path, progress: Progress | None = None, *, digests: Digests | None = None
-) -> Manifest:
+def read_layout(dataset: str, root: Path, *, digests: Digests = hash_files) -> Manifest:
     """Read a data set's folder into a manifest.
 
     Each of the benchmark's data sets is read from PALM's copy or from what its authors ship, whichever stands in the
@@ -54,8 +51,7 @@ def read_layout(
     Args:
         dataset: Name of the data set, as `get_dataset` takes it.
         root: Its folder, or one that holds this folder alone (as archives often unpack).
-        progress: Called after each clip; not if ``digests`` is given.
-        digests: Hashes the clips, whose files may then be empty.
+        digests: Hashes the clips; with another function than the default their files may be empty.
 
     Raises:
         InputError: The data set is unknown; the folder does not exist or holds none of its layouts; a file's name has
@@ -69,7 +65,7 @@ def read_layout(
             raise InputError("is a file, not a folder", where=str(root), fix=f"give the folder of {info.name}")
         layout, folder = _standing(info, root)
         found, notes = one_file_each(root, layout.read(info, folder), digests)
-        return Manifest(info.name, hash_clips(info, root, found, progress, digests=digests), notes)
+        return Manifest(info.name, hash_clips(info, root, found, digests=digests), notes)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})",
@@ -82,9 +78,8 @@ def hash_clips(
     info: DatasetInfo,
     root: Path,
     found: Sequence[Found],
-    progress: Progress | None = None,
     name: Callable[[Path], str] = lambda file: file.stem,
-    digests: Digests | None = None,
+    digests: Digests = hash_files,
 ) -> tuple[Clip, ...]:
     """Clips with the digest of their files; those without a fold are placed by ``sept_core.datasets.assign``.
 
@@ -100,7 +95,7 @@ def hash_clips(
         OSError: A file cannot be read.
     """
     files = [item.file for item in found]
-    hashes = digests(files) if digests is not None else hash_files(files, progress)
+    hashes = digests(files)
     folds = [item.fold for item in found]
     if not all(folds):
         folds = assign_folds(

@@ -1,6 +1,7 @@
 """The embedded encoder ``mini``: small enough to ship, trained by this project, offline on a CPU.
 
-``MODEL_CARD.md`` beside this file says what it was trained on and what it can do; ``pretraining/`` makes it anew.
+``MODEL_CARD.md`` in this folder says what it was trained on and what it can do. ``infra/mini``, which is not part of
+the installed package, trains it.
 """
 
 from sept_core.encoders.mini.audio import MiniAudioConfig, MiniAudioTower

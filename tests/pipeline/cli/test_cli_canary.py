@@ -48,7 +48,8 @@ URL = f"http://{MARK}-u:{MARK}-p@127.0.0.1:1/?token={MARK}-q"
 PROGRAM = """
 import functools, sys
 import pipeline.search.sweep as search
-search.launch = functools.partial(search.launch, provider="tiny_inputs:provide_slowly")
+from tiny_inputs import provide_slowly
+search.launch = functools.partial(search.launch, provider=provide_slowly)
 from pipeline.cli import main
 main(sys.argv[1:])
 """

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.timeout(600)
 SEPT = f"""#!{sys.executable}
 import functools
 import pipeline.search.sweep as search
-search.launch = functools.partial(search.launch, provider="tiny_inputs:provide_slowly")
+from tiny_inputs import provide_slowly
+search.launch = functools.partial(search.launch, provider=provide_slowly)
 from pipeline.cli import main
 main()
 """

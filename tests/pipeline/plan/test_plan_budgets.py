@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_inputs
 from tiny_sweep import make_spec
 
 from pipeline.plan.planning import plan_sweep
 
 
 def notes_of(root: Path, **changes: Any) -> list[str]:
-    plan = plan_sweep(make_spec(changes), root, provider="tiny_inputs:provide", calibrate_s=0)
+    plan = plan_sweep(make_spec(changes), root, provider=tiny_inputs.provide, calibrate_s=0)
     return [note for note in plan.notes if note.startswith("budgets: ")]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_inputs
 import torch
 from tiny_inputs import provide
 from tiny_sweep import SWEEP, make_spec, run_inline
@@ -29,7 +30,7 @@ COOP, SEPT = "FSDD.mini.base-to-new.coop", "FSDD.mini.base-to-new.coop+sept"
 
 
 def make_plan(root: Path, spec: SweepSpec | None = None, seconds: float = 0.05, **options: Any) -> SweepPlan:
-    return plan_sweep(spec or make_spec(), root, provider="tiny_inputs:provide", calibrate_s=seconds, **options)
+    return plan_sweep(spec or make_spec(), root, provider=tiny_inputs.provide, calibrate_s=seconds, **options)
 
 
 def only(*methods: str, **changes: Any) -> SweepSpec:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_inputs
 from tiny_sweep import make_spec, run_inline
 
 from pipeline.plan import SweepPlan, estimate_accuracy
@@ -18,7 +19,7 @@ from pipeline.store import LocalFiles, TrialStore, open_files
 
 
 def make_plan(root: Path, seconds: float = 0.02, **changes: Any) -> SweepPlan:
-    return plan_sweep(make_spec(changes), root, provider="tiny_inputs:provide", calibrate_s=seconds)
+    return plan_sweep(make_spec(changes), root, provider=tiny_inputs.provide, calibrate_s=seconds)
 
 
 def run(root: Path, **changes: Any) -> None:
@@ -109,9 +110,9 @@ def test_a_sweep_that_ended_without_an_estimate_gets_none(tmp_path: Path) -> Non
 
 
 def test_a_plan_of_a_sweep_in_a_bucket_is_kept_there(s3_root: str) -> None:
-    plan = plan_sweep(make_spec(), s3_root, provider="tiny_inputs:provide", calibrate_s=0.02)
+    plan = plan_sweep(make_spec(), s3_root, provider=tiny_inputs.provide, calibrate_s=0.02)
     assert plan.kept == f"{s3_root}/sweeps/tiny/plan.json"
-    again = plan_sweep(make_spec(), s3_root, provider="tiny_inputs:provide", calibrate_s=0)
+    again = plan_sweep(make_spec(), s3_root, provider=tiny_inputs.provide, calibrate_s=0)
     assert again.kept == plan.kept
     keys = open_files(s3_root).list()
     assert keys == ["sweeps/tiny/plan.json"]

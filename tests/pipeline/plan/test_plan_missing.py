@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_inputs
 import torch
 from test_search_inputs import BIRDS, embedded, manifest
 from tiny_sweep import make_spec, run_inline
@@ -145,11 +146,11 @@ def test_a_plan_says_what_launch_would_say(changes: dict[str, Any], tmp_path: Pa
     run_inline(make_spec(), tmp_path)
     (tmp_path / "sweeps/tiny/spec.yaml").write_text(make_spec().text())
     spec = make_spec(changes)
-    plan = plan_sweep(spec, tmp_path, provider="tiny_inputs:provide", calibrate_s=0)
+    plan = plan_sweep(spec, tmp_path, provider=tiny_inputs.provide, calibrate_s=0)
     with pytest.raises(InputError) as error:
-        launch(spec, tmp_path, provider="tiny_inputs:provide")
+        launch(spec, tmp_path, provider=tiny_inputs.provide)
     assert plan.refusals == (str(error.value),)
     assert not plan.runnable
-    same = plan_sweep(make_spec(trials=9), tmp_path, provider="tiny_inputs:provide", calibrate_s=0)
+    same = plan_sweep(make_spec(trials=9), tmp_path, provider=tiny_inputs.provide, calibrate_s=0)
     assert same.runnable
     assert [(study.finished + study.pruned, study.left) for study in same.studies] == [(1, 0), (7, 2), (7, 2)]

@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import tiny_inputs
 from rich.console import Console
 from tiny_sweep import make_spec, run_inline
 
@@ -26,7 +27,7 @@ def spec_of(**changes: object) -> SweepSpec:
 
 
 def make_plan(root: Path, spec: SweepSpec) -> SweepPlan:
-    return plan_sweep(spec, root, provider="tiny_inputs:provide", calibrate_s=0.05)
+    return plan_sweep(spec, root, provider=tiny_inputs.provide, calibrate_s=0.05)
 
 
 def shown(spec: SweepSpec, plan: SweepPlan) -> str:

@@ -56,7 +56,7 @@ def add_trial(store: TrialStore, method: str, number: int, hyper: dict[str, Any]
     config = make_config(inputs(), method, hyper, shots=2, folds=["2", "3"], epochs=2, report_every=1)
     run = TrialRun(config, inputs())
     # With the threads of a worker, which the last digits depend on.
-    with as_a_worker(1, gpu=False):
+    with as_a_worker(1):
         while not run.finished:
             run.advance()
         result = run.result()

@@ -34,7 +34,7 @@ def finish(store: TrialStore, spec: SweepSpec, fold: str | None) -> None:
     study = next(study for study in spec.studies() if study.fold == fold)
     config = trial_config(spec, study, inputs(), {"n_ctx": 2, "lr": 0.05})
     run = TrialRun(config, inputs())
-    with as_a_worker(1, gpu=False):
+    with as_a_worker(1):
         while not run.finished:
             run.advance()
         result = run.result()

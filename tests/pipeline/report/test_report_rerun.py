@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_inputs
 from tiny_sweep import make_spec, run_inline
 
 from pipeline.prompts import export_prompt
@@ -18,7 +19,7 @@ from pipeline.store import LocalFiles, TrialStore
 from sept_core.errors import InputError
 from sept_core.results import Report, TrialConfig
 
-PROVIDER = "tiny_inputs:provide"
+PROVIDER = tiny_inputs.provide
 
 
 def keep(folder: Path, **changes: Any) -> None:
@@ -83,9 +84,7 @@ def test_a_row_means_the_trials_of_all_its_test_folds_and_a_folds_study_its_own(
 
 def test_another_result_is_told_with_what_differs_and_by_how_much(tiny: TrialStore, root: Path) -> None:
     row = write_report(tiny, "tiny")[0].rows[1]
-    done = rerun(
-        tiny, str(root), "tiny", row.choices[0].signature[:8], provider="tiny_inputs:provide_other_test_labels"
-    )
+    done = rerun(tiny, str(root), "tiny", row.choices[0].signature[:8], provider=tiny_inputs.provide_other_test_labels)
     assert set(done.differing) == {"test", "replicas", "confusion", "tested"}
     assert done.largest == max(abs(done.result.test[name] - done.stored.test[name]) for name in done.stored.test)
     assert done.largest > 0
@@ -103,7 +102,7 @@ def test_what_computed_it_is_told_where_nothing_else_is_known_to_differ(
     tiny: TrialStore, root: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signature = write_report(tiny, "tiny")[0].rows[1].choices[0].signature
-    monkeypatch.setitem(rerun.__kwdefaults__, "provider", "tiny_inputs:provide_other_test_labels")
+    monkeypatch.setitem(rerun.__kwdefaults__, "provider", tiny_inputs.provide_other_test_labels)
     code, out, _ = sept("rerun", "tiny", signature, "--root", root)
     assert code == 1
     assert "Not the same: test, replicas, confusion" in out

@@ -2,145 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from played_sweep import Heard, Play
 from tiny_inputs import provide
 from tiny_sweep import SWEEP, make_spec, outcome_of, run_inline
 
 from pipeline.search.driver import SweepDriver
-from pipeline.search.observer import StudyPlan
 from pipeline.spec import StudyInputs, SweepSpec, parse_sweep
-from pipeline.store import Decision, LocalFiles, Proposal, TrialStore
+from pipeline.store import LocalFiles, TrialStore
 from sept_core.datasets.sources import source_id
-from sept_core.errors import InputError, SeptError
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.errors import InputError
 from sept_core.semantic import Neighbors
-from sept_core.trial import TrialInputs, failed_result
-
-TIMES = iter(range(1, 10**9))
-
-
-@dataclass
-class Trials:
-    """Trials of a made-up method that 'train' at once: curves are a function of the configuration, times are not."""
-
-    store: TrialStore
-    checkpoints: dict[str, tuple[Report, ...]] = field(default_factory=dict)
-    trained: list[str] = field(default_factory=list)
-    failing: int = 0  # of ten
-    test_metric: float = 50.0
-
-    def step(self, proposal: Proposal) -> tuple[Report, ...]:
-        """Train to the next report; the last one publishes the result."""
-        curve = self.checkpoints.get(proposal.signature, ())
-        number = random.Random(proposal.signature)
-        height, fails = 40 + 40 * number.random(), number.randrange(10) < self.failing
-        epoch = len(curve) + 1 if proposal.config.epochs else 0
-        self.trained.append(f"{proposal.signature}:{epoch}")
-        curve = (*curve, Report(epoch, {"val/h": height + epoch}, float(next(TIMES)), next(TIMES)))
-        self.checkpoints[proposal.signature] = curve
-        if fails and epoch == 2:
-            self.store.write_result(failed_result(proposal.config, curve, "Traceback:\n  ...\nValueError: no luck\n"))
-        elif epoch == proposal.config.epochs:
-            self.store.write_result(self._result(proposal.config, curve))
-        return curve
-
-    def _result(self, config: TrialConfig, curve: tuple[Report, ...]) -> TrialResult:
-        return replace(
-            failed_result(config, curve, ""),
-            state="finished",
-            validation={"h": curve[-1].objective},
-            test={"h": self.test_metric},
-        )
-
-
-class Heard:
-    """An observer that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.plans: Sequence[StudyPlan] = ()
-        self.curves: dict[tuple[str, int], list[Report]] = {}
-        self.ends: dict[tuple[str, int], tuple[Decision, TrialResult | None]] = {}
-        self.resumed: list[int] = []
-        self.state = ""
-
-    def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
-        self.plans = studies
-
-    def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
-        self.curves[proposal.study, proposal.number] = []
-        self.resumed.append(resumed_epoch)
-
-    def reported(self, proposal: Proposal, report: Report) -> None:
-        self.curves[proposal.study, proposal.number].append(report)
-
-    def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
-        self.ends[proposal.study, proposal.number] = (decision, result)
-
-    def sweep_ended(self, state: str) -> None:
-        self.state = state
-
-
-@dataclass
-class Play:
-    """A sweep run by a made-up cluster in a random order, with mishaps."""
-
-    root: Path
-    spec: SweepSpec = field(default_factory=make_spec)
-    trials: Trials = None  # type: ignore[assignment]
-    workers: int = 3
-    losses: int = 0  # of a hundred steps
-    crashes: int = 0  # of a hundred steps, of the driver
-
-    def __post_init__(self) -> None:
-        self.store = TrialStore(LocalFiles(self.root))
-        self.trials = self.trials or Trials(self.store)
-
-    def driver(self, heard: Heard) -> SweepDriver:
-        driver = SweepDriver(self.spec, self.store, [heard], partial(provide, str(self.root)))
-        driver.replay()
-        return driver
-
-    def run(self, seed: int) -> Heard:
-        chance = random.Random(seed)
-        while True:
-            heard = Heard()
-            driver = self.driver(heard)
-            if self._to_the_end(driver, chance):
-                driver.close()
-                return heard
-
-    def _to_the_end(self, driver: SweepDriver, chance: random.Random) -> bool:
-        flying: list[tuple[Proposal, bool]] = []
-        while True:
-            while len(flying) < self.workers and (proposal := driver.ask()) is not None:
-                flying.append((proposal, False))
-            if not flying:
-                assert driver.finished
-                return True
-            assert not driver.finished
-            if chance.randrange(100) < self.crashes:
-                return False
-            index = chance.randrange(len(flying))
-            proposal, begun = flying.pop(index)
-            if chance.randrange(100) < self.losses:
-                driver.lost(proposal, "as arranged")
-            elif not begun:
-                if driver.begun(proposal, self.trials.checkpoints.get(proposal.signature, ())):
-                    flying.append((proposal, True))
-            else:
-                curve = self.trials.step(proposal)
-                if self.store.read_result(proposal.study, proposal.signature) is not None:
-                    driver.concluded(proposal)
-                elif driver.reported(proposal, curve):
-                    flying.append((proposal, True))
+from sept_core.trial import TrialInputs
 
 
 def test_a_sweep_runs_every_study_to_its_budget_and_prunes(tmp_path: Path) -> None:
@@ -230,93 +109,6 @@ def test_results_of_another_sweep_cost_nothing_and_change_nothing(tmp_path: Path
     assert all(result is None for decision, result in heard.ends.values() if decision.state == "pruned")
 
 
-def test_a_failed_trial_is_a_decision_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    play = Play(tmp_path)
-    play.trials.failing = 5
-    heard = play.run(0)
-    failed = [(decision, result) for decision, result in heard.ends.values() if decision.state == "failed"]
-    assert failed
-    assert all(decision.error == "ValueError: no luck" for decision, _ in failed)
-    assert all(result is not None and result.state == "failed" for _, result in failed)
-    assert heard.state == "finished"
-
-
-def test_failed_trials_are_run_once_more_when_asked_for_and_nothing_else_is(tmp_path: Path) -> None:
-    play = Play(tmp_path)
-    play.trials.failing = 5
-    play.run(0)
-    before = outcome_of(tmp_path)
-    failed = {key for key, decision in before["verdicts"].items() if decision[1] == "failed"}
-    assert play.store.forget_failures("tiny", lambda: None) == len(failed) > 0
-    play.trials.failing = 0
-    trained = len(play.trials.trained)
-    heard = play.run(1)
-    after = outcome_of(tmp_path)
-    assert after["members"] == before["members"]
-    changed = {key for key in after["verdicts"] if after["verdicts"][key] != before["verdicts"][key]}
-    assert changed == failed
-    assert {after["verdicts"][key][1] for key in failed} <= {"finished", "pruned"}
-    again = {entry.partition(":")[0] for entry in play.trials.trained[trained:]}
-    assert again <= {after["members"][key][0] for key in failed}
-    assert heard.state == "finished"
-
-
-def test_failures_are_remembered_alike_by_a_calm_and_a_rough_sweep(tmp_path: Path) -> None:
-    calm, rough = Play(tmp_path / "calm"), Play(tmp_path / "rough", losses=10, crashes=10)
-    calm.trials.failing = rough.trials.failing = 5
-    calm.run(0)
-    rough.run(5)
-    assert outcome_of(tmp_path / "rough") == outcome_of(tmp_path / "calm")
-
-
-def test_a_trial_that_kills_every_worker_fails_and_does_not_hold_up_the_sweep(tmp_path: Path) -> None:
-    heard = Heard()
-    driver = Play(tmp_path).driver(heard)
-    while (proposal := driver.ask()) is not None:
-        assert driver.begun(proposal, ())
-        driver.lost(proposal, "as arranged")
-    assert driver.finished
-    assert {decision.state for decision, _ in heard.ends.values()} == {"failed"}
-    assert all("lost 6 workers in a row" in decision.error for decision, _ in heard.ends.values())
-
-
-def test_a_trial_that_kills_every_worker_after_its_first_report_fails_too(tmp_path: Path) -> None:
-    heard = Heard()
-    driver = Play(tmp_path).driver(heard)
-    curve = (Report(1, {"val/h": 0.5, "val/base": 0.5, "val/new": 0.5}, 1.0, 1),)
-    begun: Counter[tuple[str, int]] = Counter()
-    while (proposal := driver.ask()) is not None:
-        begun[proposal.study, proposal.number] += 1
-        assert driver.begun(proposal, curve if begun[proposal.study, proposal.number] > 1 else ())
-        assert driver.reported(proposal, curve)
-        driver.lost(proposal, "as arranged")
-    assert driver.finished
-    assert {decision.state for decision, _ in heard.ends.values()} == {"failed"}
-    # From the first report on six were lost; that each of them begins with it is nothing new.
-    assert set(begun.values()) == {6}
-
-
-def test_a_trial_whose_workers_are_lost_before_it_begins_while_others_begin_fails_too(tmp_path: Path) -> None:
-    heard = Heard()
-    driver = Play(tmp_path, make_spec(methods=["coop", "coop+sept"], trials=3)).driver(heard)
-    while (proposal := driver.ask()) is not None:
-        assert proposal.config.sept or driver.begun(proposal, ())
-        driver.lost(proposal, "as arranged")
-    assert driver.finished
-    reasons = {decision.study.rpartition(".")[2]: decision.error for decision, _ in heard.ends.values()}
-    assert reasons["coop"] == "lost 6 workers in a row without a new report; the last one: as arranged"
-    assert reasons["coop+sept"] == "lost 6 workers in a row before it began; the last one: as arranged"
-
-
-def test_workers_that_never_begin_are_no_fault_of_any_trial_and_end_the_launch(tmp_path: Path) -> None:
-    play = Play(tmp_path, losses=100)
-    with pytest.raises(SeptError, match="11 workers in a row were gone before they began.*the same command again"):
-        play.run(0)
-    assert outcome_of(tmp_path)["verdicts"] == {}
-    play.losses = 0
-    assert play.run(0).state == "finished"
-
-
 def test_observers_hear_each_point_of_a_curve_once_and_in_order(tmp_path: Path) -> None:
     heard = Play(tmp_path, losses=10).run(2)
     assert heard.curves
@@ -356,52 +148,6 @@ def test_replaying_a_finished_sweep_tells_observers_all_and_asks_for_nothing(tmp
     assert driver.finished
     assert heard.ends == told
     assert len(play.trials.trained) == trained
-
-
-def test_a_lost_result_is_made_again_and_the_decision_stands(tmp_path: Path) -> None:
-    play = Play(tmp_path)
-    play.run(0)
-    before, whole = play.store.decisions("tiny"), outcome_of(tmp_path)
-    lost = next(decision for decision in before if decision.state == "finished" and decision.study.endswith("sept"))
-    (tmp_path / "trials" / lost.study / lost.signature / "result.json").write_text("{")
-    play.trials.checkpoints.pop(lost.signature)
-    heard = play.run(1)
-    assert heard.ends[lost.study, lost.number][1] is not None
-    assert play.store.decisions("tiny") == before
-    assert outcome_of(tmp_path) == whole
-
-
-def test_a_damaged_proposal_is_proposed_again_as_it_was(tmp_path: Path) -> None:
-    play = Play(tmp_path)
-    play.run(0)
-    whole = outcome_of(tmp_path)
-    (tmp_path / "sweeps/tiny/members/FSDD.mini.base-to-new.coop/00003.json").write_text("garbage")
-    heard = play.run(1)
-    assert outcome_of(tmp_path) == whole
-    assert heard.state == "finished"
-
-
-def test_a_damaged_decision_is_given_again_as_it_was(tmp_path: Path) -> None:
-    play = Play(tmp_path)
-    play.run(0)
-    whole = outcome_of(tmp_path)
-    for path in (tmp_path / "sweeps/tiny/verdicts/FSDD.mini.base-to-new.coop").iterdir():
-        path.write_text("garbage")
-    play.run(1)
-    assert outcome_of(tmp_path) == whole
-
-
-@pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_damaged_decision_amid_unended_proposals_does_not_wedge_the_sweep(tmp_path: Path, number: int) -> None:
-    play = Play(tmp_path)
-    play.run(0)
-    whole = outcome_of(tmp_path)
-    decisions = tmp_path / "sweeps/tiny/verdicts/FSDD.mini.base-to-new.coop"
-    (decisions / f"{number:05d}.json").write_text("garbage")
-    for path in sorted(decisions.iterdir())[number + 1 :]:
-        path.unlink()  # as of a driver killed before it decided them
-    play.run(1)
-    assert outcome_of(tmp_path) == whole
 
 
 def test_more_trials_may_be_asked_for_later_and_are_the_same_as_at_once(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> 
     begun = []
     while (proposal := driver.ask()) is not None:
         assert (proposal.study, proposal.number) not in before
-        trial = TrialProcess(Assignment.of(root, f"{__name__}:provide", inputs[proposal.study], proposal.config))
+        trial = TrialProcess(Assignment.of(root, provide, inputs[proposal.study], proposal.config))
         message = trial.step()
         assert message.phase == "begun", message.error
         begun.append(len(message.curve))
@@ -129,10 +129,10 @@ def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> 
 def test_a_trial_of_an_earlier_method_version_is_neither_trained_again_nor_exported(store: TrialStore) -> None:
     root = str(store.files.local_path("x").parent)  # type: ignore[union-attr]
     chosen = pick_study(collect(store, "tiny"), "coop+sept")
-    # Nothing is loaded before that: there is no such provider.
+    # Nothing is loaded before that.
     for act in (
-        lambda: rerun(store, root, "tiny", chosen.signature, provider="nowhere:nothing"),
-        lambda: export_prompt(store, root, "tiny", "coop+sept", provider="nowhere:nothing"),
+        lambda: rerun(store, root, "tiny", chosen.signature, provider=tiny_inputs.provide_nothing),
+        lambda: export_prompt(store, root, "tiny", "coop+sept", provider=tiny_inputs.provide_nothing),
     ):
         with pytest.raises(InputError) as caught:
             act()

@@ -29,7 +29,8 @@ SITE = """
 import functools, sys
 if sys.argv[:1] == ["-c"]:
     import pipeline.search.sweep as search
-    search.launch = functools.partial(search.launch, provider="tiny_inputs:provide_slowly")
+    from tiny_inputs import provide_slowly
+    search.launch = functools.partial(search.launch, provider=provide_slowly)
 """
 SEPT = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_inputs import TEST_FOLD
+from tiny_inputs import TEST_FOLD, provide, provide_random_test_clips
 from tiny_sweep import make_spec, run_inline
 
 from pipeline.report import collect, to_latex, write_report
@@ -69,8 +69,8 @@ def chosen_of(store: TrialStore, fold: str) -> Mapping[str, int]:
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_the_choice_for_a_test_fold_does_not_depend_on_its_test_clips(protocol: str, tmp_path: Path) -> None:
     spec = make_spec(FOLDS | PROTOCOLS[protocol])
-    for name, provider in (("as_is", "provide"), ("random", "provide_random_test_clips")):
-        run_inline(spec, tmp_path / name, f"tiny_inputs:{provider}")
+    for name, provider in (("as_is", provide), ("random", provide_random_test_clips)):
+        run_inline(spec, tmp_path / name, provider)
     one, other = store_of(tmp_path / "as_is"), store_of(tmp_path / "random")
     assert [proposal.params for proposal in one.proposals("tiny")] == [
         proposal.params for proposal in other.proposals("tiny")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from test_search_driver import Play
-from tiny_inputs import TEST_FOLD
+from tiny_inputs import TEST_FOLD, provide, provide_random_test_clips
 from tiny_sweep import make_spec, outcome_of, run_inline
 
 from pipeline.cli.progress import Tally
@@ -32,14 +32,13 @@ TRANSFER: dict[str, Any] = SEARCH | {
     "targets": ["ESC10"],
     "spaces": {"coop": {"n_ctx": {"choices": [1, 2]}, "lr": {"low": 0.01, "high": 5.0, "log": True}}},
 }
-RANDOM = "tiny_inputs:provide_random_test_clips"
 
 
 def two_runs(tmp_path: Path, changes: dict[str, Any], selection: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The whole sweep, and once more with other sounds and labels for the test clips of one fold; by study."""
     spec = make_spec(changes, selection=selection)
     runs = []
-    for name, provider in (("first", "tiny_inputs:provide"), ("second", RANDOM)):
+    for name, provider in (("first", provide), ("second", provide_random_test_clips)):
         run_inline(spec, tmp_path / name, provider)
         runs.append(by_study(tmp_path / name))
     return runs[0], runs[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_inputs
 from small_ray import small_ray
 from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
 
@@ -66,7 +67,7 @@ class Observer:
 
 def run(root: Path, observer: Observer | None = None, provider: str = "provide", **changes: Any) -> SweepOutcome:
     observers = [observer] if observer else []
-    return launch(make_spec(**changes), root, observers=observers, provider=f"tiny_inputs:{provider}")
+    return launch(make_spec(**changes), root, observers=observers, provider=getattr(tiny_inputs, provider))
 
 
 @pytest.mark.usefixtures("cluster")
@@ -177,7 +178,7 @@ def test_what_else_needs_the_lease_is_through_before_it_is_given_back(tmp_path: 
         holders.append(Lease(LocalFiles(tmp_path), "tiny").holder())
 
     run_inline(make_spec(), tmp_path)
-    assert launch(make_spec(), tmp_path, provider="tiny_inputs:provide", leased=tracking).state == "finished"
+    assert launch(make_spec(), tmp_path, provider=tiny_inputs.provide, leased=tracking).state == "finished"
     assert [holder is not None for holder in holders] == [True]
 
 
@@ -201,7 +202,7 @@ def test_what_an_observer_raises_ends_the_sweep_resumably(tmp_path: Path, undist
 
 
 def test_labels_of_test_clips_change_test_metrics_and_nothing_else(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    run_inline(make_spec(), tmp_path, "tiny_inputs:provide_other_test_labels")
+    run_inline(make_spec(), tmp_path, tiny_inputs.provide_other_test_labels)
     other = outcome_of(tmp_path)
     assert other["members"] == undisturbed["members"]
     assert other["verdicts"] == undisturbed["verdicts"]
@@ -232,7 +233,7 @@ def test_a_second_driver_of_the_same_sweep_is_refused(tmp_path: Path) -> None:
 
 def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sept sweep launch --address ray:"):
-        launch(make_spec(), tmp_path, address="ray://somewhere:10001", provider="tiny_inputs:provide")
+        launch(make_spec(), tmp_path, address="ray://somewhere:10001", provider=tiny_inputs.provide)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +245,9 @@ def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path)
 )
 def test_an_address_where_no_ray_is_is_one_line_at_once(tmp_path: Path, address: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        launch(make_spec(), tmp_path, address=address, provider="tiny_inputs:provide")
+        launch(make_spec(), tmp_path, address=address, provider=tiny_inputs.provide)
 
 
 def test_missing_inputs_are_one_line_before_ray_starts(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="provider nowhere:nothing: no such function"):
-        launch(make_spec(), tmp_path, provider="nowhere:nothing")
+    with pytest.raises(InputError, match="no embeddings here"):
+        launch(make_spec(), tmp_path, provider=tiny_inputs.provide_nothing)

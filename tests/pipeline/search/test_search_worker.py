@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny_inputs
 from tiny_inputs import provide
 
+from pipeline.search.inputs import Loader
 from pipeline.search.messages import Assignment, Message
 from pipeline.search.worker import TrialProcess
 from pipeline.spec import StudyInputs
@@ -31,7 +33,7 @@ def config() -> TrialConfig:
     )
 
 
-def process(root: Path, config: TrialConfig, provider: str = "tiny_inputs:provide") -> TrialProcess:
+def process(root: Path, config: TrialConfig, provider: Loader = tiny_inputs.provide) -> TrialProcess:
     return TrialProcess(Assignment.of(str(root), provider, INPUTS, config))
 
 
@@ -82,7 +84,7 @@ def test_a_trial_that_changes_workers_ends_bit_for_bit_the_same(
 
 def test_a_trial_with_a_result_is_not_trained_again(tmp_path: Path, config: TrialConfig) -> None:
     messages = to_the_end(process(tmp_path, config))
-    again = to_the_end(process(tmp_path, config, "nowhere:nothing"))
+    again = to_the_end(process(tmp_path, config, tiny_inputs.provide_nothing))
     assert again == [messages[-1]]
 
 
@@ -142,10 +144,10 @@ def test_an_exception_that_stays_fails_the_trial_with_its_traceback(
 
 
 def test_inputs_that_are_missing_are_reported_and_do_not_fail_the_trial(tmp_path: Path, config: TrialConfig) -> None:
-    message = process(tmp_path, config, "nowhere:nothing").step()
+    message = process(tmp_path, config, tiny_inputs.provide_nothing).step()
     assert message.phase == "unusable"
     assert message.fault == "input"
-    assert "provider nowhere:nothing" in message.error
+    assert "no embeddings here" in message.error
     assert read(tmp_path, config) is None
 
 

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import tiny_inputs
 import yaml
 
 from pipeline.search.driver import SweepDriver
-from pipeline.search.inputs import resolve_provider
+from pipeline.search.inputs import Loader
 from pipeline.search.messages import Assignment
 from pipeline.spec import SweepSpec, parse_sweep
 from pipeline.store import LocalFiles, TrialStore
@@ -78,12 +79,12 @@ def outcome_of(root: Path, sweep: str = "tiny") -> dict[str, Any]:
     }
 
 
-def run_inline(spec: SweepSpec, root: Path, provider: str = "tiny_inputs:provide") -> None:
+def run_inline(spec: SweepSpec, root: Path, provider: Loader = tiny_inputs.provide) -> None:
     """The whole sweep in this process, one trial after the other: what every launch must come to."""
     # Imports Ray, which a launch prepares first.
     from pipeline.search.worker import TrialProcess
 
-    driver = SweepDriver(spec, TrialStore(LocalFiles(root)), [], partial(resolve_provider(provider), str(root)))
+    driver = SweepDriver(spec, TrialStore(LocalFiles(root)), [], partial(provider, str(root)))
     driver.replay()
     inputs = {study.key: study.inputs for study in spec.studies()}
     while (proposal := driver.ask()) is not None:

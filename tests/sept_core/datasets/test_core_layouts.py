@@ -106,12 +106,6 @@ def test_fsdd_repository_and_its_recordings_folder_are_the_same_data(fsdd: Path)
     assert read_layout("FSDD", fsdd).digest == read_layout("FSDD", fsdd / "recordings").digest
 
 
-def test_progress_counts_every_clip_once(esc10: Path) -> None:
-    calls: list[tuple[int, int]] = []
-    read_layout("ESC10", esc10, lambda done, total: calls.append((done, total)))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-
-
 @pytest.mark.parametrize("dataset", ["ESC10", "ESC50", "FSDD"])
 def test_a_missing_folder_and_a_file_in_its_place_are_refused(dataset: str, tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: folder does not exist" in refusal(dataset, tmp_path / "nowhere")

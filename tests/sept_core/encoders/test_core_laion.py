@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_prompts import plain_prompts
 from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
@@ -154,8 +155,7 @@ def test_a_context_of_real_words_equals_transformers_embedding_of_the_plain_text
     context = loaded.text.embed(torch.tensor(words))
     bank = PromptBank.of(loaded.text, [f" {name}" for name in NAMES], end=end)
     theirs = case.reference([f"{CONTEXT} {name}{end}" for name in NAMES])
-    for way, pad_to in (("cropped", None), ("padded", 77)):
-        ours = encode_prompts(loaded.text, context, bank, way=way, pad_to=pad_to)
+    for ours in (encode_prompts(loaded.text, context, bank), plain_prompts(loaded.text, context, bank, tokens=77)):
         torch.testing.assert_close(F.normalize(ours, dim=-1), theirs, rtol=0, atol=1e-5)
 
 
@@ -172,8 +172,6 @@ def test_gradients_reach_every_context_token_and_no_weight(loaded):
     encode_prompts(loaded.text, context, bank).square().sum().backward()
     assert context.grad.abs().sum(dim=-1).min() > 0
     assert all(parameter.grad is None for parameter in loaded.text.parameters())
-    with pytest.raises(InputError, match="only a causal"):
-        encode_prompts(loaded.text, context, bank, way="shared")
 
 
 def test_the_encoder_is_frozen_in_float32_with_the_scale_of_audio_logits(case, loaded, audio):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from plain_prompts import plain_prompts
 
 from sept_core.encoders.mini import load_mini
 from sept_core.encoders.prefix import PromptBank, encode_prompts
@@ -17,16 +20,15 @@ def test_shared_prefix_equals_the_plain_forward_in_values_and_gradients(causal_t
     torch.manual_seed(n_ctx)
     context = torch.randn(*lead, n_ctx, causal_tower.token_dim, dtype=torch.float64)
     weights = torch.randn(*lead, len(NAMES), causal_tower.dim, dtype=torch.float64)
-    outcomes = {}
-    for way in ("shared", "cropped", "padded"):
+    outcomes = []
+    for encode in (encode_prompts, partial(plain_prompts, tokens=48)):
         learned = context.clone().requires_grad_()
-        features = encode_prompts(causal_tower, learned, bank, way=way)
+        features = encode(causal_tower, learned, bank)
         assert features.shape == (*lead, len(NAMES), causal_tower.dim)
         gradient = torch.autograd.grad((features * weights).sum(), learned)[0] if n_ctx else learned
-        outcomes[way] = (features.detach(), gradient)
-    for way in ("cropped", "padded"):
-        for mine, plain in zip(outcomes["shared"], outcomes[way], strict=True):
-            torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-11)
+        outcomes.append((features.detach(), gradient))
+    for mine, plain in zip(*outcomes, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("tower", ["causal_tower", "bidirectional_tower"])
@@ -57,11 +59,8 @@ def test_a_budget_changes_neither_values_nor_gradients_and_bounds_every_pass(req
 def test_cropping_equals_padding_for_a_bidirectional_tower(bidirectional_tower):
     bank = PromptBank.of(bidirectional_tower, NAMES)
     context = torch.randn(2, 3, bidirectional_tower.token_dim, dtype=torch.float64)
-    automatic = encode_prompts(bidirectional_tower, context, bank)
-    padded = encode_prompts(bidirectional_tower, context, bank, way="padded")
-    torch.testing.assert_close(automatic, padded, rtol=1e-9, atol=1e-11)
-    with pytest.raises(InputError, match="only a causal"):
-        encode_prompts(bidirectional_tower, context, bank, way="shared")
+    padded = plain_prompts(bidirectional_tower, context, bank, tokens=48)
+    torch.testing.assert_close(encode_prompts(bidirectional_tower, context, bank), padded, rtol=1e-9, atol=1e-11)
 
 
 def test_a_context_of_real_words_gives_the_features_of_the_plain_text():

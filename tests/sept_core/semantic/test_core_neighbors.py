@@ -14,7 +14,8 @@ from sept_core.datasets import DATASETS, halves, prompt_name, trained_classes
 from sept_core.errors import InputError
 from sept_core.semantic import neighbors as neighbors_module
 from sept_core.semantic.naming import name_pattern
-from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH, Neighbors, check_neighbors, load_neighbors
+from sept_core.semantic.neighbor_files import load_neighbors
+from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH, Neighbors, check_neighbors
 
 CLASSES = {name: [prompt_name(classname) for classname in info.classnames] for name, info in DATASETS.items()}
 PACKAGED = Path(neighbors_module.__file__).parent / "data" / "neighbors"
