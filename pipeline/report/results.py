@@ -264,7 +264,7 @@ def _tradeoff(table: SweepTable) -> Section:
         lead=(f"{lead} {table.warning}." if table.warning else lead,),
         legend=tuple(tradeoff_legend(methods)),
         figures=tuple(Figure(tradeoff_figure(rows, methods)) for rows in by_dataset.values()),
-        picture="tradeoff.png",
+        picture="tradeoff.svg",
     )
 
 
@@ -277,7 +277,7 @@ def _transfer(table: SweepTable) -> Section:
         lead=("Thin bars are the standard deviation over replicas.",),
         legend=tuple(tradeoff_legend(methods)),
         figures=tuple(Figure(transfer_figure(rows, methods), wide=True) for rows in by_source.values()),
-        picture="transfer.png",
+        picture="transfer.svg",
     )
 
 

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from markupsafe import Markup
-
-from pipeline.report.figures.panel import Panel
+from pipeline.drawing import Drawing, Linear, Log, Panel, Scale, Words, spread
 from pipeline.report.figures.points import Point
-from pipeline.report.figures.scales import Linear, Log, Scale, Words, spread
 from pipeline.spec import Dimension
 from sept_core.hyper import Value
 
@@ -60,7 +57,7 @@ def scale_of(dimension: Dimension | None, values: Iterable[Value]) -> Scale:
 
 def searched_figures(
     trials: Trials, spaces: Mapping[str, Dimension], objective: str, zero_shot: float | None
-) -> list[Markup]:
+) -> list[Drawing]:
     """A panel for each hyper-parameter that was searched: every trial's validation objective over it.
 
     Args:
@@ -83,11 +80,11 @@ def searched_figures(
             for point in _best_last(points):
                 if name in point.params:
                     _mark(panel, panel.x(point.params[name]) + shift, point, sept)
-        figures.append(panel.svg(f"{objective} of {len(every)} trials over {name}"))
+        figures.append(panel.drawn(f"{objective} of {len(every)} trials over {name}"))
     return figures
 
 
-def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> Markup:
+def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> Drawing:
     """Every trial's validation objective in the order of proposal, and the best of those finished so far as a line."""
     every = [point for points in trials.values() for point in points]
     last = max(point.number for point in every)
@@ -106,7 +103,7 @@ def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> M
     for sept, points in trials.items():
         for point in _best_last(points):
             _mark(panel, panel.x(point.number), point, sept)
-    return panel.svg(f"{objective} of {len(every)} trials in the order of proposal")
+    return panel.drawn(f"{objective} of {len(every)} trials in the order of proposal")
 
 
 def _up(points: Sequence[Point], zero_shot: float | None) -> Linear:

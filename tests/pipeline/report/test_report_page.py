@@ -18,6 +18,7 @@ from pipeline.report.paired import PairedTest, holm, smallest_p
 from pipeline.report.rows import Gain, Origin
 from pipeline.spec import Dimension
 from pipeline.store import TrialStore
+from pipeline.text import duration
 
 VOID = {"meta", "br", "path", "circle", "rect", "polyline", "polygon"}
 
@@ -138,10 +139,10 @@ def test_of_test_clips_nothing_reaches_the_figures_of_the_search(filled: TrialSt
 def test_failures_are_counted_with_reason_and_cost(filled: TrialStore) -> None:
     failed = made.make_case("FSDD", "coop", 9, "failed").decision
     text = to_markdown(document_of(filled))
-    assert f"1 trial, {failed.curve[-1].time_s:.0f} s: {failed.error} (such as {failed.study} #9" in text
+    assert f"1 trial, {duration(failed.curve[-1].time_s)}: {failed.error} (such as {failed.study} #9" in text
     row = next(line for line in text.splitlines() if line.startswith("| FSDD | CoOp | 3 | 8 | 1 | 1 |"))
     # Eight trained 7.5 s; the pruned one 2.5 s of 7.5 s.
-    assert row.endswith("| 1 min 00 s | 2 s | 8 s | 5 s |")
+    assert row.endswith("| 60 s | 2.5 s | 7.5 s | 5 s |")
 
 
 def test_importance_is_told_of_enough_trials_only_and_adds_up(filled: TrialStore) -> None:
@@ -239,7 +240,7 @@ def test_what_was_chosen_on_test_clips_says_so_at_the_top_of_the_page(store: Tri
 def test_the_sentence_at_the_top_counts_ups_and_downs_and_names_the_best(filled: TrialStore) -> None:
     table = collect(filled, made.SWEEP)
     down = replace(table.gains[1], h=-2.0)
-    decision = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down))).decision
+    decision = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down))).conclusion
     assert "by -0.5 points on average over 2 comparisons with its baseline, 1 up and 1 down" in decision
     assert "Highest H: ESC10 CoOp + SEPT" in decision
 
