@@ -11,25 +11,12 @@ from pipeline.drawing import Drawing, Linear, Log, Panel, Scale, Words, spread
 from pipeline.report.figures.points import Point
 from pipeline.spec import Dimension
 from sept_core.hyper import Value
+from sept_core.methods import declared_hyper
 
-__all__ = ["LOOKS", "SYMBOLS", "history_figure", "scale_of", "searched_figures"]
+__all__ = ["LOOKS", "history_figure", "scale_of", "searched_figures"]
 
 LOOKS = {False: ("dot", "plain"), True: ("square", "sept")}
 """Shape and colour class of a trial without and with SEPT."""
-
-SYMBOLS = {
-    "kg_weight": "KgCoOp's weight (kg_weight)",
-    "dept_weight": "DePT's weight (dept_weight)",
-    "lambda_se": "weight of SEPT's loss, λ (lambda_se)",
-    "lr": "learning rate (lr)",
-    "logit_scale": "logit scale (logit_scale)",
-    "margin_inter": "factor on inter margins (margin_inter)",
-    "margin_intra": "factor on intra margins (margin_intra)",
-    "n_ctx": "context tokens (n_ctx)",
-    "n_neighbors": "neighbours per class (n_neighbors)",
-    "n_templates": "templates behind margins (n_templates)",
-}
-"""What an axis says of a hyper-parameter; of any other, its name."""
 
 Trials = Mapping[bool, Sequence[Point]]
 """The trials of a baseline (False) and of its SEPT twin (True)."""
@@ -67,12 +54,13 @@ def searched_figures(
         zero_shot: The same measure of the zero-shot prompts, where it is known.
     """
     every = [point for points in trials.values() for point in points]
-    names = sorted({name for point in every for name in point.params}, key=lambda name: (name not in SYMBOLS, name))
+    labels = {name: parameter.label for name, parameter in declared_hyper().items()}
+    names = sorted({name for point in every for name in point.params})
     up = _up(every, zero_shot)
     figures = []
     for name in names:
         across = scale_of(spaces.get(name), [point.params[name] for point in every if name in point.params])
-        panel = Panel(across, up, (SYMBOLS.get(name, name), f"{objective}, %"))
+        panel = Panel(across, up, (labels.get(name, name), f"{objective}, %"))
         _level(panel, zero_shot)
         for sept, points in trials.items():
             # Side by side where values repeat, so that the twins' trials do not cover each other.
