@@ -7,7 +7,8 @@ from pipeline.report.html import to_html
 from pipeline.report.latex import to_latex
 from pipeline.report.markdown import to_markdown
 from pipeline.report.records import read_records
-from pipeline.report.rows import Accuracy, Gain, Row, Score, SweepTable, TransferGain, TransferRow, method_title
+from pipeline.report.rows import Accuracy, Row, Score, TransferRow, method_title
+from pipeline.report.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.report.tables import chosen_lines, chosen_title, gain_lines, legend, render_table
 from pipeline.report.write import ReportFiles, write_report
 

@@ -11,7 +11,8 @@ from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
 from pipeline.report.gaps import is_whole, missing_lines
 from pipeline.report.published import published_beside, published_notes
-from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.rows import Chosen, method_title
+from pipeline.report.sweep_table import SweepTable
 from pipeline.report.tables import (
     ESTIMATE,
     MEAN,

@@ -12,7 +12,7 @@ from pipeline.report.html import to_html
 from pipeline.report.latex import to_latex
 from pipeline.report.markdown import to_markdown
 from pipeline.report.records import read_records
-from pipeline.report.rows import SweepTable
+from pipeline.report.sweep_table import SweepTable
 from pipeline.store import TrialStore
 
 __all__ = ["ReportFiles", "write_report"]
