@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,13 @@ class HyperParameter:
     Attributes:
         name: As it stands in a YAML, in MLflow and in a signature.
         kind: ``int``, ``float`` or ``str``.
-        doc: One line: its meaning and, where it has one, the paper's symbol.
+        doc: One line: its meaning, in few words up to the first punctuation mark, and the paper's symbol if it has one.
         default: Used where a configuration does not name it; None: depends on encoder or dataset, filled by the trial.
         low: Smallest allowed value (inclusive), for numbers.
         high: Largest allowed value (inclusive), for numbers.
         choices: The allowed words, for strings; empty: any.
         before: What stored values that do not name it mean: a release that did not have it yet wrote them.
+        column: Whether it is a column of the trials in MLflow.
     """
 
     name: str
@@ -37,6 +39,12 @@ class HyperParameter:
     high: float = math.inf
     choices: tuple[str, ...] = ()
     before: Value | None = None
+    column: bool = False
+
+    @property
+    def label(self) -> str:
+        """Such as ``learning rate of SGD (lr)``, for an axis."""
+        return f"{re.split('[,;:(]', self.doc)[0].strip()} ({self.name})"
 
     def of(self, values: Mapping[str, Value]) -> Value:
         """Its value among stored ones.

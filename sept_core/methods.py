@@ -8,7 +8,14 @@ from sept_core.learners import LEARNERS, get_learner
 from sept_core.nearest import known_words
 from sept_core.semantic.loss import SEPT_HYPER
 
-__all__ = ["NESTED_CLASSES", "TRANSFER_SELECTIONS", "hyper_parameters", "known_methods", "split_method"]
+__all__ = [
+    "NESTED_CLASSES",
+    "TRANSFER_SELECTIONS",
+    "declared_hyper",
+    "hyper_parameters",
+    "known_methods",
+    "split_method",
+]
 
 NESTED_CLASSES = 4
 """Fewest base classes that the selection ``nested`` can split again, two and two."""
@@ -51,4 +58,10 @@ def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
     if sept and not learner.trainable:
         raise InputError(f"'{baseline}' learns nothing, so SEPT has nothing to act on", fix=f"use '{baseline}' alone")
     declared = (*learner.hyper, *(SEPT_HYPER if sept else ()))
+    return {parameter.name: parameter for parameter in declared}
+
+
+def declared_hyper() -> dict[str, HyperParameter]:
+    """The hyper-parameters of all methods by name."""
+    declared = (*(parameter for learner in LEARNERS.values() for parameter in learner.hyper), *SEPT_HYPER)
     return {parameter.name: parameter for parameter in declared}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a room imports from floors below its own, never from a neighbour on its floor.
 FLOORS = (
-    {"text"},
+    {"text", "drawing"},
     {"store"},
     {"spec"},
     {"data", "cluster", "neighbors"},

@@ -37,9 +37,9 @@ def plan(
     fork: Annotated[str | None, typer.Option("--fork", metavar="NAME", help="Another name, as for launch.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what a sweep would run, what is missing, and how long it takes; nothing is run.
+    """Show what a sweep would run, what is missing, and how long it takes, without running or writing anything.
 
-    Ends with 2 where something is missing. The first estimate is kept with the sweep; sept report says how good it was.
+    The exit code is 2 if something is missing.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

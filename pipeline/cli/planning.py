@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import plain_table, say
@@ -13,10 +12,10 @@ from pipeline.text import duration, plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.plan import Accuracy, PlannedStudy, SweepPlan
+    from pipeline.plan import PlannedStudy, SweepPlan
     from pipeline.spec import SweepSpec
 
-__all__ = ["accuracy_lines", "show_plan"]
+__all__ = ["show_plan"]
 
 _SOURCES = {
     "store": "store: finished trials of the study, scaled by epochs and replicas.",
@@ -74,35 +73,6 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
     for line in plan.data_warnings:
         say(console, f"  {line}")
     _show_problems(console, plan)
-    if plan.accuracy is not None:
-        say(console)
-        for line in accuracy_lines(plan.accuracy, every=True):
-            say(console, line)
-    if plan.kept and plan.accuracy is None:
-        say(console, f"\nThe estimate is kept, to be held against what the trials take: {plan.kept}")
-
-
-def accuracy_lines(accuracy: Accuracy, *, every: bool) -> list[str]:
-    """How good the first estimate was.
-
-    Args:
-        accuracy: What was compared.
-        every: Whether to name each study, or the best and the worst only.
-    """
-    made = datetime.fromtimestamp(accuracy.made_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
-    trials = plural(sum(study.trials for study in accuracy.studies), "finished trial")
-    planned, took = duration(accuracy.planned), duration(accuracy.took)
-    lines = [f"Estimate of {made}: {planned} for the {trials}; they took {took}, {accuracy.ratio:.2f} times as long"]
-    if every:
-        lines += [
-            f"  {study.study}: {duration(study.planned)} a trial ({study.source}), took {duration(study.took)}, "
-            f"{study.ratio:.2f} times"
-            for study in accuracy.studies
-        ]
-    elif len(accuracy.studies) > 1:
-        ratios = [study.ratio for study in accuracy.studies]
-        lines.append(f"  by study: from {min(ratios):.2f} to {max(ratios):.2f} times")
-    return lines
 
 
 def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:

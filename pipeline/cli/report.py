@@ -49,8 +49,6 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    from pipeline.cli.planning import accuracy_lines
-    from pipeline.plan import estimate_accuracy
     from pipeline.report import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
     from pipeline.report.gaps import missing_lines
     from pipeline.store import TrialStore, open_files
@@ -70,9 +68,6 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         for line in gains:
             say(console, f"  {line}")
     say(console)
-    accuracy = estimate_accuracy(store, sweep)
-    for line in accuracy_lines(accuracy, every=False) if accuracy else ():
-        say(console, line)
     failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
         say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")

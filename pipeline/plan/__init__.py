@@ -5,19 +5,9 @@ from pipeline.plan.planning import plan_sweep
 plan = plan_sweep(load_sweep("quickstart"), "sept-runs")
 print(plan.totals.wall_hours, [study.estimate for study in plan.studies])
 
-Planning takes torch; what a plan said, and how good it was, is read here without it.
+Planning imports torch; the types of a plan, which are what this module exports, do not.
 """
 
-from pipeline.plan.first_estimate import estimate_accuracy
-from pipeline.plan.models import Accuracy, Estimate, Missing, PlannedStudy, StudyAccuracy, SweepPlan, Totals
+from pipeline.plan.models import Estimate, Missing, PlannedStudy, SweepPlan, Totals
 
-__all__ = [
-    "Accuracy",
-    "Estimate",
-    "Missing",
-    "PlannedStudy",
-    "StudyAccuracy",
-    "SweepPlan",
-    "Totals",
-    "estimate_accuracy",
-]
+__all__ = ["Estimate", "Missing", "PlannedStudy", "SweepPlan", "Totals"]

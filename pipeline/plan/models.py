@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Accuracy", "Estimate", "Missing", "PlannedStudy", "Source", "StudyAccuracy", "SweepPlan", "Totals"]
-
-Source = Literal["store", "alike", "calibrated", "unknown"]
+__all__ = ["Estimate", "Missing", "PlannedStudy", "SweepPlan", "Totals"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Estimate:
     """
 
     seconds: float | None
-    source: Source
+    source: Literal["store", "alike", "calibrated", "unknown"]
     basis: str
 
 
@@ -120,57 +118,6 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class StudyAccuracy:
-    """The first estimate of a study against its trials.
-
-    Attributes:
-        trials: Finished trials, which are what is compared.
-        planned: Estimated seconds of a trial.
-        took: Their mean.
-    """
-
-    study: str
-    source: Source
-    trials: int
-    planned: float
-    took: float
-
-    @property
-    def ratio(self) -> float:
-        """Seconds that trials took for each second estimated."""
-        return self.took / self.planned
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How good the estimate was that was made before the first trial ended.
-
-    Attributes:
-        made_ms: When it was made, milliseconds since 1970.
-        machine: Where.
-    """
-
-    made_ms: int
-    machine: str
-    studies: tuple[StudyAccuracy, ...]
-
-    @property
-    def planned(self) -> float:
-        """Estimated seconds of all finished trials."""
-        return sum(study.trials * study.planned for study in self.studies)
-
-    @property
-    def took(self) -> float:
-        """Seconds that they took."""
-        return sum(study.trials * study.took for study in self.studies)
-
-    @property
-    def ratio(self) -> float:
-        """Seconds that trials took for each second estimated."""
-        return self.took / self.planned
-
-
-@dataclass(frozen=True)
 class SweepPlan:
     """What a launch of a sweep would do.
 
@@ -180,8 +127,6 @@ class SweepPlan:
         calibrated_s: Seconds spent on calibrating.
         waited: Share of that time that other processes took from it, so that a quiet machine is as much faster.
         machines: Where the earlier trials ran that estimates rest on.
-        accuracy: How good the first estimate was; None before it can be said.
-        kept: Where the first estimate is kept; empty where there is none.
         data_warnings: What a reader of the results will have to know of the data, a line each.
         notes: Presets in effect, what the encoder has heard of the data sets, and where that leaves fewer shots than
             asked for.
@@ -195,8 +140,6 @@ class SweepPlan:
     calibrated_s: float
     waited: float
     machines: tuple[str, ...]
-    accuracy: Accuracy | None
-    kept: str
     data_warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -210,10 +153,6 @@ class SweepPlan:
         content = asdict(self) | {"runnable": self.runnable}
         for study, plain in zip(self.studies, content["studies"], strict=True):
             plain["left"] = study.left
-        if self.accuracy is not None:
-            content["accuracy"] |= {name: getattr(self.accuracy, name) for name in ("planned", "took", "ratio")}
-            for judged, plain in zip(self.accuracy.studies, content["accuracy"]["studies"], strict=True):
-                plain["ratio"] = judged.ratio
         if price is not None:
             used, held = self.totals.cost(price)
             per = "GPU-hour" if self.totals.gpu_hours else "worker-hour"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.plan.estimating import CalibrationProgress, Candidate, Estimator
-from pipeline.plan.first_estimate import estimate_accuracy, keep_estimate
 from pipeline.plan.gathering import Gathering
 from pipeline.plan.history import History
 from pipeline.plan.models import Estimate, PlannedStudy, SweepPlan, Totals
@@ -36,7 +35,7 @@ def plan_sweep(
     calibrate_s: float = 3.0,
     progress: CalibrationProgress | None = None,
 ) -> SweepPlan:
-    """What a launch of this sweep would do. Runs nothing and writes no trial; see `kept` for what it keeps.
+    """What a launch of this sweep would do. Runs nothing and writes nothing.
 
     Where calibrating each study took more than a minute, a method's studies share one calibration. Not in any estimate:
     starting Ray, handing trials over, encoding hand-crafted prompts, the test at the end of a trial, and what trials on
@@ -73,7 +72,6 @@ def plan_sweep(
     planned = tuple(
         _planned(one, estimates[one.study.key], one.study.key not in blamed, proposals, decisions) for one in candidates
     )
-    accuracy = estimate_accuracy(store, spec.name, decisions)
     return SweepPlan(
         sweep=spec.name,
         studies=planned,
@@ -83,8 +81,6 @@ def plan_sweep(
         calibrated_s=estimator.calibrated_s,
         waited=estimator.waited,
         machines=tuple(history.machines),
-        accuracy=accuracy,
-        kept=keep_estimate(store, spec, planned),
         data_warnings=_data_warnings(candidates),
         notes=(*preset_lines(spec), *notes, *_unequal(studies)),
     )

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.search.sizing import fitting
 from pipeline.spec import Resources
 
 __all__ = ["Room", "StudyLoad", "wall_seconds"]
@@ -73,9 +74,7 @@ class Room:
 
     def fitting(self, cpus: float, gpus: float) -> int:
         """How many trials that occupy so much fit beside each other."""
-        by_gpu = self.gpus * round(1 / gpus) if gpus else math.inf
-        by_cpu = math.inf if gpus and self.given else int(self.cpus / cpus + _ROUNDING)
-        return int(min(by_gpu, by_cpu))
+        return int(fitting((cpus, gpus), math.inf if gpus and self.given else self.cpus, self.gpus))
 
     def at_once(self, needs: Iterable[tuple[float, float]]) -> int:
         """Trials at a time, as `worker_count` settles it for Ray."""

@@ -6,11 +6,10 @@ from pipeline.report.describe import describe
 from pipeline.report.html import to_html
 from pipeline.report.latex import to_latex
 from pipeline.report.markdown import to_markdown
-from pipeline.report.plots import plot_tradeoff
 from pipeline.report.records import read_records
-from pipeline.report.rows import Accuracy, Gain, Row, Score, SweepTable, TransferGain, TransferRow, method_title
+from pipeline.report.rows import Accuracy, Row, Score, TransferRow, method_title
+from pipeline.report.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.report.tables import chosen_lines, chosen_title, gain_lines, legend, render_table
-from pipeline.report.transfer import plot_transfer
 from pipeline.report.write import ReportFiles, write_report
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "gain_lines",
     "legend",
     "method_title",
-    "plot_tradeoff",
-    "plot_transfer",
     "read_records",
     "render_table",
     "rerun_command",

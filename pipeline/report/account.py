@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pipeline.report.document import Section, Sheet
 from pipeline.report.gaps import several_folds
 from pipeline.report.records import StudyRecords, SweepRecords
-from pipeline.report.rows import Chosen, SweepTable, merged, method_title, study_title
+from pipeline.report.rows import Chosen, merged, method_title, study_title
+from pipeline.report.sweep_table import SweepTable
 from pipeline.store import Decision
 from pipeline.text import duration
 from sept_core.results import TrialConfig

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.report.gaps import is_whole
-from pipeline.report.rows import Chosen, Matched, SweepTable, method_title
+from pipeline.report.rows import Chosen, Matched, method_title
+from pipeline.report.sweep_table import SweepTable
 from sept_core.results import row_of_study
 
 __all__ = ["UNEQUAL", "budget_notes", "budget_sentence", "budgets_differ", "no_gain_notes"]

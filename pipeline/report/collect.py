@@ -16,15 +16,13 @@ from pipeline.report.rows import (
     Chosen,
     FoldChoice,
     ForUse,
-    Gain,
     Matched,
     Origin,
     Row,
     Score,
-    SweepTable,
-    TransferGain,
     TransferRow,
 )
+from pipeline.report.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.search.selection import Composed, compose
 from pipeline.store import Proposal, TrialStore
 from sept_core.errors import SeptError

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from pipeline.report.budgets import UNEQUAL, budget_notes, budget_sentence, budgets_differ
 from pipeline.report.paired import PairedTest, holm
-from pipeline.report.rows import Gain, SweepTable, TransferGain, method_title
+from pipeline.report.rows import method_title
+from pipeline.report.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.report.tables import best_rows, p_value, signed
 
 __all__ = ["claim_scope", "conclusion_of", "gain_notes", "gains_of", "headline_test", "shown_gains"]

@@ -9,8 +9,8 @@ from pipeline.report.conclusion import conclusion_of
 from pipeline.report.document import Document
 from pipeline.report.records import SweepRecords
 from pipeline.report.results import result_sections
-from pipeline.report.rows import SweepTable
 from pipeline.report.searches import search_sections
+from pipeline.report.sweep_table import SweepTable
 
 __all__ = ["describe"]
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from markupsafe import Markup
-
-from pipeline.report.figures import Legend
+from pipeline.drawing import Drawing, Legend
 
 __all__ = ["Document", "Figure", "Group", "Section", "Sheet"]
 
@@ -40,7 +38,7 @@ class Sheet:
 class Figure:
     """A picture; a wide one scrolls in its own box on a narrow screen."""
 
-    svg: Markup
+    svg: Drawing
     caption: str = ""
     wide: bool = False
 
@@ -68,7 +66,7 @@ class Section:
         lead: Paragraphs before everything else.
         items: A list of facts.
         legend: What the marks of its figures stand for.
-        picture: File of a picture that Markdown shows in place of the figures.
+        picture: Name of the SVG file of its figures and legend, which Markdown shows.
         notes: Small print behind everything else.
     """
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.rows import Chosen, method_title
+from pipeline.report.sweep_table import SweepTable
 from sept_core.results import row_of_study
 
 __all__ = ["folds_of", "is_whole", "missing_lines", "partial_lines", "several_folds"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from pipeline.drawing import figure_style
 from pipeline.report.document import Document
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ __all__ = ["to_html"]
 def to_html(document: Document) -> str:
     """The page. All words in it are escaped; figures escape their own."""
     template = _environment().get_template("report.html")
-    style = files("pipeline.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    # The style sheet is ours and holds no words of a sweep.
+    style = figure_style() + files("pipeline.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    # The style sheets are ours and hold no words of a sweep.
     return template.render(document=document, style=Markup(style)) + "\n"  # noqa: S704
 
 

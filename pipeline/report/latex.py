@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from pipeline.report.conclusion import claim_scope, gains_of, shown_gains
 from pipeline.report.gaps import partial_lines
-from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.rows import Chosen, method_title
+from pipeline.report.sweep_table import SweepTable
 from pipeline.report.tables import MEAN, best_rows, bold_means, signed
 
 __all__ = ["to_latex"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from pipeline.report.rows import Chosen, ForUse, SweepTable
+from pipeline.report.rows import Chosen, ForUse
+from pipeline.report.sweep_table import SweepTable
 from sept_core.errors import InputError
 from sept_core.nearest import nearest_hint
 from sept_core.results import row_of_study

@@ -11,7 +11,8 @@ from pipeline.report.document import Figure, Section, Sheet
 from pipeline.report.figures import tradeoff_figure, tradeoff_legend, transfer_figure
 from pipeline.report.gaps import is_whole, missing_lines
 from pipeline.report.published import published_beside, published_notes
-from pipeline.report.rows import Chosen, SweepTable, method_title
+from pipeline.report.rows import Chosen, method_title
+from pipeline.report.sweep_table import SweepTable
 from pipeline.report.tables import (
     ESTIMATE,
     MEAN,
@@ -264,7 +265,7 @@ def _tradeoff(table: SweepTable) -> Section:
         lead=(f"{lead} {table.warning}." if table.warning else lead,),
         legend=tuple(tradeoff_legend(methods)),
         figures=tuple(Figure(tradeoff_figure(rows, methods)) for rows in by_dataset.values()),
-        picture="tradeoff.png",
+        picture="tradeoff.svg",
     )
 
 
@@ -277,7 +278,7 @@ def _transfer(table: SweepTable) -> Section:
         lead=("Thin bars are the standard deviation over replicas.",),
         legend=tuple(tradeoff_legend(methods)),
         figures=tuple(Figure(transfer_figure(rows, methods), wide=True) for rows in by_source.values()),
-        picture="transfer.png",
+        picture="transfer.svg",
     )
 
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
+from pipeline.drawing import Drawing, Legend, confusion_figure
+from pipeline.drawing.panel import drawn_mark
 from pipeline.report.document import Figure, Group, Section, Sheet
-from pipeline.report.figures import (
-    Legend,
-    Point,
-    confusion_figure,
-    coordinates_figure,
-    history_figure,
-    points_of,
-    searched_figures,
-)
-from pipeline.report.figures.panel import drawn_mark, picture
+from pipeline.report.figures import Point, coordinates_figure, history_figure, points_of, searched_figures
 from pipeline.report.figures.searched import LOOKS
 from pipeline.report.importance import BEST, FEWEST, counted, importances
 from pipeline.report.records import RowRecords, StudyRecords, SweepRecords
@@ -225,9 +218,9 @@ def _legend(twins: Set[bool], states: Set[str]) -> tuple[Legend, ...]:
                 legend.append(_entry([("cross", f"failed {style}", 3.5)], f"{name}, failed"))
     legend.append(_entry([(*LOOKS[min(twins)], 4.0), ("dot", "ring", 8.0)], "chosen"))
     level = '<path d="M0 10H20" class="level"/>'
-    return (*legend, Legend(picture(20, 20, [level], "zero-shot"), "zero-shot"))
+    return (*legend, Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot"))
 
 
 def _entry(marks: Sequence[tuple[str, str, float]], name: str) -> Legend:
-    parts = [drawn_mark(10, 10, shape, style, size) for shape, style, size in marks]
-    return Legend(picture(20, 20, parts, name), name)
+    drawn = "".join(drawn_mark(10, 10, shape, style, size) for shape, style, size in marks)
+    return Legend(Drawing(20, 20, drawn, name), name)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.report.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
 from pipeline.report.gaps import folds_of, is_whole, partial_lines, several_folds
-from pipeline.report.rows import Row, SweepTable, TransferRow, method_title
+from pipeline.report.rows import Row, TransferRow, method_title
+from pipeline.report.sweep_table import SweepTable
 from pipeline.text import short
 
 if TYPE_CHECKING:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from pipeline.drawing import picture_file
 from pipeline.report.collect import tabulate
 from pipeline.report.describe import describe
 from pipeline.report.html import to_html
 from pipeline.report.latex import to_latex
 from pipeline.report.markdown import to_markdown
-from pipeline.report.plots import plot_tradeoff
 from pipeline.report.records import read_records
-from pipeline.report.rows import SweepTable
-from pipeline.report.transfer import plot_transfer
+from pipeline.report.sweep_table import SweepTable
 from pipeline.store import TrialStore
 
 __all__ = ["ReportFiles", "write_report"]
@@ -27,7 +26,7 @@ class ReportFiles:
         page: One HTML file with everything in it.
         table: The same as Markdown, without the figures.
         results: JSON with every number of the table and every replica.
-        picture: PNG: ``tradeoff.png``, or ``transfer.png`` of a cross-dataset sweep.
+        picture: SVG: ``tradeoff.svg``, or ``transfer.svg`` of a cross-dataset sweep.
         latex: The headline table; None where it was not asked for.
     """
 
@@ -58,19 +57,21 @@ def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple
     records = read_records(store, sweep)
     table = tabulate(records)
     document = describe(table, records)
+    pictured = next(section for section in document.sections if section.picture)
     folder = f"sweeps/{sweep}/report"
     files = ReportFiles(
         page=f"{folder}/report.html",
         table=f"{folder}/report.md",
         results=f"{folder}/results.json",
-        picture=f"{folder}/{'transfer' if table.transfers else 'tradeoff'}.png",
+        picture=f"{folder}/{pictured.picture}",
         latex=f"{folder}/table.tex" if latex else None,
     )
     numbers = json.dumps(table.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
     store.files.write(files.page, to_html(document).encode())
     store.files.write(files.table, to_markdown(document).encode())
     store.files.write(files.results, numbers.encode())
-    store.files.write(files.picture, plot_transfer(table) if table.transfers else plot_tradeoff(table))
+    drawings = [figure.svg for figure in pictured.figures]
+    store.files.write(files.picture, picture_file(drawings, [table.warning] if table.warning else [], pictured.legend))
     if files.latex is not None:
         store.files.write(files.latex, to_latex(table).encode())
     return table, files

@@ -13,6 +13,7 @@ from sept_core.trial import TrialInputs, TrialRun, make_config
 
 __all__ = [
     "few_replicas",
+    "fitting",
     "gpu_share",
     "largest",
     "middle",
@@ -21,6 +22,8 @@ __all__ = [
     "trial_config",
     "trial_needs",
 ]
+
+_ROUNDING = 1e-6
 
 
 def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params: Mapping[str, Value]) -> TrialConfig:
@@ -103,6 +106,18 @@ def gpu_share(step_tokens: int) -> float:
         if step_tokens * parts <= TOKEN_BUDGET["cuda"]:
             return 1 / parts
     return 1.0
+
+
+def fitting(need: tuple[float, float], cpus: float, gpus: float) -> float:
+    """How many trials run at the same time on so many CPUs and GPUs; infinite for infinite CPUs and no GPU needed.
+
+    Args:
+        need: CPUs and share of a GPU that a trial occupies; a share is always of one GPU.
+        cpus: CPUs, infinite if their number does not matter.
+        gpus: GPUs.
+    """
+    by_cpu = cpus if math.isinf(cpus) else int(cpus / need[0] + _ROUNDING)
+    return min(by_cpu, int(gpus) * round(1 / need[1]) if need[1] else math.inf)
 
 
 def study_needs(

@@ -32,6 +32,7 @@ from pipeline.cluster.ray_cluster import cluster, environment_variables
 from pipeline.cluster.tune_patches import bearing_every_loss, settle_loss
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Message
+from pipeline.search.sizing import fitting
 from pipeline.search.worker import TrialWorker
 from pipeline.spec import Resources
 from pipeline.store.records import Proposal
@@ -100,12 +101,12 @@ def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources,
         InputError: Of some study not even one trial fits.
     """
     have, grown = _now(), _capacity(resources, address)
-    fitting = {}
+    rooms = {}
     for study, need in needs.items():
         # Nobody said how many CPUs come with GPUs that are still to come.
         unknown = need[1] > 0 and grown[1] > have[1] and resources.cpus == "auto"
-        fitting[study] = _fitting(need, (math.inf if unknown else grown[0], grown[1]))
-        if fitting[study] < 1:
+        rooms[study] = fitting(need, math.inf if unknown else grown[0], grown[1])
+        if rooms[study] < 1:
             fix = "lower cpus_per_trial or gpus_per_trial"
             if address != "local":
                 fix += "; of a cluster that grows, say to what (--cpus N, --gpus N)"
@@ -115,13 +116,13 @@ def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources,
                 where="resources",
                 fix=fix,
             )
-    waiting = [study for study, need in needs.items() if _fitting(need, have) < 1]
+    waiting = [study for study, need in needs.items() if fitting(need, *have) < 1]
     if waiting:
         more = f" and of {len(waiting) - 1} more studies" if len(waiting) > 1 else ""
         logger.warning(
             "trials of %s%s wait until the cluster has grown: now it has %g CPUs and %g GPUs", waiting[0], more, *have
         )
-    return int(min(max(fitting.values()), math.inf if resources.workers == "auto" else resources.workers))
+    return int(min(max(rooms.values()), math.inf if resources.workers == "auto" else resources.workers))
 
 
 def _now() -> tuple[float, float]:
@@ -139,13 +140,6 @@ def _capacity(resources: Resources, address: str) -> tuple[float, float]:
         cpus if resources.cpus == "auto" else max(cpus, resources.cpus),
         gpus if resources.gpus == "auto" else max(gpus, resources.gpus),
     )
-
-
-def _fitting(need: tuple[float, float], room: tuple[float, float]) -> float:
-    """How many trials that need so much have room beside each other; a share of a GPU lies on one of them."""
-    (cpu, gpu), (cpus, gpus) = need, room
-    by_cpu = cpus if math.isinf(cpus) else int(cpus / cpu + 1e-6)
-    return min(by_cpu, int(gpus) * round(1 / gpu) if gpu else math.inf)
 
 
 def run_proposals(

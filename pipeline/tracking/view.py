@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from sept_core.methods import declared_hyper
+
 __all__ = ["VIEW_TAGS", "view_path"]
 
 _KEY = "sept"
@@ -21,12 +23,12 @@ _METRICS = (
     *("test/all", "test/base", "test/h", "test/new", "val/h"),
     *("test/source", "test/targets", "val/source"),
 )
-_PARAMS = ("n_ctx", "n_neighbors", "n_templates", "margin_mode", "margin_inter", "margin_intra", "lambda_se", "lr")
 _WIDTH = 100
 
 
 def _state() -> str:
-    columns = [f"metrics.`{name}`" for name in _METRICS] + [f"params.`{name}`" for name in _PARAMS]
+    params = [name for name, parameter in declared_hyper().items() if parameter.column]
+    columns = [f"metrics.`{name}`" for name in _METRICS] + [f"params.`{name}`" for name in params]
     state = {
         # Runs are nested only in this order.
         "orderByKey": "attributes.start_time",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.search.selection import Composed, compose, with_fold_values
+from pipeline.tracking.artifacts import write_artifacts
 from pipeline.tracking.client import TrackingTarget
 from pipeline.tracking.describe import (
     RUN_STATUS,
@@ -22,7 +23,6 @@ from pipeline.tracking.describe import (
     report_points,
     selection_mark,
 )
-from pipeline.tracking.pictures import write_artifacts
 from pipeline.tracking.runs import Run, Runs
 from sept_core.results import Report, TrialResult
 

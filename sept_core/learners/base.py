@@ -33,7 +33,7 @@ __all__ = ["LOGIT_SCALE", "Init", "Learner", "Params"]
 
 Params = Mapping[str, "Tensor"]
 
-LOGIT_SCALE = HyperParameter("logit_scale", float, "s in s * cos; the encoder's own by default", low=1e-3, high=1e3)
+LOGIT_SCALE = HyperParameter("logit_scale", float, "logit scale s; the encoder's own by default", low=1e-3, high=1e3)
 
 
 @dataclass(frozen=True)

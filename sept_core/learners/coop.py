@@ -31,7 +31,7 @@ CONTEXT_INIT = HyperParameter(
     before=RANDOM,
 )
 N_CTX = HyperParameter(
-    "n_ctx", int, "length of the learned context in tokens; 0: as many as the words of context_init", 16, low=0, high=64
+    "n_ctx", int, "tokens of the learned context; 0: as many as context_init has", 16, low=0, high=64, column=True
 )
 
 

@@ -48,7 +48,7 @@ class DePT(CoOp):
     name = "dept"
     hyper = (
         *CoOp.hyper,
-        HyperParameter("dept_weight", float, "weight w of the head in loss and base logits", 0.7, low=0.0, high=1.0),
+        HyperParameter("dept_weight", float, "weight of DePT's head (w) in the loss", 0.7, low=0.0, high=1.0),
     )
     lr_factors: ClassVar[Mapping[str, float]] = dict.fromkeys(_HEAD, HEAD_LR)
 

@@ -29,7 +29,7 @@ class KgCoOp(CoOp):
     hyper = (
         *CoOp.hyper,
         TEMPLATE,
-        HyperParameter("kg_weight", float, "weight w of the knowledge-guided loss", 8.0, low=0.0, high=1e4),
+        HyperParameter("kg_weight", float, "weight of KgCoOp's loss (w)", 8.0, low=0.0, high=1e4),
     )
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from sept_core.hyper import HyperParameter, Value
 
 __all__ = ["LAST_BATCH", "LR", "OPTIMISER", "SCHEDULE", "WARMUP_EPOCHS", "WEIGHT_DECAY", "check_warmup"]
 
-LR = HyperParameter("lr", float, "learning rate of SGD", 0.002, low=1e-8, high=10.0)
+LR = HyperParameter("lr", float, "learning rate of SGD", 0.002, low=1e-8, high=10.0, column=True)
 SCHEDULE = HyperParameter(
     "schedule",
     str,

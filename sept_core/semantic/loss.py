@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["SEPT_HYPER", "SemanticExpansion", "expansion_losses"]
 
 SEPT_HYPER = (
-    HyperParameter("lambda_se", float, "weight of the semantic expansion loss (lambda)", 1.0, low=0.0, high=1e4),
-    HyperParameter("margin_intra", float, "factor on the margin to a class's own neighbours", 1.0, low=0.0, high=10.0),
-    HyperParameter("margin_inter", float, "factor on the margin to other classes' neighbours", 1.0, low=0.0, high=10.0),
-    HyperParameter("margin_mode", str, "where margins come from", "handcrafted", choices=MARGIN_MODES),
-    HyperParameter("n_neighbors", int, "semantic neighbours per class (N), the first of its list", 5, low=1, high=20),
-    HyperParameter("n_templates", int, "hand-crafted templates behind a margin (T)", 5, low=1, high=10),
+    HyperParameter("lambda_se", float, "weight of the expansion loss (lambda)", 1.0, low=0.0, high=1e4, column=True),
+    HyperParameter("margin_intra", float, "factor on margins to own neighbours", 1.0, low=0.0, high=10.0, column=True),
+    HyperParameter("margin_inter", float, "factor on margins to other classes", 1.0, low=0.0, high=10.0, column=True),
+    HyperParameter("margin_mode", str, "where margins come from", "handcrafted", choices=MARGIN_MODES, column=True),
+    HyperParameter("n_neighbors", int, "neighbours per class (N), first of its list", 5, low=1, high=20, column=True),
+    HyperParameter("n_templates", int, "templates behind a margin (T), hand-crafted", 5, low=1, high=10, column=True),
 )
 
 SMALLEST = 1e-12

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup
-
-from pipeline.report.figures.panel import number, picture, text
+from pipeline.drawing import Drawing, spread
+from pipeline.drawing.panel import number, text
 from pipeline.report.figures.points import Point
-from pipeline.report.figures.scales import spread
 from pipeline.report.figures.searched import scale_of
 from pipeline.spec import Dimension
 
@@ -18,7 +16,7 @@ _GAP, _SIDE, _TOP, _DEEP = 100, 46, 40, 190
 _SHADES = 5
 
 
-def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension], objective: str) -> Markup | None:
+def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension], objective: str) -> Drawing | None:
     """The trials of one study, the darker the better; pruned ones dashed, the chosen one thick.
 
     Args:
@@ -56,4 +54,4 @@ def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension],
             parts.append(f'<path d="M{x - 3} {number(y)}h6" class="axis"/>')
             # A halo keeps the numbers readable where lines run behind them.
             parts.append(text(x - 6, y + 3.5, value, "tick halo", "end"))
-    return picture(width, bottom + 14, parts, f"{len(points)} trials over {', '.join(names)} and {objective}")
+    return Drawing(width, bottom + 14, "".join(parts), f"{len(points)} trials over {', '.join(names)} and {objective}")

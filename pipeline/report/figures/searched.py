@@ -7,32 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from markupsafe import Markup
-
-from pipeline.report.figures.panel import Panel
+from pipeline.drawing import Drawing, Linear, Log, Panel, Scale, Words, spread
 from pipeline.report.figures.points import Point
-from pipeline.report.figures.scales import Linear, Log, Scale, Words, spread
 from pipeline.spec import Dimension
 from sept_core.hyper import Value
+from sept_core.methods import declared_hyper
 
-__all__ = ["LOOKS", "SYMBOLS", "history_figure", "scale_of", "searched_figures"]
+__all__ = ["LOOKS", "history_figure", "scale_of", "searched_figures"]
 
 LOOKS = {False: ("dot", "plain"), True: ("square", "sept")}
 """Shape and colour class of a trial without and with SEPT."""
-
-SYMBOLS = {
-    "kg_weight": "KgCoOp's weight (kg_weight)",
-    "dept_weight": "DePT's weight (dept_weight)",
-    "lambda_se": "weight of SEPT's loss, λ (lambda_se)",
-    "lr": "learning rate (lr)",
-    "logit_scale": "logit scale (logit_scale)",
-    "margin_inter": "factor on inter margins (margin_inter)",
-    "margin_intra": "factor on intra margins (margin_intra)",
-    "n_ctx": "context tokens (n_ctx)",
-    "n_neighbors": "neighbours per class (n_neighbors)",
-    "n_templates": "templates behind margins (n_templates)",
-}
-"""What an axis says of a hyper-parameter; of any other, its name."""
 
 Trials = Mapping[bool, Sequence[Point]]
 """The trials of a baseline (False) and of its SEPT twin (True)."""
@@ -60,7 +44,7 @@ def scale_of(dimension: Dimension | None, values: Iterable[Value]) -> Scale:
 
 def searched_figures(
     trials: Trials, spaces: Mapping[str, Dimension], objective: str, zero_shot: float | None
-) -> list[Markup]:
+) -> list[Drawing]:
     """A panel for each hyper-parameter that was searched: every trial's validation objective over it.
 
     Args:
@@ -70,12 +54,13 @@ def searched_figures(
         zero_shot: The same measure of the zero-shot prompts, where it is known.
     """
     every = [point for points in trials.values() for point in points]
-    names = sorted({name for point in every for name in point.params}, key=lambda name: (name not in SYMBOLS, name))
+    labels = {name: parameter.label for name, parameter in declared_hyper().items()}
+    names = sorted({name for point in every for name in point.params})
     up = _up(every, zero_shot)
     figures = []
     for name in names:
         across = scale_of(spaces.get(name), [point.params[name] for point in every if name in point.params])
-        panel = Panel(across, up, (SYMBOLS.get(name, name), f"{objective}, %"))
+        panel = Panel(across, up, (labels.get(name, name), f"{objective}, %"))
         _level(panel, zero_shot)
         for sept, points in trials.items():
             # Side by side where values repeat, so that the twins' trials do not cover each other.
@@ -83,11 +68,11 @@ def searched_figures(
             for point in _best_last(points):
                 if name in point.params:
                     _mark(panel, panel.x(point.params[name]) + shift, point, sept)
-        figures.append(panel.svg(f"{objective} of {len(every)} trials over {name}"))
+        figures.append(panel.drawn(f"{objective} of {len(every)} trials over {name}"))
     return figures
 
 
-def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> Markup:
+def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> Drawing:
     """Every trial's validation objective in the order of proposal, and the best of those finished so far as a line."""
     every = [point for points in trials.values() for point in points]
     last = max(point.number for point in every)
@@ -106,7 +91,7 @@ def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> M
     for sept, points in trials.items():
         for point in _best_last(points):
             _mark(panel, panel.x(point.number), point, sept)
-    return panel.svg(f"{objective} of {len(every)} trials in the order of proposal")
+    return panel.drawn(f"{objective} of {len(every)} trials in the order of proposal")
 
 
 def _up(points: Sequence[Point], zero_shot: float | None) -> Linear:

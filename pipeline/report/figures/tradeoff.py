@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from pipeline.report.figures.panel import Panel, drawn_mark, number, picture, text
-from pipeline.report.figures.scales import Linear
+from pipeline.drawing import Drawing, Legend, Linear, Panel
+from pipeline.drawing.panel import drawn_mark, number, text
 from pipeline.report.rows import Row, method_title
 
-__all__ = ["Legend", "baselines_of", "method_look", "tradeoff_figure", "tradeoff_legend"]
+__all__ = ["baselines_of", "method_look", "tradeoff_figure", "tradeoff_legend"]
 
-_SIZE = (378, 330)
-
-
-@dataclass(frozen=True)
-class Legend:
-    """What a mark stands for."""
-
-    mark: Markup
-    name: str
+_SIZE = (378, 348)
+_LONGEST = 62  # characters of a line in a panel
 
 
 def method_look(method: str, baselines: Sequence[str]) -> tuple[str, str]:
@@ -42,11 +32,11 @@ def tradeoff_legend(methods: Iterable[str]) -> list[Legend]:
     for method in known:
         shape, style = method_look(method, baselines)
         mark = drawn_mark(9, 9, shape, f"method {style}", 5.0)
-        entries.append(Legend(picture(18, 18, [mark], method_title(method)), method_title(method)))
+        entries.append(Legend(Drawing(18, 18, mark, method_title(method)), method_title(method)))
     return entries
 
 
-def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Markup:
+def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Drawing:
     """Draw one dataset: base accuracy across, new accuracy up, the spread over replicas as thin bars.
 
     Args:
@@ -56,7 +46,7 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Markup:
     baselines = baselines_of(methods)
     across, up = _limits([row.test.base for row in rows]), _limits([row.test.new for row in rows])
     labels = ("accuracy on base classes, %", "accuracy on new classes, %")
-    panel = Panel(across, up, labels, rows[0].dataset, _SIZE)
+    panel = Panel(across, up, labels, rows[0].dataset, _values_of_h(rows), _SIZE)
     places = {row.method: (panel.x(row.test.base), panel.y(row.test.new)) for row in rows}
     _equal_h(panel, across, up, list(places.values()))
     for row in rows:
@@ -74,7 +64,7 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Markup:
     for row in rows:
         shape, style = method_look(row.method, baselines)
         panel.mark(*places[row.method], shape, f"method {style}", 5.0)
-    return panel.svg(
+    return panel.drawn(
         f"{rows[0].dataset}: "
         + "; ".join(f"{method_title(row.method)} base {row.test.base:.1f} new {row.test.new:.1f}" for row in rows)
     )
@@ -83,6 +73,13 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Markup:
 def baselines_of(methods: Iterable[str]) -> list[str]:
     """The baselines that learn, in the order of their colours."""
     return sorted({method.removesuffix("+sept") for method in methods} - {"zero-shot"})
+
+
+def _values_of_h(rows: Sequence[Row]) -> str:
+    """Every method's H, or the best one's where there is no room for all of them."""
+    values = "H: " + ", ".join(f"{method_title(row.method)} {row.test.h:.1f}" for row in rows)
+    best = max(rows, key=lambda row: row.test.h)
+    return values if len(values) <= _LONGEST else f"best H: {method_title(best.method)} {best.test.h:.1f}"
 
 
 def _limits(means: Sequence[float]) -> Linear:

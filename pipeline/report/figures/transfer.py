@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from markupsafe import Markup
-
-from pipeline.report.figures.panel import Panel, number
-from pipeline.report.figures.scales import Linear, Words
+from pipeline.drawing import Drawing, Linear, Panel, Words
+from pipeline.drawing.panel import number
 from pipeline.report.figures.tradeoff import baselines_of, method_look
 from pipeline.report.rows import TransferRow
 
 __all__ = ["transfer_figure"]
 
 
-def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Markup:
+def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Drawing:
     """Draw one source; thin bars are the spread over replicas.
 
     Args:
@@ -34,7 +32,7 @@ def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Mark
     ]
     up = Linear(max(min(ends) - 3, 0.0), min(max(ends) + 3, 101.0))
     size = (max(340, 100 * len(places) + 80), 300)
-    panel = Panel(Words(places), up, ("tested on", "accuracy on test clips, %"), f"trained on {source}", size)
+    panel = Panel(Words(places), up, ("tested on", "accuracy on test clips, %"), f"trained on {source}", size=size)
     for index, row in enumerate(rows):
         shape, style = method_look(row.method, baselines)
         # Side by side, so that methods that agree do not hide each other.
@@ -44,4 +42,4 @@ def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Mark
             path = f"M{number(x)} {number(y - reach)}v{number(2 * reach)}"
             panel.parts.append(f'<path d="{path}" class="whisker {style.removeprefix("hollow ")}"/>')
             panel.mark(x, y, shape, f"method {style}", 5.0)
-    return panel.svg(f"accuracy of {len(rows)} methods trained on {source}, on {', '.join(places)}")
+    return panel.drawn(f"accuracy of {len(rows)} methods trained on {source}, on {', '.join(places)}")

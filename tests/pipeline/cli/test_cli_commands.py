@@ -68,7 +68,7 @@ def test_report_shows_the_table_and_where_it_lies(sept: Sept, filled: Path) -> N
     code, out, _ = sept("report", made.SWEEP, "--root", filled)
     assert code == 0
     assert "CoOp + SEPT against CoOp" in out
-    picture = filled / "sweeps" / made.SWEEP / "report" / "tradeoff.png"
+    picture = filled / "sweeps" / made.SWEEP / "report" / "tradeoff.svg"
     assert str(picture) in out
     assert picture.is_file()
     code, out, _ = sept("report", made.SWEEP, "--root", filled, "--json")
@@ -102,7 +102,7 @@ def test_track_sync_rebuilds_mlflow_from_the_store(sept: Sept, filled: Path, emp
     assert [Path(one.path).name for one in client.list_artifacts(report.info.run_id, "report")] == [
         "report.html",
         "report.md",
-        "tradeoff.png",
+        "tradeoff.svg",
     ]
 
 

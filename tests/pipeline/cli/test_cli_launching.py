@@ -78,7 +78,7 @@ def test_quickstart_says_what_it_will_do_shows_the_result_and_the_next_command(
     assert f"{fake.spec.training.epochs} epochs" in out
     assert "not the paper's protocol" in out
     assert "SEPT against its baseline" in out
-    assert str(root / "sweeps" / "quickstart" / "report" / "tradeoff.png") in out
+    assert str(root / "sweeps" / "quickstart" / "report" / "tradeoff.svg") in out
     assert f"sept ui --root {root}" in out
     client = mlflow_client(default_target(root))
     assert client.get_experiment_by_name("quickstart") is not None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,28 +7,14 @@ from pathlib import Path
 import pytest
 import synthetic_results as made
 
-from pipeline.plan import Estimate, PlannedStudy
-from pipeline.plan.first_estimate import keep_estimate, plan_key
-from pipeline.spec import parse_sweep
-from pipeline.store import LocalFiles, TrialStore
+from pipeline.store import TrialStore
 from pipeline.text import duration
 from sept_core.datasets import DATASETS
 
 Sept = Callable[..., tuple[int, str, str]]
 
 
-def keep(store: TrialStore, seconds: float) -> str:
-    """An estimate for the synthetic sweep, made before its first trial."""
-    spec = parse_sweep(made.SPEC, "synthetic.yaml")
-    estimate = Estimate(seconds, "calibrated", "10 steps")
-    studies = [
-        PlannedStudy(study.key, study.dataset, study.method, 3, 0, 0, 0, 0, 4, True, 1, 0.0, True, estimate)
-        for study in spec.studies()
-    ]
-    return keep_estimate(store, spec, studies)
-
-
-def test_a_plan_shows_studies_totals_and_cost_and_keeps_the_estimate(
+def test_a_plan_shows_studies_totals_and_cost_and_writes_nothing(
     sept: Sept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -41,8 +26,7 @@ def test_a_plan_shows_studies_totals_and_cost_and_keeps_the_estimate(
     assert "up to 3 trials at a time on this machine" in out
     assert "Cost at 2 per worker-hour" in out
     assert "Not included: starting Ray" in out
-    assert str(tmp_path / "runs" / plan_key("quickstart")) in out
-    assert not (tmp_path / "runs" / "trials").exists()
+    assert not (tmp_path / "runs").exists()
     table = out[out.index("study") : out.index("ended: of all")].splitlines()
     assert sum("calibrated" in line for line in table) == 6
     assert max(map(len, table)) <= 80
@@ -95,27 +79,6 @@ def test_another_spec_under_the_name_is_told_in_the_words_of_launch(
     assert sept(*command, "--fork", "eight")[0] == 0
 
 
-def test_the_report_says_how_good_the_estimate_was(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
-    keep(store, 4.0)
-    made.fill_store(store, made.make_cases())
-    finished = [case for case in made.make_cases() if case.decision.state == "finished"]
-    took = sum(case.decision.curve[-1].time_s for case in finished)
-    code, out, _ = sept("report", made.SWEEP, "--root", tmp_path / "root")
-    assert code == 0
-    assert f"{duration(4 * len(finished))} for the {len(finished)} finished trials; they took {duration(took)}" in out
-    assert f"{took / (4 * len(finished)):.2f} times as long" in out
-    file = tmp_path / "synthetic.yaml"
-    file.write_text(made.SPEC)
-    code, out, _ = sept("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
-    assert "ESC10.mini.base-to-new.coop: 4 s a trial (calibrated), took" in out
-    assert "Nothing is left to run." in out
-
-
-def test_a_report_without_an_estimate_says_nothing_of_one(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
-    made.fill_store(store, made.make_cases())
-    assert "Estimate" not in sept("report", made.SWEEP, "--root", tmp_path / "root")[1]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(("nowhere.yaml",), "cannot read the sweep"), (("quickstart", "--fork", "../x"), "letters, digits")],
@@ -133,15 +96,3 @@ def test_what_cannot_be_planned_is_one_line_and_exit_code_2(arguments: tuple[str
 )
 def test_durations_are_short(seconds: float, said: str) -> None:
     assert duration(seconds) == said
-
-
-def test_who_may_only_read_the_results_can_plan_all_the_same(
-    store: TrialStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(LocalFiles, "_temporary", refuse)
-    assert keep(store, 10.0) == ""
-    monkeypatch.undo()
-    assert keep(store, 10.0)

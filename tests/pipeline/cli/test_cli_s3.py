@@ -50,8 +50,8 @@ def test_status_and_report_read_the_bucket_and_show_addresses(sept: Sept, filled
     assert "14 of 14 trials ended" in out
     code, out, _ = sept("report", made.SWEEP, "--root", filled)
     assert code == 0
-    assert f"{filled}/sweeps/{made.SWEEP}/report/tradeoff.png" in out
-    assert open_files(filled).read(f"sweeps/{made.SWEEP}/report/tradeoff.png").startswith(b"\x89PNG")
+    assert f"{filled}/sweeps/{made.SWEEP}/report/tradeoff.svg" in out
+    assert open_files(filled).read(f"sweeps/{made.SWEEP}/report/tradeoff.svg").startswith(b"<svg ")
     # Nothing of it on this machine.
     assert list(tmp_path.iterdir()) == []
 

@@ -164,7 +164,7 @@ def test_the_report_shows_both_directions(swept: Swept) -> None:
     _, files = write_report(swept.store, "both-ways")
     table = swept.store.files.read(files.table).decode().splitlines()
     numbers = json.loads(swept.store.files.read(files.results))["transfers"]
-    assert swept.store.files.read(files.picture).startswith(b"\x89PNG")
+    assert swept.store.files.read(files.picture).startswith(b"<svg ")
     header = next(cells(line) for line in table if line.startswith("| source | method |"))
     for key, result in swept.results.items():
         source, title = result.config.dataset, "CoOp + SEPT" if result.config.sept else "CoOp"

@@ -141,7 +141,6 @@ def test_without_calibration_what_is_not_known_is_said_to_be_unknown(tmp_path: P
     assert {study.estimate.basis for study in plan.studies} == {"not calibrated"}
     assert (plan.totals.unknown, plan.totals.trial_hours, plan.totals.wall_hours) == (15, 0.0, None)
     assert plan.runnable
-    assert plan.kept == ""
     assert not list(tmp_path.iterdir())
 
 

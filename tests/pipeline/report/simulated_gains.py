@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report.collect import _corrected, _gains, _transfer_gains
-from pipeline.report.rows import Accuracy, Row, Score, SweepTable, TransferRow
+from pipeline.report.rows import Accuracy, Row, Score, TransferRow
+from pipeline.report.sweep_table import SweepTable
 from sept_core.evaluation import harmonic_mean
 from sept_core.tested import SourceCounts
 

@@ -20,7 +20,7 @@ from pipeline.report import describe, write_report
 from pipeline.report.claims import Clips, claim_test, clips_of, two_sided_t
 from pipeline.report.conclusion import shown_gains
 from pipeline.report.paired import EXACT_UP_TO, SAMPLES, paired_test, sign_flip, smallest_p
-from pipeline.report.rows import SweepTable
+from pipeline.report.sweep_table import SweepTable
 from pipeline.store import TrialStore
 from sept_core.tested import SourceCounts
 

@@ -15,7 +15,8 @@ from pipeline.report import collect, describe, read_records, tabulate, to_html, 
 from pipeline.report.claims import two_sided_t
 from pipeline.report.document import Document
 from pipeline.report.paired import PairedTest, holm, smallest_p
-from pipeline.report.rows import Gain, Origin
+from pipeline.report.rows import Origin
+from pipeline.report.sweep_table import Gain
 from pipeline.spec import Dimension
 from pipeline.store import TrialStore
 from pipeline.text import duration

@@ -14,7 +14,6 @@ from pipeline.report import (
     collect,
     describe,
     gain_lines,
-    plot_tradeoff,
     render_table,
     to_latex,
     to_markdown,
@@ -114,17 +113,3 @@ def test_the_report_is_files_in_the_sweeps_folder_and_the_same_result_gives_the_
     assert len(numbers["rows"][0]["replicas"]) == len(table.rows[0].replicas)
     write_report(store, made.SWEEP, latex=True)
     assert [store.files.read(key) for key in keys] == first
-
-
-def test_the_picture_shows_the_points(table: SweepTable) -> None:
-    picture = plot_tradeoff(table)
-    assert picture.startswith(b"\x89PNG")
-    moved = replace(table, rows=(replace(table.rows[0], test=replace(table.rows[0].test, new=20.0)), *table.rows[1:]))
-    assert plot_tradeoff(moved) != picture
-
-
-def test_the_picture_holds_one_dataset_or_five_and_accuracies_at_the_ends_of_the_scale(table: SweepTable) -> None:
-    row = table.rows[0]
-    corners = [replace(row, dataset=f"D{at}", test=replace(row.test, base=at * 25.0, new=0.0)) for at in range(5)]
-    assert plot_tradeoff(replace(table, rows=tuple(corners), gains=())).startswith(b"\x89PNG")
-    assert plot_tradeoff(replace(table, rows=(row,), gains=())).startswith(b"\x89PNG")

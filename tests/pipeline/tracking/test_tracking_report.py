@@ -36,7 +36,7 @@ def test_the_report_is_files_of_one_run_beside_the_studies(sqlite: MakePlace) ->
     assert log_report(mlflow_client(place.target), place.sweep, files)
     (run,) = runs_of(place)
     assert run.info.status == "FINISHED"
-    assert set(files) == {"report.html", "report.md", "tradeoff.png"}
+    assert set(files) == {"report.html", "report.md", "tradeoff.svg"}
     assert artifacts_of(place, run) == files
     # A later launch finds its own runs as they were.
     assert place.replay(cases) == before

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
-from pipeline.report.figures.panel import number, picture, text
+from pipeline.drawing.panel import Drawing, number, text
 
 __all__ = ["confusion_figure"]
 
@@ -16,7 +14,7 @@ _SHADES = 25
 _LETTER, _TITLE_LETTER = 6.2, 7.8
 
 
-def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Markup:
+def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Drawing:
     """Draw it.
 
     Args:
@@ -43,7 +41,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], titl
     parts.append(text(11, top + side / 2, "true", "label", turned=-90))
     width = max(left + side + 12, heading + _TITLE_LETTER * len(title) / 2 + 4)
     clips = sum(map(sum, counts))
-    return picture(width, height, parts, f"{title}: confusion matrix of {len(names)} classes, {clips} clips")
+    return Drawing(width, height, "".join(parts), f"{title}: confusion matrix of {len(names)} classes, {clips} clips")
 
 
 def _cells(counts: Sequence[Sequence[int]], left: int, top: int, cell: int) -> str:

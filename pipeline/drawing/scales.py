@@ -78,10 +78,10 @@ class Words:
 Scale = Linear | Log | Words
 
 
-def spread(values: Sequence[float], room: float = 0.08, least: float = 1.0) -> Linear:
-    """A scale with room around all values, ``least`` wide on both sides."""
+def spread(values: Sequence[float]) -> Linear:
+    """A scale with a margin around all values, at least 1 wide on both sides."""
     low, high = min(values), max(values)
-    margin = max(room * (high - low), least)
+    margin = max(0.08 * (high - low), 1.0)
     return Linear(low - margin, high + margin)
 
 

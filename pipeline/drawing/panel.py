@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import escape
 
-from pipeline.report.figures.scales import Scale
+from pipeline.drawing.scales import Scale
 
-__all__ = ["Panel", "drawn_mark", "number", "picture", "text"]
+__all__ = ["Drawing", "Panel", "drawn_mark", "number", "text"]
 
 _TOP, _BOTTOM, _LEFT, _RIGHT = 26, 42, 46, 12
+_SUBTITLE = 18
 
 
 def number(value: float) -> str:
@@ -26,11 +28,30 @@ def text(x: float, y: float, words: str, style: str = "tick", anchor: str = "mid
     return f'<text {place} class="{style}" text-anchor="{anchor}"{turn}>{escape(words)}</text>'
 
 
-def picture(width: float, height: float, parts: Iterable[str], says: str) -> Markup:
-    """The SVG element; ``says`` is what a screen reader reads in its place."""
-    size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
-    label = escape(says)
-    return Markup(f'<svg {size} role="img" aria-label="{label}">{"".join(parts)}</svg>')  # noqa: S704 (parts escape)
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG element of a size; a page's template takes it as it is.
+
+    Attributes:
+        width, height: Pixels.
+        inner: What the element holds, escaped.
+        says: What a screen reader reads in its place.
+    """
+
+    width: float
+    height: float
+    inner: str
+    says: str
+
+    def svg(self, x: float = 0, y: float = 0, *, namespace: str = "") -> str:
+        """The element, at a place within another one."""
+        place = f'x="{number(x)}" y="{number(y)}" ' if x or y else ""
+        size = f'viewBox="0 0 {number(self.width)} {number(self.height)}" '
+        size += f'width="{number(self.width)}" height="{number(self.height)}"'
+        return f'<svg {namespace}{place}{size} role="img" aria-label="{escape(self.says)}">{self.inner}</svg>'
+
+    def __html__(self) -> str:
+        return self.svg()
 
 
 def drawn_mark(x: float, y: float, shape: str, style: str, size: float) -> str:
@@ -58,6 +79,7 @@ class Panel:
         up: Scale of y.
         labels: Of x and y; an empty one takes no room.
         title: Stands above the panel.
+        subtitle: A line below the title, in small print.
         size: Width and height of the whole picture in pixels.
     """
 
@@ -67,14 +89,15 @@ class Panel:
         up: Scale,
         labels: tuple[str, str],
         title: str = "",
+        subtitle: str = "",
         size: tuple[int, int] = (360, 250),
     ) -> None:
         self._across, self._up = across, up
         self.width, self.height = size
         self.left, self.right = _LEFT + (14 if labels[1] else 0), self.width - _RIGHT
-        self.top, self.bottom = _TOP if title else 10, self.height - _BOTTOM
+        self.top, self.bottom = (_TOP if title else 10) + (_SUBTITLE if subtitle else 0), self.height - _BOTTOM
         self.parts: list[str] = []
-        self._axes(labels, title)
+        self._axes(labels, title, subtitle)
 
     def x(self, value: float | str) -> float:
         """Pixel of a value across."""
@@ -93,11 +116,11 @@ class Panel:
         """A mark at a place in pixels."""
         self.parts.append(drawn_mark(x, y, shape, style, size))
 
-    def svg(self, says: str) -> Markup:
-        """The picture."""
-        return picture(self.width, self.height, self.parts, says)
+    def drawn(self, says: str) -> Drawing:
+        """The whole; ``says`` is what a screen reader reads in its place."""
+        return Drawing(self.width, self.height, "".join(self.parts), says)
 
-    def _axes(self, labels: tuple[str, str], title: str) -> None:
+    def _axes(self, labels: tuple[str, str], title: str, subtitle: str) -> None:
         for place, name in self._across.ticks():
             x = self.left + (self.right - self.left) * place
             self.parts.append(f'<path d="M{number(x)} {self.top}V{self.bottom}" class="grid"/>')
@@ -113,3 +136,5 @@ class Panel:
             self.parts.append(text(13, (self.top + self.bottom) / 2, labels[1], "label", turned=-90))
         if title:
             self.parts.append(text(middle, 15, title, "title"))
+        if subtitle:
+            self.parts.append(text(middle, 32, subtitle, "tick"))

@@ -1,0 +1,20 @@
+"""Figures as SVG, written as text: parts of a page, which take its colours, or files of their own."""
+
+from pipeline.drawing.confusion import confusion_figure
+from pipeline.drawing.panel import Drawing, Panel
+from pipeline.drawing.picture import Legend, figure_style, picture_file
+from pipeline.drawing.scales import Linear, Log, Scale, Words, spread
+
+__all__ = [
+    "Drawing",
+    "Legend",
+    "Linear",
+    "Log",
+    "Panel",
+    "Scale",
+    "Words",
+    "confusion_figure",
+    "figure_style",
+    "picture_file",
+    "spread",
+]
