@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -36,9 +36,6 @@ __all__ = ["ChatClient", "Notice", "StoppedError"]
 Notice = Callable[[str], object]
 """Told what a person who waits should know."""
 
-# An answer has a few kilobytes; what has thousands of times that is none.
-MAX_ANSWER_BYTES = 8_000_000
-
 _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_schema", "json_schema": {"name": "terms", "strict": True, "schema": SCHEMA}},
     {"type": "json_object"},
@@ -59,10 +56,6 @@ class StoppedError(SeptError):
 
 class _SilentError(Exception):
     """The server was silent for the whole time-out, twice."""
-
-
-class _BrokenOffError(Exception):
-    """An answer that began well and did not come to its end; the second argument is what to do."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +169,6 @@ class ChatClient:
             body = self._send(messages, form)
         except StoppedError:
             return None
-        except _BrokenOffError as error:
-            return Unusable(self._plain(error.args[0]), fix=error.args[1])
         except self._openai.APIStatusError as error:
             return self._explain(error.response, form)
         except (self._openai.APITimeoutError, _SilentError) as error:
@@ -203,10 +194,8 @@ class ChatClient:
             extra["response_format"] = wanted
         if self._max_tokens is not None:
             extra[form.limit_name] = self._max_tokens
-        create: Callable[..., Any] = self._client.chat.completions.with_streaming_response.create
-        with create(model=self._model, messages=list(messages), **extra) as response:
-            # The time of this try, for those before it were the SDK's.
-            body = _read(response.iter_bytes(), self._local.began + self._timeout_s, self._timeout_s)
+        create: Callable[..., Any] = self._client.chat.completions.with_raw_response.create
+        body = bytes(create(model=self._model, messages=list(messages), **extra).content)
         self._count(parsed(body))
         return body
 
@@ -329,31 +318,6 @@ def _gave_up(request: Any) -> str:
     """What is said where the SDK has sent a request more than once, which it counts in a header."""
     retries = getattr(request, "headers", {}).get("x-stainless-retry-count", "0")
     return "" if retries == "0" else f"; gave up after {int(retries) + 1} tries"
-
-
-def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
-    """The whole of an answer.
-
-    The SDK's time-out is for each read: a server that sends a space now and then, as gateways do to keep a connection
-    open, would never reach it.
-
-    Raises:
-        _BrokenOffError: It ends too early, takes too long or has no end.
-    """
-    body = bytearray()
-    try:
-        for chunk in chunks:
-            body += chunk
-            if monotonic() > until or len(body) > MAX_ANSWER_BYTES:
-                break
-        else:
-            return bytes(body)
-    except Exception as error:
-        # Which HTTP library is beneath, and so which exceptions, depends on the version of the SDK.
-        raise _BrokenOffError(f"the answer broke off ({error})", _AGAIN) from None
-    if monotonic() > until:
-        raise _BrokenOffError(f"no complete answer in {timeout_s:g} s", "raise --timeout where the model is slow")
-    raise _BrokenOffError("the answer has no end", "check --base-url, or take another --model")
 
 
 def _api_key(*, needed: bool) -> str:
