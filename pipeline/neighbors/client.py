@@ -8,7 +8,6 @@ will change (a used-up quota, a form of answer that the server does not have).
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urljoin
 
-from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, read_address
+from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, api_key, read_address
 from pipeline.neighbors.cost import Usage
 from pipeline.neighbors.prompt import SCHEMA
 from pipeline.neighbors.reply import (
@@ -97,28 +96,14 @@ class ChatClient:
         try:
             import openai
 
-            from pipeline.neighbors.waiting import WatchedClient
+            from pipeline.neighbors.connection import open_client
         except ImportError as error:
             raise InputError("the openai package is not installed", fix="pip install 'openai>=3'") from error
         self._openai = openai
-        self._key = _api_key(needed=base_url is None)
-        # Servers of one's own mostly want no key, but the SDK wants one to send.
-        key = self._key or "no-key"
-        self._headers: dict[str, Any] = {"Authorization": openai.Omit(), **address.key_headers(key)}
-        try:
-            self._client = WatchedClient(
-                self._wait,
-                api_key=key,
-                base_url=address.url,
-                default_query=address.query,
-                timeout=timeout_s,
-                max_retries=retries,
-                # A key is for the server that was named, and for no other.
-                http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [self._look]}),
-            )
-        except Exception:
-            # The HTTP library's check of addresses, which is stricter than the standard library's.
-            raise InputError(f"'{address.url}' is no address", where="--base-url", fix="check it") from None
+        self._key = api_key(needed=base_url is None)
+        self._client, self._headers = open_client(
+            address, self._key, timeout_s=timeout_s, retries=retries, wait=self._wait, look=self._look
+        )
         self._model = model
         self._own_server = base_url is not None
         self._timeout_s = timeout_s
@@ -318,13 +303,3 @@ def _gave_up(request: Any) -> str:
     """What is said where the SDK has sent a request more than once, which it counts in a header."""
     retries = getattr(request, "headers", {}).get("x-stainless-retry-count", "0")
     return "" if retries == "0" else f"; gave up after {int(retries) + 1} tries"
-
-
-def _api_key(*, needed: bool) -> str:
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key and needed:
-        raise InputError(f"{KEY_VARIABLE} is not set", fix="set it to your key, or name another server by --base-url")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        # The HTTP library would name the header's value in its own complaint.
-        raise InputError(f"the key in {KEY_VARIABLE} has characters that no key has", fix="set it again")
-    return key
