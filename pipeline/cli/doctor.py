@@ -21,9 +21,7 @@ __all__ = ["doctor"]
 
 def doctor(
     root: RootOption = DEFAULT_ROOT,
-    address: Annotated[
-        str, typer.Option("--address", help="Ray to run on: local, auto, HOST:PORT or ray://HOST:PORT.")
-    ] = "local",
+    address: Annotated[str, typer.Option("--address", help="Ray to run on: local, auto or HOST:PORT.")] = "local",
     mlflow: MlflowOption = None,
     encoder: Annotated[
         str | None, typer.Option("--encoder", help="Name of the encoder; the sweep's, or mini, unless given.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -61,13 +60,12 @@ def run_sweep(
     try:
         with _status(console, "Reading the sweep"):
             import pipeline
-            from pipeline.cluster.address import CLIENT
+            from pipeline.cluster.address import check_reachable
             from pipeline.store import check_writable
             from pipeline.tracking import default_target
 
             spec = pipeline.load_spec(source, overrides, root=root)
-            if address.startswith(CLIENT):
-                raise typer.Exit(_through_client(spec, root, mlflow, address, retry_failed))
+            check_reachable(address)
             check_writable(root)
             target = default_target(root, mlflow)
         _announce(console, spec, root, target, remark)
@@ -86,18 +84,6 @@ def run_sweep(
     say(console, f"  {_next_command(root, spec.name, target)}")
     if not complete:
         raise typer.Exit(EXIT_FAILED)
-
-
-def _through_client(spec: SweepSpec, root: str, mlflow: str | None, address: str, retry_failed: bool) -> int:
-    """The same command on a cluster that this machine is no part of; its exit code."""
-    from pipeline.search.remote import launch_remotely
-    from pipeline.store import is_remote
-
-    # A folder is one that both see, under the same path.
-    options = ["--root", root if is_remote(root) else str(Path(root).expanduser().absolute())]
-    options += ["--mlflow", mlflow] if mlflow else []
-    options += ["--retry-failed"] if retry_failed else []
-    return launch_remotely(address, spec.name, spec.text(), options, lambda said: typer.echo(said, nl=False))
 
 
 def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarget, remark: str) -> None:

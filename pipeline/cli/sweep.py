@@ -39,7 +39,7 @@ def launch(
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
     mlflow: MlflowOption = None,
     address: Annotated[
-        str, typer.Option("--address", help="'local' starts a Ray; auto, HOST:PORT, ray://HOST:PORT use a running one.")
+        str, typer.Option("--address", help="'local' starts a Ray; auto and HOST:PORT use a running one.")
     ] = "local",
     fork: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Where a Ray is: what may be said, whether anybody listens there, and the token to show. Checked against Ray 2.60."""
+"""Addresses of Ray: which ones are valid, whether a cluster answers there, and its token. Checked with Ray 2.60."""
 
 from __future__ import annotations
 
@@ -10,71 +10,80 @@ from pathlib import Path
 
 from sept_core.errors import InputError
 
-__all__ = ["CLIENT", "cure", "knock", "meant", "use_token"]
+__all__ = ["check_reachable", "fix_for", "resolve", "use_token"]
 
-CLIENT = "ray://"
-"""What the address of a cluster begins with that this machine is no part of."""
-
-# Seconds that a cluster is given to take a connection.
-_KNOCK_S = 10.0
+_TIMEOUT_S = 10.0
 
 
-def knock(address: str) -> None:
-    """See that something listens at HOST:PORT: Ray itself keeps trying for minutes.
+def check_reachable(address: str, timeout_s: float = _TIMEOUT_S) -> None:
+    """Check that something listens at an address of Ray, which itself would keep trying for minutes.
+
+    Args:
+        address: ``local`` and ``auto`` always pass, unless ``RAY_ADDRESS`` replaces ``auto``; else ``HOST:PORT``.
+        timeout_s: How long to wait for a connection, in seconds.
 
     Raises:
-        InputError: Nothing does, or the address is none.
+        InputError: Nothing listens there, or this is not an address that a driver can use.
     """
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
-    if not host or not port.isdecimal():
-        fix = "give local, auto, HOST:PORT or ray://HOST:PORT"
-        raise InputError("no address of Ray", where=f"address {address}", fix=fix)
-    try:
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-    except OSError as error:
+    place = resolve(address)
+    if place in ("local", "auto"):
+        return
+    where = f"address {place}"
+    if place.startswith("ray://"):
         raise InputError(
-            f"no Ray cluster: {error.strerror or error}", where=f"address {address}", fix="use 'local', or start one"
-        ) from error
+            "a driver runs on the cluster, not in a Ray client",
+            where=where,
+            fix="send the sweep to the cluster: sept sweep submit SPEC --address http://HEAD:8265; "
+            "other commands run on one of its nodes with --address auto",
+        )
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError("not an address of Ray", where=where, fix="give local, auto or HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=timeout_s).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"no Ray cluster: {reason}", where=where, fix=fix_for(address, error)) from error
 
 
-def meant(address: str) -> str:
-    """The address that Ray goes to: with ``auto`` what ``RAY_ADDRESS`` says goes before the Ray of this machine."""
+def resolve(address: str) -> str:
+    """The address that Ray connects to: ``RAY_ADDRESS``, where it is set, replaces ``auto``."""
     named = os.environ.get("RAY_ADDRESS", "")
     return named if address == "auto" and named not in ("", "local", "auto") else address
 
 
-def cure(address: str, error: object) -> str:
-    """What to do where Ray refuses to connect, by its own words."""
+def fix_for(address: str, error: object) -> str:
+    """What to do about an error of Ray's when it cannot connect."""
     if "Version mismatch" in str(error):
-        cure = "install the cluster's versions of Ray and Python here, or use 'local'"
+        fix = "install the cluster's versions of Ray and Python here, or use 'local'"
     else:
-        cure = "use 'local', or start one: ray start --head"
+        fix = "use 'local', or start one: ray start --head"
         if address != "local":
-            cure += "; if it asks for a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-    return cure if meant(address) == address else f"{cure}, or unset RAY_ADDRESS, which names it"
+            fix += "; if it asks for a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    return fix if resolve(address) == address else f"{fix}, or unset RAY_ADDRESS, which names it"
 
 
 def use_token(address: str) -> None:
-    """Let Ray show its token, where there is one and nobody has said otherwise (``RAY_AUTH_MODE``).
+    """Let Ray send its token where there is one, unless ``RAY_AUTH_MODE`` is set.
 
-    A plain ``ray start --head`` asks for the token where one is in the usual file; Ray itself shows it only where the
-    address is ``auto``. A private Ray gets a token for its own time, so that none is written into the home folder.
+    A plain ``ray start --head`` asks for the token if the usual file has one, but Ray itself sends it only when the
+    address is ``auto``. A private Ray gets a token of its own, so that none is written into the home folder.
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
-    if not _token_is_there():
+    if not _has_token():
         if address == "local":
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     if "ray" in sys.modules:
-        # It has read the environment by then.
+        # It has read the environment already.
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         Config.initialize("")
 
 
-def _token_is_there() -> bool:
+def _has_token() -> bool:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return True
     try:

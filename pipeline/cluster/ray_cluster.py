@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pipeline.cluster.address import CLIENT, cure, knock, meant, use_token
+from pipeline.cluster.address import check_reachable, fix_for, resolve, use_token
 from pipeline.cluster.liveness import RayLost, ray_is_lost
 from pipeline.cluster.session import own_session
 from pipeline.text import one_line
@@ -44,7 +44,6 @@ def prepare_import(address: str, **more: str) -> None:
 def cluster(
     address: str,
     *,
-    fix: str,
     cpus: int | None = None,
     object_store_bytes: int | None = None,
     started: Callable[[], None] = lambda: None,
@@ -54,7 +53,6 @@ def cluster(
     Args:
         address: ``local`` for a private one on this machine that ends with the command, ``auto`` for the one running on
             this machine, or ``host:port``.
-        fix: What to do instead of giving the address of a client (``ray://``).
         cpus: CPUs of a private one; as many as there are, unless given.
         object_store_bytes: Size of a private one's object store; Ray's own choice, unless given.
         started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
@@ -66,11 +64,7 @@ def cluster(
     """
     import ray
 
-    place = meant(address)
-    if place.startswith(CLIENT):
-        raise InputError("the driver runs inside the cluster, not as a Ray client", where=f"address {place}", fix=fix)
-    if place not in ("local", "auto"):
-        knock(place)
+    check_reachable(address)
     if ray.is_initialized():
         with environment_variables({"RAY_USAGE_STATS_ENABLED": "0"}):
             yield
@@ -89,8 +83,9 @@ def cluster(
             _start(options)
         except Exception as error:
             if address != "local":
+                where = f"address {resolve(address)}"
                 raise InputError(
-                    f"no Ray cluster: {one_line(error)}", where=f"address {place}", fix=cure(address, error)
+                    f"no Ray cluster: {one_line(error)}", where=where, fix=fix_for(address, error)
                 ) from error
             what = f"Ray does not start on this machine: {one_line(error)}"
             # A full disk or a setting that cannot be is the same the next time.

@@ -1,22 +1,17 @@
-"""The server that ``sept neighbors`` would ask. The key goes into a header, and into nothing that is said."""
+"""The server that ``sept neighbors`` would use. The key is sent in a header, and is never shown."""
 
 from __future__ import annotations
 
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import urlencode
+from dataclasses import replace
 
 from pipeline.doctor.checks import Check
-from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, read_address
-from sept_core.documents import parse_json
+from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, api_key, read_address
+from sept_core.errors import InputError
 
 __all__ = ["check_language_model"]
 
 _TIMEOUT_S = 5.0
-_MOST_BYTES = 4_000_000
 _NAME = "language model"
 
 
@@ -27,48 +22,36 @@ def check_language_model(base_url: str | None) -> Sequence[Check]:
         base_url: Its address; None for OpenAI's own, which is asked only where there is a key.
 
     Raises:
-        InputError: It is no address.
+        InputError: This is not an address.
     """
-    key = os.environ.get(KEY_VARIABLE, "").strip()
+    try:
+        key = api_key(needed=False)
+    except InputError as error:
+        return [Check(_NAME, "red", error.what, f"export {KEY_VARIABLE}=...")]
     if base_url is None and not key:
-        said = f"none is named (--base-url, {KEY_VARIABLE}); only sept neighbors needs one"
+        said = f"no server is named (--base-url, {KEY_VARIABLE}); only sept neighbors needs one"
         return [Check(_NAME, "green", said)]
     address = read_address(base_url or DEFAULT_BASE_URL)
+    import openai
+
+    from pipeline.neighbors.connection import open_client, reason
+
+    # Azure lists models next to its deployments.
+    listing = replace(address, url=address.url.partition("/deployments/")[0])
+    client, headers = open_client(listing, key, timeout_s=_TIMEOUT_S)
     host = address.host
-    # Azure lists models beside its deployments.
-    listing = f"{address.url.partition('/deployments/')[0]}/models"
-    query = f"?{urlencode(address.query)}" if address.query else ""
-    request = urllib.request.Request(f"{listing}{query}")  # noqa: S310 (http or https)
-    if key:
-        if not (key.isascii() and key.isprintable() and " " not in key):
-            return [Check(_NAME, "red", f"{KEY_VARIABLE} holds what no key is", f"export {KEY_VARIABLE}=...")]
-        for name, value in address.key_headers(key).items():
-            request.add_unredirected_header(name, value)
     try:
-        with _opener().open(request, timeout=_TIMEOUT_S) as answer:
-            listed = parse_json(answer.read(_MOST_BYTES))["data"]
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in (401, 403):
-            return [Check(_NAME, "red", f"{host} refuses the key ({error.code})", f"export {KEY_VARIABLE}=...")]
-        fix = "check --base-url; it commonly ends in /v1"
-        return [Check(_NAME, "red", f"{host} does not list its models (status {error.code})", fix)]
-    except OSError as error:
-        reason: Any = getattr(error, "reason", error)
-        said = f"{host} cannot be reached: {getattr(reason, 'strerror', None) or type(reason).__name__}"
+        models = getattr(client.models.list(extra_headers=headers), "data", None)
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        return [Check(_NAME, "red", f"{host} refuses the key ({error.status_code})", f"export {KEY_VARIABLE}=...")]
+    except openai.APIStatusError as error:
+        said = f"{host} does not list its models (status {error.status_code})"
+        return [Check(_NAME, "red", said, "check --base-url; it commonly ends in /v1")]
+    except openai.APIConnectionError as error:
+        said = f"{host} cannot be reached: {reason(error)}"
         return [Check(_NAME, "red", said, "start it, or name another: --base-url URL")]
-    except (ValueError, KeyError, TypeError):
-        return [Check(_NAME, "red", f"{host} answers, and not with a list of models", "check --base-url")]
-    return [Check(_NAME, "green", f"{host} answers and has {len(listed)} models")]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A key is for the server that was named, and for no other."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """None: the answer is the redirection itself."""
-        return
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_NoRedirect)
+    except (openai.OpenAIError, ValueError):
+        models = None
+    if not isinstance(models, list):
+        return [Check(_NAME, "red", f"{host} answers, but not with a list of models", "check --base-url")]
+    return [Check(_NAME, "green", f"{host} answers and has {len(models)} models")]

@@ -6,13 +6,8 @@ with a run in it, both marked as deleted at once, and the same experiment each t
 
 from __future__ import annotations
 
-import os
-import urllib.request
-from base64 import b64encode
 from collections.abc import Sequence
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from pipeline.cluster.ray_cluster import environment_variables
 from pipeline.doctor.checks import Check, Status
@@ -62,14 +57,15 @@ def _ask(target: TrackingTarget) -> Sequence[Check]:
 
 
 def _version(target: TrackingTarget) -> Check:
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
     from mlflow.version import VERSION
 
     try:
-        request = _request(target, "version")
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            server = answer.read(100).decode("ascii", "replace").strip()
+        server = http_request(get_default_host_creds(target.uri), "/version", "GET").text.strip()
         theirs, ours = (tuple(int(part) for part in text.split(".")[:2]) for text in (server, VERSION))
-    except (OSError, ValueError, HTTPException):
+    except (OSError, ValueError, MlflowException):
         said = f"the server does not tell its version; {VERSION} here"
         return Check("MLflow: version", "yellow", said, f"see that it is at least 3: pip install mlflow=={VERSION}")
     said = f"{one_line(server)} there, {VERSION} here"
@@ -110,17 +106,3 @@ def _remove(client: Any, experiment: str, run: str) -> None:
                 delete(identity)
         except Exception:  # noqa: S110 (what was wrong has been said already)
             pass
-
-
-def _request(target: TrackingTarget, path: str) -> urllib.request.Request:
-    """A request to a server, whose user and password urllib would take for a part of the host's name."""
-    parts = urlsplit(target.uri)
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/{path}").geturl()
-    request = urllib.request.Request(address)  # noqa: S310 (http or https)
-    name, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if not name:
-        name, password = (os.environ.get(f"MLFLOW_TRACKING_{one}", "") for one in ("USERNAME", "PASSWORD"))
-    if name:
-        user = f"{name}:{password}"
-        request.add_unredirected_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
-    return request

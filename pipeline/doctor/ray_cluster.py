@@ -16,17 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from pipeline.cluster.address import CLIENT, cure, meant
-from pipeline.doctor.checks import Check
+from pipeline.cluster.address import check_reachable, fix_for, resolve
+from pipeline.doctor.checks import Check, failed
 from pipeline.doctor.requirements import install
 from pipeline.text import one_line
+from sept_core.errors import InputError
 
 __all__ = ["RAY_S", "check_ray", "main"]
 
 RAY_S = 45.0
 """Seconds that the process is given."""
 
-_KNOCK_S = 3.0
+_CONNECT_S = 3.0
 
 
 def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
@@ -36,12 +37,14 @@ def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
         address: As of ``sept sweep launch``.
         seconds: How long it may take.
     """
-    place = meant(address)
-    if place not in ("local", "auto") and (fault := _knock(place)):
-        return [Check("Ray", "red", fault, cure(address, fault))]
+    place = resolve(address)
+    try:
+        check_reachable(address, _CONNECT_S)
+    except InputError as error:
+        return [failed("Ray", error, "")]
     answer = _ask(address, seconds)
     if "error" in answer:
-        fix = install("ray") if address == "local" else cure(address, answer["error"])
+        fix = install("ray") if address == "local" else fix_for(address, answer["error"])
         return [Check("Ray", "red", f"{place}: {one_line(answer['error'])}", fix)]
     if address == "local":
         return [Check("Ray", "green", f"Ray {answer['ray']}, started on this machine by each launch")]
@@ -78,20 +81,6 @@ def main(address: str) -> None:
     sys.stdout.write(f"\n{json.dumps(found)}\n")
     sys.stdout.flush()
     os._exit(0)  # nothing of Ray's is waited for
-
-
-def _knock(address: str) -> str:
-    """Why nothing listens there; empty where something does."""
-    import socket
-
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
-    if not host or not port.isdecimal():
-        return f"'{address}' is no address of Ray"
-    try:
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-    except (OSError, OverflowError) as error:
-        return f"{address}: {getattr(error, 'strerror', None) or error}"
-    return ""
 
 
 def _ask(address: str, seconds: float) -> dict[str, Any]:

@@ -36,7 +36,6 @@ DatasetProgress = Callable[[str, int, int], None]
 # Fewer clips than these are embedded sooner than Ray has started.
 _FEW_CLIPS = 500
 
-_CLIENT_MEND = "run it on a node of the cluster, with --address auto"
 # Attempts to publish while somebody else publishes other embeddings of the same name.
 _ATTEMPTS = 20
 
@@ -228,7 +227,7 @@ class _Means(ExitStack):
 
         # Below that, Ray's core complains of how Ray Data starts its actors.
         prepare_import(self._address, RAY_BACKEND_LOG_LEVEL="fatal")
-        self.enter_context(cluster(self._address, fix=_CLIENT_MEND, started=self._started))
+        self.enter_context(cluster(self._address, started=self._started))
         self._connected = True
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from sept_core.errors import InputError
 
-__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "Address", "read_address"]
+__all__ = ["DEFAULT_BASE_URL", "KEY_VARIABLE", "Address", "api_key", "read_address"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -69,3 +70,21 @@ def read_address(text: str) -> Address:
         raise InputError(f"'{text}' is no address", where="--base-url", fix=_EXAMPLE)
     path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     return Address(f"{parts.scheme}://{parts.netloc}{path}", given[0][1] if given else None)
+
+
+def api_key(*, needed: bool) -> str:
+    """The key in the environment; empty where there is none.
+
+    Args:
+        needed: Whether to refuse an environment without one.
+
+    Raises:
+        InputError: There is none and it is needed, or it has characters that no key has.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key and needed:
+        raise InputError(f"{KEY_VARIABLE} is not set", fix="set it to your key, or name another server by --base-url")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # The HTTP library would name the header's value in its own complaint.
+        raise InputError(f"the key in {KEY_VARIABLE} has characters that no key has", fix="set it again")
+    return key

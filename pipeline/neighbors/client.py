@@ -8,15 +8,14 @@ will change (a used-up quota, a form of answer that the server does not have).
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 from urllib.parse import urljoin
 
-from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, read_address
+from pipeline.neighbors.address import DEFAULT_BASE_URL, KEY_VARIABLE, api_key, read_address
 from pipeline.neighbors.cost import Usage
 from pipeline.neighbors.prompt import SCHEMA
 from pipeline.neighbors.reply import (
@@ -35,9 +34,6 @@ __all__ = ["ChatClient", "Notice", "StoppedError"]
 
 Notice = Callable[[str], object]
 """Told what a person who waits should know."""
-
-# An answer has a few kilobytes; what has thousands of times that is none.
-MAX_ANSWER_BYTES = 8_000_000
 
 _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_schema", "json_schema": {"name": "terms", "strict": True, "schema": SCHEMA}},
@@ -59,10 +55,6 @@ class StoppedError(SeptError):
 
 class _SilentError(Exception):
     """The server was silent for the whole time-out, twice."""
-
-
-class _BrokenOffError(Exception):
-    """An answer that began well and did not come to its end; the second argument is what to do."""
 
 
 @dataclass(frozen=True)
@@ -104,28 +96,14 @@ class ChatClient:
         try:
             import openai
 
-            from pipeline.neighbors.waiting import WatchedClient
+            from pipeline.neighbors.connection import open_client
         except ImportError as error:
             raise InputError("the openai package is not installed", fix="pip install 'openai>=3'") from error
         self._openai = openai
-        self._key = _api_key(needed=base_url is None)
-        # Servers of one's own mostly want no key, but the SDK wants one to send.
-        key = self._key or "no-key"
-        self._headers: dict[str, Any] = {"Authorization": openai.Omit(), **address.key_headers(key)}
-        try:
-            self._client = WatchedClient(
-                self._wait,
-                api_key=key,
-                base_url=address.url,
-                default_query=address.query,
-                timeout=timeout_s,
-                max_retries=retries,
-                # A key is for the server that was named, and for no other.
-                http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [self._look]}),
-            )
-        except Exception:
-            # The HTTP library's check of addresses, which is stricter than the standard library's.
-            raise InputError(f"'{address.url}' is no address", where="--base-url", fix="check it") from None
+        self._key = api_key(needed=base_url is None)
+        self._client, self._headers = open_client(
+            address, self._key, timeout_s=timeout_s, retries=retries, wait=self._wait, look=self._look
+        )
         self._model = model
         self._own_server = base_url is not None
         self._timeout_s = timeout_s
@@ -176,8 +154,6 @@ class ChatClient:
             body = self._send(messages, form)
         except StoppedError:
             return None
-        except _BrokenOffError as error:
-            return Unusable(self._plain(error.args[0]), fix=error.args[1])
         except self._openai.APIStatusError as error:
             return self._explain(error.response, form)
         except (self._openai.APITimeoutError, _SilentError) as error:
@@ -203,10 +179,8 @@ class ChatClient:
             extra["response_format"] = wanted
         if self._max_tokens is not None:
             extra[form.limit_name] = self._max_tokens
-        create: Callable[..., Any] = self._client.chat.completions.with_streaming_response.create
-        with create(model=self._model, messages=list(messages), **extra) as response:
-            # The time of this try, for those before it were the SDK's.
-            body = _read(response.iter_bytes(), self._local.began + self._timeout_s, self._timeout_s)
+        create: Callable[..., Any] = self._client.chat.completions.with_raw_response.create
+        body = bytes(create(model=self._model, messages=list(messages), **extra).content)
         self._count(parsed(body))
         return body
 
@@ -329,38 +303,3 @@ def _gave_up(request: Any) -> str:
     """What is said where the SDK has sent a request more than once, which it counts in a header."""
     retries = getattr(request, "headers", {}).get("x-stainless-retry-count", "0")
     return "" if retries == "0" else f"; gave up after {int(retries) + 1} tries"
-
-
-def _read(chunks: Iterable[bytes], until: float, timeout_s: float) -> bytes:
-    """The whole of an answer.
-
-    The SDK's time-out is for each read: a server that sends a space now and then, as gateways do to keep a connection
-    open, would never reach it.
-
-    Raises:
-        _BrokenOffError: It ends too early, takes too long or has no end.
-    """
-    body = bytearray()
-    try:
-        for chunk in chunks:
-            body += chunk
-            if monotonic() > until or len(body) > MAX_ANSWER_BYTES:
-                break
-        else:
-            return bytes(body)
-    except Exception as error:
-        # Which HTTP library is beneath, and so which exceptions, depends on the version of the SDK.
-        raise _BrokenOffError(f"the answer broke off ({error})", _AGAIN) from None
-    if monotonic() > until:
-        raise _BrokenOffError(f"no complete answer in {timeout_s:g} s", "raise --timeout where the model is slow")
-    raise _BrokenOffError("the answer has no end", "check --base-url, or take another --model")
-
-
-def _api_key(*, needed: bool) -> str:
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key and needed:
-        raise InputError(f"{KEY_VARIABLE} is not set", fix="set it to your key, or name another server by --base-url")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        # The HTTP library would name the header's value in its own complaint.
-        raise InputError(f"the key in {KEY_VARIABLE} has characters that no key has", fix="set it again")
-    return key

@@ -72,11 +72,10 @@ def sweep_cluster(
     cpus = None
     if resources.workers != "auto":
         cpus = max(1, math.ceil(resources.workers * max(resources.of(method)[0] for method in methods)))
-    fix = "use the command line (sept sweep launch --address ray://...), which runs it there"
     with (
         environment_variables(_QUIET),
         # Trials exchange a few kilobytes: about the smallest object store that Ray takes does.
-        cluster(address, fix=fix, cpus=cpus, object_store_bytes=100_000_000, started=started),
+        cluster(address, cpus=cpus, object_store_bytes=100_000_000, started=started),
     ):
         yield
 

@@ -1,7 +1,7 @@
 """What a machine keeps of what lies elsewhere, in one folder that all its processes share and whose size is bounded.
 
     $SEPT_CACHE/s3/<name>/                 weights that were fetched (`places`)
-    $SEPT_CACHE/embeddings/<key>.arrow     embeddings, ready to be mapped (`node_cache`)
+    $SEPT_CACHE/embeddings/<key>/          embeddings, ready to be mapped (`node_cache`)
 
 Beside each of them lies a lock file, ``.<its name>.lock``: who makes or removes it holds the lock, and the file's time
 is when it was last used. What a killed process has left is hidden, ends in ``.tmp``, and goes with the next trim.
@@ -29,6 +29,7 @@ __all__ = [
     "cache_limit",
     "lock_of",
     "mark_used",
+    "remove_entry",
     "remove_leftovers",
     "temporary",
     "trim",
@@ -42,7 +43,7 @@ FOLDERS = ("embeddings", "s3")
 
 DEFAULT_GB = 50.0
 # Weights are read by their path, some of them long after they were fetched; a mapped file outlives its name.
-_FOLDER_AGE_S = 24 * 3600.0
+_BY_PATH, _BY_PATH_AGE_S = "s3", 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,17 @@ def remove_leftovers(path: Path) -> None:
         _delete(left)
 
 
+def remove_entry(path: Path) -> None:
+    """Remove an entry, by one rename, since any process that finds it relies on its being whole.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    hidden = temporary(path)
+    os.rename(path, hidden)
+    _delete(hidden)
+
+
 def trim(just_made: Path) -> None:
     """Remove the entries that were not used for the longest time until the rest fits.
 
@@ -142,15 +154,9 @@ def _remove(entry: _Kept) -> bool:
     with suppress(OSError), _free(entry.path) as free:
         if not free or _last_used(entry.path) != entry.used:
             return False
-        if entry.path.is_dir():
-            if time.time() - entry.used < _FOLDER_AGE_S:
-                return False
-            # By one rename, for whoever finds the folder believes it whole.
-            hidden = temporary(entry.path)
-            os.rename(entry.path, hidden)
-            _delete(hidden)
-        else:
-            entry.path.unlink()
+        if entry.path.parent.name == _BY_PATH and time.time() - entry.used < _BY_PATH_AGE_S:
+            return False
+        remove_entry(entry.path)
         return True
     return False
 

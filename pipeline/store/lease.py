@@ -19,7 +19,6 @@ has taken over from a driver looks at the end for what a request of that one may
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -27,14 +26,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 
 from pipeline.store.files import Files, StoreError
 from pipeline.store.processes import Holder, machine_identity, process_started
 from pipeline.store.trials import sweep_key
-from sept_core.documents import parse_json
+from pipeline.text import one_line
 from sept_core.errors import InputError, SeptError
 
 __all__ = ["Lease", "LeaseHeld", "LeaseLost"]
@@ -93,11 +92,6 @@ class Lease:
         self._taken_over = False
 
     @property
-    def fence(self) -> int:
-        """The fencing number of the lease held; 0 when none is."""
-        return self._held.fence if self._held else 0
-
-    @property
     def token(self) -> str:
         """What tells the lease held from every other one; empty when none is held."""
         return self._held.token if self._held else ""
@@ -151,7 +145,7 @@ class Lease:
                 if not last.gone() and not self._silent(found, last):
                     continue
                 logger.info("taking over sweep '%s' from process %d on %s", self.sweep, last.pid, last.host)
-            if self._publish(found, _new_holder(last.fence + 1 if last else 1)):
+            if self._publish(found, _new_holder()):
                 break
         else:
             raise StoreError(f"'{self._key}' is being written by something else; no lease can be taken")
@@ -241,14 +235,14 @@ class Lease:
         if content is None:
             return None
         try:
-            return Holder.from_json(parse_json(content))
+            return Holder.from_json(content)
         except ValueError as error:
-            logger.warning("damaged '%s' treated as absent: %s", self._key, error)
+            logger.warning("damaged '%s' counts as absent: %s", self._key, one_line(error))
             return None
 
     def _publish(self, expected: bytes | None, holder: Holder) -> bool:
         """Write ``holder`` in place of exactly what was read; whether that was still there."""
-        content = (json.dumps(asdict(holder), sort_keys=True, indent=1) + "\n").encode()
+        content = holder.to_json()
         # Before the write, which may take its time: others count from the time in it.
         began = _clock()
         if not self._files.replace(self._key, expected, content):
@@ -303,7 +297,7 @@ class Lease:
         )
 
 
-def _new_holder(fence: int) -> Holder:
+def _new_holder() -> Holder:
     """This process, from now on."""
     now, pid = _now_ms(), os.getpid()
     return Holder(
@@ -312,7 +306,6 @@ def _new_holder(fence: int) -> Holder:
         pid=pid,
         process_started=process_started(pid) or "",
         token=secrets.token_hex(8),
-        fence=fence,
         since_ms=now,
         renewed_ms=now,
     )

@@ -1,26 +1,27 @@
-"""Embeddings in the form that a machine's trials share: one Arrow file, mapped into memory by all of them.
+"""Embeddings in the form that a machine's trials share: a NumPy file that all of them map into memory.
 
-    $SEPT_CACHE/embeddings/<key>.arrow
+    $SEPT_CACHE/embeddings/<key>/embeddings.npy    float32 [clips, dim]
+                                 rows.parquet      what the clips are, and the digests of everything, sealed
 
-The key is a digest of encoder, data set and the store's ``manifest.json``, so that embeddings that were made again
-are another file. It is written once, from parts that were verified one by one, by one process while others wait; then
-opening it costs milliseconds, and however many trials read it, its pages are in memory once.
+The key is a digest of encoder, data set and the store's ``manifest.json``, so that embeddings that were made again have
+another folder. One process writes the folder, from parts that it verified one by one, while others wait; then opening
+it costs milliseconds, and however many trials read it, its pages are in memory once.
 
-What is in the file is not believed for its name. It carries the digests of its rows, of what its clips sound like and
-of its embeddings, sealed, and its lock file holds the size, inode and time of change that it had when they were last
-found to be true. As long as that is still so, nobody has written to it; otherwise everything is digested again, and
-what does not fit is made again. A cache that is full or cannot be written costs time and stops nobody.
+The folder is not trusted for its name. It carries the digests of its rows, of its sounds and of its embeddings, and its
+lock file holds the size, inode and time of change that both files had when they were last verified. As long as these
+are the same, nobody has written to the files; otherwise everything is digested again, and what does not match is made
+again. A cache that is full or cannot be written costs time but stops nobody.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import mmap
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,59 +30,34 @@ from pipeline.store.cache import (
     cache_limit,
     lock_of,
     mark_used,
+    remove_entry,
     remove_leftovers,
     temporary,
     trim,
     turn,
 )
+from pipeline.text import one_line
 from sept_core.datasets import EmbeddingTable
 from sept_core.datasets.manifest import digest_of
 from sept_core.datasets.own import info_from_json, info_to_json
 from sept_core.documents import canonical_json, seal, unseal
 from sept_core.errors import InputError
 
-__all__ = ["cached_file", "read_through"]
+__all__ = ["read_through"]
 
 logger = logging.getLogger(__name__)
 
+_EMBEDDINGS, _ROWS = "embeddings.npy", "rows.parquet"
 _METADATA = b"sept.cache"
-# Of rows with many clips each: kept as numbers into a list of the values.
-_REPEATED = ("classname", "fold", "group")
-_ALIGNED = 64
-# Part of the key, so that another layout of the file is another file.
-_LAYOUT = 3
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What a cached file must hold.
-
-    Args:
-        dataset: Name of the data set.
-        fingerprint: Of the encoder.
-        manifest_sha256: Of the bytes of the store's ``manifest.json``.
-    """
-
-    dataset: str
-    fingerprint: str
-    manifest_sha256: str
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-        name = canonical_json([_LAYOUT, self.dataset, self.fingerprint, self.manifest_sha256])
-        return cache_folder() / "embeddings" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.arrow"
-
-
-def cached_file(fingerprint: str, dataset: str, manifest: bytes) -> Path:
-    """Where the embeddings that a store's ``manifest.json`` (its bytes) describes lie, or would lie, in the cache."""
-    return _Wanted(dataset, fingerprint, hashlib.sha256(manifest).hexdigest()).path
+_COLUMNS = ("clip_ids", "classnames", "folds", "groups", "sha256", "sounds")
+# Part of the key, so that another layout is another folder.
+_LAYOUT = 4
 
 
 def read_through(fingerprint: str, dataset: str, manifest: bytes, make: Callable[[], EmbeddingTable]) -> EmbeddingTable:
-    """The embeddings that a store's manifest describes, over this machine's copy, which is made where there is none.
+    """The embeddings that a store's manifest describes, over this machine's copy, which is made if it is missing.
 
-    The tensor lies over the mapped file without a copy. Who changes it changes only pages of one's own.
+    The tensor shares the mapped file. Changes to it stay in the process that makes them.
 
     Args:
         fingerprint: Of the encoder.
@@ -90,218 +66,148 @@ def read_through(fingerprint: str, dataset: str, manifest: bytes, make: Callable
         make: Reads and verifies the embeddings themselves.
 
     Raises:
-        InputError: ``SEPT_CACHE_GB`` is no number, or as ``make``.
+        InputError: ``SEPT_CACHE_GB`` is not a number, or as ``make``.
     """
-    cache_limit()  # what is wrong with the setting is told at once, not by whoever comes to trim
-    wanted = _Wanted(dataset, fingerprint, hashlib.sha256(manifest).hexdigest())
-    path, made, table = wanted.path, None, None
+    cache_limit()  # a wrong setting is reported at once, not by the process that trims
+    wanted = {
+        "dataset": dataset,
+        "fingerprint": fingerprint,
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+    }
+    key = hashlib.sha256(canonical_json([_LAYOUT, *wanted.values()]).encode()).hexdigest()[:32]
+    folder = cache_folder() / "embeddings" / key
+    table: EmbeddingTable | None = None
+    made: EmbeddingTable | None = None
     try:
-        table = _unchanged(path, wanted)
+        table = _unchanged(folder, wanted)
         if table is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with turn(path):
-                # Others may have made it meanwhile.
-                table = _unchanged(path, wanted) or _verified(path, wanted)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with turn(folder):
+                # Another process may have made it meanwhile.
+                table = _unchanged(folder, wanted) or _open(folder, wanted, verify=True)
                 if table is None:
                     made = make()
-                    _write(path, wanted, made)
-                    table = _sound(path, wanted)
-                lock_of(path).write_text(_stamp(path.stat()), encoding="ascii")
-            trim(path)
+                    _write(folder, wanted, made)
+                    table = _open(folder, wanted, verify=False)
+                lock_of(folder).write_text(_stamp(folder), encoding="ascii")
+            trim(folder)
     except OSError as error:
-        # A cache that came with the machine, say, and cannot be written, holds what others have made.
-        if table is None and made is None:
-            with suppress(OSError):
-                table = _verified(path, wanted)
+        # A cache that came with the machine, for example, may be read-only, but holds what others have made.
+        if made is None:
+            table = _open(folder, wanted, verify=True)
         if table is None:
-            reason = error.strerror or str(error)
-            logger.warning("%s cannot keep the embeddings of %s (%s); they are read directly", path, dataset, reason)
-    mark_used(path)
+            logger.warning(
+                "%s cannot keep the embeddings of %s (%s); they are read directly",
+                *(folder, dataset, error.strerror or error),
+            )
+    mark_used(folder)
     return table or made or make()
 
 
-def _unchanged(path: Path, wanted: _Wanted) -> EmbeddingTable | None:
-    """The table, if the file is the one that was last found sound; else None."""
+def _unchanged(folder: Path, wanted: dict[str, str]) -> EmbeddingTable | None:
+    """The table, if the files are the ones that were last verified; else None."""
     with suppress(FileNotFoundError):
-        stamp = lock_of(path).read_text(encoding="ascii", errors="replace")
-        if stamp == _stamp(path.stat()):
-            return _sound(path, wanted, stamp)
+        if lock_of(folder).read_text(encoding="ascii", errors="replace") == _stamp(folder):
+            return _open(folder, wanted, verify=False)
     return None
 
 
-def _sound(path: Path, wanted: _Wanted, stamp: str | None = None) -> EmbeddingTable | None:
-    """The table over a file whose digests are known to be true; else as `_opened`."""
-    opened = _opened(path, wanted, stamp)
-    if opened is None:
-        return None
-    table, digest, _ = opened
-    table.remember_digest(digest)
-    return table
+def _stamp(folder: Path) -> str:
+    """What changes whenever somebody writes to one of the files or replaces it."""
+    states = [(folder / name).stat() for name in (_EMBEDDINGS, _ROWS)]
+    return " ".join(f"{state.st_size} {state.st_ino} {state.st_ctime_ns}" for state in states)
 
 
-def _verified(path: Path, wanted: _Wanted) -> EmbeddingTable | None:
-    """The table, if everything that the file holds has the digest that is kept with it; else None."""
-    opened = _opened(path, wanted)
-    if opened is None:
-        return None
-    table, digest, sounds_digest = opened
-    rows = zip(table.clip_ids, table.classnames, table.folds, table.groups, table.sha256, strict=True)
-    found = digest_of(rows), table.digest, _sounds_digest(table)
-    if found != (table.manifest_digest, digest, sounds_digest):
-        logger.warning("%s is damaged and is made again", path)
-        return None
-    return table
-
-
-def _sounds_digest(table: EmbeddingTable) -> str:
-    """Over what the clips sound like, which tells what the encoder has heard; the manifest's digest leaves it out."""
-    return hashlib.sha256(canonical_json(table.sounds).encode()).hexdigest()
-
-
-def _stamp(status: os.stat_result) -> str:
-    """What changes whenever somebody writes to a file or puts another in its place."""
-    return f"{status.st_size} {status.st_ino} {status.st_ctime_ns}"
-
-
-def _opened(path: Path, wanted: _Wanted, stamp: str | None = None) -> tuple[EmbeddingTable, str, str] | None:
-    """The table over a file and the digests that it states; None where it is missing, torn, foreign or of others.
+def _open(folder: Path, wanted: dict[str, str], *, verify: bool) -> EmbeddingTable | None:
+    """The table over a folder's files; None where they are missing, torn, damaged or of other embeddings.
 
     Args:
-        path: The file.
-        wanted: What it must hold.
-        stamp: Of the file that is meant, where it must be that one.
+        folder: The folder.
+        wanted: Which embeddings it must hold.
+        verify: Whether to digest everything, rather than rely on the digest that is stored with it.
     """
-    try:
-        with open(path, "rb") as file:
-            if stamp is not None and _stamp(os.fstat(file.fileno())) != stamp:
-                return None
-            # Private: pages are everybody's until one is written to. (A read-only one makes torch warn.)
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (FileNotFoundError, ValueError):  # an empty file cannot be mapped
-        return None
     import pyarrow as pa
 
     try:
-        return _table(mapping, wanted, whole=stamp is None)
-    # Arrow's own errors are of several families, some of them OSError; here all of them are about the content.
-    except (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, InputError) as error:
-        logger.warning("%s is not what it should be and is made again: %s", path, " ".join(str(error).split())[:200])
+        table, stated = _table(folder, wanted)
+        if verify and _digests(table) != {
+            name: stated[name] for name in ("manifest_digest", "digest", "sounds_digest")
+        }:
+            raise ValueError("it does not have the digest that is stored with it")
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    # Arrow's errors are of several families, some of them OSError; here all of them are about the content.
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, InputError) as error:
+        logger.warning("%s is damaged and is made again: %s", folder, one_line(error))
+        return None
+    if not verify:
+        table.remember_digest(stated["digest"])
+    return table
 
 
-def _table(mapping: mmap.mmap, wanted: _Wanted, *, whole: bool) -> tuple[EmbeddingTable, str, str]:
-    """The table over a mapped file, and the digests of its embeddings and of its sounds that are written in it.
-
-    Args:
-        mapping: The file.
-        wanted: What it must hold.
-        whole: Look at every value's form, for it may be anybody's file.
+def _table(folder: Path, wanted: dict[str, str]) -> tuple[EmbeddingTable, dict[str, Any]]:
+    """The table over a folder's files, and what is stored with it.
 
     Raises:
-        Exception: It is not one of `_write`.
+        Exception: The folder is not one of `_write`.
     """
-    import pyarrow as pa
+    import numpy as np
+    import pyarrow.parquet as pq
     import torch
 
-    buffer = pa.py_buffer(mapping)
-    batch = pa.ipc.open_file(buffer).get_batch(0)
-    if whole:
-        batch.validate(full=True)
-    told = unseal(batch.schema.metadata[_METADATA])
-    if _Wanted(told["dataset"], told["fingerprint"], told["manifest_sha256"]) != wanted:
+    with pq.ParquetFile(folder / _ROWS, page_checksum_verification=True) as file:
+        rows = file.read()
+    stated = unseal(rows.schema.metadata[_METADATA])
+    if {name: stated[name] for name in wanted} != wanted:
         raise ValueError("it is of other embeddings")
-    rows, dim = told["rows"], told["dim"]
-    values = batch.column("embedding").values
-    offset = values.buffers()[1].address - buffer.address
-    if (batch.num_rows, len(values), values.offset) != (rows, rows * dim, 0):
-        raise ValueError("it does not have the rows that it names")
+    # Private ("c"): pages are shared until one is written to. (torch warns about read-only ones.)
+    values = np.load(folder / _EMBEDDINGS, mmap_mode="c")
     table = EmbeddingTable(
-        dataset=told["dataset"],
-        encoder_fingerprint=told["fingerprint"],
-        manifest_digest=told["manifest_digest"],
-        clip_ids=tuple(batch.column("clip_id").to_pylist()),
-        classnames=_spread(batch.column("classname")),
-        folds=_spread(batch.column("fold")),
-        groups=_spread(batch.column("group")),
-        sha256=tuple(batch.column("sha256").to_pylist()),
-        embeddings=torch.frombuffer(mapping, dtype=torch.float32, count=rows * dim, offset=offset).view(rows, dim),
-        description=None if told["description"] is None else info_from_json(told["description"]),
-        sounds=tuple(batch.column("sound").to_pylist()),
+        dataset=stated["dataset"],
+        encoder_fingerprint=stated["fingerprint"],
+        manifest_digest=stated["manifest_digest"],
+        embeddings=torch.from_numpy(values),
+        description=None if stated["description"] is None else info_from_json(stated["description"]),
+        # Interned: many clips have the same class, fold and group.
+        **{name: tuple(map(sys.intern, rows.column(name).to_pylist())) for name in _COLUMNS},
     )
-    return table, told["digest"], told["sounds_digest"]
+    return table, stated
 
 
-def _spread(column: Any) -> tuple[str, ...]:
-    """The values of a dictionary column, equal ones being one object."""
-    values = column.dictionary.to_pylist()
-    return tuple(map(values.__getitem__, column.indices.to_pylist()))
+def _digests(table: EmbeddingTable) -> dict[str, str]:
+    rows = zip(table.clip_ids, table.classnames, table.folds, table.groups, table.sha256, strict=True)
+    return {
+        "manifest_digest": digest_of(rows),
+        "digest": table.digest,
+        # The sounds show what the encoder has heard; the manifest's digest leaves them out.
+        "sounds_digest": hashlib.sha256(canonical_json(table.sounds).encode()).hexdigest(),
+    }
 
 
-def _write(path: Path, wanted: _Wanted, table: EmbeddingTable) -> None:
-    """Write the file: it appears whole, or not at all.
+def _write(folder: Path, wanted: dict[str, str], table: EmbeddingTable) -> None:
+    """Write the folder: it appears whole, or not at all.
 
     Raises:
         OSError: It cannot be written.
     """
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    item = pa.field("element", pa.float32(), nullable=False)
-    flat = pa.array(table.embeddings.contiguous().numpy().reshape(-1))
-    texts = {
-        "clip_id": pa.array(table.clip_ids, pa.string()),
-        "classname": pa.array(table.classnames, pa.string()),
-        "fold": pa.array(table.folds, pa.string()),
-        "group": pa.array(table.groups, pa.string()),
-        "sha256": pa.array(table.sha256, pa.string()),
-        "sound": pa.array(table.sounds, pa.string()),
-    }
-    # The embeddings first, for where they begin then depends on no other column.
-    columns = {"embedding": pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, table.dim))}
-    columns |= {name: text.dictionary_encode() if name in _REPEATED else text for name, text in texts.items()}
-    told = seal(
-        {
-            "dataset": wanted.dataset,
-            "fingerprint": wanted.fingerprint,
-            "manifest_sha256": wanted.manifest_sha256,
-            "manifest_digest": table.manifest_digest,
-            "digest": table.digest,
-            "sounds_digest": _sounds_digest(table),
-            "rows": len(table),
-            "dim": table.dim,
-            "description": None if table.description is None else info_to_json(table.description),
-        }
-    )
-    batch = _aligned(pa.RecordBatch.from_pydict(columns), told)
-    remove_leftovers(path)
-    hidden = temporary(path)
+    description = None if table.description is None else info_to_json(table.description)
+    stated = seal(wanted | _digests(table) | {"description": description})
+    rows = pa.table({name: pa.array(getattr(table, name), pa.string()) for name in _COLUMNS})
+    remove_leftovers(folder)
+    if folder.exists():
+        remove_entry(folder)
+    hidden = temporary(folder)
     try:
-        with pa.OSFile(str(hidden), "wb") as sink:
-            _write_batch(sink, batch)
-        with open(hidden, "rb") as file:
-            os.fsync(file.fileno())
-        os.rename(hidden, path)
+        hidden.mkdir()
+        np.save(hidden / _EMBEDDINGS, table.embeddings.contiguous().numpy())
+        pq.write_table(rows.replace_schema_metadata({_METADATA: stated}), hidden / _ROWS, write_page_checksum=True)
+        for name in (_EMBEDDINGS, _ROWS):
+            with open(hidden / name, "rb") as file:
+                os.fsync(file.fileno())
+        os.rename(hidden, folder)
     finally:
-        hidden.unlink(missing_ok=True)
-
-
-def _aligned(batch: Any, told: bytes) -> Any:
-    """The batch with its metadata, filled up so that in the file the embeddings begin at a multiple of 64 bytes.
-
-    As tensors of torch's own do; what a library computes may depend on it in the last digit.
-    """
-    import pyarrow as pa
-
-    # A row tells where they begin: what stands before them is as long for one row as for all.
-    sink = pa.BufferOutputStream()
-    _write_batch(sink, batch.slice(0, 1).replace_schema_metadata({_METADATA: told, b"fill": b""}))
-    file = sink.getvalue()
-    begin = pa.ipc.open_file(file).get_batch(0).column(0).values.buffers()[1].address - file.address
-    return batch.replace_schema_metadata({_METADATA: told, b"fill": b" " * (-begin % _ALIGNED)})
-
-
-def _write_batch(sink: Any, batch: Any) -> None:
-    import pyarrow as pa
-
-    options = pa.ipc.IpcWriteOptions(allow_64bit=True)
-    with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
-        writer.write_batch(batch)
+        shutil.rmtree(hidden, ignore_errors=True)

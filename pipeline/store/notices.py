@@ -1,90 +1,70 @@
-"""What a launch and those who watch it tell each other while it runs; the truth about the sweep lies elsewhere.
+"""What a launch and its observers report to each other while it runs; the record of the sweep itself is elsewhere.
 
-    sweeps/<sweep>/progress.json        what the driver has heard of its trials in flight: to be shown, never acted on
-    sweeps/<sweep>/stop/<token>.json    somebody wants the launch that has this lease to stop
+    sweeps/<sweep>/progress.json        the driver's view of its running trials: to be shown, never acted on
+    sweeps/<sweep>/stop/<token>.json    a request that the launch with this lease stop
 
-Both name a lease by its token. So what a killed launch leaves behind is not taken for the next one's, and a request
-that comes too late for one launch can stop no other: it lies at a key that nobody looks at any more.
+Both name a lease by its token, so what a killed launch leaves behind is not mistaken for the next one's, and a request
+that comes too late for one launch cannot stop another: nothing reads its key any more.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from pipeline.store.files import Files
+from pipeline.store.processes import TimeMs
 from pipeline.store.trials import sweep_key
-from sept_core.documents import seal, time_ms, unseal
+from sept_core.documents import seal, unseal
 from sept_core.results import now_ms
 
 __all__ = ["LaunchProgress", "Noticeboard", "StopRequest", "TrialProgress"]
 
-Notice = TypeVar("Notice")
+Notice = TypeVar("Notice", "LaunchProgress", "StopRequest")
 
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """What the driver has heard of a trial in flight.
+    """What the driver knows of a running trial.
 
     Attributes:
         study, number: Which trial it is.
-        begun_ms: When a worker last began with it, by the driver's clock like ``heard_ms``; milliseconds since 1970.
-        heard_ms: When its worker was last heard of.
+        begun_ms: When a worker last started it, by the driver's clock like ``heard_ms``; milliseconds since 1970.
+        heard_ms: When its worker last reported.
         epoch: Epochs trained at its last report, 0 before the first.
         best: Best validation objective of its reports, percent; None before the first.
     """
 
     study: str
     number: int
-    begun_ms: int
-    heard_ms: int
+    begun_ms: TimeMs
+    heard_ms: TimeMs
     epoch: int
     best: float | None
 
 
 @dataclass(frozen=True)
 class LaunchProgress:
-    """The trials in flight of one launch.
+    """The running trials of one launch.
 
     Attributes:
         token: The launch's lease.
         workers: Trials that it runs at a time; 0 while it does not know yet.
+        trials: The running trials.
     """
 
     token: str
     workers: int
     trials: tuple[TrialProgress, ...]
 
-    @classmethod
-    def from_json(cls, data: Any) -> LaunchProgress:
-        """Back from plain values.
-
-        Raises:
-            ValueError: Damaged.
-        """
-        try:
-            trials = tuple(
-                TrialProgress(
-                    study=str(one["study"]),
-                    number=int(one["number"]),
-                    begun_ms=time_ms(one["begun_ms"]),
-                    heard_ms=time_ms(one["heard_ms"]),
-                    epoch=int(one["epoch"]),
-                    best=None if one["best"] is None else float(one["best"]),
-                )
-                for one in data["trials"]
-            )
-            return cls(str(data["token"]), int(data["workers"]), trials)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not the progress of a launch: {error}") from error
-
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Somebody's wish that a launch stop.
+    """A request that a launch stop.
 
     Attributes:
         token: The launch's lease.
@@ -95,23 +75,15 @@ class StopRequest:
     token: str
     host: str
     pid: int
-    asked_ms: int
+    asked_ms: TimeMs
 
-    @classmethod
-    def from_json(cls, data: Any) -> StopRequest:
-        """Back from plain values.
 
-        Raises:
-            ValueError: Damaged.
-        """
-        try:
-            return cls(str(data["token"]), str(data["host"]), int(data["pid"]), time_ms(data["asked_ms"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a request to stop: {error}") from error
+_PROGRESS = TypeAdapter(LaunchProgress)
+_STOP = TypeAdapter(StopRequest)
 
 
 class Noticeboard:
-    """The notices of one sweep. What is damaged is treated as not there.
+    """The notices of one sweep. A damaged one counts as absent.
 
     Args:
         files: The store.
@@ -123,32 +95,32 @@ class Noticeboard:
         self._sweep = sweep
 
     def progress(self, token: str) -> LaunchProgress | None:
-        """What the launch with this lease last told; None when that is not known."""
-        return self._read(self._key("progress.json"), token, LaunchProgress.from_json)
+        """What the launch with this lease last published; None when that is not known."""
+        return self._read(self._key("progress.json"), token, _PROGRESS)
 
     def tell(self, progress: LaunchProgress) -> None:
-        """Tell how far the own launch is, in place of what was told before."""
+        """Publish the progress of this launch, in place of what it published before."""
         self._files.write(self._key("progress.json"), seal(asdict(progress)))
 
     def take_down(self, token: str) -> None:
-        """Remove what the launch with this lease has told: nothing of it is in flight any more."""
+        """Remove what the launch with this lease has published: none of its trials runs any more."""
         key = self._key("progress.json")
         try:
-            told = self._files.read(key)
+            published = self._files.read(key)
         except FileNotFoundError:
             return
-        if self._parse(told, token, LaunchProgress.from_json) is not None:
-            self._files.remove(key, told)
+        if self._parse(published, token, _PROGRESS) is not None:
+            self._files.remove(key, published)
 
     def stop_request(self, token: str) -> StopRequest | None:
-        """Who wants the launch with this lease to stop; None when nobody does."""
-        return self._read(self._stop_key(token), token, StopRequest.from_json)
+        """The request that the launch with this lease stop; None when there is none."""
+        return self._read(self._stop_key(token), token, _STOP)
 
     def ask_to_stop(self, token: str) -> StopRequest:
         """Ask the launch with this lease to stop.
 
         Returns:
-            The request that stands: of several the first.
+            The request in the store: the first one, if there are several.
         """
         request = StopRequest(token, platform.node(), os.getpid(), now_ms())
         key, data = self._stop_key(token), seal(asdict(request))
@@ -160,11 +132,11 @@ class Noticeboard:
         return request
 
     def drop_stop(self, token: str) -> None:
-        """Remove the request to the launch with this lease: it has obeyed, or exists no more."""
+        """Remove the request to the launch with this lease: it has stopped, or no longer exists."""
         self._files.delete(self._stop_key(token))
 
     def drop_other_stops(self, token: str) -> None:
-        """Remove the requests to all launches but the one with this lease, which are over."""
+        """Remove the requests to all other launches than the one with this lease: those are over."""
         for key in self._files.list(self._key("stop")):
             if key != self._stop_key(token):
                 self._files.delete(key)
@@ -175,16 +147,16 @@ class Noticeboard:
     def _stop_key(self, token: str) -> str:
         return self._key(f"stop/{token}.json")
 
-    def _read(self, key: str, token: str, parse: Callable[[Any], Notice]) -> Notice | None:
+    def _read(self, key: str, token: str, form: TypeAdapter[Notice]) -> Notice | None:
         try:
-            return self._parse(self._files.read(key), token, parse)
+            return self._parse(self._files.read(key), token, form)
         except FileNotFoundError:
             return None
 
     @staticmethod
-    def _parse(data: bytes, token: str, parse: Callable[[Any], Notice]) -> Notice | None:
+    def _parse(data: bytes, token: str, form: TypeAdapter[Notice]) -> Notice | None:
         try:
             content = unseal(data)
-            return parse(content) if content.get("token") == token else None
+            return form.validate_python(content) if content.get("token") == token else None
         except ValueError:
             return None

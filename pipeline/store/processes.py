@@ -1,21 +1,31 @@
-"""Which process is which: so that a dead holder of a lease is told from one that is only slow."""
+"""The identity of a process, which tells a dead holder of a lease from one that is only slow.
+
+Why not `psutil.Process.create_time`: it adds the boot time by the wall clock, so that a process seems to be another one
+after the clock is set, and a live holder would lose its lease. What Linux states, ticks since the boot, never changes.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, TypeAdapter
 
 from sept_core.documents import time_ms
 
-__all__ = ["Holder", "machine_identity", "mark_gone", "own_mark", "process_started"]
+__all__ = ["Holder", "TimeMs", "machine_identity", "mark_gone", "own_mark", "process_started"]
+
+TimeMs = Annotated[int, AfterValidator(time_ms)]
+"""A time that a document states, in milliseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,13 @@ class Holder:
         host: Name of the machine, to show.
         machine: Identity of the machine's process table (boot and process namespace), to compare.
         pid: Process id there.
-        process_started: Start time of the process as its machine tells it, so that a reused id is not mistaken for it.
+        process_started: Start time of the process as its machine states it, so that a reused id is not mistaken for it.
         token: Random; tells two leases of one process apart.
-        fence: Fencing number.
         since_ms: When the lease was taken, milliseconds since 1970.
         renewed_ms: When it was last renewed.
-        released_ms: When it was given back; 0 while it is held.
+        released_ms: When it was released; 0 while it is held.
         renewals: How often it was renewed: no two states of a held lease are equal, whatever the clocks say.
+        fence: Not used; earlier releases take a lease without it for damaged.
     """
 
     host: str
@@ -40,34 +50,24 @@ class Holder:
     pid: int
     process_started: str
     token: str
-    fence: int
-    since_ms: int
-    renewed_ms: int
-    released_ms: int = 0
+    since_ms: TimeMs
+    renewed_ms: TimeMs
+    released_ms: TimeMs = 0
     renewals: int = 0
+    fence: int = 0
 
     @classmethod
-    def from_json(cls, data: Any) -> Holder:
-        """Back from plain values.
+    def from_json(cls, content: bytes) -> Holder:
+        """Read a holder; what else its document has is ignored.
 
         Raises:
             ValueError: Damaged.
         """
-        try:
-            return cls(
-                host=str(data["host"]),
-                machine=str(data["machine"]),
-                pid=int(data["pid"]),
-                process_started=str(data["process_started"]),
-                token=str(data["token"]),
-                fence=int(data["fence"]),
-                since_ms=time_ms(data["since_ms"]),
-                renewed_ms=time_ms(data["renewed_ms"]),
-                released_ms=time_ms(data.get("released_ms", 0)),
-                renewals=int(data.get("renewals", 0)),
-            )
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"not a lease: {error}") from error
+        return _HOLDER.validate_json(content)
+
+    def to_json(self) -> bytes:
+        """The holder's document."""
+        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
 
     @property
     def here(self) -> bool:
@@ -75,18 +75,21 @@ class Holder:
         return self.machine == machine_identity()
 
     def gone(self) -> bool:
-        """Whether this machine can tell that the holder's process exists no more."""
+        """Whether this machine knows that the holder's process no longer exists."""
         return self.here and _ended(self.pid, lambda started: started == self.process_started)
+
+
+_HOLDER = TypeAdapter(Holder)
 
 
 @cache
 def own_mark(pid: int) -> str:
-    """What tells this process, whose id is ``pid``, from every other one, of letters, digits and ``-``."""
+    """A mark that no other process has, made of letters, digits and ``-``, for the process with this id."""
     return f"{_short(machine_identity())}-{pid}-{_short(process_started(pid) or '')}"
 
 
 def mark_gone(mark: str) -> bool:
-    """Whether this machine can tell that the process of an `own_mark` exists no more."""
+    """Whether this machine knows that the process of an `own_mark` no longer exists."""
     machine, pid, began = mark.split("-") if mark.count("-") == 2 else ("", "", "")
     if machine != _short(machine_identity()) or not pid.isdecimal():
         return False
@@ -94,7 +97,7 @@ def mark_gone(mark: str) -> bool:
 
 
 def _ended(pid: int, same: Callable[[str], bool]) -> bool:
-    """Whether the process of this machine with this id, and a start that is the ``same``, exists no more."""
+    """Whether this machine's process with this id, and with a start that is the ``same``, no longer exists."""
     started = process_started(pid)
     if started is not None:
         return not same(started)
@@ -105,7 +108,7 @@ def _ended(pid: int, same: Callable[[str], bool]) -> bool:
         return False
     except ProcessLookupError:
         return True
-    # It takes signals and runs no more: a zombie.
+    # It takes signals but no longer runs: a zombie.
     return True
 
 
@@ -114,7 +117,7 @@ def _short(text: str) -> str:
 
 
 def process_started(pid: int) -> str | None:
-    """When a process of this machine started, in its own units; None when there is no such process.
+    """When a process of this machine started, in the machine's own units; None when there is no such process.
 
     A zombie counts as gone: it will never write again, but keeps its id until its parent looks.
     """
@@ -134,7 +137,7 @@ def process_started(pid: int) -> str | None:
 
 @cache
 def machine_identity() -> str:
-    """What must be equal for process ids to mean the same: name, boot, and process namespace (containers)."""
+    """What must be equal for process ids to mean the same process: name, boot, and process namespace (containers)."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())

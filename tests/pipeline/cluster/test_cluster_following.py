@@ -15,7 +15,7 @@ from ray.exceptions import AuthenticationError, RpcError
 from ray.job_submission import JobStatus
 
 from pipeline.cluster import following
-from pipeline.cluster.address import cure, meant, use_token
+from pipeline.cluster.address import fix_for, resolve, use_token
 from pipeline.cluster.following import JobLostError, follow
 from pipeline.cluster.jobs import Job, Request, cluster_root, job_client, refused, submit
 from pipeline.cluster.ray_cluster import cluster
@@ -215,22 +215,22 @@ def test_a_ray_that_the_environment_names_is_asked_for_by_auto_only_and_named_wh
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    assert [meant(address) for address in ("local", "10.0.0.1:6379", "auto")] == [
+    assert [resolve(address) for address in ("local", "10.0.0.1:6379", "auto")] == [
         "local",
         "10.0.0.1:6379",
         "127.0.0.1:1",
     ]
     refused_there = r"^address 127\.0\.0\.1:1: no Ray cluster: Connection refused"
-    with pytest.raises(InputError, match=refused_there), cluster("auto", fix=""):
+    with pytest.raises(InputError, match=refused_there), cluster("auto"):
         pass
     mismatch = "Version mismatch: The cluster was started with: Ray: 2.55.0"
-    assert cure("auto", mismatch).endswith("or use 'local', or unset RAY_ADDRESS, which names it")
+    assert fix_for("auto", mismatch).endswith("or use 'local', or unset RAY_ADDRESS, which names it")
     monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
-    with pytest.raises(InputError, match="not as a Ray client; run it there"), cluster("auto", fix="run it there"):
+    with pytest.raises(InputError, match="not in a Ray client"), cluster("auto"):
         pass
     monkeypatch.delenv("RAY_ADDRESS")
-    assert meant("auto") == "auto"
-    assert cure("10.0.0.1:1", mismatch) == "install the cluster's versions of Ray and Python here, or use 'local'"
+    assert resolve("auto") == "auto"
+    assert fix_for("10.0.0.1:1", mismatch) == "install the cluster's versions of Ray and Python here, or use 'local'"
 
 
 def test_another_request_for_a_sweep_that_runs_is_refused() -> None:

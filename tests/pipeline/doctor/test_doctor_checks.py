@@ -23,7 +23,7 @@ from pipeline.doctor.data import Datasets, check_datasets, check_encoder
 from pipeline.doctor.examine import wanted_by
 from pipeline.doctor.language_model import check_language_model
 from pipeline.doctor.machine import check_disk
-from pipeline.doctor.mlflow_server import EXPERIMENT, _version, check_mlflow
+from pipeline.doctor.mlflow_server import EXPERIMENT, check_mlflow
 from pipeline.doctor.ray_cluster import check_ray
 from pipeline.doctor.requirements import install
 from pipeline.doctor.storage import check_store
@@ -150,16 +150,14 @@ def test_an_mlflow_that_is_not_there_or_dead_or_of_another_version_is_told(tmp_p
 def test_a_server_of_mlflow_is_asked_its_version_as_the_user_it_asks_for(tmp_path: Path) -> None:
     def guarded(request: object) -> tuple[int, dict[str, str], bytes]:
         asked.append((request.path, request.headers.get("Authorization")))  # type: ignore[attr-defined]
-        return 200, {}, b"2.9.2"
+        return 200, {"Content-Type": "application/json"}, b"2.9.2" if request.path == "/version" else b"{}"  # type: ignore[attr-defined]
 
     asked: list[tuple[str, str]] = []
     with answering(guarded) as uri:
-        target = TrackingTarget(uri.replace("://", "://me:se%40cret@"), None)
-        assert _version(target).said.startswith("2.9.2 there")
-    assert asked == [("/version", "Basic " + b64encode(b"me:se@cret").decode())]
-    # Without a port the password would be taken for one, and be told as a wrong one.
-    unknown = _version(TrackingTarget("http://me:secret@no-such-host.invalid", None))
-    assert (unknown.status, "secret" in unknown.said) == ("yellow", False)
+        found = {check.name: check for check in check_mlflow(str(tmp_path), uri.replace("://", "://me:se%40cret@"))}
+    assert found["MLflow: version"].said.startswith("2.9.2 there")
+    assert ("/version", "Basic " + b64encode(b"me:se@cret").decode()) in asked
+    assert "cret" not in "".join(check.said + check.fix for check in found.values())
 
 
 def test_a_silent_bucket_keeps_no_sweep_of_shipped_datasets_waiting_and_ones_own_only_shortly(

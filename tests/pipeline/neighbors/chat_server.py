@@ -26,7 +26,7 @@ NAMES = ["dog bark", "rain", "sea waves"]
 class Reply:
     """What the server sends back.
 
-    ``cut`` closes the connection in the middle, ``delay_s`` waits first, ``drip_s`` waits after each byte.
+    ``cut`` closes the connection in the middle, ``delay_s`` waits first.
     """
 
     body: Any
@@ -34,7 +34,6 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     delay_s: float = 0.0
-    drip_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,7 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
-                for start in range(0, len(data), 1 if reply.drip_s else max(len(data), 1)):
-                    part = data[start : start + 1] if reply.drip_s else data
-                    self.wfile.write(part[: len(part) // 2] if reply.cut else part)
-                    time.sleep(reply.drip_s)
+                self.wfile.write(data[: len(data) // 2] if reply.cut else data)
                 self.close_connection = reply.cut
 
             def log_message(self, *_: object) -> None:

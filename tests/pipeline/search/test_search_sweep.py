@@ -232,7 +232,7 @@ def test_a_second_driver_of_the_same_sweep_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="sept sweep launch --address ray:"):
+    with pytest.raises(InputError, match="sept sweep submit SPEC --address http://HEAD:8265"):
         launch(make_spec(), tmp_path, address="ray://somewhere:10001", provider=tiny_inputs.provide)
 
 
@@ -240,7 +240,7 @@ def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path)
     ("address", "says"),
     [
         ("127.0.0.1:1", "address 127.0.0.1:1: no Ray cluster: Connection refused"),
-        ("somewhere", "no address of Ray; give local, auto"),
+        ("somewhere", "not an address of Ray; give local, auto"),
     ],
 )
 def test_an_address_where_no_ray_is_is_one_line_at_once(tmp_path: Path, address: str, says: str) -> None:

@@ -1,10 +1,12 @@
-"""Both backends of the store, for tests that are about the door and not what lies behind it; a cache of one's own."""
+"""Both backends of the store, for tests of what both promise; an empty cache; processes that end with the test."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lease_processes import Processes
 from s3_fixtures import store_at
 
 from pipeline.store import Files, embeddings, open_files
@@ -47,3 +49,14 @@ def parses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(embeddings, "parse_embeddings", counted)
     return seen
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Starts processes, and ends each of them with the test."""
+    running = Processes()
+    yield running
+    for process in running.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -12,9 +12,8 @@ import torch
 from torch.nn.functional import normalize
 
 from pipeline.store import EmbeddingHeader, EmbeddingStore, find_embeddings
-from pipeline.store.node_cache import cached_file
+from pipeline.store.cache import cache_folder
 from sept_core.datasets import Clip, EmbeddingTable, Manifest
-from sept_core.datasets.embeddings import embeddings_folder
 
 REPOSITORY = Path(__file__).parents[3]
 FINGERPRINT = "0123456789abcdef"
@@ -44,10 +43,9 @@ def fill(root: str | Path, count: int = 10, dim: int = 8, seed: int = 0) -> torc
     return rows
 
 
-def where(root: str | Path) -> Path:
-    """The cached file of what lies there now."""
-    data = EmbeddingStore(root).files.read(f"{embeddings_folder(FINGERPRINT, NAME)}/manifest.json")
-    return cached_file(FINGERPRINT, NAME, data)
+def cached() -> list[Path]:
+    """The embeddings in this machine's cache."""
+    return sorted((cache_folder() / "embeddings").glob("[!.]*"))
 
 
 def read(root: str | Path) -> EmbeddingTable:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from s3_server import BUCKET, raw_client
-from small_embeddings import FINGERPRINT, NAME, fill, read, start, where
+from small_embeddings import FINGERPRINT, NAME, cached, fill, read, start
 
 from pipeline.store.cache import cache_limit, lock_of, trim
 from pipeline.store.fetch import fetch
@@ -96,13 +96,14 @@ def test_reading_counts_as_use_and_a_mapped_table_outlives_its_file(
     files, rows = {}, {}
     for seed, name in enumerate(("first", "second")):
         rows[name] = fill(tmp_path / name, seed=seed)
+        before = set(cached())
         read(tmp_path / name)
-        files[name] = where(tmp_path / name)
+        (files[name],) = set(cached()) - before
     for name, hours in (("first", 30), ("second", 20)):
         when = time.time() - 3600 * hours
         os.utime(lock_of(files[name]), (when, when))
     mapped = read(tmp_path / "first")
-    monkeypatch.setenv("SEPT_CACHE_GB", str(files["first"].stat().st_size / 1e9))
+    monkeypatch.setenv("SEPT_CACHE_GB", str(sum(file.stat().st_size for file in files["first"].iterdir()) / 1e9))
     trim(cache / "none")
     assert (files["first"].exists(), files["second"].exists()) == (True, False)
     monkeypatch.setenv("SEPT_CACHE_GB", "0")

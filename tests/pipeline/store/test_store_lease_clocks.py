@@ -48,7 +48,7 @@ class Driver:
     @property
     def holds(self) -> bool:
         """Whether it has the lease, as far as it knows."""
-        return self.exists and self.lease.fence > 0 and not self.lease.lost
+        return self.exists and self.lease.token != "" and not self.lease.lost
 
     @property
     def at_work(self) -> bool:
@@ -82,9 +82,9 @@ class World:
     def gone(self, holder: Holder) -> bool:
         return holder.here and not self.drivers[holder.pid].exists
 
-    def holder(self, fence: int) -> Holder:
+    def holder(self) -> Holder:
         now, driver = self.wall_ms(), self.drivers[-1]
-        return Holder("host", f"m{self.current}", driver.number, "", f"token-{fence}", fence, now, now)
+        return Holder("host", f"m{self.current}", driver.number, "", f"token-{driver.number}", now, now)
 
     def pass_time(self, seconds: float) -> None:
         end = self.now + seconds

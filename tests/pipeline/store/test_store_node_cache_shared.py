@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from s3_faults import Proxy, proxying
-from small_embeddings import FINGERPRINT, NAME, fill, read, start, where
+from small_embeddings import FINGERPRINT, NAME, cached, fill, read, start
 
 from pipeline.store import EmbeddingStore, embeddings
 
@@ -47,19 +47,12 @@ class TestProcesses:
 
     def test_a_maker_that_is_killed_leaves_only_what_the_next_removes(self, root: Path, cache: Path) -> None:
         rows = fill(root)
-        code = (
-            "import os, signal, pyarrow; from pipeline.store import node_cache\n"
-            "write = node_cache._write_batch\n"
-            "def killed(sink, batch):\n"
-            "    write(sink, batch)\n"
-            "    if isinstance(sink, pyarrow.OSFile): os.kill(os.getpid(), signal.SIGKILL)\n"
-            "node_cache._write_batch = killed\n"
-        ) + READ
+        code = "import os, signal; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n" + READ
         process = start(code, root)
         process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL
         assert [path.suffix for path in cache.rglob("*.tmp")] == [".tmp"]
-        assert not where(root).exists()
+        assert cached() == []
         assert torch.equal(read(root).embeddings, rows)
         assert not list(cache.rglob("*.tmp"))
 
@@ -72,7 +65,7 @@ class TestProcesses:
             "found = {}; mine = False\n"
             "for line in open('/proc/self/smaps'):\n"
             "    words = line.split()\n"
-            "    if not words[0].endswith(':'): mine = line.rstrip().endswith('.arrow')\n"
+            "    if not words[0].endswith(':'): mine = line.rstrip().endswith('.npy')\n"
             "    elif mine and words[-1] == 'kB': found[words[0][:-1]] = found.get(words[0][:-1], 0) + int(words[1])\n"
             "import json; print(json.dumps(found), flush=True)\n"
         )
