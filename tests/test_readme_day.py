@@ -43,6 +43,7 @@ TYPED = {
     "doctor",
     "embed",
     "export",
+    "init",
     "predict",
     "quickstart",
     "report",
