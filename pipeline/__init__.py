@@ -71,6 +71,7 @@ def launch(
     mlflow: str | None = None,
     retry_failed: bool = False,
     observers: Sequence[SweepObserver] = (),
+    notify: Callable[[str], object] | None = None,
     waiting: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> SweepOutcome:
     """Run a sweep to its end, or continue one that was interrupted, and record its trials in MLflow.
@@ -85,6 +86,7 @@ def launch(
         mlflow: URI of an MLflow server or database; by default a database file in the root.
         retry_failed: Whether to run failed trials once more.
         observers: Called with everything that happens to the sweep, on the driver's thread.
+        notify: Called with a line if MLflow cannot be used; without it, the line is logged as a warning.
         waiting: Called with a few words before something slow; the context it returns lasts as long.
 
     Raises:
@@ -102,6 +104,7 @@ def launch(
         retry_failed=retry_failed,
         observers=observers,
         waiting=waiting,
+        **({} if notify is None else {"notify": notify}),
     )
 
 

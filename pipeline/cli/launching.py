@@ -128,6 +128,7 @@ def _run(
         mlflow=target.uri,
         retry_failed=retry_failed,
         observers=[progress],
+        notify=lambda line: say(console, line),
         waiting=waiting,
     )
     if outcome.untracked:

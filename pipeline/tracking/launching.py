@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
+from pipeline.search import sweep
 from pipeline.search.observer import SweepObserver
-from pipeline.search.sweep import SweepOutcome, launch
+from pipeline.search.sweep import SweepOutcome
 from pipeline.spec import SweepSpec
 from pipeline.store import Lease, TrialStore, check_writable, open_files
 from pipeline.text import one_line
@@ -30,6 +31,7 @@ def tracked_launch(
     mlflow: str | None = None,
     retry_failed: bool = False,
     observers: Sequence[SweepObserver] = (),
+    notify: Callable[[str], object] = logger.warning,
     waiting: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> SweepOutcome:
     """See ``pipeline.launch``."""
@@ -42,7 +44,7 @@ def tracked_launch(
         # The tracker tries again as long as the sweep runs.
         known = failure(target, error)
         what = str(known) if isinstance(known, InputError) else f"MLflow cannot be reached yet ({one_line(error)})"
-        logger.warning("%s; the sweep runs all the same", what)
+        notify(f"{what}; the sweep runs without it meanwhile")
     tracker = MlflowTracker(target, TrialStore(open_files(root)))
 
     @contextmanager
@@ -55,7 +57,7 @@ def tracked_launch(
             with waiting("Writing the last records to MLflow"):
                 tracker.close()
 
-    outcome = launch(
+    outcome = sweep.launch(
         spec, root, observers=[*observers, tracker], address=address, retry_failed=retry_failed, leased=tracking
     )
     summary = tracker.close()
