@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from pipeline.report import ReportFiles, SweepTable
-    from pipeline.report.rows import ForUse
+    from pipeline.reports import ReportFiles, SweepTable
+    from pipeline.reports.rows import ForUse
     from pipeline.search.observer import SweepObserver
     from pipeline.search.sweep import SweepOutcome
     from pipeline.spec import SweepSpec
@@ -131,7 +131,7 @@ def trials(sweep: str, root: str | Path = DEFAULT_ROOT) -> DataFrame:
     Raises:
         InputError: The root has no sweep of this name.
     """
-    from pipeline.report.frame import trials_frame
+    from pipeline.reports.frame import trials_frame
     from pipeline.store import TrialStore, open_files
 
     return trials_frame(TrialStore(open_files(root)), sweep)
@@ -151,8 +151,8 @@ def best(sweep: str, study: str | None = None, root: str | Path = DEFAULT_ROOT) 
     Raises:
         InputError: The root has no such sweep or study.
     """
-    from pipeline.report.collect import collect
-    from pipeline.report.picking import pick_uses
+    from pipeline.reports.collect import collect
+    from pipeline.reports.picking import pick_uses
     from pipeline.store import TrialStore, open_files
 
     return pick_uses(collect(TrialStore(open_files(root)), sweep), study)
@@ -170,7 +170,7 @@ def report(sweep: str, root: str | Path = DEFAULT_ROOT, *, latex: bool = False) 
         InputError: The root has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    from pipeline.report import write_report
+    from pipeline.reports import write_report
     from pipeline.store import TrialStore, open_files
 
     return write_report(TrialStore(open_files(root)), sweep, latex=latex)

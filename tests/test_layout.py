@@ -17,7 +17,7 @@ FLOORS = (
     {"spec"},
     {"data", "cluster", "neighbors"},
     {"search", "embed"},
-    {"watch", "plan", "tracking", "report"},
+    {"watch", "plan", "tracking", "reports"},
     {"prompts", "doctor"},
     {""},  # the Python API
     {"cli"},

@@ -15,7 +15,7 @@ from sept_core.errors import InputError, SeptError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.report.rows import Chosen, ForUse
+    from pipeline.reports.rows import Chosen, ForUse
 
 __all__ = ["best"]
 
@@ -39,10 +39,10 @@ def best(
     several folds its own test accuracies estimate nothing, for held-out clips of one fold are test clips of another.
     """
     from pipeline.cli.console import say, wide_console
-    from pipeline.report import collect
-    from pipeline.report.gaps import missing_lines, partial_lines
-    from pipeline.report.picking import pick_row, pick_uses
-    from pipeline.report.rows import OVER_ALL_FOLDS
+    from pipeline.reports import collect
+    from pipeline.reports.gaps import missing_lines, partial_lines
+    from pipeline.reports.picking import pick_row, pick_uses
+    from pipeline.reports.rows import OVER_ALL_FOLDS
     from pipeline.spec.stored import known_sweep
     from pipeline.store import TrialStore, open_files
 
@@ -98,7 +98,7 @@ def best(
 
 def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
     """A study's configuration for use, and the estimate beside it, as plain values."""
-    from pipeline.report.rows import warning_of
+    from pipeline.reports.rows import warning_of
 
     names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params")
     told = {name: getattr(use, name) for name in names} | {"trials": row.trials}
@@ -114,7 +114,7 @@ def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
 
 def _estimate(row: Chosen) -> dict[str, float]:
     """The table's figures."""
-    from pipeline.report import Row, TransferRow
+    from pipeline.reports import Row, TransferRow
 
     if isinstance(row, Row):
         numbers = {"val": row.validation.h, "base": row.test.base, "new": row.test.new, "h": row.test.h}

@@ -18,7 +18,7 @@ from pipeline.text import plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.report import ReportFiles
+    from pipeline.reports import ReportFiles
     from pipeline.spec import SweepSpec
     from pipeline.tracking import TrackingTarget
 
@@ -87,7 +87,7 @@ def run_sweep(
 
 
 def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarget, remark: str) -> None:
-    from pipeline.report import method_title
+    from pipeline.reports import method_title
     from pipeline.store import is_remote
 
     studies = spec.studies()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.report.rows import method_title
+from pipeline.reports.rows import method_title
 from pipeline.search.selection import choose, chosen_value, fold_values
 from pipeline.text import plural
 

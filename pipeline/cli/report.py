@@ -14,7 +14,7 @@ from pipeline.text import plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.report import ReportFiles
+    from pipeline.reports import ReportFiles
     from pipeline.store import Lease, TrialStore
     from pipeline.tracking import TrackingTarget
 
@@ -49,8 +49,8 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    from pipeline.report import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
-    from pipeline.report.gaps import missing_lines
+    from pipeline.reports import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
+    from pipeline.reports.gaps import missing_lines
     from pipeline.store import TrialStore, open_files
 
     store = TrialStore(open_files(root))

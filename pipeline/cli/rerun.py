@@ -11,7 +11,7 @@ from pipeline.cli.errors import EXIT_FAILED
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
 
 if TYPE_CHECKING:
-    from pipeline.report.rerun import Rerun
+    from pipeline.reports.rerun import Rerun
     from sept_core.results import Report, TrialConfig
 
 __all__ = ["rerun"]
@@ -35,8 +35,8 @@ def rerun(
     from rich.console import Console
 
     from pipeline.cli.console import say
-    from pipeline.report.rerun import meant_trials
-    from pipeline.report.rerun import rerun as train
+    from pipeline.reports.rerun import meant_trials
+    from pipeline.reports.rerun import rerun as train
     from pipeline.store import TrialStore, open_files
 
     console = Console()
@@ -60,7 +60,7 @@ def rerun(
 
 
 def _plain(outcome: Rerun) -> dict[str, Any]:
-    from pipeline.report.rows import warning_of
+    from pipeline.reports.rows import warning_of
 
     return {
         "equal": not outcome.differing,
@@ -74,8 +74,8 @@ def _plain(outcome: Rerun) -> dict[str, Any]:
 
 
 def _lines(outcome: Rerun) -> list[str]:
-    from pipeline.report import method_title
-    from pipeline.report.rows import warning_of
+    from pipeline.reports import method_title
+    from pipeline.reports.rows import warning_of
 
     result, stored = outcome.result, outcome.stored
     shown = ("base", "new", "h", "all", "source", "targets")

@@ -31,7 +31,7 @@ def sync(
 
     from pipeline.cli.console import say
     from pipeline.cli.report import track_report
-    from pipeline.report import write_report
+    from pipeline.reports import write_report
     from pipeline.store import Lease, TrialStore, open_files
     from pipeline.text import plural
     from pipeline.tracking import SweepWriter, default_target, failure, mlflow_client, prepare

@@ -68,7 +68,7 @@ def render(status: SweepStatus, failures: int = _FAILURES) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    from pipeline.report.rows import warning_of
+    from pipeline.reports.rows import warning_of
 
     parts: list[Table | Text] = [_study_table(status), Text()]
     if status.trials:

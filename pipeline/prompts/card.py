@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.report.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow, warning_of
+from pipeline.reports.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow, warning_of
 from sept_core.datasets import DatasetInfo
 from sept_core.learners import LEARNERS
 from sept_core.results import TrialResult, software

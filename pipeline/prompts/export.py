@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.prompts.card import make_card
-from pipeline.report import collect
-from pipeline.report.picking import pick_study
+from pipeline.reports import collect
+from pipeline.reports.picking import pick_study
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.trial_context import check_version, load_there, trial_place

@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 import synthetic_results as made
 
-from pipeline.report import write_report
+from pipeline.reports import write_report
 from pipeline.spec import load_sweep
 from pipeline.store import LocalFiles, TrialStore
 

@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.cli import main
 from pipeline.data.prepared import neighbors_key, own_datasets, read_prepared
-from pipeline.report import write_report
+from pipeline.reports import write_report
 from pipeline.search.sweep import SweepOutcome, launch
 from pipeline.spec import load_sweep
 from pipeline.store import LocalFiles, TrialStore

@@ -10,8 +10,8 @@ import synthetic_results as made
 from finished import SWEEP, add_trial, finish
 
 from pipeline.prompts import export_prompt, fetch_prompt, write_prompt
-from pipeline.report import collect
-from pipeline.report.picking import pick_study
+from pipeline.reports import collect
+from pipeline.reports.picking import pick_study
 from pipeline.store import TrialStore, open_files
 from sept_core.checkpoint import load_checkpoint
 from sept_core.documents import seal, unseal

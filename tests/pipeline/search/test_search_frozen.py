@@ -14,9 +14,9 @@ import tiny_inputs
 from freeze_store import STOP_AT
 
 from pipeline.prompts import export_prompt
-from pipeline.report import collect
-from pipeline.report.picking import pick_study
-from pipeline.report.rerun import rerun
+from pipeline.reports import collect
+from pipeline.reports.picking import pick_study
+from pipeline.reports.rerun import rerun
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
 from pipeline.search.worker import TrialProcess

@@ -12,9 +12,9 @@ import pytest
 from tiny_inputs import TEST_FOLD, provide, provide_random_test_clips
 from tiny_sweep import make_spec, run_inline
 
-from pipeline.report import collect, to_latex, write_report
-from pipeline.report.rerun import meant_trials
-from pipeline.report.rows import Row
+from pipeline.reports import collect, to_latex, write_report
+from pipeline.reports.rerun import meant_trials
+from pipeline.reports.rows import Row
 from pipeline.search.selection import choose
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.watch.status import sweep_status

@@ -6,7 +6,7 @@ from typing import Any
 import synthetic_results as made
 from places import MakePlace, Place
 
-from pipeline.report import write_report
+from pipeline.reports import write_report
 from pipeline.tracking import log_report, mlflow_client
 
 FILES = {"report.html": b"<p>1</p>", "report.md": b"# 1\n"}

@@ -11,7 +11,7 @@ import pytest
 import synthetic_results as made
 from places import Counting, Killed, MakePlace, events, few_cases, history, started_afresh, tried_again
 
-from pipeline.report import collect
+from pipeline.reports import collect
 from pipeline.tracking import default_target, mlflow_client
 from pipeline.tracking.describe import Tally, final_points
 from pipeline.tracking.view import VIEW_TAGS

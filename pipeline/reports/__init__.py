@@ -1,0 +1,39 @@
+"""Reports of a sweep from the trial store alone: an HTML page, its Markdown twin, numbers, a picture, LaTeX."""
+
+from pipeline.reports.account import rerun_command
+from pipeline.reports.collect import collect, tabulate
+from pipeline.reports.describe import describe
+from pipeline.reports.html import to_html
+from pipeline.reports.latex import to_latex
+from pipeline.reports.markdown import to_markdown
+from pipeline.reports.records import read_records
+from pipeline.reports.rows import Accuracy, Row, Score, TransferRow, method_title
+from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
+from pipeline.reports.tables import chosen_lines, chosen_title, gain_lines, legend, render_table
+from pipeline.reports.write import ReportFiles, write_report
+
+__all__ = [
+    "Accuracy",
+    "Gain",
+    "ReportFiles",
+    "Row",
+    "Score",
+    "SweepTable",
+    "TransferGain",
+    "TransferRow",
+    "chosen_lines",
+    "chosen_title",
+    "collect",
+    "describe",
+    "gain_lines",
+    "legend",
+    "method_title",
+    "read_records",
+    "render_table",
+    "rerun_command",
+    "tabulate",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+    "write_report",
+]

@@ -1,0 +1,81 @@
+"""What a report says where a baseline and its SEPT twin have different numbers of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.reports.gaps import is_whole
+from pipeline.reports.rows import Chosen, Matched, method_title
+from pipeline.reports.sweep_table import SweepTable
+from sept_core.results import row_of_study
+
+__all__ = ["UNEQUAL", "budget_notes", "budget_sentence", "budgets_differ", "no_gain_notes"]
+
+UNEQUAL = "(whole budgets, which differ)"
+"""Goes with the highest of rows that were chosen among different numbers of trials."""
+
+
+def budget_notes(table: SweepTable) -> list[str]:
+    """For each row whose gain looks at a part of its trials: at which, and why; in one note."""
+    cut = [
+        f"{row.dataset} {method_title(row.method)}, the first {_span(matched.compared)} of {_span(row.ended)}"
+        for row, matched in _cut(table)
+    ]
+    if not cut:
+        return []
+    note = (
+        "Gains compare both methods at equal numbers of trials, since the best of more trials is higher by choice "
+        f"alone: {'; '.join(cut)}. The rows of the table show whole budgets."
+    )
+    return [note]
+
+
+def budget_sentence(table: SweepTable) -> str:
+    """The same for the conclusion, short; empty where both had as many everywhere."""
+    cut = _cut(table)
+    if not cut:
+        return ""
+    if len(cut) == 1:
+        row, matched = cut[0]
+        what = f"of {row.dataset} {method_title(row.method)} the first {_span(matched.compared)} of "
+        return f"Compared at equal numbers of trials: {what}{_span(row.ended)}."
+    return (
+        f"Compared at equal numbers of trials: of {len(cut)} methods, which had more than their twins, only the first."
+    )
+
+
+def no_gain_notes(table: SweepTable) -> list[str]:
+    """Why a row and its twin, which are both in the table, have no gain."""
+    twins = {(row.dataset, row.baseline, row.method) for row in table.studies}
+    notes = []
+    for row in table.studies:
+        twin = row.baseline if row.method != row.baseline else f"{row.baseline}+sept"
+        gone = row.study in map(row_of_study, table.lost)
+        if (row.dataset, row.baseline, twin) in twins and row.matched and not row.matched.choices and not gone:
+            pair = f"{method_title(row.baseline)} + SEPT against {method_title(row.baseline)}"
+            first = f"the first {_span(row.matched.compared)} trials of {method_title(row.method)}"
+            notes.append(f"{row.dataset}, {pair}: no gain: none of {first} finished")
+    return notes
+
+
+def budgets_differ(table: SweepTable) -> bool:
+    """Whether searched rows of a dataset, among which one is the highest, were chosen among different numbers."""
+    counts: dict[tuple[str, str], set[int]] = {}
+    for row in table.studies:
+        for fold, count in row.ended.items() if row.searched and is_whole(table, row) else ():
+            counts.setdefault((row.dataset, fold), set()).add(count)
+    return any(len(numbers) > 1 for numbers in counts.values())
+
+
+def _cut(table: SweepTable) -> list[tuple[Chosen, Matched]]:
+    """The rows whose gain looks at a part of their trials; none without a gain."""
+    gains = {(gain.dataset, gain.baseline) for gain in table.gains}
+    gains |= {(gain.dataset, gain.baseline) for gain in table.transfer_gains}
+    return [
+        (row, row.matched) for row in table.studies if row.matched is not None and (row.dataset, row.baseline) in gains
+    ]
+
+
+def _span(counts: Mapping[str, int]) -> str:
+    least, most = min(counts.values()), max(counts.values())
+    return str(least) if least == most else f"{least} to {most}"

@@ -1,0 +1,256 @@
+"""The result of a sweep, from the trial store: for each test fold the trial that was chosen for it, on test clips."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pipeline.reports.claims import clips_of
+from pipeline.reports.paired import holm, paired_test
+from pipeline.reports.records import Pick, RowRecords, StudyRecords, SweepRecords, read_records
+from pipeline.reports.rows import (
+    OVER_ALL_FOLDS,
+    Accuracy,
+    Chosen,
+    FoldChoice,
+    ForUse,
+    Matched,
+    Origin,
+    Row,
+    Score,
+    TransferRow,
+)
+from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
+from pipeline.search.selection import Composed, compose
+from pipeline.store import Proposal, TrialStore
+from sept_core.errors import SeptError
+from sept_core.results import TrialResult
+from sept_core.tested import Tested
+
+__all__ = ["collect", "tabulate"]
+
+_C = TypeVar("_C", bound=Chosen)
+_G = TypeVar("_G", Gain, TransferGain)
+_T = TypeVar("_T")
+
+
+def collect(store: TrialStore, sweep: str) -> SweepTable:
+    """Read a sweep's trials, decisions and the results of the chosen ones.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+        SeptError: No trial of it has finished yet.
+    """
+    return tabulate(read_records(store, sweep))
+
+
+def tabulate(records: SweepRecords) -> SweepTable:
+    """The result of a sweep that has been read.
+
+    Raises:
+        SeptError: No trial of it has finished yet.
+    """
+    rows: list[Row] = []
+    transfers: list[TransferRow] = []
+    for one in records.rows:
+        if one.picks and one.picks[0].proposal.config.protocol == "cross-dataset":
+            transfers.append(_transfer(one))
+        elif one.picks:
+            rows.append(_row(one))
+    finished = {one.key for one in records.studies if any(two.state == "finished" for two in one.decisions.values())}
+    # Of strict a row shows the folds that have begun, as if they were all.
+    apart = {study.key for study in records.spec.studies() if study.fold is not None}
+    lost = tuple(sorted(study.key for study in records.studies if study.lost))
+    if not rows and not transfers and lost:
+        raise SeptError(f"results of {', '.join(lost)} are gone; launch the sweep again, which trains them once more")
+    if not rows and not transfers:
+        raise SeptError(f"no trial of sweep '{records.name}' has finished yet; there is nothing to report")
+    rows.sort(key=_place)
+    transfers.sort(key=_place)
+    return SweepTable(
+        sweep=records.name,
+        rows=tuple(rows),
+        gains=_corrected([*_gains(rows)], "h"),
+        without=tuple(sorted(apart.union(study.key for study in records.studies) - finished)),
+        transfers=tuple(transfers),
+        transfer_gains=_corrected([*_transfer_gains(transfers)], "targets"),
+        for_use=tuple(sorted(_for_use(records), key=_place)),
+        lost=lost,
+    )
+
+
+def _place(row: Chosen | ForUse) -> tuple[str, str, bool, str]:
+    """Dataset by dataset, zero-shot first, then each baseline followed by its SEPT twin."""
+    return row.dataset, row.encoder, row.method != "zero-shot", row.method
+
+
+def _row(records: RowRecords) -> Row:
+    made = compose({pick.fold: pick.result for pick in records.picks})
+    validation, test = Accuracy.of(made.validation), Accuracy.of(made.test)
+    return Row(**_chosen(records, made), validation=validation, test=test)
+
+
+def _transfer(records: RowRecords) -> TransferRow:
+    made = compose({pick.fold: pick.result for pick in records.picks})
+    targets = sorted(records.picks[0].proposal.config.targets)
+    return TransferRow(
+        **_chosen(records, made),
+        validation=made.validation["source"],
+        source=Score.of(made.test, "source"),
+        targets={target: Score.of(made.test, target) for target in targets},
+        mean=made.test["targets"],
+        mean_std=made.test["targets_std"],
+    )
+
+
+def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
+    config = records.picks[0].proposal.config
+    results = [pick.result for pick in records.picks]
+    states = [decision.state for study in records.studies for decision in study.decisions.values()]
+    return {
+        "study": records.key,
+        "dataset": config.dataset,
+        "encoder": config.encoder,
+        "protocol": config.protocol,
+        "selection": config.selection,
+        "method": config.method,
+        "choices": _choices(records.picks),
+        "shots": config.shots,
+        "folds": tuple(pick.fold for pick in records.picks),
+        "seeds": config.seeds,
+        "replicas": made.replicas,
+        "trials": {state: states.count(state) for state in ("finished", "pruned", "failed")},
+        "per_fold": _per_fold(records),
+        "ended": records.ended,
+        "matched": _matched(records),
+        "origins": tuple(_distinct(Origin(result.versions, result.machine) for result in results)),
+        "warnings": tuple(_distinct(line for result in results for line in result.warnings)),
+        "tested": made.tested,
+    }
+
+
+def _per_fold(records: RowRecords) -> dict[str, int]:
+    """Trials that have ended by test fold, where each has a study of its own."""
+    if all(study.key == records.key for study in records.studies):
+        return {}
+    folds = {
+        proposal.study: proposal.config.folds for study in records.studies for proposal in study.proposals.values()
+    }
+    return {fold: len(study.decisions) for study in records.studies for fold in folds.get(study.key, ())}
+
+
+def _matched(records: RowRecords) -> Matched | None:
+    """The row among fewer trials, where its twin has fewer."""
+    if records.compared == records.ended:
+        return None
+    if not records.matched:
+        return Matched(records.compared, (), (), {})
+    made = compose({pick.fold: pick.result for pick in records.matched})
+    return Matched(records.compared, _choices(records.matched), made.replicas, made.tested)
+
+
+def _choices(picks: Sequence[Pick]) -> tuple[FoldChoice, ...]:
+    return tuple(
+        FoldChoice(
+            fold=pick.fold,
+            study=pick.proposal.study,
+            number=pick.proposal.number,
+            signature=pick.proposal.signature,
+            params=dict(sorted(pick.proposal.params.items())),
+        )
+        for pick in picks
+    )
+
+
+def _for_use(records: SweepRecords) -> Iterator[ForUse]:
+    """Of every study that has a finished trial the one that is best over all of its folds."""
+    for row in records.rows:
+        for study in row.studies:
+            if study.best is not None and study.result is not None:
+                yield _best(row.key, study, study.proposals[study.best.number], study.result)
+
+
+def _best(row: str, study: StudyRecords, proposal: Proposal, result: TrialResult) -> ForUse:
+    config = proposal.config
+    several = len(config.folds) > 1 and config.selection != "paper" and config.epochs
+    return ForUse(
+        study=study.key,
+        row=row,
+        dataset=config.dataset,
+        encoder=config.encoder,
+        method=config.method,
+        selection=config.selection,
+        number=proposal.number,
+        signature=proposal.signature,
+        params=dict(sorted(proposal.params.items())),
+        folds=config.folds,
+        validation=result.validation,
+        test=result.test,
+        caution=OVER_ALL_FOLDS if several and len(study.decisions) > 1 else "",
+    )
+
+
+def _distinct(values: Iterable[_T]) -> list[_T]:
+    """Each once, in the order in which they come; also of values without a hash."""
+    found: list[_T] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
+    """The gains with the headline's p values corrected for there being several of them."""
+    adjusted = holm([gain.tests[headline].p for gain in gains])
+    claims = holm([gain.tests[headline].p_claim for gain in gains])
+    return tuple(
+        replace(gain, p_holm=p, p_claim_holm=claim) for gain, p, claim in zip(gains, adjusted, claims, strict=True)
+    )
+
+
+def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
+    for row, twin in _twins(rows):
+        pairs, values = _differences(row, twin, ("base", "new", "h"))
+        if pairs:
+            yield Gain(row.dataset, row.method, pairs, **values)
+
+
+def _transfer_gains(rows: Sequence[TransferRow]) -> Iterator[TransferGain]:
+    for row, twin in _twins(rows):
+        pairs, values = _differences(row, twin, ("source", "targets"), [*row.targets])
+        if pairs:
+            yield TransferGain(row.dataset, row.method, pairs, **values)
+
+
+def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
+    """Every baseline with its SEPT twin."""
+    by_method = {(row.dataset, row.encoder, row.method): row for row in rows}
+    for row in rows:
+        twin = by_method.get((row.dataset, row.encoder, f"{row.method}+sept"))
+        if twin is not None:
+            yield row, twin
+
+
+def _compared(row: Chosen) -> tuple[tuple[dict[str, Any], ...], Tested]:
+    """The row's replicas as its gain compares them, chosen among as many trials as its twin has, and their counts."""
+    return (row.replicas, row.tested) if row.matched is None else (row.matched.replicas, row.matched.tested)
+
+
+def _differences(
+    row: Chosen, twin: Chosen, names: Sequence[str], targets: Sequence[str] = ()
+) -> tuple[int, dict[str, Any]]:
+    """Replicas that both have, and mean, spread and test of what the second has more, replica by replica."""
+    (replicas, counted), (others, counted_too) = _compared(row), _compared(twin)
+    before = {(replica["fold"], replica["seed"]): replica for replica in replicas}
+    pairs = [(before[key], after) for after in others if (key := (after["fold"], after["seed"])) in before]
+    values: dict[str, Any] = {"tests": {}}
+    for name in names if pairs else ():
+        differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
+        values[name] = statistics.fmean(differences)
+        values[f"{name}_std"] = statistics.stdev(differences) if len(differences) > 1 else 0.0
+        clips = clips_of(name, pairs, counted, counted_too, targets)
+        folds = [after["fold"] for _, after in pairs]
+        values["tests"][name] = paired_test(differences, folds, clips, crossed=name == "targets")
+    return len(pairs), values

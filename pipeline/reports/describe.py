@@ -1,0 +1,46 @@
+"""A sweep's report as a document: everything that it says, before it is HTML or Markdown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipeline.reports.account import account_sections, origin_sections
+from pipeline.reports.conclusion import conclusion_of
+from pipeline.reports.document import Document
+from pipeline.reports.records import SweepRecords
+from pipeline.reports.results import result_sections
+from pipeline.reports.searches import search_sections
+from pipeline.reports.sweep_table import SweepTable
+
+__all__ = ["describe"]
+
+
+def describe(table: SweepTable, records: SweepRecords | None = None) -> Document:
+    """The document of a sweep's result.
+
+    Args:
+        table: The result.
+        records: All its trials; without them the report says nothing of the search.
+    """
+    sections = result_sections(table)
+    if records is not None:
+        sections += [*search_sections(records), *account_sections(table, records)]
+    sections += origin_sections(table)
+    return Document(
+        title=table.sweep,
+        conclusion=conclusion_of(table),
+        about=_about(records) if records is not None else "",
+        warning=table.warning,
+        sections=tuple(sections),
+    )
+
+
+def _about(records: SweepRecords) -> str:
+    """How far the sweep is; the last decision's time, and not today's: the same store gives the same report."""
+    decided = [decision.decided_ms for study in records.studies for decision in study.decisions.values()]
+    budget = sum(study.trials for study in records.spec.studies())
+    last = datetime.fromtimestamp(max(decided) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"{len(decided)} of {budget} trials in {len(records.spec.studies())} studies have ended, the last one {last}. "
+        f"Protocol {records.spec.protocol}, encoder {records.spec.encoder.name}, selection {records.spec.selection}."
+    )

@@ -1,0 +1,18 @@
+"""What a report draws (`pipeline.drawing`): the trade-off, transfers, and what the search saw."""
+
+from pipeline.reports.figures.coordinates import coordinates_figure
+from pipeline.reports.figures.points import Point, points_of
+from pipeline.reports.figures.searched import history_figure, searched_figures
+from pipeline.reports.figures.tradeoff import tradeoff_figure, tradeoff_legend
+from pipeline.reports.figures.transfer import transfer_figure
+
+__all__ = [
+    "Point",
+    "coordinates_figure",
+    "history_figure",
+    "points_of",
+    "searched_figures",
+    "tradeoff_figure",
+    "tradeoff_legend",
+    "transfer_figure",
+]

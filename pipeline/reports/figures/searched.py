@@ -1,0 +1,119 @@
+"""What the search saw: the validation objective of every trial over each hyper-parameter, and over the trials' order.
+
+A baseline and its SEPT twin share a panel, so that what both search can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline.drawing import Drawing, Linear, Log, Panel, Scale, Words, spread
+from pipeline.reports.figures.points import Point
+from pipeline.spec import Dimension
+from sept_core.hyper import Value
+from sept_core.methods import declared_hyper
+
+__all__ = ["LOOKS", "history_figure", "scale_of", "searched_figures"]
+
+LOOKS = {False: ("dot", "plain"), True: ("square", "sept")}
+"""Shape and colour class of a trial without and with SEPT."""
+
+Trials = Mapping[bool, Sequence[Point]]
+"""The trials of a baseline (False) and of its SEPT twin (True)."""
+
+
+def scale_of(dimension: Dimension | None, values: Iterable[Value]) -> Scale:
+    """The scale of a hyper-parameter: as it is searched, wide enough for trials of a space that was wider before."""
+    there = list(dict.fromkeys(values))
+    words = [value for value in there if isinstance(value, str)]
+    if words or (dimension is not None and dimension.choices is not None):
+        choices = dimension.choices if dimension is not None and dimension.choices is not None else ()
+        found: set[Value] = {*choices, *there}
+        ordered = sorted(found, key=lambda value: (isinstance(value, str), value if not isinstance(value, str) else 0))
+        return Words(tuple(choices) if words and set(choices) >= found else tuple(ordered))
+    numbers = [float(value) for value in there if not isinstance(value, str)]
+    if dimension is not None and dimension.low is not None and dimension.high is not None:
+        numbers += [float(dimension.low), float(dimension.high)]
+    low, high = min(numbers), max(numbers)
+    if dimension is not None and dimension.log and low > 0:
+        ratio = max(high / low, 1.1) ** 0.04
+        return Log(low / ratio, high * ratio)
+    margin = 0.04 * (high - low) or 0.5
+    return Linear(low - margin, high + margin, whole=all(isinstance(value, int) for value in there))
+
+
+def searched_figures(
+    trials: Trials, spaces: Mapping[str, Dimension], objective: str, zero_shot: float | None
+) -> list[Drawing]:
+    """A panel for each hyper-parameter that was searched: every trial's validation objective over it.
+
+    Args:
+        trials: Of a baseline and of its twin.
+        spaces: Searched dimensions by name.
+        objective: Name of what the search maximises.
+        zero_shot: The same measure of the zero-shot prompts, where it is known.
+    """
+    every = [point for points in trials.values() for point in points]
+    labels = {name: parameter.label for name, parameter in declared_hyper().items()}
+    names = sorted({name for point in every for name in point.params})
+    up = _up(every, zero_shot)
+    figures = []
+    for name in names:
+        across = scale_of(spaces.get(name), [point.params[name] for point in every if name in point.params])
+        panel = Panel(across, up, (labels.get(name, name), f"{objective}, %"))
+        _level(panel, zero_shot)
+        for sept, points in trials.items():
+            # Side by side where values repeat, so that the twins' trials do not cover each other.
+            shift = 0.0 if not isinstance(across, Words) else (5.0 if sept else -5.0)
+            for point in _best_last(points):
+                if name in point.params:
+                    _mark(panel, panel.x(point.params[name]) + shift, point, sept)
+        figures.append(panel.drawn(f"{objective} of {len(every)} trials over {name}"))
+    return figures
+
+
+def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> Drawing:
+    """Every trial's validation objective in the order of proposal, and the best of those finished so far as a line."""
+    every = [point for points in trials.values() for point in points]
+    last = max(point.number for point in every)
+    panel = Panel(Linear(-0.5, max(last, 1) + 0.5, whole=True), _up(every, zero_shot), ("trial", f"{objective}, %"))
+    _level(panel, zero_shot)
+    for sept, points in trials.items():
+        best, steps = float("-inf"), []
+        for point in points:
+            if point.state == "finished":
+                if best > float("-inf"):
+                    steps.append((float(point.number), best))
+                best = max(best, point.value)
+                steps.append((float(point.number), best))
+        if steps:
+            panel.line([*steps, (float(last), best)], f"best {LOOKS[sept][1]}")
+    for sept, points in trials.items():
+        for point in _best_last(points):
+            _mark(panel, panel.x(point.number), point, sept)
+    return panel.drawn(f"{objective} of {len(every)} trials in the order of proposal")
+
+
+def _up(points: Sequence[Point], zero_shot: float | None) -> Linear:
+    return spread([point.value for point in points] + ([] if zero_shot is None else [zero_shot]))
+
+
+def _level(panel: Panel, zero_shot: float | None) -> None:
+    if zero_shot is not None:
+        y = panel.y(zero_shot)
+        panel.parts.append(f'<path d="M{panel.left} {y:.1f}H{panel.right}" class="level"/>')
+
+
+def _best_last(points: Sequence[Point]) -> list[Point]:
+    return sorted(points, key=lambda point: (point.best, point.number))
+
+
+def _mark(panel: Panel, x: float, point: Point, sept: bool) -> None:
+    shape, style = LOOKS[sept]
+    y = panel.y(point.value)
+    if point.state == "failed":
+        panel.mark(x, y, "cross", f"failed {style}", 3.5)
+        return
+    panel.mark(x, y, shape, style if point.state == "finished" else f"hollow {style}", 4.0)
+    if point.best:
+        panel.mark(x, y, "dot", "ring", 8.0)

@@ -1,0 +1,68 @@
+"""Which hyper-parameters matter: PED-ANOVA (Watanabe et al., IJCAI 2023) as Optuna has it, study by study.
+
+It compares where the best quarter of the finished trials lies with where all of them lie, in each hyper-parameter
+alone. It needs no random forest and draws nothing at random, so the same trials give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.reports.figures import Point
+from pipeline.spec import StudySpec
+from sept_core.hyper import Value
+
+__all__ = ["FEWEST", "counted", "importances"]
+
+FEWEST = 8
+"""Finished trials below which nothing is said."""
+BEST = 0.25
+
+
+def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] | None:
+    """Importance of each searched hyper-parameter, adding up to 1.
+
+    Args:
+        study: Its space.
+        points: Its trials, of which those of `counted` count.
+
+    Returns:
+        None where too few trials have finished; empty where all of them gave the same.
+    """
+    import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
+    from optuna.samplers import RandomSampler
+
+    from pipeline.search.distributions import distributions_of
+
+    finished = counted(study, points)
+    if len(finished) < FEWEST or not study.searched:
+        return None
+    if len({point.value for point in finished}) == 1:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions = distributions_of(study)
+    history = optuna.create_study(direction="maximize", sampler=RandomSampler(seed=0))
+    history.add_trials(
+        [
+            optuna.trial.create_trial(
+                value=point.value,
+                params={name: point.params[name] for name in distributions},
+                distributions=distributions,
+            )
+            for point in finished
+        ]
+    )
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
+    found = optuna.importance.get_param_importances(history, evaluator=evaluator)
+    total = sum(found.values())
+    return {name: value / total for name, value in sorted(found.items())} if total > 0 else {}
+
+
+def counted(study: StudySpec, points: Sequence[Point]) -> list[Point]:
+    """The trials that importance is computed from: finished, and within the space as it is now."""
+    return [point for point in points if point.state == "finished" and _within(study, point.params)]
+
+
+def _within(study: StudySpec, params: Mapping[str, Value]) -> bool:
+    return all(name in params and dimension.contains(params[name]) for name, dimension in study.searched.items())

@@ -1,0 +1,129 @@
+"""The headline table as LaTeX, for a paper: needs the package booktabs and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipeline.reports.conclusion import claim_scope, gains_of, shown_gains
+from pipeline.reports.gaps import partial_lines
+from pipeline.reports.rows import Chosen, method_title
+from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.tables import MEAN, best_rows, bold_means, signed
+
+__all__ = ["to_latex"]
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))
+
+
+def to_latex(table: SweepTable) -> str:
+    """A ``table`` environment; the best method of each dataset is bold, and the caption says what bold means."""
+    first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
+    best = best_rows(table)
+    lines = [
+        "% \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{_caption(table)}}}",
+        f"  \\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.sweep)}}}",
+        f"  \\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        "    \\toprule",
+        f"    {' & '.join([first, 'Method', *columns])} \\\\",
+    ]
+    dataset = ""
+    for row, cells in rows:
+        if row.dataset != dataset:
+            lines.append("    \\midrule")
+        name = escape(row.dataset) if row.dataset != dataset else ""
+        shown = [escape(method_title(row.method)), *cells]
+        if row.study in best:
+            shown = [f"\\textbf{{{cell}}}" if cell else "" for cell in shown]
+        lines.append(f"    {' & '.join([name, *shown])} \\\\")
+        dataset = row.dataset
+    return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]) + "\n"
+
+
+def escape(words: str) -> str:
+    """Words that mean nothing to LaTeX."""
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], words)
+
+
+_Lines = list[tuple[Chosen, list[str]]]
+
+
+def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
+    gains, claimed, among_all = table.gain_of, _claimed(table), _among_all(table)
+    rows: _Lines = []
+    for row in table.rows:
+        test, gain = row.test, gains.get((row.dataset, row.method))
+        cells = [_spread(row, *pair) for pair in ((test.base, test.base_std), (test.new, test.new_std))]
+        cells.append(_spread(row, test.h, test.h_std))
+        if gains:
+            cells.append(_moved(gain.h, (gain.dataset, gain.baseline) in claimed) if gain else "")
+        if among_all:
+            cells.append("--" if test.all is None else _spread(row, test.all, test.all_std or 0.0))
+        rows.append((row, cells))
+    columns = ("Base", "New", "H", *(("$\\Delta$H",) if gains else ()), *(("All",) if among_all else ()))
+    return "Dataset", columns, rows
+
+
+def _among_all(table: SweepTable) -> bool:
+    return any(row.test.all is not None for row in table.rows)
+
+
+def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
+    targets = sorted({target for row in table.transfers for target in row.targets})
+    gains, claimed = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.transfer_gains}, _claimed(table)
+    rows: _Lines = []
+    for row in table.transfers:
+        scores = [row.targets.get(target) for target in targets]
+        cells = [_spread(row, row.source.accuracy, row.source.std)]
+        cells += ["--" if score is None else _spread(row, score.accuracy, score.std) for score in scores]
+        cells.append(_spread(row, row.mean, row.mean_std))
+        if gains:
+            gain = gains.get((row.dataset, row.method))
+            cells.append(_moved(gain.targets, (gain.dataset, gain.baseline) in claimed) if gain else "")
+        rows.append((row, cells))
+    columns = ("On source", *map(escape, targets), MEAN.capitalize(), *(("$\\Delta$mean",) if gains else ()))
+    return "Source", columns, rows
+
+
+def _claimed(table: SweepTable) -> set[tuple[str, str]]:
+    """Dataset and baseline of each gain that is claimed."""
+    gains = gains_of(table)
+    return {(gains[index].dataset, gains[index].baseline) for index in shown_gains(table)}
+
+
+def _moved(points: float, claimed: bool) -> str:
+    return f"${signed(points)}{'^{*}' if claimed else ''}$"
+
+
+def _spread(row: Chosen, mean: float, std: float) -> str:
+    # One replica has no spread.
+    return f"{mean:.1f} $\\pm$ {std:.1f}" if len(row.replicas) > 1 else f"{mean:.1f}"
+
+
+def _caption(table: SweepTable) -> str:
+    encoders = ", ".join(dict.fromkeys(row.encoder for row in table.studies))
+    shots = ", ".join(dict.fromkeys(str(row.shots) for row in table.studies))
+    words = f"Accuracy on test clips in percent, mean and standard deviation over replicas ({encoders}, {shots} shots"
+    words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
+    if gains_of(table):
+        name = "in the mean of targets" if table.transfers else "in H"
+        words += f" Difference {name}: SEPT minus its baseline, replica by replica."
+        words += f" *: beyond the variation of {claim_scope(table)} (5 %, Holm)." if shown_gains(table) else ""
+    if _among_all(table):
+        words += " All: base and new clips among all names."
+    words += f" {bold_means(table)}"
+    if table.warning:
+        words += f" {table.warning}."
+    words += "".join(f" {line}" for line in partial_lines(table))
+    words += "".join(f" Data: {line}." for line in table.data_warnings)
+    return escape(words)

@@ -1,0 +1,63 @@
+"""A report as Markdown: everything but its figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pipeline.reports.document import Document, Section, Sheet
+
+__all__ = ["to_markdown"]
+
+_SPECIAL = re.compile(r"([\\`*|<\[\]])")
+
+
+def to_markdown(document: Document) -> str:
+    """The report as text."""
+    lines = [f"# {_plain(document.title)}", ""]
+    if document.warning:
+        lines += [f"> **{_plain(document.warning)}**", ""]
+    lines += [_plain(document.conclusion), ""] if document.conclusion else []
+    lines += [_plain(document.about), ""] if document.about else []
+    for section in document.sections:
+        lines += _section(section)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    """The section; one that has nothing but figures is left to the page."""
+    if section.groups and not section.sheets:
+        return []
+    lines = [f"## {_plain(section.title)}", ""]
+    for paragraph in section.lead:
+        lines += [_plain(paragraph), ""]
+    if section.picture:
+        lines += [f"![{_plain(section.title)}]({section.picture})", ""]
+    if section.items:
+        lines += [*(f"- {_plain(item)}" for item in section.items), ""]
+    for sheet in section.sheets:
+        lines += [*_sheet(sheet), ""]
+    if section.notes:
+        lines += [*(f"{_plain(note)}  " for note in section.notes), ""]
+    return lines
+
+
+def _sheet(sheet: Sheet) -> list[str]:
+    lines = [f"### {_plain(sheet.title)}", ""] if sheet.title else []
+    lines += [_line(sheet.columns), _line("---" if name in sheet.words else "---:" for name in sheet.columns)]
+    for index, row in enumerate(sheet.rows):
+        cells = [
+            f"`{cell}`" if name in sheet.code and cell != "-" else _plain(cell)
+            for name, cell in zip(sheet.columns, row, strict=True)
+        ]
+        lines.append(_line(f"**{cell}**" if cell else "" for cell in cells) if index in sheet.strong else _line(cells))
+    return lines
+
+
+def _plain(words: str) -> str:
+    """Words that mean nothing to Markdown."""
+    return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

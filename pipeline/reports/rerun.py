@@ -1,0 +1,176 @@
+"""A trial of a sweep trained again, from its stored configuration, and compared with what the store has of it.
+
+outcome = rerun(TrialStore(open_files("sept-runs")), "sept-runs", "quickstart", "3c0c40baaf5b3304")
+
+No search, no Ray, and nothing is written: a check of a result, not another one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.search.devices import as_a_worker
+from pipeline.search.inputs import Loader, load_inputs
+from pipeline.search.trial_context import TrialPlace, check_version, load_there, trial_place
+from pipeline.spec.stored import known_sweep
+from pipeline.store.records import Proposal
+from pipeline.store.trials import TrialStore
+from sept_core.errors import InputError, SeptError
+from sept_core.results import Report, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from pipeline.reports.rows import FoldChoice, ForUse
+
+__all__ = ["Rerun", "meant_trials", "rerun"]
+
+_NUMBERS = ("validation", "test", "replicas", "confusion", "tested", "curve")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial's result, and the stored one.
+
+    Attributes:
+        differing: What differs of validation, test, replicas, confusion, tested (which test clips were right, where the
+            stored result says so) and the curve's metrics; empty: all is bit-equal.
+        largest: Largest difference of two test metrics, points.
+        elsewhere: What else than the configuration differs: versions, machine.
+        here: Threads and device that computed it; a stored result does not keep those of its sweep.
+    """
+
+    result: TrialResult
+    stored: TrialResult
+    differing: tuple[str, ...]
+    largest: float
+    elsewhere: tuple[str, ...]
+    here: str
+
+
+def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
+    """Signatures of the trials that are meant.
+
+    Args:
+        store: The trial store.
+        sweep: Name of the sweep.
+        wanted: A trial's signature or the beginning of it; or a row or study, as `pick_row` takes it: then all that
+            stand behind the row's numbers, in the table and in its gain, and the ones for use; with ``strict``, where
+            one test fold's study is named, those of this study alone.
+
+    Raises:
+        InputError: No such sweep, trial or study.
+    """
+    known_sweep(store, sweep, wanted)
+    if any(proposal.signature.startswith(wanted) for proposal in store.proposals(sweep)):
+        return (_proposal(store, sweep, wanted).signature,)
+    from pipeline.reports.collect import collect
+    from pipeline.reports.picking import pick_row, pick_study
+
+    try:
+        table = collect(store, sweep)
+        row = pick_row(table, wanted)
+    except SeptError as error:
+        said = "" if re.fullmatch("[0-9a-f]*", wanted) else f" ({error})"
+        raise InputError(
+            f"sweep '{sweep}' has no trial '{wanted}'{said}",
+            where=store.files.address(f"sweeps/{sweep}"),
+            fix="its report names them; a row's name means all trials behind it, a fold's study those of that fold",
+        ) from error
+    meant: list[FoldChoice | ForUse] = [*row.choices, *(row.matched.choices if row.matched else ())]
+    meant += [use for use in table.for_use if use.row == row.study]
+    # Not one study: the row, whose test folds were searched apart.
+    with suppress(InputError):
+        study = pick_study(table, wanted).study
+        meant = [one for one in meant if one.study == study]
+    return tuple(dict.fromkeys(one.signature for one in meant))
+
+
+def rerun(
+    store: TrialStore,
+    root: str,
+    sweep: str,
+    signature: str,
+    *,
+    provider: Loader = load_inputs,
+    progress: Callable[[Report, TrialConfig], None] = lambda report, config: None,
+) -> Rerun:
+    """Train a trial of a sweep again.
+
+    Args:
+        store: The trial store of ``root``.
+        root: The results folder.
+        sweep: Name of the sweep: its spec says where encoder and neighbours lie, and what a trial occupies.
+        signature: The trial's, or the beginning of it.
+        provider: As in `launch`.
+        progress: Told of every report.
+
+    Raises:
+        InputError: No such sweep or trial, one that has not finished or is of another method version, or inputs that
+            are missing or others by now.
+    """
+    known_sweep(store, sweep, signature)
+    proposal = _proposal(store, sweep, signature)
+    stored = store.read_result(proposal.study, proposal.signature)
+    if stored is None and any(
+        decision.state == "finished" for decision in store.decisions(sweep) if decision.signature == proposal.signature
+    ):
+        fix = "launch the sweep again, which trains it once more"
+        raise InputError(f"the result of trial {proposal.signature} is gone", where=proposal.study, fix=fix)
+    if stored is None or stored.state != "finished":
+        raise InputError(f"trial {proposal.signature} has no finished result to compare with", where=proposal.study)
+    check_version(stored)
+    from sept_core.trial import TrialRun
+
+    place = trial_place(store, sweep, proposal.config)
+    with as_a_worker(place.threads):
+        run = TrialRun(proposal.config, load_there(root, place, provider))
+        while not run.finished:
+            report = run.advance()
+            if report is not None:
+                progress(report, proposal.config)
+        return _compare(run.result(), stored, _computing(place))
+
+
+def _proposal(store: TrialStore, sweep: str, signature: str) -> Proposal:
+    found = {one.signature: one for one in store.proposals(sweep) if signature and one.signature.startswith(signature)}
+    if len(found) != 1:
+        problem = "has no trial" if not found else f"has {len(found)} trials that begin with"
+        raise InputError(
+            f"sweep '{sweep}' {problem} '{signature}'",
+            where=store.files.address(f"sweeps/{sweep}"),
+            fix="its report names them",
+        )
+    return next(iter(found.values()))
+
+
+def _computing(place: TrialPlace) -> str:
+    """What trials are computed with; to be called within `as_a_worker`."""
+    import torch
+
+    threads = torch.get_num_threads()
+    device = torch.cuda.get_device_name() if place.gpu else "the CPU"
+    return f"{threads} thread{'s' if threads > 1 else ''} on {device}"
+
+
+def _compare(result: TrialResult, stored: TrialResult, here: str) -> Rerun:
+    compared = [name for name in _NUMBERS if name != "tested" or stored.tested]
+    differing = tuple(name for name in compared if _numbers(result, name) != _numbers(stored, name))
+    elsewhere = [
+        f"{package} {stored.versions.get(package, '-')}, here {result.versions.get(package, '-')}"
+        for package in sorted({*stored.versions, *result.versions})
+        if stored.versions.get(package) != result.versions.get(package)
+    ]
+    if stored.machine != result.machine:
+        elsewhere.append(f"machine {stored.machine}, here {result.machine}")
+    names = {*result.test, *stored.test}
+    largest = max(abs(result.test.get(name, 0.0) - stored.test.get(name, 0.0)) for name in names)
+    return Rerun(result, stored, differing, largest, tuple(elsewhere), here)
+
+
+def _numbers(result: TrialResult, name: str) -> Any:
+    """What is compared; a curve without its clocks."""
+    value = getattr(result, name)
+    return [(report.epoch, report.metrics) for report in value] if name == "curve" else value

@@ -1,0 +1,287 @@
+"""The sections of a report that say what came out: headline, gain of SEPT, published figures, trade-off."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from pipeline.reports.budgets import no_gain_notes
+from pipeline.reports.conclusion import gain_notes, gains_of, headline_test, shown_gains
+from pipeline.reports.document import Figure, Section, Sheet
+from pipeline.reports.figures import tradeoff_figure, tradeoff_legend, transfer_figure
+from pipeline.reports.gaps import is_whole, missing_lines
+from pipeline.reports.published import published_beside, published_notes
+from pipeline.reports.rows import Chosen, method_title
+from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.tables import (
+    ESTIMATE,
+    MEAN,
+    best_rows,
+    bold_means,
+    chosen_title,
+    legend,
+    p_value,
+    signed,
+    spread_of,
+)
+from pipeline.text import short
+
+__all__ = ["result_sections"]
+
+_WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in", "test folds"})
+
+
+def result_sections(table: SweepTable) -> list[Section]:
+    """In the order in which they are read."""
+    sections = [_headline(table)]
+    if any(row.searched for row in table.studies):
+        sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),), notes=_chosen_notes(table)))
+    if table.gains or table.transfer_gains:
+        sections.append(_gain(table))
+    sections += _published(table)
+    sections.append(_transfer(table) if table.transfers else _tradeoff(table))
+    return sections
+
+
+def _headline(table: SweepTable) -> Section:
+    sheets = [_transfer_sheet(table) if table.transfers else _accuracy_sheet(table)]
+    if len(table.datasets) > 1 and table.rows:
+        sheets.append(_matrix(table))
+    if among_all := any(row.test.all is not None for row in table.rows):
+        sheets.append(_all_sheet(table))
+    if table.transfers:
+        sheets.append(_f1_sheet(table))
+    notes = [*legend(table), bold_means(table)]
+    if table.rows:
+        notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
+    if among_all:
+        notes.append(
+            "All classes at once: the same clips ranked among all names, base and new; all base and all new are those "
+            "of each group, all H is of these two. '-': a result of an earlier release, which did not measure it."
+        )
+    if table.gains:
+        notes.append(
+            "gain in H: SEPT minus its baseline, replica by replica, both at equal numbers of trials; p: paired test "
+            "over replicas (shots and seeds on these clips), not corrected, see below."
+        )
+    notes += [f"{line}." for line in no_gain_notes(table)]
+    notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(table)]
+    return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
+
+
+def _accuracy_sheet(table: SweepTable) -> Sheet:
+    gains = table.gain_of
+    twins = ("gain in H", "p") if gains else ()
+    rows = []
+    for row in table.rows:
+        test = row.test
+        accuracies = ((test.base, test.base_std), (test.new, test.new_std), (test.h, test.h_std))
+        gain = gains.get((row.dataset, row.method))
+        told = (f"{signed(gain.h)} ± {gain.h_std:.1f}", p_value(gain.tests["h"].p)) if gain else ("", "")
+        rows.append(
+            (
+                row.dataset,
+                method_title(row.method),
+                *(spread_of(row, mean, std) for mean, std in accuracies),
+                *(told if gains else ()),
+                f"{row.validation.h:.1f}",
+                row.trials_shown,
+                *(f"{value:.1f}" for value in (test.h_of_means, test.base_f1, test.new_f1)),
+            )
+        )
+    columns = ("dataset", "method", "base", "new", "H", *twins, "val H", "trials", "H of means", "base F1", "new F1")
+    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.rows))
+
+
+def _all_sheet(table: SweepTable) -> Sheet:
+    """Base and new clips ranked among all names."""
+    rows = []
+    for row in table.rows:
+        test = row.test
+        accuracies = (
+            (test.all, test.all_std),
+            (test.all_base, test.all_base_std),
+            (test.all_new, test.all_new_std),
+            (test.all_h, test.all_h_std),
+        )
+        cells = ["-" if mean is None else spread_of(row, mean, std or 0.0) for mean, std in accuracies]
+        f1 = "-" if test.all_f1 is None else f"{test.all_f1:.1f}"
+        rows.append((row.dataset, method_title(row.method), *cells, f1))
+    columns = ("dataset", "method", "all", "all base", "all new", "all H", "all F1")
+    return Sheet(columns, tuple(rows), _WORDS, title="All classes at once, %")
+
+
+def _transfer_sheet(table: SweepTable) -> Sheet:
+    targets = sorted({target for row in table.transfers for target in row.targets})
+    rows = []
+    for row in table.transfers:
+        # A source is no target of its own.
+        scores = [row.targets.get(target) for target in targets]
+        rows.append(
+            (
+                row.dataset,
+                method_title(row.method),
+                spread_of(row, row.source.accuracy, row.source.std),
+                *("-" if score is None else spread_of(row, score.accuracy, score.std) for score in scores),
+                spread_of(row, row.mean, row.mean_std),
+                f"{row.validation:.1f}",
+                row.trials_shown,
+            )
+        )
+    columns = ("source", "method", "on source", *targets, MEAN, "val", "trials")
+    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.transfers))
+
+
+def _f1_sheet(table: SweepTable) -> Sheet:
+    """Macro F1 of the cross-dataset rows, which have too many columns already."""
+    targets = sorted({target for row in table.transfers for target in row.targets})
+    rows = tuple(
+        (
+            row.dataset,
+            method_title(row.method),
+            f"{row.source.f1:.1f}",
+            *(f"{row.targets[target].f1:.1f}" if target in row.targets else "-" for target in targets),
+        )
+        for row in table.transfers
+    )
+    return Sheet(("source", "method", "on source", *targets), rows, _WORDS, title="Macro F1, %")
+
+
+def _matrix(table: SweepTable) -> Sheet:
+    """H of every method on every dataset, and the mean over the datasets that all methods have, with all folds."""
+    methods = list(dict.fromkeys(row.method for row in table.rows))
+    methods.sort(key=lambda method: (method != "zero-shot", method))
+    h = {(row.dataset, row.method): row.test.h for row in table.rows}
+    rows = []
+    for dataset in table.datasets:
+        values = [h.get((dataset, method)) for method in methods]
+        rows.append((dataset, *("-" if value is None else f"{value:.1f}" for value in values)))
+    compared = {(row.dataset, row.method) for row in table.rows if is_whole(table, row)}
+    whole = [dataset for dataset in table.datasets if all((dataset, method) in compared for method in methods)]
+    strong = frozenset[int]()
+    if len(whole) > 1:
+        means = (statistics.fmean(h[dataset, method] for dataset in whole) for method in methods)
+        every = "mean" if len(whole) == len(table.datasets) else f"mean of {len(whole)}"
+        rows.append((every, *(f"{mean:.1f}" for mean in means)))
+        strong = frozenset({len(rows) - 1})
+    columns = ("dataset", *(method_title(method) for method in methods))
+    return Sheet(columns, tuple(rows), _WORDS, title="H by dataset and method", strong=strong)
+
+
+def _chosen(table: SweepTable) -> Sheet:
+    """What each search that had something to search ended with, a line for each trial that was chosen."""
+    rows = [row for row in table.studies if row.searched]
+    names = sorted({name for row in rows for choice in row.choices for name in choice.params})
+    apart = any(len(row.merged) > 1 for row in rows)
+    lines = tuple(
+        (
+            row.dataset,
+            method_title(row.method),
+            *([", ".join(folds)] if apart else ()),
+            *(short(choice.params[name]) if name in choice.params else "" for name in names),
+            f"#{choice.number}",
+        )
+        for row in rows
+        for choice, folds in row.merged
+    )
+    folds = ("test folds",) if apart else ()
+    return Sheet(("dataset", "method", *folds, *names, "trial"), lines, _WORDS)
+
+
+def _chosen_notes(table: SweepTable) -> tuple[str, ...]:
+    """That there is one configuration for use besides, where several trials stand in a row."""
+    if not any(row.searched and len(row.merged) > 1 for row in table.studies):
+        return ()
+    return (f"{ESTIMATE} Search spaces, pruners and proposals are shared by the folds, except with selection: strict.",)
+
+
+def _gain(table: SweepTable) -> Section:
+    first, named = ("source", "targets") if table.transfers else ("dataset", "h")
+    parts = ("source", "targets") if table.transfers else ("base", "new", "h")
+    titles = {"h": "H", "targets": MEAN, "source": "on source"}
+    rows = []
+    for gain in gains_of(table):
+        test = headline_test(gain)
+        moved = [f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}" for part in parts]
+        others = [p_value(gain.tests[part].p) for part in parts if part != named]
+        rows.append(
+            (
+                gain.dataset,
+                method_title(gain.baseline),
+                *moved,
+                p_value(test.p),
+                p_value(gain.p_holm),
+                p_value(test.p_folds),
+                *(("-", "-") if test.smallest_claim == 1 else (p_value(test.p_claim), p_value(gain.p_claim_holm))),
+                *others,
+                f"{test.replicas} / {test.folds} / {test.sources or '-'}",
+            )
+        )
+    shown = {"h": "H", "targets": "targets"}[named]
+    columns = (
+        first,
+        "baseline",
+        *(titles.get(part, part) for part in parts),
+        f"p {shown}",
+        f"p {shown}, Holm",
+        f"p {shown}, folds",
+        f"p {shown}, claim",
+        f"p {shown}, claim, Holm",
+        *(f"p {part}" for part in parts if part != named),
+        "replicas / folds / sources of clips",
+    )
+    sheet = Sheet(columns, tuple(rows), _WORDS, strong=shown_gains(table))
+    return Section("gain", "Gain of SEPT over its baseline, points", sheets=(sheet,), notes=tuple(gain_notes(table)))
+
+
+def _published(table: SweepTable) -> list[Section]:
+    """Published rows of the same methods and datasets, apart from ours; nothing where there are none."""
+    found = published_beside(table.rows)
+    if not found:
+        return []
+    columns = ("method", "dataset", "base", "new", "H", "accuracy", "backbone", "protocol", "published in")
+    rows = tuple(tuple(value or "-" for value in vars(row).values()) for row in found)
+    return [
+        Section(
+            "published",
+            "Published figures, not comparable one to one",
+            lead=("Other backbones, splits and ways to choose, as each row says; printed here as published.",),
+            sheets=(Sheet(columns, rows, _WORDS, grouped=False),),
+            notes=published_notes(found),
+        )
+    ]
+
+
+def _tradeoff(table: SweepTable) -> Section:
+    methods = sorted({row.method for row in table.rows}, key=lambda method: (method != "zero-shot", method))
+    by_dataset = {name: [row for row in table.rows if row.dataset == name] for name in table.datasets}
+    lead = (
+        "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Dashed curves join points of "
+        "equal H; thin bars are the standard deviation over replicas (on the page cut off at the frame)."
+    )
+    return Section(
+        "tradeoff",
+        "Base-new trade-off",
+        lead=(f"{lead} {table.warning}." if table.warning else lead,),
+        legend=tuple(tradeoff_legend(methods)),
+        figures=tuple(Figure(tradeoff_figure(rows, methods)) for rows in by_dataset.values()),
+        picture="tradeoff.svg",
+    )
+
+
+def _transfer(table: SweepTable) -> Section:
+    methods = sorted({row.method for row in table.transfers}, key=lambda method: (method != "zero-shot", method))
+    by_source = {name: [row for row in table.transfers if row.dataset == name] for name in table.datasets}
+    return Section(
+        "transfer",
+        "Across datasets",
+        lead=("Thin bars are the standard deviation over replicas.",),
+        legend=tuple(tradeoff_legend(methods)),
+        figures=tuple(Figure(transfer_figure(rows, methods), wide=True) for rows in by_source.values()),
+        picture="transfer.svg",
+    )
+
+
+def _strong(table: SweepTable, rows: Sequence[Chosen]) -> frozenset[int]:
+    best = best_rows(table)
+    return frozenset(index for index, row in enumerate(rows) if row.study in best)

@@ -1,0 +1,226 @@
+"""The sections of a report that say how the search went: trials over what was searched, what mattered, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+
+from pipeline.drawing import Drawing, Legend, confusion_figure
+from pipeline.drawing.panel import drawn_mark
+from pipeline.reports.document import Figure, Group, Section, Sheet
+from pipeline.reports.figures import Point, coordinates_figure, history_figure, points_of, searched_figures
+from pipeline.reports.figures.searched import LOOKS
+from pipeline.reports.importance import BEST, FEWEST, counted, importances
+from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
+from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
+from sept_core.results import TrialConfig, TrialResult
+
+__all__ = ["search_sections"]
+
+_UNFOLDED = 8
+"""Groups up to which all are unfolded; of more, none."""
+_PARTS = {"base": "base classes", "new": "new classes", "source": "source"}
+
+
+def search_sections(records: SweepRecords) -> list[Section]:
+    """In the order in which they are read; nothing where nothing was searched."""
+    return [*_searched(records), *_importance(records), *_confusion(records)]
+
+
+def objective_of(records: SweepRecords) -> str:
+    """What the search maximises, as an axis names it."""
+    name = "accuracy on source" if records.spec.protocol == "cross-dataset" else "H"
+    return f"{name} on TEST clips" if records.spec.selection == "paper" else f"validation {name}"
+
+
+def _searched(records: SweepRecords) -> list[Section]:
+    paper, objective = records.spec.selection == "paper", objective_of(records)
+    groups: list[tuple[str, tuple[Figure, ...]]] = []
+    every: list[Point] = []
+    twins: set[bool] = set()
+    for title, baseline, studies in _by_baseline(records):
+        trials = {_config(study).sept: points_of(study) for study in studies}
+        trials = {sept: points for sept, points in trials.items() if any(point.params for point in points)}
+        if not trials:
+            continue
+        every += [point for points in trials.values() for point in points]
+        twins |= set(trials)
+        spaces = {name: dim for study in studies if study.spec for name, dim in study.spec.searched.items()}
+        zero_shot = _zero_shot(records, _config(studies[0]))
+        figures = [Figure(history_figure(trials, objective, zero_shot))]
+        figures += [Figure(svg) for svg in searched_figures(trials, spaces, objective, zero_shot)]
+        for sept, points in trials.items():
+            crossed = coordinates_figure(points, spaces, f"{'TEST' if paper else 'val'} {objective.split()[-1]}")
+            if crossed is not None:
+                method = method_title(f"{baseline}+sept" if sept else baseline)
+                figures.append(
+                    Figure(
+                        crossed,
+                        f"{method}: a line per trial, the stronger its colour the better; pruned dashed, chosen thick",
+                        wide=True,
+                    )
+                )
+        groups.append((f"{title}, {_twins(baseline, trials)}", tuple(figures)))
+    if not groups:
+        return []
+    seen = "H on test clips themselves" if paper else "the mean over its replicas, on held-out clips"
+    lead = (
+        f"Every trial, by what the search maximised: {seen}. A pruned trial stands at its last report, after a "
+        "shorter training than a finished one. Lines: best finished trial so far. Ringed: chosen, for one test fold or "
+        "several, by the validation of the fold's replicas alone; so the highest may not be among them."
+    )
+    if paper:
+        lead = lead.partition(" Ringed:")[0]
+    return [
+        Section(
+            "search",
+            "What the search saw",
+            lead=(lead,),
+            legend=_legend(twins, {point.state for point in every}),
+            groups=tuple(Group(title, figures, len(groups) <= _UNFOLDED) for title, figures in groups),
+        )
+    ]
+
+
+def _importance(records: SweepRecords) -> list[Section]:
+    searched = [study for study in records.studies if study.spec is not None and study.spec.searched]
+    if not searched:
+        return []
+    names = sorted({name for study in searched if study.spec for name in study.spec.searched})
+    rows: list[tuple[str, ...]] = []
+    bars: dict[tuple[int, int], float] = {}
+    few: list[str] = []
+    for study in searched:
+        assert study.spec is not None
+        points = points_of(study)
+        finished = len(counted(study.spec, points))
+        found = importances(study.spec, points)
+        method = study_title(_config(study)) if study.proposals else method_title(study.spec.method)
+        if found is None:
+            few.append(f"{study.spec.dataset} {method} ({finished})")
+            continue
+        bars |= {(len(rows), column): found[name] for column, name in enumerate(names, start=3) if name in found}
+        cells = (f"{100 * found[name]:.0f} %" if name in found else "" for name in names)
+        rows.append((study.spec.dataset, method, str(finished), *cells))
+    columns = ("dataset", "method", "finished trials", *names)
+    sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),) if rows else ()
+    lack = f"Too few finished trials within the space as it is now, fewer than {FEWEST}, to say anything"
+    unsaid = (f"{lack}: {', '.join(few)}.",) if few else ()
+    note = (
+        f"PED-ANOVA over the finished trials of a study: how differently the best {100 * BEST:.0f} % of them lie in a "
+        "hyper-parameter, as shares of 100 %. Pruned trials do not count, nor trials outside of the space as it is "
+        "now. Below some thirty finished trials, take it for a hint."
+    )
+    return [
+        Section(
+            "importance",
+            "Importance of hyper-parameters",
+            lead=unsaid,
+            sheets=sheets,
+            notes=(note,) if rows else (),
+        )
+    ]
+
+
+def _confusion(records: SweepRecords) -> list[Section]:
+    groups: dict[str, list[Figure]] = {}
+    pairs = records.spec.protocol != "cross-dataset"
+    others = []
+    for row in records.rows:
+        results, whole = _confused(row)
+        if not results:
+            continue
+        config, classnames = results[0].config, results[0].classnames
+        if not whole:
+            others.append(f"{config.dataset} {method_title(config.method)}")
+        for part in sorted(results[0].confusion):
+            title = f"{method_title(config.method)}, {_PARTS.get(part, part)}" + ("" if whole else " *")
+            svg = confusion_figure(_sum([result.confusion[part] for result in results]), classnames[part], title)
+            # Small ones stand side by side, large ones scroll in a box of their own.
+            groups.setdefault(config.dataset, []).append(Figure(svg, wide=len(classnames[part]) > 8))
+    if not groups:
+        return []
+    paper = any(pick.proposal.config.selection == "paper" for row in records.rows for pick in row.picks)
+    few = sum(map(len, groups.values())) <= 4 * _UNFOLDED
+    lead = "Test clips of all replicas of a row, shaded by the share of the line."
+    if others:
+        lead += (
+            f" *: where a row holds several trials ({', '.join(others)}), of one alone: the configuration for use, "
+            "which is best over all folds. Its choice has seen these clips: its accuracies are not those of the table."
+        )
+    return [
+        Section(
+            "confusion",
+            "Confusion matrices",
+            lead=(f"{lead} {PAPER_WARNING}." if paper else lead,),
+            groups=tuple(Group(dataset, tuple(figures), few, pairs) for dataset, figures in groups.items()),
+        )
+    ]
+
+
+def _confused(row: RowRecords) -> tuple[list[TrialResult], bool]:
+    """Results whose confusion matrices add up to the row's, and True; else the one for use, and False.
+
+    A result has its matrices over all of its replicas: they are the row's where it stands in for all of its folds.
+    """
+    results = {pick.result.signature: pick.result for pick in row.picks}
+    if sum(len(result.config.folds) for result in results.values()) == len(row.picks):
+        return list(results.values()), True
+    return [study.result for study in row.studies if study.result is not None][:1], False
+
+
+def _sum(matrices: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
+    return [[sum(cells) for cells in zip(*lines, strict=True)] for lines in zip(*matrices, strict=True)]
+
+
+def _config(study: StudyRecords) -> TrialConfig:
+    return next(iter(study.proposals.values())).config
+
+
+def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
+    """Every dataset and baseline with its studies: the baseline's own and its SEPT twin's; of each fold, if strict."""
+    groups: dict[tuple[str, str], list[StudyRecords]] = {}
+    for row in records.rows:
+        for study in row.studies:
+            if study.proposals and _config(study).epochs:
+                config = _config(study)
+                fold = "" if study.key == row.key else f", fold {', '.join(config.folds)}"
+                groups.setdefault((f"{config.dataset}{fold}", config.baseline), []).append(study)
+    for (title, baseline), studies in groups.items():
+        yield title, baseline, studies
+
+
+def _zero_shot(records: SweepRecords, like: TrialConfig) -> float | None:
+    """The search's objective, measured of the dataset's zero-shot prompts, where the sweep has them."""
+    for study in records.studies:
+        config = study.result.config if study.result is not None else None
+        if config and not config.epochs and (config.dataset, config.folds) == (like.dataset, like.folds):
+            points: Sequence[Point] = points_of(study)
+            return max(point.value for point in points)
+    return None
+
+
+def _twins(baseline: str, trials: Mapping[bool, Sequence[Point]]) -> str:
+    """Such as ``CoOp with and without SEPT``."""
+    with_or_without = "with SEPT" if set(trials) == {True} else "without SEPT" if set(trials) == {False} else ""
+    return f"{method_title(baseline)} {with_or_without or 'with and without SEPT'}"
+
+
+def _legend(twins: Set[bool], states: Set[str]) -> tuple[Legend, ...]:
+    """The marks that occur."""
+    legend = []
+    for sept, name in ((False, "without SEPT"), (True, "with SEPT")):
+        if sept in twins:
+            shape, style = LOOKS[sept]
+            legend.append(_entry([(shape, style, 4.0)], name))
+            if "pruned" in states:
+                legend.append(_entry([(shape, f"hollow {style}", 4.0)], f"{name}, pruned"))
+            if "failed" in states:
+                legend.append(_entry([("cross", f"failed {style}", 3.5)], f"{name}, failed"))
+    legend.append(_entry([(*LOOKS[min(twins)], 4.0), ("dot", "ring", 8.0)], "chosen"))
+    level = '<path d="M0 10H20" class="level"/>'
+    return (*legend, Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot"))
+
+
+def _entry(marks: Sequence[tuple[str, str, float]], name: str) -> Legend:
+    drawn = "".join(drawn_mark(10, 10, shape, style, size) for shape, style, size in marks)
+    return Legend(Drawing(20, 20, drawn, name), name)

@@ -1,0 +1,237 @@
+"""A sweep's table for a terminal, and the words about it that every form of the report shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.reports.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
+from pipeline.reports.gaps import folds_of, is_whole, partial_lines, several_folds
+from pipeline.reports.rows import Row, TransferRow, method_title
+from pipeline.reports.sweep_table import SweepTable
+from pipeline.text import short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from pipeline.reports.paired import PairedTest
+    from pipeline.reports.rows import Chosen
+
+__all__ = [
+    "ESTIMATE",
+    "MEAN",
+    "best_rows",
+    "bold_means",
+    "chosen_lines",
+    "chosen_title",
+    "folds_shown",
+    "gain_lines",
+    "legend",
+    "p_value",
+    "render_table",
+    "signed",
+    "spread_of",
+]
+
+_COLUMNS = ("dataset", "method", "base", "new", "H", "val H", "trials")
+_TRANSFER_COLUMNS = ("source", "tested on", "method", "accuracy", "F1", "trials")
+MEAN = "mean of targets"
+
+_SELECTIONS = {
+    "heldout": "val H: the same H on held-out clips of the training folds. Each test fold's row is that of the trial "
+    "which is best by the val H of this fold's replicas alone, so that no test clip of the fold is looked at in "
+    "choosing it",
+    "strict": "val H: the same H on held-out clips of the training folds. Each test fold has a search of its own, with "
+    "its own proposals, prunings and choice: no test clip of the fold is looked at by any of them.",
+    "nested": "val H: the same H of a training on one part of the base classes, over both parts, on clips of the "
+    "training folds. Each test fold's row is that of the trial which is best by this fold's replicas alone: neither a "
+    "new class nor a test clip of the fold is looked at in choosing it",
+    "paper": "val H: H on the test clips themselves, and the best trial of each study was chosen by it: for comparison "
+    "with published tables only, too good for unseen data.",
+}
+"""What the choice rests on, said with every table."""
+_SHARED = {
+    "heldout": "; means over all folds, whose held-out clips are test clips of other folds, reach proposals and "
+    "prunings only (selection: strict removes that too)",
+    "nested": "; means over all folds reach proposals and prunings only",
+}
+"""What several test folds share besides."""
+_TRANSFERS = (
+    "Each test fold's trial is chosen by the val of this fold's replicas alone: neither a test clip of the fold nor a "
+    "target is looked at in choosing it."
+)
+ESTIMATE = (
+    "With several test folds a row may hold another trial for each: it estimates the procedure, a search and its "
+    "choice, not one configuration (sept best has the one for use)."
+)
+"""What a row of several trials is."""
+
+
+def render_table(table: SweepTable) -> Table:
+    """The table for a terminal, at most 80 columns wide; the best H of each dataset is bold."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"{table.sweep}: accuracy on test clips, %" + (f"\n{table.warning}" if table.warning else "")
+    shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in _TRANSFER_COLUMNS if table.transfers else _COLUMNS:
+        left = name in ("dataset", "source", "method", "tested on")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
+    best = best_rows(table)
+    for dataset in table.datasets:
+        rows = [row for row in table.rows if row.dataset == dataset]
+        for row in rows:
+            first = dataset if row is rows[0] else ""
+            style = "bold" if row.study in best else ""
+            shown.add_row(first, *_cells(row), style=style, end_section=row is rows[-1])
+        _add_transfers(shown, [row for row in table.transfers if row.dataset == dataset], best)
+    return shown
+
+
+def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) -> None:
+    """A section for each test set, so that methods stand below each other and any number of targets fits."""
+    if not rows:
+        return
+    source = rows[0].dataset
+    targets = list(rows[0].targets)
+    for place in (source, *targets, *([MEAN] if len(targets) > 1 else [])):
+        for row in rows:
+            score = row.source if place == source else row.targets.get(place)
+            accuracy = spread_of(row, score.accuracy, score.std) if score else spread_of(row, row.mean, row.mean_std)
+            shown.add_row(
+                source if place == source and row is rows[0] else "",
+                (f"{place} (itself)" if place == source else place) if row is rows[0] else "",
+                method_title(row.method),
+                accuracy,
+                f"{score.f1:.1f}" if score else "",
+                row.trials_shown,
+                style="bold" if row.study in best and place != source else "",
+                end_section=row is rows[-1],
+            )
+
+
+def legend(table: SweepTable) -> list[str]:
+    """What the numbers are, from the trials themselves."""
+    over = "mean ± standard deviation over replicas (test folds x seeds)"
+    lines = []
+    if table.rows:
+        lines = [f"base, new, H: {over}; H is the mean of each replica's harmonic mean of base and new."]
+        lines += [_selection(table, selection) for selection in dict.fromkeys(row.selection for row in table.rows)]
+    if table.transfers:
+        lines += [
+            f"Accuracy, {over}: trained on all classes of the source, tested on its test clips and on every target's.",
+            "val: accuracy on the source's held-out clips. " + _TRANSFERS,
+        ]
+    if any(len(row.folds) > 1 and row.selection != "paper" for row in table.studies):
+        lines.append(ESTIMATE)
+    for dataset in table.datasets:
+        row = next(row for row in table.studies if row.dataset == dataset)
+        lines.append(
+            f"{dataset}: encoder {row.encoder}, {row.protocol}, {row.shots} shots, "
+            f"folds {', '.join(folds_of(table, dataset))}, seeds {', '.join(map(str, row.seeds))}."
+        )
+    return lines + partial_lines(table) + [f"Data: {line}." for line in table.data_warnings]
+
+
+def _selection(table: SweepTable, selection: str) -> str:
+    shared = _SHARED.get(selection, "") if several_folds(table, selection) else ""
+    return f"{_SELECTIONS[selection].removesuffix('.')}{shared}."
+
+
+def chosen_lines(table: SweepTable) -> list[str]:
+    """The hyper-parameters that each search ended with, a line per trial that was chosen for a test fold or several."""
+    return [
+        f"{row.dataset}, {method_title(row.method)}{folds_shown(row, folds)}: "
+        + " ".join(f"{name}={short(value)}" for name, value in choice.params.items())
+        + f" (trial #{choice.number}, {choice.signature})"
+        for row in table.studies
+        if row.searched
+        for choice, folds in row.merged
+    ]
+
+
+def folds_shown(row: Chosen, folds: Sequence[str]) -> str:
+    """Such as ``, folds 2, 4``; nothing where these are all folds of the row."""
+    if len(folds) == len(row.folds):
+        return ""
+    return f", fold{'' if len(folds) == 1 else 's'} {', '.join(folds)}"
+
+
+def chosen_title(table: SweepTable) -> str:
+    """What the hyper-parameters of `chosen_lines` were chosen on."""
+    return "Chosen on TEST clips" if table.warning else "Chosen on held-out clips, for each test fold apart"
+
+
+def gain_lines(table: SweepTable) -> list[str]:
+    """What SEPT changes, as measured, a line per dataset and baseline, and where budgets differ what is compared."""
+    return (
+        [
+            f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
+            f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])})"
+            for gain in table.gains
+        ]
+        + [
+            f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
+            f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
+            for gain in table.transfer_gains
+        ]
+        + no_gain_notes(table)
+        + budget_notes(table)
+    )
+
+
+def _pairs(test: PairedTest) -> str:
+    folds = "1 fold" if test.folds == 1 else f"{test.folds} folds"
+    told = f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
+    return told if test.smallest_claim == 1 else f"{told}; folds and clips, p {p_value(test.p_claim)}"
+
+
+def best_rows(table: SweepTable) -> set[str]:
+    """Names of the rows with the highest H of their dataset, or the highest mean over targets of their source.
+
+    A row that lacks folds which others of its dataset have is none of them.
+    """
+    best: dict[str, tuple[float, str]] = {}
+    values = [(row.dataset, row.test.h, row.study) for row in table.rows if is_whole(table, row)]
+    values += [(row.dataset, row.mean, row.study) for row in table.transfers if is_whole(table, row)]
+    for dataset, value, study in values:
+        if dataset not in best or value > best[dataset][0]:
+            best[dataset] = (value, study)
+    return {study for _, study in best.values()}
+
+
+def bold_means(table: SweepTable) -> str:
+    """What the bold rows of `best_rows` are, and what they are not."""
+    what = "mean of targets of each source" if table.transfers else "H of each dataset"
+    unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
+    return f"Bold: highest {what}{unequal}, whether or not a test tells it from the others."
+
+
+def _cells(row: Row) -> list[str]:
+    test = row.test
+    accuracies = ((test.base, test.base_std), (test.new, test.new_std), (test.h, test.h_std))
+    return [
+        method_title(row.method),
+        *(spread_of(row, mean, std) for mean, std in accuracies),
+        f"{row.validation.h:.1f}",
+        row.trials_shown,
+    ]
+
+
+def signed(value: float) -> str:
+    """A difference with its sign; what rounds to zero is +0.0."""
+    return f"{round(value, 1) + 0.0:+.1f}"
+
+
+def p_value(p: float) -> str:
+    """A p value as it is printed."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def spread_of(row: Chosen, mean: float, std: float) -> str:
+    """A mean with its standard deviation over replicas."""
+    # One replica has no spread.
+    return f"{mean:.1f} ± {std:.1f}" if len(row.replicas) > 1 else f"{mean:.1f}"

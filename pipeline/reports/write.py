@@ -1,0 +1,77 @@
+"""The report of a sweep as files in the store: page, text, numbers, picture and, where asked for, a LaTeX table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pipeline.drawing import picture_file
+from pipeline.reports.collect import tabulate
+from pipeline.reports.describe import describe
+from pipeline.reports.html import to_html
+from pipeline.reports.latex import to_latex
+from pipeline.reports.markdown import to_markdown
+from pipeline.reports.records import read_records
+from pipeline.reports.sweep_table import SweepTable
+from pipeline.store import TrialStore
+
+__all__ = ["ReportFiles", "write_report"]
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where a report lies: keys of the store.
+
+    Attributes:
+        page: One HTML file with everything in it.
+        table: The same as Markdown, without the figures.
+        results: JSON with every number of the table and every replica.
+        picture: SVG: ``tradeoff.svg``, or ``transfer.svg`` of a cross-dataset sweep.
+        latex: The headline table; None where it was not asked for.
+    """
+
+    page: str
+    table: str
+    results: str
+    picture: str
+    latex: str | None = None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What a person looks at."""
+        return (self.page, self.table, self.picture)
+
+
+def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple[SweepTable, ReportFiles]:
+    """Collect a sweep's result and write ``sweeps/<sweep>/report/``; the same store gives the same files.
+
+    Args:
+        store: The store.
+        sweep: Name of the sweep.
+        latex: Whether to write ``table.tex`` too.
+
+    Raises:
+        InputError: The store has no sweep of this name.
+        SeptError: No trial of it has finished yet.
+    """
+    records = read_records(store, sweep)
+    table = tabulate(records)
+    document = describe(table, records)
+    pictured = next(section for section in document.sections if section.picture)
+    folder = f"sweeps/{sweep}/report"
+    files = ReportFiles(
+        page=f"{folder}/report.html",
+        table=f"{folder}/report.md",
+        results=f"{folder}/results.json",
+        picture=f"{folder}/{pictured.picture}",
+        latex=f"{folder}/table.tex" if latex else None,
+    )
+    numbers = json.dumps(table.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+    store.files.write(files.page, to_html(document).encode())
+    store.files.write(files.table, to_markdown(document).encode())
+    store.files.write(files.results, numbers.encode())
+    drawings = [figure.svg for figure in pictured.figures]
+    store.files.write(files.picture, picture_file(drawings, [table.warning] if table.warning else [], pictured.legend))
+    if files.latex is not None:
+        store.files.write(files.latex, to_latex(table).encode())
+    return table, files
