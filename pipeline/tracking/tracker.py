@@ -32,7 +32,7 @@ class TrackingSummary:
     """How tracking ended.
 
     Attributes:
-        pending: Trials that are not completely in MLflow because it could not be reached; plus one for the sweep itself.
+        pending: Trials not completely in MLflow because it could not be reached, and one for the sweep itself.
         refused: Trials that MLflow refused at least in part.
         error: The last failure, in one line; empty if everything was written.
     """
