@@ -58,7 +58,7 @@ def best(
     rows = table.studies if study is None else (pick_row(table, study),)
     of = {row.study: row for row in rows}
     uses = _meant_uses(table, study, of)
-    gone = SeptError("the result of the best configuration is gone; launch the sweep again")
+    gone = SeptError("the result of the configuration for use is gone; launch the sweep again")
     if as_json and not uses:
         raise gone
     if as_json:

@@ -93,7 +93,7 @@ def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
 
 
 def _legend(plan: SweepPlan) -> list[str]:
-    lines = ["ended: ended trials of all trials" + _states(plan) + "; rep.: replicas (test folds x seeds)."]
+    lines = ["ended: trials that have ended, of all" + _states(plan) + "; rep.: replicas (test folds x seeds)."]
     used = {study.estimate.source for study in plan.studies}
     lines += [text for source, text in _SOURCES.items() if source in used]
     reasons = dict.fromkeys(study.estimate.basis for study in plan.studies if study.estimate.seconds is None)
