@@ -1,4 +1,4 @@
-"""``sept best``: what each search comes to, the configuration of each study for use, and what to type to use it."""
+"""``sept best``: the result of each search, the best configuration of each study, and how to use it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def best(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     only: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="Only this study, such as ESC10.coop; --study says the same."),
+        typer.Argument(metavar="[STUDY]", help="Only this study, such as ESC10.coop; the same as --study."),
     ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Only this study, such as ESC10.mini.base-to-new.coop or ESC10.coop.")
@@ -32,11 +32,12 @@ def best(
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what each search comes to on test clips, and the configuration of each study that is there for use.
+    """Show the result of each search on test clips, and the best configuration of each study.
 
-    The first is the row of the table: for each test fold the trial that is best on this fold's held-out clips, an
-    estimate of the procedure. The second is the trial that is best over all folds, which export and predict take; with
-    several folds its own test accuracies estimate nothing, for held-out clips of one fold are test clips of another.
+    The result is the row of the report's table: for each test fold, the trial that is best on the held-out clips of
+    this fold. It estimates the procedure. The best configuration is the trial that is best over all folds, which
+    export uses. With several folds its own test accuracies are too good, because held-out clips of one fold are test
+    clips of another.
     """
     from pipeline.cli.console import say, wide_console
     from pipeline.reports import collect
@@ -64,7 +65,7 @@ def best(
     console = wide_console()
     cautious = any(use.caution for use in uses)
     if not uses or any(use.caution or use.study != use.row for use in uses):
-        say(console, "Estimate of the procedure: on test clips, each test fold by the trial chosen for it")
+        say(console, "Estimate of the procedure: test accuracy of the trial chosen for each test fold")
         _show_rows(console, rows)
     lacking = partial_lines(table, rows) + missing_lines(table, None if study is None else rows[0].study)
     if not uses:
@@ -72,60 +73,60 @@ def best(
             say(console, line)
         raise gone
     if cautious:
-        say(console, "\nFor use: the trial of each study that is best over all folds, as export takes it")
+        say(console, "\nFor use: the trial of each study that is best over all folds, which export uses")
     elif any(use.study != use.row for use in uses):
-        say(console, "\nFor use: the best trial of each study, a test fold's, as export takes it")
+        say(console, "\nFor use: the best trial of each study (one per test fold), which export uses")
     _show_uses(console, uses)
     if cautious:
         say(console, f"*: {OVER_ALL_FOLDS}")
     if any(row.selection == "paper" for row in rows):
-        say(console, "val: on the TEST clips themselves, which chose the trial, as the other accuracies")
+        say(console, "val: on the TEST clips, which chose the trial; the other accuracies: on the same clips")
         say(console, table.warning)
     else:
         say(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
     if any("all" in _estimate(row) for row in rows):
-        say(console, "all: base and new test clips among all names, base and new")
+        say(console, "all: base and new test clips, each ranked among all names")
     for line in dict.fromkeys(line for row in rows for line in row.warnings):
         say(console, f"data: {line}")
     for line in lacking:
         say(console, line)
-    # Of all, the one that looks best by what chose it; a person may well want another.
+    # The example names the study with the best validation; a person may well want another.
     first = max(uses, key=lambda use: _own(use)["val"]).study
-    say(console, "\nTake a prompt out of the sweep, and use it:")
+    say(console, "\nExport a prompt and use it:")
     say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
     say(console, '  sept predict clip.wav --prompt my-prompt --classes "dog bark, siren, my new class"')
 
 
 def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
-    """A study's configuration for use, and the estimate beside it, as plain values."""
+    """The best configuration of a study with its estimate, as plain values."""
     from pipeline.reports.rows import warning_of
 
     names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params")
-    told = {name: getattr(use, name) for name in names} | {"trials": row.trials}
-    told |= {"estimate": _estimate(row), "own_accuracy": _own(use)}
-    told["chosen_by_fold"] = [
+    plain = {name: getattr(use, name) for name in names} | {"trials": row.trials}
+    plain |= {"estimate": _estimate(row), "own_accuracy": _own(use)}
+    plain["chosen_by_fold"] = [
         {"folds": list(folds)} | {name: getattr(one, name) for name in ("study", "number", "signature", "params")}
         for one, folds in row.merged
     ]
-    told |= {"own_accuracy_is": use.caution} if use.caution else {}
-    told |= {"data_warnings": list(row.warnings)} if row.warnings else {}
-    return told | {"warning": warning} if (warning := warning_of(use.selection)) else told
+    plain |= {"own_accuracy_is": use.caution} if use.caution else {}
+    plain |= {"data_warnings": list(row.warnings)} if row.warnings else {}
+    return plain | {"warning": warning} if (warning := warning_of(use.selection)) else plain
 
 
 def _estimate(row: Chosen) -> dict[str, float]:
-    """The table's figures."""
+    """The accuracies of the row in the table."""
     from pipeline.reports import Row, TransferRow
 
     if isinstance(row, Row):
         numbers = {"val": row.validation.h, "base": row.test.base, "new": row.test.new, "h": row.test.h}
-        # Results of earlier releases do not have it.
+        # Results of earlier releases do not have `all`.
         return numbers if row.test.all is None else numbers | {"all": row.test.all}
     assert isinstance(row, TransferRow)
     return {"val": row.validation, "source": row.source.accuracy, "targets": row.mean}
 
 
 def _own(use: ForUse) -> dict[str, float]:
-    """The trial's own figures, named likewise."""
+    """The accuracies of the trial itself, with the same names."""
     names = ("base", "new", "h") if "h" in use.validation else ("source", "targets")
     value = use.validation["h"] if "h" in use.validation else use.validation["source"]
     return {"val": value} | {name: use.test[name] for name in (*names, "all") if name in use.test}
@@ -141,7 +142,7 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in _estimate(row)))
     for name in names:
         table.add_column({"h": "H"}.get(name, name), justify="right")
-    table.add_column("chosen, for test folds", overflow="fold")
+    table.add_column("chosen for test folds", overflow="fold")
     for row in rows:
         chosen = ", ".join(f"#{choice.number} ({' '.join(folds)})" for choice, folds in row.merged)
         if len(row.merged) == 1:

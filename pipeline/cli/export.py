@@ -1,4 +1,4 @@
-"""``sept export``: the prompt for use of a study as files, and as a model in MLflow."""
+"""``sept export``: the best prompt of a study as files, or as a model in MLflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def export(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     study: Annotated[
         str | None,
-        typer.Argument(help="Its study, such as ESC10.mini.base-to-new.coop or ESC10.coop; sept best shows them."),
+        typer.Argument(help="Study, such as ESC10.mini.base-to-new.coop or ESC10.coop; see sept best."),
     ] = None,
     to: Annotated[
         str | None,
@@ -31,34 +31,37 @@ def export(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", metavar="FOLDER", help="New folder for a model that mlflow models serve takes."),
+        typer.Option("--model", metavar="FOLDER", help="New folder for a model for mlflow models serve."),
     ] = None,
     register: Annotated[
-        str | None, typer.Option("--register", metavar="NAME", help="Log the model in MLflow and register it so.")
+        str | None,
+        typer.Option("--register", metavar="NAME", help="Log the model in MLflow and register it under this name."),
     ] = None,
     best_replica: Annotated[
         bool,
-        typer.Option("--best-replica", help="Only the replica that is best on held-out clips, instead of all."),
+        typer.Option("--best-replica", help="Export only the replica that is best on held-out clips, instead of all."),
     ] = False,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights of the encoder, where they are not where the sweep says.")
+        str | None, typer.Option("--weights", help="Weights of the encoder; default: as in the sweep.")
     ] = None,
-    text_model: Annotated[str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace another prompt that is there.")] = False,
+    text_model: Annotated[
+        str | None, typer.Option("--text-model", help="Folder of its tokenizer; default: as in the sweep.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another prompt in the folder.")] = False,
     root: RootOption = DEFAULT_ROOT,
     mlflow: MlflowOption = None,
 ) -> None:
-    """Take the prompt for use of a study out of a sweep: best on held-out clips over all folds, measured once more.
+    """Export the best prompt of a study: best on held-out clips over all folds, and measured again.
 
-    The card has the table's figures under "procedure". With several test folds they estimate the procedure, a search
-    and its choice for each test fold, and not this prompt; the card says where they are this very trial's.
+    The card has the numbers of the report's table under "procedure". With several test folds they estimate the
+    procedure (a search and its choice for each test fold), not this prompt; the card says if both are the same trial.
     """
     if to is None and model is None and register is None:
-        raise InputError("nothing to export to", fix="give --to FOLDER, --model FOLDER or --register NAME")
+        raise InputError("no destination", fix="give --to FOLDER, --model FOLDER or --register NAME")
     if model is not None and model.exists() and (not model.is_dir() or any(model.iterdir())):
-        raise InputError("something is there", where=str(model), fix="name a new folder for --model")
+        raise InputError("the folder is not empty", where=str(model), fix="give --model a new folder")
     if mlflow is not None and register is None:
-        raise InputError("--mlflow alone does nothing", fix="give --register NAME too")
+        raise InputError("--mlflow alone does nothing", fix="also give --register NAME")
     from rich.console import Console
 
     from pipeline.cli.console import say
@@ -77,7 +80,7 @@ def export(
         best_replica=best_replica,
         weights=weights,
         text_model=text_model,
-        progress=lambda done, total: say(console, f"Training it once more: epoch {done} of {total}"),
+        progress=lambda done, total: say(console, f"Training it again: epoch {done} of {total}"),
     )
     prompt = exported.prompt
     _tell(console, exported)
@@ -103,21 +106,21 @@ def _tell(console: Console, exported: Exported) -> None:
     from pipeline.text import plural
 
     card, prompt = exported.prompt.card, exported.prompt
-    source = "trained once more" if exported.retrained else "from its last checkpoint"
+    source = "trained again" if exported.retrained else "from its last checkpoint"
     say(console, f"{card['study']}, trial #{card['trial']['number']} ({card['trial']['signature']}), {source}")
     say(console, f"{plural(prompt.replicas, 'replica')}, trained on {', '.join(prompt.trained)}")
     if card["selection"] == "paper":
         say(console, str(card["chosen_by"]))
     elif card["caution"]:
-        say(console, f"Its own test figures: {card['caution']}")
+        say(console, f"Its own test accuracies: {card['caution']}")
     if not exported.differences:
-        say(console, "Measured again: equal to what the sweep has recorded, to the last digit")
+        say(console, "Measured again: equal to the sweep's record to the last digit")
         return
     name, (before, now) = max(exported.differences.items(), key=lambda one: abs(one[1][1] - one[1][0]))
     say(
         console,
-        f"Measured again: not quite what the sweep has recorded ({name} {before:.2f} then, {now:.2f} now: another "
-        "machine, device or library); the card has both",
+        f"Measured again: slightly different from the sweep's record ({name} {before:.2f} then, {now:.2f} now: another "
+        "machine, device or library version); the card has both",
     )
 
 

@@ -14,15 +14,15 @@ __all__ = ["plan"]
 
 
 def plan(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A sweep's YAML, or the name of one that ships.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML file of a sweep, or the name of an included one.")],
     root: RootOption = DEFAULT_ROOT,
     workers: WorkersOption = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=0, help="Plan for so many GPUs; this machine's unless given.")
+        int | None, typer.Option("--gpus", min=0, help="Number of GPUs to plan for; default: those of this machine.")
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option("--price", min=0, help="Price of a GPU-hour, or of a worker-hour where no trial uses a GPU."),
+        typer.Option("--price", min=0, help="Price of a GPU-hour, or of a worker-hour if no trial uses a GPU."),
     ] = None,
     calibrate: Annotated[
         float,
@@ -30,7 +30,7 @@ def plan(
             "--calibrate",
             metavar="SECONDS",
             min=0,
-            help="How long to time a study that no earlier trial tells of, about; 0: not at all.",
+            help="About how long to time each study without earlier trials; 0: not at all.",
         ),
     ] = 3.0,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study, as for launch.")] = None,
@@ -48,14 +48,14 @@ def plan(
 
     given = {"resources.workers": workers, "trials": trials, "name": fork}
     overrides = {key: value for key, value in given.items() if value is not None}
-    # What a machine is to read stands alone on the standard output.
+    # With --json, only the JSON goes to the standard output.
     console = Console(stderr=as_json)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("Looking at what there is", total=None)
+        task = progress.add_task("Looking for results and inputs", total=None)
         from pipeline.plan.unprepared import load_sweep_to_plan
 
-        # What is wrong with the file is said before torch is loaded.
+        # Errors in the file are reported before torch is imported.
         spec, unprepared = load_sweep_to_plan(file, root, overrides)
         from pipeline.plan.planning import plan_sweep
 

@@ -1,4 +1,4 @@
-"""A sweep's plan on the terminal."""
+"""Shows the plan of a sweep on the terminal."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _SOURCES = {
     "unknown": "unknown: not in any total.",
 }
 _NOT_INCLUDED = (
-    "Not included: starting Ray, handing trials over, encoding hand-crafted prompts,",
-    "each trial's test at its end, and what trials on one machine take from each other.",
+    "Not included: starting Ray, handing trials to workers, encoding hand-crafted prompts,",
+    "the test at the end of each trial, and the slowdown of trials on the same machine.",
 )
 
 _BUSY = 0.2
 
 
 def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float | None) -> None:
-    """Show a plan, at most 80 columns wide where no path or message is longer.
+    """Show a plan in 80 columns, except for long paths and messages.
 
     Args:
-        console: Where.
+        console: The terminal.
         spec: The sweep.
         plan: Its plan.
-        price: Of a GPU-hour or worker-hour; None for no cost.
+        price: Price of a GPU-hour or worker-hour; None to show no cost.
     """
     studies = plural(len(plan.studies), "study", "studies")
     trials = plural(sum(study.trials for study in plan.studies), "trial")
@@ -69,14 +69,14 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
     for note in plan.notes:
         say(console, note)
     if plan.data_warnings:
-        say(console, "\nData, said with every result:")
+        say(console, "\nWarnings about the data, shown with every result:")
     for line in plan.data_warnings:
         say(console, f"  {line}")
     _show_problems(console, plan)
 
 
 def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
-    """One study, or with ``strict`` those of a pair of dataset and method: counts added up, a trial's time the mean."""
+    """The cells of a study, or with ``strict`` of all studies of a dataset and method: total counts, mean time."""
     first = group[0]
     trials, unfinished = sum(study.trials for study in group), sum(study.left for study in group)
     counts = [f"{trials - unfinished}/{trials}"]
@@ -93,14 +93,14 @@ def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
 
 
 def _legend(plan: SweepPlan) -> list[str]:
-    lines = ["ended: of all trials" + _states(plan) + "; rep.: replicas, test folds x seeds, trained together."]
+    lines = ["ended: trials that have ended, of all" + _states(plan) + "; rep.: replicas (test folds x seeds)."]
     used = {study.estimate.source for study in plan.studies}
     lines += [text for source, text in _SOURCES.items() if source in used]
     reasons = dict.fromkeys(study.estimate.basis for study in plan.studies if study.estimate.seconds is None)
     if reasons:
         lines.append(f"  because: {', '.join(reasons)}")
     if plan.waited > _BUSY:
-        lines.append(f"  Other processes took {plan.waited:.0%} of that time: on a quiet machine it takes less.")
+        lines.append(f"  Other processes took {plan.waited:.0%} of that time: on an idle machine a trial is faster.")
     if plan.machines:
         lines.append(f"Earlier trials ran on: {'; '.join(plan.machines)}")
     return lines
@@ -121,23 +121,21 @@ def _total_lines(plan: SweepPlan, price: float | None) -> list[str]:
     if not totals.trials:
         return ["Nothing is left to run."]
     if totals.unknown == totals.trials:
-        return [f"Left: {plural(totals.trials, 'trial')} of unknown length"]
-    without = f" ({totals.unknown} of unknown length left out)" if totals.unknown else ""
+        return [f"Left: {plural(totals.trials, 'trial')} of unknown duration"]
+    without = f" ({totals.unknown} of unknown duration left out)" if totals.unknown else ""
     one_by_one = duration(3600 * totals.trial_hours)
     lines = [f"Left: {plural(totals.trials, 'trial')}{without}, {one_by_one} one after the other"]
     if totals.gpu_hours:
         lines.append(f"GPU-hours: {totals.gpu_hours:.3g}")
     if totals.wall_hours is not None:
-        lines.append(
-            f"Wall time: {duration(3600 * totals.wall_hours)}, up to {plural(totals.workers, 'trial')} at a time on "
-            f"{totals.where}"
-        )
-    saved = f"go on saving {totals.spared:.0%} of the epochs, as so far" if totals.spared else "save nothing"
-    lines.append(f"Pruning is taken to {saved}.")
+        together = f"up to {plural(totals.workers, 'trial')} at the same time on {totals.where}"
+        lines.append(f"Wall time: {duration(3600 * totals.wall_hours)}, {together}")
+    saved = f"{totals.spared:.0%} of the epochs, as it has until now" if totals.spared else "nothing"
+    lines.append(f"Pruning is expected to save {saved}.")
     if price is not None:
         used, held = totals.cost(price)
         unit = "GPU" if totals.gpu_hours else "worker"
-        whole = "" if held is None else f"; {held:.2f} if every {unit} is paid from beginning to end"
+        whole = "" if held is None else f"; {held:.2f} if every {unit} is paid for the whole wall time"
         lines.append(f"Cost at {price:g} per {unit}-hour: {used:.2f} for the hours in use{whole}")
     return lines
 

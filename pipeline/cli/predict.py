@@ -1,4 +1,4 @@
-"""``sept predict``: clips ranked among any class names by an exported prompt."""
+"""``sept predict``: rank class names for clips with an exported prompt."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ def predict(
         typer.Option(
             "--prompt",
             metavar="PLACE",
-            help="What sept export made: a folder, s3://..., models:/NAME/VERSION or runs:/RUN/NAME.",
+            help="An exported prompt: a folder, s3://..., models:/NAME/VERSION or runs:/RUN/NAME.",
         ),
     ],
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Names between commas, any; the classes of the prompt's dataset unless given."),
+        typer.Option("--classes", help="Any names, separated by commas; default: the classes of the prompt's dataset."),
     ] = None,
     classes_file: Annotated[
-        Path | None, typer.Option("--classes-file", metavar="FILE", help="A text file with a name in each line.")
+        Path | None, typer.Option("--classes-file", metavar="FILE", help="A text file with one name per line.")
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", min=1, help=f"Names to keep of each ranking; {_SHOWN} shown unless given."),
+        typer.Option("--top", min=1, help=f"Names to keep of each ranking; {_SHOWN} are shown by default."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write a .csv or .parquet: a row per clip and class.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write a .csv or .parquet file: a row per clip and class."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -61,7 +62,7 @@ def predict(
         ),
     ] = None,
     text_model: Annotated[
-        str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise, if not beside the weights.")
+        str | None, typer.Option("--text-model", help="Folder of its tokenizer, if it is not next to the weights.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips encoded together.")] = 32,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used.")] = False,
@@ -69,7 +70,7 @@ def predict(
     mlflow: MlflowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank class names for clips, with probabilities; any names, whether a training saw them or not."""
+    """Rank class names for clips, with probabilities. The names may be new to the training."""
     from pipeline.cli.console import wide_console
     from pipeline.prompts import Ranked, check_output, fetch_prompt, find_clips, rank_clips, write_rows
 
@@ -89,7 +90,7 @@ def predict(
         def each() -> Iterator[Ranked]:
             for one in rank_clips(predictor, found, names, None if as_json and top is None else kept, batch_size):
                 advance()
-                # Of a large folder whose rankings go into a file, what is not shown is not kept in memory.
+                # With --out, rankings go to the file and are not kept in memory.
                 if out is None or as_json or one.fault:
                     ranked.append(one)
                 yield one
@@ -109,7 +110,7 @@ def predict(
         if written and out is not None:
             _say_written(console, out, len(found) - len(bad))
     _tell(f"{len(bad)} of {len(found)} clips cannot be used:", [f"{one.clip}: {one.fault}" for one in bad])
-    _tell(f"Left out, since the name is not that of an audio file ({len(others)}):", [str(file) for file in others])
+    _tell(f"Left out, because the name is not that of an audio file ({len(others)}):", [str(file) for file in others])
     if out is not None and not written:
         _say_not_written(out)
     if len(bad) == len(found) or (bad and not skip_bad):
@@ -117,7 +118,7 @@ def predict(
 
 
 def _names(classes: str | None, file: Path | None) -> list[str]:
-    """The names that were given; empty where none were."""
+    """The given names; empty if there are none."""
     if classes is not None and file is not None:
         raise InputError("class names are given twice", fix="give --classes or --classes-file, not both")
     if file is not None:
@@ -141,8 +142,8 @@ def _names(classes: str | None, file: Path | None) -> list[str]:
 
 
 def _tracking_uri(prompt: str, root: str, mlflow: str | None) -> str | None:
-    """Where MLflow is, for a prompt that lies there: what was asked for, else what its environment says, else the
-    root's own database.
+    """The address of MLflow, for a prompt in it: the given one, or the one in the environment, or the database in the
+    results folder.
     """
     from pipeline.prompts import MLFLOW_PLACES
 
@@ -152,8 +153,8 @@ def _tracking_uri(prompt: str, root: str, mlflow: str | None) -> str | None:
 
     target = default_target(root, mlflow or os.environ.get("MLFLOW_TRACKING_URI") or None)
     if target.database is not None and not target.database.is_file():
-        # Asking for it would make it.
-        fix = "name MLflow with --mlflow, or its results folder with --root"
+        # A request would create it.
+        fix = "give MLflow's address with --mlflow, or its results folder with --root"
         raise InputError("no MLflow database", where=str(target.database), fix=fix)
     return target.uri
 
@@ -173,7 +174,7 @@ def _predictor(prompt: Prompt, weights: str | None, text_model: str | None) -> P
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], object]]:
-    """A bar on the standard error, where somebody watches and there is something to wait for."""
+    """A progress bar on the standard error, if that is a terminal and there is more than one clip."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -214,11 +215,11 @@ def _say_not_written(out: Path) -> None:
 
     from pipeline.cli.console import say
 
-    say(Console(stderr=True), f"{out} is not written" + (": what was there is kept" if out.exists() else ""))
+    say(Console(stderr=True), f"{out} is not written" + (": the existing file stays" if out.exists() else ""))
 
 
 def _tell(heading: str, lines: list[str]) -> None:
-    """A list on the standard error; nothing where it is empty."""
+    """Write a list to the standard error, if it is not empty."""
     from rich.console import Console
 
     from pipeline.cli.console import say

@@ -1,4 +1,4 @@
-"""``sept report``: a sweep's result as a page, a text, numbers and a picture."""
+"""``sept report``: the result of a sweep as a page, a text, numbers and a picture."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["report", "show_report", "track_report"]
 def report(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     root: RootOption = DEFAULT_ROOT,
-    latex: Annotated[bool, typer.Option("--latex", help="Write the table for a paper too, as table.tex.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Also write the table for a paper, as table.tex.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a sweep's result so far and write it: report.html, report.md, results.json and a picture."""
+    """Show the result of a sweep and write it: report.html, report.md, results.json and a picture."""
     from rich.console import Console
 
     import pipeline
@@ -43,7 +43,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     """Write a sweep's report and show it.
 
     Returns:
-        Whether every study has a finished trial and all results that are shown, and where the report lies.
+        Whether every study has a finished trial and no result is missing; and the files of the report.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -70,7 +70,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     say(console)
     failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
-        say(console, f"{plural(failed, 'trial')} failed; sept sweep status {sweep} tells why")
+        say(console, f"{plural(failed, 'trial')} failed; see sept sweep status {sweep} for the reasons")
     for line in missing_lines(table):
         say(console, line)
     paper = [("LaTeX", files.latex)] if files.latex else []

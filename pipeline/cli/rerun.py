@@ -1,4 +1,4 @@
-"""``sept rerun``: trials of a sweep trained again, and compared with their stored results."""
+"""``sept rerun``: train trials of a sweep again and compare them with their stored results."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def rerun(
         str,
         typer.Argument(
             metavar="SIGNATURE|STUDY",
-            help="The trial's signature, or the beginning of it; reports name it. Or a row, such as ESC10.coop: every "
-            "trial that stands behind it, and the one for use. With selection: strict a row means the trials of all "
-            "its test folds, and one fold's study, such as ESC10.coop.fold-3, those of this fold alone.",
+            help="Signature of a trial or the beginning of it, as in reports. Or a row of the table, such as "
+            "ESC10.coop: all trials behind it, and the one for use. With selection: strict a row has the trials of "
+            "all its test folds, and the study of one fold, such as ESC10.coop.fold-3, has those of this fold alone.",
         ),
     ],
     root: RootOption = DEFAULT_ROOT,
@@ -53,8 +53,8 @@ def rerun(
         for line in _lines(outcomes[-1]) if not as_json else ():
             say(console, line)
     if as_json:
-        told = [_plain(outcome) for outcome in outcomes]
-        typer.echo(json.dumps(told[0] if len(told) == 1 else told, indent=1))
+        plain = [_plain(outcome) for outcome in outcomes]
+        typer.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
     if any(outcome.differing for outcome in outcomes):
         raise typer.Exit(EXIT_FAILED)
 
@@ -90,5 +90,5 @@ def _lines(outcome: Rerun) -> list[str]:
         same = f"The same to the last digit: validation, test, every replica, confusion matrices, {clips}curve."
         return [*lines, same]
     differ = f"Not the same: {', '.join(outcome.differing)}; test metrics differ by up to {outcome.largest:.2g} points."
-    here = f"computed here with {outcome.here}; the sweep's trials may have had others"
+    here = f"computed here with {outcome.here}; the trials of the sweep may have used others"
     return [*lines, differ, *(f"  {difference}" for difference in (*outcome.elsewhere, here))]

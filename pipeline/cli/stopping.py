@@ -1,4 +1,4 @@
-"""What ``sept sweep stop`` does: ask, wait, and say what happened."""
+"""``sept sweep stop``: ask a sweep to stop, wait, and show what happened."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["stop_sweep"]
 
 
 def stop_sweep(sweep: str, root: str, wait_s: float) -> None:
-    """Ask whoever runs a sweep to stop, and wait until that has happened.
+    """Ask the driver of a sweep to stop, and wait until it has stopped.
 
     Args:
         sweep: Name of the sweep.
         root: Folder or s3:// address of all results.
-        wait_s: How long to wait at most; 0: not at all.
+        wait_s: Longest time to wait; 0: do not wait.
 
     Raises:
         InputError: The store has no sweep of this name.
-        SeptError: It has not stopped in that time.
+        SeptError: It has not stopped within this time.
     """
     from rich.console import Console
 
@@ -41,24 +41,24 @@ def stop_sweep(sweep: str, root: str, wait_s: float) -> None:
     console, store = Console(), TrialStore(open_files(root))
     asked = ask_to_stop(store, sweep)
     if asked is None:
-        say(console, f"nobody runs {sweep}: there is nothing to stop")
+        say(console, f"{sweep} does not run: there is nothing to stop")
         return
     holder = asked.holder
     if not asked.alive:
-        heard = f"its driver on {holder.host} was last heard of {ago((now_ms() - holder.renewed_ms) / 1000)} ago"
-        more = "there is nothing to stop" if asked.request is None else "should it come back, it will stop"
-        say(console, f"nobody runs {sweep}: {heard}; {more}")
+        heard = f"its driver on {holder.host} was last seen {ago((now_ms() - holder.renewed_ms) / 1000)} ago"
+        more = "there is nothing to stop" if asked.request is None else "if it comes back, it will stop"
+        say(console, f"{sweep} does not run: {heard}; {more}")
         return
     say(console, f"asked process {holder.pid} on {holder.host} to stop {sweep}")
     if not wait_s:
-        say(console, "its trials go on to their next checkpoint; 'sept sweep status' tells when it is through")
+        say(console, "its trials continue to their next checkpoint; 'sept sweep status' shows when it has stopped")
         return
-    say(console, f"waiting up to {ago(wait_s)} until its trials have come to their next checkpoint")
+    say(console, f"waiting up to {ago(wait_s)} until its trials have reached their next checkpoint")
     began = time.monotonic()
     end = wait_for_stop(store, sweep, holder, wait_s)
     if end == "waiting":
         raise SeptError(
-            f"{sweep} has not stopped within {ago(wait_s)}; the request stands: wait for it with the same command, or "
+            f"{sweep} has not stopped within {ago(wait_s)}; the request remains: wait longer with the same command, or "
             f"see sept sweep status {sweep}{root_option(root)}"
         )
     _say_end(console, store, sweep, end, holder, time.monotonic() - began)
@@ -70,10 +70,10 @@ def _say_end(console: Console, store: TrialStore, sweep: str, end: StopEnd, hold
     found = sweep_status(store, sweep)
     counts = f"{found.ended} of {found.budget} trials ended"
     if end == "lost":
-        say(console, f"its driver on {holder.host} is gone; every finished step is kept: {counts}")
+        say(console, f"its driver on {holder.host} is gone; no finished step is lost: {counts}")
     elif end == "relaunched":
-        say(console, f"that launch has ended, and somebody has launched {sweep} again since: {counts}")
+        say(console, f"that launch has ended, and {sweep} has been launched again since: {counts}")
     elif found.state == "finished":
-        say(console, f"{sweep} came to its end after {ago(seconds)}: {counts}")
+        say(console, f"{sweep} finished after {ago(seconds)}: {counts}")
     else:
-        say(console, f"{sweep} stopped after {ago(seconds)}: {counts}; the launch command goes on from there")
+        say(console, f"{sweep} stopped after {ago(seconds)}: {counts}; launch it again to continue")

@@ -1,4 +1,4 @@
-"""``sept track``: MLflow brought into line with the store."""
+"""``sept track``: write the results of the store into MLflow."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption
 
 __all__ = ["app"]
 
-app = typer.Typer(cls=Group, help="Bring MLflow into line with the store.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Write the results of the store into MLflow.", no_args_is_help=True)
 
 
 @app.callback()
 def _track() -> None:
-    """Keeps ``sync`` a command of its own group, though it is the only one."""
+    """Makes ``sync`` a subcommand, although it is the only one."""
 
 
 @app.command()
@@ -25,7 +25,7 @@ def sync(
     root: RootOption = DEFAULT_ROOT,
     mlflow: MlflowOption = None,
 ) -> None:
-    """Write everything that the store knows of a sweep into MLflow; what is there stays untouched."""
+    """Write everything that the store has of a sweep into MLflow; what is already there stays unchanged."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -43,7 +43,7 @@ def sync(
     target = default_target(root, mlflow)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    # The lease: MLflow allows one writer, and a sweep that runs tracks itself.
+    # The lease, because MLflow allows one writer, and a running sweep writes its own records.
     with (
         Lease(store.files, sweep) as lease,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
@@ -71,4 +71,4 @@ def sync(
     if summary.gone:
         say(console, f"the results of {plural(summary.gone, 'more trial')} are gone; launch the sweep again to go on")
     if summary.unended:
-        say(console, f"{summary.unended} trials have begun and not ended; launch the sweep again to go on")
+        say(console, f"{summary.unended} trials have not ended; launch the sweep again to go on")

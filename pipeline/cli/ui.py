@@ -1,4 +1,4 @@
-"""``sept ui``: MLflow's own pages on a sweep's records, on this machine only unless another address is asked for."""
+"""``sept ui``: MLflow's pages with the records of sweeps; reachable from this machine only unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5000,
     host: Annotated[
         str,
-        typer.Option("--host", help="Address to listen on; any but this machine's own lets others see the results."),
+        typer.Option(
+            "--host", help="Address to listen on; with another one than the default, others can see the results."
+        ),
     ] = "127.0.0.1",
-    sweep: Annotated[str | None, typer.Option("--sweep", help="Sweep to show first; the newest unless given.")] = None,
+    sweep: Annotated[str | None, typer.Option("--sweep", help="Sweep to show first; default: the newest.")] = None,
 ) -> None:
-    """Open MLflow on the results; ends with Ctrl-C."""
+    """Show the results in MLflow, until Ctrl-C."""
     from pipeline.tracking import default_target
 
     target = default_target(root, mlflow)
@@ -52,7 +54,7 @@ def ui(
     console = Console()
     page = _page(target, sweep)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
-    # A SIGTERM is answered like Ctrl-C: the server is a process of its own and must be ended too.
+    # SIGTERM is handled like Ctrl-C, because the server is a separate process that has to be ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
         process = _serve(target, host, port, log)
@@ -62,7 +64,7 @@ def ui(
             say(console, f"MLflow shows the results at {address}/{page}")
             say(console, "Ctrl-C ends it.")
             process.wait()
-            raise SeptError(f"MLflow's server ended by itself (code {process.returncode}){_last_line(log)}")
+            raise SeptError(f"MLflow's server ended unexpectedly (code {process.returncode}){_last_line(log)}")
         except TimeoutError as error:
             raise SeptError(f"{error}{_last_line(log)}") from error
         except KeyboardInterrupt:
@@ -72,10 +74,10 @@ def ui(
 
 
 def _check_shown(root: str, target: TrackingTarget) -> None:
-    """See that it is a database that is there; a server shows its pages itself.
+    """Check that the target is an existing database.
 
     Raises:
-        InputError: It is not.
+        InputError: It does not exist, or is a server, which shows its own pages.
     """
     if target.served:
         raise InputError(
@@ -86,7 +88,7 @@ def _check_shown(root: str, target: TrackingTarget) -> None:
         raise InputError(
             "no MLflow database",
             where=str(database),
-            fix=f"run a sweep first (sept quickstart{root_option(root)}), or name its folder with --root, or its "
+            fix=f"run a sweep first (sept quickstart{root_option(root)}), or give its folder with --root, or its "
             "database with --mlflow sqlite:///PATH",
         )
 
@@ -112,7 +114,7 @@ def _page(target: TrackingTarget, sweep: str | None) -> str:
         raise failure(target, error, "the question") from error
     sweeps = {one.name: one for one in found if one.name != "Default"}
     if sweep is not None and sweep not in sweeps:
-        listed = known_words(sweep, sweeps) if sweeps else "none is tracked there yet"
+        listed = known_words(sweep, sweeps) if sweeps else "there is none yet"
         raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", fix=listed)
     shown = sweeps[sweep] if sweep is not None else next(iter(sweeps.values()), None)
     return "#/experiments" if shown is None else view_path(str(shown.experiment_id), shown.tags)
@@ -123,9 +125,9 @@ def _serve(target: TrackingTarget, host: str, port: int, log: IO[bytes]) -> subp
 
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
     command += ["--artifacts-destination", str(target.artifacts)]
-    # No background jobs of MLflow's: they are for other uses of it and cost processes.
+    # MLflow's background jobs are not needed and cost processes.
     environment = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    # Not in the command, which everybody on this machine can read: it may hold a password.
+    # Not on the command line, which everybody on this machine can read: it may contain a password.
     environment["MLFLOW_BACKEND_STORE_URI"] = target.uri
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -133,10 +135,10 @@ def _serve(target: TrackingTarget, host: str, port: int, log: IO[bytes]) -> subp
 
 
 def _wait(process: subprocess.Popen[bytes], address: str) -> None:
-    """Until the server answers.
+    """Wait until the server answers.
 
     Raises:
-        TimeoutError: It ended, or took too long.
+        TimeoutError: It has ended, or takes too long.
     """
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
@@ -151,14 +153,14 @@ def _wait(process: subprocess.Popen[bytes], address: str) -> None:
 
 
 def _last_line(log: IO[bytes]) -> str:
-    """What the server said last, to go behind our own words."""
+    """The last line that the server wrote, to append to an error."""
     log.seek(0)
     lines = log.read().decode("utf-8", "replace").split("\n")
     return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server with its own children, which it leaves behind when it alone is told."""
+    """End the server and its child processes, which it does not end by itself."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

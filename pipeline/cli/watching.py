@@ -1,4 +1,4 @@
-"""A sweep's state on a terminal, in a log or as JSON; once, or again and again until the sweep ends."""
+"""Shows the status of a sweep on a terminal, in a log or as JSON; once, or repeatedly until the sweep ends."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ if TYPE_CHECKING:
 
 __all__ = ["one_line", "render", "short_study", "show", "watch"]
 
-# What fits beside the other columns into 80.
+# Fits into 80 columns together with the others.
 _STUDY_WIDTH = 22
-# Of those that failed, in a picture that is drawn anew again and again.
+# Failed trials shown while the status is redrawn.
 _FAILURES = 5
 
 
 def show(console: Console, status: SweepStatus) -> None:
-    """The whole state, once."""
+    """Show the whole status once."""
     console.print(render(status, failures=0))
     for line in status.failures:
         say(console, line)
 
 
 def watch(reader: SweepReader, every_s: float, as_json: bool) -> None:
-    """Show the state again and again until the sweep has ended, or Ctrl-C.
+    """Show the status repeatedly until the sweep is finished or stopped, or until Ctrl-C.
 
-    It has ended when it is finished, or its launch was stopped; where the driver was lost, the next launch is waited
-    for. On a terminal the picture is redrawn; elsewhere there is a line whenever something has changed. As JSON there
-    is a line each time, whatever has changed.
+    If the driver was lost, this waits for the next launch. A terminal is redrawn; elsewhere a line is written whenever
+    something has changed. As JSON, a line is written every time.
     """
     from rich.console import Console
     from rich.live import Live
@@ -54,16 +53,16 @@ def watch(reader: SweepReader, every_s: float, as_json: bool) -> None:
         else:
             _follow(reader, every_s, _lines())
     except KeyboardInterrupt:
-        # How one leaves; the sweep does not notice.
+        # Ctrl-C ends the watching, not the sweep.
         return
 
 
 def render(status: SweepStatus, failures: int = _FAILURES) -> Group:
-    """Studies, trials that run, and who runs them; 80 columns wide.
+    """Studies, running trials, and the driver; 80 columns wide.
 
     Args:
-        status: The state.
-        failures: How many of the last failures are shown.
+        status: The status.
+        failures: How many of the latest failures are shown.
     """
     from rich.console import Group
     from rich.text import Text
@@ -80,20 +79,20 @@ def render(status: SweepStatus, failures: int = _FAILURES) -> Group:
     parts += [Text(line) for line in _summary(status)]
     if failures and status.failures:
         hidden = len(status.failures) - failures
-        parts += [Text(f"{hidden} more have failed before")] if hidden > 0 else []
+        parts += [Text(f"{hidden} more failed earlier")] if hidden > 0 else []
         parts += [Text(line, overflow="fold") for line in status.failures[-failures:]]
     return Group(*parts)
 
 
 def one_line(status: SweepStatus) -> str:
-    """The state in one line: counts, the trials that run, and the best so far."""
+    """The status in one line: counts, and running trials."""
     line = f"{status.ended} of {status.budget} trials ended"
     failed = sum(study.failed for study in status.studies)
     line += f", {failed} failed" if failed else ""
     driver = status.driver
     if status.state == "lost" and driver is not None:
-        # Not how long ago, which would be something new each time.
-        return f"{line}; its driver on {driver.host} was last heard of at {_clock(driver.renewed_ms)}"
+        # A time instead of an age, so that the line does not change every time.
+        return f"{line}; its driver on {driver.host} was last seen at {_clock(driver.renewed_ms)}"
     if status.state != "running":
         return f"{line}; {_driver_lines(status)[0]}"
     names = _names(status)
@@ -106,16 +105,15 @@ def one_line(status: SweepStatus) -> str:
     return line + ("; asked to stop" if driver is not None and driver.stop_asked_ms is not None else "")
 
 
-def short_study(dataset: str, method: str, width: int = _STUDY_WIDTH, fold: str | None = None) -> str:
-    """Such as ``ESC10 coop+sept``: encoder and protocol are the sweep's. Of long names the dataset's is cut.
+def short_study(dataset: str, method: str, fold: str | None = None) -> str:
+    """Such as ``ESC10 coop+sept``; the name of the dataset is cut if it is too long.
 
     Args:
         dataset: Name of the dataset.
         method: Name of the method.
-        width: Characters at most; a fold's come on top of them.
-        fold: With ``selection: strict`` the study's test fold.
+        fold: With ``selection: strict`` the test fold of the study, which is never cut.
     """
-    room = max(width - len(method) - 1, 4)
+    room = max(_STUDY_WIDTH - len(method) - 1, 4)
     name = f"{dataset if len(dataset) <= room else dataset[: room - 1] + '…'} {method}"
     return name if fold is None else f"{name} {fold}"
 
@@ -130,7 +128,7 @@ def _follow(reader: SweepReader, every_s: float, take: Callable[[SweepStatus], o
 
 
 def _lines() -> Callable[[SweepStatus], None]:
-    """Prints a state as a line, unless nothing has changed since the last one."""
+    """Prints the status as a line, unless it is the same as the last one."""
     from rich.console import Console
 
     console, last = Console(), ""
@@ -146,13 +144,13 @@ def _lines() -> Callable[[SweepStatus], None]:
 
 
 def _measured(status: SweepStatus) -> str:
-    """What accuracies are measured on, as a column names it."""
+    """The clips that accuracies are measured on, for the name of a column."""
     return "TEST" if status.selection == "paper" else "val"
 
 
 def _study_table(status: SweepStatus) -> Table:
     table = plain_table()
-    # Of a strict sweep the test fold is part of the name.
+    # In a strict sweep the test fold is part of the name.
     table.add_column("study, fold" if any(study.fold for study in status.studies) else "study", no_wrap=True)
     measured = _measured(status)
     best = f"best {measured} H" if status.protocol == "base-to-new" else f"best {measured}"
@@ -168,13 +166,13 @@ def _trial_table(status: SweepStatus) -> Table:
     names = _names(status)
     table = plain_table()
     table.add_column("running", no_wrap=True)
-    for name in ("trial", "signature", "epoch", f"best {_measured(status)}", "heard of"):
+    for name in ("trial", "signature", "epoch", f"best {_measured(status)}", "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in status.trials:
         if trial.phase == "running":
             heard = f"{ago(trial.heard_s or 0.0)} ago"
         else:
-            heard = "waits" if trial.phase == "waiting" else "not known"
+            heard = "waiting" if trial.phase == "waiting" else "unknown"
         number = f"#{trial.number}"
         best = _percent(trial.best_objective)
         table.add_row(names[trial.study], number, trial.signature, _epochs(trial), best, heard)
@@ -189,7 +187,7 @@ def _summary(status: SweepStatus) -> list[str]:
     lines = [first, *_driver_lines(status)]
     begun = sum(study.begun for study in status.studies)
     if begun and status.state in ("stopped", "lost"):
-        lines.append(f"{plural(begun, 'trial')} interrupted, to go on from the last checkpoint")
+        lines.append(f"{plural(begun, 'trial')} interrupted, to be continued from the last checkpoint")
     return lines
 
 
@@ -198,17 +196,17 @@ def _driver_lines(status: SweepStatus) -> list[str]:
     if status.state == "finished":
         return ["finished"]
     if driver is None:
-        return ["nobody runs it at the moment; launch it again to go on"]
+        return ["not running; launch it again to continue"]
     heard = f"{ago(driver.renewed_s)} ago"
     if driver.gone:
-        return [f"its driver on {driver.host} is gone, last heard of {heard}; launch it again to go on"]
+        return [f"its driver on {driver.host} is gone, last seen {heard}; launch it again to continue"]
     if not driver.alive:
-        return [f"its driver on {driver.host} was last heard of {heard}; launch it again to go on"]
+        return [f"its driver on {driver.host} was last seen {heard}; launch it again to continue"]
     since = _clock(driver.since_ms, status.at_ms)
-    lines = [f"process {driver.pid} on {driver.host} runs it since {since}; last heard of {heard}"]
+    lines = [f"process {driver.pid} on {driver.host} has been running it since {since}; last seen {heard}"]
     if driver.stop_asked_ms is not None:
         asked = ago(max(0, status.at_ms - driver.stop_asked_ms) / 1000)
-        lines.append(f"asked to stop {asked} ago: its trials go on to their next checkpoint")
+        lines.append(f"asked to stop {asked} ago: its trials continue to their next checkpoint")
     return lines
 
 
@@ -228,10 +226,10 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _clock(at_ms: int, beside_ms: int | None = None) -> str:
-    """Time of day; with the date where that is not the day of ``beside_ms``."""
+def _clock(at_ms: int, now_ms: int | None = None) -> str:
+    """Time of day; with the date if it is not the day of ``now_ms``."""
     at = datetime.fromtimestamp(at_ms / 1000).astimezone()
-    if beside_ms is None:
+    if now_ms is None:
         return at.strftime("%H:%M:%S")
-    today = datetime.fromtimestamp(beside_ms / 1000).astimezone().date() == at.date()
+    today = datetime.fromtimestamp(now_ms / 1000).astimezone().date() == at.date()
     return at.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")

@@ -1,4 +1,4 @@
-"""Figures as SVG, written as text: parts of a page, which take its colours, or files of their own."""
+"""Draws figures as SVG text: as parts of a page, which use its colours, or as files."""
 
 from pipeline.drawing.confusion import confusion_figure
 from pipeline.drawing.panel import Drawing, Panel

@@ -1,4 +1,4 @@
-"""A confusion matrix: true classes down, predicted ones across, shaded by the share of the true class's clips."""
+"""A confusion matrix: a row per true class, a column per predicted one, shaded by the share of the row."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pipeline.drawing.panel import Drawing, number, text
 
 __all__ = ["confusion_figure"]
 
-_SMALL = 17  # side of a cell where there are many, pixels
+_SMALL = 17  # side of a cell in a large matrix, pixels
 _SHADES = 25
 # Mean width of a letter of class names and of titles, pixels.
 _LETTER, _TITLE_LETTER = 6.2, 7.8
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Drawing:
-    """Draw it.
+    """Draw a confusion matrix.
 
     Args:
         counts: ``[classes][classes]`` clips.
         names: Class names in the order of rows and columns.
-        title: Stands above it.
+        title: Shown above it.
     """
     cell = 34 if len(names) <= 6 else 26 if len(names) <= 12 else _SMALL
     side, label = cell * len(names), _LETTER * max(len(name) for name in names) + 8
     left, top = round(max(label, 20) + 18), 30
     middle = left + side / 2
-    # Column names are slanted: as deep as they are long, by the sine of the angle.
+    # Column names are slanted: their height is their length times the sine of the angle.
     bottom = top + side
     heading = max(middle, _TITLE_LETTER * len(title) / 2 + 4)
     parts = [text(heading, 16, title, "title")]
@@ -45,7 +45,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], names: Sequence[str], titl
 
 
 def _cells(counts: Sequence[Sequence[int]], left: int, top: int, cell: int) -> str:
-    """Squares and counts, those of one shade in one path and those of one colour in one group: a page holds 100,000."""
+    """Squares and counts, with one path per shade and one group per colour, because a page may have 100,000 cells."""
     squares: dict[int, list[str]] = {}
     numbers: dict[bool, list[str]] = {False: [], True: []}
     for row, line in enumerate(counts):
@@ -70,5 +70,5 @@ def _cells(counts: Sequence[Sequence[int]], left: int, top: int, cell: int) -> s
 
 
 def _short(count: int, cell: int) -> str:
-    """The count as it fits into its cell: thousands as such where cells are small."""
+    """The count, in thousands if it does not fit into its cell."""
     return str(count) if cell > _SMALL or count < 1000 else f"{count / 1000:.0f}k"

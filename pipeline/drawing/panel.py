@@ -1,4 +1,4 @@
-"""A plot area as SVG text: axes, grid, marks. Colours are classes, whose meaning the page's style sheet gives."""
+"""A plot area as SVG text: axes, grid, marks. Colours are CSS classes of ``figures.css``."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def text(x: float, y: float, words: str, style: str = "tick", anchor: str = "mid
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG element of a size; a page's template takes it as it is.
+    """An SVG element; a template of a page includes it as it is.
 
     Attributes:
         width, height: Pixels.
-        inner: What the element holds, escaped.
-        says: What a screen reader reads in its place.
+        inner: Content of the element, escaped.
+        says: Text for screen readers.
     """
 
     width: float
@@ -44,7 +44,7 @@ class Drawing:
     says: str
 
     def svg(self, x: float = 0, y: float = 0, *, namespace: str = "") -> str:
-        """The element, at a place within another one."""
+        """The element, at a position within another one."""
         place = f'x="{number(x)}" y="{number(y)}" ' if x or y else ""
         size = f'viewBox="0 0 {number(self.width)} {number(self.height)}" '
         size += f'width="{number(self.width)}" height="{number(self.height)}"'
@@ -55,7 +55,7 @@ class Drawing:
 
 
 def drawn_mark(x: float, y: float, shape: str, style: str, size: float) -> str:
-    """A ``dot``, ``square``, ``diamond`` or ``cross`` around a place in pixels."""
+    """A ``dot``, ``square``, ``diamond`` or ``cross`` at a position in pixels."""
     if shape == "dot":
         return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(size)}" class="{style}"/>'
     if shape == "square":
@@ -72,15 +72,15 @@ def drawn_mark(x: float, y: float, shape: str, style: str, size: float) -> str:
 
 
 class Panel:
-    """A plot area with a scale across and one up. Marks are drawn in the order in which they are added.
+    """A plot area with a scale for x and one for y. Marks are drawn in the order in which they are added.
 
     Args:
         across: Scale of x.
         up: Scale of y.
-        labels: Of x and y; an empty one takes no room.
-        title: Stands above the panel.
-        subtitle: A line below the title, in small print.
-        size: Width and height of the whole picture in pixels.
+        labels: Labels of x and y; an empty one takes no room.
+        title: Shown above the panel.
+        subtitle: Shown below the title, in small print.
+        size: Width and height of the whole drawing in pixels.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class Panel:
         self._axes(labels, title, subtitle)
 
     def x(self, value: float | str) -> float:
-        """Pixel of a value across."""
+        """Pixel of a value on x."""
         return self.left + (self.right - self.left) * self._across.at(value)
 
     def y(self, value: float | str) -> float:
-        """Pixel of a value up."""
+        """Pixel of a value on y."""
         return self.bottom - (self.bottom - self.top) * self._up.at(value)
 
     def line(self, points: Sequence[tuple[float, float]], style: str) -> None:
@@ -113,11 +113,11 @@ class Panel:
         self.parts.append(f'<polyline points="{path}" class="{style}"/>')
 
     def mark(self, x: float, y: float, shape: str, style: str, size: float = 4.0) -> None:
-        """A mark at a place in pixels."""
+        """A mark at a position in pixels."""
         self.parts.append(drawn_mark(x, y, shape, style, size))
 
     def drawn(self, says: str) -> Drawing:
-        """The whole; ``says`` is what a screen reader reads in its place."""
+        """The whole drawing; ``says`` is the text for screen readers."""
         return Drawing(self.width, self.height, "".join(self.parts), says)
 
     def _axes(self, labels: tuple[str, str], title: str, subtitle: str) -> None:

@@ -1,4 +1,4 @@
-"""Drawings as one SVG file that opens anywhere: the colours are inside, and nothing depends on a page around it."""
+"""Writes drawings as one SVG file with its own colours, which any viewer can show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LETTER = 7.5  # mean width of a letter of headings and legends, pixels
 
 @dataclass(frozen=True)
 class Legend:
-    """What a mark stands for."""
+    """The meaning of a mark."""
 
     mark: Drawing
     name: str

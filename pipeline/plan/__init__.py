@@ -1,4 +1,4 @@
-"""What a sweep will run, before anything does: what is done, what is missing, and how long the rest takes.
+"""The plan of a sweep before it runs: what is done, what is missing, and how long the rest takes.
 
 from pipeline.plan.planning import plan_sweep
 

@@ -1,4 +1,4 @@
-"""How fast this machine trains: a few steps of a middle configuration, timed as a worker would run them."""
+"""Times a few training steps on this machine, as a worker would run them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sept_core.trial import TrialInputs
 
 __all__ = ["Rates", "calibrate"]
 
-_STEPS = 30  # more of them say nothing new
-_CLIPS = 8  # of each group, where every clip has prompts of its own
+_STEPS = 30  # more steps do not change the estimate
+_CLIPS = 8  # of each group, if every clip has its own prompts
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Rates:
     """Seconds per text token on this machine.
 
     Attributes:
-        training: Of a step.
-        measuring: Of a measurement.
-        steps: Timed steps; 0 for what trains nothing.
-        replicas: Replicas that took part in them.
-        waited: Share of the time that other processes kept the one thread waiting; 0 where that cannot be told.
-        took: Seconds of the calibration.
+        training: For a training step.
+        measuring: For a measurement.
+        steps: Number of timed steps; 0 for a method without training.
+        replicas: Number of replicas in each timed step.
+        waited: Share of the time in which other processes kept this thread waiting; 0 if unknown.
+        took: Duration of the calibration in seconds.
     """
 
     training: float
@@ -41,23 +41,23 @@ class Rates:
     took: float
 
     def seconds(self, work: Work) -> float:
-        """Of a trial with so much to compute."""
+        """Estimated duration of a trial with this amount of work."""
         return self.training * work.trained + self.measuring * work.measured
 
 
 def calibrate(config: TrialConfig, inputs: TrialInputs, seconds: float, threads: int, gpu: bool) -> Rates:
-    """Time a few steps and a measurement. Nothing is written anywhere.
+    """Time a few steps and a measurement, without writing anything.
 
-    One replica comes first. Where it leaves time for more, as many as fit into the rest of the time are timed together,
-    since a trial trains all of its replicas at once; a step takes as much longer as it has more tokens. What is set up
-    once (libraries, hand-crafted prompts) is warmed up or left out.
+    One replica is timed first. If there is time left, as many replicas as fit into it are timed together, because a
+    trial trains all of its replicas at once. The time of a step is proportional to its tokens. One-time costs
+    (libraries, hand-crafted prompts) are warmed up or left out.
 
     Args:
         config: A whole trial.
-        inputs: What it reads.
-        seconds: How long it may take. One step and one measurement are always made, however long they take.
-        threads: Threads to compute with, as many as a worker of it has.
-        gpu: Whether a worker of it has a share of a GPU; measured is what the GPU gives to one trial alone.
+        inputs: The inputs of the trial.
+        seconds: Time limit. At least one step and one measurement are made, however long they take.
+        threads: Number of threads, the same as for a worker of this trial.
+        gpu: Whether the worker would use a GPU. The result is the speed of one trial that has the GPU to itself.
 
     Raises:
         InputError: The trial cannot be trained on these inputs.
@@ -81,14 +81,14 @@ def calibrate(config: TrialConfig, inputs: TrialInputs, seconds: float, threads:
         probe.measure(1)
         measuring = _timed(lambda: probe.measure(clips))
         took = time.perf_counter() - began
-        # Several threads, and a GPU's, wait for each other too.
+        # With several threads or a GPU, part of the waiting is for each other.
         waited = 1 - (time.process_time() - cpu) / took if threads == 1 and not gpu else 0.0
         replicas = len(probe.config.folds) * len(probe.config.seeds)
         return Rates(training, measuring / probe.measured_tokens(clips), steps, replicas, max(0.0, waited), took)
 
 
 def _repeated(call: Callable[[], object], until: float) -> list[float]:
-    """Times of some calls, as many as are likely to end in time."""
+    """Times of repeated calls, as many as probably fit into the time limit."""
     times: list[float] = []
     while len(times) < _STEPS and _left(until) > (times[-1] if times else 0):
         times.append(_timed(call))
@@ -96,7 +96,7 @@ def _repeated(call: Callable[[], object], until: float) -> list[float]:
 
 
 def _timed(call: Callable[[], object]) -> float:
-    # No waiting for a GPU is needed: a step and a measurement end with numbers on the CPU.
+    # No GPU synchronisation is needed: a step and a measurement end with numbers on the CPU.
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -108,7 +108,7 @@ def _left(until: float) -> float:
 
 @contextmanager
 def _as_in_a_worker(inputs: TrialInputs, threads: int, gpu: bool) -> Iterator[None]:
-    """Threads, device and determinism of a worker (`pipeline.search.worker`), put back at the end."""
+    """Use the threads, device and determinism of a worker (`pipeline.search.worker`); restore them at the end."""
     tower = inputs.encoder.text
     device = next(tower.parameters()).device
     with as_a_worker(threads):

@@ -1,4 +1,4 @@
-"""How long a trial of each study takes: from the store where it says so, else from a calibration."""
+"""Estimates how long a trial of each study takes: from earlier trials if there are any, otherwise by calibration."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from sept_core.trial import TrialInputs
 __all__ = ["CalibrationProgress", "Candidate", "Estimator"]
 
 CalibrationProgress = Callable[[int, int, str], None]
-"""Called with (calibrations done, calibrations in all, the study or method that comes next)."""
+"""Called with the number of calibrations done, the total, and the next study or method."""
 
-# Beyond so many seconds of calibrations for each pair of dataset and method, those of one method share one.
+# If calibrating every pair of dataset and method took longer, the studies of a method share one calibration.
 _FOR_EACH_S = 60.0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A study to be estimated.
+    """A study whose trials need an estimate.
 
     Attributes:
-        config: A trial in the middle of its space; None where something that it reads is missing.
-        inputs: What it reads, likewise.
-        replicas: Of a trial; None where that is not known.
-        left: Trials to run.
-        cpus, gpus: CPUs and share of a GPU that a trial occupies.
+        config: A trial in the middle of the search space; None if an input is missing.
+        inputs: The inputs of this trial; None if one is missing.
+        replicas: Number of replicas of a trial; None if unknown.
+        left: Number of trials to run.
+        cpus, gpus: CPUs and share of a GPU that a trial uses.
     """
 
     study: StudySpec
@@ -46,17 +46,17 @@ class Candidate:
 
 
 class Estimator:
-    """Estimates studies one way after the other: the store's own trials, those of others, a calibration.
+    """Estimates studies from their own earlier trials, from those of other datasets, or by calibration, in this order.
 
     Attributes:
         calibrated_s: Seconds spent on calibrations so far.
 
     Args:
         history: Earlier trials.
-        gathering: Is told of studies whose trials turn out not to be trainable.
-        seconds: Of a calibration; 0 for none.
+        gathering: Records studies whose trials cannot be trained.
+        seconds: Duration of a calibration; 0 for no calibration.
         gpus_here: Whether this machine has a GPU.
-        progress: Called as calibrations go on.
+        progress: Called before each calibration and at the end.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Estimator:
 
     @property
     def waited(self) -> float:
-        """Share of that time that other processes took from it."""
+        """Share of the calibration time that other processes took."""
         return self._waited_s / self.calibrated_s if self.calibrated_s else 0.0
 
     def estimate(self, candidates: Sequence[Candidate]) -> dict[str, Estimate]:
@@ -100,7 +100,7 @@ class Estimator:
         return found | self._calibrated(timed)
 
     def _not_here(self, one: Candidate) -> Estimate | None:
-        """Why a study cannot be calibrated; None where it can."""
+        """The reason why a study cannot be calibrated; None if it can."""
         if not self._seconds:
             return _unknown("not calibrated")
         if one.gpus and not self._gpus_here:
@@ -108,7 +108,7 @@ class Estimator:
         return None
 
     def _calibrated(self, timed: Sequence[tuple[Candidate, Work]]) -> dict[str, Estimate]:
-        """Each dataset and method by itself, or where that took too long one for each method, of middle size."""
+        """Calibrate every dataset and method, or one dataset of middle size per method if that took too long."""
         groups: dict[str, list[tuple[Candidate, Work]]] = {}
         apart = len({one.study.row_key for one, _ in timed}) * self._seconds <= _FOR_EACH_S
         for one, work in timed:
@@ -123,7 +123,7 @@ class Estimator:
         return estimates
 
     def _group(self, chosen: Candidate, works: Mapping[str, Work]) -> dict[str, Estimate]:
-        assert chosen.config is not None  # only what can be built is timed
+        assert chosen.config is not None  # studies without inputs are never calibrated
         assert chosen.inputs is not None
         threads = max(1, int(chosen.cpus))
         try:

@@ -1,4 +1,4 @@
-"""What the trials of a sweep read, and all that is missing of it, found in one go."""
+"""Loads the inputs of a sweep's trials and finds all missing ones in one pass."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _T = TypeVar("_T")
 
 
 class Gathering:
-    """Loads what trials read, part by part, and notes what cannot be loaded instead of raising.
+    """Loads the inputs of trials part by part, and collects what cannot be loaded instead of raising.
 
     Args:
         spec: The sweep.
         root: Results folder.
-        provider: As in `launch`. What another one than the default loads is not known: its first error for each study
-            is noted.
-        unprepared: Datasets that the sweep names and that do not exist, with the error about each.
+        provider: As in `launch`. The parts of a provider other than the default are unknown: only its first error for
+            each study is collected.
+        unprepared: Datasets in the sweep that do not exist, with the error about each.
     """
 
     def __init__(self, spec: SweepSpec, root: str, provider: Loader, unprepared: Mapping[str, InputError]) -> None:
@@ -50,20 +50,20 @@ class Gathering:
 
     @property
     def missing(self) -> tuple[Missing, ...]:
-        """All that was missing so far."""
+        """Everything found missing so far."""
         return tuple(
             Missing(f"{error.where}: {error.what}" if error.where else error.what, error.fix, tuple(studies))
             for error, studies in self._missing.values()
         )
 
     def blame(self, study: StudySpec, error: InputError) -> None:
-        """Note what keeps a study from running."""
+        """Record an error that keeps a study from running."""
         studies = self._missing.setdefault(str(error), (error, []))[1]
         if study.key not in studies:
             studies.append(study.key)
 
     def inputs(self, study: StudySpec) -> TrialInputs | None:
-        """What a study's trials read; None where something is missing."""
+        """The inputs of a study's trials; None if something is missing."""
         if not self._in_parts:
             return self._part(study, ("inputs", study.key), lambda: self.load(study.inputs))
         wanted = study.inputs
@@ -81,7 +81,7 @@ class Gathering:
         return TrialInputs(encoder, found.pop(study.dataset), neighbors, found)
 
     def load(self, inputs: StudyInputs) -> TrialInputs:
-        """What the provider loads.
+        """The inputs of a study's trials.
 
         Raises:
             InputError: Something is missing.
@@ -89,7 +89,7 @@ class Gathering:
         return self._load(self._root, inputs)
 
     def folds(self, study: StudySpec) -> tuple[str, ...] | None:
-        """Test folds as far as the registry knows them, where they cannot be asked of the embeddings."""
+        """Test folds according to the registry, for studies without embeddings; None if unknown."""
         if study.dataset in self._unprepared:
             return None
         encoder = self._parts.get(("encoder",))
@@ -116,13 +116,13 @@ class Gathering:
         return get_dataset(dataset, self._own)
 
     def _neighbors(self, wanted: StudyInputs) -> Neighbors | None:
-        """The neighbours of a dataset's classes; None where there is no such dataset, which is noted already."""
+        """The neighbours of a dataset's classes; None if the dataset does not exist, which is already recorded."""
         if wanted.dataset in self._unprepared:
             return None
         return find_neighbors(self._files, self._info(wanted.dataset), wanted.neighbors, wanted.protocol)
 
     def _table(self, encoder: Encoder | None, dataset: str) -> EmbeddingTable | None:
-        """A dataset's embeddings; without the encoder, None where there are some that may be its."""
+        """The embeddings of a dataset; None if the encoder is missing and some embeddings may be its own."""
         if dataset in self._unprepared:
             raise self._unprepared[dataset]
         places = (EmbeddingStore(self._files), EmbeddingStore(BUNDLED))
@@ -139,7 +139,7 @@ class Gathering:
 
 
 def _by_encoder(files: Files, encoder: str, dataset: str) -> bool:
-    """Whether there are embeddings of a dataset by some encoder of this name."""
+    """Whether there are embeddings of a dataset by an encoder with this name."""
     store = EmbeddingStore(files)
     for key in files.list("embeddings"):
         parts = key.split("/")

@@ -1,4 +1,4 @@
-"""What earlier trials in the store say about how long a trial takes."""
+"""Estimates the duration of a trial from earlier trials in the store."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sept_core.trial import TrialInputs
 
 __all__ = ["History"]
 
-# Signatures are hashes: the first of them are a fair sample.
+# Signatures are hashes, so the first ones are a random sample.
 _OF_A_STUDY = 32
 _OF_OTHERS = 12
 _OF_ANOTHER = 4
 
 
 class History:
-    """Finished trials of a store, whichever sweep they were run for.
+    """The finished trials of a store, of any sweep.
 
     Args:
         store: The store; its trials are listed once.
-        spec: The sweep that is planned.
-        load: Loads what trials read; `InputError` where it cannot.
+        spec: The sweep to plan.
+        load: Loads the inputs of trials; raises `InputError` if something is missing.
     """
 
     def __init__(self, store: TrialStore, spec: SweepSpec, load: Callable[[StudyInputs], TrialInputs]) -> None:
@@ -43,11 +43,10 @@ class History:
         self._rates: dict[str, tuple[float, str] | None] = {}
 
     def of_study(self, study: StudySpec, replicas: int) -> Estimate | None:
-        """From finished trials of the same study: their mean time, each scaled by epochs and replicas.
+        """The mean time of finished trials of the same study, scaled by epochs and replicas.
 
-        With ``strict``, those of the pair's other test folds are as good: each of them trains as many replicas.
-
-        Trials with other shots, batches, precision or selection are left out.
+        With ``strict``, trials of the other test folds count too: each of them trains the same number of replicas.
+        Trials with other shots, batch size, precision or selection are left out.
         """
         seconds = []
         others = [key for key in self._signatures if study.fold is not None and row_of_study(key) == study.row_key]
@@ -63,14 +62,14 @@ class History:
         return Estimate(sum(seconds) / len(seconds), "store", count)
 
     def of_others(self, study: StudySpec, work: Work) -> Estimate | None:
-        """From finished trials of the same encoder and method on other datasets, scaled by what is to be computed."""
+        """The time of finished trials of the same encoder and method on other datasets, scaled by their work."""
         if study.method not in self._rates:
             self._rates[study.method] = self._rate(study)
         rate = self._rates[study.method]
         return None if rate is None else Estimate(rate[0] * work.size, "alike", rate[1])
 
     def _rate(self, study: StudySpec) -> tuple[float, str] | None:
-        """Seconds for a token of a forward pass, and where that is from."""
+        """Seconds per token of a forward pass, and the trials that this is from."""
         seconds, size, datasets = 0.0, 0.0, dict[str, None]()
         count = 0
         for config, result in self._others(study):
@@ -83,7 +82,7 @@ class History:
             try:
                 size += work_of(config, self._load(inputs)).size
             except InputError:
-                # What that trial read is not there any more, or not the same.
+                # The inputs of that trial are gone or have changed.
                 continue
             seconds += result.train_seconds
             datasets[config.dataset] = None

@@ -1,4 +1,4 @@
-"""What a plan says: studies with what is done and how long a trial takes, what is missing, and the totals."""
+"""The parts of a plan: studies with their progress and estimates, missing inputs, and totals."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ __all__ = ["Estimate", "Missing", "PlannedStudy", "SweepPlan", "Totals"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a trial of a study trains that is not pruned.
+    """How long a trial of a study trains if it is not pruned.
 
     Attributes:
-        seconds: Of training and validation, as `TrialResult.train_seconds` counts them; None where nothing is known.
-        source: ``store``: finished trials of the same study (with ``strict``, of any test fold's), scaled by epochs and
-            replicas. ``alike``: finished trials
-            of the same encoder and method on other datasets, scaled by the text tokens of a trial. ``calibrated``: some
-            steps timed on this machine. ``unknown``.
-        basis: What it rests on, or why there is none, in a few words.
+        seconds: Training and validation, as in `TrialResult.train_seconds`; None if unknown.
+        source: ``store``: finished trials of the same study (with ``strict``, of any of its test folds), scaled by
+            epochs and replicas. ``alike``: finished trials of the same encoder and method on other datasets, scaled by
+            the text tokens of a trial. ``calibrated``: some steps timed on this machine. ``unknown``: no estimate.
+        basis: What the estimate is based on, or why there is none, in a few words.
     """
 
     seconds: float | None
@@ -28,11 +27,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that trials need and that is not there, or cannot be used.
+    """An input of trials that is missing or cannot be used.
 
     Attributes:
         what: What is wrong, and where.
-        fix: What to do about it.
+        fix: How to fix it.
         studies: Keys of the studies that cannot run without it.
     """
 
@@ -43,17 +42,17 @@ class Missing:
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """One study.
+    """One study of a plan.
 
     Attributes:
-        fold: With ``strict`` its test fold; else None.
-        trials: Trials that the study ends with.
-        finished, pruned, failed: Trials that have ended.
-        begun: Trials that were asked for and have not ended.
-        replicas: Test folds x seeds of a trial; None where the dataset is not known.
-        replicas_known: Whether that is settled; without encoder or embeddings it is what the registry says.
-        cpus, gpus: CPUs and share of a GPU that a trial occupies.
-        ready: Whether nothing that its trials read is missing.
+        fold: With ``strict`` the test fold; otherwise None.
+        trials: Number of trials that the study is to have.
+        finished, pruned, failed: Number of trials that have ended.
+        begun: Number of trials that were proposed and have not ended.
+        replicas: Test folds x seeds of a trial; None if the dataset is unknown.
+        replicas_known: Whether the number is final; without encoder or embeddings it is an upper limit.
+        cpus, gpus: CPUs and share of a GPU that a trial uses.
+        ready: Whether all inputs of its trials are there.
     """
 
     key: str
@@ -74,7 +73,7 @@ class PlannedStudy:
 
     @property
     def left(self) -> int:
-        """Trials to run, those that have begun included."""
+        """Trials to run, including those that have begun."""
         return max(0, self.trials - self.finished - self.pruned - self.failed)
 
 
@@ -83,17 +82,17 @@ class Totals:
     """What is left to run, over all studies whose trials have an estimate.
 
     Attributes:
-        trials: Trials left, those without an estimate included.
-        unknown: How many of them have none.
-        spared: Share of epochs that pruning saved so far in this sweep, and is taken to go on saving; 0 before any
-            trial has ended.
+        trials: Trials left, including those without an estimate.
+        unknown: Trials left without an estimate.
+        spared: Share of epochs that pruning has saved so far in this sweep and is expected to save from now on; 0
+            before any trial has ended.
         trial_hours: Hours of all trials one after the other.
-        gpu_hours: Those of trials that use GPUs, by their share of one.
-        wall_hours: From the first trial's start to the last one's end, in the room below; None where nothing that has
-            an estimate fits into it.
-        workers: Trials at a time at most.
-        gpus: GPUs of the room.
-        where: What the room is, in words.
+        gpu_hours: GPU-hours of the trials that use GPUs.
+        wall_hours: From the start of the first trial to the end of the last one on this machine; None if no trial with
+            an estimate fits on it.
+        workers: Most trials at the same time.
+        gpus: GPUs of the machine.
+        where: The machine, in words.
     """
 
     trials: int
@@ -107,11 +106,11 @@ class Totals:
     where: str
 
     def cost(self, price: float) -> tuple[float, float | None]:
-        """Cost at a price per GPU-hour, or per worker-hour where no trial uses a GPU.
+        """Cost at a price per GPU-hour, or per worker-hour if no trial uses a GPU.
 
         Returns:
-            Of the hours in use alone; and with all GPUs (workers) paid from the beginning to the end, None without a
-            wall time.
+            The cost of the hours in use; and the cost of all GPUs (workers) from beginning to end, None if the wall
+            time is unknown.
         """
         used, count = (self.gpu_hours, self.gpus) if self.gpu_hours else (self.trial_hours, self.workers)
         return price * used, None if self.wall_hours is None else price * count * self.wall_hours
@@ -122,14 +121,13 @@ class SweepPlan:
     """What a launch of a sweep would do.
 
     Attributes:
-        missing: Everything that trials would miss.
-        refusals: What ``sept sweep launch`` would say here, rather than run it.
-        calibrated_s: Seconds spent on calibrating.
-        waited: Share of that time that other processes took from it, so that a quiet machine is as much faster.
-        machines: Where the earlier trials ran that estimates rest on.
-        data_warnings: What a reader of the results will have to know of the data, a line each.
-        notes: Presets in effect, what the encoder has heard of the data sets, and where that leaves fewer shots than
-            asked for.
+        missing: All missing inputs.
+        refusals: Errors with which ``sept sweep launch`` would refuse the sweep on this machine.
+        calibrated_s: Seconds spent on calibrations.
+        waited: Share of that time that other processes took.
+        machines: Machines of the earlier trials that estimates are based on.
+        data_warnings: Warnings about the data that will appear with every result, one per line.
+        notes: Presets in use, datasets that the encoder was trained on, and folds with fewer shots than asked for.
     """
 
     sweep: str
@@ -145,11 +143,11 @@ class SweepPlan:
 
     @property
     def runnable(self) -> bool:
-        """Whether a launch here would run all of it."""
+        """Whether a launch on this machine would run the whole sweep."""
         return not self.missing and not self.refusals
 
     def to_json(self, price: float | None = None) -> dict[str, Any]:
-        """Plain values, with what they come to at a price."""
+        """Plain values, with the cost if a price is given."""
         content = asdict(self) | {"runnable": self.runnable}
         for study, plain in zip(self.studies, content["studies"], strict=True):
             plain["left"] = study.left

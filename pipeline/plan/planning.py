@@ -1,4 +1,4 @@
-"""Puts a sweep's plan together: what is done, what is missing, how long the rest takes; nothing of it is run."""
+"""Makes the plan of a sweep: what is done, what is missing, and how long the rest takes; nothing is run."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def plan_sweep(
 ) -> SweepPlan:
     """What a launch of this sweep would do. Runs nothing and writes nothing.
 
-    Where calibrating each study took more than a minute, a method's studies share one calibration. Not in any estimate:
-    starting Ray, handing trials over, encoding hand-crafted prompts, the test at the end of a trial, and what trials on
-    one machine take from each other.
+    If calibrating each study took more than a minute, all studies of a method share one calibration. No estimate
+    includes: starting Ray, handing trials to workers, encoding hand-crafted prompts, the test at the end of a trial,
+    and the slowdown of trials that run on the same machine.
 
     Args:
         spec: The sweep.
         root: Results folder.
         provider: As in `launch`.
-        unprepared: Datasets that the sweep names and that do not exist, with the error about each.
-        gpus: GPUs to plan for; None for this machine's.
-        calibrate_s: Seconds of a calibration, about; 0 for none.
-        progress: Called as calibrations go on.
+        unprepared: Datasets in the sweep that do not exist, with the error about each.
+        gpus: GPUs to plan for; None for those of this machine.
+        calibrate_s: Approximate seconds of a calibration; 0 for no calibration.
+        progress: Called before each calibration and at the end.
 
     Raises:
         InputError: A data set under the results folder is damaged.
@@ -63,7 +63,7 @@ def plan_sweep(
     notes: dict[str, None] = {}
     for name in unprepared or () if spec.selection == "strict" else ():
         if spec.folds_of(name) == UNKNOWN_FOLDS:
-            notes[f"{name}: how many test folds it has is not known yet; counted are {len(UNKNOWN_FOLDS)}"] = None
+            notes[f"{name}: its number of test folds is not known yet; the plan assumes {len(UNKNOWN_FOLDS)}"] = None
     candidates = [_candidate(spec, study, gathering, room, decisions, notes) for study in studies]
     history = History(store, spec, gathering.load)
     estimator = Estimator(history, gathering, calibrate_s, gpus_here() > 0, progress)
@@ -94,12 +94,12 @@ def _candidate(
     decisions: Sequence[Decision],
     notes: dict[str, None],
 ) -> Candidate:
-    """A study with what its trials read; what a person should know of that is added to the notes."""
+    """A study with the inputs of its trials; remarks about them are added to the notes."""
     inputs, config = gathering.inputs(study), None
     cpus, share = spec.resources.of(study.method)
     if inputs is not None:
         try:
-            # First of all, since it may be why there is no configuration.
+            # First, because it may be the reason why there is no configuration.
             notes.update(dict.fromkeys(_heard(spec, study, inputs)))
             config = trial_config(spec, study, inputs, middle(study))
             cpus, share = study_needs(spec, study, room.gpus, gathering.load)
@@ -107,7 +107,7 @@ def _candidate(
             gathering.blame(study, error)
             inputs, config = None, None
     if share == "auto":
-        # Without its inputs a study's size is not known: it may need all of a GPU.
+        # Without inputs the size of a study is unknown: it may need a whole GPU.
         share = 1.0 if room.gpus else 0.0
     folds = gathering.folds(study) if config is None else config.folds
     ended = sum(decision.study == study.key for decision in decisions)
@@ -123,8 +123,8 @@ def _candidate(
 
 
 def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Once for each dataset (cross-dataset: source) and choice of folds, with and without SEPT: such studies share
-    embeddings and neighbours."""
+    """Warnings, once for each dataset (cross-dataset: source) and choice of folds, with and without SEPT: such studies
+    share embeddings and neighbours."""
     lines: dict[str, None] = {}
     seen = set()
     for one in candidates:
@@ -136,9 +136,9 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def _unequal(studies: Sequence[StudySpec]) -> Iterator[str]:
-    """Baselines whose SEPT twins have other numbers of trials, a line for each such pair of numbers.
+    """Baselines whose SEPT twins have a different number of trials, a line for each such pair of numbers.
 
-    Not of a pair where one side has nothing to search: it has one trial, whatever number is given.
+    A pair in which one side has nothing to search is left out: that side always has one trial.
     """
     trials = {(study.dataset, study.baseline, study.sept): study.trials for study in studies if study.searched}
     found: dict[tuple[str, int, int], list[str]] = {}
@@ -149,16 +149,16 @@ def _unequal(studies: Sequence[StudySpec]) -> Iterator[str]:
     for (baseline, count, twin), datasets in found.items():
         yield (
             f"budgets: {baseline} has {count} trials and {baseline}+sept {twin} ({', '.join(datasets)}): their gain "
-            f"will compare the first {min(count, twin)} of both, since the best of more is higher by choice alone; "
+            f"will compare the first {min(count, twin)} of both, because the best of more trials is higher by chance; "
             "give both the same number"
         )
 
 
 def _heard(spec: SweepSpec, study: StudySpec, inputs: TrialInputs) -> Iterator[str]:
-    """What the encoder has heard of what a study trains and tests on, and where that leaves fewer shots than asked for.
+    """Which data of a study the encoder was trained on, and which classes therefore have fewer shots than asked for.
 
     Raises:
-        InputError: It has heard all of it.
+        InputError: The encoder was trained on all of it.
     """
     encoder, table = inputs.encoder, inputs.table
     for heard in (table, *inputs.targets.values()):
@@ -193,7 +193,7 @@ def _planned(
 
 
 def _spared(proposals: Sequence[Proposal], decisions: Sequence[Decision]) -> float:
-    """The share of the epochs of all ended trials that pruning has saved so far."""
+    """The share of the epochs of all ended trials that pruning has saved."""
     epochs = {(proposal.study, proposal.number): proposal.config.epochs for proposal in proposals}
     ended = [
         decision for decision in decisions if decision.state != "failed" and (decision.study, decision.number) in epochs
@@ -226,7 +226,7 @@ def _totals(planned: Sequence[PlannedStudy], studies: Sequence[StudySpec], room:
 def _refusals(
     spec: SweepSpec, store: TrialStore, gathering: Gathering, planned: Sequence[PlannedStudy], room: Room
 ) -> list[str]:
-    """What a launch would say of the spec, of what the sweep's trials have read, and of the room."""
+    """Errors of a launch about the spec, the inputs of earlier trials, and the machine."""
     refusals = []
     try:
         check_spec(store, spec)

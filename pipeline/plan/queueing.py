@@ -1,4 +1,4 @@
-"""How long a sweep keeps a machine or a cluster busy: its queue, run through with estimated times."""
+"""Simulates the queue of a sweep with estimated times: how long it keeps a machine or a cluster busy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class StudyLoad:
-    """The trials left of one study.
+    """The trials left in one study.
 
     Attributes:
-        trials: How many.
-        seconds: How long one takes.
-        parallel: How many may be in flight.
-        priority: Those of a higher one go first.
-        cpus, gpus: CPUs and share of a GPU that one occupies.
+        trials: Their number.
+        seconds: Duration of a trial.
+        parallel: Most trials of the study at the same time.
+        priority: Studies with a higher priority go first.
+        cpus, gpus: CPUs and share of a GPU that a trial uses.
     """
 
     trials: int
@@ -38,14 +38,14 @@ class StudyLoad:
 
 @dataclass(frozen=True)
 class Room:
-    """Where trials run.
+    """The machine or cluster that trials run on.
 
     Attributes:
-        cpus: CPUs.
-        gpus: GPUs.
-        workers: Trials at a time at most, as the spec says; None for as many as fit.
-        given: Whether the GPUs are not this machine's: of its CPUs nothing is known, and trials with a GPU are taken to
-            find theirs.
+        cpus: Number of CPUs.
+        gpus: Number of GPUs.
+        workers: Most trials at the same time according to the spec; None for as many as fit.
+        given: Whether the GPUs are those of another machine. Its CPUs are unknown: trials that use a GPU are assumed to
+            have enough of them.
     """
 
     cpus: float
@@ -55,9 +55,9 @@ class Room:
 
     @classmethod
     def of(cls, resources: Resources, methods: Sequence[str], gpus: int | None) -> Room:
-        """This machine, or one with so many GPUs.
+        """This machine, or a machine with the given number of GPUs.
 
-        A given number of workers finds the CPUs that it asks for, as `cluster` makes it a Ray.
+        For a given number of workers there are enough CPUs, because `cluster` starts Ray with them.
         """
         workers = None if resources.workers == "auto" else resources.workers
         cpus: float = os.cpu_count() or 1
@@ -69,31 +69,31 @@ class Room:
 
     @property
     def where(self) -> str:
-        """What it is, in words."""
+        """A description in words."""
         return f"a machine with {self.gpus} GPU{'' if self.gpus == 1 else 's'}" if self.given else "this machine"
 
     def fitting(self, cpus: float, gpus: float) -> int:
-        """How many trials that occupy so much fit beside each other."""
+        """How many trials with these needs fit at the same time."""
         return int(fitting((cpus, gpus), math.inf if gpus and self.given else self.cpus, self.gpus))
 
     def at_once(self, needs: Iterable[tuple[float, float]]) -> int:
-        """Trials at a time, as `worker_count` settles it for Ray."""
+        """Trials at the same time, as `worker_count` decides it for Ray."""
         most = max((self.fitting(cpus, gpus) for cpus, gpus in needs), default=0)
         return most if self.workers is None else min(self.workers, most)
 
 
 def gpus_here() -> int:
-    """GPUs of this machine."""
+    """Number of GPUs of this machine."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def wall_seconds(jobs: Mapping[str, StudyLoad], room: Room) -> float:
-    """From the first trial's start to the last one's end, all that fit.
+    """Seconds from the start of the first trial to the end of the last one; trials that do not fit are left out.
 
-    Studies are served as `SweepDriver.ask` serves them: those of a higher priority first, those of one in turn, each
-    with no more trials in flight than its ``parallel``. A study whose next trial finds no room is passed over.
+    Studies are served in the order of `SweepDriver.ask`: those of a higher priority first, those of the same priority
+    in turn, each with at most ``parallel`` trials at the same time. A study whose next trial does not fit is skipped.
     """
     order = [key for key, job in jobs.items() if job.trials and room.fitting(job.cpus, job.gpus)]
     workers = room.at_once((jobs[key].cpus, jobs[key].gpus) for key in order)
@@ -112,7 +112,7 @@ def wall_seconds(jobs: Mapping[str, StudyLoad], room: Room) -> float:
             started += 1
             waiting[key] -= 1
             flying[key] += 1
-            # Who was served goes to the end of the queue.
+            # A study that was served moves to the end of the queue.
             order.remove(key)
             order.append(key)
         elif ends:
@@ -124,7 +124,7 @@ def wall_seconds(jobs: Mapping[str, StudyLoad], room: Room) -> float:
 
 
 class _Floor:
-    """What of a room is free."""
+    """The free CPUs and GPUs of a machine."""
 
     def __init__(self, room: Room) -> None:
         self._given = room.given
@@ -132,13 +132,13 @@ class _Floor:
         self._gpus = [1.0] * room.gpus
 
     def take(self, job: StudyLoad) -> int:
-        """Occupy what a trial needs: the number of its GPU, 0 without one; -1 where there is no room."""
+        """Reserve the needs of a trial: returns the index of its GPU, 0 without a GPU, -1 if it does not fit."""
         cpus = self._needed(job)
         if self._cpus + _ROUNDING < cpus:
             return -1
         place = 0
         if job.gpus:
-            # The fullest that still has room, so that whole ones stay free for those that need one.
+            # The fullest GPU that still has room, so that whole GPUs stay free for trials that need one.
             free = [(share, index) for index, share in enumerate(self._gpus) if share + _ROUNDING >= job.gpus]
             if not free:
                 return -1
@@ -148,7 +148,7 @@ class _Floor:
         return place
 
     def give(self, job: StudyLoad, place: int) -> None:
-        """Give it back."""
+        """Free what a trial has reserved."""
         self._cpus += self._needed(job)
         if job.gpus:
             self._gpus[place] += job.gpus

@@ -1,4 +1,4 @@
-"""A sweep that may name data sets which do not exist yet, so that all that is missing can be told at once."""
+"""Loads a sweep that may name datasets which do not exist yet, so that a plan lists everything missing at once."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sept_core.errors import InputError
 __all__ = ["UNKNOWN_FOLDS", "load_sweep_to_plan"]
 
 UNKNOWN_FOLDS = ("1 of ?", "2 of ?")
-"""Stand in for the folds of a data set that does not exist; a sweep with a study for each fold counts two."""
+"""Placeholder for the folds of a dataset that does not exist: a sweep with a study per fold counts two."""
 
-# As many as any protocol asks for; nothing is ever computed of a data set that does not exist.
+# As many as any protocol needs; they are never used for computing.
 _CLASSES = tuple("abcdefgh")
 
 
 def load_sweep_to_plan(
     source: str | Path, root: str | Path, overrides: Mapping[str, Any] | None = None
 ) -> tuple[SweepSpec, dict[str, InputError]]:
-    """`load_sweep`, and the data sets that it names and that neither the registry nor the results folder knows.
+    """Load a sweep, and find its datasets that are neither in the registry nor in the results folder.
 
     Args:
-        source: A YAML file, or the name of a sweep that ships.
+        source: A YAML file, or the name of an included sweep.
         root: Results folder.
         overrides: As in `load_sweep`.
 
     Returns:
-        The sweep, and the error about each unknown data set by its name.
+        The sweep, and the error about each unknown dataset by its name.
 
     Raises:
-        InputError: Anything else in the file that cannot be used.
+        InputError: Anything else in the file is invalid.
     """
     own = own_datasets(root)
     document = _document(Path(source)) | dict(overrides or {})
@@ -53,7 +53,7 @@ def load_sweep_to_plan(
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """What the file holds; nothing where it cannot be read, of which ``load_sweep`` has more to say."""
+    """The content of the file; empty if it cannot be read, which ``load_sweep`` reports."""
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, InputError):
@@ -66,13 +66,13 @@ def _unknown(name: object, own: Sequence[DatasetInfo]) -> InputError | None:
     try:
         get_dataset(name, own)
     except InputError as error:
-        prepare = f"if it is your own: sept data prepare {name} --csv FILE --audio DIR; if not: "
+        prepare = f"if it is your own dataset: sept data prepare {name} --csv FILE --audio DIR; otherwise: "
         return InputError(error.what, fix=prepare + error.fix)
     return None
 
 
 def _stand_in(name: str, folds: object) -> DatasetInfo:
-    """Takes the data set's place while the rest of the sweep is checked."""
+    """A placeholder for the dataset while the rest of the sweep is checked."""
     named: list[str] = []
     for key, chosen in folds.items() if isinstance(folds, dict) else ():
         if dataset_key(str(key)) == dataset_key(name) and isinstance(chosen, list):

@@ -1,4 +1,4 @@
-"""How much a trial has to compute, counted in text tokens, and a trial of which single steps can be taken."""
+"""The amount of work of a trial in text tokens, and a trial that runs single steps."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sept_core.trial import TrialInputs, TrialRun
 
 __all__ = ["Probe", "Work", "work_of"]
 
-# A trained token goes through the tower forward and, at about twice the price, backward.
+# A trained token goes through the tower forward and backward; backward costs about twice as much.
 _TRAINED = 3
 
 
 @dataclass(frozen=True)
 class Work:
-    """Text tokens that a whole trial sends through the tower, all replicas.
+    """Text tokens that all replicas of a whole trial send through the tower.
 
     Attributes:
-        trained: In steps, forward and backward.
-        measured: In measurements during the training, forward only.
+        trained: In training steps, forward and backward.
+        measured: In measurements during training, forward only.
     """
 
     trained: float
@@ -32,12 +32,12 @@ class Work:
 
     @property
     def size(self) -> float:
-        """Both as one number, in tokens of a forward pass."""
+        """Both as one number: the equivalent in tokens of a forward pass."""
         return _TRAINED * self.trained + self.measured
 
 
 def work_of(config: TrialConfig, inputs: TrialInputs) -> Work:
-    """What a trial has to compute, reckoned from its first replica.
+    """The amount of work of a trial, computed from its first replica.
 
     Raises:
         InputError: The trial cannot be trained on these inputs.
@@ -49,10 +49,10 @@ def work_of(config: TrialConfig, inputs: TrialInputs) -> Work:
 
 
 class Probe(TrialRun):
-    """A trial of which one training step, and the measurement of a few clips, can be taken by themselves.
+    """A trial that can run a single training step, or a measurement of a few clips.
 
-    It trains on no more than the first batch of every replica's clips, so that an epoch is a step. Its rate is 0, so
-    that any number of steps may be taken without going astray; that changes nothing of what is computed.
+    It trains on the first batch of every replica's clips only, so that an epoch is one step. Its learning rate is 0, so
+    that any number of steps leaves the parameters unchanged; the computation is the same.
     """
 
     def __init__(self, config: TrialConfig, inputs: TrialInputs) -> None:
@@ -64,11 +64,11 @@ class Probe(TrialRun):
         return super()._training(learner, replace(stage, rows=tuple(rows[:batch] for rows in stage.rows)), inputs)
 
     def step(self) -> None:
-        """One step of all replicas."""
+        """Run one step of all replicas."""
         self._trainings[0].train_epoch()
 
     def epoch_tokens(self) -> int:
-        """Tokens of an epoch: of all steps of all trainings of the trial."""
+        """Tokens of an epoch: all steps of all trainings of the trial."""
         schedule = Schedule.of(self.config.epochs, self.config.batch_size, self.config.hyper)
         return sum(
             max(schedule.batches(len(rows)) for rows in stage.rows) * training.step_tokens
@@ -76,22 +76,22 @@ class Probe(TrialRun):
         )
 
     def measure(self, clips: int | None = None) -> None:
-        """Measure, for each replica, the first ``clips`` of each group, all unless given."""
+        """Measure the first ``clips`` of each group for each replica; all by default."""
         evaluate(self._learners[0], self._trainings[0].params, self._groups(clips))
 
     def measured_tokens(self, clips: int | None = None) -> int:
-        """Tokens of what ``measure`` does."""
+        """Tokens that ``measure`` sends through the tower."""
         learner = self._learners[0]
         total = 0
         for group in self._groups(clips).values():
-            # Where every clip has its own prompts they are encoded clip by clip, else once for a replica.
+            # Prompts are encoded for every clip if they depend on it, otherwise once per replica.
             passes = sum(map(len, group.rows)) if learner.conditional else len(group.rows)
             total += passes * learner.tokens(group.bank)
         return total
 
     @property
     def conditional(self) -> bool:
-        """Whether every clip has its own prompts."""
+        """Whether prompts depend on the clip."""
         return self._learners[0].conditional
 
     def _groups(self, clips: int | None) -> dict[str, Group]:

@@ -1,4 +1,4 @@
-"""The prompt for use of a study taken out of the store, and used: exported, read from anywhere, served by MLflow."""
+"""Exports the best prompt of a study, reads it from any place, ranks clips with it, and serves it with MLflow."""
 
 from pipeline.prompts.batch import Ranked, find_clips, rank_clips
 from pipeline.prompts.export import Exported, export_prompt

@@ -1,4 +1,4 @@
-"""Many clips ranked by one prompt: threads decode ahead, the process encodes, and what is bad is told clip by clip."""
+"""Ranks many clips with one prompt: threads decode ahead, the process encodes, and faults are reported per clip."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Ranked", "find_clips", "rank_clips"]
 
 @dataclass(frozen=True)
 class Ranked:
-    """A clip and what was made of it.
+    """A clip and its ranking.
 
     Attributes:
-        clip: Its path.
-        ranking: Class names with their probabilities, the likeliest first; empty for a clip that cannot be used.
-        fault: Why it cannot be used; empty where it can.
+        clip: Path of the clip.
+        ranking: Class names with their probabilities, most likely first; empty for a clip that cannot be used.
+        fault: Why the clip cannot be used; empty if it can.
     """
 
     clip: str
@@ -40,14 +40,13 @@ class Ranked:
 
 
 def find_clips(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The audio files that are meant: files as they are given, of folders all audio in them, at any depth.
+    """Find audio files: the given files, and all audio files in the given folders at any depth.
 
     Returns:
-        The clips, and the other files of the folders: those whose names are not of audio, without those that systems
-        add by themselves.
+        The clips; and the other files in the folders (names that are not of audio files), without hidden files.
 
     Raises:
-        InputError: There is no such file or folder, or a folder without audio.
+        InputError: A file or folder does not exist, or a folder has no audio.
     """
     found: dict[Path, None] = {}
     others: dict[Path, None] = {}
@@ -81,11 +80,11 @@ def rank_clips(
         predictor: The prompt.
         clips: Audio files.
         names: The class names.
-        top: How many of each ranking are kept; None for all.
-        batch_size: Clips that are encoded together.
+        top: Number of names to keep of each ranking; None for all.
+        batch_size: Number of clips that are encoded together.
 
     Raises:
-        InputError: The names cannot be used, or it is this machine that cannot decode.
+        InputError: The names are invalid, or this machine cannot decode audio at all.
     """
     import torch
 
@@ -100,7 +99,7 @@ def rank_clips(
                 rows = iter(probabilities.tolist())
             for clip, window in zip(batch, windows, strict=True):
                 if isinstance(window, torch.Tensor):
-                    # Of equals, the one that was named first.
+                    # Equal probabilities stay in the order of the names.
                     ranking = sorted(zip(names, next(rows), strict=True), key=lambda one: -one[1])
                     yield Ranked(str(clip), tuple(ranking[:top]))
                 else:
@@ -110,7 +109,7 @@ def rank_clips(
 def _decoded(
     predictor: Predictor, batches: Sequence[Sequence[Path]]
 ) -> Generator[tuple[Sequence[Path], list[Tensor | str]], None, None]:
-    """Every batch with its windows, or what is wrong with a clip in place of one; the next is decoded meanwhile."""
+    """Every batch with a window or an error message per clip; the next batch is decoded in the meantime."""
     from sept_core.audio.waveform import load_clip
 
     tower = predictor.audio_tower()
@@ -120,7 +119,7 @@ def _decoded(
         try:
             return prepare(load_clip(clip, rate))
         except InputError as error:
-            # Without a file to blame it is about this machine, and stands for all clips.
+            # An error without a file is about this machine, and applies to all clips.
             if not error.where:
                 raise
             return error.what

@@ -1,4 +1,4 @@
-"""What an exported prompt says of itself: all that a person needs to judge it, and the software to use it."""
+"""The card of an exported prompt: what a person needs to judge it, and what the software needs to use it."""
 
 from __future__ import annotations
 
@@ -17,45 +17,43 @@ _RULE = {
     "heldout": "the study's trial with the highest accuracy on held-out training clips, over all its test folds (H of "
     "base and new classes; cross-dataset: on the source)",
     "strict": "the trial with the highest accuracy on held-out training clips (H of base and new classes; "
-    "cross-dataset: on the source) in a search of this test fold's replicas alone, proposals and prunings included",
+    "cross-dataset: on the source) in a search that used the replicas of this test fold alone",
     "nested": "the study's trial with the highest H on a second split of the base classes, over all its test folds; no "
-    "clip of a new class was looked at",
+    "clip of a new class was used",
     "paper": PAPER_WARNING,
 }
-_UNSEEN = "no test clip of its fold was looked at"
+_UNSEEN = "no test clip of its fold was used"
 _PROCEDURE = (
-    "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
-    "for each test fold by that fold's replicas alone. It was not measured of this prompt, whose configuration is the "
-    "one that is best over all folds"
+    "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure (a search and its "
+    "choice for each test fold by that fold's replicas alone). It is not a measurement of this prompt, whose "
+    "configuration is the one that is best over all folds"
 )
 _PROCEDURE_SAME = (
-    "the row of the sweep's table, percent, mean over replicas: the same trial's figures, as the sweep has recorded "
-    "them, since the row has this trial for every test fold"
+    "the row of the sweep's table, percent, mean over replicas: the recorded accuracies of this same trial, which was "
+    "chosen for every test fold"
 )
-_SAME_OF_SEVERAL = (
-    ". Chosen for each test fold by that fold's replicas alone, they are an estimate of the procedure too"
-)
+_SAME_OF_SEVERAL = ". They also estimate the procedure, because each test fold's choice used that fold's replicas alone"
 _PROCEDURE_STRICT = (
-    "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure, a search and its choice "
-    "for each test fold by that fold's replicas alone; this prompt stands in it for test fold {fold} only"
+    "the row of the sweep's table, percent, mean over replicas: an estimate of the procedure (a search and its "
+    "choice for each test fold by that fold's replicas alone); this prompt is the choice for test fold {fold} only"
 )
 _INFERENCE = (
-    "the mean of the replicas' probabilities, each the softmax of logit_scale * cosine over the names given; "
-    "probabilities are not calibrated, and say nothing of classes that are not among the names"
+    "the mean of the replicas' probabilities, each the softmax of logit_scale * cosine over the given names; "
+    "probabilities are not calibrated, and do not account for classes that are not among the names"
 )
 _METRICS = (
     "percent, mean over replicas: each replica alone on the clips of its own test fold. The mean of their "
-    "probabilities, which is what predicts, was not measured: of a dataset with several folds no clip is new to all "
-    "replicas. Base-to-new: base and new are clips among the names of their own group, all_base and all_new the same "
-    "clips among all names of both, and all those of both groups together"
+    "probabilities, which predictions use, was not measured: with several folds no clip is new to all replicas. "
+    "Base-to-new: base and new are clips ranked among the names of their own group, all_base and all_new the same "
+    "clips ranked among all names, and all is both groups together"
 )
 _METRICS_OF_A_FOLD = (
     "percent, mean over replicas: each replica alone on the clips of the one test fold. The mean of their "
-    "probabilities, which is what predicts, was not measured. Other test folds were searched apart"
+    "probabilities, which predictions use, was not measured. Other test folds have searches of their own"
 )
 _LICENCE = (
-    "Learned from clips of the dataset through the encoder: the licences of both apply to what is learned. For mini, "
-    "ESC10 and FSDD they stand in sept_core/datasets/bundled/ATTRIBUTION.md"
+    "Learned from clips of the dataset with the encoder: the licences of both apply to the prompt. Those of mini, "
+    "ESC10 and FSDD are in sept_core/datasets/bundled/ATTRIBUTION.md"
 )
 
 
@@ -74,14 +72,14 @@ def make_card(
 
     Args:
         sweep: Name of the sweep.
-        chosen: The study and its configuration for use.
-        row: The row of the sweep's table that it belongs to; None where that cannot be shown.
-        result: What the exported parameters measure.
-        recorded: What the sweep has of the trial.
-        info: Of the dataset (cross-dataset: the source).
-        trained: The training classes, in the learner's order.
-        clips: How many training clips each replica has.
-        origin: Where the parameters come from and how they were checked.
+        chosen: The study and its best configuration.
+        row: Its row in the table of the sweep; None if there is none.
+        result: The accuracies of the exported parameters, measured again.
+        recorded: The result of the trial in the store.
+        info: The dataset (cross-dataset: the source).
+        trained: The training classes, in the order of the learner.
+        clips: Number of training clips of each replica.
+        origin: Where the parameters come from, and how they were checked.
     """
     config = result.config
     trains = LEARNERS[config.baseline].trainable
@@ -114,10 +112,10 @@ def make_card(
             "seeds": list(config.seeds),
             "epochs": config.epochs,
             "batch_size": config.batch_size,
-            "clips_seen": f"replica (fold F, seed S): {config.shots} clips per training class, or all where there are "
+            "clips_seen": f"replica (fold F, seed S): {config.shots} clips per training class, or all if there are "
             "fewer, drawn from outside test fold F by (dataset, fold, seed, class)"
             if trains
-            else "none: nothing is learned, the template is all there is",
+            else "none: nothing is learned, the prompt is a template",
         },
         "replicas": [
             dict(row) | {"training_clips": count if trains else 0}
@@ -145,7 +143,7 @@ def _chosen_by(chosen: ForUse) -> str:
 
 
 def _procedure(row: Chosen | None, use: ForUse) -> dict[str, Any] | None:
-    """What the table says, under a name of its own."""
+    """The accuracies of the row in the table, with their meaning."""
     if row is None:
         return None
     figures: dict[str, Any] = {}

@@ -1,9 +1,9 @@
-"""The prompt for use of a study, out of the store: its kept parameters, measured again, with a card.
+"""Exports the best prompt of a study: the stored parameters, measured again, with a card.
 
-A finished trial leaves its last checkpoint. Where that is gone (rules that clean a bucket up, say), the configuration
-is trained once more: a trial is a function of its configuration, so on the same kind of machine the same numbers come
-out. Either way the parameters are put through the trial's own measurement before they are handed out, and the card
-says whether what comes out is what the sweep has recorded.
+A finished trial leaves its last checkpoint in the store. If that is gone (deleted by a rule of a bucket, for example),
+the configuration is trained again: a trial is a function of its configuration, so on the same kind of machine the
+numbers are the same. Either way the parameters are measured as in the trial before the export, and the card says
+whether the accuracies are equal to the recorded ones.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Exported:
-    """A prompt and how it was come by.
+    """A prompt and its origin.
 
     Attributes:
-        retrained: Whether its parameters had to be trained once more.
-        differences: Metrics that are not those that the sweep has recorded: name to (recorded, measured now); empty
-            where all are equal to the last digit.
+        retrained: Whether its parameters had to be trained again.
+        differences: Metrics that differ from the record of the sweep: name to (recorded, measured now); empty if all
+            are equal to the last digit.
     """
 
     prompt: Prompt
@@ -61,25 +61,23 @@ def export_prompt(
     provider: Loader = load_inputs,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Exported:
-    """The prompt for use of a study: of its trial that is best over all test folds.
+    """Export the best prompt of a study: the one of the trial that is best over all test folds.
 
     Args:
         store: The trial store.
-        root: Its address, where embeddings and neighbours are looked for too.
+        root: Its address, where embeddings and neighbours are stored too.
         sweep: Name of the sweep.
-        study: As ``pick_study``.
-        best_replica: Keep only the replica with the best held-out accuracy instead of all.
-        weights: Where the encoder's weights lie; None for where the sweep says.
-        text_model: Its tokenizer, likewise.
-        provider: As in `launch`.
-        progress: Called with epochs done and in all where a training has to be done once more.
+        study: As in ``pick_study``.
+        best_replica: Export only the replica with the best held-out accuracy instead of all.
+        weights: Location of the encoder's weights; None for the one in the sweep.
+        text_model: Location of its tokenizer; None for the one in the sweep.
+        provider: Loads what trials read.
+        progress: Called with the epochs done and the total, if the trial has to be trained again.
 
     Raises:
         InputError: No such sweep or study, the trial is of another method version, embeddings or weights are missing or
-            not those of the trial, or the best replica is asked for of a study whose replicas were measured on test
-            clips alone.
-        SeptError: No trial has finished yet, the training does not end well this time, or what was learned is not
-            finite.
+            not those of the trial, or the best replica is asked for in a study that was chosen on test clips.
+        SeptError: No trial has finished yet, the training fails this time, or parameters are not finite.
     """
     known_sweep(store, sweep, study)
     table = collect(store, sweep)
@@ -110,8 +108,8 @@ def export_prompt(
         raise SeptError(f"the parameters of trial {chosen.signature} are not finite, in {not_finite}")
     differences = _differences(recorded, measured)
     origin: dict[str, Any] = {
-        "from": "the configuration, trained once more" if retrained else "the trial's last checkpoint",
-        "measured_again": "equal to what the sweep has recorded, to the last digit"
+        "from": "the configuration, trained again" if retrained else "the trial's last checkpoint",
+        "measured_again": "equal to the record of the sweep to the last digit"
         if not differences
         else {name: {"recorded": before, "now": now} for name, (before, now) in differences.items()},
     }
@@ -127,7 +125,7 @@ def export_prompt(
 def _finished_run(
     store: TrialStore, config: TrialConfig, inputs: TrialInputs, progress: Callable[[int, int], object]
 ) -> tuple[TrialRun, bool]:
-    """The trial at its end, from its last checkpoint; trained on from there, or anew, where it does not end there."""
+    """The finished trial, from its last checkpoint if possible, and whether it had to be trained further or again."""
     from sept_core.checkpoint import CheckpointError
     from sept_core.trial import TrialRun
 
@@ -156,17 +154,17 @@ def _differences(recorded: TrialResult, measured: TrialResult) -> dict[str, tupl
 
 
 def _best_replica(prompt: Prompt) -> Prompt:
-    """The one replica with the best accuracy on its held-out clips; of equals, the first."""
+    """The replica with the best accuracy on its held-out clips; the first of equals."""
     rows = prompt.card["replicas"]
     measure = "val_h" if "val_h" in rows[0] else "val_source"
     index = max(range(len(rows)), key=lambda at: (rows[at][measure], -at))
-    own = f"percent, mean over all {len(rows)} replicas of the trial; those of this one stand in replicas"
+    own = f"percent, mean over all {len(rows)} replicas of the trial; those of this replica are under replicas"
     card = {
         **prompt.card,
         "replicas": [rows[index]],
-        "inference": "the softmax of logit_scale * cosine over the names given, by one replica, the one with the best "
-        f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and say nothing of classes "
-        "that are not among the names",
+        "inference": "the softmax of logit_scale * cosine over the given names, by one replica, the one with the best "
+        f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and do not account for "
+        "classes that are not among the names",
         "metrics_are": "; ".join(filter(None, (prompt.card["caution"], own))),
     }
     return Prompt(card, {name: value[index : index + 1] for name, value in prompt.params.items()})

@@ -1,6 +1,6 @@
-"""A prompt as a model of MLflow's: its code, its files and what it needs, so that it runs where this package does not.
+"""A prompt as an MLflow model: its code, files and requirements, so that it runs where this package is not installed.
 
-The model is made of source files (MLflow's "models from code"), never of a pickle. It brings `sept_core` along.
+The model consists of source files (MLflow's "models from code") without a pickle. It includes `sept_core`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _PACKAGES_OF = {
 
 
 def save_model(prompt: Prompt, folder: Path) -> None:
-    """Write the model into a folder, which must not exist or be empty; it is there whole or not at all.
+    """Write the model into a folder, which must not exist or be empty; it is written completely or not at all.
 
     Raises:
-        SeptError: MLflow refuses.
+        SeptError: MLflow cannot write it.
     """
     quiet()
     import mlflow.pyfunc
@@ -49,7 +49,7 @@ def save_model(prompt: Prompt, folder: Path) -> None:
     folder = folder.expanduser().resolve()
     with _explained(_not_written), _parts(prompt) as parts:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside it, so that it can be moved there in one step.
+        # In the same parent folder, so that it can be moved in one step.
         with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as hidden:
             made = Path(hidden) / "model"
             mlflow.pyfunc.save_model(str(made), **parts)
@@ -57,13 +57,13 @@ def save_model(prompt: Prompt, folder: Path) -> None:
 
 
 def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> tuple[str, str | None]:
-    """Log the model in a run of its own, beside those of the sweep, and register it where a name is given.
+    """Log the model in a run of its own in the experiment of the sweep, and register it if a name is given.
 
     Returns:
-        The model's address in MLflow, and its registered version.
+        The address of the model in MLflow, and its registered version.
 
     Raises:
-        SeptError: MLflow cannot be reached, or refuses.
+        SeptError: MLflow cannot be reached, or refuses the model.
     """
     quiet()
     import mlflow
@@ -77,9 +77,9 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
         if experiment is None:
             location = f"{target.artifacts}/{sweep}" if target.artifacts else None
             experiment = client.get_experiment(client.create_experiment(sweep, artifact_location=location))
-        # Not in the run of the trial: that one is a projection of the store, and made anew from it at any time.
+        # Not in the run of the trial, which may be replaced by a new one from the store at any time.
         run: dict[str, Any] = {"experiment_id": experiment.experiment_id} | run_of(prompt.card)
-        # MLflow announces on the standard error what is returned here.
+        # MLflow also prints on the standard error what is returned here.
         with as_default(target.uri), _parts(prompt) as parts, redirect_stderr(StringIO()), mlflow.start_run(**run):
             logged = mlflow.pyfunc.log_model(
                 name=_NAME, registered_model_name=register, await_registration_for=60, **parts
@@ -90,13 +90,13 @@ def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> t
 
 
 def _metrics(card: Mapping[str, Any]) -> dict[str, float]:
-    """The prompt's own test metrics; under a name of their own where its choice has seen test clips."""
+    """The test metrics of the prompt itself; under another name if it was chosen by test clips."""
     part = "test_seen_in_choosing" if card.get("caution") else "test"
     return {f"{part}/{name}": value for name, value in card["test"].items()}
 
 
 def run_of(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Name and tags of the run of a prompt with this card; what was chosen on test clips says so, as in a sweep's."""
+    """Name and tags of the run of a prompt with this card; the name marks what was chosen on test clips."""
     study, selection = str(card["study"]), str(card["selection"])
     tags = {
         "sept.role": "export",
@@ -110,7 +110,7 @@ def run_of(card: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _parts(prompt: Prompt) -> Iterator[dict[str, Any]]:
-    """What MLflow is given of a prompt."""
+    """The parts of the MLflow model."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -162,11 +162,11 @@ def _example() -> Any:
 
 
 def _requirements(encoder: str) -> list[str]:
-    """The packages that the model imports, in the versions at hand."""
+    """The packages that the model imports, in the installed versions."""
     found = []
     for package in (*_PACKAGES, *_PACKAGES_OF.get(encoder, ())):
         try:
-            # Without what a local build adds, which no index knows.
+            # Without the suffix of a local build, which no package index has.
             found.append(f"{package}=={version(package).partition('+')[0]}")
         except PackageNotFoundError:
             found.append(package)

@@ -1,4 +1,4 @@
-"""Rankings as a table in a file: one row per clip and class, CSV or Parquet, there whole or not at all."""
+"""Writes rankings to a table: one row per clip and class, CSV or Parquet, completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _BUFFERED = 50_000
 
 
 def check_output(path: Path) -> None:
-    """See that a table can be written there, before any work is done.
+    """Check that a table can be written to this path, before any work is done.
 
     Raises:
-        InputError: It ends in neither ``.csv`` nor ``.parquet``, or its folder does not exist or cannot be written to.
+        InputError: It ends in neither ``.csv`` nor ``.parquet``, or its folder does not exist or is not writable.
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError("of a kind that is not written", where=str(path), fix="end it in .csv or .parquet")
+        raise InputError("unknown file type", where=str(path), fix="give a name that ends in .csv or .parquet")
     if not path.parent.is_dir() or path.is_dir():
         what = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise InputError(what, where=str(path), fix="name a file in a folder that exists")
+        raise InputError(what, where=str(path), fix="give a file in an existing folder")
     check_writable(path.parent)
 
 
@@ -37,14 +37,14 @@ def write_rows(path: Path, ranked: Iterable[Ranked]) -> bool:
     """Write rankings as they come; clips that could not be used have no row.
 
     Args:
-        path: ``.csv`` or ``.parquet``; replaced where it is there.
-        ranked: The rankings; what raises in it leaves the old file.
+        path: ``.csv`` or ``.parquet``; an existing file is replaced.
+        ranked: The rankings; if it raises, the old file stays.
 
     Returns:
-        Whether there was a row to write; otherwise no file is made, and an old one stays.
+        Whether there was a row to write; otherwise no file is created, and an existing one stays.
 
     Raises:
-        StoreError: It cannot be written.
+        StoreError: The file cannot be written.
     """
     hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -62,7 +62,7 @@ def write_rows(path: Path, ranked: Iterable[Ranked]) -> bool:
 
 
 def _write(file: Any, csv: bool, batches: Iterator[Any], path: Path) -> int:
-    """Write the table; how many rows it has."""
+    """Write the table; returns its number of rows."""
     import pyarrow as pa
     from pyarrow.csv import CSVWriter
     from pyarrow.parquet import ParquetWriter

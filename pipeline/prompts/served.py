@@ -1,9 +1,9 @@
-"""The code of a prompt's model in MLflow. It is copied into the model, and imports nothing but `sept_core` and MLflow.
+"""The code of a prompt's MLflow model. It is copied into the model, and imports nothing but `sept_core` and MLflow.
 
-Input: a column ``audio`` with whole audio files (in JSON as base64). Parameters: ``classes``, any names, the classes of
-the dataset that the prompt was learned on unless given; ``top``, how many of each ranking, 0 for all. Output: a row per
-clip and class, the likeliest first. Weights of encoders that do not come with `sept_core` are named by ``SEPT_WEIGHTS``
-and ``SEPT_TEXT_MODEL`` in the environment.
+Input: a column ``audio`` with whole audio files (base64 in JSON). Parameters: ``classes``, any names, by default the
+classes of the dataset that the prompt was learned on; ``top``, the number of names per clip, 0 for all. Output: a row
+per clip and class, most likely first. The environment variables ``SEPT_WEIGHTS`` and ``SEPT_TEXT_MODEL`` give the
+weights of encoders that are not part of `sept_core`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PromptModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
                 features = self._predictor.embed([bytes(audio)])
                 probabilities = self._predictor.probabilities(features, names)[0].tolist()
             except InputError as error:
-                # The caller's doing: answered as such, and not as a failure of the server.
+                # A fault of the request, not of the server.
                 raise MlflowException(f"clip {clip}: {error}", error_code=INVALID_PARAMETER_VALUE) from error
             ranking = sorted(zip(names, probabilities, strict=True), key=lambda one: -one[1])
             rows += ((clip, rank, *one) for rank, one in enumerate(ranking[: top or None], start=1))

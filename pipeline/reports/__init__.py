@@ -1,4 +1,4 @@
-"""Reports of a sweep from the trial store alone: an HTML page, its Markdown twin, numbers, a picture, LaTeX."""
+"""Reports of a sweep from the trial store alone: HTML, Markdown, numbers, a picture, and LaTeX."""
 
 from pipeline.reports.account import rerun_command
 from pipeline.reports.collect import collect, tabulate

@@ -1,4 +1,4 @@
-"""The sections of a report that account for it: costs and failures, the rule of choice, inputs, versions, commands."""
+"""The sections of a report with its background: costs, failures, the rule of choice, inputs, versions, commands."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ __all__ = ["account_sections", "origin_sections", "rerun_command"]
 
 _RULES = {
     "heldout": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not "
-    "train on. Test fold k's rows are those of the trial that is best on the validation of fold k's replicas alone, "
-    "which holds no test clip of fold k.",
+    "train on. Test fold k uses the trial with the best validation on fold k's replicas alone, which includes no test "
+    "clip of fold k.",
     "strict": "Validation is {objective} on held-out clips: clips of a replica's training folds that it does not train "
-    "on. Each test fold has a search of its own, whose proposals, prunings and choice see the validation of this "
-    "fold's replicas alone, which holds no test clip of the fold.",
+    "on. Each test fold has a search of its own: its proposals, prunings and choice use the validation of this fold's "
+    "replicas alone, which includes no test clip of the fold.",
     "nested": "Validation is {objective} of a training on one part of the base classes, measured on clips of both "
-    "parts from the training folds; no clip of a new class reaches the search, and no name of one unless a data "
-    "warning says so of the neighbours. Test fold k's rows are those of the trial that is best on the validation of "
-    "fold k's replicas alone, which holds no test clip of fold k.",
-    "paper": "Validation is {objective} on the TEST clips themselves (selection: paper), and one trial stands for all "
-    "folds. The chosen numbers are therefore too good for unseen data; they are for comparison with tables made the "
-    "same way.",
+    "parts from the training folds; the search uses no clip of a new class, and no name of one unless a data warning "
+    "about the neighbours says so. Test fold k uses the trial with the best validation on fold k's replicas alone, "
+    "which includes no test clip of fold k.",
+    "paper": "Validation is {objective} on the TEST clips themselves (selection: paper), and one trial is chosen for "
+    "all folds. The chosen numbers are therefore too good for unseen data; they are for comparison with tables made "
+    "in the same way.",
 }
 _SHARED = {
-    "heldout": " Proposals and prunings see means over all folds, whose held-out clips are test clips of other folds; "
-    "selection: strict removes that too.",
-    "nested": " Proposals and prunings see means over all folds, whose clips are test clips of other folds.",
+    "heldout": " Proposals and prunings use means over all folds, whose held-out clips are test clips of other folds; "
+    "selection: strict avoids that too.",
+    "nested": " Proposals and prunings use means over all folds, whose clips are test clips of other folds.",
 }
-"""What several test folds share besides."""
+"""What several test folds share in addition."""
 _REASON_LENGTH = 200
 
 
 def rerun_command(sweep: str, signature: str) -> str:
-    """The command that trains a trial again and compares."""
+    """The command that trains a trial again and compares the results."""
     return f"sept rerun {sweep} {signature}"
 
 
 def account_sections(table: SweepTable, records: SweepRecords) -> list[Section]:
-    """What the search took, how it chose, and what it read; in the order in which they are read."""
+    """The costs of the search, how it chose, and its inputs, in reading order."""
     return [_costs(records), _rule(table, records), _inputs(records)]
 
 
 def origin_sections(table: SweepTable) -> list[Section]:
-    """Where the numbers come from, and how to get them again."""
+    """Versions, machines, and how to reproduce the numbers."""
     return [_versions(table), _reproduce(table)]
 
 
 def _costs(records: SweepRecords) -> Section:
-    """What trials took, by how they ended. Times are those of the reports: lost work and start-up are not in them."""
+    """The time of trials by their state. Times are from their reports, without lost work and start-up."""
     rows = []
     total = Counter[str]()
     for study in records.studies:
@@ -96,12 +96,12 @@ def _costs(records: SweepRecords) -> Section:
         f"{total['finished trials']} trials finished, {total['pruned trials']} were pruned, "
         f"{total['failed trials']} failed. Training took {duration(total['finished'] / 1000)} in finished trials, "
         f"{duration(total['pruned'] / 1000)} in pruned ones and {duration(total['failed'] / 1000)} in failed ones: "
-        f"{duration(total['cpu'] / 1000)} of CPU time{_gpu(total)}. Trained to their end, the pruned ones would have "
-        f"taken some {duration(total['saved'] / 1000)} more."
+        f"{duration(total['cpu'] / 1000)} of CPU time{_gpu(total)}. Without pruning, the pruned ones would have taken "
+        f"about {duration(total['saved'] / 1000)} more."
     )
     note = (
-        "Times are each trial's own clock at its last report, all replicas: start-up, waiting, the final test and work "
-        "that a kill undid are not in them. CPU and GPU time: times what the sweep says that a trial occupies."
+        "Times are the training time of each trial at its last report, for all replicas. They do not include start-up, "
+        "waiting, the final test, and work lost in a kill. CPU and GPU time: multiplied by the resources of a trial."
     )
     return Section(
         "failures",
@@ -115,17 +115,17 @@ def _costs(records: SweepRecords) -> Section:
 
 def _gpu(total: Counter[str]) -> str:
     if total["auto"]:
-        return " and the GPU shares that 'auto' gave at launch"
+        return " and the GPU shares that 'auto' assigned at launch"
     return f", {duration(total['gpu'] / 1000)} of GPU time" if total["gpu"] else ", no GPU"
 
 
 def _failures(records: SweepRecords) -> list[str]:
-    """Reasons, the commonest first, with an example of each."""
+    """The reasons of failures, most frequent first, with an example of each."""
     reasons: dict[str, list[tuple[StudyRecords, Decision]]] = {}
     for study in records.studies:
         for decision in study.decisions.values():
             if decision.state == "failed":
-                reason = " ".join(decision.error.split())[:_REASON_LENGTH] or "no reason was kept"
+                reason = " ".join(decision.error.split())[:_REASON_LENGTH] or "no reason is stored"
                 reasons.setdefault(reason, []).append((study, decision))
     lines = []
     for reason, found in sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0])):
@@ -149,7 +149,7 @@ def _rule(table: SweepTable, records: SweepRecords) -> Section:
     stops = "no trial is pruned"
     if pruner.name == "median":
         stops = (
-            f"a trial is pruned below the median of the finished ones at the same epoch, after "
+            f"a trial is pruned if it is below the median of the finished ones at the same epoch, after "
             f"{pruner.n_startup_trials} finished trials and not before epoch {pruner.n_warmup_epochs}"
         )
     rules = " ".join(
@@ -158,15 +158,14 @@ def _rule(table: SweepTable, records: SweepRecords) -> Section:
         for selection in selections
     )
     best = (
-        "For each test fold, of the finished trials the one with the highest validation; of equals, the one that was "
-        f"proposed first. Pruned and failed trials cannot be chosen. {rules}"
+        "For each test fold, the finished trial with the highest validation is chosen, the first of equals. "
+        f"Pruned and failed trials cannot be chosen. {rules}"
     )
     tested = "Every trial is tested once, when it ends."
     if not table.warning:
-        tested += " No sampler, no pruner and no choice reads a test accuracy."
-    search = (
-        f"sampler {sampler.name}, seed {sampler.seed}{informed}; {spec.parallel} trials of a study at a time; {stops}"
-    )
+        tested += " The sampler, the pruner and the choice never use a test accuracy."
+    together = f"{spec.parallel} trials of a study at the same time"
+    search = f"sampler {sampler.name}, seed {sampler.seed}{informed}; {together}; {stops}"
     training = spec.training
     every = f"{training.epochs} epochs, a report every {min(training.report_every, training.epochs)}"
     return Section(
@@ -185,7 +184,7 @@ def _inputs(records: SweepRecords) -> Section:
     folds: dict[str, dict[str, None]] = {}
     for study in records.studies:
         for proposal in list(study.proposals.values())[:1]:
-            # Of strict each study has one fold.
+            # With strict each study has one fold.
             folds.setdefault(proposal.config.dataset, {}).update(dict.fromkeys(proposal.config.folds))
             # Only studies with SEPT read neighbours and templates.
             if proposal.config.dataset not in configs or proposal.config.sept:
@@ -214,7 +213,7 @@ def _inputs(records: SweepRecords) -> Section:
             Sheet(columns, tuple(drawn), frozenset({*columns} - {"shots"})),
             Sheet(codes, tuple(digests), frozenset(codes), title="Digests", code=frozenset(codes[1:])),
         ),
-        notes=("One replica is trained per test fold and seed. Digests are part of every trial's signature.",),
+        notes=("One replica is trained per test fold and seed. Digests are part of the signature of every trial.",),
     )
 
 
@@ -241,20 +240,20 @@ def _reproduce(table: SweepTable) -> Section:
         (dataset, method, standing, f"#{number}", signature, rerun_command(table.sweep, signature))
         for dataset, method, standing, number, signature in _standing(table)
     )
-    columns = ("dataset", "method", "stands for", "trial", "signature", "command")
+    columns = ("dataset", "method", "used for", "trial", "signature", "command")
     sheet = Sheet(columns, rows, frozenset(columns), code=frozenset({"signature", "command"}))
     each = (
-        "Each command trains one trial again, from its stored configuration and without a search, and compares every "
-        "number; with a study's name in place of the signature all trials that stand in its row are trained. It looks "
-        "for results where the sweep was launched: in ./sept-runs, or where --root or SEPT_ROOT says. The numbers come "
-        "out bit-equal on a machine like the one above with the same versions."
+        "Each command trains one trial again from its stored configuration, without a search, and compares every "
+        "number; with the name of a study instead of the signature, all trials of its row are trained. It reads the "
+        "results in ./sept-runs, or the place given by --root or SEPT_ROOT. The numbers are bit-equal on a machine "
+        "like the one above with the same versions."
     )
     whole = f"sept sweep launch ROOT/sweeps/{table.sweep}/spec.yaml --root ANOTHER_FOLDER"
     return Section("reproduce", "Reproduce", lead=(each, f"The whole search again: {whole}"), sheets=(sheet,))
 
 
 def _standing(table: SweepTable) -> Iterator[tuple[str, str, str, int, str]]:
-    """Dataset, method, what it stands for, number and signature of every trial that a number of the report is of."""
+    """Dataset, method, use, number and signature of every trial behind a number of the report."""
     for row in table.studies:
         uses: dict[tuple[int, str], list[str]] = {}
         for choice, folds in row.merged:

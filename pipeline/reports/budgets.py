@@ -1,4 +1,4 @@
-"""What a report says where a baseline and its SEPT twin have different numbers of trials."""
+"""Texts of a report about baselines and SEPT twins with different numbers of trials."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sept_core.results import row_of_study
 __all__ = ["UNEQUAL", "budget_notes", "budget_sentence", "budgets_differ", "no_gain_notes"]
 
 UNEQUAL = "(whole budgets, which differ)"
-"""Goes with the highest of rows that were chosen among different numbers of trials."""
+"""Added to the highest of rows that were chosen among different numbers of trials."""
 
 
 def budget_notes(table: SweepTable) -> list[str]:
-    """For each row whose gain looks at a part of its trials: at which, and why; in one note."""
+    """One note on all rows of whose trials the gain uses only the first ones, with the reason."""
     cut = [
         f"{row.dataset} {method_title(row.method)}, the first {_span(matched.compared)} of {_span(row.ended)}"
         for row, matched in _cut(table)
@@ -24,28 +24,28 @@ def budget_notes(table: SweepTable) -> list[str]:
     if not cut:
         return []
     note = (
-        "Gains compare both methods at equal numbers of trials, since the best of more trials is higher by choice "
-        f"alone: {'; '.join(cut)}. The rows of the table show whole budgets."
+        "Gains compare both methods at equal numbers of trials, because the best of more trials is higher by chance: "
+        f"{'; '.join(cut)}. The rows of the table show whole budgets."
     )
     return [note]
 
 
 def budget_sentence(table: SweepTable) -> str:
-    """The same for the conclusion, short; empty where both had as many everywhere."""
+    """The same in short for the conclusion; empty if both methods have equal numbers everywhere."""
     cut = _cut(table)
     if not cut:
         return ""
     if len(cut) == 1:
         row, matched = cut[0]
-        what = f"of {row.dataset} {method_title(row.method)} the first {_span(matched.compared)} of "
-        return f"Compared at equal numbers of trials: {what}{_span(row.ended)}."
+        what = f"the first {_span(matched.compared)} of {_span(row.ended)} for {row.dataset} {method_title(row.method)}"
+        return f"Compared at equal numbers of trials: {what}."
     return (
-        f"Compared at equal numbers of trials: of {len(cut)} methods, which had more than their twins, only the first."
+        f"Compared at equal numbers of trials: only the first trials of {len(cut)} methods with more than their twins."
     )
 
 
 def no_gain_notes(table: SweepTable) -> list[str]:
-    """Why a row and its twin, which are both in the table, have no gain."""
+    """Why a row has no gain, although its twin is in the table too."""
     twins = {(row.dataset, row.baseline, row.method) for row in table.studies}
     notes = []
     for row in table.studies:
@@ -59,7 +59,7 @@ def no_gain_notes(table: SweepTable) -> list[str]:
 
 
 def budgets_differ(table: SweepTable) -> bool:
-    """Whether searched rows of a dataset, among which one is the highest, were chosen among different numbers."""
+    """Whether the searched rows of a dataset were chosen among different numbers of trials."""
     counts: dict[tuple[str, str], set[int]] = {}
     for row in table.studies:
         for fold, count in row.ended.items() if row.searched and is_whole(table, row) else ():
@@ -68,7 +68,7 @@ def budgets_differ(table: SweepTable) -> bool:
 
 
 def _cut(table: SweepTable) -> list[tuple[Chosen, Matched]]:
-    """The rows whose gain looks at a part of their trials; none without a gain."""
+    """The rows of whose trials the gain uses only the first ones."""
     gains = {(gain.dataset, gain.baseline) for gain in table.gains}
     gains |= {(gain.dataset, gain.baseline) for gain in table.transfer_gains}
     return [

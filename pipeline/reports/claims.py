@@ -1,24 +1,24 @@
-"""The test that a claim rests on: is a gain beyond the variation of shots, seeds, folds and test clips together?
+"""The test for claims: is a gain larger than the variation of shots, seeds, folds and test clips together?
 
-Base-to-new tests every clip in one fold only, so the variation between folds contains that of the clips. In
-cross-dataset all replicas are tested on the same clips of the targets: between folds their luck does not vary at all,
-and it has a variance of its own, taken over the recordings or speakers that the clips come from. Two tests that each
-look at one of the two would be passed by chance too often where both matter (each neglects the other's variance), so
-the variances are added:
+Base-to-new tests every clip in one fold only, so the variation between folds includes that of the clips. In
+cross-dataset all replicas are tested on the same clips of the targets: the effect of these clips is the same in all
+folds, so its variance is estimated separately, over the recordings or speakers that the clips come from. Two separate
+tests, one for each variance, would both be passed by chance too often (each neglects the other variance), so the
+variances are added:
 
     t = mean / sqrt(s^2 (1 / K + 1 / (K - 1)) + sum over sources of (a source's share of the mean)^2)
 
 with s the standard deviation of the K folds' mean differences. The 1 / (K - 1) is the correction of Nadeau and Bengio
 (2003, "Inference for the generalization error") for folds that train on overlapping clips. The second term is taken
-about zero, the mean under the null hypothesis: it is never 0 where there is a gain, and few sources never give a small
-p. What varies between targets contains the luck of their clips; where s_T^2 / T over the T targets' mean differences is
-larger than the second term, it takes its place. In base-to-new the second term is a floor instead (the larger of the
-two terms is taken), the least that the clips' own variance can be: folds that happen to agree in the one clip that each
-has more are no proof. The reference is Student's t with one degree of freedom less than there are folds, targets, or
-sources of a target, whichever are fewest: for a sum of variances that is the safe choice.
+about zero, the mean under the null hypothesis: it is never 0 if there is a gain, and few sources never give a small p.
+The variation between targets includes the effect of their clips; if s_T^2 / T over the mean differences of the T
+targets is larger than the second term, it replaces it. In base-to-new the second term is a lower limit instead (the
+larger of the two terms is used), the smallest possible variance of the clips: if all folds happen to gain the same one
+clip, that proves nothing. The reference is Student's t with one degree of freedom less than the number of folds,
+targets, or sources of a target, whichever is smallest: the safe choice for a sum of variances.
 
-Fixed, and covered by no claim: the split of the classes and the clips that shots are drawn from. With one fold, or one
-target, there is no variation between folds, or targets, to look at, and nothing is claimed.
+No claim covers the split of the classes and the set of clips that shots are drawn from, which are fixed. With one fold,
+or one target, the variation between folds, or targets, is unknown, and nothing is claimed.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Clips:
-    """What the test clips say of a mean difference.
+    """The effect of the test clips on a mean difference.
 
     Attributes:
-        variance: Of the mean difference through the luck of the clips, in points^2. Cross-dataset: over sources, or
-            over targets where that is more; base-to-new: the least that it can be, as if every clip were a source.
-        sources: Recordings or speakers that the clips come from.
-        effective: How many sources of equal size the clips of the target would count for, of several targets the
-            least; infinite in base-to-new.
-        most_t: The highest that mean / sqrt(variance) can be.
-        targets: Cross-dataset: how many there are.
+        variance: Variance of the mean difference due to the clips, in points^2. Cross-dataset: over sources, or over
+            targets if that is larger; base-to-new: its smallest possible value, as if every clip were a source.
+        sources: Number of recordings or speakers that the clips come from.
+        effective: Number of sources of equal size that the clips of a target are worth, the smallest of all targets;
+            infinite in base-to-new.
+        most_t: The highest possible value of mean / sqrt(variance).
+        targets: Cross-dataset: number of targets.
     """
 
     variance: float
@@ -60,7 +60,7 @@ class Clips:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """A two-sided p value, and the smallest that so many folds and clips can give (1: nothing can be claimed)."""
+    """A two-sided p value, and the smallest one possible with these folds and clips (1: nothing can be claimed)."""
 
     p: float
     smallest: float
@@ -71,9 +71,9 @@ def claim_test(folds: Sequence[float], clips: Clips | None, p_folds: float, *, c
 
     Args:
         folds: The mean difference of each test fold.
-        clips: None where the results do not say which clips were right.
-        p_folds: The p value of sign flips over whole folds. Without ``clips`` there is no floor under the variance, and
-            no smaller p than this is given.
+        clips: None if the results do not say which clips were right.
+        p_folds: The p value of sign flips over whole folds. Without ``clips`` the variance has no lower limit, and p is
+            at least this value.
         crossed: Whether all folds were tested on the same clips; then nothing is claimed without ``clips``.
     """
     count = len(folds)
@@ -94,7 +94,7 @@ def _p(mean: float, variance: float, free: int) -> float:
 
 
 def two_sided_t(t: float, free: int) -> float:
-    """Chance that Student's t with ``free`` (a whole number) degrees of freedom is at least ``t`` >= 0 from zero.
+    """Probability that Student's t with ``free`` (a whole number) degrees of freedom is at least ``t`` >= 0 from zero.
 
     Abramowitz and Stegun, 26.7.3 and 26.7.4; to about 1e-15.
     """
@@ -116,16 +116,16 @@ def two_sided_t(t: float, free: int) -> float:
 def clips_of(
     name: str, pairs: Sequence[_Pair], before: Tested, after: Tested, targets: Sequence[str] = ()
 ) -> Clips | None:
-    """What the test clips say of a mean difference of paired replicas.
+    """The effect of the test clips on a mean difference of paired replicas.
 
     Args:
         name: ``base``, ``new``, ``h``, ``source`` or ``targets``.
-        pairs: Rows of the replicas of the baseline and its twin.
-        before, after: What each counted by source.
+        pairs: The replicas of the baseline and of its twin.
+        before, after: The counts of each by source.
         targets: Names of the targets, for ``targets``.
 
     Returns:
-        None where one of them has no counts, or they are not of the same clips and replicas.
+        None if one of them has no counts, or if they are not of the same clips and replicas.
     """
     seeds: dict[str, list[_Pair]] = {}
     for pair in pairs:
@@ -142,7 +142,7 @@ def clips_of(
 
 
 def _same(group: str, replicas: Sequence[_Pair], one: SourceCounts, other: SourceCounts) -> bool:
-    """Whether two counts are of the same clips, and of these replicas and no others."""
+    """Whether both counts are of the same clips, and of exactly these replicas."""
     if one.clips != other.clips or not sum(one.clips):
         return False
     for counts, rows in zip((one, other), zip(*replicas, strict=True), strict=True):
@@ -157,8 +157,8 @@ _Counts = Mapping[tuple[str, str], tuple[SourceCounts, SourceCounts]]
 
 
 def _crossed(seeds: _Seeds, targets: Sequence[str], counts: _Counts) -> Clips | None:
-    """Of clips that all folds are tested on: each source's share of the mean difference, squared and added; or what
-    targets differ by, where that is more."""
+    """For clips that all folds are tested on: the sum of squares of each source's share of the mean difference, or the
+    variance between targets if that is larger."""
     variance, sources, effective = 0.0, 0, math.inf
     means: list[float] = []
     for target in targets:
@@ -179,14 +179,14 @@ def _crossed(seeds: _Seeds, targets: Sequence[str], counts: _Counts) -> Clips | 
 
 
 def _nested(seeds: _Seeds, groups: Sequence[str], counts: _Counts, harmonic: bool) -> Clips:
-    """Of clips that one fold each is tested on: the least variance that they can have by themselves."""
+    """For clips that are tested in one fold each: the smallest variance that they can have."""
     variance, clips, sources = 0.0, 0, 0
     for fold, replicas in seeds.items():
         slopes = np.mean([_slopes(*pair) for pair in replicas], axis=0) if harmonic else (1.0,)
         sizes = [np.array(counts[fold, group][0].clips, dtype=np.float64) for group in groups]
         for slope, size, group in zip(slopes, sizes, groups, strict=True):
             one, other = counts[fold, group]
-            # So many more right answers of one source, by different clips as far as there are enough.
+            # The difference in right answers of a source, by different clips as far as there are enough.
             more = np.abs(np.subtract(other.right, one.right))
             least = np.maximum(more, more**2 / np.maximum(size, 1.0))
             variance += float(np.sum(least)) * (100.0 * slope / (size.sum() * len(replicas) * len(seeds))) ** 2
@@ -196,7 +196,7 @@ def _nested(seeds: _Seeds, groups: Sequence[str], counts: _Counts, harmonic: boo
 
 
 def _slopes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[float, float]:
-    """How far H moves for each point of base and of new: the move of H is their sum, without remainder."""
+    """How much H changes per point of base and of new: the change of H is exactly their sum."""
     ends = before["test_base"] + before["test_new"], after["test_base"] + after["test_new"]
     if not ends[0] * ends[1]:
         return 1.0, 1.0

@@ -1,4 +1,4 @@
-"""The result of a sweep, from the trial store: for each test fold the trial that was chosen for it, on test clips."""
+"""The result of a sweep from the trial store: for each test fold, the chosen trial on test clips."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 def collect(store: TrialStore, sweep: str) -> SweepTable:
-    """Read a sweep's trials, decisions and the results of the chosen ones.
+    """Read the trials and decisions of a sweep, and the results of the chosen trials.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -60,11 +60,11 @@ def tabulate(records: SweepRecords) -> SweepTable:
         elif one.picks:
             rows.append(_row(one))
     finished = {one.key for one in records.studies if any(two.state == "finished" for two in one.decisions.values())}
-    # Of strict a row shows the folds that have begun, as if they were all.
+    # With strict a row shows the folds that have begun, as if there were no others.
     apart = {study.key for study in records.spec.studies() if study.fold is not None}
     lost = tuple(sorted(study.key for study in records.studies if study.lost))
     if not rows and not transfers and lost:
-        raise SeptError(f"results of {', '.join(lost)} are gone; launch the sweep again, which trains them once more")
+        raise SeptError(f"results of {', '.join(lost)} are gone; launch the sweep again, which trains them again")
     if not rows and not transfers:
         raise SeptError(f"no trial of sweep '{records.name}' has finished yet; there is nothing to report")
     rows.sort(key=_place)
@@ -132,7 +132,7 @@ def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
 
 
 def _per_fold(records: RowRecords) -> dict[str, int]:
-    """Trials that have ended by test fold, where each has a study of its own."""
+    """Number of ended trials by test fold, if each fold has a study of its own."""
     if all(study.key == records.key for study in records.studies):
         return {}
     folds = {
@@ -142,7 +142,7 @@ def _per_fold(records: RowRecords) -> dict[str, int]:
 
 
 def _matched(records: RowRecords) -> Matched | None:
-    """The row among fewer trials, where its twin has fewer."""
+    """The row chosen among fewer trials, if its twin has fewer."""
     if records.compared == records.ended:
         return None
     if not records.matched:
@@ -165,7 +165,7 @@ def _choices(picks: Sequence[Pick]) -> tuple[FoldChoice, ...]:
 
 
 def _for_use(records: SweepRecords) -> Iterator[ForUse]:
-    """Of every study that has a finished trial the one that is best over all of its folds."""
+    """The trial of every study that is best over all of its folds."""
     for row in records.rows:
         for study in row.studies:
             if study.best is not None and study.result is not None:
@@ -193,7 +193,7 @@ def _best(row: str, study: StudyRecords, proposal: Proposal, result: TrialResult
 
 
 def _distinct(values: Iterable[_T]) -> list[_T]:
-    """Each once, in the order in which they come; also of values without a hash."""
+    """Every value once, in order; also for values without a hash."""
     found: list[_T] = []
     for value in values:
         if value not in found:
@@ -202,7 +202,7 @@ def _distinct(values: Iterable[_T]) -> list[_T]:
 
 
 def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
-    """The gains with the headline's p values corrected for there being several of them."""
+    """The gains with the p values of the headline corrected for multiple comparisons."""
     adjusted = holm([gain.tests[headline].p for gain in gains])
     claims = holm([gain.tests[headline].p_claim for gain in gains])
     return tuple(
@@ -234,14 +234,14 @@ def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
 
 
 def _compared(row: Chosen) -> tuple[tuple[dict[str, Any], ...], Tested]:
-    """The row's replicas as its gain compares them, chosen among as many trials as its twin has, and their counts."""
+    """The replicas that the gain of the row compares, chosen among as many trials as its twin has, and their counts."""
     return (row.replicas, row.tested) if row.matched is None else (row.matched.replicas, row.matched.tested)
 
 
 def _differences(
     row: Chosen, twin: Chosen, names: Sequence[str], targets: Sequence[str] = ()
 ) -> tuple[int, dict[str, Any]]:
-    """Replicas that both have, and mean, spread and test of what the second has more, replica by replica."""
+    """Number of replicas in both rows; and mean, spread and test of the paired differences, twin minus row."""
     (replicas, counted), (others, counted_too) = _compared(row), _compared(twin)
     before = {(replica["fold"], replica["seed"]): replica for replica in replicas}
     pairs = [(before[key], after) for after in others if (key := (after["fold"], after["seed"])) in before]

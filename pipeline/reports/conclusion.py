@@ -1,10 +1,9 @@
-"""What a sweep's gains come to, and how far its paired tests carry that: the conclusion, what is bold, the caveats.
+"""The conclusion of a report from the gains and their paired tests: which rows are bold, and the caveats.
 
-Two tests decide what is said of a gain. Sign flips over replicas (`paired`) speak of the variation of shots and seeds
-on these test clips. The test over folds and test clips together (`claims`) speaks of other folds and other clips as
-well, and a row is bold only where that one says so. Results of before do not say which clips were right: of
-cross-dataset nothing is then claimed beyond shots, seeds and source folds. Of trials that were chosen on test clips
-nothing is claimed at all.
+Two tests are used. Sign flips over replicas (`paired`) are about the variation of shots and seeds on these test clips.
+The test over folds and test clips together (`claims`) is about other folds and other clips as well: a row is bold only
+if this test is significant. Results of earlier releases do not say which clips were right: for cross-dataset nothing is
+then claimed beyond shots, seeds and source folds. For trials chosen on test clips nothing is claimed at all.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ def gains_of(table: SweepTable) -> Sequence[Gain | TransferGain]:
 
 
 def headline_test(gain: Gain | TransferGain) -> PairedTest:
-    """The test of what the headline shows: H, or the mean of the targets."""
+    """The test of the headline: H, or the mean of the targets."""
     return gain.tests["h" if isinstance(gain, Gain) else "targets"]
 
 
 def shown_gains(table: SweepTable) -> frozenset[int]:
-    """Which gains the test over folds and test clips shows; none where trials were chosen on test clips."""
+    """Indices of the gains that are claimed; none if trials were chosen on test clips."""
     return frozenset(
         index for index, gain in enumerate(gains_of(table)) if gain.p_claim_holm < _LEVEL and not table.warning
     )
 
 
 def claim_scope(table: SweepTable) -> str:
-    """The variation that a claimed gain is beyond."""
+    """The variation that a claimed gain exceeds."""
     return (
         f"shots, seeds, {'source folds, targets and their clips' if table.transfers else 'test folds and test clips'}"
     )
 
 
 def conclusion_of(table: SweepTable) -> str:
-    """How SEPT moves the headline, beyond which variation that is shown to be, and which method has the highest."""
+    """How SEPT changes the headline, which variation that exceeds, and which method is the highest."""
     sentences = [_moved(table), _tested(table)] if gains_of(table) else []
     if gains_of(table) and (equal := budget_sentence(table)):
         sentences.append(equal)
@@ -68,10 +67,10 @@ def _moved(table: SweepTable) -> str:
     name = "the mean accuracy on targets" if table.transfers else "H"
     if len(moved) == 1:
         baseline = method_title(gains[0].baseline)
-        return f"SEPT moves {name} of {baseline} by {signed(moved[0])} points on {gains[0].dataset}."
+        return f"SEPT changes {name} of {baseline} by {signed(moved[0])} points on {gains[0].dataset}."
     return (
-        f"SEPT moves {name} by {signed(statistics.fmean(moved))} points on average over {len(moved)} comparisons with "
-        f"its baseline, {_directions(gains)}."
+        f"SEPT changes {name} by {signed(statistics.fmean(moved))} points on average over {len(moved)} comparisons "
+        f"with its baseline, {_directions(gains)}."
     )
 
 
@@ -79,10 +78,10 @@ def _tested(table: SweepTable) -> str:
     gains = gains_of(table)
     tests = [headline_test(gain) for gain in gains]
     if table.warning:
-        return "No test speaks for that: the trials were chosen on the same test clips."
+        return "No test can support this: the trials were chosen on the same test clips."
     claimed = shown_gains(table)
     over_replicas = [index for index, gain in enumerate(gains) if gain.p_holm < _LEVEL]
-    # What the smallest p that there can be would come to.
+    # Gains for which even the smallest possible p would not be significant.
     no_replicas = sum(p >= _LEVEL for p in holm([test.smallest for test in tests]))
     no_claim = sum(p >= _LEVEL for p in holm([test.smallest_claim for test in tests]))
     narrow = "seeds" if all(test.folds == 1 for test in tests) else "shots and seeds"
@@ -90,27 +89,27 @@ def _tested(table: SweepTable) -> str:
         return _tested_once(table, tests[0], narrow, bool(over_replicas), (no_replicas > 0, no_claim > 0))
     replicas, wide = _count(gains, over_replicas), _count(gains, sorted(claimed))
     return (
-        f"Shown to be beyond the variation of {claim_scope(table)}: {wide} (5 %, paired test over folds and clips, "
-        f"Holm{_too_few(no_claim, 'folds or clips counted')}); of {narrow} on these test clips: {replicas} (5 %, over "
-        f"replicas, Holm{_too_few(no_replicas, 'replicas')})."
+        f"Significant (5 %, Holm) beyond the variation of {claim_scope(table)}: {wide} (paired test over folds and "
+        f"clips{_too_few(no_claim, 'folds or clips with counts')}); of {narrow} on these test clips: {replicas} (over "
+        f"replicas{_too_few(no_replicas, 'replicas')})."
     )
 
 
 def _tested_once(table: SweepTable, test: PairedTest, narrow: str, replicas: bool, cannot: tuple[bool, bool]) -> str:
-    """Of the only gain: whether each test shows it, and whether it could."""
+    """For a single gain: whether each test is significant, and whether it could be."""
     if shown_gains(table):
-        said = f"That is beyond the variation of {claim_scope(table)}"
+        result = f"This is significant beyond the variation of {claim_scope(table)}"
     elif replicas:
-        said = f"That is beyond the variation of {narrow} on these test clips, but not shown to be so for other clips"
+        result = f"This is significant beyond the variation of {narrow} on these test clips, but not for other clips"
     else:
-        said = f"That is not shown to be beyond the variation of {narrow}"
-    told = _p(test.p, _units(test.replicas, "replica"), test.smallest if cannot[0] else 0.0)
+        result = f"This is not significant beyond the variation of {narrow}"
+    over_replicas = _p(test.p, _units(test.replicas, "replica"), test.smallest if cannot[0] else 0.0)
     units = _units(test.folds, "test fold")
     if test.sources:
         wide = _p(test.p_claim, f"{units} and {_sources(test)}", test.smallest_claim if cannot[1] else 0.0)
     else:
         wide = f"{_p(test.p_folds, units, test.smallest_folds if cannot[1] else 0.0)}; {_NOT_COUNTED}"
-    return f"{said} (paired tests: {told}; {wide})."
+    return f"{result} (paired tests: {over_replicas}; {wide})."
 
 
 def _sources(test: PairedTest) -> str:
@@ -122,7 +121,7 @@ def _change(gain: Gain | TransferGain) -> float:
 
 
 def _directions(gains: Sequence[Gain | TransferGain]) -> str:
-    # As they are shown: +0.0 is neither.
+    # Rounded as in the table: +0.0 is neither up nor down.
     moved = [round(_change(gain), 1) for gain in gains]
     up, down = sum(change > 0 for change in moved), sum(change < 0 for change in moved)
     return f"{up} up and {down} down"
@@ -134,14 +133,14 @@ def _count(gains: Sequence[Gain | TransferGain], which: Sequence[int]) -> str:
 
 
 def _too_few(count: int, units: str) -> str:
-    return f"; {count} {'has' if count == 1 else 'have'} too few {units} to tell" if count else ""
+    return f"; {count} {'has' if count == 1 else 'have'} too few {units} for a test" if count else ""
 
 
 def _p(p: float, units: str, least: float) -> str:
-    """A p value; with the smallest that there can be where that is not below the level."""
+    """A p value, with the smallest possible one if that is not below the level."""
     value = f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
-    told = f"{value} over {units}"
-    return f"{told}, which can give none below {p_value(least)}" if least else told
+    words = f"{value} over {units}"
+    return f"{words}, where p cannot be below {p_value(least)}" if least else words
 
 
 def _units(count: int, name: str) -> str:
@@ -149,7 +148,7 @@ def _units(count: int, name: str) -> str:
 
 
 def gain_notes(table: SweepTable) -> list[str]:
-    """What the p values of the gains are, and what they are not."""
+    """The meaning and the limits of the p values of the gains."""
     tests = [headline_test(gain) for gain in gains_of(table)]
     fewest, least_claim = min(tests, key=lambda test: test.replicas), max(tests, key=lambda test: test.smallest_claim)
     scope = claim_scope(table)
@@ -158,78 +157,78 @@ def gain_notes(table: SweepTable) -> list[str]:
         "Mean ± standard deviation of the differences replica by replica (same fold, same seed, same training clips). "
         "p: two-sided sign-flip permutation test of these differences, over replicas; in the column 'folds' all "
         f"replicas of a fold flip together. In the columns 'claim': one test over {together}. "
-        "Holm: corrected over the rows of this table; the other columns are not. Sources of clips: the recordings or "
-        "speakers that the test clips come from; a clip of which neither is known counts by itself."
+        "Holm: corrected over the rows of this table; the other columns are not corrected. Sources of clips: the "
+        "recordings or speakers that the test clips come from; a clip without either counts as a source of its own."
     )
     claim = (
-        f"Bold: the corrected p of 'claim' is below 0.05. A bold gain is beyond the variation of {scope}. "
+        f"Bold: the corrected p of 'claim' is below 0.05. A bold gain exceeds the variation of {scope}. "
         + (_ACROSS if table.transfers else _WITHIN)
-        + " A bold gain says nothing of other classes, of another set of clips to draw shots from, or of how the "
-        "hyper-parameters would come out in another search."
+        + " A bold gain does not extend to other classes, to another set of clips to draw shots from, or to the "
+        "hyper-parameters of another search."
     )
     narrow = (
-        "p over replicas speaks of the variation of shots and seeds on these test clips: replicas share them, so that "
-        "for other clips it is too small rather than too large. "
+        "p over replicas is about the variation of shots and seeds on these test clips: all replicas share them, so "
+        "for other clips it is rather too small. "
     )
     if table.transfers:
-        narrow += "p over folds allows for source folds; all of them are tested on the same target clips."
+        narrow += "p over folds includes the variation of source folds; all are tested on the same target clips."
     elif all(test.folds == 1 for test in tests):
-        narrow += "With one test fold it speaks of seeds alone, which draw the shots too."
+        narrow += "With one test fold it is about seeds alone, which also draw the shots."
     else:
-        narrow += "p over folds allows for the shared clips, not for training folds that overlap."
+        narrow += "p over folds accounts for the shared clips, but not for overlapping training folds."
     least = []
     if fewest.smallest >= 0.001:
         least.append(f"over {_units(fewest.replicas, 'replica')} below {p_value(fewest.smallest)}")
     if 0.001 <= least_claim.smallest_claim < 1:
         among = _units(least_claim.folds, "fold") + (f" and {_sources(least_claim)}" if least_claim.sources else "")
         least.append(f"of 'claim' over {among} below {p_value(least_claim.smallest_claim)}")
-    limits = f"No p {', and none '.join(least)} can occur, however large the difference. " if least else ""
-    limits += "A p that is not small does not show that there is no difference."
+    limits = f"p cannot be {', nor '.join(least)}, however large the difference is. " if least else ""
+    limits += "A p that is not small does not prove that there is no difference."
     chosen = (
-        f"{table.warning}. The configurations were chosen by the very clips that these tests are made on, so that no p "
-        "here is the chance that it names; no row is bold."
+        f"{table.warning}. The configurations were chosen on the same clips that these tests use, so the p values are "
+        "not valid, and no row is bold."
     )
     first = [chosen] if table.warning else []
     return [*first, what, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
 
 
 _WITHIN = (
-    "Every test clip is in one fold, so what varies between folds contains the luck of their clips; training folds "
-    "overlap, and the variance is raised for that (Nadeau and Bengio, 2003)."
+    "Every test clip is in one fold, so the variation between folds includes the effect of the clips; training folds "
+    "overlap, and the variance is increased for that (Nadeau and Bengio, 2003)."
 )
 _ACROSS = (
-    "All replicas are tested on the same target clips, so the luck of these clips has a variance of its own, taken "
-    "over their sources, or over targets where that is more, which is added to that between source folds."
+    "All replicas are tested on the same target clips, so the effect of these clips has a variance of its own, "
+    "estimated over their sources (over targets if that is larger), which is added to that between source folds."
 )
-_NOT_COUNTED = "which test clips were right is not stored"
+_NOT_COUNTED = "it is not stored which test clips were right"
 
 
 def _unclaimed(table: SweepTable, tests: Sequence[PairedTest]) -> list[str]:
-    """Why some rows cannot be bold, whatever they show."""
+    """Why some rows can never be bold."""
     lines = []
     single = sum(test.folds == 1 for test in tests)
     if single:
         lines.append(
-            f"{_rows(single)} one {'source' if table.transfers else 'test'} fold: how a gain varies between folds "
-            "cannot be seen there, and nothing is claimed beyond it."
+            f"{_rows(single)} one {'source' if table.transfers else 'test'} fold: the variation between folds is "
+            "unknown, and nothing is claimed beyond this fold."
         )
     alone = sum(test.targets == 1 for test in tests)
     if alone:
         lines.append(
-            f"{_rows(alone)} one target: how a gain varies between targets cannot be seen there, and nothing is "
-            "claimed beyond it."
+            f"{_rows(alone)} one target: the variation between targets is unknown, and nothing is claimed beyond this "
+            "target."
         )
     uncounted = sum(not test.sources for test in tests)
     if uncounted and table.transfers:
         lines.append(
-            f"{_rows(uncounted)} results that do not say which target clips were right, as those of earlier releases: "
-            "p covers shots, seeds and source folds on these clips only, and the row is not bold. To claim more, run "
-            "the sweep again."
+            f"{_rows(uncounted)} results of an earlier release, which do not say which target clips were right: p "
+            "covers shots, seeds and source folds on these clips only, and the row is not bold. To claim more, run the "
+            "sweep again."
         )
     elif uncounted:
         lines.append(
-            f"{_rows(uncounted)} results that do not say which test clips were right, as those of earlier releases: "
-            "there the p of 'claim' is never below that over folds, so that fewer than six folds are never bold."
+            f"{_rows(uncounted)} results of an earlier release, which do not say which test clips were right: the p of "
+            "'claim' is never below that over folds, so fewer than six folds are never bold."
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""A sweep's report as a document: everything that it says, before it is HTML or Markdown."""
+"""Makes the document of a report, which is then written as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def describe(table: SweepTable, records: SweepRecords | None = None) -> Document
 
     Args:
         table: The result.
-        records: All its trials; without them the report says nothing of the search.
+        records: All its trials; without them the report has no sections about the search.
     """
     sections = result_sections(table)
     if records is not None:
@@ -36,7 +36,7 @@ def describe(table: SweepTable, records: SweepRecords | None = None) -> Document
 
 
 def _about(records: SweepRecords) -> str:
-    """How far the sweep is; the last decision's time, and not today's: the same store gives the same report."""
+    """The progress of the sweep, with the time of the last decision, so that the same store gives the same report."""
     decided = [decision.decided_ms for study in records.studies for decision in study.decisions.values()]
     budget = sum(study.trials for study in records.spec.studies())
     last = datetime.fromtimestamp(max(decided) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,6 +1,6 @@
-"""What a report consists of, before it is HTML or Markdown: sections of words, tables and figures.
+"""The parts of a report: sections with text, tables and figures.
 
-Both are written from the same sections, so that neither says what the other does not; Markdown leaves figures out.
+HTML and Markdown are written from the same sections, so that both have the same content; Markdown leaves figures out.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ __all__ = ["Document", "Figure", "Group", "Section", "Sheet"]
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of words.
+    """A table.
 
     Attributes:
-        words: Columns of words rather than numbers: aligned to the left.
+        words: Columns with words instead of numbers: aligned to the left.
         strong: Rows in bold.
         grouped: Whether rows with the same first cell belong together.
-        bars: Cells to be shown as a bar too: (row, column) -> its share.
-        code: Columns to be shown in a typewriter's letters.
+        bars: Cells with a bar: (row, column) -> its share.
+        code: Columns in a monospaced font.
     """
 
     columns: tuple[str, ...]
@@ -36,7 +36,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture; a wide one scrolls in its own box on a narrow screen."""
+    """A figure; a wide one scrolls in its own box on a narrow screen."""
 
     svg: Drawing
     caption: str = ""
@@ -48,7 +48,7 @@ class Group:
     """Figures that belong together and can be folded away; in print they are unfolded.
 
     Attributes:
-        pairs: Whether every two of them stand side by side, where there is room.
+        pairs: Whether two of them are shown side by side if there is room.
     """
 
     title: str
@@ -63,11 +63,11 @@ class Section:
 
     Attributes:
         name: Anchor.
-        lead: Paragraphs before everything else.
+        lead: Paragraphs at the beginning.
         items: A list of facts.
-        legend: What the marks of its figures stand for.
+        legend: The meaning of the marks in its figures.
         picture: Name of the SVG file of its figures and legend, which Markdown shows.
-        notes: Small print behind everything else.
+        notes: Small print at the end.
     """
 
     name: str
@@ -87,9 +87,9 @@ class Document:
     """The report of one sweep.
 
     Attributes:
-        conclusion: What it comes to, in a sentence or two.
-        about: How far the sweep is, and when its last trial ended.
-        warning: Empty where nothing was chosen on test clips.
+        conclusion: The result in a sentence or two.
+        about: Progress of the sweep, and the end of its last trial.
+        warning: Empty if nothing was chosen on test clips.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What a report says of what it lacks: folds of a row, studies without a finished trial, results that are gone."""
+"""What a report lacks: folds of a row, studies without a finished trial, and results that are gone."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from sept_core.results import row_of_study
 
 __all__ = ["folds_of", "is_whole", "missing_lines", "partial_lines", "several_folds"]
 
-_AGAIN = "gone: launch the sweep again, which trains them once more"
+_AGAIN = "gone: launch the sweep again, which trains them again"
 
 
 def folds_of(table: SweepTable, dataset: str) -> tuple[str, ...]:
-    """The test folds that any row of a dataset has; those of its longest row first."""
+    """The test folds of all rows of a dataset; those of its longest row first."""
     rows = sorted((row for row in table.studies if row.dataset == dataset), key=lambda row: -len(row.folds))
     return tuple(dict.fromkeys(fold for row in rows for fold in row.folds))
 
 
 def is_whole(table: SweepTable, row: Chosen) -> bool:
-    """Whether a row has every test fold that another row of its dataset has: only such rows can be compared."""
+    """Whether a row has all test folds of its dataset's rows: only such rows can be compared."""
     return set(row.folds) == set(folds_of(table, row.dataset))
 
 
 def several_folds(table: SweepTable, selection: str) -> bool:
-    """Whether any row that was chosen in this way has more than one test fold."""
+    """Whether any row with this selection has more than one test fold."""
     return any(len(row.folds) > 1 for row in table.studies if row.selection == selection)
 
 
 def partial_lines(table: SweepTable, rows: Sequence[Chosen] | None = None) -> list[str]:
-    """A line for each row, of all or of these, that lacks test folds which others of its dataset have."""
+    """A line for each row (of all or of the given ones) without all test folds of its dataset's rows."""
     return [
         f"{row.dataset} {method_title(row.method)}: {'fold' if len(row.folds) == 1 else 'folds'} "
-        f"{', '.join(row.folds)} only so far; not comparable with the rows beside it."
+        f"{', '.join(row.folds)} only so far; not comparable with the other rows."
         for row in (table.studies if rows is None else rows)
         if not is_whole(table, row)
     ]
 
 
 def missing_lines(table: SweepTable, row: str | None = None) -> list[str]:
-    """Which studies have no finished trial yet, and of which the results are gone.
+    """Lines about studies without a finished trial, and about studies with results that are gone.
 
     Args:
         table: The sweep's result.
-        row: Only of this row's studies; None for all.
+        row: Only for studies of this row; None for all.
     """
 
     def named(keys: tuple[str, ...]) -> str:

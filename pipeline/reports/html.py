@@ -1,4 +1,4 @@
-"""A report as one HTML page: styles and figures inside, no script, nothing fetched."""
+"""Writes a report as one HTML page with styles and figures inside, without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["to_html"]
 
 
 def to_html(document: Document) -> str:
-    """The page. All words in it are escaped; figures escape their own."""
+    """The page. All text is escaped; figures escape their own text."""
     template = _environment().get_template("report.html")
     style = figure_style() + files("pipeline.reports").joinpath("templates/report.css").read_text(encoding="utf-8")
-    # The style sheets are ours and hold no words of a sweep.
+    # The style sheets are ours and contain no text of a sweep.
     return template.render(document=document, style=Markup(style)) + "\n"  # noqa: S704
 
 

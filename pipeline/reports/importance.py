@@ -1,7 +1,7 @@
-"""Which hyper-parameters matter: PED-ANOVA (Watanabe et al., IJCAI 2023) as Optuna has it, study by study.
+"""The importance of hyper-parameters: PED-ANOVA (Watanabe et al., IJCAI 2023) from Optuna, study by study.
 
-It compares where the best quarter of the finished trials lies with where all of them lie, in each hyper-parameter
-alone. It needs no random forest and draws nothing at random, so the same trials give the same numbers.
+For each hyper-parameter it compares the distribution of the best quarter of the finished trials with that of all
+finished trials. It uses no random numbers, so the same trials give the same importances.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sept_core.hyper import Value
 __all__ = ["FEWEST", "counted", "importances"]
 
 FEWEST = 8
-"""Finished trials below which nothing is said."""
+"""Fewest finished trials for an estimate."""
 BEST = 0.25
 
 
@@ -23,11 +23,11 @@ def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] |
     """Importance of each searched hyper-parameter, adding up to 1.
 
     Args:
-        study: Its space.
-        points: Its trials, of which those of `counted` count.
+        study: The study with its search space.
+        points: Its trials; only those of `counted` are used.
 
     Returns:
-        None where too few trials have finished; empty where all of them gave the same.
+        None if too few trials have finished; empty if all of them have the same value.
     """
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator
@@ -60,7 +60,7 @@ def importances(study: StudySpec, points: Sequence[Point]) -> dict[str, float] |
 
 
 def counted(study: StudySpec, points: Sequence[Point]) -> list[Point]:
-    """The trials that importance is computed from: finished, and within the space as it is now."""
+    """The trials that are used: finished, and within the current search space."""
     return [point for point in points if point.state == "finished" and _within(study, point.params)]
 
 

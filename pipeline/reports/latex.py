@@ -1,4 +1,4 @@
-"""The headline table as LaTeX, for a paper: needs the package booktabs and nothing else."""
+"""Writes the headline table as LaTeX for a paper; needs the package booktabs only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))
 
 
 def to_latex(table: SweepTable) -> str:
-    """A ``table`` environment; the best method of each dataset is bold, and the caption says what bold means."""
+    """A ``table`` environment; the best method of each dataset is bold, as the caption explains."""
     first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
     best = best_rows(table)
     lines = [
@@ -51,7 +51,7 @@ def to_latex(table: SweepTable) -> str:
 
 
 def escape(words: str) -> str:
-    """Words that mean nothing to LaTeX."""
+    """Text without a special meaning in LaTeX."""
     return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], words)
 
 

@@ -1,4 +1,4 @@
-"""A report as Markdown: everything but its figures."""
+"""Writes a report as Markdown, with everything but most figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_markdown(document: Document) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    """The section; one that has nothing but figures is left to the page."""
+    """A section; one that has only figures is left out."""
     if section.groups and not section.sheets:
         return []
     lines = [f"## {_plain(section.title)}", ""]
@@ -55,7 +55,7 @@ def _sheet(sheet: Sheet) -> list[str]:
 
 
 def _plain(words: str) -> str:
-    """Words that mean nothing to Markdown."""
+    """Text without a special meaning in Markdown."""
     return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
 
 

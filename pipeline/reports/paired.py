@@ -1,11 +1,11 @@
-"""Paired tests of what SEPT changes: sign flips of the differences replica by replica, and Holm's correction.
+"""Paired tests of the gains of SEPT: sign flips of the differences replica by replica, and Holm's correction.
 
-Under the null hypothesis that a method and its twin are interchangeable, each difference is as likely to have the other
-sign. The p value is the share of all sign patterns whose mean lies as far from zero as the one observed. Nothing is
-assumed of the differences' distribution, but they are taken to be independent, which replicas are not: those of one
-test fold are tested on the same clips, the training folds of any two overlap, and in cross-dataset all are tested on
-the same clips of the targets. So sign flips over replicas speak of shots and seeds alone, over whole folds of source
-folds too; what is claimed beyond these clips rests on the test of `claims`.
+Under the null hypothesis that a method and its twin are interchangeable, each difference has either sign with the same
+probability. The p value is the share of all sign patterns whose mean is at least as far from zero as the observed one.
+This assumes nothing about the distribution of the differences, but it assumes independence, which replicas do not have:
+those of one test fold are tested on the same clips, training folds overlap, and in cross-dataset all are tested on the
+same clips of the targets. So sign flips over replicas are about shots and seeds alone, those over whole folds also
+about source folds. Claims beyond these clips are based on the test in `claims`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pipeline.reports.claims import Clips, claim_test
 __all__ = ["PairedTest", "holm", "paired_test", "sign_flip", "smallest_p"]
 
 EXACT_UP_TO = 30
-"""Units up to which all 2^n sign patterns are counted; above, a seeded sample of them is."""
+"""Up to this number of units all 2^n sign patterns are counted; above it, a seeded sample."""
 SAMPLES = 100_000
-_SLACK = 1e-9  # sums of floats in another order differ in their last digits
+_SLACK = 1e-9  # sums of floats in another order differ in the last digits
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class PairedTest:
     """Two-sided p values of one mean difference.
 
     Attributes:
-        replicas: Pairs.
-        folds: Test folds that they come from.
-        p: Sign flips; every replica may flip by itself.
-        p_folds: Sign flips; the replicas of a fold flip together.
-        smallest, smallest_folds: The smallest p that so many replicas, or folds, can give at all.
-        sources: Recordings or speakers of the test clips; 0 where the results do not say which clips were right.
-        p_claim: Of the test over folds and test clips together (`claim_test`): what a claim rests on.
-        smallest_claim: The smallest p that so many folds and sources can give; 1 where nothing can be claimed.
-        targets: Cross-dataset: how many there are; 0 where it is not said which clips were right.
+        replicas: Number of pairs.
+        folds: Number of their test folds.
+        p: From sign flips of single replicas.
+        p_folds: From sign flips of whole folds.
+        smallest, smallest_folds: The smallest possible p with this number of replicas, or folds.
+        sources: Recordings or speakers of the test clips; 0 if the results do not say which clips were right.
+        p_claim: From the test over folds and test clips together (`claim_test`), which claims are based on.
+        smallest_claim: The smallest possible p with these folds and sources; 1 if nothing can be claimed.
+        targets: Cross-dataset: number of targets; 0 if the results do not say which clips were right.
     """
 
     replicas: int
@@ -63,11 +63,11 @@ def paired_test(
     Args:
         differences: One per pair, at least one.
         folds: The test fold of each.
-        clips: What the test clips say of the mean difference; None where the results do not tell which were right.
+        clips: The effect of the test clips on the mean; None if the results do not say which clips were right.
         crossed: Whether all replicas were tested on the same clips.
 
     Raises:
-        ValueError: No differences, not as many folds, or one that is not finite.
+        ValueError: There are no differences, a different number of folds, or a difference is not finite.
     """
     if not differences or len(differences) != len(folds):
         raise ValueError(f"{len(differences)} differences, {len(folds)} folds")
@@ -93,10 +93,10 @@ def paired_test(
 def sign_flip(values: Sequence[float]) -> float:
     """Share of sign patterns whose sum is at least as far from zero as the sum of ``values``.
 
-    Exact for up to 30 values; above that from a seeded sample of 100,000 patterns, the observed one counted in.
+    Exact for up to 30 values; above that from a seeded sample of 100,000 patterns, including the observed one.
 
     Raises:
-        ValueError: A value is not finite: no sum would be as far from zero, and p would be 0.
+        ValueError: A value is not finite: p would be 0.
     """
     magnitudes = np.abs(np.asarray(values, dtype=np.float64))
     if not np.isfinite(magnitudes).all():
@@ -106,7 +106,7 @@ def sign_flip(values: Sequence[float]) -> float:
         return 1.0
     count = len(magnitudes)
     if count <= EXACT_UP_TO:
-        # Each half of the values has few patterns; a sum of the whole is one of either half's.
+        # Each half of the values has few patterns; a total is the sum of one from each half.
         middle = count // 2
         one = _patterns(middle) @ magnitudes[:middle]
         other = np.sort(_patterns(count - middle) @ magnitudes[middle:])
@@ -119,7 +119,7 @@ def sign_flip(values: Sequence[float]) -> float:
 
 @lru_cache(maxsize=64)
 def smallest_p(units: int) -> float:
-    """The smallest p that sign flips of so many units can give: of differences that all have the same sign and size."""
+    """The smallest possible p of this number of units: that of differences with equal sign and size."""
     return sign_flip([1.0] * units)
 
 
@@ -131,12 +131,12 @@ def _patterns(units: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _sampled(units: int) -> NDArray[np.float64]:
-    """Some patterns of signs ``[SAMPLES, units]``, always the same."""
+    """A fixed sample of patterns of signs ``[SAMPLES, units]``."""
     return 2.0 * np.random.default_rng(0).integers(0, 2, (SAMPLES, units), dtype=np.int8) - 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction for testing all of them: the chance of one false finding stays below the level."""
+    """Holm's step-down correction, which keeps the probability of any false positive below the level."""
     adjusted = [1.0] * len(p_values)
     highest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

@@ -1,4 +1,4 @@
-"""Which row or study of a sweep is meant by what a person types."""
+"""Finds the row or study of a sweep that a person has typed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["pick_row", "pick_study", "pick_uses"]
 
 
 def pick_study(table: SweepTable, wanted: str | None) -> ForUse:
-    """The configuration for use of the study that is meant: by its key, ``DATASET.METHOD``, or either of these two.
+    """The best configuration of a study, given by its key, ``DATASET.METHOD``, dataset or method.
 
     Args:
-        table: The sweep's result.
-        wanted: What was typed; None where the sweep has but one study.
+        table: The result of the sweep.
+        wanted: The typed text; None if the sweep has only one study.
 
     Raises:
-        InputError: None, or several, are meant.
+        InputError: No study matches, or several do.
     """
     studies = {use.study: use for use in table.for_use}
     return studies[_pick(table, {key: _names(key) for key, use in studies.items()}, wanted)]
 
 
 def pick_row(table: SweepTable, wanted: str | None) -> Chosen:
-    """The row that is meant, likewise; the key of one of its studies means it too.
+    """The row, given in the same way, or by the key of one of its studies.
 
     Raises:
-        InputError: None, or several, are meant.
+        InputError: No row matches, or several do.
     """
     rows = {row.study: row for row in table.studies}
     names: dict[str, tuple[str, ...]] = {key: _names(key) for key in rows}
@@ -63,27 +63,27 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
     if wanted is None:
         if len(known) == 1:
             return next(iter(known))
-        raise InputError(f"sweep '{table.sweep}' has several studies", fix=f"name one: {', '.join(known)}")
+        raise InputError(f"sweep '{table.sweep}' has several studies", fix=f"give one: {', '.join(known)}")
     if wanted in known:
         return wanted
     meant = [key for key, names in known.items() if wanted in names]
-    # Where each test fold has a study, none stands for the others, those without a finished trial included.
+    # If each test fold has a study, one does not represent the others, including those without a finished trial.
     apart = [key for key in (*known, *table.without) if row_of_study(key) != key and wanted in _names(key)]
     if len(apart) > 1 and set(meant) & set(apart) and len({row_of_study(key) for key in (*apart, *meant)}) == 1:
         raise InputError(
-            f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds",
-            fix=f"name one fold's study: {', '.join(apart)}",
+            f"'{wanted}' has a search for each test fold (selection: strict): no configuration is best over all folds",
+            fix=f"give the study of one fold: {', '.join(apart)}",
         )
     if len(meant) == 1:
         return meant[0]
     if meant:
-        raise InputError(f"'{wanted}' may be several studies", fix=f"name one: {', '.join(meant)}")
-    # Where one fold's result is gone, the row is, too.
+        raise InputError(f"'{wanted}' may be several studies", fix=f"give one: {', '.join(meant)}")
+    # If the result of one fold is gone, so is the row.
     rows = {row_of_study(key) for key in table.lost}
     gone = [_names(key) for key in (*table.lost, *(use.study for use in table.for_use)) if row_of_study(key) in rows]
     lost = [key for key in table.lost if any(wanted in names and row_of_study(key) in names for names in gone)]
     if lost:
-        again = "launch the sweep again, which trains them once more"
+        again = "launch the sweep again, which trains them again"
         raise InputError(f"results of {', '.join(lost)} are gone", fix=again)
     without = [_names(key) for key in table.without]
     if any(wanted in names for names in without):
@@ -94,7 +94,7 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
 
 
 def _names(study: str) -> tuple[str, ...]:
-    """What a study may be called: its key or its row's, ``DATASET.METHOD`` (with the fold behind), method, dataset."""
+    """Names of a study: its key, the key of its row, ``DATASET.METHOD`` (with the fold), method, dataset."""
     row = row_of_study(study)
     dataset, method, fold = row.split(".")[0], row.split(".")[-1], study[len(row) :]
     apart = (f"{dataset}.{method}{fold}", f"{method}{fold}") if fold else ()

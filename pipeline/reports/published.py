@@ -1,7 +1,7 @@
-"""Figures that others have published, to stand beside ours and never among them.
+"""Published results of others, shown separately from ours.
 
-Backbones, splits, shots and protocols differ from paper to paper, and ``published.csv`` says of each row which they
-are: what it holds is for orientation, not for a ranking.
+Backbones, splits, shots and protocols differ between papers; ``published.csv`` lists them for each row. The numbers are
+for orientation, not for a ranking.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["Published", "published_beside", "published_notes"]
 
 _AVERAGE = "average of 11"
 _NOTES = {
-    "TUT2017": "PALM's own logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips in folds 1 to 4 of its copy, "
-    "where the authors' folds test about 1,170 each. Training and test are swapped or overlap there, and published "
-    "rows on this copy rest on that."
+    "TUT2017": "PALM's logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips in folds 1 to 4 of its copy, but the "
+    "authors' folds have about 1,170 test clips each. Training and test are swapped or overlap in this copy, which "
+    "published rows are based on."
 }
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published row, as it was printed; a figure that was not given is empty."""
+    """A published row as printed; a number that was not given is empty."""
 
     method: str
     dataset: str
@@ -41,9 +41,9 @@ class Published:
 
 
 def published_beside(rows: Iterable[Row]) -> list[Published]:
-    """The published rows of the methods and datasets that these rows have.
+    """The published rows for the methods and datasets of the given rows.
 
-    Averages over the benchmark's eleven datasets are taken along where a method has rows on all of them.
+    Averages over the eleven datasets of the benchmark are included for methods that have rows on all of them.
     """
     ours: dict[str, set[str]] = {}
     for row in rows:
@@ -56,7 +56,7 @@ def published_beside(rows: Iterable[Row]) -> list[Published]:
 
 
 def published_notes(rows: Iterable[Published]) -> tuple[str, ...]:
-    """What is known of the data that published rows stand on, a line for each dataset among them."""
+    """Remarks about the data of published rows, a line for each dataset."""
     named = {row.dataset for row in rows}
     notes = [f"{dataset}: {note}" for dataset, note in _NOTES.items() if dataset in named]
     if _AVERAGE in named:
@@ -65,7 +65,7 @@ def published_notes(rows: Iterable[Published]) -> tuple[str, ...]:
 
 
 def _is(row: Published, method: str) -> bool:
-    # The SEPT paper's leaderboard gives a row without saying of which baseline; which one it fits stands in its name.
+    # The leaderboard of the SEPT paper does not name the baseline of a row; our copy adds the one that it fits.
     return row.method == method or row.method.endswith(f"fits {method})")
 
 

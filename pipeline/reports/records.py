@@ -1,4 +1,4 @@
-"""A sweep as its store has it, read once for everything that a report shows."""
+"""Reads a sweep from the store, once for all sections of a report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class StudyRecords:
     """One study that has begun.
 
     Attributes:
-        spec: As the sweep's stored spec has it; None for a study that the spec does not have.
+        spec: From the stored spec of the sweep; None for a study that is not in the spec.
         proposals: By number.
-        decisions: By number, those of earlier releases completed by `with_fold_values`.
-        best: The decision on the configuration for use, best over all folds; None where no trial has finished.
-        result: That trial's.
-        chosen: Numbers of the trials that stand in the row, each for one test fold or several.
-        lost: Whether a result is gone that its row, its gain or its use needs.
+        decisions: By number; those of earlier releases are completed by `with_fold_values`.
+        best: The decision of the trial that is best over all folds; None if no trial has finished.
+        result: The result of this trial.
+        chosen: Numbers of the trials chosen for one test fold or several.
+        lost: Whether a result is gone that the row, the gain or the best configuration needs.
     """
 
     key: str
@@ -51,14 +51,14 @@ class Pick:
 
 @dataclass(frozen=True)
 class RowRecords:
-    """One row of a report: a study, or, of ``selection: strict``, the studies of one method, one for each test fold.
+    """One row of a report: a study, or, with ``selection: strict``, all studies of a method, one for each test fold.
 
     Attributes:
-        picks: Of each test fold that has a finished trial, in the order of the folds; empty where a result is gone.
-        ended: By test fold, how many trials have ended.
-        matched: The picks among the first so many ended trials of each fold as the SEPT twin (or baseline) has too; the
-            same as ``picks`` where it has as many or more, or none.
-        compared: By test fold, how many trials ``matched`` was chosen among.
+        picks: One for each test fold with a finished trial, in the order of the folds; empty if a result is gone.
+        ended: Number of ended trials by test fold.
+        matched: The picks among only as many first trials of each fold as the SEPT twin (or baseline) has too; the same
+            as ``picks`` if it has the same number, more, or none.
+        compared: Number of trials that ``matched`` was chosen among, by test fold.
     """
 
     key: str
@@ -71,7 +71,7 @@ class RowRecords:
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """All studies of a sweep that have begun, in the order of the spec, and the rows that they make."""
+    """All studies of a sweep that have begun, in the order of the spec, and their rows."""
 
     name: str
     spec: SweepSpec
@@ -81,7 +81,7 @@ class SweepRecords:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row's choice is made from: its trials and decisions by study and number."""
+    """The trials and decisions of a row by study and number, from which the choice is made."""
 
     key: str
     proposals: dict[tuple[str, int], Proposal]
@@ -89,16 +89,16 @@ class _Row:
 
     @property
     def ended(self) -> list[tuple[str, int]]:
-        """Trials that have a decision."""
+        """Study and number of the ended trials."""
         return [key for key in self.decisions if key in self.proposals]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials that have ended, by test fold."""
+        """Number of ended trials by test fold."""
         return {fold: len(self.numbers(fold)) for fold in dict.fromkeys(self._folds())}
 
     def numbers(self, fold: str) -> list[int]:
-        """Numbers of the trials of a test fold that have ended, in order."""
+        """Numbers of the ended trials of a test fold, in order."""
         return sorted(number for study, number in self.ended if fold in self.proposals[study, number].config.folds)
 
     def _folds(self) -> Iterator[str]:
@@ -106,7 +106,7 @@ class _Row:
             yield from self.proposals[key].config.folds
 
     def choose(self, first: Mapping[str, int] | None = None) -> dict[str, Decision]:
-        """By test fold the decision that is chosen, among the first so many ended of each fold where that is given."""
+        """The chosen decision by test fold; with ``first``, only among this number of first trials of each fold."""
         decisions = [self.decisions[key] for key in self.ended]
         if first is None:
             return choose(decisions)
@@ -121,7 +121,7 @@ class _Row:
 
 
 def read_records(store: TrialStore, sweep: str) -> SweepRecords:
-    """Read a sweep's spec, trials, decisions and the results of those trials that the report shows.
+    """Read the spec, trials and decisions of a sweep, and the results that the report shows.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -136,7 +136,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
         by_study.setdefault(decision.study, []).append(decision)
     keys = sorted({one.study for one in proposals} | by_study.keys(), key=lambda key: (place.get(key, -1), key))
     rows = {row: _Row(row, {}, {}) for row in map(row_of_study, keys)}
-    # In the order of the studies, so that folds stand in the order of the spec.
+    # Sorted by study, so that folds are in the order of the spec.
     for proposal in sorted(proposals, key=lambda one: (place.get(one.study, -1), one.study, one.number)):
         rows[row_of_study(proposal.study)].proposals[proposal.study, proposal.number] = proposal
     for decision in decisions:
@@ -170,7 +170,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
 
 
 def _limits(row: _Row, rows: Mapping[str, _Row]) -> dict[str, int]:
-    """How many trials of each test fold the gain may look at: as many as have ended of both the row and its twin."""
+    """The number of trials of each test fold that the gain uses: the ended ones of the row or its twin, the fewer."""
     twin = rows.get(row.key.removesuffix("+sept") if row.key.endswith("+sept") else f"{row.key}+sept")
     if twin is None:
         return row.counts
@@ -186,11 +186,11 @@ def _study(
     chosen: tuple[Mapping[str, Decision], Mapping[str, Decision]],
     results: _Results,
 ) -> StudyRecords:
-    """One study. ``chosen``: by test fold what stands in its row, and what stands in its gain."""
+    """One study. ``chosen``: the decisions for its row and for its gain, by test fold."""
     proposals = {number: proposal for (study, number), proposal in row.proposals.items() if study == key}
     decisions = {number: decision for (study, number), decision in row.decisions.items() if study == key}
     needed = [decision for found in chosen for decision in found.values() if decision.study == key]
-    # A decision of an earlier release has no values by fold where its result is gone.
+    # A decision of an earlier release has no values by fold if its result is gone.
     lost = any(_result(decision, results) is None for decision in needed) or any(
         decision.state == "finished" and not decision.fold_values for decision in decisions.values()
     )
@@ -202,7 +202,7 @@ def _study(
 
 
 def _result(decision: Decision, results: _Results) -> TrialResult | None:
-    """A finished trial's result; None where it is gone."""
+    """The result of a finished trial; None if it is gone."""
     result = results.get((decision.study, decision.signature))
     return result if result is not None and result.state == "finished" else None
 
@@ -219,6 +219,6 @@ def _picks(row: _Row, chosen: Mapping[str, Decision], results: _Results) -> tupl
 
 
 def _in_order(row: _Row, folds: Iterable[str]) -> list[str]:
-    """The folds in the order of the trials' configurations."""
+    """The folds in the order of the configurations."""
     order = dict.fromkeys(fold for proposal in row.proposals.values() for fold in proposal.config.folds)
     return [fold for fold in order if fold in folds]

@@ -1,8 +1,8 @@
-"""A trial of a sweep trained again, from its stored configuration, and compared with what the store has of it.
+"""Trains a trial of a sweep again from its stored configuration, and compares it with the stored result.
 
 outcome = rerun(TrialStore(open_files("sept-runs")), "sept-runs", "quickstart", "3c0c40baaf5b3304")
 
-No search, no Ray, and nothing is written: a check of a result, not another one.
+It runs no search and no Ray, and writes nothing.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _NUMBERS = ("validation", "test", "replicas", "confusion", "tested", "curve")
 
 @dataclass(frozen=True)
 class Rerun:
-    """A trial's result, and the stored one.
+    """The new result of a trial, compared with the stored one.
 
     Attributes:
-        differing: What differs of validation, test, replicas, confusion, tested (which test clips were right, where the
-            stored result says so) and the curve's metrics; empty: all is bit-equal.
-        largest: Largest difference of two test metrics, points.
-        elsewhere: What else than the configuration differs: versions, machine.
-        here: Threads and device that computed it; a stored result does not keep those of its sweep.
+        differing: Which of these differ: validation, test, replicas, confusion, tested (which test clips were right, if
+            that is stored) and the metrics of the curve; empty if all are bit-equal.
+        largest: Largest difference of a test metric, in points.
+        elsewhere: Other differences: versions, machine.
+        here: Threads and device of the new result; those of the stored result are unknown.
     """
 
     result: TrialResult
@@ -51,14 +51,14 @@ class Rerun:
 
 
 def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
-    """Signatures of the trials that are meant.
+    """Signatures of the trials that a person has typed.
 
     Args:
         store: The trial store.
         sweep: Name of the sweep.
-        wanted: A trial's signature or the beginning of it; or a row or study, as `pick_row` takes it: then all that
-            stand behind the row's numbers, in the table and in its gain, and the ones for use; with ``strict``, where
-            one test fold's study is named, those of this study alone.
+        wanted: A signature or the beginning of it; or a row or study, as in `pick_row`: then all trials behind the row,
+            in the table and in its gain, and the best configurations; with ``strict``, for the study of one test fold,
+            those of this study alone.
 
     Raises:
         InputError: No such sweep, trial or study.
@@ -73,15 +73,15 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
         table = collect(store, sweep)
         row = pick_row(table, wanted)
     except SeptError as error:
-        said = "" if re.fullmatch("[0-9a-f]*", wanted) else f" ({error})"
+        reason = "" if re.fullmatch("[0-9a-f]*", wanted) else f" ({error})"
         raise InputError(
-            f"sweep '{sweep}' has no trial '{wanted}'{said}",
+            f"sweep '{sweep}' has no trial '{wanted}'{reason}",
             where=store.files.address(f"sweeps/{sweep}"),
-            fix="its report names them; a row's name means all trials behind it, a fold's study those of that fold",
+            fix="see its report; the name of a row means all trials behind it, the study of a fold those of that fold",
         ) from error
     meant: list[FoldChoice | ForUse] = [*row.choices, *(row.matched.choices if row.matched else ())]
     meant += [use for use in table.for_use if use.row == row.study]
-    # Not one study: the row, whose test folds were searched apart.
+    # If several studies match, all trials of the row are meant.
     with suppress(InputError):
         study = pick_study(table, wanted).study
         meant = [one for one in meant if one.study == study]
@@ -102,14 +102,14 @@ def rerun(
     Args:
         store: The trial store of ``root``.
         root: The results folder.
-        sweep: Name of the sweep: its spec says where encoder and neighbours lie, and what a trial occupies.
-        signature: The trial's, or the beginning of it.
+        sweep: Name of the sweep, whose spec has the encoder, the neighbours and the resources of a trial.
+        signature: Signature of the trial, or the beginning of it.
         provider: As in `launch`.
-        progress: Told of every report.
+        progress: Called with every report.
 
     Raises:
-        InputError: No such sweep or trial, one that has not finished or is of another method version, or inputs that
-            are missing or others by now.
+        InputError: No such sweep or trial, the trial has not finished or is of another method version, or inputs are
+            missing or have changed.
     """
     known_sweep(store, sweep, signature)
     proposal = _proposal(store, sweep, signature)
@@ -117,7 +117,7 @@ def rerun(
     if stored is None and any(
         decision.state == "finished" for decision in store.decisions(sweep) if decision.signature == proposal.signature
     ):
-        fix = "launch the sweep again, which trains it once more"
+        fix = "launch the sweep again, which trains it again"
         raise InputError(f"the result of trial {proposal.signature} is gone", where=proposal.study, fix=fix)
     if stored is None or stored.state != "finished":
         raise InputError(f"trial {proposal.signature} has no finished result to compare with", where=proposal.study)
@@ -141,13 +141,13 @@ def _proposal(store: TrialStore, sweep: str, signature: str) -> Proposal:
         raise InputError(
             f"sweep '{sweep}' {problem} '{signature}'",
             where=store.files.address(f"sweeps/{sweep}"),
-            fix="its report names them",
+            fix="see its report",
         )
     return next(iter(found.values()))
 
 
 def _computing(place: TrialPlace) -> str:
-    """What trials are computed with; to be called within `as_a_worker`."""
+    """The threads and device of this process; to be called within `as_a_worker`."""
     import torch
 
     threads = torch.get_num_threads()
@@ -171,6 +171,6 @@ def _compare(result: TrialResult, stored: TrialResult, here: str) -> Rerun:
 
 
 def _numbers(result: TrialResult, name: str) -> Any:
-    """What is compared; a curve without its clocks."""
+    """The numbers to compare; for a curve without its times."""
     value = getattr(result, name)
     return [(report.epoch, report.metrics) for report in value] if name == "curve" else value

@@ -1,4 +1,4 @@
-"""The sections of a report that say what came out: headline, gain of SEPT, published figures, trade-off."""
+"""The sections of a report with the results: headline, gain of SEPT, published results, trade-off."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "prot
 
 
 def result_sections(table: SweepTable) -> list[Section]:
-    """In the order in which they are read."""
+    """The sections, in reading order."""
     sections = [_headline(table)]
     if any(row.searched for row in table.studies):
         sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),), notes=_chosen_notes(table)))
@@ -53,16 +53,18 @@ def _headline(table: SweepTable) -> Section:
         sheets.append(_f1_sheet(table))
     notes = [*legend(table), bold_means(table)]
     if table.rows:
-        notes.append("H of means: harmonic mean of the two means before it, as papers often print it. F1: macro F1.")
+        notes.append(
+            "H of means: harmonic mean of mean base and mean new accuracy, as papers often print it. F1: macro F1."
+        )
     if among_all:
         notes.append(
-            "All classes at once: the same clips ranked among all names, base and new; all base and all new are those "
-            "of each group, all H is of these two. '-': a result of an earlier release, which did not measure it."
+            "All classes at once: the same clips ranked among all names, base and new; all base and all new are the "
+            "accuracies of each group, all H is the H of these two. '-': not measured by an earlier release."
         )
     if table.gains:
         notes.append(
-            "gain in H: SEPT minus its baseline, replica by replica, both at equal numbers of trials; p: paired test "
-            "over replicas (shots and seeds on these clips), not corrected, see below."
+            "gain in H: SEPT minus its baseline, replica by replica, at equal numbers of trials; p: paired test over "
+            "replicas (shots and seeds on these clips), not corrected, see below."
         )
     notes += [f"{line}." for line in no_gain_notes(table)]
     notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(table)]
@@ -77,13 +79,13 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
         test = row.test
         accuracies = ((test.base, test.base_std), (test.new, test.new_std), (test.h, test.h_std))
         gain = gains.get((row.dataset, row.method))
-        told = (f"{signed(gain.h)} ± {gain.h_std:.1f}", p_value(gain.tests["h"].p)) if gain else ("", "")
+        moved = (f"{signed(gain.h)} ± {gain.h_std:.1f}", p_value(gain.tests["h"].p)) if gain else ("", "")
         rows.append(
             (
                 row.dataset,
                 method_title(row.method),
                 *(spread_of(row, mean, std) for mean, std in accuracies),
-                *(told if gains else ()),
+                *(moved if gains else ()),
                 f"{row.validation.h:.1f}",
                 row.trials_shown,
                 *(f"{value:.1f}" for value in (test.h_of_means, test.base_f1, test.new_f1)),
@@ -115,7 +117,7 @@ def _transfer_sheet(table: SweepTable) -> Sheet:
     targets = sorted({target for row in table.transfers for target in row.targets})
     rows = []
     for row in table.transfers:
-        # A source is no target of its own.
+        # A source is not a target of itself.
         scores = [row.targets.get(target) for target in targets]
         rows.append(
             (
@@ -133,7 +135,7 @@ def _transfer_sheet(table: SweepTable) -> Sheet:
 
 
 def _f1_sheet(table: SweepTable) -> Sheet:
-    """Macro F1 of the cross-dataset rows, which have too many columns already."""
+    """Macro F1 of the cross-dataset rows, which would not fit into their table."""
     targets = sorted({target for row in table.transfers for target in row.targets})
     rows = tuple(
         (
@@ -148,7 +150,7 @@ def _f1_sheet(table: SweepTable) -> Sheet:
 
 
 def _matrix(table: SweepTable) -> Sheet:
-    """H of every method on every dataset, and the mean over the datasets that all methods have, with all folds."""
+    """H of every method on every dataset, and the mean over the datasets on which all methods have all folds."""
     methods = list(dict.fromkeys(row.method for row in table.rows))
     methods.sort(key=lambda method: (method != "zero-shot", method))
     h = {(row.dataset, row.method): row.test.h for row in table.rows}
@@ -169,7 +171,7 @@ def _matrix(table: SweepTable) -> Sheet:
 
 
 def _chosen(table: SweepTable) -> Sheet:
-    """What each search that had something to search ended with, a line for each trial that was chosen."""
+    """The chosen hyper-parameters of each search, a line per chosen trial."""
     rows = [row for row in table.studies if row.searched]
     names = sorted({name for row in rows for choice in row.choices for name in choice.params})
     apart = any(len(row.merged) > 1 for row in rows)
@@ -189,10 +191,10 @@ def _chosen(table: SweepTable) -> Sheet:
 
 
 def _chosen_notes(table: SweepTable) -> tuple[str, ...]:
-    """That there is one configuration for use besides, where several trials stand in a row."""
+    """A note about rows with several trials."""
     if not any(row.searched and len(row.merged) > 1 for row in table.studies):
         return ()
-    return (f"{ESTIMATE} Search spaces, pruners and proposals are shared by the folds, except with selection: strict.",)
+    return (f"{ESTIMATE} The folds share search spaces, pruners and proposals, except with selection: strict.",)
 
 
 def _gain(table: SweepTable) -> Section:
@@ -235,7 +237,7 @@ def _gain(table: SweepTable) -> Section:
 
 
 def _published(table: SweepTable) -> list[Section]:
-    """Published rows of the same methods and datasets, apart from ours; nothing where there are none."""
+    """Published results of the same methods and datasets, separate from ours, if there are any."""
     found = published_beside(table.rows)
     if not found:
         return []
@@ -244,8 +246,8 @@ def _published(table: SweepTable) -> list[Section]:
     return [
         Section(
             "published",
-            "Published figures, not comparable one to one",
-            lead=("Other backbones, splits and ways to choose, as each row says; printed here as published.",),
+            "Published results, not directly comparable",
+            lead=("As published, with other backbones, splits and ways to choose, as listed in each row.",),
             sheets=(Sheet(columns, rows, _WORDS, grouped=False),),
             notes=published_notes(found),
         )
@@ -257,7 +259,7 @@ def _tradeoff(table: SweepTable) -> Section:
     by_dataset = {name: [row for row in table.rows if row.dataset == name] for name in table.datasets}
     lead = (
         "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Dashed curves join points of "
-        "equal H; thin bars are the standard deviation over replicas (on the page cut off at the frame)."
+        "equal H; thin bars are the standard deviation over replicas (cut off at the frame)."
     )
     return Section(
         "tradeoff",

@@ -30,27 +30,27 @@ __all__ = [
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
 
 OVER_ALL_FOLDS = (
-    "chosen by validation clips of all folds, among which are test clips of the others: likely too good for unseen "
-    "data; the table's row is the estimate, of the search and its choice"
+    "chosen on validation clips of all folds, which include test clips of other folds: probably too good for unseen "
+    "data; the row of the table is the estimate, for the search and its choice"
 )
-"""Goes with the test numbers of a configuration that is best over several folds."""
+"""Shown with the test accuracy of a configuration that is best over several folds."""
 
 PAPER_WARNING = "CHOSEN ON TEST CLIPS (selection: paper): not an estimate for unseen data"
-"""Goes with every number that was chosen by looking at test clips."""
+"""Shown with every number that was chosen on test clips."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent over a row's replicas (folds x seeds): means and sample standard deviations.
+    """Percent over the replicas of a row (folds x seeds): means and sample standard deviations.
 
     Attributes:
         h: Mean of the replicas' harmonic means of base and new; the headline.
         h_of_means: Harmonic mean of the mean base and the mean new accuracy, as papers often print it.
         base_f1, new_f1: Macro F1, means over replicas.
-        all: Of test clips of both groups ranked among all names, base and new; None for results of earlier releases,
-            which did not measure that.
-        all_base, all_new, all_h: The same of base clips and of new clips, and the mean of the replicas' harmonic means
-            of the two.
+        all: Accuracy on test clips of both groups, ranked among all names; None for results of earlier releases, which
+            did not measure it.
+        all_base, all_new, all_h: The same on base clips and on new clips, and the mean of the replicas' harmonic means
+            of these two.
         all_f1: Macro F1 over all names.
     """
 
@@ -82,7 +82,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Score:
-    """Percent over a row's replicas on one dataset: mean accuracy, its sample standard deviation, macro F1."""
+    """Percent over the replicas of a row on one dataset: mean accuracy, its sample standard deviation, macro F1."""
 
     accuracy: float
     std: float
@@ -99,8 +99,8 @@ class FoldChoice:
     """The trial that was chosen for a test fold.
 
     Attributes:
-        study: The study that it is of.
-        params: What the search chose; empty where there was nothing to search.
+        study: Its study.
+        params: The searched hyper-parameters; empty if nothing was searched.
     """
 
     fold: str
@@ -112,7 +112,7 @@ class FoldChoice:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a trial was computed with."""
+    """The software and the machine that computed a trial."""
 
     versions: dict[str, str]
     machine: str
@@ -120,10 +120,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Matched:
-    """A row as its gain compares it, where its twin has fewer trials: chosen among as many as the twin has.
+    """A row as its gain compares it, if its twin has fewer trials: chosen among the same number of trials as the twin.
 
     Attributes:
-        compared: By test fold, how many trials the choice is among: the first so many of those that have ended.
+        compared: By test fold, the number of first ended trials among which the choice was made.
         choices, replicas, tested: As in `Chosen`.
     """
 
@@ -138,18 +138,18 @@ class Chosen:
     """One row: for each test fold the replicas of the trial that was chosen for it (``pipeline.search.selection``).
 
     Attributes:
-        study: Names the row, such as ``ESC10.mini.base-to-new.coop``: its study. With ``selection: strict`` it has a
-            study for each test fold, whose names go on behind that.
+        study: Name of the row, such as ``ESC10.mini.base-to-new.coop``: its study. With ``selection: strict`` it has a
+            study for each test fold, whose name begins with this.
         dataset: Cross-dataset: the source.
-        choices: By test fold, in the order of ``folds``.
-        selection: What the search measured trials on, as in ``TrialConfig``.
+        choices: One for each test fold, in the order of ``folds``.
+        selection: How trials were chosen, as in ``TrialConfig``.
         replicas: One mapping per fold and seed, as in ``TrialResult``.
-        warnings: What a reader has to know of the data, as in ``TrialResult``.
-        trials: Trials by state (``finished``, ``pruned``, ``failed``), of all studies of the row.
-        per_fold: With ``selection: strict``: trials that have ended, by test fold; else empty.
-        ended: Trials that have ended, by test fold.
-        matched: How the row stands in its gain; None where that is the row itself.
-        origins: What the chosen trials were computed with, each once.
+        warnings: Warnings about the data, as in ``TrialResult``.
+        trials: Number of trials by state (``finished``, ``pruned``, ``failed``), of all studies of the row.
+        per_fold: With ``selection: strict`` the number of ended trials by test fold; otherwise empty.
+        ended: Number of ended trials by test fold.
+        matched: What the gain of the row compares; None if that is the row itself.
+        origins: The software and machines of the chosen trials, each once.
         tested: Which test clips were right, by fold and source, as in ``TrialResult``.
     """
 
@@ -179,12 +179,12 @@ class Chosen:
 
     @property
     def searched(self) -> bool:
-        """Whether there was anything to search."""
+        """Whether any hyper-parameter was searched."""
         return any(choice.params for choice in self.choices)
 
     @property
     def trials_shown(self) -> str:
-        """How many trials stand behind the row, as a table says it: ``20``, or of ``strict`` ``20 a fold``."""
+        """The number of trials of the row as in a table: ``20``, or with ``strict`` ``20 a fold``."""
         if not self.per_fold:
             return str(sum(self.trials.values()))
         least, most = min(self.per_fold.values()), max(self.per_fold.values())
@@ -201,8 +201,8 @@ class Row(Chosen):
     """A row of base-to-new.
 
     Attributes:
-        validation: Each test fold's replicas on what their trial was chosen by.
-        test: The same replicas on test clips, which the choice does not look at, except with ``selection: paper``.
+        validation: The replicas on their validation clips, by which the trials were chosen.
+        test: The same replicas on test clips, which the choice does not use, except with ``selection: paper``.
     """
 
     validation: Accuracy
@@ -214,9 +214,9 @@ class TransferRow(Chosen):
     """A row of cross-dataset: trained on one source, tested on it and on every target.
 
     Attributes:
-        validation: Accuracy on the source's held-out clips, which each test fold's trial was chosen by.
-        source: On the source's test clips.
-        targets: On each target's test clips, by name.
+        validation: Accuracy on held-out clips of the source, by which the trials were chosen.
+        source: On test clips of the source.
+        targets: On test clips of each target, by name.
         mean: Mean accuracy over the targets.
         mean_std: Its sample standard deviation over replicas.
     """
@@ -230,15 +230,15 @@ class TransferRow(Chosen):
 
 @dataclass(frozen=True)
 class ForUse:
-    """The configuration of a study that is there to be used: the finished trial that is best over all of its folds.
+    """The best configuration of a study, to be used: the finished trial that is best over all of its folds.
 
     Attributes:
-        study: The study's key.
-        row: The row that it belongs to, as `Chosen.study`.
+        study: Key of the study.
+        row: Its row, as in `Chosen.study`.
         folds: Test folds of its replicas.
-        validation, test: Its own averages, named as in ``TrialResult``. With several folds this choice has seen test
-            clips, so that ``test`` estimates nothing: the row does, of the procedure.
-        caution: Says so; empty with one fold.
+        validation, test: Averages of the trial, named as in ``TrialResult``. With several folds this choice has used
+            test clips, so ``test`` is no estimate: the row is, for the procedure.
+        caution: A sentence about this; empty with one fold.
     """
 
     study: str
@@ -265,12 +265,12 @@ def merged(choices: Iterable[FoldChoice]) -> tuple[tuple[FoldChoice, tuple[str, 
 
 
 def warning_of(selection: str) -> str:
-    """What must stand beside a number that was chosen by looking at the test clips that it is measured on."""
+    """The warning for numbers of this selection; empty unless they were chosen on test clips."""
     return PAPER_WARNING if selection == "paper" else ""
 
 
 def study_title(config: TrialConfig) -> str:
-    """A study's method as a table of studies names it: of ``strict`` with its test fold."""
+    """The method of a study for a table of studies; with ``strict`` with its test fold."""
     apart = f", fold {', '.join(config.folds)}" if config.study_key != config.row_key else ""
     return method_title(config.method) + apart
 

@@ -1,4 +1,4 @@
-"""The sections of a report that say how the search went: trials over what was searched, what mattered, confusions."""
+"""The sections of a report about the search: trials, importance of hyper-parameters, confusion matrices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sept_core.results import TrialConfig, TrialResult
 __all__ = ["search_sections"]
 
 _UNFOLDED = 8
-"""Groups up to which all are unfolded; of more, none."""
+"""Up to this number of groups all are unfolded; if there are more, none is."""
 _PARTS = {"base": "base classes", "new": "new classes", "source": "source"}
 
 
 def search_sections(records: SweepRecords) -> list[Section]:
-    """In the order in which they are read; nothing where nothing was searched."""
+    """The sections in reading order; without those that have no content."""
     return [*_searched(records), *_importance(records), *_confusion(records)]
 
 
 def objective_of(records: SweepRecords) -> str:
-    """What the search maximises, as an axis names it."""
+    """The name of the search objective, for an axis."""
     name = "accuracy on source" if records.spec.protocol == "cross-dataset" else "H"
     return f"{name} on TEST clips" if records.spec.selection == "paper" else f"validation {name}"
 
@@ -55,25 +55,25 @@ def _searched(records: SweepRecords) -> list[Section]:
                 figures.append(
                     Figure(
                         crossed,
-                        f"{method}: a line per trial, the stronger its colour the better; pruned dashed, chosen thick",
+                        f"{method}: a line per trial, in stronger colours if better; pruned dashed, chosen thick",
                         wide=True,
                     )
                 )
         groups.append((f"{title}, {_twins(baseline, trials)}", tuple(figures)))
     if not groups:
         return []
-    seen = "H on test clips themselves" if paper else "the mean over its replicas, on held-out clips"
+    measured = "H on the test clips" if paper else "the mean over its replicas, on held-out clips"
     lead = (
-        f"Every trial, by what the search maximised: {seen}. A pruned trial stands at its last report, after a "
-        "shorter training than a finished one. Lines: best finished trial so far. Ringed: chosen, for one test fold or "
-        "several, by the validation of the fold's replicas alone; so the highest may not be among them."
+        f"Every trial by the search objective: {measured}. A pruned trial is shown at its last report, after a shorter "
+        "training than a finished one. Lines: best finished trial so far. Rings: chosen for one test fold or several, "
+        "by the validation of the fold's replicas alone; so the highest trial may have no ring."
     )
     if paper:
-        lead = lead.partition(" Ringed:")[0]
+        lead = lead.partition(" Rings:")[0]
     return [
         Section(
             "search",
-            "What the search saw",
+            "Trials of the search",
             lead=(lead,),
             legend=_legend(twins, {point.state for point in every}),
             groups=tuple(Group(title, figures, len(groups) <= _UNFOLDED) for title, figures in groups),
@@ -103,12 +103,12 @@ def _importance(records: SweepRecords) -> list[Section]:
         rows.append((study.spec.dataset, method, str(finished), *cells))
     columns = ("dataset", "method", "finished trials", *names)
     sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),) if rows else ()
-    lack = f"Too few finished trials within the space as it is now, fewer than {FEWEST}, to say anything"
+    lack = f"Too few finished trials within the current space (fewer than {FEWEST})"
     unsaid = (f"{lack}: {', '.join(few)}.",) if few else ()
     note = (
-        f"PED-ANOVA over the finished trials of a study: how differently the best {100 * BEST:.0f} % of them lie in a "
-        "hyper-parameter, as shares of 100 %. Pruned trials do not count, nor trials outside of the space as it is "
-        "now. Below some thirty finished trials, take it for a hint."
+        "PED-ANOVA over the finished trials of a study: how much the distribution of a hyper-parameter in the best "
+        f"{100 * BEST:.0f} % of them differs from that in all, as shares of 100 %. Pruned trials and trials outside of "
+        "the current space do not count. With fewer than about thirty finished trials it is only a hint."
     )
     return [
         Section(
@@ -135,7 +135,7 @@ def _confusion(records: SweepRecords) -> list[Section]:
         for part in sorted(results[0].confusion):
             title = f"{method_title(config.method)}, {_PARTS.get(part, part)}" + ("" if whole else " *")
             svg = confusion_figure(_sum([result.confusion[part] for result in results]), classnames[part], title)
-            # Small ones stand side by side, large ones scroll in a box of their own.
+            # Small ones are shown side by side, large ones scroll in a box of their own.
             groups.setdefault(config.dataset, []).append(Figure(svg, wide=len(classnames[part]) > 8))
     if not groups:
         return []
@@ -144,8 +144,8 @@ def _confusion(records: SweepRecords) -> list[Section]:
     lead = "Test clips of all replicas of a row, shaded by the share of the line."
     if others:
         lead += (
-            f" *: where a row holds several trials ({', '.join(others)}), of one alone: the configuration for use, "
-            "which is best over all folds. Its choice has seen these clips: its accuracies are not those of the table."
+            f" *: for rows with several trials ({', '.join(others)}), only the best configuration over all folds. Its "
+            "choice has used these clips: its accuracies are not those of the table."
         )
     return [
         Section(
@@ -158,9 +158,9 @@ def _confusion(records: SweepRecords) -> list[Section]:
 
 
 def _confused(row: RowRecords) -> tuple[list[TrialResult], bool]:
-    """Results whose confusion matrices add up to the row's, and True; else the one for use, and False.
+    """Results whose confusion matrices add up to those of the row, and True; otherwise the best one, and False.
 
-    A result has its matrices over all of its replicas: they are the row's where it stands in for all of its folds.
+    The matrices of a result are over all of its replicas: they are those of the row if it was chosen for all its folds.
     """
     results = {pick.result.signature: pick.result for pick in row.picks}
     if sum(len(result.config.folds) for result in results.values()) == len(row.picks):
@@ -177,7 +177,7 @@ def _config(study: StudyRecords) -> TrialConfig:
 
 
 def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
-    """Every dataset and baseline with its studies: the baseline's own and its SEPT twin's; of each fold, if strict."""
+    """Every dataset and baseline (with strict, every fold) with its studies: the baseline and its SEPT twin."""
     groups: dict[tuple[str, str], list[StudyRecords]] = {}
     for row in records.rows:
         for study in row.studies:
@@ -190,7 +190,7 @@ def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[Stu
 
 
 def _zero_shot(records: SweepRecords, like: TrialConfig) -> float | None:
-    """The search's objective, measured of the dataset's zero-shot prompts, where the sweep has them."""
+    """The search objective of the zero-shot prompts, if the sweep has them."""
     for study in records.studies:
         config = study.result.config if study.result is not None else None
         if config and not config.epochs and (config.dataset, config.folds) == (like.dataset, like.folds):
@@ -206,7 +206,7 @@ def _twins(baseline: str, trials: Mapping[bool, Sequence[Point]]) -> str:
 
 
 def _legend(twins: Set[bool], states: Set[str]) -> tuple[Legend, ...]:
-    """The marks that occur."""
+    """The marks in the figures."""
     legend = []
     for sept, name in ((False, "without SEPT"), (True, "with SEPT")):
         if sept in twins:

@@ -1,4 +1,4 @@
-"""The result of a sweep: its rows, what SEPT changes, and the configurations to use."""
+"""The result of a sweep: its rows, the gains of SEPT, and the best configurations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Gain", "SweepTable", "TransferGain"]
 class Gain:
     """SEPT minus its baseline on test clips, in points: mean and spread of the differences replica by replica.
 
-    Both are chosen among equally many trials: of the longer study only the first count (`Matched`). Both train on the
-    same draws of the same folds, so the differences are paired.
+    Both are chosen among the same number of trials, the first ones of the longer study (`Matched`). Both train on the
+    same shots of the same folds, so the differences are paired.
 
     Attributes:
-        tests: Of each of the three, by name.
+        tests: The test of each of the three, by name.
         p_holm: The p value of H over replicas, corrected for all gains of the sweep.
         p_claim_holm: The same of H over folds and test clips together; below 5 % the gain is claimed.
     """
@@ -40,10 +40,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class TransferGain:
-    """SEPT minus its baseline in cross-dataset, as `Gain`: on the source, and on the mean of the targets.
+    """SEPT minus its baseline in cross-dataset, as in `Gain`: on the source, and in the mean of the targets.
 
     Attributes:
-        p_holm, p_claim_holm: The p values of the mean of the targets, corrected likewise.
+        p_holm, p_claim_holm: The corrected p values of the mean of the targets.
     """
 
     dataset: str
@@ -60,16 +60,16 @@ class TransferGain:
 
 @dataclass(frozen=True)
 class SweepTable:
-    """A sweep's result.
+    """The result of a sweep.
 
     Attributes:
-        rows: Base-to-new: one per dataset and method that has a finished trial, in the order of the sweep's.
-        gains: One per dataset and baseline where both it and its SEPT twin have a row.
-        without: Keys of studies that have no finished trial; of ``strict`` also of those that have not begun.
-        transfers: Cross-dataset: one per source and method.
-        transfer_gains: Likewise.
-        for_use: The configuration of each study that is best over all its folds.
-        lost: Keys of studies of which a result is gone that a row, a gain or a use needs.
+        rows: Base-to-new: one per dataset and method with a finished trial, by dataset, each baseline before its twin.
+        gains: One per dataset and baseline, if both it and its SEPT twin have a row.
+        without: Keys of studies without a finished trial; with ``strict`` including those that have not begun.
+        transfers: Cross-dataset: one row per source and method.
+        transfer_gains: Cross-dataset: the gains.
+        for_use: The best configuration of each study over all its folds.
+        lost: Keys of studies with a result that is needed and gone.
     """
 
     sweep: str
@@ -93,21 +93,21 @@ class SweepTable:
 
     @property
     def gain_of(self) -> dict[tuple[str, str], Gain]:
-        """The gains by dataset and SEPT method: whose row of the table each belongs to."""
+        """The gains by dataset and SEPT method, which identify a row of the table."""
         return {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in self.gains}
 
     @property
     def warning(self) -> str:
-        """What must stand beside every number of this table that was chosen on the test clips it is measured on."""
+        """The warning for numbers that were chosen on test clips; empty if there are none."""
         return next((found for row in self.studies if (found := warning_of(row.selection))), "")
 
     @property
     def data_warnings(self) -> tuple[str, ...]:
-        """What a reader has to know of the data behind this table's numbers, each line once."""
+        """Warnings about the data of this table, each once."""
         return tuple(dict.fromkeys(line for row in self.studies for line in row.warnings))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``results.json``; which H is which is said once for all rows."""
+        """Plain values for ``results.json``, with one explanation of the two H for all rows."""
         averages = {
             "h": "mean over replicas of each replica's harmonic mean of base and new (the headline H)",
             "h_of_means": "harmonic mean of the mean base and the mean new accuracy",
@@ -115,7 +115,7 @@ class SweepTable:
         warnings = {"warning": self.warning, "data_warnings": list(self.data_warnings)}
         plain = asdict(self)
         for row in (*plain["rows"], *plain["transfers"]):
-            # The counts by source stay with the trial's own result.
+            # The counts by source are only in the results of trials.
             for counted in (row, row["matched"]):
                 if counted is not None:
                     del counted["tested"]

@@ -1,4 +1,4 @@
-"""A sweep's table for a terminal, and the words about it that every form of the report shares."""
+"""The table of a sweep for a terminal, and the texts about it that all forms of the report share."""
 
 from __future__ import annotations
 
@@ -39,33 +39,32 @@ _TRANSFER_COLUMNS = ("source", "tested on", "method", "accuracy", "F1", "trials"
 MEAN = "mean of targets"
 
 _SELECTIONS = {
-    "heldout": "val H: the same H on held-out clips of the training folds. Each test fold's row is that of the trial "
-    "which is best by the val H of this fold's replicas alone, so that no test clip of the fold is looked at in "
-    "choosing it",
-    "strict": "val H: the same H on held-out clips of the training folds. Each test fold has a search of its own, with "
-    "its own proposals, prunings and choice: no test clip of the fold is looked at by any of them.",
+    "heldout": "val H: the same H on held-out clips of the training folds. Each test fold uses the trial with the best "
+    "val H of this fold's replicas alone, so its choice uses no test clip of the fold",
+    "strict": "val H: the same H on held-out clips of the training folds. Each test fold has a search of its own: its "
+    "proposals, prunings and choice use no test clip of the fold.",
     "nested": "val H: the same H of a training on one part of the base classes, over both parts, on clips of the "
-    "training folds. Each test fold's row is that of the trial which is best by this fold's replicas alone: neither a "
-    "new class nor a test clip of the fold is looked at in choosing it",
-    "paper": "val H: H on the test clips themselves, and the best trial of each study was chosen by it: for comparison "
+    "training folds. Each test fold uses the trial that is best on this fold's replicas alone: its choice uses neither "
+    "a new class nor a test clip of the fold",
+    "paper": "val H: H on the test clips themselves, by which the best trial of each study was chosen: for comparison "
     "with published tables only, too good for unseen data.",
 }
-"""What the choice rests on, said with every table."""
+"""What the choice is based on, shown with every table."""
 _SHARED = {
-    "heldout": "; means over all folds, whose held-out clips are test clips of other folds, reach proposals and "
-    "prunings only (selection: strict removes that too)",
-    "nested": "; means over all folds reach proposals and prunings only",
+    "heldout": "; only proposals and prunings use means over all folds, whose held-out clips are test clips of other "
+    "folds (selection: strict avoids that too)",
+    "nested": "; only proposals and prunings use means over all folds",
 }
-"""What several test folds share besides."""
+"""What several test folds share in addition."""
 _TRANSFERS = (
-    "Each test fold's trial is chosen by the val of this fold's replicas alone: neither a test clip of the fold nor a "
-    "target is looked at in choosing it."
+    "The trial of each test fold is chosen by val on this fold's replicas alone: the choice uses neither a test clip "
+    "of the fold nor a target."
 )
 ESTIMATE = (
-    "With several test folds a row may hold another trial for each: it estimates the procedure, a search and its "
-    "choice, not one configuration (sept best has the one for use)."
+    "With several test folds a row may have a different trial for each: it estimates the procedure (a search and its "
+    "choice), not one configuration (sept best shows the best one)."
 )
-"""What a row of several trials is."""
+"""The meaning of a row with several trials."""
 
 
 def render_table(table: SweepTable) -> Table:
@@ -90,7 +89,7 @@ def render_table(table: SweepTable) -> Table:
 
 
 def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) -> None:
-    """A section for each test set, so that methods stand below each other and any number of targets fits."""
+    """A section for each test set, so that any number of targets fits."""
     if not rows:
         return
     source = rows[0].dataset
@@ -112,7 +111,7 @@ def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) ->
 
 
 def legend(table: SweepTable) -> list[str]:
-    """What the numbers are, from the trials themselves."""
+    """The meaning of the numbers."""
     over = "mean ± standard deviation over replicas (test folds x seeds)"
     lines = []
     if table.rows:
@@ -120,7 +119,7 @@ def legend(table: SweepTable) -> list[str]:
         lines += [_selection(table, selection) for selection in dict.fromkeys(row.selection for row in table.rows)]
     if table.transfers:
         lines += [
-            f"Accuracy, {over}: trained on all classes of the source, tested on its test clips and on every target's.",
+            f"Accuracy, {over}: trained on all classes of the source, tested on test clips of it and of every target.",
             "val: accuracy on the source's held-out clips. " + _TRANSFERS,
         ]
     if any(len(row.folds) > 1 and row.selection != "paper" for row in table.studies):
@@ -140,7 +139,7 @@ def _selection(table: SweepTable, selection: str) -> str:
 
 
 def chosen_lines(table: SweepTable) -> list[str]:
-    """The hyper-parameters that each search ended with, a line per trial that was chosen for a test fold or several."""
+    """The chosen hyper-parameters of each search, a line per chosen trial."""
     return [
         f"{row.dataset}, {method_title(row.method)}{folds_shown(row, folds)}: "
         + " ".join(f"{name}={short(value)}" for name, value in choice.params.items())
@@ -152,19 +151,19 @@ def chosen_lines(table: SweepTable) -> list[str]:
 
 
 def folds_shown(row: Chosen, folds: Sequence[str]) -> str:
-    """Such as ``, folds 2, 4``; nothing where these are all folds of the row."""
+    """Such as ``, folds 2, 4``; empty if these are all folds of the row."""
     if len(folds) == len(row.folds):
         return ""
     return f", fold{'' if len(folds) == 1 else 's'} {', '.join(folds)}"
 
 
 def chosen_title(table: SweepTable) -> str:
-    """What the hyper-parameters of `chosen_lines` were chosen on."""
-    return "Chosen on TEST clips" if table.warning else "Chosen on held-out clips, for each test fold apart"
+    """The title of `chosen_lines`."""
+    return "Chosen on TEST clips" if table.warning else "Chosen on held-out clips, separately for each test fold"
 
 
 def gain_lines(table: SweepTable) -> list[str]:
-    """What SEPT changes, as measured, a line per dataset and baseline, and where budgets differ what is compared."""
+    """The gains of SEPT, a line per dataset and baseline, and remarks if budgets differ."""
     return (
         [
             f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
@@ -185,14 +184,14 @@ def gain_lines(table: SweepTable) -> list[str]:
 
 def _pairs(test: PairedTest) -> str:
     folds = "1 fold" if test.folds == 1 else f"{test.folds} folds"
-    told = f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
-    return told if test.smallest_claim == 1 else f"{told}; folds and clips, p {p_value(test.p_claim)}"
+    pairs = f"{test.replicas} paired replicas, p {p_value(test.p)}; {folds}, p {p_value(test.p_folds)}"
+    return pairs if test.smallest_claim == 1 else f"{pairs}; folds and clips, p {p_value(test.p_claim)}"
 
 
 def best_rows(table: SweepTable) -> set[str]:
     """Names of the rows with the highest H of their dataset, or the highest mean over targets of their source.
 
-    A row that lacks folds which others of its dataset have is none of them.
+    Rows without all test folds of their dataset are left out.
     """
     best: dict[str, tuple[float, str]] = {}
     values = [(row.dataset, row.test.h, row.study) for row in table.rows if is_whole(table, row)]
@@ -204,10 +203,10 @@ def best_rows(table: SweepTable) -> set[str]:
 
 
 def bold_means(table: SweepTable) -> str:
-    """What the bold rows of `best_rows` are, and what they are not."""
+    """The meaning of the bold rows of `best_rows`."""
     what = "mean of targets of each source" if table.transfers else "H of each dataset"
     unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
-    return f"Bold: highest {what}{unequal}, whether or not a test tells it from the others."
+    return f"Bold: highest {what}{unequal}, whether or not the difference is significant."
 
 
 def _cells(row: Row) -> list[str]:
@@ -222,12 +221,12 @@ def _cells(row: Row) -> list[str]:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign; what rounds to zero is +0.0."""
+    """A difference with its sign; zero after rounding is +0.0."""
     return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def p_value(p: float) -> str:
-    """A p value as it is printed."""
+    """A p value for printing."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 

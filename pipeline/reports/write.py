@@ -1,4 +1,4 @@
-"""The report of a sweep as files in the store: page, text, numbers, picture and, where asked for, a LaTeX table."""
+"""Writes the report of a sweep into the store: page, text, numbers, picture and, if asked for, a LaTeX table."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["ReportFiles", "write_report"]
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where a report lies: keys of the store.
+    """Keys of the files of a report in the store.
 
     Attributes:
         page: One HTML file with everything in it.
-        table: The same as Markdown, without the figures.
+        table: The same as Markdown, without most figures.
         results: JSON with every number of the table and every replica.
         picture: SVG: ``tradeoff.svg``, or ``transfer.svg`` of a cross-dataset sweep.
-        latex: The headline table; None where it was not asked for.
+        latex: The headline table; None if not asked for.
     """
 
     page: str
@@ -38,17 +38,17 @@ class ReportFiles:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What a person looks at."""
+        """The files for people."""
         return (self.page, self.table, self.picture)
 
 
 def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple[SweepTable, ReportFiles]:
-    """Collect a sweep's result and write ``sweeps/<sweep>/report/``; the same store gives the same files.
+    """Collect the result of a sweep and write ``sweeps/<sweep>/report/``; the same store gives the same files.
 
     Args:
         store: The store.
         sweep: Name of the sweep.
-        latex: Whether to write ``table.tex`` too.
+        latex: Whether to also write ``table.tex``.
 
     Raises:
         InputError: The store has no sweep of this name.

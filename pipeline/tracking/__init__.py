@@ -1,13 +1,12 @@
-"""Tracking in MLflow: a projection of the trial store for people to look at, never read by the search.
+"""Tracking in MLflow: a projection of the trial store for people to look at, which the search never reads.
 
-Experiment = sweep, parent run = study, child run = trial, and a run that carries the report. Only the driver's process
-writes, the trials' runs in one background thread.
-Everything written is keyed by tags and carries timestamps of the store, so writing it again adds nothing.
+A sweep is an experiment, a study a parent run, a trial a child run, and one more run has the report. Only the process
+of the driver writes; runs of trials are written by one background thread. Everything is found by tags and has the
+timestamps of the store, so writing it again changes nothing.
 """
 
 from __future__ import annotations
 
-from pipeline.text import one_line
 from pipeline.tracking.client import TrackingTarget, default_target, mlflow_client, prepare
 from pipeline.tracking.failures import failure
 from pipeline.tracking.report import log_report
@@ -25,7 +24,6 @@ __all__ = [
     "failure",
     "log_report",
     "mlflow_client",
-    "one_line",
     "prepare",
     "sync",
 ]

@@ -1,4 +1,4 @@
-"""The door to MLflow: quiet, without telemetry, and with failures sorted into those that pass and those that stay."""
+"""Access to MLflow: quiet, without telemetry, and with failures sorted into temporary and permanent ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from pipeline.store.files import StoreError, is_remote, local_folder
-from pipeline.text import masked, one_line
+from pipeline.text import masked
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,13 +26,12 @@ __all__ = [
     "default_target",
     "is_passing",
     "mlflow_client",
-    "one_line",
     "prepare",
     "quiet",
 ]
 
 # Read by MLflow when it is imported or at each request. Its own retries are off: they repeat a request that creates a
-# run without looking whether the first one got through; ours look (``Runs``).
+# run without checking whether the first one succeeded; ``Runs`` checks.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -40,11 +39,11 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # Else the end of every run costs a request more, and is announced on the terminal.
+    # Otherwise the end of every run costs one more request, and is printed on the terminal.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
-# What the same request would meet again: error codes of the caller's own making, or of what it believes is there.
+# Errors that the same request would get again: faults of the caller, or of its assumptions about the server.
 PERMANENT = {
     "BAD_REQUEST",
     "ENDPOINT_NOT_FOUND",
@@ -55,7 +54,7 @@ PERMANENT = {
     "RESOURCE_DOES_NOT_EXIST",
     "UNAUTHENTICATED",
 }
-# Of the answers that say so, those to ask again after: time-out, too early, too many requests.
+# HTTP errors of the client (4xx) that are temporary: time-out, too early, too many requests.
 ASK_AGAIN = {408, 425, 429}
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -63,11 +62,11 @@ SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 @dataclass(frozen=True)
 class TrackingTarget:
-    """Where MLflow's records go.
+    """Where the records in MLflow are stored.
 
     Attributes:
         uri: Tracking URI: a database (``sqlite:///...``) or a server (``http://...``).
-        artifacts: URI below which a new experiment's artifacts lie; None leaves it to the server.
+        artifacts: Parent URI of the artifacts of a new experiment; None leaves it to the server.
     """
 
     uri: str
@@ -75,29 +74,29 @@ class TrackingTarget:
 
     @property
     def served(self) -> bool:
-        """Whether a server stands between us and the database."""
+        """Whether it is a server."""
         return urlsplit(self.uri).scheme in ("http", "https")
 
     @property
     def database(self) -> Path | None:
-        """The file of an SQLite database; None of everything else."""
+        """The file of an SQLite database; otherwise None."""
         scheme, _, path = self.uri.partition(":///")
         return Path(path.partition("?")[0]) if scheme.split("+")[0] == "sqlite" else None
 
     @property
     def shown(self) -> str:
-        """The URI without user, password and token: all that is ever printed of it."""
+        """The URI without user, password and token, for printing."""
         return masked(self.uri)
 
 
 def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
-    """The tracking target of a results root: the URI that was asked for, or else an SQLite database of its own.
+    """The tracking target of a results folder: the given URI, or an SQLite database in the folder.
 
-    Of results in a bucket it is the URI of ``MLFLOW_TRACKING_URI``, or else the database in ``./sept-runs``: a database
-    in a bucket would have to be fetched and put back whole.
+    For results in a bucket the default is the URI in ``MLFLOW_TRACKING_URI``, or the database in ``./sept-runs``: a
+    database cannot be used inside a bucket.
 
     Raises:
-        InputError: The URI is of a kind that MLflow has no store for.
+        InputError: MLflow has no store for this kind of URI.
     """
     folder = local_folder(root)
     artifacts = (folder / "mlartifacts").as_uri()
@@ -107,7 +106,7 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
         return TrackingTarget(f"sqlite:///{(folder / 'mlflow.db').as_posix()}", artifacts)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
-        # Without a scheme nothing says where a user's name would begin.
+        # Without a scheme the beginning of a user name is unknown.
         shown = masked(uri) if "://" in uri else uri.rpartition("@")[2]
         raise InputError(
             f"'{shown}' is not a tracking URI",
@@ -127,8 +126,8 @@ def mlflow_client(target: TrackingTarget, guard: Callable[[], None] | None = Non
     """A client for the target. Imports MLflow (seconds); makes no request.
 
     Args:
-        target: Where MLflow's records go.
-        guard: Called before everything that the client is asked for; raises when nothing may be written any more.
+        target: Where the records are stored.
+        guard: Called before every request; raises if nothing may be written any more.
     """
     quiet()
     from mlflow.tracking import MlflowClient
@@ -138,7 +137,7 @@ def mlflow_client(target: TrackingTarget, guard: Callable[[], None] | None = Non
 
 
 class _Guarded:
-    """MLflow's client, each of whose methods is preceded by a check."""
+    """MLflow's client with a check before each of its methods."""
 
     def __init__(self, client: MlflowClient, guard: Callable[[], None]) -> None:
         self._client = client
@@ -150,21 +149,21 @@ class _Guarded:
 
 
 def quiet() -> None:
-    """Import MLflow (seconds) so that it neither reports home nor chatters."""
+    """Import MLflow (seconds) without telemetry and log output."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    import mlflow.tracking  # noqa: F401 (what importing it does is meant)
+    import mlflow.tracking  # noqa: F401 (imported for its side effects)
 
-    # MLflow's import configures its own loggers again.
-    # What it logs as an error, with a traceback, it raises as well, and whoever calls says it in one line.
+    # MLflow's import configures its loggers again. It also raises what it logs as an error with a traceback, and our
+    # callers report that in one line.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 
 
 @contextmanager
 def as_default(uri: str | None) -> Iterator[None]:
-    """Within, MLflow's own functions use this tracking URI, for its registry too; None leaves theirs."""
+    """Make this the default tracking and registry URI of MLflow's functions; None changes nothing."""
     import mlflow
 
     if uri is None:
@@ -181,27 +180,27 @@ def as_default(uri: str | None) -> Iterator[None]:
 
 
 def prepare(target: TrackingTarget) -> None:
-    """Make the target ready: import MLflow and bring a database to its newest schema (seconds the first time).
+    """Make the target ready: import MLflow and update the schema of a database (seconds the first time).
 
-    Done once before anything else writes: two first starts at the same time race on the schema.
+    To be called before anything else writes: two processes that create the schema at the same time can fail.
 
     Raises:
-        Exception: What MLflow raises where the target cannot be reached.
+        Exception: Raised by MLflow if the target cannot be reached.
     """
     file = target.database
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
-            # By the umask, as all other files of the results: SQLite itself would let nobody else write it.
+            # Created with the umask, like all files of the results; SQLite's own file would not be group-writable.
             file.touch(exist_ok=True)
     mlflow_client(target).search_experiments(max_results=1)
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same request may succeed later: server away, time-out, database locked, disk full for now."""
+    """Whether the same request may succeed later: server away, time-out, database locked, or disk full."""
     code = getattr(error, "error_code", None)
     if code is not None:
         return str(code) not in PERMANENT
-    # What `requests` raises are OSErrors too; where files are sent it is the server's answer as well.
+    # Exceptions of `requests` are OSErrors too, including HTTP errors while files are sent.
     status = getattr(getattr(error, "response", None), "status_code", 500)
     return isinstance(error, OSError | StoreError) and (status >= 500 or status in ASK_AGAIN)

@@ -1,6 +1,6 @@
-"""What a study and a trial look like in MLflow: names, tags, parameters, metrics. Pure functions of the store's values.
+"""How a study and a trial look in MLflow: names, tags, parameters, metrics. Pure functions of the store's values.
 
-Tags are how runs are found again, since MLflow chooses run ids itself: ``sept.study``, ``sept.number`` and
+Runs are found again by their tags, because MLflow chooses run ids itself: ``sept.study``, ``sept.number`` and
 ``sept.signature`` name one trial of one sweep.
 """
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 RUN_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-"""MLflow's status of each decision. A pruned trial ended as it should; the tag ``sept.state`` tells it apart."""
+"""MLflow's status for each decision. A pruned trial ended normally; the tag ``sept.state`` tells it apart."""
 
 _HEADLINES = ("h", "base", "new", "all", "source", "targets")
 _TAG_LIMIT = 5000
@@ -53,13 +53,13 @@ class Point:
 
 
 def study_name(config: TrialConfig) -> str:
-    """Such as ``ESC10 coop+sept, mini, base-to-new``: what tells studies apart comes first, for lists cut names off."""
+    """Such as ``ESC10 coop+sept, mini, base-to-new``; the differences come first, because lists cut long names."""
     what = f"{config.dataset} {config.method}{_fold(config)}"
     return f"{what}, {config.encoder}, {config.protocol}{selection_mark(config.selection)}"
 
 
 def run_name(proposal: Proposal) -> str:
-    """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``; the searched parameters only."""
+    """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``, with the searched parameters only."""
     method = proposal.config.method + _fold(proposal.config)
     if not proposal.params:
         return method + selection_mark(proposal.config.selection)
@@ -68,17 +68,17 @@ def run_name(proposal: Proposal) -> str:
 
 
 def _fold(config: TrialConfig) -> str:
-    """Where each test fold has a study, which one it is."""
+    """The test fold, if each fold has a study of its own."""
     return f" fold {config.folds[0]}" if config.selection == "strict" else ""
 
 
 def selection_mark(selection: str) -> str:
-    """What the name of every run says that was chosen by looking at test clips; else nothing."""
+    """Added to the name of every run that was chosen on test clips; otherwise empty."""
     return " [chosen on test clips]" if selection == "paper" else ""
 
 
 def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
-    """Tags of a study's run, which its trials carry too."""
+    """Tags of the run of a study, which the runs of its trials have too."""
     return {
         "sept.sweep": sweep,
         "sept.study": config.study_key,
@@ -93,7 +93,7 @@ def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
 
 
 def trial_tags(sweep: str, proposal: Proposal, parent_run: str) -> dict[str, str]:
-    """Tags that a trial's run is created with."""
+    """Tags of the run of a trial when it is created."""
     return study_tags(sweep, proposal.config) | {
         "sept.role": "trial",
         "sept.number": str(proposal.number),
@@ -104,10 +104,10 @@ def trial_tags(sweep: str, proposal: Proposal, parent_run: str) -> dict[str, str
 
 
 def decision_tags(decision: Decision, result: TrialResult | None) -> dict[str, str]:
-    """Tags that a trial's run gets at its end; ``sept.tracked`` says that nothing is missing."""
+    """Tags added to the run of a trial at its end; ``sept.tracked`` says that the run is complete."""
     tags = {"sept.state": decision.state, "sept.tracked": "yes"}
     if decision.error:
-        # PostgreSQL takes no NUL in a text.
+        # PostgreSQL does not accept NUL in text.
         tags["sept.error"] = decision.error.replace("\0", "")[:_TAG_LIMIT]
     if result is not None:
         tags["sept.machine"] = result.machine
@@ -117,13 +117,13 @@ def decision_tags(decision: Decision, result: TrialResult | None) -> dict[str, s
 
 
 def data_tags(warnings: Iterable[str]) -> dict[str, str]:
-    """What a reader of the numbers has to know of the data, as a tag; nothing where there is nothing to know."""
+    """Warnings about the data as a tag; empty if there are none."""
     lines = list(dict.fromkeys(warnings))
     return {"sept.data_warnings": "\n".join(lines)[:_TAG_LIMIT]} if lines else {}
 
 
 def params_of(proposal: Proposal) -> dict[str, str]:
-    """Everything the trial's numbers depend on, as MLflow parameters."""
+    """Everything that the results of the trial depend on, as MLflow parameters."""
     config = proposal.config
     fixed: dict[str, object] = {
         "method": config.method,
@@ -154,37 +154,37 @@ def params_of(proposal: Proposal) -> dict[str, str]:
 
 
 def report_points(report: Report) -> list[Point]:
-    """One report's metrics at its epoch, with the report's own timestamp."""
+    """The metrics of a report at its epoch, with its timestamp."""
     return [Point(key, value, report.timestamp_ms, report.epoch) for key, value in sorted(report.metrics.items())]
 
 
 def final_points(decision: Decision, result: TrialResult) -> list[Point]:
     """Validation and test metrics of a finished trial, at its last epoch.
 
-    What the last report has already said under the same name is left out: the same value at another time would be a
-    second point.
+    Metrics that the last report already has are left out: the same value with another timestamp would be a second
+    point.
     """
-    said = result.curve[-1].metrics if result.curve else {}
-    values = {f"val/{name}": value for name, value in result.validation.items() if f"val/{name}" not in said}
+    reported = result.curve[-1].metrics if result.curve else {}
+    values = {f"val/{name}": value for name, value in result.validation.items() if f"val/{name}" not in reported}
     values |= {f"test/{name}": value for name, value in result.test.items()}
     values["time/train_s"] = result.train_seconds
     return [Point(key, value, decision.decided_ms, decision.epoch) for key, value in sorted(values.items())]
 
 
 class Tally:
-    """What the trials 0..n of a study have come to, added one by one in the order of their numbers."""
+    """The outcome of the trials 0..n of a study, added one by one in the order of their numbers."""
 
     def __init__(self) -> None:
         self.counted = 0
-        self.best: Decision | None = None  # over all folds: the configuration for use
-        self.chosen: dict[str, Decision] = {}  # by test fold; their test metrics only stand beside it
+        self.best: Decision | None = None  # over all folds: the configuration to use
+        self.chosen: dict[str, Decision] = {}  # by test fold, chosen without their test metrics
         self._states = Counter[str]()
         self._timestamp_ms = 0
-        # What was counted by another rule is counted again.
+        # Part of the digest, so that runs counted by another rule are counted again.
         self._digest = hashlib.sha256(b"chosen for each test fold\n")
 
     def add(self, decision: Decision) -> None:
-        """The next trial's outcome."""
+        """Add the outcome of the next trial."""
         self.counted += 1
         self.best = best_decision(one for one in (self.best, decision) if one is not None)
         self.chosen = choose((*self.chosen.values(), decision))
@@ -194,22 +194,22 @@ class Tally:
 
     @property
     def outcomes(self) -> str:
-        """Digest of the outcomes so far: another one, and points that were written may not be true any more."""
+        """Digest of the outcomes so far: if it differs, points written earlier may be wrong."""
         return self._digest.hexdigest()[:16]
 
     def points(self, row: Composed | None) -> list[Point]:
-        """The study's metrics at step n: how many trials ended how, and what a report would show of them."""
+        """The metrics of the study at step n: the number of trials by state, and the accuracies as in a report."""
         values = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
         for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
             values |= {f"best/{part}_{name}": metrics[name] for name in _HEADLINES if name in metrics}
         return [Point(key, value, self._timestamp_ms, self.counted - 1) for key, value in sorted(values.items())]
 
     def tags(self) -> dict[str, str]:
-        """What the study's run is tagged with, beside its points: the trial for use, and that of each test fold."""
+        """Tags of the run of the study: the best trial overall, and the chosen trial of each test fold."""
         tags = {"sept.counted": str(self.counted), "sept.outcomes": self.outcomes}
         if self.best is not None:
             tags |= {"sept.best_signature": self.best.signature, "sept.best_number": str(self.best.number)}
         if self.chosen:
-            told = (f"{fold}: #{one.number} {one.signature}" for fold, one in sorted(self.chosen.items()))
-            tags["sept.chosen"] = ", ".join(told)[:_TAG_LIMIT]
+            chosen = (f"{fold}: #{one.number} {one.signature}" for fold, one in sorted(self.chosen.items()))
+            tags["sept.chosen"] = ", ".join(chosen)[:_TAG_LIMIT]
         return tags

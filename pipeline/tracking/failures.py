@@ -1,4 +1,4 @@
-"""What a failure of MLflow means to a person, and what to do about it."""
+"""Explains failures of MLflow to a person, and says how to fix them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def failure(target: TrackingTarget, error: Exception, what: str = "it") -> SeptE
     """The error to show for a failure of MLflow.
 
     Args:
-        target: Where it happened.
-        error: What MLflow raised.
-        what: What MLflow did not take.
+        target: The tracking target.
+        error: The exception of MLflow.
+        what: What MLflow did not accept.
 
     Returns:
-        An ``InputError`` where a person has to do something about the place: a damaged or locked file, a missing login.
-        Else an error that says whether the same may succeed later.
+        An ``InputError`` if a person has to fix something: a damaged or locked file, a missing login. Otherwise an
+        error that says whether a later attempt may succeed.
     """
     if isinstance(error, SeptError):
         return error
@@ -44,33 +44,33 @@ def failure(target: TrackingTarget, error: Exception, what: str = "it") -> SeptE
     reason = one_line(getattr(error, "orig", None) or error)
     file = str(target.database)
     if names & _DAMAGED:
-        fix = "move it away; 'sept track sync SWEEP' writes all of it anew from the results"
+        fix = "move it away; 'sept track sync SWEEP' writes everything again from the results"
         return InputError(f"MLflow's database is damaged ({reason})", where=file, fix=fix)
     if names & _CLOSED:
-        fix = "make the file and its folder writable for this user, or name another place with --mlflow"
+        fix = "make the file and its folder writable for this user, or give another place with --mlflow"
         return InputError(f"MLflow's database cannot be written to ({reason})", where=file, fix=fix)
     if "out-of-date database schema" in reason:
-        fix = "use the version of MLflow that has last written it, or name another place with --mlflow"
+        fix = "use the version of MLflow that last wrote it, or give another place with --mlflow"
         return InputError(f"the database is of another version of MLflow ({reason})", where=target.shown, fix=fix)
     if _status(error) in (401, 403) or getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         if "Invalid Host header" in reason:
-            fix = "start it with --allowed-hosts and the name by which it is reached"
-            return InputError("MLflow's server takes no requests by this name", where=target.shown, fix=fix)
+            fix = "start the server with --allowed-hosts and this host name"
+            return InputError("MLflow's server does not accept this host name", where=target.shown, fix=fix)
         return InputError("MLflow refuses this user or password", where=target.shown, fix=_LOGIN)
     if getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND":
-        fix = "give the whole address, with the path under which a proxy shows it"
-        return InputError("no MLflow answers there", where=target.shown, fix=fix)
-    # MLflow's own words are long, and begin with a number of attempts that is always 1.
+        fix = "give the whole address, including the path if it is behind a proxy"
+        return InputError("MLflow does not answer at this address", where=target.shown, fix=fix)
+    # MLflow's own messages are long, and begin with the number of attempts, which is always 1.
     if any(isinstance(one, exceptions.Timeout) for one in chain) or "ReadTimeout" in str(error):
         reason = "it does not answer"
     elif any(isinstance(one, exceptions.ConnectionError) for one in chain):
         reason = "it cannot be reached"
     later = "; try again later" if is_passing(error) else ""
-    return SeptError(f"MLflow at {target.shown} did not take {what}: {reason}{later}")
+    return SeptError(f"MLflow at {target.shown} did not accept {what}: {reason}{later}")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from."""
+    """The error and its causes."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -79,7 +79,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _base(error: sqlite3.Error) -> str:
-    """SQLite's name of an error without its details, such as SQLITE_READONLY of SQLITE_READONLY_DIRECTORY."""
+    """SQLite's name of an error without its details: SQLITE_READONLY for SQLITE_READONLY_DIRECTORY."""
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
 
 

@@ -1,4 +1,4 @@
-"""A sweep's report in MLflow: files of one run, which stands beside those of the sweep's studies."""
+"""The report of a sweep in MLflow: files of one run in the experiment of the sweep."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _ROLE = "tags.`sept.role` = 'sweep'"
 
 
 def log_report(client: MlflowClient, sweep: str, files: Mapping[str, bytes]) -> bool:
-    """Put the files of a report into the experiment of its sweep; nothing where the same ones are there.
+    """Write the files of a report into the experiment of its sweep, unless the same files are already there.
 
-    The run is found again by its tags; of several, which a request whose answer got lost may leave, the first stays.
+    The run is found by its tags. If there are several, left by a request whose answer was lost, only the first stays.
 
     Args:
         client: MLflow's client.
         sweep: Name of the sweep and of its experiment.
-        files: By name.
+        files: Content by name.
 
     Returns:
-        Whether anything was written; not where the sweep has no experiment.
+        Whether anything was written; False if the sweep has no experiment.
 
     Raises:
-        Exception: What MLflow raises where it cannot be reached.
+        Exception: Raised by MLflow if it cannot be reached.
     """
     experiment = client.get_experiment_by_name(sweep)
     if experiment is None or experiment.lifecycle_stage != "active":
@@ -48,7 +48,7 @@ def log_report(client: MlflowClient, sweep: str, files: Mapping[str, bytes]) -> 
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
         client.log_artifacts(run.info.run_id, folder, "report")
-    # Last: without it the files are written again.
+    # Last: without this tag the files are written again.
     client.set_tag(run.info.run_id, "sept.report", digest)
     client.set_terminated(run.info.run_id, "FINISHED")
     return True

@@ -1,4 +1,4 @@
-"""The runs of one sweep in MLflow: found again by their tags, made where they are missing, never there twice."""
+"""The runs of one sweep in MLflow: found by their tags, created if they are missing, and never there twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAGE = 1000
 _PARENT = "mlflow.parentRunId"
 
 TrialKey = tuple[str, int]
-"""Study and number: one trial of a sweep."""
+"""Study and number of a trial."""
 
 
 @dataclass
@@ -30,15 +30,15 @@ class Run:
 
     Attributes:
         state: Tag ``sept.state`` of a trial.
-        tracked: Whether everything of a trial but its status is there.
-        failed: Whether it carries the traces of a trial that failed.
-        signature: Of a trial.
-        parent: Of a trial: the run that it stands under.
+        tracked: Whether everything of an ended trial except its status is there.
+        failed: Whether it has the error of a failed trial.
+        signature: Signature of a trial.
+        parent: For a trial: id of the run of its study.
         described: Whether its parameters are known to be there.
-        curve: Name of a metric that every report of the trial carries; None where there is no report.
-        points: (epoch, timestamp) of its reports; None until the server was asked.
-        counted: Of a study: trials that its metrics cover.
-        outcomes: Of a study: digest of these trials' outcomes.
+        curve: Name of a metric that every report of the trial has; None if there is no report.
+        points: (epoch, timestamp) of its reports; None before they are read from the server.
+        counted: For a study: number of trials that its metrics cover.
+        outcomes: For a study: digest of the outcomes of these trials.
     """
 
     run_id: str
@@ -58,28 +58,27 @@ class Run:
 
     @property
     def final(self) -> bool:
-        """Whether it says of a trial that it has ended, and how."""
+        """Whether it is complete for a trial that has ended."""
         return self.tracked and self.status in RUN_STATUS.values()
 
     def shows(self, decision: Decision) -> bool:
-        """Whether it is final, and says this decision."""
-        said = (self.status, self.state, self.end_ms)
-        return self.final and said == (RUN_STATUS[decision.state], decision.state, decision.decided_ms)
+        """Whether it is complete and has this decision."""
+        shown = (self.status, self.state, self.end_ms)
+        return self.final and shown == (RUN_STATUS[decision.state], decision.state, decision.decided_ms)
 
 
 class Runs:
     """The experiment of one sweep and its runs. Not safe for several threads.
 
-    MLflow chooses run ids itself and has no request that creates a run only where there is none. So all runs are read
-    once, one is created where none has the tags, and where the answer to that got lost it is looked for first. What
-    such a request leaves behind even later, when the server comes round to it, is found by the next ``open`` after
-    ``forget`` and removed.
+    MLflow chooses run ids itself and cannot create a run only if there is none. So all runs are read once, and a run is
+    created if none has the tags. If the answer to that was lost, the run is searched for before it is created again. A
+    run that the server creates even later is found by the next ``open`` after ``forget``, and removed.
 
     Args:
         client: MLflow's client.
-        target: Gives the artifact location of a new experiment.
+        target: The artifact location of a new experiment.
         sweep: Name of the sweep and of the experiment.
-        store: Tells when a study began.
+        store: For the time when a study began.
     """
 
     def __init__(self, client: MlflowClient, target: TrackingTarget, sweep: str, store: TrialStore) -> None:
@@ -93,14 +92,14 @@ class Runs:
         self._doubted: set[str | TrialKey] = set()
 
     def forget(self) -> None:
-        """Drop what is believed of the server; the next call looks again."""
+        """Forget what is known of the server; the next call reads it again."""
         self._experiment = None
         self._doubted.clear()
         self.studies.clear()
         self.trials.clear()
 
     def open(self) -> str:
-        """Find or create the experiment, and read its runs; returns its id."""
+        """Find or create the experiment and read its runs; returns its id."""
         if self._experiment is None:
             found = self._client.get_experiment_by_name(self._sweep)
             if found is None:
@@ -111,26 +110,26 @@ class Runs:
                 if found.lifecycle_stage != "active":
                     self._client.restore_experiment(experiment)
                 self._dress(experiment, found.tags)
-            # What an attempt that failed has read may be out of date.
+            # What a failed attempt has read may be outdated.
             self.forget()
             self._read(experiment)
             self._experiment = experiment
         return self._experiment
 
     def study(self, proposal: Proposal) -> Run:
-        """The run of the trial's study."""
+        """The run of the study of this trial."""
         experiment = self.open()
         run = self.studies.get(proposal.study)
         if run is None:
             tags = study_tags(self._sweep, proposal.config) | {"sept.role": "study"}
             name = study_name(proposal.config)
-            # Whichever of its trials is told of first: workers begin in no particular order.
+            # The start of trial 0, because workers begin in no particular order.
             first = self._store.proposal(self._sweep, proposal.study, 0) or proposal
             run = self._create(self.studies, proposal.study, experiment, first.created_ms, tags, name)
         return run
 
     def trial(self, proposal: Proposal) -> Run:
-        """The run of a trial, under the run of its study."""
+        """The run of this trial, under the run of its study."""
         study, key = self.study(proposal), (proposal.study, proposal.number)
         run = self.trials.get(key)
         if run is not None and run.signature != proposal.signature:
@@ -145,14 +144,14 @@ class Runs:
         return run
 
     def renew_trial(self, proposal: Proposal) -> Run:
-        """A new run of a trial, in place of one that says what is not so any more."""
+        """Replace the run of a trial, which is no longer correct, by a new one."""
         key = (proposal.study, proposal.number)
         self.discard(self.trials[key])
         del self.trials[key]
         return self.trial(proposal)
 
     def renew_study(self, proposal: Proposal) -> Run:
-        """A new run of a study, likewise; the runs of its trials move under it."""
+        """Replace the run of a study by a new one; the runs of its trials move under it."""
         self.discard(self.studies[proposal.study])
         del self.studies[proposal.study]
         run = self.study(proposal)
@@ -160,7 +159,7 @@ class Runs:
         return run
 
     def gather(self) -> None:
-        """Put every trial's run under the run of its study."""
+        """Move the run of every trial under the run of its study."""
         for (key, _), run in self.trials.items():
             study = self.studies.get(key)
             if study is not None and run.parent != study.run_id:
@@ -168,31 +167,31 @@ class Runs:
                 run.parent = study.run_id
 
     def reopen(self, run: Run) -> None:
-        """The run is RUNNING (again)."""
+        """Set the status of the run to RUNNING."""
         if run.status != "RUNNING":
             self._client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
 
     def end(self, run: Run, status: str, end_ms: int) -> None:
-        """The run has ended, at this time."""
+        """Set the status and the end time of the run."""
         if (run.status, run.end_ms) != (status, end_ms):
             self._client.set_terminated(run.run_id, status, end_time=end_ms)
             run.status, run.end_ms = status, end_ms
 
     def tag_state(self, run: Run, state: str) -> None:
-        """Say how a trial stands."""
+        """Set the tag with the state of a trial."""
         if run.state != state:
             self._client.set_tag(run.run_id, "sept.state", state)
             run.state = state
 
     def discard(self, run: Run) -> None:
-        """Put a run among MLflow's deleted ones, and not as RUNNING."""
+        """Delete a run; it does not stay RUNNING among the deleted ones."""
         if run.status == "RUNNING":
             self.end(run, "KILLED", run.start_ms)
         self._client.delete_run(run.run_id)
 
     def points(self, run: Run) -> set[tuple[int, int]]:
-        """(epoch, timestamp) of the reports that are there; asks the server once, unless the run was made just now."""
+        """(epoch, timestamp) of the reports in the run; read from the server once, unless the run is new."""
         if run.points is None:
             history = [] if run.curve is None else self._client.get_metric_history(run.run_id, run.curve)
             run.points = {(point.step, point.timestamp) for point in history}
@@ -227,13 +226,13 @@ class Runs:
         return runs[key]
 
     def _dress(self, experiment: str, tags: Mapping[str, str]) -> None:
-        """Give an experiment that somebody else, or another version, has made the view's tags."""
+        """Add the tags of the view to an experiment that was created without them."""
         for name, value in VIEW_TAGS.items():
             if tags.get(name) != value:
                 self._client.set_experiment_tag(experiment, name, value)
 
     def _read(self, experiment: str, wanted: str = "") -> None:
-        """Read the experiment's runs, or those that MLflow's filter lets through; of several of one key one stays."""
+        """Read the runs of the experiment that match MLflow's filter; if several have the same key, one stays."""
         found: list[tuple[str | TrialKey, Run]] = []
         token: str | None = None
         while True:
@@ -244,7 +243,7 @@ class Runs:
             token = page.token
             if not token:
                 break
-        # What stays is the one that says most.
+        # The most complete one stays.
         for key, run in sorted(found, key=lambda one: (not one[1].final, -one[1].counted, one[1].run_id)):
             runs: dict[Any, Run] = self.studies if isinstance(key, str) else self.trials
             if runs.setdefault(key, run).run_id != run.run_id:
@@ -252,7 +251,7 @@ class Runs:
 
 
 def _key(tags: Mapping[str, str]) -> str | TrialKey | None:
-    """Whose run it is; None for one that somebody else has put into the experiment."""
+    """The key of a run; None for a run that is not ours."""
     if tags.get("sept.role") == "study":
         return tags["sept.study"]
     if tags.get("sept.role") == "trial":
@@ -267,7 +266,7 @@ def _filter(tags: Mapping[str, str]) -> str:
 
 
 def _known(found: Any) -> Run:
-    """What MLflow's own account of a run says."""
+    """What is known of a run that MLflow has returned."""
     tags: Mapping[str, str] = found.data.tags
     return Run(
         run_id=found.info.run_id,

@@ -1,4 +1,4 @@
-"""MLflow rebuilt from the trial store: what ``sept track sync SWEEP`` does."""
+"""Writes a sweep from the trial store into MLflow: ``sept track sync SWEEP``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SyncSummary", "sync"]
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What was brought into line: trials with a decision, those without one, and those whose result is gone."""
+    """Number of trials with a decision, without one, and with a result that is gone."""
 
     experiment: str
     ended: int
@@ -34,19 +34,19 @@ def sync(
     budgets: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SyncSummary:
-    """Write everything that the store knows of a sweep; what is there already stays untouched.
+    """Write everything that the store has of a sweep into MLflow; what is already there stays unchanged.
 
-    The caller holds the sweep's lease: MLflow allows one writer, and a running sweep tracks itself.
+    The caller holds the lease of the sweep: MLflow allows one writer, and a running sweep writes its own records.
 
     Args:
         store: The trial store.
         sweep: Name of the sweep.
-        writer: Writer of the same sweep.
-        budgets: Study key -> trials that it is to have; a study that has them all is shown as FINISHED.
-        progress: Called with trials written and trials in all.
+        writer: Writer for the same sweep.
+        budgets: Number of trials that each study is to have, by its key; a complete study is shown as FINISHED.
+        progress: Called with the number of trials written and the total.
 
     Raises:
-        Exception: What MLflow raises where it cannot be reached.
+        Exception: Raised by MLflow if it cannot be reached.
     """
     proposals = store.proposals(sweep)
     decided = with_fold_values(store, proposals, store.decisions(sweep))
@@ -59,7 +59,7 @@ def sync(
             shown = writer.end(proposal, decision)
             ended, gone = ended + shown, gone + (not shown)
         elif curve := _curve(store, proposal.config):
-            # Interrupted: shown as far as it has come, like a sweep that was stopped shows it.
+            # An interrupted trial is shown with its curve so far, as after a stop.
             writer.report(proposal, curve)
         if progress is not None:
             progress(done, len(proposals))
@@ -68,7 +68,7 @@ def sync(
 
 
 def _curve(store: TrialStore, config: TrialConfig) -> tuple[Report, ...]:
-    """The reports in a trial's checkpoint; none where there is no sound one."""
+    """The reports in the checkpoint of a trial; empty if there is no valid one."""
     from sept_core.checkpoint import CheckpointError, read_header  # loads torch
 
     data = store.read_checkpoint(config)

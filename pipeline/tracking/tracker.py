@@ -1,4 +1,4 @@
-"""The tracker that a sweep runs with: takes its events in the driver's thread, writes them to MLflow in another."""
+"""Tracks a running sweep: takes its events in the thread of the driver and writes them to MLflow in another."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class TrackingSummary:
     """How tracking ended.
 
     Attributes:
-        pending: Trials of which MLflow has not taken all, and one for the sweep itself: the server was away.
-        refused: Trials of which MLflow would never take something.
-        error: The last failure, in one line; empty where there was none left over.
+        pending: Trials not completely in MLflow because it could not be reached, and one for the sweep itself.
+        refused: Trials that MLflow refused at least in part.
+        error: The last failure, in one line; empty if everything was written.
     """
 
     pending: int
@@ -43,13 +43,13 @@ class TrackingSummary:
 
     @property
     def complete(self) -> bool:
-        """Whether MLflow shows all there is."""
+        """Whether everything is in MLflow."""
         return not self.pending and not self.refused
 
 
 @dataclass
 class _Update:
-    """What MLflow is still to be told of a trial."""
+    """What is still to be written of a trial."""
 
     proposal: Proposal
     started: bool = False
@@ -58,7 +58,7 @@ class _Update:
     refused: bool = False
 
     def add(self, newer: _Update) -> None:
-        """What has happened since; a decision has the whole curve, and says all that was to be said before it."""
+        """Add newer events; a decision includes the whole curve, and replaces all events before it."""
         self.started |= newer.started
         self.reports |= newer.reports
         self.decision = newer.decision or self.decision
@@ -66,7 +66,7 @@ class _Update:
             self.reports = {}
 
     def write(self, writer: SweepWriter) -> None:
-        """Tell it."""
+        """Write it."""
         if self.decision is not None:
             writer.end(self.proposal, self.decision)
             return
@@ -77,17 +77,17 @@ class _Update:
 
 
 class MlflowTracker:
-    """A ``SweepObserver`` that projects a sweep into MLflow without ever holding it up.
+    """A ``SweepObserver`` that projects a sweep into MLflow without delaying it.
 
-    Calls only note down what is to be told, and one background thread tells it. Where the server is away the thread
-    tries again with growing pauses for as long as the sweep runs, and ``close`` says what is left (``sept track sync``
-    writes that later). Meanwhile what is noted of a trial is what it has come to, not how it got there: of a trial in
-    flight its curve, of an ended one its decision, which the driver has in memory anyway. So an outage of any length
-    costs a few hundred bytes a trial, and catching up takes fewer requests than were missed.
+    Calls only record what has changed, and one background thread writes it. If the server is away, the thread tries
+    again with growing pauses as long as the sweep runs, and ``close`` returns what is left (``sept track sync`` writes
+    that later). Only the latest state of a trial is kept meanwhile: the curve of a running trial, the decision of an
+    ended one, which the driver has in memory anyway. So an outage of any length costs a few hundred bytes per trial,
+    and catching up takes fewer requests than were missed.
 
     Args:
-        target: Where MLflow's records go.
-        store: Gives results and learned contexts of trials that have ended.
+        target: Where the records are stored.
+        store: For results and learned contexts of ended trials.
     """
 
     def __init__(self, target: TrackingTarget, store: TrialStore) -> None:
@@ -111,44 +111,44 @@ class MlflowTracker:
         self._thread = threading.Thread(target=self._run, name="sept-mlflow", daemon=True)
 
     def hold(self, lease: Lease) -> None:
-        """Write only as long as this lease is held; to be called before the sweep starts.
+        """Write only while this lease is held; to be called before the sweep starts.
 
-        ``close`` is then to be called before the lease is given back: MLflow allows one writer.
+        ``close`` has to be called before the lease is released, because MLflow allows one writer.
         """
         self._lease = lease
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
-        """The background thread starts, and opens the experiment."""
+        """Start the background thread, which opens the experiment."""
         self._sweep = sweep
         self._budgets = {plan.key: plan.budget for plan in studies}
         self._thread.start()
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
-        """The trial's run is there and RUNNING."""
+        """Its run will be there and RUNNING."""
         self._note(_Update(proposal, started=True))
 
     def reported(self, proposal: Proposal, report: Report) -> None:
-        """One point of the trial's curve."""
+        """One more point of its curve."""
         self._note(_Update(proposal, reports={report.epoch: report}))
 
     def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
-        """The trial's decision, metrics and files."""
+        """Its decision, metrics and files."""
         self._note(_Update(proposal, decision=decision))
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
-        """No run is left RUNNING, once ``close`` is called."""
+        """After ``close`` no run will be RUNNING."""
         self._state = state
 
     def close(self, grace_s: float = 15.0) -> TrackingSummary:
-        """Write what is left, and say what could not be written.
+        """Write what is left, and return what could not be written.
 
         Args:
-            grace_s: How long to go on trying where MLflow cannot be reached. As long as updates are being taken it is
-                not counted.
+            grace_s: How long to keep trying if MLflow cannot be reached. Time in which it accepts updates does not
+                count.
         """
         with self._changed:
             if not self._closing and self._pause_s > _FIRST_WAIT_S:
-                # The last attempt has failed: the time counts from now on.
+                # The last attempt failed, so the grace period begins now.
                 self._deadline = time.monotonic() + grace_s
             self._closing, self._grace_s = True, grace_s
             self._changed.notify_all()
@@ -166,7 +166,7 @@ class MlflowTracker:
             self._changed.notify_all()
 
     def _put_back(self, update: _Update) -> None:
-        """Behind all others: where only this one fails it holds up none of them."""
+        """Put an update at the end of the queue: if only this one fails, it does not delay the others."""
         key = (update.proposal.study, update.proposal.number)
         with self._changed:
             if (newer := self._waiting.pop(key, None)) is not None:
@@ -187,11 +187,11 @@ class MlflowTracker:
         self._reached = self._insist(writer, lambda: writer.open(self._budgets))
         while (update := self._take()) is not None:
             self._write(writer, update)
-        # A server that was never there, and may keep every request waiting, is not asked once more.
+        # A server that never answered is not asked again: every request may take until its time-out.
         self._ended = self._reached and not self._lost and self._insist(writer, lambda: writer.close(self._state))
 
     def _take(self) -> _Update | None:
-        """What was noted first; None when nothing is left, or no time, or it is another's to write."""
+        """The oldest update; None if nothing is left, time is up, or the lease is lost."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing or self._lost)
             if not self._waiting or self._late():
@@ -202,11 +202,11 @@ class MlflowTracker:
         try:
             update.write(writer)
         except Exception as error:
-            # Whatever is wrong with tracking, the trials go on.
+            # Whatever fails in tracking, the trials continue.
             if self._failed(writer, error) or self._lost:
                 self._put_back(update)
             elif not update.refused:
-                # What is believed of the server may be wrong: a run that somebody has deleted takes no update.
+                # What is known of the server may be wrong, for example if somebody has deleted the run.
                 update.refused = True
                 self._put_back(update)
             else:
@@ -216,7 +216,7 @@ class MlflowTracker:
             self._pause_s, self._deadline = _FIRST_WAIT_S, None
 
     def _insist(self, writer: SweepWriter, call: Callable[[], object]) -> bool:
-        """Call until it succeeds; False: MLflow refuses it, or there is no time left."""
+        """Call until it succeeds; returns False if MLflow refuses it or time is up."""
         while True:
             try:
                 call()
@@ -227,7 +227,7 @@ class MlflowTracker:
                 return True
 
     def _failed(self, writer: SweepWriter, error: Exception) -> bool:
-        """Note a failure, and pause where the server is away; whether the same request may yet succeed."""
+        """Record a failure, and wait if the server is away; returns whether the same request may succeed later."""
         self._error = one_line(error)
         self._lost |= isinstance(error, LeaseLost)
         writer.doubt()
@@ -240,7 +240,7 @@ class MlflowTracker:
             if self._closing:
                 now = time.monotonic()
                 self._deadline = self._deadline or now + self._grace_s
-                # Nobody has anything more to tell: only time can end this.
+                # No more events will come, so only the deadline ends the wait.
                 self._changed.wait(min(self._pause_s, max(0.0, self._deadline - now)))
             else:
                 self._changed.wait_for(lambda: self._closing, timeout=self._pause_s)
@@ -248,7 +248,7 @@ class MlflowTracker:
         return True
 
     def _late(self) -> bool:
-        """Whether nothing more is to be tried."""
+        """Whether to give up."""
         if self._lost:
             return True
         return self._closing and self._deadline is not None and time.monotonic() >= self._deadline

@@ -1,8 +1,8 @@
-"""The view in which MLflow's pages show a sweep: studies with their trials below them, the columns that matter.
+"""The view of a sweep in MLflow's pages: studies with their trials below them, and the important columns.
 
-MLflow keeps a view that somebody shares as a tag of the experiment and finds it by a key in the address; the tag's
-value is the page's own state. Checked against MLflow 3.17. A page of another version that does not understand it says
-so and shows its default.
+MLflow stores a shared view as a tag of the experiment and finds it by a key in the address; the value of the tag is the
+state of the page. Checked against MLflow 3.17. A page of another version that does not understand it shows its default
+view and a message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["VIEW_TAGS", "view_path"]
 
 _KEY = "sept"
 
-# Those that a sweep does not have are not shown.
+# Metrics that a sweep does not have are not shown.
 _METRICS = (
     *("best/test_all", "best/test_base", "best/test_h", "best/test_new", "best/val_h"),
     *("best/test_source", "best/test_targets", "best/val_source"),
@@ -30,7 +30,7 @@ def _state() -> str:
     params = [name for name, parameter in declared_hyper().items() if parameter.column]
     columns = [f"metrics.`{name}`" for name in _METRICS] + [f"params.`{name}`" for name in params]
     state = {
-        # Runs are nested only in this order.
+        # MLflow nests runs only in this order.
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "selectedColumns": columns,
@@ -41,18 +41,18 @@ def _state() -> str:
 
 VIEW_TAGS: Mapping[str, str] = {
     f"mlflow.sharedViewState.{_KEY}": _state(),
-    # Not a chat application, whose pages MLflow shows otherwise.
+    # Otherwise MLflow may show the pages of a chat application.
     "mlflow.experimentKind": "custom_model_development",
 }
-"""Tags of the experiment that the view needs."""
+"""Tags of the experiment for this view."""
 
 
 def view_path(experiment: str, tags: Mapping[str, str]) -> str:
-    """What stands behind a server's address to open a sweep.
+    """The path of a sweep's page on MLflow's server.
 
     Args:
-        experiment: Its id.
-        tags: What it is tagged with: without the view's tag, MLflow's default is opened.
+        experiment: Id of the experiment.
+        tags: Its tags: without the tag of the view, MLflow's default view is opened.
     """
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
     return page + (f"&viewStateShareKey={_KEY}" if f"mlflow.sharedViewState.{_KEY}" in tags else "")

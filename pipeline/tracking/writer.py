@@ -1,4 +1,4 @@
-"""Writes one sweep into MLflow so that writing it again, whole or in part, after a kill at any moment, adds nothing."""
+"""Writes one sweep into MLflow; writing it again, fully or in part, or after a kill, adds nothing."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _METRICS_PER_BATCH = 800  # MLflow refuses more than 1000 metrics, parameters an
 
 @dataclass
 class _Study:
-    """What a study has come to in this process.
+    """The state of a study in this process.
 
     Attributes:
         ended: Decisions by number.
-        tally: Of trials 0..n, for the study's run ``run_id``.
+        tally: Outcome of the trials 0..n, written to the run ``run_id``.
         unwritten: Points of the tally that are not in MLflow yet.
-        results: Of the trials that are chosen for a test fold, once they were needed.
-        row: What they make together, for the choice ``of``.
+        results: Results of the trials chosen for a test fold, read when needed.
+        row: The accuracies of these results together, for the choice ``of``.
     """
 
     budget: int | None = None
@@ -58,24 +58,24 @@ class _Study:
     of: dict[str, str] = field(default_factory=dict)
 
     def recount(self, run_id: str) -> None:
-        """Begin to count again, for this run."""
+        """Restart the tally for this run."""
         self.tally, self.run_id, self.unwritten = Tally(), run_id, []
 
 
 class SweepWriter:
     """The only writer of one sweep's experiment. Not safe for several threads.
 
-    Every method may be called again, after it raised too. New reports of a trial are one request (``log_batch``), a
-    trial whose run says everything already costs none, and all others cost, beside their reports and files, two at
-    their beginning and at most four at their end. Where a run says what is not so any more (a failed trial was run once
-    more, a lost checkpoint made a trial start afresh), a new one takes its place and the old one is deleted: points
-    cannot be taken back one by one.
+    Every method may be called again, also after it raised. New reports of a trial are one request (``log_batch``). A
+    trial whose run is complete costs no request; any other trial costs, in addition to its reports and files, two
+    requests at its beginning and at most four at its end. If a run is no longer correct (a failed trial was run again,
+    or a trial restarted because its checkpoint was lost), it is deleted and replaced by a new one, because MLflow
+    cannot delete single points.
 
     Args:
         client: MLflow's client.
-        target: Where it writes; gives the artifact location of a new experiment.
+        target: The artifact location of a new experiment.
         sweep: Name of the sweep and of the experiment.
-        store: Gives results and learned contexts, which are read only where they are not in MLflow yet.
+        store: For results and learned contexts, which are read only if they are not in MLflow yet.
     """
 
     def __init__(self, client: MlflowClient, target: TrackingTarget, sweep: str, store: TrialStore) -> None:
@@ -86,25 +86,25 @@ class SweepWriter:
         self._doubtful = False
 
     def doubt(self) -> None:
-        """A request has failed, and may yet come through: ``close`` looks again at what is there."""
+        """A failed request may still be carried out by the server later: ``close`` reads the runs again."""
         self._doubtful = True
 
     def forget(self) -> None:
-        """Drop what is believed of the server; the next call looks again. Needed after it said that this is wrong."""
+        """Forget what is known of the server, which has turned out wrong; the next call reads it again."""
         self._runs.forget()
 
     def open(self, budgets: Mapping[str, int] | None = None) -> str:
         """Find or create the experiment and read its runs; returns its id.
 
         Args:
-            budgets: Study key -> trials that it is to have; decides whether a stopped study counts as finished.
+            budgets: Number of trials that each study is to have, by its key; a study with all of them is finished.
         """
         for key, budget in (budgets or {}).items():
             self._studies[key].budget = budget
         return self._runs.open()
 
     def start(self, proposal: Proposal) -> None:
-        """A trial runs (again): its run exists, is described, and RUNNING, unless it says that all ended well."""
+        """A trial has started: create its run if needed and set it RUNNING, unless it is already complete."""
         run = self._described(proposal)
         if run.final and run.status != "FAILED":
             return
@@ -113,22 +113,22 @@ class SweepWriter:
         self._runs.reopen(self._runs.study(proposal))
 
     def report(self, proposal: Proposal, reports: Sequence[Report]) -> None:
-        """Points of the curve, in one request; nothing where they are there already."""
+        """Write points of the curve in one request, unless they are already there."""
         run = self._described(proposal)
         if not run.final:
             self._show_curve(proposal, run, reports)
 
     def end(self, proposal: Proposal, decision: Decision) -> bool:
-        """A trial has its decision: curve, final metrics, files, status, and the study's metrics.
+        """A trial has ended: write its curve, final metrics, files and status, and the metrics of its study.
 
-        Of a pruned one only the curve up to the decision is shown, whatever the store holds. Where the store has lost
-        the result that a decision rests on, the trial is going to be run again, and only its curve is shown till then.
+        For a pruned trial only the curve up to the decision is written, whatever the store has. If the result is gone
+        from the store, only the curve is written, because the trial will be run again.
 
         Returns:
-            Whether all of it is shown: False where the result is gone.
+            Whether everything is written: False if the result is gone.
         """
         run = self._described(proposal)
-        # Of an earlier release; `sync` has completed all of them at once.
+        # Completes a decision of an earlier release; `sync` has already completed all of them.
         (decision,) = with_fold_values(self._store, [proposal], [decision])
         if not run.shows(decision):
             if run.final or (run.failed and decision.state != "failed"):
@@ -147,9 +147,9 @@ class SweepWriter:
         return True
 
     def close(self, state: str) -> None:
-        """The sweep has ended (``finished``) or was stopped: no run is left RUNNING."""
+        """The sweep is ``finished`` or ``stopped``: leave no run RUNNING."""
         if self._doubtful:
-            # Such a request has made a run beside the one made after it, or reopened one that had ended.
+            # The late request may have created a second run, or reopened one that had ended.
             self._runs.forget()
         self._runs.open()
         self._runs.gather()
@@ -171,7 +171,7 @@ class SweepWriter:
         self._runs.end(run, "KILLED", max((stamp for _, stamp in self._runs.points(run)), default=run.start_ms))
 
     def _described(self, proposal: Proposal) -> Run:
-        """The trial's run, with its parameters."""
+        """The run of the trial, with its parameters."""
         run = self._runs.trial(proposal)
         if not run.described and not run.final:
             self._log(run.run_id, [], params=params_of(proposal))
@@ -183,11 +183,11 @@ class SweepWriter:
         return self._described(proposal)
 
     def _show_curve(self, proposal: Proposal, run: Run, reports: Sequence[Report], *, whole: bool = False) -> Run:
-        """Write the reports that are missing; ``whole``: there are no others. Returns the run that has them."""
-        told = {report.epoch: report.timestamp_ms for report in reports}
+        """Write missing reports and return the run; ``whole``: the run may have no other reports than these."""
+        wanted = {report.epoch: report.timestamp_ms for report in reports}
         there = self._runs.points(run)
-        # Reports are written whole, so one of their metrics tells which are there.
-        if any(told.get(epoch, None if whole else stamp) != stamp for epoch, stamp in there):
+        # A report is written as a whole, so one of its metrics shows whether it is there.
+        if any(wanted.get(epoch, None if whole else stamp) != stamp for epoch, stamp in there):
             run = self._renewed(proposal)
             there = self._runs.points(run)
         missing = [report for report in reports if (report.epoch, report.timestamp_ms) not in there]
@@ -213,9 +213,9 @@ class SweepWriter:
                 self._client.log_artifacts(run.run_id, str(folder))
 
     def _count(self, proposal: Proposal) -> None:
-        """Show what the trials 0..n of a study have come to, as far as all of them have ended.
+        """Write the metrics of a study over its trials 0..n, as far as all of these have ended.
 
-        In the order of their numbers, not of their ends, so that a replay writes the same points.
+        They are counted in the order of their numbers, not of their ends, so that a replay writes the same points.
         """
         study, run = self._studies[proposal.study], self._runs.study(proposal)
         if study.run_id != run.run_id:
@@ -226,7 +226,7 @@ class SweepWriter:
             if tally.counted > run.counted:
                 study.unwritten += tally.points(self._row(study))
             elif tally.counted == run.counted and tally.outcomes != run.outcomes:
-                # What was counted has changed since: a failed trial was run once more.
+                # A counted outcome has changed since: a failed trial was run again.
                 run = self._runs.renew_study(proposal)
                 study.recount(run.run_id)
         if study.unwritten:
@@ -239,7 +239,7 @@ class SweepWriter:
             study.unwritten, run.counted = [], study.tally.counted
 
     def _row(self, study: _Study) -> Composed | None:
-        """What a report would show of the trials so far; None where a result that it needs is gone."""
+        """The accuracies that a report would show for the trials so far; None if a result is gone."""
         chosen = {fold: study.tally.chosen[fold] for fold in sorted(study.tally.chosen)}
         of = {fold: decision.signature for fold, decision in chosen.items()}
         if of and study.of != of:
@@ -261,7 +261,7 @@ class SweepWriter:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """One request."""
+        """Write all of this in one request."""
         from mlflow.entities import Metric, Param, RunTag
 
         self._client.log_batch(
@@ -273,7 +273,7 @@ class SweepWriter:
 
 
 def _batches(groups: Iterable[Sequence[Point]]) -> Iterable[list[Point]]:
-    """The points, as many at a time as MLflow takes; what belongs together stays together."""
+    """The points in batches of a size that MLflow accepts; a group is never split."""
     batch: list[Point] = []
     for group in groups:
         if batch and len(batch) + len(group) > _METRICS_PER_BATCH:

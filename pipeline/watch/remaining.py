@@ -1,4 +1,4 @@
-"""When a sweep will have its budget, from what its ended trials took."""
+"""Estimates when a running sweep ends, from the duration of its ended trials."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class StudyWork:
     """What is left of one study.
 
     Attributes:
-        ended: Its trials that have ended.
-        trials: Trials that it is to have still, those in flight included.
-        done: Of each trial in flight, the share of its epochs that is behind it.
-        parallel: Trials of it in flight at most.
+        ended: The trials that have ended.
+        trials: Number of trials left, including running ones.
+        done: For each running trial, the share of its epochs that is done.
+        parallel: Most trials of the study at the same time.
     """
 
     ended: Sequence[Decision]
@@ -31,19 +31,18 @@ class StudyWork:
 
 
 def seconds_left(studies: Sequence[StudyWork], workers: int, since_ms: int) -> float | None:
-    """Seconds until all studies have their budget; None where there is nothing yet to tell it from.
+    """Seconds until all studies have their budget; None if that cannot be estimated yet.
 
-    A trial to come takes what its study's ended ones took on average, the pruned ones among them included; one in
-    flight takes the share of that which its remaining epochs are. The sum is spread over the workers, and no study is
-    faster than as many of its trials at a time as it allows. What it takes to start a worker is not counted.
+    A trial is expected to take as long as the ended trials of its study took on average, pruned ones included; a
+    running trial takes the share of that time which its remaining epochs are. The sum is divided by the number of
+    workers, but no study is faster than its limit of parallel trials allows. Starting workers is not counted.
 
-    Nothing is said while a study has work left and no ended trial to go by, or while it is not known how many trials
-    run at a time.
+    There is no estimate while a study with trials left has no ended trial, or while the number of workers is unknown.
 
     Args:
         studies: What is left.
-        workers: Trials that the launch runs at a time, 0 where that is not known.
-        since_ms: When the launch began, milliseconds since 1970.
+        workers: Number of trials that the launch runs at the same time, 0 if unknown.
+        since_ms: Start of the launch, milliseconds since 1970.
     """
     left = []
     for study in studies:
@@ -60,11 +59,11 @@ def seconds_left(studies: Sequence[StudyWork], workers: int, since_ms: int) -> f
 
 
 def trial_seconds(ended: Sequence[Decision], since_ms: int) -> list[float]:
-    """What each of the ended trials took, in seconds; of those that made no report nothing is known.
+    """The duration of each ended trial in seconds; trials without a report are left out.
 
-    Of trials that lie within this launch: the time from the start of their training to the decision, tests and
-    checkpoints included. Where there is none yet, of all others: the seconds of training that their reports carry. So
-    the time between two launches, which may be days, is in neither.
+    For trials of this launch: the time from the start of their training to the decision, including tests and
+    checkpoints. If there are none yet, for all others: the seconds of training in their reports. So the time between
+    two launches, which may be days, is never included.
     """
     whole, trained = [], []
     for decision in ended:

@@ -1,4 +1,4 @@
-"""How far a sweep is, read from the store alone: while it runs, after a crash, in a copied folder, from anywhere."""
+"""The status of a sweep, from the store alone: while it runs, after a crash, in a copied folder, on any machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "sweep_status",
 ]
 
-# An end further away than this, some thirty years, is none that can be told.
+# No end is shown that is further away than this (30 years).
 _FORESEEN_S = 1e9
 
 TrialPhase = Literal["running", "waiting", "unknown"]
@@ -34,14 +34,14 @@ TrialPhase = Literal["running", "waiting", "unknown"]
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """One study.
+    """The status of one study.
 
     Attributes:
-        fold: With ``selection: strict`` its test fold; else None.
-        begun: Trials that were asked for and have not ended.
-        running: Those of them that run now, as far as is known; 0 while the sweep does not run.
-        best_objective: Validation H (cross-dataset: accuracy on the source) of what a report shows: the mean over
-            test folds, each of its own best trial, percent; with ``selection: paper`` measured on test clips.
+        fold: With ``selection: strict`` its test fold; otherwise None.
+        begun: Trials that were proposed and have not ended.
+        running: Trials that run now, as far as is known; 0 if the sweep does not run.
+        best_objective: Validation H (cross-dataset: accuracy on the source) as in the report: the mean over test folds
+            of each fold's best trial, percent; with ``selection: paper`` measured on test clips.
     """
 
     key: str
@@ -59,16 +59,16 @@ class StudyStatus:
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """A trial that was asked for and has not ended, in a sweep that runs.
+    """A trial that has not ended, in a sweep that runs.
 
     Attributes:
-        phase: ``running``; ``waiting``, no worker has begun with it in this launch; ``unknown``, the driver has not
-            told lately what it hears of its trials. What follows ``epochs`` is known of running ones only.
-        epochs: Epochs that it is to train.
+        phase: ``running``; ``waiting``: no worker has started it in this launch; ``unknown``: the driver has not
+            published the progress of its trials lately. The fields after ``epochs`` are set for running trials only.
+        epochs: Number of epochs that it trains.
         epoch: Epochs trained at its last report.
         best_objective: Best validation objective of its reports, percent; None before the first.
-        begun_ms: When its worker began, milliseconds since 1970.
-        heard_s: Age of its last sign of life in seconds.
+        begun_ms: When its worker started it, milliseconds since 1970.
+        heard_s: Seconds since its last message.
     """
 
     study: str
@@ -84,15 +84,15 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class DriverStatus:
-    """Who holds the sweep's lease.
+    """The driver that holds the lease of the sweep.
 
     Attributes:
-        alive: Whether it may still be at work; else the next launch takes over.
-        gone: Whether its process is known to exist no more, which only its own machine can tell.
+        alive: Whether it may still be running; if not, the next launch takes over.
+        gone: Whether its process has certainly ended, which only its own machine can tell.
         since_ms: When it took the lease, milliseconds since 1970.
-        renewed_ms: When it last renewed it.
-        renewed_s: Age of that in seconds.
-        stop_asked_ms: When somebody asked it to stop; None where nobody did.
+        renewed_ms: When it last renewed the lease.
+        renewed_s: Seconds since then.
+        stop_asked_ms: When somebody asked it to stop; None if nobody did.
     """
 
     host: str
@@ -107,18 +107,18 @@ class DriverStatus:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """A sweep.
+    """The status of a sweep.
 
     Attributes:
-        selection: What trials are chosen by, as in `TrialConfig`.
-        at_ms: When this was so, milliseconds since 1970.
-        state: ``running``; ``finished``, all studies have their budget; ``stopped``, its last launch has given up the
-            lease before that; ``lost``, its driver holds the lease and is not alive.
-        trials: Those that are on their way, while it runs.
-        driver: Who holds its lease; None where nobody does.
-        expected_end_ms: When it will be finished, by `estimate.seconds_left`; None where that cannot be told.
+        selection: How trials are chosen, as in `TrialConfig`.
+        at_ms: Time of this status, milliseconds since 1970.
+        state: ``running``; ``finished``: all studies have their budget; ``stopped``: the last launch released the lease
+            before that; ``lost``: the driver holds the lease and is not alive.
+        trials: The trials that have begun and not ended, while the sweep runs.
+        driver: The holder of the lease; None if nobody holds it.
+        expected_end_ms: Expected end, by `remaining.seconds_left`; None if it cannot be estimated.
         failures: A line for each failed trial.
-        data_warnings: What a reader of the accuracies has to know of the data, a line each.
+        data_warnings: Warnings about the data, one per line.
     """
 
     sweep: str
@@ -141,16 +141,16 @@ class SweepStatus:
 
     @property
     def budget(self) -> int:
-        """Trials that the sweep is to have."""
+        """Number of trials that the sweep is to have."""
         return sum(study.budget for study in self.studies)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, totals included."""
+        """Plain values, including totals."""
         return asdict(self) | {"ended": self.ended, "budget": self.budget}
 
 
 class SweepReader:
-    """Reads a sweep's state, again and again; of what is final only what it has not read before.
+    """Reads the status of a sweep repeatedly; what is final is read only once.
 
     Raises:
         InputError: The store has no sweep of this name, or its spec is no longer valid.
@@ -168,13 +168,13 @@ class SweepReader:
         self._warnings: dict[tuple[str, bool, tuple[str, ...] | None], tuple[str, ...]] = {}
 
     def read(self) -> SweepStatus:
-        """The state now.
+        """The current status.
 
         Raises:
-            InputError: The sweep is not there any more, or its spec is no longer valid.
+            InputError: The sweep no longer exists, or its spec is no longer valid.
             StoreError: The store cannot be read.
         """
-        # The lease first: where it is free, all that its launch has written is there to be read.
+        # The lease first: if it is free, everything that its launch wrote can be read.
         driver, progress = self._look()
         self._refresh()
         at = now_ms()
@@ -209,8 +209,8 @@ class SweepReader:
         )
 
     def _data_warnings(self, specs: Sequence[StudySpec]) -> tuple[str, ...]:
-        """From one result for each dataset and choice of folds, with and without SEPT, read once: such trials share
-        embeddings and neighbours."""
+        """From one result for each dataset and choice of folds, with and without SEPT: such trials share embeddings and
+        neighbours. Each is read once."""
         for spec in specs:
             place = spec.dataset, spec.sept, spec.folds
             if place in self._warnings:
@@ -224,7 +224,7 @@ class SweepReader:
         return tuple(dict.fromkeys(line for lines in self._warnings.values() for line in lines))
 
     def _look(self) -> tuple[DriverStatus | None, LaunchProgress | None]:
-        """Who holds the lease, and what that launch tells of its trials."""
+        """The holder of the lease, and the progress of trials that its launch has published."""
         holder = self._lease.holder()
         if holder is None:
             return None, None
@@ -242,17 +242,17 @@ class SweepReader:
         return driver, self._board.progress(holder.token)
 
     def _refresh(self) -> None:
-        """Read what is new of spec, decisions and trials."""
+        """Read new specs, decisions and trials."""
         # A later launch may have raised budgets, or added studies.
         text = self._store.read_spec(self._sweep) or known_sweep(self._store, self._sweep)
         if text != self._text:
             self._text, self._spec = text, stored_spec(self._store, self._sweep, text)
-        # A failure may be forgotten and its trial run once more; all else is final. Decisions before trials: there is
-        # none without a trial.
+        # A failed trial may be run again; all other decisions are final. Decisions are read before trials, because
+        # every decision has a trial.
         final = [decision for decision in self._decisions if decision.state != "failed"]
         decisions = self._store.decisions(self._sweep, final)
         self._proposals = self._store.proposals(self._sweep, self._proposals)
-        # Of those of an earlier release the results are read, once.
+        # Decisions of earlier releases need their results, which are read once.
         self._decisions = with_fold_values(self._store, self._proposals, decisions)
 
 
@@ -266,7 +266,7 @@ def sweep_status(store: TrialStore, sweep: str) -> SweepStatus:
 
 
 def study_budgets(store: TrialStore, sweep: str) -> dict[str, int]:
-    """Study key -> trials that it is to have, by the sweep's stored spec, in the order of the spec.
+    """The number of trials that each study is to have, by its key, in the order of the stored spec.
 
     Raises:
         InputError: The store has no sweep of this name, or its spec is no longer valid.
@@ -326,5 +326,5 @@ def _work(spec: StudySpec, decisions: Sequence[Decision], trials: Sequence[Trial
 
 
 def _age_s(then_ms: int, now: int) -> float:
-    """Seconds since; never negative, for another machine's clock may be ahead."""
+    """Seconds since; never negative, because the clock of another machine may be ahead."""
     return max(0, now - then_ms) / 1000

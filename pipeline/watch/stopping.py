@@ -1,4 +1,4 @@
-"""Asking the launch that runs a sweep to stop, from any machine that sees the store."""
+"""Asks the launch that runs a sweep to stop, from any machine that can reach the store."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class StopAsked:
-    """Whom a request to stop is for.
+    """The result of asking a launch to stop.
 
     Attributes:
-        holder: Who runs the sweep; or has run it last, and has not given back its lease.
-        alive: Whether it is there to obey.
-        request: The request that stands, perhaps somebody else's before; None where there is nobody to obey.
+        holder: The driver that holds the lease: it runs the sweep, or it ran it last and has not released the lease.
+        alive: Whether this driver is alive.
+        request: The stop request, which may have been made earlier by somebody else; None if the driver is gone.
     """
 
     holder: Holder
@@ -34,10 +34,10 @@ class StopAsked:
 
 
 def ask_to_stop(store: TrialStore, sweep: str) -> StopAsked | None:
-    """Ask whoever runs a sweep to stop gracefully; None where nobody does.
+    """Ask the driver of a sweep to stop gracefully; returns None if the sweep does not run.
 
-    The request is for the launch that holds the lease now and for no other: one that begins meanwhile is not touched
-    by it. A driver that has not been heard of for long, on another machine, is asked too: perhaps it comes back.
+    The request is for the launch that holds the lease now: it does not affect later launches. A driver on another
+    machine that has not renewed its lease for long is asked too, because it may come back.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -53,24 +53,24 @@ def ask_to_stop(store: TrialStore, sweep: str) -> StopAsked | None:
 
 
 def wait_for_stop(store: TrialStore, sweep: str, holder: Holder, wait_s: float) -> StopEnd:
-    """Wait until a launch has given back its lease.
+    """Wait until a launch has released its lease.
 
     Args:
         store: The store.
         sweep: Name of the sweep.
         holder: The launch.
-        wait_s: How long at most.
+        wait_s: Longest time to wait.
 
     Returns:
-        ``released``; ``relaunched``, somebody else holds it since; ``lost``, the driver was killed or has fallen
-        silent; ``waiting``, it is still at work, and the request stands.
+        ``released``; ``relaunched``: another launch holds it now; ``lost``: the driver was killed or no longer renews
+        its lease; ``waiting``: the launch still runs, and the request remains.
     """
     lease, board = Lease(store.files, sweep), Noticeboard(store.files, sweep)
     deadline = time.monotonic() + wait_s
     while True:
         now = lease.holder()
         if now is None or now.token != holder.token:
-            # The request may have come after the launch's last look.
+            # The request may have been written after the launch last looked for it.
             board.drop_stop(holder.token)
             return "released" if now is None else "relaunched"
         if not lease.alive(now):

@@ -82,7 +82,7 @@ def test_a_sweep_is_watched_and_stopped_from_elsewhere_and_ends_as_if_undisturbe
     assert (after["state"], after["trials"], after["driver"]) == ("stopped", [], None)
     assert after["ended"] < after["budget"] == 6
     assert runs_by_status(root, tmp_path).keys() <= {"FINISHED", "KILLED"}
-    assert "nobody runs tiny" in sept(tmp_path, "sweep", "stop", "tiny", "--root", root).stdout
+    assert "tiny does not run" in sept(tmp_path, "sweep", "stop", "tiny", "--root", root).stdout
 
     with launched(tmp_path, INPUTS, *LAUNCH, root) as process:
         status_when(lambda found: found["state"] == "running", tmp_path, root)

@@ -1,4 +1,4 @@
-"""What a report draws (`pipeline.drawing`): the trade-off, transfers, and what the search saw."""
+"""The figures of a report, made with `pipeline.drawing`: trade-off, transfer, and the trials of the search."""
 
 from pipeline.reports.figures.coordinates import coordinates_figure
 from pipeline.reports.figures.points import Point, points_of

@@ -1,4 +1,4 @@
-"""Parallel coordinates: a line per trial across all hyper-parameters that its study searched, ending at its result."""
+"""Parallel coordinates: a line per trial across all searched hyper-parameters, ending at its objective."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHADES = 5
 
 
 def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension], objective: str) -> Drawing | None:
-    """The trials of one study, the darker the better; pruned ones dashed, the chosen one thick.
+    """The trials of one study, in stronger colours if better; pruned trials dashed, chosen ones thick.
 
     Args:
         points: Trials that have ended.
@@ -25,7 +25,7 @@ def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension],
         objective: Name of what the search maximises: the last axis.
 
     Returns:
-        None where there are fewer than two hyper-parameters or two trials: there is nothing to see.
+        None if there are fewer than two hyper-parameters or fewer than two trials.
     """
     points = [point for point in points if point.state != "failed" and point.params]
     names = sorted({name for point in points for name in point.params})
@@ -52,6 +52,6 @@ def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension],
         for place, value in scales.get(name, up).ticks():
             y = bottom - _DEEP * place
             parts.append(f'<path d="M{x - 3} {number(y)}h6" class="axis"/>')
-            # A halo keeps the numbers readable where lines run behind them.
+            # A halo keeps the numbers readable in front of lines.
             parts.append(text(x - 6, y + 3.5, value, "tick halo", "end"))
     return Drawing(width, bottom + 14, "".join(parts), f"{len(points)} trials over {', '.join(names)} and {objective}")

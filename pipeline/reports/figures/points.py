@@ -1,4 +1,4 @@
-"""A study's trials as points of figures: what each was, how it ended, and what the search saw of it."""
+"""The trials of a study as points of figures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Point:
     """One trial that has ended.
 
     Attributes:
-        params: Of the searched hyper-parameters.
-        value: What the search maximises, percent; of a pruned trial at its last report. Of held-out clips, except
-            with ``selection: paper``, which measures the search itself on test clips.
-        best: Whether it was chosen, for one test fold or several.
+        params: Values of the searched hyper-parameters.
+        value: The search objective, percent; for a pruned trial at its last report. On held-out clips, except with
+            ``selection: paper``, which searches on test clips.
+        best: Whether it was chosen for one test fold or several.
     """
 
     number: int
@@ -29,7 +29,7 @@ class Point:
 
 
 def points_of(study: StudyRecords) -> tuple[Point, ...]:
-    """The trials of a study that reported anything, by number."""
+    """The trials of a study with a report, by number."""
     return tuple(
         Point(number, study.proposals[number].params, decision.state, decision.objective, number in study.chosen)
         for number, decision in sorted(study.decisions.items())

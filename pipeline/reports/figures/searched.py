@@ -1,6 +1,6 @@
-"""What the search saw: the validation objective of every trial over each hyper-parameter, and over the trials' order.
+"""The objective of every trial over each searched hyper-parameter, and in the order of proposal.
 
-A baseline and its SEPT twin share a panel, so that what both search can be compared.
+A baseline and its SEPT twin share a panel for comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Trials = Mapping[bool, Sequence[Point]]
 
 
 def scale_of(dimension: Dimension | None, values: Iterable[Value]) -> Scale:
-    """The scale of a hyper-parameter: as it is searched, wide enough for trials of a space that was wider before."""
+    """The scale of a hyper-parameter: that of its search space, wide enough for trials of an earlier, wider space."""
     there = list(dict.fromkeys(values))
     words = [value for value in there if isinstance(value, str)]
     if words or (dimension is not None and dimension.choices is not None):
@@ -45,13 +45,13 @@ def scale_of(dimension: Dimension | None, values: Iterable[Value]) -> Scale:
 def searched_figures(
     trials: Trials, spaces: Mapping[str, Dimension], objective: str, zero_shot: float | None
 ) -> list[Drawing]:
-    """A panel for each hyper-parameter that was searched: every trial's validation objective over it.
+    """A panel for each searched hyper-parameter with the objective of every trial.
 
     Args:
-        trials: Of a baseline and of its twin.
+        trials: The trials of a baseline and of its twin.
         spaces: Searched dimensions by name.
-        objective: Name of what the search maximises.
-        zero_shot: The same measure of the zero-shot prompts, where it is known.
+        objective: Name of the search objective.
+        zero_shot: The objective of the zero-shot prompts, if known.
     """
     every = [point for points in trials.values() for point in points]
     labels = {name: parameter.label for name, parameter in declared_hyper().items()}
@@ -63,7 +63,7 @@ def searched_figures(
         panel = Panel(across, up, (labels.get(name, name), f"{objective}, %"))
         _level(panel, zero_shot)
         for sept, points in trials.items():
-            # Side by side where values repeat, so that the twins' trials do not cover each other.
+            # Shifted on scales with few values, so that trials of the twins do not cover each other.
             shift = 0.0 if not isinstance(across, Words) else (5.0 if sept else -5.0)
             for point in _best_last(points):
                 if name in point.params:
@@ -73,7 +73,7 @@ def searched_figures(
 
 
 def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> Drawing:
-    """Every trial's validation objective in the order of proposal, and the best of those finished so far as a line."""
+    """The objective of every trial in the order of proposal, and a line for the best finished one so far."""
     every = [point for points in trials.values() for point in points]
     last = max(point.number for point in every)
     panel = Panel(Linear(-0.5, max(last, 1) + 0.5, whole=True), _up(every, zero_shot), ("trial", f"{objective}, %"))

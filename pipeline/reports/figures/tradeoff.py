@@ -16,7 +16,7 @@ _LONGEST = 62  # characters of a line in a panel
 
 
 def method_look(method: str, baselines: Sequence[str]) -> tuple[str, str]:
-    """Shape and classes of a method's mark: a colour per baseline, hollow without SEPT, a diamond without learning."""
+    """Shape and classes of a method's mark: a colour per baseline, hollow without SEPT, a diamond for zero-shot."""
     baseline = method.removesuffix("+sept")
     if baseline not in baselines:
         return "diamond", "zero"
@@ -37,11 +37,11 @@ def tradeoff_legend(methods: Iterable[str]) -> list[Legend]:
 
 
 def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Drawing:
-    """Draw one dataset: base accuracy across, new accuracy up, the spread over replicas as thin bars.
+    """Draw one dataset: base accuracy on x, new accuracy on y, the spread over replicas as thin bars.
 
     Args:
-        rows: Of this dataset.
-        methods: Of the whole sweep: they decide the colours.
+        rows: The rows of this dataset.
+        methods: All methods of the sweep, which decide the colours.
     """
     baselines = baselines_of(methods)
     across, up = _limits([row.test.base for row in rows]), _limits([row.test.new for row in rows])
@@ -71,31 +71,31 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Drawing:
 
 
 def baselines_of(methods: Iterable[str]) -> list[str]:
-    """The baselines that learn, in the order of their colours."""
+    """The baselines except zero-shot, in the order of their colours."""
     return sorted({method.removesuffix("+sept") for method in methods} - {"zero-shot"})
 
 
 def _values_of_h(rows: Sequence[Row]) -> str:
-    """Every method's H, or the best one's where there is no room for all of them."""
+    """H of every method, or of the best one if there is no room for all."""
     values = "H: " + ", ".join(f"{method_title(row.method)} {row.test.h:.1f}" for row in rows)
     best = max(rows, key=lambda row: row.test.h)
     return values if len(values) <= _LONGEST else f"best H: {method_title(best.method)} {best.test.h:.1f}"
 
 
 def _limits(means: Sequence[float]) -> Linear:
-    """Room around the points. Their spreads are often ten times as wide as what tells methods apart."""
+    """Limits around the points, not their spreads, which are often ten times as wide as their distances."""
     low, high = min(means), max(means)
     room = max(0.3 * (high - low), 1.5)
     return Linear(max(low - room, -1.0), min(high + room, 101.0))
 
 
 def _whisker(scale: Linear, mean: float, std: float) -> tuple[float, float]:
-    """From mean - std to mean + std, as far as the panel goes."""
+    """From mean - std to mean + std, cut off at the limits."""
     return max(mean - std, scale.low), min(mean + std, scale.high)
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> str:
-    """From mark to mark, with a head; nothing where they all but touch."""
+    """An arrow from mark to mark; empty if they almost touch."""
     length = math.dist(start, end)
     if length < 16:
         return ""
@@ -123,7 +123,7 @@ def _equal_h(panel: Panel, across: Linear, up: Linear, marks: Sequence[tuple[flo
         if len(points) < 8:
             continue
         panel.line(points, "equal")
-        # Named where its name is farthest from all marks.
+        # The label is placed where it is farthest from all marks.
         spots = [(panel.x(base), panel.y(new) + 3) for base, new in points[3:-3]]
         spot = max(spots, key=lambda spot: min(math.dist(spot, mark) for mark in marks))
         panel.parts.append(text(*spot, f"H {level}", "faint halo"))

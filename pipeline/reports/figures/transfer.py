@@ -16,8 +16,8 @@ def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Draw
     """Draw one source; thin bars are the spread over replicas.
 
     Args:
-        rows: Of this source.
-        methods: Of the whole sweep: they decide the colours.
+        rows: The rows of this source.
+        methods: All methods of the sweep, which decide the colours.
     """
     baselines = baselines_of(methods)
     source = rows[0].dataset
@@ -35,7 +35,7 @@ def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Draw
     panel = Panel(Words(places), up, ("tested on", "accuracy on test clips, %"), f"trained on {source}", size=size)
     for index, row in enumerate(rows):
         shape, style = method_look(row.method, baselines)
-        # Side by side, so that methods that agree do not hide each other.
+        # Side by side, so that equal methods do not hide each other.
         shift = 64 * ((index + 0.5) / len(rows) - 0.5)
         for place, value, std in zip(places, values[index], spreads[index], strict=True):
             x, y, reach = panel.x(place) + shift, panel.y(value), panel.y(value) - panel.y(value + std)

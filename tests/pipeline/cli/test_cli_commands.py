@@ -126,7 +126,7 @@ def test_track_sync_waits_for_no_running_sweep(sept: Sept, filled: Path) -> None
 def test_track_sync_to_a_server_that_is_away_says_so_in_one_line(sept: Sept, filled: Path) -> None:
     code, _, err = sept("track", "sync", made.SWEEP, "--root", filled, "--mlflow", "http://127.0.0.1:9")
     assert code == 1
-    assert err.startswith("error: MLflow at http://127.0.0.1:9 did not take it")
+    assert err.startswith("error: MLflow at http://127.0.0.1:9 did not accept it")
     assert err.count("\n") == 1
 
 
@@ -140,7 +140,7 @@ def test_a_damaged_database_of_mlflow_is_one_line_with_the_cure(
         code, _, err = sept(*command, "--root", filled)
         assert code == 2
         assert err.startswith(f"error: {filled / 'mlflow.db'}: MLflow's database is damaged (")
-        assert err.endswith("; move it away; 'sept track sync SWEEP' writes all of it anew from the results\n")
+        assert err.endswith("; move it away; 'sept track sync SWEEP' writes everything again from the results\n")
         assert err.count("\n") == 1
     checks = check_mlflow(str(filled), None)
     assert [(check.status, "is damaged" in check.said) for check in checks] == [("red", True)]

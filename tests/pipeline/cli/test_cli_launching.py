@@ -199,7 +199,7 @@ def test_a_password_of_mlflow_is_never_printed(
     stopped = sept("quickstart", "--root", root, "--mlflow", uri)
     assert stopped[1].endswith(f"  sept quickstart --root {root} --mlflow http://USER:PASSWORD@127.0.0.1:9\n")
     synced = sept("track", "sync", "quickstart", "--root", root, "--mlflow", uri, "--debug")
-    assert (synced[0], "MLflow at http://127.0.0.1:9 did not take it" in synced[2]) == (1, True)
+    assert (synced[0], "MLflow at http://127.0.0.1:9 did not accept it" in synced[2]) == (1, True)
     assert "hush" not in out + err + "".join(map(str, stopped + synced))
 
 

@@ -23,11 +23,11 @@ def test_a_plan_shows_studies_totals_and_cost_and_writes_nothing(
     assert (code, err) == (0, "")
     assert "quickstart: 18 trials in 6 studies" in out
     assert "ESC10 coop+sept" in out
-    assert "up to 3 trials at a time on this machine" in out
+    assert "up to 3 trials at the same time on this machine" in out
     assert "Cost at 2 per worker-hour" in out
     assert "Not included: starting Ray" in out
     assert not (tmp_path / "runs").exists()
-    table = out[out.index("study") : out.index("ended: of all")].splitlines()
+    table = out[out.index("study") : out.index("ended: trials")].splitlines()
     assert sum("calibrated" in line for line in table) == 6
     assert max(map(len, table)) <= 80
     code, out, err = sept(*command, "--calibrate", 0, "--json")
@@ -56,7 +56,7 @@ def test_all_that_is_missing_is_listed_and_the_exit_code_is_2(sept: Sept, tmp_pa
     assert "Missing (12):" in out
     assert all(f"sept embed {name.lower()} --audio DIR --encoder msclap-2023" in out for name in datasets)
     assert f"{tmp_path / 'nowhere.pth'}: the weights of msclap-2023 are not there (33 studies)" in out
-    assert "55 trials of unknown length" in out  # the preset leaves coop nothing to search
+    assert "55 trials of unknown duration" in out  # the preset leaves coop nothing to search
     assert not (tmp_path / "runs").exists()
     code, out, _ = sept("sweep", "plan", file, "--root", tmp_path / "runs", "--json", "--gpus", 4)
     found = json.loads(out)

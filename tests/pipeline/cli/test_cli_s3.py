@@ -138,9 +138,9 @@ class TestMlflow:
     ) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:8")
         code, _, err = sept("track", "sync", made.SWEEP, "--root", filled)
-        assert (code, "MLflow at http://127.0.0.1:8 did not take it" in err) == (1, True)
+        assert (code, "MLflow at http://127.0.0.1:8 did not accept it" in err) == (1, True)
         code, _, err = sept("track", "sync", made.SWEEP, "--root", filled, "--mlflow", "http://127.0.0.1:9")
-        assert (code, "MLflow at http://127.0.0.1:9 did not take it" in err) == (1, True)
+        assert (code, "MLflow at http://127.0.0.1:9 did not accept it" in err) == (1, True)
 
     def test_the_environment_changes_nothing_for_results_in_a_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

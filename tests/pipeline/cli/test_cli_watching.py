@@ -85,7 +85,7 @@ def test_the_longest_names_that_there_are_fit_too(store: TrialStore, running: Le
 
 def test_short_study_cuts_the_dataset_never_the_method() -> None:
     assert short_study("ESC10", "coop+sept") == "ESC10 coop+sept"
-    assert short_study("Beijing-Opera", "cocoop+sept", 20) == "Beijing… cocoop+sept"
+    assert short_study("Beijing-Opera", "cocoop+sept") == "Beijing-O… cocoop+sept"
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_who_runs_it_and_what_to_do_is_said_in_each_state(store: TrialStore, run
     assert "asked to stop 3 s ago" in "\n".join(drawn(replace(status, driver=asked)))
     silent = replace(status.driver, host="spot-7", alive=False, renewed_s=240.0)
     lost = replace(status, state="lost", driver=silent, trials=())
-    assert "its driver on spot-7 was last heard of 4 min ago; launch it again to go on" in drawn(lost)
-    assert "2 trials interrupted, to go on from the last checkpoint" in drawn(lost)
+    assert "its driver on spot-7 was last seen 4 min ago; launch it again to continue" in drawn(lost)
+    assert "2 trials interrupted, to be continued from the last checkpoint" in drawn(lost)
     dead = replace(silent, gone=True)
-    assert "its driver on spot-7 is gone, last heard of 4 min ago; launch it again to go on" in drawn(
+    assert "its driver on spot-7 is gone, last seen 4 min ago; launch it again to continue" in drawn(
         replace(lost, driver=dead)
     )
     stopped = replace(status, state="stopped", driver=None, trials=())
-    assert "nobody runs it at the moment; launch it again to go on" in drawn(stopped)
+    assert "not running; launch it again to continue" in drawn(stopped)
 
 
 def test_the_expected_end_is_shown_where_there_is_one(store: TrialStore, running: Lease) -> None:
@@ -138,7 +138,7 @@ def test_a_picture_shows_the_last_failures_and_how_many_there_are(store: TrialSt
     console = Console(file=io.StringIO(), width=80)
     console.print(render(status))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "3 more have failed before" in text
+    assert "3 more failed earlier" in text
     assert "#7 failed" in text
     assert "#2 failed" not in text
     assert sum("failed: NonFiniteError" in line for line in drawn(status)) == 8
@@ -178,7 +178,7 @@ def test_watching_in_a_pipe_prints_changes_until_the_sweep_ends(store: TrialStor
         assert process.stdout.readline().endswith(" 2 of 14 trials ended\n")
         running.release()
         rest, errors = process.communicate(timeout=30)
-    assert rest.endswith(" 2 of 14 trials ended; nobody runs it at the moment; launch it again to go on\n")
+    assert rest.endswith(" 2 of 14 trials ended; not running; launch it again to continue\n")
     assert rest.count("\n") == 1
     assert (process.returncode, errors) == (0, "")
 
@@ -199,7 +199,7 @@ def test_stop_where_nobody_runs_the_sweep_says_so(sept: Sept, store: TrialStore,
     made.fill_store(store, [])
     assert sept("sweep", "stop", made.SWEEP, "--root", root) == (
         0,
-        "nobody runs synthetic: there is nothing to stop\n",
+        "synthetic does not run: there is nothing to stop\n",
         "",
     )
 
@@ -234,7 +234,7 @@ def test_stop_waits_until_the_launch_has_given_back_its_lease(sept: Sept, store:
     assert lines[0].startswith("asked process ")
     assert lines[1].startswith("waiting up to 60 s")
     assert "synthetic stopped after" in lines[2]
-    assert lines[2].endswith("1 of 14 trials ended; the launch command goes on from there")
+    assert lines[2].endswith("1 of 14 trials ended; launch it again to continue")
 
 
 def test_stop_that_is_not_obeyed_in_time_fails_and_stands(
@@ -247,4 +247,4 @@ def test_stop_that_is_not_obeyed_in_time_fails_and_stands(
     assert Noticeboard(store.files, made.SWEEP).stop_request(running.token) is not None
     code, out, _ = sept("sweep", "stop", made.SWEEP, "--root", root, "--no-wait")
     assert code == 0
-    assert "tells when it is through" in out
+    assert "shows when it has stopped" in out

@@ -50,7 +50,7 @@ def test_a_study_for_each_fold_has_trials_of_a_part_of_the_size(tmp_path: Path) 
     assert "Selection strict: a study for each test fold" in text
     line = next(line for line in text.splitlines() if line.startswith("FSDD coop"))
     assert line.split()[:5] == ["FSDD", "coop", "3", "0/6", "2"]
-    assert max(map(len, text[: text.index("ended: of all")].splitlines())) <= 80
+    assert max(map(len, text[: text.index("ended: trials")].splitlines())) <= 80
     assert "folds" not in next(line for line in shown(heldout, whole).splitlines() if line.startswith("study"))
 
 
@@ -74,6 +74,6 @@ def test_of_data_that_is_not_prepared_the_number_of_folds_is_not_known(tmp_path:
     )
     spec, unprepared = load_sweep_to_plan(file, tmp_path / "runs")
     plan = plan_sweep(spec, tmp_path / "runs", unprepared=unprepared, calibrate_s=0)
-    assert plan.notes == ("birds: how many test folds it has is not known yet; counted are 2",)
+    assert plan.notes == ("birds: its number of test folds is not known yet; the plan assumes 2",)
     assert len(plan.studies) == 5
     assert not plan.runnable

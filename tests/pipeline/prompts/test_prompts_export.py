@@ -56,7 +56,7 @@ def test_what_is_not_kept_any_more_is_trained_once_more_to_the_same_bytes(damage
     again = export_prompt(store, str(own_root), SWEEP, "coop+sept")
     assert (again.retrained, again.differences) == (True, {})
     assert again.prompt.files()["prompt.safetensors"] == kept.files()["prompt.safetensors"]
-    assert again.prompt.card["parameters"]["from"] == "the configuration, trained once more"
+    assert again.prompt.card["parameters"]["from"] == "the configuration, trained again"
 
 
 def test_a_result_that_does_not_come_again_is_told_and_the_cards_metrics_are_those_measured(own_root: Path) -> None:
@@ -87,16 +87,16 @@ def test_the_card_tells_the_estimate_of_the_procedure_from_the_prompts_own_figur
     alone = export_prompt(store, str(own_root), SWEEP, "coop").prompt.card
     # Nothing was chosen yet: the trial is the procedure.
     assert (alone["caution"], alone["procedure"]["test"]["h"]) == ("", alone["test"]["h"])
-    assert "no test clip of its fold was looked at" in alone["chosen_by"]
-    assert "the same trial's figures" in alone["procedure"]["figures_are"]
+    assert "no test clip of its fold was used" in alone["chosen_by"]
+    assert "of this same trial" in alone["procedure"]["figures_are"]
     assert "estimate" not in alone["procedure"]["figures_are"]
     add_trial(store, "coop", 1, {"n_ctx": 4, "lr": 0.5})
     # Both folds choose it: the row is this trial's, and its choice has seen no test clip of the fold.
     same = export_prompt(store, str(own_root), SWEEP, "coop").prompt.card["procedure"]
     assert [one["folds"] for one in same["chosen"]] == [["2", "3"]]
-    assert "the same trial's figures" in same["figures_are"]
-    assert "not measured of this prompt" not in same["figures_are"]
-    assert "an estimate of the procedure too" in same["figures_are"]
+    assert "of this same trial" in same["figures_are"]
+    assert "not a measurement of this prompt" not in same["figures_are"]
+    assert "also estimate the procedure" in same["figures_are"]
     add_trial(store, "coop", 2, {"n_ctx": 2, "lr": 0.5})
     table = collect(store, SWEEP)
     row = next(row for row in table.rows if row.method == "coop")
@@ -105,10 +105,10 @@ def test_the_card_tells_the_estimate_of_the_procedure_from_the_prompts_own_figur
     assert card["procedure"]["test"] == vars(row.test)
     assert [one["signature"] for one in card["procedure"]["chosen"]] == [one.signature for one, _ in row.merged]
     assert len(card["procedure"]["chosen"]) == 2
-    assert "not measured of this prompt" in card["procedure"]["figures_are"]
+    assert "not a measurement of this prompt" in card["procedure"]["figures_are"]
     for words in (card["chosen_by"], card["metrics_are"], card["caution"]):
-        assert "among which are test clips of the others" in words
-    assert "no test clip of its fold was looked at" not in card["chosen_by"]
+        assert "which include test clips of other folds" in words
+    assert "no test clip of its fold was used" not in card["chosen_by"]
     one = export_prompt(store, str(own_root), SWEEP, "coop", best_replica=True).prompt.card
     assert card["caution"] in one["metrics_are"]
     # A card of an earlier release has neither.
@@ -130,8 +130,8 @@ def test_studies_are_found_by_what_a_person_types(finished_sweep: Path) -> None:
     for wanted in ("ESC10.mini.base-to-new.coop+sept", "ESC10.coop+sept", "coop+sept"):
         assert pick_study(table, wanted).method == "coop+sept"
     for wanted, said in (
-        (None, "has several studies; name one: ESC10.mini.base-to-new.zero-shot, "),
-        ("ESC10", "'ESC10' may be several studies; name one: "),
+        (None, "has several studies; give one: ESC10.mini.base-to-new.zero-shot, "),
+        ("ESC10", "'ESC10' may be several studies; give one: "),
         ("ESC10.mini.base-to-new.cop", "no study 'ESC10.mini.base-to-new.cop'; did you mean"),
     ):
         with pytest.raises(InputError, match=said.replace(".", r"\.")):
@@ -143,7 +143,7 @@ def test_another_prompt_is_replaced_only_when_asked_to(finished_sweep: Path, tmp
     first, second = (export_prompt(store, str(finished_sweep), SWEEP, method).prompt for method in ("coop", "dept"))
     write_prompt(folder, first)
     write_prompt(folder, first)
-    with pytest.raises(InputError, match=r"another prompt is there; name another folder, or give --force"):
+    with pytest.raises(InputError, match=r"there is another prompt; give another folder, or --force"):
         write_prompt(folder, second)
     assert fetch_prompt(folder).files() == first.files()
     write_prompt(folder, second, force=True)
@@ -168,7 +168,7 @@ def test_a_prompt_that_was_cut_off_while_it_was_replaced_is_replaced_unasked(
         other.mkdir()
         for name, data in there.items():
             (other / name).write_bytes(data)
-        with pytest.raises(InputError, match="another prompt is there"):
+        with pytest.raises(InputError, match="there is another prompt"):
             write_prompt(str(other), first)
         assert {path.name: path.read_bytes() for path in other.iterdir()} == there
 

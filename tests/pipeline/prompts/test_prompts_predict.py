@@ -41,7 +41,7 @@ def test_best_shows_each_studys_trial_and_what_to_type(sept: Callable[..., Ran],
 def test_export_then_predict(sept: Callable[..., Ran], finished_sweep: Path, tmp_path: Path) -> None:
     code, out, _ = sept("export", SWEEP, "coop", "--root", finished_sweep, "--to", "mine")
     assert code == 0
-    assert "Measured again: equal to what the sweep has recorded" in out
+    assert "Measured again: equal to the sweep's record" in out
     clip = write_tone(tmp_path / "tone.wav")
     code, out, _ = sept("predict", clip, "--prompt", "mine", "--classes", ", ".join(CLASSES), "--json")
     assert code == 0
@@ -124,7 +124,10 @@ def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
         (["tone.wav", "--classes-file", "nowhere.txt"], "nowhere.txt: cannot be read"),
         (["tone.wav", "--classes", "rain,\uff52ain"], "'rain' and '\uff52ain': the same tokens for the text tower"),
         (["tone.wav", "--classes", "rain,<pad> rain"], "holds <pad>, a special token of the text tower"),
-        (["tone.wav", "--out", "table.xlsx"], "table.xlsx: of a kind that is not written; end it in .csv or .parquet"),
+        (
+            ["tone.wav", "--out", "table.xlsx"],
+            "table.xlsx: unknown file type; give a name that ends in .csv or .parquet",
+        ),
         (["tone.wav", "--out", "no/table.csv"], "there is no folder no"),
         (["tone.wav", "--prompt", "models:/dogs/1"], "sept-runs/mlflow.db: no MLflow database"),
         (["tone.wav", "--prompt", "mlflow-artifacts:/1/prompt"], "sept-runs/mlflow.db: no MLflow database"),
@@ -158,7 +161,7 @@ def test_a_table_is_not_replaced_by_one_without_a_row(
     assert [path.name for path in tmp_path.iterdir()] == ["broken.wav"]
     Path(f"out.{suffix}").write_text("good")
     code, out, err = sept(*command)
-    assert (code, out, f"out.{suffix} is not written: what was there is kept\n" in err) == (2, "", True)
+    assert (code, out, f"out.{suffix} is not written: the existing file stays\n" in err) == (2, "", True)
     assert Path(f"out.{suffix}").read_text() == "good"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -188,7 +191,7 @@ def test_of_a_folder_everything_is_ranked_or_named(
     assert ranked | set(named) == there - {".DS_Store", "._a.wav"}
     assert "its content is text" in named["broken.m4a"]
     assert code == 2
-    assert "Left out, since the name is not that of an audio file (4):\n  clips/clip\n" in err
+    assert "Left out, because the name is not that of an audio file (4):\n  clips/clip\n" in err
     (folder / "broken.m4a").unlink()
     code, _, err = sept(*command)
     assert code == 0

@@ -54,18 +54,18 @@ def test_a_prompt_is_of_one_folds_study_which_the_person_names(tmp_path: Path) -
         with pytest.raises(InputError) as caught:
             export_prompt(store, str(tmp_path), "strict", wanted)
         assert str(caught.value) == (
-            f"'{wanted}' was searched for each test fold apart (selection: strict): no configuration saw all folds; "
-            f"name one fold's study: {ROW}.fold-2, {ROW}.fold-3"
+            f"'{wanted}' has a search for each test fold (selection: strict): no configuration is best over all folds; "
+            f"give the study of one fold: {ROW}.fold-2, {ROW}.fold-3"
         )
     for wanted in (f"{ROW}.fold-3", "ESC10.coop.fold-3"):
         exported = export_prompt(store, str(tmp_path), "strict", wanted)
         card = exported.prompt.card
         assert (card["study"], card["selection"], card["training"]["folds"]) == (f"{ROW}.fold-3", "strict", ["3"])
-        assert "in a search of this test fold's replicas alone" in card["chosen_by"]
+        assert "in a search that used the replicas of this test fold alone" in card["chosen_by"]
         assert (exported.retrained, exported.differences) == (False, {})
         # The row has another trial for fold 2.
         said = card["procedure"]["figures_are"]
-        assert said.endswith("; this prompt stands in it for test fold 3 only")
+        assert said.endswith("; this prompt is the choice for test fold 3 only")
         assert "over all folds" not in said
         assert [one["folds"] for one in card["procedure"]["chosen"]] == [["2"], ["3"]]
     with pytest.raises(InputError, match="has no study 'ESC10.coop.fold-4'; did you mean 'ESC10.coop.fold-"):
@@ -80,8 +80,8 @@ def test_of_one_test_fold_the_row_is_the_prompts_own_figures(selection: str, tmp
     finish(store, spec, "3" if selection == "strict" else None)
     card = export_prompt(store, str(tmp_path), "strict", "coop").prompt.card
     said = card["procedure"]["figures_are"]
-    assert "the same trial's figures" in said
-    assert "not measured of this prompt" not in said
+    assert "of this same trial" in said
+    assert "not a measurement of this prompt" not in said
     assert card["procedure"]["test"]["h"] == card["test"]["h"]
     # The warning goes with every number that was chosen on test clips.
     assert said.startswith("CHOSEN ON TEST CLIPS") == (selection == "paper")

@@ -108,7 +108,9 @@ def test_of_strict_a_row_is_made_of_a_study_for_each_test_fold(store: TrialStore
     meant = pick_row(table, "ESC10.coop.fold-3")
     assert meant.study == row.study
     assert pick_study(table, "ESC10.coop.fold-3").study == f"{row.study}.fold-3"
-    with pytest.raises(InputError, match="no configuration saw all folds; name one fold's study: ESC10.*fold-2, "):
+    with pytest.raises(
+        InputError, match="no configuration is best over all folds; give the study of one fold: ESC10.*fold-2, "
+    ):
         pick_study(table, "ESC10.coop")
 
 
@@ -136,7 +138,7 @@ def test_a_longer_study_moves_its_row_and_not_the_gain(store: TrialStore) -> Non
     (note,) = budget_notes(after)
     assert "ESC10 CoOp + SEPT, the first 6 of 12" in note
     assert note in gain_notes(after)
-    assert "of ESC10 CoOp + SEPT the first 6 of 12." in conclusion_of(after)
+    assert "the first 6 of 12 for ESC10 CoOp + SEPT." in conclusion_of(after)
     assert budget_notes(before) == []
     assert "equal numbers" not in conclusion_of(before)
 

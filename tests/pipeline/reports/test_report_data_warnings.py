@@ -123,7 +123,7 @@ def test_published_rows_on_a_copy_with_wrong_folds_say_what_they_stand_on(store:
     from pipeline.reports.published import _published
 
     (note,) = published_notes(row for row in _published() if row.dataset == "TUT2017")
-    assert note.startswith("TUT2017: PALM's own logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips")
+    assert note.startswith("TUT2017: PALM's logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips")
     (note,) = published_notes(row for row in _published() if row.dataset == "average of 11")
     assert note.startswith("Averages of 11 include TUT2017.")
     assert published_notes(row for row in _published() if row.dataset == "ESC50") == ()

@@ -25,7 +25,7 @@ from sept_core.errors import InputError, SeptError
 Sept = Callable[..., tuple[int, str, str]]
 
 COOP, TWIN = "ESC10.mini.base-to-new.coop", "ESC10.mini.base-to-new.coop+sept"
-AGAIN = "launch the sweep again, which trains them once more"
+AGAIN = "launch the sweep again, which trains them again"
 
 
 def strict(store: TrialStore, coop: tuple[str, ...] = ("2", "3", "4", "5")) -> list[made.Case]:
@@ -58,7 +58,7 @@ def test_a_row_that_lacks_folds_is_never_the_best_and_says_which_it_has(store: T
     assert (row.test.h, row.folds) == (100.0, ("3",))
     assert best_rows(table).isdisjoint({COOP})
     assert "ESC10 CoOp 100.0" not in conclusion_of(table)
-    line = "ESC10 CoOp: fold 3 only so far; not comparable with the rows beside it."
+    line = "ESC10 CoOp: fold 3 only so far; not comparable with the other rows."
     assert line in legend(table)
     assert line in to_latex(table)
     assert "folds 2, 3, 4, 5, seeds 0." in " ".join(legend(table))

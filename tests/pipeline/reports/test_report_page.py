@@ -175,7 +175,7 @@ def test_trials_outside_of_a_space_that_was_narrowed_are_not_counted_among_too_f
     assert 0 < within < 8
     narrowed = replace(records, studies=[replace(one, spec=spec) if one.key == key else one for one in records.studies])
     section = next(one for one in describe(tabulate(narrowed), narrowed).sections if one.name == "importance")
-    assert f"fewer than 8, to say anything: ESC10 CoOp + SEPT (0), FSDD CoOp ({within}), " in section.lead[0]
+    assert f"(fewer than 8): ESC10 CoOp + SEPT (0), FSDD CoOp ({within}), " in section.lead[0]
 
 
 def test_a_hyper_parameter_that_alone_decides_is_the_important_one(store: TrialStore) -> None:
@@ -259,7 +259,7 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) 
         (
             (20, 10, 0.001, 0.002),
             (
-                "That is beyond the variation of shots, seeds, test folds and test clips "
+                "This is significant beyond the variation of shots, seeds, test folds and test clips "
                 "(paired tests: p = 0.001 over 20 replicas; p = 0.002 over 10 test folds and 400 sources of test "
                 "clips)."
             ),
@@ -268,7 +268,7 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) 
         (
             (10, 5, 0.002, 0.0625),
             (
-                "That is beyond the variation of shots and seeds on these test clips, but not shown to be so for other "
+                "This is significant beyond the variation of shots and seeds on these test clips, but not for other "
                 "clips (paired tests: p = 0.002 over 10 replicas; p = 0.062 over 5 test folds and 200 sources of test "
                 "clips)."
             ),
@@ -277,16 +277,16 @@ def with_tests(gain: Gain, replicas: int, folds: int, p: float, p_claim: float) 
         (
             (10, 1, 0.002, 1.0),
             (
-                "That is beyond the variation of seeds on these test clips, but not shown to be so for other clips "
+                "This is significant beyond the variation of seeds on these test clips, but not for other clips "
                 "(paired tests: p = 0.002 over 10 replicas; p = 1.00 over 1 test fold and 40 sources of test clips, "
-                "which can give none below 1.00)."
+                "where p cannot be below 1.00)."
             ),
             False,
         ),
         (
             (20, 10, 0.5, 0.25),
             (
-                "That is not shown to be beyond the variation of shots and seeds (paired tests: "
+                "This is not significant beyond the variation of shots and seeds (paired tests: "
                 "p = 0.50 over 20 replicas; p = 0.25 over 10 test folds and 400 sources of test "
                 "clips)."
             ),
@@ -300,7 +300,7 @@ def test_a_gain_is_claimed_no_further_than_its_tests_go(
     table = collect(filled, made.SWEEP)
     table = replace(table, gains=(with_tests(table.gains[1], *given),))
     document = describe(table)
-    assert f"SEPT moves H of CoOp by -2.0 points on FSDD. {said}" in document.conclusion
+    assert f"SEPT changes H of CoOp by -2.0 points on FSDD. {said}" in document.conclusion
     section = next(section for section in document.sections if section.name == "gain")
     assert section.sheets[0].strong == ({0} if bold else set())
     row = next(line for line in to_markdown(document).partition("## Gain")[2].splitlines() if "FSDD" in line)
@@ -316,9 +316,9 @@ def test_of_several_gains_those_are_counted_that_each_test_shows_and_could_show(
     sure, few = with_tests(table.gains[0], 20, 10, 0.001, 0.002), with_tests(table.gains[1], 9, 1, 0.004, 1.0)
     document = describe(replace(table, gains=(sure, few)))
     assert (
-        "Shown to be beyond the variation of shots, seeds, test folds and test clips: 1 of 2, 0 up and 1 down (5 %, "
-        "paired test over folds and clips, Holm; 1 has too few folds or clips counted to tell); of shots and seeds on "
-        "these test clips: 2 of 2, 0 up and 2 down (5 %, over replicas, Holm)."
+        "Significant (5 %, Holm) beyond the variation of shots, seeds, test folds and test clips: 1 of 2, 0 up and 1 "
+        "down (paired test over folds and clips; 1 has too few folds or clips with counts for a test); of shots and "
+        "seeds on these test clips: 2 of 2, 0 up and 2 down (over replicas)."
     ) in document.conclusion
 
 
@@ -332,7 +332,7 @@ def test_what_bold_is_stands_with_every_table_that_has_it(filled: TrialStore) ->
     for text in (to_markdown(describe(table)), to_latex(table)):
         # One of the methods has a trial more.
         unequal = " (whole budgets, which differ)"
-        assert f"Bold: highest H of each dataset{unequal}, whether or not a test tells it from the others." in text
+        assert f"Bold: highest H of each dataset{unequal}, whether or not the difference is significant." in text
 
 
 def test_the_latex_table_has_every_row_with_as_many_cells_and_escapes_words(filled: TrialStore) -> None:

@@ -106,7 +106,7 @@ def test_no_gain_is_claimed_of_trials_that_were_chosen_on_test_clips(
 ) -> None:
     sure = replace(paper, gains=tuple(replace(gain, p_holm=0.001, p_claim_holm=0.001) for gain in paper.gains))
     document = describe(sure, read_records(store, made.SWEEP))
-    assert "No test speaks for that: the trials were chosen on the same test clips." in document.conclusion
+    assert "No test can support this: the trials were chosen on the same test clips." in document.conclusion
     assert "beyond the variation" not in document.conclusion
     sections = {section.name: section for section in document.sections}
     assert sections["gain"].sheets[0].strong == frozenset()
@@ -150,7 +150,7 @@ def test_published_figures_of_the_same_methods_and_datasets_stand_apart_from_our
     table = collect(store, made.SWEEP)
     assert "Published" not in text_of(table)  # nobody has published on these datasets
     text = text_of(on(table, "SESA", "ESC50"))
-    ours, _, theirs = text.partition("## Published figures, not comparable one to one")
+    ours, _, theirs = text.partition("## Published results, not directly comparable")
     theirs = theirs.partition("\n## ")[0]
     assert "Pengi" not in ours
     shown = [line.split(" | ") for line in theirs.splitlines() if line.startswith("| ")][2:]
@@ -171,7 +171,7 @@ def test_averages_over_the_benchmark_stand_beside_a_sweep_over_all_of_it(store: 
 
 
 def test_every_published_row_says_backbone_protocol_and_source() -> None:
-    text = files("pipeline.report").joinpath("published.csv").read_text(encoding="utf-8")
+    text = files("pipeline.reports").joinpath("published.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) > 100
     for row in rows:

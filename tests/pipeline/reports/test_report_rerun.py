@@ -78,7 +78,7 @@ def test_a_row_means_the_trials_of_all_its_test_folds_and_a_folds_study_its_own(
             own = tuple(one for one in both if study_of[one] == f"{row}.fold-{fold}")
             for wanted in (f"{row}.fold-{fold}", f"FSDD.{method}.fold-{fold}", f"{method}.fold-{fold}"):
                 assert meant_trials(store, "tiny", wanted) == own
-    with pytest.raises(InputError, match="has no trial 'coop.fold-the'.*a fold's study those of that fold"):
+    with pytest.raises(InputError, match="has no trial 'coop.fold-the'.*the study of a fold those of that fold"):
         meant_trials(store, "tiny", "coop.fold-the")
 
 
@@ -92,7 +92,7 @@ def test_another_result_is_told_with_what_differs_and_by_how_much(tiny: TrialSto
 
 def test_what_cannot_be_run_again_is_refused_with_the_reason(tiny: TrialStore, root: Path) -> None:
     for signature in ("ffffffffffffffff", ""):
-        with pytest.raises(InputError, match=f"sweep 'tiny' has no trial '{signature}'.*its report names them"):
+        with pytest.raises(InputError, match=f"sweep 'tiny' has no trial '{signature}'.*see its report"):
             rerun(tiny, str(root), "tiny", signature, provider=PROVIDER)
     with pytest.raises(InputError, match="unknown sweep 'tyni'"):
         rerun(tiny, str(root), "tyni", "0", provider=PROVIDER)
@@ -106,7 +106,7 @@ def test_what_computed_it_is_told_where_nothing_else_is_known_to_differ(
     code, out, _ = sept("rerun", "tiny", signature, "--root", root)
     assert code == 1
     assert "Not the same: test, replicas, confusion" in out
-    assert "  computed here with 1 thread on the CPU; the sweep's trials may have had others" in out
+    assert "  computed here with 1 thread on the CPU; the trials of the sweep may have used others" in out
     assert "TEST" not in out
 
 
