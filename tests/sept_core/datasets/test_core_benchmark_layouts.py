@@ -156,7 +156,7 @@ def test_swapped_folds_are_held_as_they_are_and_warned_of(tmp_path: Path) -> Non
     (line,) = [line for line in findings.warnings if "this copy's split is wrong" in line]
     assert line.count("perhaps swapped") == 3
     assert "fold 1" not in line
-    assert line.endswith("trials refuse it unless it is asked for by name")
+    assert line.endswith("trials refuse it unless the sweep accepts it")
 
 
 def test_a_copy_that_trains_on_what_it_tests_is_named_as_wrong_in_that_fold_alone(tmp_path: Path) -> None:

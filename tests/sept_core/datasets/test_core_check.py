@@ -87,8 +87,8 @@ def test_a_test_clip_that_is_trained_on_under_another_name_is_an_error_with_both
     copied = changed(toy, a01={"sha256": toy.clips[0].sha256})
     found = check_manifest(copied, None, INFO)
     assert whats(found, "error") == (
-        "fold 1: 1 test clip also among the clips to train on, by content: a01 = a00",
-        "fold 2: 1 test clip also among the clips to train on, by content: a00 = a01",
+        "fold 1: 1 test clip with the content of a training clip: a01 = a00",
+        "fold 2: 1 test clip with the content of a training clip: a00 = a01",
     )
     assert "in the CSV list each content once, or give both clips the same fold" in found.errors[0]
 

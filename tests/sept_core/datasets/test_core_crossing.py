@@ -177,7 +177,7 @@ def test_a_copy_whose_train_and_test_are_swapped_is_refused_unless_asked_for_by_
     rows = rows_of(swapped, ESC)
     with pytest.raises(InputError) as caught:
         refuse_faulty(rows, ESC, ESC.folds)
-    assert "fold 2: 80 clips to test on and 20 to train on: perhaps swapped" in str(caught.value)
+    assert "fold 2: 80 clips to test on and 20 to train on: are they swapped?" in str(caught.value)
     assert "folds: {ESC10: [1, 3, 4, 5]}" in str(caught.value)
     assert "accept_faulty_splits: [ESC10]" in str(caught.value)
     refuse_faulty(rows, ESC, ["1", "3"])
@@ -239,7 +239,7 @@ def test_the_hint_to_drop_is_not_given_where_it_would_leave_a_class_without_clip
     everything = [(test, at) for at in range(len(plain)) if plain.classnames[at] == "chainsaw"]
     (line,) = split_warnings(rows_of(with_same(plain, "groups", everything), ESC), ESC, ["1"])
     assert "crossing: drop" not in line
-    assert line.endswith("without them nothing would be left to train on of some classes")
+    assert line.endswith("without them some classes would have no training clips")
 
 
 def test_sound_folds_are_advised_whichever_folds_were_asked_for() -> None:

@@ -128,7 +128,7 @@ def test_a_crowded_folder_without_audio_is_listed_in_part(tmp_path: Path) -> Non
 
 def test_esc10_refuses_a_class_folder_given_as_root(esc10: Path) -> None:
     line = refusal("ESC10", esc10 / "001 - Dog bark")
-    assert "1-100032-A.ogg: audio lies outside the class folders" in line
+    assert "1-100032-A.ogg: audio outside the class folders" in line
 
 
 @pytest.mark.parametrize("folder", ["011 - Cat", "Dog bark"])
