@@ -160,7 +160,7 @@ def test_another_encoder_is_refused_with_both_fingerprints(learned: Callable[[st
         (["rain"], "fewer than two"),
         (["rain", " "], "is empty"),
         (["rain", "dog bark", "rain"], "'rain' stands twice"),
-        (["dog bark", "Dog_Bark"], "'dog bark' and 'Dog_Bark' read alike"),
+        (["dog bark", "Dog_Bark"], "'dog bark' and 'Dog_Bark' are the same in a prompt"),
     ],
 )
 def test_names_that_cannot_be_ranked_are_refused(names: list[str], said: str) -> None:

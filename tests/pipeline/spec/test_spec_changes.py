@@ -19,7 +19,7 @@ def test_what_is_done_with_neighbours_that_name_a_new_class_is_kept_with_the_swe
     assert "neighbors_naming_new" in refusal({"neighbors_naming_new": "leave"})
     cross: dict[str, Any] = {"protocol": "cross-dataset", "datasets": [], "sources": ["ESC10"], "targets": ["FSDD"]}
     said = refusal(cross | {"neighbors_naming_new": "drop"})
-    assert "neighbors_naming_new: drop has no meaning for cross-dataset" in said
+    assert "neighbors_naming_new: drop does not apply to cross-dataset" in said
 
 
 def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_sweep() -> None:

@@ -154,7 +154,7 @@ def test_swapped_folds_are_held_as_they_are_and_warned_of(tmp_path: Path) -> Non
     findings = check_manifest(manifest, None, info)
     assert findings.errors == ()
     (line,) = [line for line in findings.warnings if "this copy's split is wrong" in line]
-    assert line.count("perhaps swapped") == 3
+    assert line.count("are they swapped") == 3
     assert "fold 1" not in line
     assert line.endswith("trials refuse it unless the sweep accepts it")
 
