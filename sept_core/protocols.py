@@ -151,10 +151,11 @@ def make_plan(
 def left_out(
     table: EmbeddingTable, targets: tuple[EmbeddingTable, ...], pretraining: Pretraining
 ) -> Mapping[str, frozenset[int]]:
-    """Rows that a trial does not use: their labels contradict each other, the encoder heard their recording, or, for a target, the source has it.
+    """Rows that a trial leaves out: contradictory labels, a recording that the encoder heard or, for a target, the
+    source has.
 
-    By data set; data sets without such rows are omitted. Rows that are part of the pretraining by the data set's name or
-    the file's content are not included: they were left out from the first release on, so signatures need not contain
+    By data set; data sets without such rows are omitted. Rows that belong to the pretraining by data set name or file
+    content are not included: they were left out from the first release on, so signatures need not contain
     them. The source's clips are those in the pool of any of its folds, so that a target is the same for all folds.
     """
     found = {table.dataset: newly_heard(table, pretraining) | contradictions(rows_of(table, table.info), table.info)}

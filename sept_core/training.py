@@ -149,7 +149,7 @@ class FusedTraining:
 
     @cached_property
     def shape(self) -> tuple[object, ...]:
-        """What trainings must have in common to share batches (`train_epochs`): everything that text features depend on.
+        """What trainings must have in common to share batches (`train_epochs`): all that text features depend on.
 
         That is the text tower, the learner, the sizes of the parameters, the names and the precision. Values that act
         only on the features (margins, weights, scales) or only on the parameters (learning rates) may differ.

@@ -30,7 +30,7 @@ def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_swe
     assert "crossing" not in quickstart().text()
     with pytest.raises(InputError, match=r"crossing.*'leave'"):
         quickstart(crossing="leave")
-    with pytest.raises(InputError, match=r"accept_faulty_splits\.SESA: 'SESA' is no dataset of this sweep"):
+    with pytest.raises(InputError, match=r"accept_faulty_splits\.SESA: 'SESA' is not a dataset of this sweep"):
         quickstart(accept_faulty_splits=["SESA"])
 
 

@@ -155,7 +155,7 @@ def test_a_cross_dataset_study_is_one_source_and_one_method_and_its_targets_are_
         ({"targets": []}, "targets: missing or empty; add 'targets: [...]'"),
         ({"datasets": ["ESC10"]}, "datasets: protocol cross-dataset has no datasets"),
         ({"protocol": "base-to-new"}, "sources: protocol base-to-new has no sources"),
-        ({"folds": {"birds": [1]}}, "folds.birds: 'birds' is no dataset of this sweep"),
+        ({"folds": {"birds": [1]}}, "folds.birds: 'birds' is not a dataset of this sweep"),
         ({"targets": ["bird"]}, "targets.0: unknown dataset 'bird'; did you mean 'birds'?"),
     ],
 )
