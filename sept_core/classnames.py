@@ -31,7 +31,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
             alike = (
                 f"'{seen[prompt]}' and '{name}' are the same in a prompt"
                 if seen[prompt] != name
-                else f"'{name}' stands twice"
+                else f"'{name}' is given twice"
             )
             raise InputError(alike, fix="leave one of them out")
         seen[prompt] = name

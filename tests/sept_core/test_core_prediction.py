@@ -159,7 +159,7 @@ def test_another_encoder_is_refused_with_both_fingerprints(learned: Callable[[st
         ([], "fewer than two"),
         (["rain"], "fewer than two"),
         (["rain", " "], "is empty"),
-        (["rain", "dog bark", "rain"], "'rain' stands twice"),
+        (["rain", "dog bark", "rain"], "'rain' is given twice"),
         (["dog bark", "Dog_Bark"], "'dog bark' and 'Dog_Bark' are the same in a prompt"),
     ],
 )

@@ -138,5 +138,5 @@ def test_a_trial_of_an_earlier_method_version_is_neither_trained_again_nor_expor
             act()
         said = str(caught.value)
         assert said.startswith(f"{chosen.signature}: the trial is of method version ")
-        assert f", this program of {METHOD_VERSION}; install the version that made it: numpy " in said
+        assert f", this release of {METHOD_VERSION}; install the version that made it: numpy " in said
         assert ", sept-sweep " in said

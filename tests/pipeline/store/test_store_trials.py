@@ -298,7 +298,7 @@ class TestProposalsAndDecisions:
         for _ in range(2):
             assert (store.proposals("s"), store.decisions("s")) == ([proposal], [decision])
         assert damages == [
-            f"'sweeps/s/{folder}/backup' is none of the sweep's trials and counts for nothing; move it elsewhere"
+            f"'sweeps/s/{folder}/backup' does not belong to the sweep and is ignored; move it elsewhere"
             for folder in ("members", "verdicts")
         ]
 
