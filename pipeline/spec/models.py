@@ -82,7 +82,7 @@ class Dimension(Model):
             if self.log and self.step is not None:
                 raise ValueError("a logarithmic range has no step")
         if self.choices is not None and len(set(self.choices)) != len(self.choices):
-            raise ValueError("choices are doubled")
+            raise ValueError("choices repeat a value")
         return self
 
     def contains(self, value: Value) -> bool:

@@ -66,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except _UNFIT as error:
-            problem = f"{repeated(node.value)} is not a {kind}; if it is text, put it in quotes"
+            problem = f"{repeated(node.value)} is not a valid {kind}; if it is text, put it in quotes"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 

@@ -88,8 +88,8 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
     ("happens", "line"),
     [
         # By the kills above and the tests of the watch on Ray they are covered in every run.
-        pytest.param(signal.SIGTERM, "interrupted; the same command goes on", marks=pytest.mark.long),
-        pytest.param(signal.SIGINT, "interrupted; the same command goes on", marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, "interrupted; run the same command again", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, "interrupted; run the same command again", marks=pytest.mark.long),
         pytest.param(
             b"gcs_server", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
         ),

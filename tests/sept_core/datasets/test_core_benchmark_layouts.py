@@ -180,9 +180,7 @@ def test_a_recording_that_palms_folds_tear_is_a_warning_with_its_name_and_folds(
     findings = check_manifest(read_layout("TUT2017", tmp_path), None, DATASETS["TUT2017"])
     assert findings.errors == ()
     (line,) = [line for line in findings.warnings if "both training and test" in line]
-    assert line.startswith(
-        "1 recording stands in both training and test of the published split (a000 in folds 1 and 2)"
-    )
+    assert line.startswith("1 recording is in both training and test of the published split (a000 in folds 1 and 2)")
     assert "with 2 of 151 test clips; crossing: drop in the sweep's YAML" in line
 
 
@@ -191,7 +189,7 @@ def test_speakers_that_cross_palms_random_split_are_counted_in_a_warning(dataset
     palm(dataset, tmp_path)
     findings = check_manifest(read_layout(dataset, tmp_path), None, DATASETS[dataset])
     assert findings.errors == ()
-    assert any("speakers stand in both training and test of the published split" in line for line in findings.warnings)
+    assert any("speakers are in both training and test of the published split" in line for line in findings.warnings)
 
 
 def test_ravdess_leaves_out_the_sound_tracks_of_its_videos(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_an_empty_class_is_an_error(toy: Manifest) -> None:
 def test_a_class_with_nothing_to_train_on_is_an_error_and_with_little_a_warning(toy: Manifest) -> None:
     one_sided = check_manifest(Manifest("toy", toy.clips[:1] + toy.clips[32:]), None, INFO)
     assert whats(one_sided, "error") == (
-        "fold 1: nothing to train on of a",
+        "fold 1: no clips to train on of a",
         "fold 2: no clips of the base classes to test on",
     )
     assert "fold 2: nothing to test on of a" in whats(one_sided, "warning")

@@ -135,7 +135,7 @@ def test_esc10_refuses_a_class_folder_given_as_root(esc10: Path) -> None:
 def test_esc10_refuses_audio_in_a_folder_of_no_class(esc10: Path, folder: str) -> None:
     put(esc10 / folder / "1-1-A.ogg")
     line = refusal("ESC10", esc10)
-    assert f"folder '{folder}' is of no class of ESC10" in line
+    assert f"folder '{folder}' is not a class of ESC10" in line
     assert "1-1-A.ogg" in line
 
 
