@@ -238,7 +238,7 @@ def test_sweep_and_study_swapped_is_told_in_one_line(command: str, sept: Sept, f
     to = ["--to", "x"] if command == "export" else []
     code, _, err = sept(command, "coop+sept", made.SWEEP, *to, "--root", filled)
     assert code == 2
-    assert err.endswith("unknown sweep 'coop+sept'; 'synthetic' is a sweep: give it first, and 'coop+sept' behind it\n")
+    assert err.endswith("unknown sweep 'coop+sept'; 'synthetic' is a sweep: give it first, then 'coop+sept'\n")
 
 
 def test_best_takes_the_study_as_export_does_and_names_the_nearest(sept: Sept, filled: Path) -> None:

@@ -90,7 +90,7 @@ def test_another_spec_under_the_name_is_told_in_the_words_of_launch(
     command = ("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
     code, out, _ = sept(*command)
     assert code == 2
-    assert "sept sweep launch would refuse it:\n  sweep 'synthetic': this sweep was begun with another spec" in out
+    assert "sept sweep launch would refuse it:\n  sweep 'synthetic': this sweep was started with another spec" in out
     assert "3/3 1p" in out
     assert sept(*command, "--fork", "eight")[0] == 0
 

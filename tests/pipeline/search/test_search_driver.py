@@ -262,7 +262,7 @@ def test_clips_that_are_left_out_since_the_sweep_began_are_one_plain_line_with_a
         SweepDriver(play.spec, play.store, [], later).replay()
     line = str(refused.value)
     dataset = play.spec.datasets[0]
-    assert f"clips of {dataset} left out of training and test: none when the sweep began, 1 clips, " in line
+    assert f"clips of {dataset} left out of training and test: none when the sweep started, 1 clips, " in line
     assert line.endswith(
         f" now; embed {dataset} with --force as it was then, or give the sweep another name, with --fork NAME"
     )
@@ -286,7 +286,7 @@ def test_studies_of_one_sweep_must_all_read_the_same_encoder_and_neighbours(tmp_
 
     # Of kgcoop+sept nothing is there yet.
     assert {proposal.config.method for proposal in play.store.proposals("tiny")} == {"zero-shot", "coop+sept"}
-    with pytest.raises(InputError, match="neighbors_digest was .* when the sweep began and is"):
+    with pytest.raises(InputError, match="neighbors_digest was .* when the sweep started and is"):
         SweepDriver(replace_methods(spec), play.store, [], others).replay()
 
 
