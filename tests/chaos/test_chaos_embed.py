@@ -75,7 +75,7 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
                         os.kill(chance.choice(workers), signal.SIGKILL)
                 done[kind] += 1
             if process.returncode not in (None, -signal.SIGKILL):
-                # Done before the last kill: it begins anew.
+                # Done before the last kill: it starts again.
                 assert process.returncode == 0, said(tmp_path)
                 command = (*command, "--force") if "--force" not in command else command
     with launched(tmp_path, "unused:unused", *command) as process:

@@ -68,7 +68,7 @@ def test_all_that_is_missing_is_listed_and_the_exit_code_is_2(sept: Sept, tmp_pa
         more.write("presets: {coop: palm}\n")
     code, out, err = sept("sweep", "plan", file, "--root", tmp_path / "runs")
     assert (code, err) == (2, "")
-    assert "Preset of coop: palm (asif-hanif/palm); changed by this sweep: epochs 2 (50 there)" in out
+    assert "Preset of coop: palm (asif-hanif/palm); changed by this sweep: epochs 2 (preset: 50)" in out
     assert "Missing (12):" in out
     assert all(f"sept embed {name.lower()} --audio DIR --encoder msclap-2023" in out for name in datasets)
     assert f"{tmp_path / 'nowhere.pth'}: the weights of msclap-2023 are not there (33 studies)" in out
