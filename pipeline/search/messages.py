@@ -1,9 +1,9 @@
-"""Messages between driver and workers: plain values, since they pass through Ray Tune."""
+"""Messages between driver and workers, which pass through Ray Tune."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.cluster.faults import Fault
@@ -21,41 +21,23 @@ class Assignment:
     Attributes:
         root: The store.
         provider: Loads what trials read; pickled by Ray.
-        inputs: The argument of ``provider``, `StudyInputs` as JSON.
-        config: The trial's configuration as JSON.
+        inputs: The argument of ``provider``.
+        config: The configuration of the trial.
         cpus: CPUs that the trial occupies.
         gpus: Share of a GPU that it occupies.
     """
 
     root: str
     provider: Loader
-    inputs: str
-    config: str
-    cpus: float
-    gpus: float
-
-    @classmethod
-    def of(
-        cls, root: str, provider: Loader, inputs: StudyInputs, config: TrialConfig, cpus: float = 1, gpus: float = 0
-    ) -> Assignment:
-        """The assignment of a trial of a study with these inputs."""
-        return cls(root, provider, json.dumps(asdict(inputs)), config.model_dump_json(), cpus, gpus)
+    inputs: StudyInputs
+    config: TrialConfig
+    cpus: float = 1
+    gpus: float = 0
 
     @property
     def threads(self) -> int:
         """Threads to compute with."""
         return max(1, int(self.cpus))
-
-    @property
-    def study_inputs(self) -> StudyInputs:
-        """The inputs of the trial."""
-        content = json.loads(self.inputs)
-        return StudyInputs(**content | {"targets": tuple(content["targets"])})
-
-    @property
-    def trial(self) -> TrialConfig:
-        """The configuration."""
-        return TrialConfig.model_validate_json(self.config)
 
 
 @dataclass(frozen=True)

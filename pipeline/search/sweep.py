@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -116,8 +116,8 @@ def launch(
     def load(inputs: StudyInputs) -> TrialInputs:
         return provider(where, inputs)
 
-    def assign(proposal: Proposal) -> dict[str, Any]:
-        return asdict(Assignment.of(where, provider, wanted[proposal.study], proposal.config, *needs[proposal.study]))
+    def assign(proposal: Proposal) -> Assignment:
+        return Assignment(where, provider, wanted[proposal.study], proposal.config, *needs[proposal.study])
 
     with (
         _Interrupts() as interrupts,

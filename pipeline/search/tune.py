@@ -31,7 +31,7 @@ from pipeline.cluster.faults import raised_there
 from pipeline.cluster.ray_cluster import cluster, environment_variables
 from pipeline.cluster.tune_patches import bearing_every_loss, settle_loss
 from pipeline.search.driver import SweepDriver
-from pipeline.search.messages import Message
+from pipeline.search.messages import Assignment, Message
 from pipeline.search.worker import TrialWorker
 from pipeline.spec import Resources
 from pipeline.store.records import Proposal
@@ -152,7 +152,7 @@ def run_proposals(
     driver: SweepDriver,
     workers: int,
     needs: Mapping[str, tuple[float, float]],
-    assign: Callable[[Proposal], dict[str, Any]],
+    assign: Callable[[Proposal], Assignment],
     stopping: Callable[[], bool],
     scratch: Path,
     lost: Callable[[], bool] = lambda: False,
@@ -163,7 +163,7 @@ def run_proposals(
         driver: Makes all decisions.
         workers: Number of parallel trials.
         needs: By study: CPUs and share of a GPU that a trial occupies.
-        assign: The `Assignment` of a trial as a dict.
+        assign: Makes the assignment of a trial.
         stopping: Whether a stop was requested; running trials then continue to their next checkpoint.
         scratch: Folder for the files that Tune must write.
         lost: Whether Ray is gone: then nothing more from Tune reaches the driver.
@@ -221,7 +221,7 @@ class _Link:
         self,
         driver: SweepDriver,
         needs: Mapping[str, tuple[float, float]],
-        assign: Callable[[Proposal], dict[str, Any]],
+        assign: Callable[[Proposal], Assignment],
         stopping: Callable[[], bool],
         lost: Callable[[], bool],
     ) -> None:
@@ -248,7 +248,7 @@ class _Link:
             self._proposals[trial_id] = proposal
             need = self._needs[proposal.study]
             self._idle[need] = max(0, self._idle[need] - 1)
-            return self._assign(proposal)
+            return {"assignment": self._assign(proposal)}
         except Exception as error:
             return self._fail(error)
 

@@ -43,15 +43,15 @@ class TrialWorker(Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
         """The resources of the assigned trial."""
-        return PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+        return PlacementGroupFactory([{"CPU": config["assignment"].cpus, "GPU": config["assignment"].gpus}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """First assignment of the process."""
-        self._trial = TrialProcess(Assignment(**config))
+        self._trial = TrialProcess(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Next assignment of the process."""
-        self._trial = TrialProcess(Assignment(**new_config))
+        self._trial = TrialProcess(new_config["assignment"])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -82,12 +82,12 @@ class TrialProcess:
     def _begin(self) -> Message:
         assignment = self._assignment
         prepare_torch(assignment.threads)
-        config = self._config = assignment.trial
+        config = self._config = assignment.config
         store = self._store = TrialStore(open_files(assignment.root, known=True))
         done = store.read_result(config.study_key, config.signature)
         if done is not None:
             return Message("ended", done.curve)
-        self._inputs = assignment.provider(assignment.root, assignment.study_inputs)
+        self._inputs = assignment.provider(assignment.root, assignment.inputs)
         if assignment.gpus:
             self._inputs.encoder.text.to("cuda")
         self._checkpoint = store.read_checkpoint(config)

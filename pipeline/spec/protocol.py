@@ -53,11 +53,11 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
 def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
     if spec.selection not in TRANSFER_SELECTIONS:
         yield InputError(
-            f"selection '{spec.selection}' has no meaning for cross-dataset: it trains on all classes of the source",
+            f"selection '{spec.selection}' does not apply to cross-dataset: it trains on all classes of the source",
             where=f"{where}: selection",
             fix=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
         )
-    why = "has no meaning for cross-dataset: it trains on all classes of the source"
+    why = "does not apply to cross-dataset: it trains on all classes of the source"
     yield from _keeps_neighbors(spec, where, why, "leave it out")
     for source in spec.sources if spec.targets else ():
         if not spec.targets_of(source):

@@ -187,7 +187,7 @@ def test_a_space_that_asks_for_more_neighbours_than_there_are_is_refused_at_once
         short = {name: terms[:2] for name, terms in inputs.neighbors.by_class.items()}
         return replace(inputs, neighbors=Neighbors(wanted.dataset, short))
 
-    with pytest.raises(InputError, match="has 2 neighbours, 3 were asked for"):
+    with pytest.raises(InputError, match="has 2 neighbours, 3 were requested"):
         SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
 
 
@@ -230,7 +230,7 @@ def test_a_cross_dataset_space_needs_neighbours_of_all_classes_of_the_source(tmp
         return replace(inputs, neighbors=Neighbors("FSDD", {**inputs.neighbors.by_class, last: ("one",)}))
 
     SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
-    with pytest.raises(InputError, match="has 1 neighbours, 3 were asked for"):
+    with pytest.raises(InputError, match="has 1 neighbours, 3 were requested"):
         SweepDriver(_cross(name="other"), TrialStore(LocalFiles(tmp_path)), [], few).replay()
 
 

@@ -106,7 +106,7 @@ def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> 
     begun = []
     while (proposal := driver.ask()) is not None:
         assert (proposal.study, proposal.number) not in before
-        trial = TrialProcess(Assignment.of(root, provide, inputs[proposal.study], proposal.config))
+        trial = TrialProcess(Assignment(root, provide, inputs[proposal.study], proposal.config))
         message = trial.step()
         assert message.phase == "begun", message.error
         begun.append(len(message.curve))

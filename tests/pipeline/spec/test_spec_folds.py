@@ -56,7 +56,7 @@ def test_a_data_set_with_one_published_test_fold_has_one_study() -> None:
 def test_a_source_has_a_study_for_each_of_its_test_folds() -> None:
     spec = load_sweep("cross_dataset", {"selection": "strict", "sources": ["FSDD"], "methods": ["coop"]})
     assert [study.fold for study in spec.studies()] == ["nicolas", "theo", "yweweler"]
-    with pytest.raises(InputError, match="selection 'nested' has no meaning.*; use selection: heldout or strict"):
+    with pytest.raises(InputError, match="selection 'nested' does not apply.*; use selection: heldout or strict"):
         load_sweep("cross_dataset", {"selection": "nested"})
 
 

@@ -414,7 +414,7 @@ class TestSweeps:
         store.write_spec("s", "trials: 8\n")
         store.write_spec("s", "trials: 20\n", before="trials: 8\n")
         for before in (None, "trials: 8\n"):
-            with pytest.raises(StoreConflict, match="spec of sweep 's' was changed by somebody else"):
+            with pytest.raises(StoreConflict, match="spec of sweep 's' was changed by another process"):
                 store.write_spec("s", "trials: 10\n", before=before)
         assert store.read_spec("s") == "trials: 20\n"
 

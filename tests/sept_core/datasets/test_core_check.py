@@ -126,7 +126,7 @@ def test_a_class_with_nothing_to_train_on_is_an_error_and_with_little_a_warning(
         "fold 1: no clips to train on of a",
         "fold 2: no clips of the base classes to test on",
     )
-    assert "fold 2: nothing to test on of a" in whats(one_sided, "warning")
+    assert "fold 2: no clips to test on of a" in whats(one_sided, "warning")
     assert "fold 2: fewer than 16 clips to draw shots from: a 1" in whats(one_sided, "warning")
 
 
