@@ -21,13 +21,12 @@ class HyperParameter:
     Attributes:
         name: Its name in YAML files, in MLflow and in signatures.
         kind: ``int``, ``float`` or ``str``.
-        doc: One line: its meaning and, if there is one, the paper's symbol.
-        default: Used if a configuration does not name it; None: depends on encoder or dataset, filled by the trial.
+        doc: One line: its meaning and, where it has one, the paper's symbol.
+        default: Used where a configuration does not name it; None: depends on encoder or dataset, filled by the trial.
         low: Smallest allowed value (inclusive), for numbers.
         high: Largest allowed value (inclusive), for numbers.
         choices: The allowed words, for strings; empty: any.
-        before: Its value in stored configurations that do not name it: they were written by a release that did not have
-            it yet.
+        before: What stored values that do not name it mean: a release that did not have it yet wrote them.
     """
 
     name: str

@@ -91,11 +91,11 @@ def run_sweep(
 
 
 def _through_client(spec: SweepSpec, root: str, mlflow: str | None, address: str, retry_failed: bool) -> int:
-    """The same command on a cluster that this machine is not part of; its exit code."""
+    """The same command on a cluster that this machine is no part of; its exit code."""
     from pipeline.search.remote import launch_remotely
     from pipeline.store import is_remote
 
-    # A folder must be visible to both under the same path.
+    # A folder is one that both see, under the same path.
     options = ["--root", root if is_remote(root) else str(Path(root).expanduser().absolute())]
     options += ["--mlflow", mlflow] if mlflow else []
     options += ["--retry-failed"] if retry_failed else []
@@ -127,7 +127,7 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
 def _run(
     console: Console, spec: SweepSpec, root: str, target: TrackingTarget, address: str, retry_failed: bool
 ) -> tuple[int, bool]:
-    """Run the sweep; returns its exit code (0 unless it was stopped), and whether MLflow has everything."""
+    """Run the sweep; the exit code where it was stopped before its end, else 0, and whether MLflow has all of it."""
     from pipeline.cli.progress import make_progress
     from pipeline.search.sweep import launch
     from pipeline.store import TrialStore, open_files
@@ -139,7 +139,7 @@ def _run(
 
     @contextmanager
     def tracking(lease: Lease) -> Iterator[None]:
-        """Tracking while the launch has the lease: MLflow allows one writer."""
+        """What a launch does while it has the lease: MLflow allows one writer."""
         tracker.hold(lease)
         try:
             yield
@@ -184,13 +184,13 @@ def _prepare(console: Console, target: TrackingTarget) -> None:
     from sept_core.errors import InputError
 
     try:
-        with _status(console, "Preparing MLflow (takes some seconds the first time)"):
+        with _status(console, "Preparing MLflow (some seconds the first time)"):
             prepare(target)
     except Exception as error:
-        # Tracking never prevents a sweep from running: the tracker keeps trying.
+        # Tracking never keeps a sweep from running: the tracker goes on trying.
         said = failure(target, error)
         known = str(said) if isinstance(said, InputError) else f"MLflow cannot be reached yet ({one_line(error)})"
-        say(console, f"{known}; the sweep runs anyway")
+        say(console, f"{known}; the sweep runs all the same")
 
 
 def _mlflow_option(root: str, target: TrackingTarget) -> str:

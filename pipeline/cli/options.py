@@ -26,7 +26,7 @@ __all__ = [
 
 DEFAULT_ROOT = "sept-runs"
 
-# A string, not a path: paths would remove one slash of s3://.
+# A text, not a path: paths make one slash of the two in s3://.
 RootOption = Annotated[
     str,
     typer.Option(

@@ -141,7 +141,7 @@ def status(
     from sept_core.errors import InputError
 
     if every is not None and not watch:
-        raise InputError("--every sets the interval of --watch", fix="give --watch as well")
+        raise InputError("--every says how often to look again", fix="give --watch as well")
     reader = SweepReader(TrialStore(open_files(root)), sweep)
     if watch:
         watching.watch(reader, every or 2.0, as_json)

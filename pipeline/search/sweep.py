@@ -57,7 +57,7 @@ class SweepOutcome:
         trials: Ended trials of all studies, including earlier launches; the sum of the next three.
         started: Trials that a worker of this launch started or resumed; the others cost nothing.
         seconds: Wall time of this launch.
-        on_request: Whether the stop was requested with ``sept sweep stop``.
+        on_request: Whether somebody asked for the stop with ``sept sweep stop``.
     """
 
     sweep: str
@@ -116,8 +116,9 @@ def launch(
     def load(inputs: StudyInputs) -> TrialInputs:
         return provider(where, inputs)
 
-    def assign(proposal: Proposal) -> Assignment:
-        return Assignment(where, provider, wanted[proposal.study], proposal.config, *needs[proposal.study])
+    def assign(proposal: Proposal) -> dict[str, Any]:
+        inputs, need = wanted[proposal.study], needs[proposal.study]
+        return {"assignment": Assignment(where, provider, inputs, proposal.config, *need)}
 
     with (
         _Interrupts() as interrupts,

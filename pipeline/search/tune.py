@@ -31,7 +31,7 @@ from pipeline.cluster.faults import raised_there
 from pipeline.cluster.ray_cluster import cluster, environment_variables
 from pipeline.cluster.tune_patches import bearing_every_loss, settle_loss
 from pipeline.search.driver import SweepDriver
-from pipeline.search.messages import Assignment, Message
+from pipeline.search.messages import Message
 from pipeline.search.worker import TrialWorker
 from pipeline.spec import Resources
 from pipeline.store.records import Proposal
@@ -74,7 +74,7 @@ def sweep_cluster(
     fix = "use the command line (sept sweep launch --address ray://...), which runs it there"
     with (
         environment_variables(_QUIET),
-        # Trials exchange a few kilobytes: almost the smallest object store that Ray accepts is enough.
+        # Trials exchange a few kilobytes: about the smallest object store that Ray takes does.
         cluster(address, fix=fix, cpus=cpus, object_store_bytes=100_000_000, started=started),
     ):
         yield
@@ -142,7 +142,7 @@ def _capacity(resources: Resources, address: str) -> tuple[float, float]:
 
 
 def _fitting(need: tuple[float, float], room: tuple[float, float]) -> float:
-    """How many trials with this need fit at the same time; a share of a GPU is always on one GPU."""
+    """How many trials that need so much have room beside each other; a share of a GPU lies on one of them."""
     (cpu, gpu), (cpus, gpus) = need, room
     by_cpu = cpus if math.isinf(cpus) else int(cpus / cpu + 1e-6)
     return min(by_cpu, int(gpus) * round(1 / gpu) if gpu else math.inf)
@@ -152,7 +152,7 @@ def run_proposals(
     driver: SweepDriver,
     workers: int,
     needs: Mapping[str, tuple[float, float]],
-    assign: Callable[[Proposal], Assignment],
+    assign: Callable[[Proposal], dict[str, Any]],
     stopping: Callable[[], bool],
     scratch: Path,
     lost: Callable[[], bool] = lambda: False,
@@ -163,7 +163,7 @@ def run_proposals(
         driver: Makes all decisions.
         workers: Number of parallel trials.
         needs: By study: CPUs and share of a GPU that a trial occupies.
-        assign: Makes the assignment of a trial.
+        assign: Makes the configuration of `TrialWorker` for a trial: its ``assignment``.
         stopping: Whether a stop was requested; running trials then continue to their next checkpoint.
         scratch: Folder for the files that Tune must write.
         lost: Whether Ray is gone: then nothing more from Tune reaches the driver.
@@ -221,7 +221,7 @@ class _Link:
         self,
         driver: SweepDriver,
         needs: Mapping[str, tuple[float, float]],
-        assign: Callable[[Proposal], Assignment],
+        assign: Callable[[Proposal], dict[str, Any]],
         stopping: Callable[[], bool],
         lost: Callable[[], bool],
     ) -> None:
@@ -248,7 +248,7 @@ class _Link:
             self._proposals[trial_id] = proposal
             need = self._needs[proposal.study]
             self._idle[need] = max(0, self._idle[need] - 1)
-            return {"assignment": self._assign(proposal)}
+            return self._assign(proposal)
         except Exception as error:
             return self._fail(error)
 

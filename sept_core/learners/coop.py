@@ -31,12 +31,7 @@ CONTEXT_INIT = HyperParameter(
     before=RANDOM,
 )
 N_CTX = HyperParameter(
-    "n_ctx",
-    int,
-    "length of the learned context in tokens; 0: the length of the words of context_init",
-    16,
-    low=0,
-    high=64,
+    "n_ctx", int, "length of the learned context in tokens; 0: as many as the words of context_init", 16, low=0, high=64
 )
 
 

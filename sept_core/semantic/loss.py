@@ -34,10 +34,8 @@ SEPT_HYPER = (
     HyperParameter("margin_intra", float, "factor on the margin to a class's own neighbours", 1.0, low=0.0, high=10.0),
     HyperParameter("margin_inter", float, "factor on the margin to other classes' neighbours", 1.0, low=0.0, high=10.0),
     HyperParameter("margin_mode", str, "where margins come from", "handcrafted", choices=MARGIN_MODES),
-    HyperParameter(
-        "n_neighbors", int, "semantic neighbours per class (N), the first ones of its list", 5, low=1, high=20
-    ),
-    HyperParameter("n_templates", int, "hand-crafted templates per margin (T)", 5, low=1, high=10),
+    HyperParameter("n_neighbors", int, "semantic neighbours per class (N), the first of its list", 5, low=1, high=20),
+    HyperParameter("n_templates", int, "hand-crafted templates behind a margin (T)", 5, low=1, high=10),
 )
 
 SMALLEST = 1e-12

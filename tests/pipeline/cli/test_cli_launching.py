@@ -167,7 +167,7 @@ def test_a_sweep_runs_though_mlflow_is_away_and_says_how_to_write_it_later(
     launch(FakeLaunch(made.make_cases(trials=1)))
     code, out, _ = sept("quickstart", "--root", root, "--mlflow", "http://127.0.0.1:9")
     assert code == 0
-    assert "the sweep runs anyway" in out
+    assert "the sweep runs all the same" in out
     assert f"  sept track sync quickstart --root {root} --mlflow http://127.0.0.1:9\n" in out
 
 
@@ -179,7 +179,7 @@ def test_a_sweep_runs_though_mlflows_database_is_damaged_and_says_so(
     code, out, _ = sept("quickstart", "--root", root)
     assert code == 0
     assert f"{root / 'mlflow.db'}: MLflow's database is damaged (file is not a database); move it away" in out
-    assert "the sweep runs anyway" in out
+    assert "the sweep runs all the same" in out
     assert f"  sept track sync quickstart --root {root}\n" in out
 
 
