@@ -1,10 +1,11 @@
-"""Removes from an environment what only a GPU needs of PyPI's torch:
+"""Removes the parts of PyPI's torch that only a GPU needs from an environment:
 
     python infra/cpu_only.py        # infra/Dockerfile does it for DEVICE=cpu-pypi
 
-PyPI has torch for Linux with CUDA only, and it cannot be imported without its CUDA libraries: it is linked to them. But
-a process without a GPU opens only some. What a training step has opened stays. All other files of the nvidia packages
-go, and so does Triton, which compiles for GPUs. The torch of this environment can use no GPU afterwards.
+PyPI has torch for Linux only with CUDA, and it cannot be imported without the CUDA libraries that it is linked to. But
+a process without a GPU opens only some of them. Files that a training step opens are kept. All other files of the
+nvidia packages are deleted, and so is Triton, which compiles for GPUs. Afterwards the torch of this environment cannot
+use a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ print(open("/proc/self/maps").read())
 
 
 def trim(site: Path, opened: set[str]) -> int:
-    """Remove Triton, and what was not opened of the nvidia packages, from the folder ``site``. Returns their bytes."""
+    """Remove Triton and the files of the nvidia packages that were not opened from the folder ``site``. Returns their
+    size."""
     triton = site / "triton"
     unused = [path for path in triton.rglob("*") if path.is_file()]
     unused += [
@@ -46,7 +48,7 @@ def main() -> int:
     first, *maps = seen.splitlines()
     freed = trim(Path(first).parents[1], {line.split()[-1] for line in maps if "/" in line})
     subprocess.run([sys.executable, "-c", STEP], check=True, stdout=subprocess.DEVNULL)
-    sys.stdout.write(f"{freed / 1e9:.1f} GB that only a GPU needs are gone\n")
+    sys.stdout.write(f"{freed / 1e9:.1f} GB that only a GPU needs were removed\n")
     return 0
 
 

@@ -1,11 +1,11 @@
-"""Refreshes the lock files that infra/Dockerfile installs from, out of pyproject.toml:
+"""Updates the lock files for infra/Dockerfile from pyproject.toml:
 
-    python infra/lock.py        # writes requirements.lock, torch-cpu.lock and torch-cuda.lock beside this file
+    python infra/lock.py        # writes requirements.lock, torch-cpu.lock and torch-cuda.lock in infra/
 
-uv's resolver does it, in a virtual environment of its own, for CPython 3.11 on x86-64 Linux. Everything is pinned by
-version and by the hashes of all its files, with one exception: torch and torchaudio for CPUs only. Their wheels lie on
-PyTorch's own index, are other files than PyPI's of the same versions, and are pinned by version (torch-cpu.lock).
-The index is uv's own setting (UV_DEFAULT_INDEX).
+It uses uv's resolver, in a separate virtual environment, for CPython 3.11 on x86-64 Linux. Everything is pinned by
+version and by the hashes of all its files, except torch and torchaudio for CPUs: their wheels on PyTorch's own index
+differ from PyPI's of the same versions, and are pinned by version (torch-cpu.lock). The index is uv's own setting
+(UV_DEFAULT_INDEX).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PYTHON = "3.11"
 EXTRA = "cluster"
-# Torch, and what its wheels on PyPI bring along for GPUs.
+# Torch and the GPU packages that its wheels on PyPI require.
 GPU = re.compile(r"torch|torchaudio|triton|nvidia-.*|cuda-.*")
 TORCH = ("torch", "torchaudio")
 HEADER = "# Made by infra/lock.py; do not edit. {}\n"
@@ -34,7 +34,7 @@ def resolve(project: Path) -> str:
         venv.create(folder / "venv", with_pip=True)
         python = folder / "venv" / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], check=True)
-        # What builds the package itself is installed from the lock, too.
+        # The build requirements of the package are installed from the lock, too.
         build = folder / "build.in"
         build.write_text("\n".join(tomllib.loads(project.read_text(encoding="utf-8"))["build-system"]["requires"]))
         options = ("--generate-hashes", "--no-header", "--no-annotate", "--quiet", "--output-file", folder / "all.txt")

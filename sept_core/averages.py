@@ -1,4 +1,4 @@
-"""Means over replicas, from their rows: of one trial, or of rows that stand together in a table. Loads no torch."""
+"""Means over replicas, from their rows: of one trial, or of rows that are shown together in a table. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def averages(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """For every measure of the rows its mean, and its sample standard deviation ``*_std`` (0 for one replica).
+    """The mean of every measure of the rows, and its sample standard deviation ``*_std`` (0 for one replica).
 
-    Measures ``*_f1`` get no deviation. Where the rows have ``h``, ``h_of_means`` is the harmonic mean of the mean base
+    Measures ``*_f1`` get no deviation. If the rows have ``h``, ``h_of_means`` is the harmonic mean of the mean base
     and the mean new accuracy. Sums are exact, so that neither the order of the rows nor the machine changes a digit.
 
     Args:

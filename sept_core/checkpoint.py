@@ -1,6 +1,6 @@
-"""A training on its way as bytes: tensors as safetensors, the rest as readable JSON in their header. No pickle.
+"""The state of an unfinished trial as bytes: safetensors with readable JSON in the header. No pickle.
 
-A digest over everything stands in the header, so that damage is noticed rather than trained on.
+The header has a digest over everything, so that damage is noticed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class CheckpointError(SeptError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial on its way.
+    """An unfinished trial.
 
     Attributes:
-        signature: Whose it is.
-        states: The state of each of its trainings, in order (one; two where selection is nested).
+        signature: Signature of the trial.
+        states: The state of each of its trainings, in order (one; two if selection is nested).
         curve: The reports so far.
         seconds: Seconds of training so far.
     """
@@ -64,7 +64,7 @@ def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 
 def read_header(data: bytes) -> dict[str, Any]:
-    """The readable part alone: format, method version, signature, epochs, curve. Tensors are not looked at.
+    """The readable part only: format, method version, signature, epochs, curve. Tensors are not read.
 
     Raises:
         CheckpointError: Damaged.
@@ -73,7 +73,7 @@ def read_header(data: bytes) -> dict[str, Any]:
 
 
 def load_checkpoint(data: bytes, signature: str) -> Checkpoint:
-    """Back from bytes.
+    """Read a checkpoint from bytes.
 
     Raises:
         CheckpointError: Damaged, or not of ``signature``.
@@ -83,7 +83,7 @@ def load_checkpoint(data: bytes, signature: str) -> Checkpoint:
         tensors = load(data)
         if _digest(header, tensors) != digest:
             raise ValueError("content and digest differ")
-        # What a damaged header's padding hides is not in the digest: nothing but these very bytes is a checkpoint.
+        # The digest does not cover the padding of the header: only exactly these bytes are a checkpoint.
         if _save(header, digest, tensors) != data:
             raise ValueError("not as it was written")
         if header["signature"] != signature:
@@ -113,7 +113,7 @@ def _metadata(data: bytes) -> tuple[dict[str, Any], str]:
 
 
 def _save(header: Mapping[str, Any], digest: str, tensors: dict[str, Tensor]) -> bytes:
-    # A single entry: safetensors writes several in no particular order, and equal states are to be equal bytes.
+    # A single entry: safetensors writes several in no particular order, and equal states must give equal bytes.
     return save(tensors, metadata={"sept": canonical_json({**header, "sha256": digest})})
 
 

@@ -1,6 +1,6 @@
-"""Whether class names that a person gives read differently; loads no torch.
+"""Checks that given class names differ; loads no torch.
 
-Whether the text tower of an encoder can tell them apart is another thing, which its tokenizer decides
+Whether the text tower of an encoder can distinguish them is decided by its tokenizer
 (``tokenize_names`` in ``encoders/prefix.py``).
 """
 
@@ -15,20 +15,24 @@ __all__ = ["check_names"]
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names as they stand in prompts.
+    """Class names as used in prompts.
 
     Raises:
-        InputError: Fewer than two, an empty one, or two that read alike.
+        InputError: Fewer than two, an empty one, or two that are the same in a prompt.
     """
     prompts = tuple(prompt_name(name) for name in names)
     if len(prompts) < 2:
-        raise InputError("fewer than two class names leave nothing to choose from", fix="give at least two")
+        raise InputError("fewer than two class names", fix="give at least two")
     seen: dict[str, str] = {}
     for name, prompt in zip(names, prompts, strict=True):
         if not prompt:
             raise InputError("a class name is empty", fix="leave it out")
         if prompt in seen:
-            alike = f"'{seen[prompt]}' and '{name}' read alike" if seen[prompt] != name else f"'{name}' stands twice"
+            alike = (
+                f"'{seen[prompt]}' and '{name}' are the same in a prompt"
+                if seen[prompt] != name
+                else f"'{name}' is given twice"
+            )
             raise InputError(alike, fix="leave one of them out")
         seen[prompt] = name
     return prompts

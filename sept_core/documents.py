@@ -1,4 +1,4 @@
-"""JSON documents that notice damage: readable by a person, and carrying the digest of their own content."""
+"""JSON documents that detect damage: readable, and with the digest of their own content."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any, TypeVar
 
 __all__ = ["canonical_json", "duration_s", "parse_json", "seal", "time_ms", "unseal"]
 
-_END_OF_CALENDAR_MS = 253_370_764_800_000  # the year 9999: none that a calendar, or a time zone, leads out of
-_LONGEST_S = 1e9  # some thirty years
+_END_OF_CALENDAR_MS = 253_370_764_800_000  # the year 9999: safe for calendars and time zones
+_LONGEST_S = 1e9  # about thirty years
 _Number = TypeVar("_Number", int, float)
 
 
 def canonical_json(value: object) -> str:
-    """JSON of which equal values have equal text: sorted keys, no spaces, ASCII, no NaN."""
+    """JSON in which equal values have equal text: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def parse_json(text: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """What a JSON text from outside holds.
+    """The value of an untrusted JSON text.
 
     Args:
         text: The text, bytes in UTF-8.
         pairs: Makes the value of an object from its pairs, in place of ``dict``.
 
     Raises:
-        ValueError: No JSON, no UTF-8, or nested so deeply that Python does not read it.
+        ValueError: It is not JSON, not UTF-8, or nested too deeply for Python.
     """
     try:
         return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text, object_pairs_hook=pairs)
@@ -36,10 +36,10 @@ def parse_json(text: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] 
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """The document's bytes: keys sorted, indented, one final newline, ``sha256`` of the canonical content among them.
+    """The document's bytes: keys sorted, indented, one final newline, with the ``sha256`` of the canonical content.
 
     Raises:
-        ValueError: The content holds a number that JSON has no word for (NaN, infinity).
+        ValueError: The content has a number that JSON cannot represent (NaN, infinity).
     """
     # Through JSON once, so that tuples and non-string keys are digested as they will be read.
     plain = json.loads(json.dumps(content, allow_nan=False))
@@ -51,7 +51,7 @@ def unseal(data: bytes) -> dict[str, Any]:
     """The content of a sealed document, without its digest.
 
     Raises:
-        ValueError: Not JSON, not an object, or the digest is missing or does not fit.
+        ValueError: Not JSON, not an object, or the digest is missing or does not match.
     """
     try:
         content = parse_json(data)
@@ -75,7 +75,7 @@ def time_ms(value: Any) -> int:
     """A stored time, in milliseconds since 1970.
 
     Raises:
-        ValueError: Not a number, or one that no calendar has a day for.
+        ValueError: Not a number, or outside of the calendar.
     """
     return _number(value, int, _END_OF_CALENDAR_MS, "milliseconds since 1970", "time")
 
@@ -84,7 +84,7 @@ def duration_s(value: Any) -> float:
     """A stored duration, in seconds.
 
     Raises:
-        ValueError: Not a number, or none that a computation can have taken.
+        ValueError: Not a number, or implausibly long.
     """
     return _number(value, float, _LONGEST_S, "seconds", "duration")
 
@@ -96,7 +96,7 @@ def _number(value: Any, kind: Callable[[Any], _Number], end: float, unit: str, n
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a {name}: {error}") from error
     if not 0 <= number < end:
-        raise ValueError(f"{number} {unit} is no {name}")
+        raise ValueError(f"{number} {unit} is not a {name}")
     return number
 
 

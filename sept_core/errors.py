@@ -1,6 +1,6 @@
-"""Errors that a person can act on.
+"""Errors that the user can act on.
 
-Every error that is somebody's input says what was wrong, where (file, key, value) and what to do, in one line.
+Every error about the user's input says in one line what is wrong, where (file, key, value), and what to do.
 The command line prints that line and exits with 2; a traceback is shown only with ``--debug``.
 """
 
@@ -15,18 +15,18 @@ class SeptError(Exception):
     """Base of all errors raised on purpose by this project.
 
     Attributes:
-        resumable: Whether the same may well succeed later, without anything being fixed.
+        resumable: Whether the same command may succeed later, without any change.
     """
 
     resumable = False
 
 
 class InputError(SeptError):
-    """Something a person gave (a file, a key, a value, a folder) cannot be used.
+    """Some input of the user (a file, a key, a value, a folder) cannot be used.
 
     Args:
         what: What is wrong, without a final full stop.
-        where: File, key or value that it is about; empty where ``what`` names it already.
+        where: The file, key or value; empty if ``what`` names it already.
         fix: What to do about it.
     """
 
@@ -41,7 +41,7 @@ class InputError(SeptError):
 
     @property
     def each(self) -> tuple[InputError, ...]:
-        """The errors that it stands for: itself, unless it is several."""
+        """The individual errors: itself, unless it is a collection."""
         return (self,)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -50,7 +50,7 @@ class InputError(SeptError):
 
 
 class CollectedInputError(InputError):
-    """Several things that cannot be used, found at one go: a line for each. Its parts are those of the first.
+    """Several errors found together, one line each. Its own fields are those of the first.
 
     Args:
         errors: At least one.
@@ -74,7 +74,7 @@ class CollectedInputError(InputError):
 
 
 def gathered(errors: Iterable[InputError]) -> InputError:
-    """One error for all of these, of which there is at least one."""
+    """One error for all of these (at least one)."""
     several = CollectedInputError(errors)
     return several if len(several.each) > 1 else several.each[0]
 

@@ -1,12 +1,12 @@
-"""Evaluation: clips of a group classified among the names of that group, per replica.
+"""Evaluation: classifies the clips of a group among the names of that group, per replica.
 
 Base-to-new: base clips among base names, new clips among new names, and H = 2 b n / (b + n) per replica (fold, seed),
-then averaged: the headline. H of the averaged accuracies is reported beside it, labelled, since published tables use
-either. Cross-dataset: accuracy on the source and on every target.
+then averaged: the headline. H of the averaged accuracies is reported as well, since published tables use either.
+Cross-dataset: accuracy on the source and on every target.
 
 Test clips of base-to-new are also ranked among all names, base and new (the generalised setting): ``all``, and
-``all_base`` and ``all_new`` for the clips of each group. Within its group a name keeps the logit that the group gives
-it, so a clip that is right among all names is right in its group too: ``all_base`` is never above ``base``, ``all_new``
+``all_base`` and ``all_new`` for the clips of each group. A name has the same logit as within its group, so a clip that
+is right among all names is right in its group too: ``all_base`` is never above ``base``, ``all_new``
 never above ``new``, and ``all`` never above the mean of the two weighted by clips.
 """
 
@@ -25,7 +25,7 @@ from sept_core.learners import Learner, Params
 __all__ = ["Group", "GroupScores", "evaluate", "harmonic_mean", "summarise"]
 
 CLIPS_AT_ONCE = 32
-"""Clips of one forward pass where every clip has its own prompts (CoCoOp); bounds memory."""
+"""Clips of one forward pass if every clip has its own prompts (CoCoOp); bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Group:
     Attributes:
         bank: The names.
         embeddings: Unit-norm clip features ``[clips, dim]`` of the table that ``rows`` index.
-        labels: For each clip of the table the index of its class in ``bank``; -1 where it is none of them.
+        labels: For each clip of the table the index of its class in ``bank``; -1 if it is none of them.
         rows: For each replica the rows of its clips.
         trained: Whether the names are exactly the training classes.
-        sources: Source recording or speaker of each clip of the table, ``""`` where it is not known; empty for none.
+        sources: Source recording or speaker of each clip of the table, ``""`` if unknown; empty if no clip has one.
     """
 
     bank: PromptBank
@@ -49,21 +49,21 @@ class Group:
     sources: Sequence[str] = ()
 
     def source_of(self, row: int) -> tuple[str, int]:
-        """What the clip of that row is counted with: its source, or where that is not known itself."""
+        """The source by which the clip of a row is counted; the clip itself if unknown."""
         source = self.sources[row] if self.sources else ""
         return (source, -1) if source else ("", row)
 
 
 @dataclass(frozen=True)
 class GroupScores:
-    """How one group was classified.
+    """The classification of one group.
 
     Attributes:
         accuracy: Percent, one per replica.
         macro_f1: Mean over the group's classes of 2 tp / (2 tp + fp + fn), in percent, one per replica.
         confusion: Clips by true (row) and predicted (column) class, over all replicas.
         among_all: For each replica the group's clips by true and predicted class over the names of all groups, int64
-            ``[names, names]``; empty where that was not asked for.
+            ``[names, names]``; empty if not requested.
         right: For each replica whether each of its clips was classified correctly, in the order of ``Group.rows``.
     """
 
@@ -77,10 +77,9 @@ class GroupScores:
 def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Means over replicas, and one row per replica.
 
-    Groups ``base`` and ``new`` are joined by ``h``, the harmonic mean of a replica, and ``h_of_means``; where they were
-    ranked among all names too, by ``all`` (all clips together), ``all_base``, ``all_new``, ``all_h`` and ``all_f1``.
-    Any others (cross-dataset: ``source`` and the targets) stand for themselves, with ``targets`` the mean over the
-    targets.
+    For groups ``base`` and ``new`` there are also ``h``, the harmonic mean of a replica, and ``h_of_means``; if they
+    were ranked among all names, also ``all`` (all clips together), ``all_base``, ``all_new``, ``all_h`` and ``all_f1``.
+    Cross-dataset has ``source``, the targets, and ``targets``, the mean over the targets.
 
     Returns:
         Summary: for every group and measure the mean over replicas, its sample standard deviation ``*_std`` (0 for one
@@ -103,7 +102,7 @@ def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list
 
 
 def _among_all(base: Tensor, new: Tensor) -> dict[str, float]:
-    """One replica's accuracies and macro F1 over all names, from the clips of base and of new by true and predicted."""
+    """One replica's accuracies and macro F1 over all names, from the confusion matrices of base and new clips."""
     row = {"all": _accuracy(base + new), "all_base": _accuracy(base), "all_new": _accuracy(new)}
     return row | {"all_h": harmonic_mean(row["all_base"], row["all_new"]), "all_f1": _macro_f1(base + new)}
 
@@ -118,8 +117,8 @@ def evaluate(
         learner: The baseline.
         params: Stacked parameters.
         groups: What to classify, by name.
-        among_all: Whether to classify them among the names of all groups too. Where names are encoded clip by clip
-            (CoCoOp), that takes a pass over the other groups' names for every clip; else hardly any time.
+        among_all: Whether to classify them among the names of all groups too. If names are encoded clip by clip
+            (CoCoOp), this takes a pass over the other groups' names for every clip; otherwise it takes hardly any time.
     """
     texts = [None if learner.conditional else learner.features(params, None, group.bank) for group in groups.values()]
     every = list(zip(groups.values(), texts, strict=True))
@@ -156,7 +155,8 @@ def _classify(learner: Learner, params: Params, group: Group, ranked: Sequence[_
                 best.append(highest.values + offset)
             predictions.append(of_each[place].cpu())
             if len(ranked) > 1:
-                # The best name of the group whose best is highest; of equals the first group's, as argmax over all.
+                # The best name of the group whose best is highest; of equal ones that of the first group, like argmax
+                # over all.
                 winner = torch.stack(best).argmax(0, keepdim=True)
                 shifted = torch.stack([of + sum(sizes[:at]) for at, of in enumerate(of_each)])
                 predictions_among_all.append(shifted.gather(0, winner)[0].cpu())
@@ -183,6 +183,6 @@ def _accuracy(confusion: Tensor) -> float:
 
 def _macro_f1(confusion: Tensor) -> float:
     """Mean over the classes of 2 tp / (2 tp + fp + fn), in percent."""
-    # A class that is neither present nor predicted counts as 0: it is part of the task all the same.
+    # A class that is neither present nor predicted counts as 0: it is still part of the task.
     either = confusion.sum(0) + confusion.sum(1)
     return 100.0 * float((2 * confusion.diagonal().double() / either.clamp_min(1)).mean())

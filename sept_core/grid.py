@@ -5,13 +5,14 @@
         advance_together([run for run in runs if not run.finished])
     print([run.result().validation["h"] for run in runs])
 
-Configurations of one dataset, baseline, ``n_ctx`` and ``n_neighbors`` differ in numbers that never enter the text tower
-(learning rate, lambda, factors on margins, weights, scales, warm-up), so that their replicas are so many more contexts
-of one pass (`training.train_epochs`). Gradients never mix. A GPU that one small configuration leaves idle is filled so.
+Configurations with the same dataset, baseline, ``n_ctx`` and ``n_neighbors`` differ only in numbers that do not enter
+the text tower (learning rate, lambda, factors on margins, weights, scales, warm-up), so their replicas are simply more
+contexts of one pass (`training.train_epochs`). Gradients never mix. This fills a GPU that one small configuration
+leaves idle.
 
-Each ends where it would alone up to rounding, not bit for bit: a matrix product may round a row otherwise when more
-rows are computed with it. A trial's result is a function of its signature, so a search does not use this: what stands
-in a trial store comes from trials trained alone.
+Each trial ends with the result that it has alone up to rounding, not bit for bit: a matrix product may round a row
+differently in a larger batch. Since a trial's result must be a function of its signature, a search does not use this:
+results in a trial store come from trials trained alone.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ __all__ = ["advance_together"]
 
 
 def advance_together(runs: Sequence[TrialRun]) -> list[Report | NonFiniteError | None]:
-    """`TrialRun.advance` of every run; those whose trainings are of one shape share their batches.
+    """`TrialRun.advance` of every run; runs whose trainings have the same shape share their batches.
 
     Args:
-        runs: Runs that are not finished; their lengths and the times of their reports may differ.
+        runs: Runs that are not finished; their numbers of epochs and their report intervals may differ.
 
     Returns:
-        For each run what `advance` would return or raise. A run that failed is to be left out from then on; the others
-        are not touched by it. The seconds of a report are the run's share: those of an epoch evenly among its runs.
+        For each run what `advance` would return or raise. Leave out a run that failed from then on; it does not affect
+        the others. The seconds of an epoch are divided evenly among its runs.
     """
     failed: dict[int, NonFiniteError] = {}
     losses: dict[int, dict[str, float]] = {}
@@ -50,7 +51,7 @@ def advance_together(runs: Sequence[TrialRun]) -> list[Report | NonFiniteError |
                     failed[index] = outcome
                 else:
                     losses[index] = outcome
-    # What trains nothing (zero-shot) has no losses.
+    # A learner that does not train (zero-shot) has no losses.
     return [failed.get(index) or run.report(losses.get(index, {})) for index, run in enumerate(runs)]
 
 

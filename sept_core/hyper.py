@@ -1,4 +1,4 @@
-"""Hyper-parameters as declared by whoever uses them, so that a space or a configuration is checked against the code."""
+"""Hyper-parameters, declared by the code that uses them, so that spaces and configurations are checked against it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HyperParameter:
     """One hyper-parameter.
 
     Attributes:
-        name: As it stands in a YAML, in MLflow and in a signature.
+        name: Its name in YAML files, in MLflow and in signatures.
         kind: ``int``, ``float`` or ``str``.
         doc: One line: its meaning, in few words up to the first punctuation mark, and the paper's symbol if it has one.
         default: Used where a configuration does not name it; None: depends on encoder or dataset, filled by the trial.
@@ -47,20 +47,20 @@ class HyperParameter:
         return f"{re.split('[,;:(]', self.doc)[0].strip()} ({self.name})"
 
     def of(self, values: Mapping[str, Value]) -> Value:
-        """Its value among stored ones.
+        """Its value in stored hyper-parameters.
 
         Raises:
-            KeyError: They do not name it, and every release did.
+            KeyError: It is missing, although every release stored it.
         """
         if self.name not in values and self.before is not None:
             return self.before
         return values[self.name]
 
     def check(self, value: object, where: str = "") -> Value:
-        """The value in its own type.
+        """The value, converted to its type.
 
         Raises:
-            InputError: Of the wrong type, not finite, or out of range.
+            InputError: It has the wrong type, is not finite, or out of range.
         """
         place = where or self.name
         if self.kind is str:
@@ -90,9 +90,9 @@ def complete(
     """All declared hyper-parameters with the given values checked and defaults filled in, sorted by name.
 
     Args:
-        declared: What may be given.
-        given: What is given.
-        where: Says in an error whose hyper-parameters these are.
+        declared: The known hyper-parameters.
+        given: The given values.
+        where: Names their owner in errors.
         fallback: Values of those whose default depends on encoder or dataset.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The methods that a trial can train, by the names of a spec, and what each can be given; loads no torch."""
+"""The methods that a trial can train, by their names in specs, and their hyper-parameters; loads no torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ __all__ = [
 ]
 
 NESTED_CLASSES = 4
-"""Fewest base classes that the selection ``nested`` can split again, two and two."""
+"""Smallest number of base classes that the selection ``nested`` can split again, two and two."""
 
 TRANSFER_SELECTIONS = ("heldout", "strict")
-"""The selections of cross-dataset: it trains on all classes, so there is no new class to hide, as ``nested`` does."""
+"""The selections of cross-dataset: it trains on all classes, so there are no new classes to hide, as ``nested``
+does."""
 
 _SEPT = "+sept"
 
@@ -40,13 +41,13 @@ def known_methods() -> tuple[str, ...]:
 
 
 def hyper_parameters(baseline: str, sept: bool) -> dict[str, HyperParameter]:
-    """What a space may search or fix for a baseline, with or without SEPT, by name.
+    """The hyper-parameters of a baseline, with or without SEPT, by name.
 
     Raises:
-        InputError: Unknown baseline, one that no protocol can measure, or SEPT on one that trains nothing.
+        InputError: Unknown baseline, one that cannot be measured by any protocol, or SEPT on one that trains nothing.
     """
     if "+" in baseline and baseline not in LEARNERS:
-        # SEPT is misspelt (coop+spet), or stands there twice.
+        # SEPT is misspelt (coop+spet), or given twice.
         method = f"{baseline}{_SEPT}" if sept else baseline
         raise InputError(f"unknown method '{method}'", fix=known_words(method, known_methods()))
     learner = get_learner(baseline)

@@ -1,4 +1,4 @@
-"""The nearest right word to one that is not known, for the end of an error: the one place that guesses."""
+"""Suggests the nearest known word for an unknown one in error messages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["known_words", "nearest", "nearest_hint"]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was most likely meant; None where none is near.
+    """The known word that was most likely meant; None if none is similar.
 
-    Capital letters, ``-``, ``_`` and spaces don't count. A word that begins like exactly one known word means it.
+    Capital letters, ``-``, ``_`` and spaces don't count. A prefix of exactly one known word stands for it.
 
     Args:
-        word: What was given.
-        known: The right words.
+        word: The given word.
+        known: The known words.
     """
     by_spelling: dict[str, str] = {}
     for right in known:
@@ -30,7 +30,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_hint(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'coop'? `` with the space behind it, or nothing where no known word is near."""
+    """``did you mean 'coop'? `` with a space at the end, or an empty string if no known word is similar."""
     found = nearest(word, known)
     return f"did you mean '{found}'? " if found is not None else ""
 

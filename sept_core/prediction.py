@@ -1,15 +1,15 @@
-"""Clips ranked among any class names by a learned prompt.
+"""Ranks clips among any class names with a learned prompt.
 
     prompt = load_prompt("my-prompt")
     predictor = Predictor(prompt, load_encoder(prompt.card["encoder"]["name"]))
     audio = predictor.embed([Path("clip.wav")])
     print(predictor.probabilities(audio, ["dog bark", "siren", "my new class"]))
 
-Every replica of the prompt (test fold x seed) gives probabilities of its own, the softmax of its logits over the names
-given; what is returned is their mean, so that nothing need be chosen among them. Names are encoded behind the learned
-context, those that no training saw like the others. A learner that knows more of its training classes (DePT's head)
-uses it, as in evaluation, where all of these are among the names: alone as in ``base``, beside others as in ``all``. Of
-a part of them it knows nothing more, since what it has learned tells one of all training classes.
+Every replica of the prompt (test fold x seed) gives its own probabilities, the softmax of its logits over the given
+names; the result is their mean, so that no replica has to be chosen. All names follow the learned context, whether they
+were trained on or not. A learner that knows more about its training classes (DePT's head) uses it, as in evaluation, if
+all of these are among the names: alone as in ``base``, with others as in ``all``. If only some of them are given, it
+cannot, since it has learned to distinguish all training classes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Predictor:
         encoder: The encoder that it was learned with.
 
     Raises:
-        InputError: The encoder is another one, or the prompt's values or shapes are not those of its learner.
+        InputError: The encoder is another one, or the prompt's values or shapes do not fit its learner.
     """
 
     def __init__(self, prompt: Prompt, encoder: Encoder) -> None:
@@ -57,9 +57,9 @@ class Predictor:
             )
         self._encoder = encoder
         self._check_hyper(prompt)
-        # An exported prompt of before does not name its wording, and means what that was.
+        # Prompts exported by earlier releases do not name their wording; they use the wording of that time.
         self._wording = Wording.of(prompt.card["hyper"])
-        # Nor did what a learner knows of its training classes count beside other names then.
+        # At that time the knowledge of a learner about its training classes was not used with other names either.
         self._earlier = PROMPT_END.name not in prompt.card["hyper"]
         classes = self._wording.names(prompt.trained)
         self._learner = get_learner(str(prompt.card["baseline"]))(encoder.text, prompt.card["hyper"], classes)
@@ -72,7 +72,7 @@ class Predictor:
 
     @staticmethod
     def _check_hyper(prompt: Prompt) -> None:
-        """See that the card has the hyper-parameters of its learner."""
+        """Check that the card has the hyper-parameters of its learner."""
         for parameter in get_learner(str(prompt.card["baseline"])).hyper:
             try:
                 parameter.check(parameter.of(prompt.card["hyper"]))
@@ -83,7 +83,7 @@ class Predictor:
 
     @staticmethod
     def _check_shapes(prompt: Prompt, learner: Learner, like: Tensor) -> None:
-        """See that the parameters are those that the learner starts a training with."""
+        """Check that names and shapes of the parameters are the learner's."""
         fresh = learner.init(Init(["shape"] * prompt.replicas, like.device, like.dtype))
         wanted = {name: list(value.shape) for name, value in fresh.items()}
         found = {name: list(value.shape) for name, value in prompt.params.items()}
@@ -91,15 +91,15 @@ class Predictor:
             if name not in found:
                 raise _unfit(prompt, f"its parameters lack '{name}'")
             if name not in wanted:
-                raise _unfit(prompt, f"its parameters hold '{name[:100]}', which {learner.name} does not have")
+                raise _unfit(prompt, f"its parameters have '{name[:100]}', which {learner.name} does not have")
             if wanted[name] != found[name]:
                 raise _unfit(prompt, f"its parameter '{name}' has shape {found[name]}, not {wanted[name]}")
 
     def embed(self, clips: Sequence[Path | bytes | str]) -> Tensor:
-        """Unit-norm features ``[clips, dim]`` of audio files, or of what stands in them.
+        """Unit-norm features ``[clips, dim]`` of audio files or their bytes.
 
         Raises:
-            InputError: As ``load_clip``, for the first that cannot be used.
+            InputError: As ``load_clip``, for the first unusable file.
         """
         from sept_core.audio.waveform import load_clip
 
@@ -108,7 +108,7 @@ class Predictor:
         return self.encode(torch.stack(windows)) if windows else torch.empty(0, tower.dim)
 
     def audio_tower(self) -> AudioTower:
-        """The encoder's audio tower, loaded when it is first asked for."""
+        """The encoder's audio tower, loaded when it is first used."""
         if self._audio is None:
             self._audio = self._encoder.load_audio().to(next(self._encoder.text.parameters()).device)
         return self._audio
@@ -125,15 +125,15 @@ class Predictor:
 
         Args:
             audio: Unit-norm clip features ``[clips, dim]``.
-            names: At least two class names, whether a training saw them or not.
+            names: At least two class names, whether they were trained on or not.
 
         Raises:
-            InputError: What ``check_names`` refuses, a name that is too long for the text tower, two with the
-                same tokens, or parameters with which what comes out is not finite.
+            InputError: ``check_names`` refuses the names, one is too long for the text tower, two have the same tokens,
+                or the result is not finite.
         """
         check_names(names)
         prompts = self._wording.names(names)
-        # A learner's own classes have an order.
+        # The training classes of a learner have an order.
         known, asked = set(self._learner.classes), set(prompts)
         trained = self._learner.classes if known == asked or (known < asked and not self._earlier) else ()
         bank, text = self._bank((*trained, *(name for name in prompts if name not in trained)))
@@ -156,7 +156,7 @@ class Predictor:
         return mean[:, [bank.names.index(name) for name in prompts]]
 
     def _logits(self, params: Params, audio: Tensor, text: Tensor, trained: int) -> Tensor:
-        """Logits ``[replicas, clips, names]`` of names of which the first ``trained`` are the training classes."""
+        """Logits ``[replicas, clips, names]`` of names; the first ``trained`` of them are the training classes."""
         known, others = text[..., :trained, :], text[..., trained:, :]
         if not trained:
             return self._learner.logits(params, audio, others, base=False)
@@ -167,8 +167,9 @@ class Predictor:
         return torch.cat([comparable, self._learner.logits(params, audio, others, base=False)], dim=-1)
 
     def _bank(self, names: tuple[str, ...]) -> tuple[PromptBank, Tensor | None]:
-        """The names tokenised and, where they depend on no clip, their features; kept until others are asked for."""
-        # Read once: a server asks from several threads, each for names of its own.
+        """The tokenised names and, if they do not depend on clips, their features; cached until other names are
+        given."""
+        # Read once: a server calls this from several threads with different names.
         kept = self._encoded
         if kept is None or kept[0] != names:
             bank = self._wording.bank(self._encoder.text, names)

@@ -1,7 +1,7 @@
-"""A learned prompt as two files: its parameters (safetensors) and a card (JSON) that says what it is. No pickle.
+"""A learned prompt as two files: its parameters (safetensors) and a card (JSON) that describes it. No pickle.
 
     prompt.safetensors      parameters by name, replicas first
-    card.json               method, encoder, classes, what it was trained on and how well it did; digest of the other
+    card.json               method, encoder, classes, training data and results; digest of the other file
 
 Written by ``sept export``; ``Predictor`` in ``prediction.py`` ranks class names with it.
 """
@@ -18,7 +18,7 @@ from sept_core.classnames import check_names
 from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 
-# Whether there is a prompt is found out before torch is loaded.
+# Torch is loaded only once it is known that there is a prompt.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,7 +26,7 @@ __all__ = ["CARD", "PARAMETERS", "DamagedPromptError", "Prompt", "load_prompt", 
 
 CARD, PARAMETERS = "card.json", "prompt.safetensors"
 FORMAT = 1
-# What is read of a card: the keys that lead there, and the type.
+# The entries of a card that are read: their keys and types.
 _NEEDED: Mapping[str, type] = {
     "baseline": str,
     "classes.all": list,
@@ -45,7 +45,7 @@ _TYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 class DamagedPromptError(InputError):
-    """The two files of a prompt are there and are not one."""
+    """The two files of a prompt are damaged or do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Prompt:
     """A learned prompt.
 
     Attributes:
-        card: Plain values; ``pipeline/prompts/card.py`` says which.
+        card: Plain values; see ``pipeline/prompts/card.py``.
         params: The learner's parameters, stacked over replicas: ``[replicas, ...]``.
     """
 
@@ -62,17 +62,17 @@ class Prompt:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """Classes that it was trained on, as their dataset spells them, in the order of the training."""
+        """Training classes, as spelled in their dataset, in the order of the training."""
         return tuple(self.card["classes"]["trained"])
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """All classes of the dataset that it was trained on."""
+        """All classes of its training dataset."""
         return tuple(self.card["classes"]["all"])
 
     @property
     def replicas(self) -> int:
-        """How many trainings it holds."""
+        """Number of replicas."""
         return len(self.card["replicas"])
 
     def files(self) -> dict[str, bytes]:
@@ -85,7 +85,7 @@ class Prompt:
 
 
 def load_prompt(folder: Path | str) -> Prompt:
-    """The prompt in a local folder.
+    """Read the prompt in a local folder.
 
     Raises:
         InputError: There is none, or it is damaged.
@@ -105,15 +105,15 @@ def load_prompt(folder: Path | str) -> Prompt:
 
 
 def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
-    """A prompt from the bytes of its two files.
+    """Read a prompt from the bytes of its two files.
 
     Args:
-        card: Of ``card.json``.
-        parameters: Of ``prompt.safetensors``.
-        where: Names the place in messages.
+        card: Bytes of ``card.json``.
+        parameters: Bytes of ``prompt.safetensors``.
+        where: Names the prompt in messages.
 
     Raises:
-        DamagedPromptError: They are damaged, do not belong together, or hold values that are not finite.
+        DamagedPromptError: They are damaged, do not belong together, or have values that are not finite.
         InputError: They are of a later release.
     """
     from safetensors import SafetensorError
@@ -138,12 +138,12 @@ def read_prompt(card: bytes, parameters: bytes, where: str) -> Prompt:
 
 
 def not_finite_in(params: Mapping[str, Tensor]) -> str:
-    """Names of the parameters that hold a value which is not finite, between commas; empty where there is none."""
+    """Names of the parameters with a value that is not finite, separated by commas; empty if there is none."""
     return ", ".join(name for name, value in sorted(params.items()) if not bool(value.isfinite().all()))
 
 
 def _checked(params: dict[str, Tensor], replicas: int) -> dict[str, Tensor]:
-    """The parameters, which are numbers for so many replicas. Whether they fit the learner, `Predictor` sees.
+    """The parameters, after checking that they are numbers for this many replicas; `Predictor` checks the rest.
 
     Raises:
         ValueError: They are not.
@@ -163,10 +163,10 @@ def _checked(params: dict[str, Tensor], replicas: int) -> dict[str, Tensor]:
 
 
 def _check_card(content: Mapping[str, Any]) -> None:
-    """See that a card has what is read of it.
+    """Check that a card has the entries that are read.
 
     Raises:
-        ValueError: It has not.
+        ValueError: One is missing or has the wrong type.
     """
     for key, kind in _NEEDED.items():
         value: Any = content
@@ -179,7 +179,7 @@ def _check_card(content: Mapping[str, Any]) -> None:
     for key in ("all", "trained"):
         names = content["classes"][key]
         if not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{CARD} has something else than texts in classes.{key}")
+            raise ValueError(f"{CARD} has values other than strings in classes.{key}")
         try:
             check_names(names)
         except InputError as error:
@@ -189,5 +189,5 @@ def _check_card(content: Mapping[str, Any]) -> None:
 
 
 def _short(said: object) -> str:
-    """In one line of at most 200 characters: what is said comes from the files."""
+    """One line of at most 200 characters: the text comes from the files."""
     return " ".join(str(said).split())[:200]

@@ -1,34 +1,33 @@
-"""What is trained on and what is measured, for every protocol and way to select: the one place that decides it.
+"""What is trained on and what is measured, for every protocol and selection: the one place that decides it.
 
 Base-to-new: train on shots of the base classes; base clips among base names, new clips among new names. No name, clip
-or neighbour of a new class enters what is learned, with two exceptions, which can only take base clips away from the
-pool: a base clip whose very content is labelled as a new class too is left out, and so is, under ``crossing: drop``,
-one that shares a recording, a speaker or its content with a test clip. The list of names also decides which are base.
+or neighbour of a new class influences what is learned, with two exceptions, which can only remove base clips from the
+pool: a base clip is left out if its content is also labelled as a new class and, with ``crossing: drop``, if it shares
+a recording, a speaker or its content with a test clip. The list of names also decides which classes are base.
 
-What a trial is measured on while it trains, and is ranked, pruned and chosen by, is called its objective. By selection:
+The objective of a trial is measured while it trains; trials are ranked, pruned and chosen by it. By selection:
 
 - ``heldout`` (default): held-out clips: those of a replica's own training folds that it does not train on (base clips
   that were not drawn as shots; all new clips). A trial trains all test folds at once, and its objective is the mean
-  over their replicas. A held-out clip of one fold's replicas is a test clip of another fold's, so that mean has
-  measured every test clip. For fold k's figures the configuration is therefore chosen by the objective of fold k's
-  replicas alone, which has measured no test clip of fold k; proposals and prunings still see the mean over all folds.
-- ``strict``: the same held-out clips, in nested cross-validation: a search for each test fold, with a sampler and a
-  pruner of its own, whose trials train this fold's replicas only. Nothing that proposes, prunes or chooses for fold k
-  has measured a test clip of fold k. With one published test fold, both are the same.
+  over their replicas. A held-out clip of one fold's replicas is a test clip of another fold's, so that mean includes
+  every test clip. For the results of fold k the configuration is therefore chosen by the objective of fold k's replicas
+  alone, which includes no test clip of fold k; the sampler and the pruner still see the mean over all folds.
+- ``strict``: the same held-out clips, in nested cross-validation: a search for each test fold, with its own sampler and
+  pruner, whose trials train this fold's replicas only. No test clip of fold k influences the sampler, the pruner or the
+  choice for fold k. With one published test fold, ``heldout`` and ``strict`` are the same.
 - ``nested``: the base classes are split again (base', new'). The search trains on base' and is measured on held-out
-  clips of base' and new', so that no clip of the real new classes reaches it; what is tested is a second training, on
-  all base classes, with the same hyper-parameters. Base clips of other test folds are measured, as in ``heldout``.
-  Neighbours of the inner training are those of base', out of the lists of all base classes: these know nothing of the
-  real new classes, but were written and checked knowing new' (no term of base' names one). So the search may see new'
-  as somewhat easier to keep apart than the real new classes are; no tested number depends on it otherwise than by which
-  configuration is chosen.
+  clips of base' and new', so that it uses no clip of the real new classes; a second training, on all base classes with
+  the same hyper-parameters, is tested. Base clips of other test folds are measured, as in ``heldout``. The neighbours
+  of the inner training are those of base', from the lists of all base classes: these are independent of the real new
+  classes, but their writer knew new' (no term of base' names one). So new' may be somewhat easier to separate than the
+  real new classes; this influences test results only through the choice of the configuration.
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
-  whoever shows such a result has to say so.
+  state this whenever you show such a result.
 
 Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips (``heldout``,
-or ``strict`` with a search for each test fold of the source; the other two have no meaning); tested are the source's
-test clips and the test clips of every target (of all its folds) that the encoder has not seen, among all the target's
-names. Clips of a target from recordings that the source has in a pool are left out.
+or ``strict`` with a search for each test fold of the source; the other two do not apply). Tested are the source's test
+clips and, among all names of the target, the test clips of every target (of all its folds) that the encoder has not
+seen. Clips of a target from recordings in the source's pool are left out.
 """
 
 from __future__ import annotations
@@ -65,10 +64,10 @@ class Stage:
     """One training.
 
     Attributes:
-        classes: Names of the training classes, as they stand in prompts.
+        classes: Names of the training classes, as used in prompts.
         labels: For each clip of the table the index of its class in ``classes``, -1 for any other.
         rows: For each replica the rows of its training clips.
-        measured: What the search is told, group by group; empty for a training that only serves the test.
+        measured: The groups that the search measures; empty for a training that is only tested.
     """
 
     classes: tuple[str, ...]
@@ -83,7 +82,7 @@ class Plan:
 
     Attributes:
         stages: One, or for ``nested`` two.
-        tested: What the test measures, group by group.
+        tested: The groups that are tested.
         classnames: Names of each tested group, as the registry spells them.
     """
 
@@ -119,7 +118,7 @@ def make_plan(
         seeds: One replica per fold and seed.
         shots: Training clips per class.
         crossing: As for ``make_split``.
-        wording: How names stand in prompts.
+        wording: The form of names in prompts.
 
     Raises:
         InputError: The dataset cannot be used this way.
@@ -147,17 +146,17 @@ def make_plan(
     return Plan((text.stage(table, base, final, test if selection == "paper" else held_out),), test, names)
 
 
-# Asked several times for every trial of a process; tables and what encoders have heard are compared by identity.
+# Called several times for every trial of a process; tables and pretrainings are compared by identity.
 @lru_cache(maxsize=32)
 def left_out(
     table: EmbeddingTable, targets: tuple[EmbeddingTable, ...], pretraining: Pretraining
 ) -> Mapping[str, frozenset[int]]:
-    """Rows that a trial uses nowhere: their labels contradict each other, the encoder heard their recording, or, of a
-    target, the source has it.
+    """Rows that a trial leaves out: contradictory labels, a recording that the encoder heard or, for a target, the
+    source has.
 
-    By data set, those without any left out. Not among them is what the data set's name or the file's content tells to
-    be of the pretraining: that was left out from the first release on, so no signature has to say it. What the source
-    has is what stands in the pool of any of its folds, so that a target is the same whatever folds are trained.
+    By data set; data sets without such rows are omitted. Rows that belong to the pretraining by data set name or file
+    content are not included: they were left out from the first release on, so signatures need not contain
+    them. The source's clips are those in the pool of any of its folds, so that a target is the same for all folds.
     """
     found = {table.dataset: newly_heard(table, pretraining) | contradictions(rows_of(table, table.info), table.info)}
     if targets:
@@ -173,12 +172,12 @@ def left_out(
     return {name: rows for name, rows in found.items() if rows}
 
 
-# Likewise.
+# The same.
 @lru_cache(maxsize=32)
 def check_splits(
     table: EmbeddingTable, pretraining: Pretraining, folds: tuple[str, ...], shots: int, crossing: CrossingRule
 ) -> None:
-    """Find out before a trial whether its folds can be split.
+    """Check before a trial that its folds can be split.
 
     Raises:
         InputError: As `make_split`.
@@ -224,13 +223,13 @@ def _cross_dataset(
 ) -> Plan:
     info = table.info
     every = info.classnames
-    # The half that a base-to-new split holds out whole is drawn from like the other.
+    # The half that base-to-new holds out is used here like the other.
     train = [split.train + _shots_of_new(table, split, shots) for split in splits]
     held_out = [
         tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
         for split, drawn in zip(splits, train, strict=True)
     ]
-    # Targets may influence neither what the source trains on nor what its search is measured on.
+    # Targets must not influence what the source trains on or what its search is measured on.
     without = left_out(table, tuple(targets), pretraining)
     tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
     tested = {"source": text.group(table, every, tests, trained=True)}
@@ -249,7 +248,7 @@ def _cross_dataset(
         rows = tuple(row for row in unheard if row not in without.get(other.name, ()))
         if not rows:
             raise InputError(
-                f"all of its {len(unheard)} test clips are from recordings that the source {info.name} has too",
+                f"all of its {len(unheard)} test clips are from recordings that the source {info.name} also contains",
                 where=f"target {other.name}",
                 fix="take a target with other clips",
             )
@@ -270,7 +269,7 @@ def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int,
 
 @dataclass(frozen=True)
 class _Text:
-    """What makes names into prompts: the tower and the wording."""
+    """The tower and the wording, which turn names into prompts."""
 
     tower: TextTower
     wording: Wording

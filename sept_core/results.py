@@ -1,4 +1,4 @@
-"""What goes into a trial and what comes out: plain values that are written to and read from JSON."""
+"""The configuration and the result of a trial: plain values that are written to and read from JSON."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ _PLAIN_FOLD = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 _LONGEST_FOLD, _KEPT_OF_FOLD = 40, 24
 
 METHOD_VERSION = 3
-"""Raised whenever the numbers of an unchanged configuration change, so that old results are never mistaken for new."""
+"""Increased whenever the numbers of an unchanged configuration change, so that old results are never mistaken for
+new."""
 
 _RULES_BEFORE: Mapping[int, str] = {
     2: "no full stop behind a learned prompt's name, and SEPT's neighbours were written knowing all class names",
 }
-"""By method version, what was done differently under it and before."""
+"""By method version, what it and earlier versions did differently."""
 
 
 def now_ms() -> int:
@@ -63,7 +64,7 @@ def now_ms() -> int:
 
 @cache
 def software() -> tuple[dict[str, str], str]:
-    """Versions of what can change a number, and the kind of machine."""
+    """Versions of the software that can change a number, and the kind of machine."""
     versions = {"python": platform.python_version()}
     for package in ("numpy", "sept-sweep", "torch"):
         try:
@@ -82,16 +83,16 @@ def _processor() -> str:
 
 
 def row_key_of(dataset: str, encoder: str, protocol: str, method: str) -> str:
-    """Such as ``ESC10.mini.base-to-new.coop+sept``. None of the four holds a dot."""
+    """Such as ``ESC10.mini.base-to-new.coop+sept``. None of the four parts contains a dot."""
     return f"{dataset}.{encoder}.{protocol}.{method}"
 
 
 def study_key_of(row_key: str, fold: str | None) -> str:
-    """The key of a study: that of its row, and of the one test fold that it has with ``strict``.
+    """The key of a study: the key of its row and, with ``strict``, its test fold.
 
     A key names folders, objects in buckets, MLflow runs and arguments on a command line. A fold of letters, digits,
-    ``_`` and single ``-``, up to 40 characters, stands in it as it is; of any other name, what is left of it is
-    followed by ``--`` and a hash of the whole name: ``fold-speaker_3--99b28ce9``.
+    ``_`` and single ``-``, up to 40 characters, is used as it is; any other name is shortened and followed by ``--``
+    and a hash of the whole name: ``fold-speaker_3--99b28ce9``.
     """
     if fold is None:
         return row_key
@@ -102,7 +103,7 @@ def study_key_of(row_key: str, fold: str | None) -> str:
 
 
 def row_of_study(study_key: str) -> str:
-    """The key of a study's row: the study's own, without its test fold. None of the four parts holds a dot."""
+    """The key of a study's row: the study's key without its test fold. None of the four parts contains a dot."""
     return ".".join(study_key.split(".")[:4])
 
 
@@ -110,20 +111,20 @@ class TrialConfig(BaseModel):
     """Everything that a trial's numbers depend on. Made by ``sept_core.trial.make_config``.
 
     Attributes:
-        selection: What the search is measured on; ``protocols.py`` says how. ``paper`` is test data; ``strict`` has one
+        selection: What the search is measured on, see ``protocols.py``. ``paper`` is test data; ``strict`` has one
             fold.
         embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
-            other last digits, and so another trial.
+            different last digits, and so another trial.
         targets: Cross-dataset: name and embeddings digest of each target; else empty.
-        left_out: By data set, how many of its clips are used nowhere since the encoder heard their recording or, of a
-            target, since the source has it, and a digest of their names. Not written where there are none, so that the
-            signature of what it does not concern is what it always was.
-        hyper: Every hyper-parameter of the baseline, and of SEPT where it is on.
+        left_out: By data set, the number of clips that are not used because the encoder heard their recording or, for a
+            target, because the source has it, and a digest of their names. Not written if there are none, so that other
+            signatures stay the same.
+        hyper: Every hyper-parameter of the baseline, and of SEPT if it is on.
         folds: Test folds; one replica is trained per fold and seed.
-        epochs: Passes over a replica's training clips; 0 for what trains nothing.
+        epochs: Passes over a replica's training clips; 0 for a baseline that does not train.
         report_every: Epochs between two reports.
-        precision: Of the text tower in training; all else, and every measurement, is float32.
-        crossing: What is done with training clips that a published split shares with its test clips.
+        precision: Precision of the text tower in training; everything else is float32.
+        crossing: What to do with training clips that a published split shares with its test clips.
         neighbors_digest: `Neighbors.digest` of the lists that are used: of the classes that are trained on.
         neighbors_naming_new: Whether neighbours that name a new class are kept, as they are by default, or left out,
             which uses the names of new classes.
@@ -164,7 +165,7 @@ class TrialConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What later releases added is left out at its default, so that signatures stay as they were."""
+        """Fields that later releases added are omitted at their defaults, so that signatures stay the same."""
         written: dict[str, Any] = handler(self)
         return {name: value for name, value in written.items() if name not in _LATER or value != _LATER[name]}
 
@@ -221,7 +222,7 @@ class Report(Stored):
 
     epoch: int
     metrics: Annotated[dict[str, float], AfterValidator(_with_objective)]
-    # Clocks are not compared: the same training, done twice, makes the same report.
+    # Clocks are not compared: repeating a training gives an equal report.
     time_s: DurationS = field(compare=False)
     timestamp_ms: TimeMs = field(compare=False)
 
@@ -240,18 +241,18 @@ class TrialResult(Stored):
             replicas' harmonic means), their sample standard deviations ``*_std``, macro F1 ``*_f1``, and
             ``h_of_means``. Cross-dataset: ``source``.
         test: The same on test clips. Cross-dataset: ``source``, every target by name, and ``targets``, their mean.
-            Never read by anything that chooses, except with ``selection: paper``, which validates on test clips.
+            Never used to choose anything, except with ``selection: paper``, which validates on test clips.
             Base-to-new also ranks them among all names: ``all`` (all clips), ``all_base``, ``all_new``, their harmonic
-            mean ``all_h``, and ``all_f1``; results of before lack these.
+            mean ``all_h``, and ``all_f1``; results of earlier releases lack these.
         replicas: One row per fold and seed.
         confusion: By group (``base``, ``new``): test clips by true class (rows) and predicted class (columns), all
             replicas.
         classnames: By group: names of the rows.
         train_seconds: Seconds of training and validation, all replicas.
         error: Traceback of a failed trial.
-        warnings: What a reader has to know of the data that the numbers stand on, a line each.
-        tested: By fold and group, which test clips were right, by source recording or speaker; results of before have
-            none.
+        warnings: What a reader must know about the data behind the result, one line each.
+        tested: By fold and group, which test clips were classified correctly, by source recording or speaker; results
+            of earlier releases have none.
     """
 
     signature: str

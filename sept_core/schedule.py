@@ -1,4 +1,4 @@
-"""How long and how fast a training learns, and in which precision; loads no torch."""
+"""Duration, learning rate and precision of a training; loads no torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ WARMUP_LR = 1e-5
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """Epochs, batches and learning rate of a training.
 
     Attributes:
         epochs: Passes over the training clips.
         batch_size: Clips per step and replica.
-        lr: Learning rate of the first epoch behind the warm-up.
-        cosine: Whether epoch e behind the warm-up has lr * (1 + cos(pi e / epochs)) / 2, as in CoOp, instead of lr. The
-            warm-up does not shorten the cosine, as in Dassl.pytorch, which CoOp's family trains with.
+        lr: Learning rate of the first epoch after the warm-up.
+        cosine: Whether epoch e after the warm-up has lr * (1 + cos(pi e / epochs)) / 2, as in CoOp, instead of lr. The
+            warm-up does not shorten the cosine, as in Dassl.pytorch, which CoOp and its successors use.
         warmup_epochs: First epochs, at ``WARMUP_LR``.
-        weight_decay: Times the parameter, added to its gradient (torch.optim.SGD's, not decoupled).
-        drop_last: Whether an epoch leaves out its last clips where they do not fill a batch, unless that is its only
-            one (Dassl.pytorch).
+        weight_decay: Multiplied with the parameter and added to its gradient (as in torch.optim.SGD, not decoupled).
+        drop_last: Whether an epoch leaves out an incomplete last batch, unless it is the only one (Dassl.pytorch).
     """
 
     epochs: int
@@ -44,7 +43,7 @@ class Schedule:
 
     @classmethod
     def of(cls, epochs: int, batch_size: int, hyper: Mapping[str, Value]) -> Schedule:
-        """The schedule that complete or stored hyper-parameters describe; what trains nothing has no ``lr``."""
+        """The schedule of complete or stored hyper-parameters; a baseline that does not train has no ``lr``."""
         return cls(
             epochs,
             batch_size,
@@ -64,6 +63,6 @@ class Schedule:
         return self.lr * share * factor
 
     def batches(self, clips: int) -> int:
-        """Steps of an epoch over so many clips."""
+        """Steps of an epoch over this many clips."""
         full = clips // self.batch_size
         return full if self.drop_last and full else -(-clips // self.batch_size)

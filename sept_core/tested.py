@@ -1,8 +1,7 @@
-"""Which test clips were classified correctly, counted by source recording or speaker: what a test over clips needs.
+"""Counts correctly classified test clips by source recording or speaker, for significance tests over clips.
 
-Clips of one recording, or of one speaker, are right and wrong together, so they are counted together; a clip of which
-neither is known is counted by itself. The names of the sources are not kept: two trials on the same clips list them in
-the same order.
+Clips of one recording or speaker are not independent, so they are counted together; a clip without a known source is
+counted by itself. The names of the sources are not stored: two trials on the same clips list them in the same order.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceCounts", "Tested", "count_tested"]
 
-_MOST_BYTES = 1 << 24  # what a damaged document may unpack to
+_MOST_BYTES = 1 << 24  # limit for damaged documents
 
 
 def _pack(counts: Sequence[int]) -> str:
     data = struct.pack(f"<{len(counts)}I", *counts)
-    # All lowest bytes first: those above them are 0 nearly everywhere, and side by side they take no room.
+    # All lowest bytes first: the others are nearly all 0, and next to each other they compress to almost nothing.
     return base64.b64encode(zlib.compress(b"".join(data[byte::4] for byte in range(4)), 9)).decode()
 
 
@@ -55,7 +54,7 @@ class SourceCounts:
 
     Attributes:
         clips: By source recording or speaker, the number of test clips.
-        right: Of these, how many times one was classified correctly, all seeds of the fold together.
+        right: Number of correct classifications of these, over all seeds of the fold.
     """
 
     clips: _Counts
@@ -68,7 +67,7 @@ class SourceCounts:
 
 Tested = dict[str, dict[str, SourceCounts]]
 """By test fold and group (``base``, ``new``; cross-dataset: ``source`` and every target). ``base`` and ``new`` of a
-fold list the same sources, since one speaker may be heard in both."""
+fold list the same sources, since one speaker may occur in both."""
 
 
 def count_tested(
@@ -78,10 +77,10 @@ def count_tested(
 
     Args:
         folds: Test fold of each replica.
-        groups: What was classified; all replicas of a fold have the same clips.
-        scores: How, as `evaluate` returned it.
+        groups: The classified groups; all replicas of a fold have the same clips.
+        scores: The result of `evaluate`.
     """
-    # Imported here, so that commands which only read results do not pay for it.
+    # Imported here, so that commands which only read results do not load numpy.
     import numpy as np
 
     tested: Tested = {}

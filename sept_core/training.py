@@ -1,9 +1,9 @@
 """The fused trainer: every fold x seed of a configuration as one batch.
 
 Parameters are stacked over replicas and the per-replica losses are summed, so gradients never mix: training R replicas
-together gives what R separate trainings give. Nothing random is carried along: the order of clips in an epoch is a
-function of (dataset, fold, seed, epoch), so that a state is parameters, momentum and an epoch number, and a resumed
-training is bit-equal to an undisturbed one.
+together gives the same result as R separate trainings. There is no random state: the order of clips in an epoch is a
+function of (dataset, fold, seed, epoch), so the state consists of parameters, momentum and an epoch number, and a
+resumed training is bit-equal to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NonFiniteError(SeptError):
 
 @dataclass(frozen=True)
 class TrainState:
-    """All there is to a training on its way.
+    """The complete state of a training.
 
     Attributes:
         epoch: Epochs trained.
@@ -52,12 +52,12 @@ class FusedTraining:
 
     Args:
         learner: The baseline.
-        classes: The training classes' names, tokenised.
+        classes: The tokenised names of the training classes.
         semantic: SEPT's part, None without it.
         embeddings: Unit-norm clip features ``[clips, dim]`` of the whole dataset.
         labels: Index of every clip's class in ``classes``; not read for clips that no replica trains on.
         rows: For each replica the rows of its training clips.
-        keys: For each replica what its random numbers are a function of: dataset, fold and seed.
+        keys: For each replica the key of its random numbers: dataset, fold and seed.
         schedule: Epochs, batch size, learning rate.
         precision: ``bfloat16`` runs the text tower, forward and backward, under autocast; parameters, losses and SGD
             stay float32.
@@ -97,7 +97,7 @@ class FusedTraining:
 
     @property
     def step_tokens(self) -> int:
-        """Text tokens of one step of all replicas: what its time grows with, and its memory up to the budget."""
+        """Text tokens of one step of all replicas: its time grows with them, and its memory up to the budget."""
         return len(self._keys) * self._tokens()
 
     def _tokens(self) -> int:
@@ -117,7 +117,7 @@ class FusedTraining:
         )
 
     def load_state(self, state: TrainState) -> None:
-        """Go on from a state.
+        """Continue from a state.
 
         Raises:
             ValueError: Its parameters are not those of this training.
@@ -133,7 +133,8 @@ class FusedTraining:
     def train_epoch(self) -> dict[str, float]:
         """One epoch of every replica.
 
-        A replica with fewer clips than others has fewer steps; it rests in the remaining ones, exactly as if alone.
+        A replica with fewer clips than others has fewer steps; it does nothing in the remaining ones, exactly as if
+        trained alone.
 
         Returns:
             ``total``, ``base`` and with SEPT ``intra`` and ``inter``: means over the epoch's steps and replicas.
@@ -148,11 +149,10 @@ class FusedTraining:
 
     @cached_property
     def shape(self) -> tuple[object, ...]:
-        """What trainings have to share to be steps of one batch (`train_epochs`): all that text features depend on.
+        """What trainings must have in common to share batches (`train_epochs`): all that text features depend on.
 
-        That is the text tower, the way to a prompt, the sizes of the parameters, the names and the precision. What
-        acts on the features only, such as margins, weights and scales, or on the parameters only, such as learning
-        rates, may differ.
+        That is the text tower, the learner, the sizes of the parameters, the names and the precision. Values that act
+        only on the features (margins, weights, scales) or only on the parameters (learning rates) may differ.
         """
         banks = [self._classes, *([self._semantic.bank] if self._semantic else [])]
         tokens = tuple((bank.names, hashlib.sha256(bank.packed.cpu().numpy().tobytes()).digest()) for bank in banks)
@@ -175,10 +175,10 @@ class FusedTraining:
         return [rows[index] for index in torch.randperm(len(rows), generator=generator).tolist()]
 
     def _end_epoch(self, sums: Sequence[Mapping[str, float]], counted: int) -> dict[str, float] | NonFiniteError:
-        """Means of what the epoch's steps summed up; counts the epoch."""
+        """The mean losses of the epoch's steps; counts the epoch."""
         losses = dict.fromkeys(sums[0], 0.0)
         for step in sums:
-            # One after the other: from Python 3.12 on `sum` rounds otherwise.
+            # One after the other: from Python 3.12 on `sum` rounds differently.
             for name in losses:
                 losses[name] += step.get(name, 0.0)
         losses = {name: value / counted for name, value in losses.items()}
@@ -194,7 +194,7 @@ class FusedTraining:
         )
 
     def _clips(self, batches: Sequence[Sequence[int]], longest: int) -> _Clips:
-        """One batch of each replica, filled up to ``longest`` clips of no weight."""
+        """One batch of each replica, padded to ``longest`` clips with clips of weight 0."""
         padded = torch.tensor([[*batch, *[batch[0]] * (longest - len(batch))] for batch in batches])
         weights = torch.tensor([[1.0 / len(batch)] * len(batch) + [0.0] * (longest - len(batch)) for batch in batches])
         rows = padded.to(self._device)
@@ -205,7 +205,7 @@ class FusedTraining:
         if self._semantic is None:
             return self._features(params, audio, self._classes), None
         if self._learner.conditional:
-            # Our reading for a context that depends on the clip: one set of prompts a step, for the mean clip.
+            # Our reading for a context that depends on the clip: one set of prompts per step, for the mean clip.
             text = self._features(params, audio, self._classes)
             mean = (audio * weights[..., None]).sum(1, keepdim=True)
             return text, self._features(params, mean, self._semantic.bank).squeeze(1)
@@ -213,7 +213,7 @@ class FusedTraining:
         return both[:, : len(self._classes)], both
 
     def _losses(self, params: Params, clips: _Clips, text: Tensor, both: Tensor | None) -> dict[str, Tensor]:
-        """Losses ``[replicas]`` of one batch each, from what `_text` has made of the parameters."""
+        """Losses ``[replicas]`` of one batch each, from the text features of `_text`."""
         learner, semantic = self._learner, self._semantic
         loss = learner.loss(params, clips.audio, clips.labels, text)
         base = (loss * clips.weights).sum(1) + learner.penalty(params, text)
@@ -239,12 +239,12 @@ class FusedTraining:
 
 @dataclass(frozen=True)
 class _Clips:
-    """A batch of clips of each of some replicas.
+    """A batch of clips for each of several replicas.
 
     Attributes:
         audio: Unit-norm features ``[replicas, clips, dim]``.
         labels: Index of each clip's class ``[replicas, clips]``.
-        weights: ``[replicas, clips]``: each clip's share of its replica's mean loss, 0 for what fills up.
+        weights: ``[replicas, clips]``: each clip's share of its replica's mean loss, 0 for padding.
     """
 
     audio: Tensor
@@ -254,7 +254,7 @@ class _Clips:
 
 @dataclass(frozen=True)
 class _Part:
-    """The replicas of one training that take a step together, and what each trains on."""
+    """The replicas of one training that take a step together, and their clips."""
 
     training: FusedTraining
     replicas: list[int]
@@ -264,16 +264,16 @@ class _Part:
 def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | NonFiniteError]:
     """One epoch of several trainings of one `shape`, the replicas of all of them in common batches.
 
-    The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are each
-    training's own. Gradients never mix, so that each ends where it would alone, up to rounding: a matrix product may
-    round a row otherwise in a larger batch (``tests/sept_core/test_core_grid.py`` states the tolerance). Alone a
-    training is bit-equal to what it has always been.
+    The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are
+    separate. Gradients never mix, so each training ends with the result that it has alone, up to rounding: a matrix
+    product may round a row differently in a larger batch (``tests/sept_core/test_core_grid.py`` states the tolerance).
+    A single training is bit-equal to `FusedTraining.train_epoch`.
 
     Returns:
-        For each training the mean losses of its epoch, or why it cannot go on; the others are not touched by that.
+        For each training the mean losses of its epoch, or the error that ended it, which does not affect the others.
 
     Raises:
-        ValueError: They are not of one shape.
+        ValueError: Their shapes differ.
     """
     if len(trainings) > 1 and len({training.shape for training in trainings}) > 1:
         raise ValueError("trainings of different shapes cannot share a batch")
@@ -299,7 +299,7 @@ def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | 
             ]
             for proposal, losses in zip(proposals, _step(parts), strict=True):
                 sums[proposal][-1].append(losses)
-    # Read only now: a GPU is not waited for in between.
+    # Read only now, so that nothing waits for the GPU in between.
     return [
         training._end_epoch([_added(chunks) for chunks in steps], sum(map(len, own)))
         for training, steps, own in zip(trainings, sums, batches, strict=True)
@@ -337,7 +337,7 @@ def _step(parts: Sequence[_Part]) -> list[dict[str, Tensor]]:
 
 
 def _added(chunks: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """The losses of one step, summed over its chunks; none where all replicas rest."""
+    """The losses of one step, summed over its chunks; empty if all replicas are idle."""
     sums: dict[str, float] = {}
     for chunk in chunks:
         for name, value in zip(chunk, torch.stack(list(chunk.values())).tolist(), strict=True):

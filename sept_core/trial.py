@@ -1,4 +1,4 @@
-"""A trial: one configuration, all its replicas at once; a pure function of what its signature covers.
+"""A trial: one configuration, all its replicas at once; a pure function of the values in its signature.
 
     inputs = TrialInputs(encoder, table, neighbors)
     run = TrialRun(make_config(inputs, "coop+sept", {"n_ctx": 4}, epochs=20), inputs)
@@ -49,13 +49,13 @@ __all__ = [
 
 
 class TrialRun:
-    """One trial on its way: advance, checkpoint, result.
+    """A running trial: advance, checkpoint, result.
 
     Args:
         config: The configuration.
         inputs: Encoder, embeddings and neighbours; they must be those that the configuration names.
-        checkpoint: What ``checkpoint()`` of an earlier run of the same signature returned; the run goes on from there
-            and ends bit-equal to one that was never interrupted.
+        checkpoint: What ``checkpoint()`` of an earlier run of the same signature returned; the run continues from
+            there, and its result is bit-equal to that of an uninterrupted run.
 
     Raises:
         InputError: The inputs are not those of the configuration.
@@ -96,7 +96,7 @@ class TrialRun:
         semantic = None
         if config.sept:
             neighbors = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
-            assert neighbors is not None  # check_inputs has seen to it
+            assert neighbors is not None  # checked by check_inputs
             templates = load_templates(inputs.table.info.kind)
             semantic = SemanticExpansion.of(tower, stage.classes, neighbors, templates, config.hyper)
         return FusedTraining(
@@ -124,17 +124,17 @@ class TrialRun:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader of its numbers should know, a line each."""
+        """What a reader of its result should know, one line each."""
         return self._warnings
 
     @property
     def curve(self) -> tuple[Report, ...]:
-        """All reports so far, those before a checkpoint included."""
+        """All reports so far, including those from before a checkpoint."""
         return tuple(self._curve)
 
     @property
     def epoch(self) -> int:
-        """Epochs trained of what the search measures."""
+        """Epochs of the training that the search measures."""
         return self._trainings[0].epoch
 
     @property
@@ -149,7 +149,7 @@ class TrialRun:
 
     @property
     def finished(self) -> bool:
-        """Whether all is trained and reported."""
+        """Whether everything is trained and reported."""
         return self._reported and self._trainings[-1].epoch >= self.config.epochs
 
     @property
@@ -157,11 +157,10 @@ class TrialRun:
         return bool(self._curve) and self._curve[-1].epoch >= self.config.epochs
 
     def advance(self) -> Report | None:
-        """Train ``report_every`` epochs on, and measure what the selection allows the search to see.
+        """Train for ``report_every`` epochs, then measure what the selection allows the search to see.
 
         Returns:
-            The report; None while the second training of a nested selection is under way, of which the search sees
-            nothing.
+            The report; None during the second training of a nested selection, which the search does not see.
 
         Raises:
             NonFiniteError: Loss or parameters are no longer finite.
@@ -175,7 +174,8 @@ class TrialRun:
 
     @property
     def training(self) -> FusedTraining:
-        """What `advance` trains on: the search's training or, behind a nested selection's, the one that is tested."""
+        """The training that `advance` continues: the one that the search measures or, after it with a nested selection,
+        the one that is tested."""
         return self._trainings[1 if self._reported and len(self._trainings) > 1 else 0]
 
     @property
@@ -184,10 +184,10 @@ class TrialRun:
         return min(self.training.epoch + self.config.report_every, self.config.epochs)
 
     def report(self, losses: Mapping[str, float]) -> Report | None:
-        """What `advance` ends with, for who trains `training` up to `next_epoch` otherwise (``sept_core.grid``).
+        """The last step of `advance`, for code that trains `training` up to `next_epoch` itself (``sept_core.grid``).
 
         Args:
-            losses: Of the last epoch.
+            losses: Losses of the last epoch.
         """
         if self._reported:
             return None

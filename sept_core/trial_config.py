@@ -1,4 +1,4 @@
-"""Making the complete, checked configuration of a trial."""
+"""Makes the complete, checked configuration of a trial."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ def make_config(
     neighbors_naming_new: str = "keep",
     accept_faulty_split: bool = False,
 ) -> TrialConfig:
-    """A complete, checked configuration.
+    """Make a complete, checked configuration.
 
     Args:
-        inputs: What it is to be trained on. The encoder gives the logit scale where ``hyper`` does not set it, and the
-            folds and clips that it has heard; neighbours are needed with SEPT only, targets with cross-dataset only.
-        method: Key of ``LEARNERS``, with ``+sept`` behind it where SEPT is added: ``coop+sept``.
-        hyper: Hyper-parameters by name; what is missing takes its default.
-        shots: Training clips per base class (all, where a class has fewer).
+        inputs: Encoder and data. The encoder provides the logit scale if ``hyper`` does not set it, and the folds and
+            clips that it has heard; neighbours are needed with SEPT only, targets with cross-dataset only.
+        method: Key of ``LEARNERS``, followed by ``+sept`` to add SEPT: ``coop+sept``.
+        hyper: Hyper-parameters by name; missing ones take their defaults.
+        shots: Training clips per base class (all, if a class has fewer).
         folds: Test folds, None for all that the encoder has not seen.
         seeds: One replica is trained per fold and seed.
         epochs: Passes over a replica's training clips.
         report_every: Epochs between two reports.
         batch_size: Clips per step and replica.
-        precision: ``float32``, or ``bfloat16`` to run the text tower in training under autocast, which is meant for a
-            GPU; what is measured is measured in float32.
+        precision: ``float32``, or ``bfloat16`` to run the text tower in training under autocast, which is meant for
+            GPUs; measurements are in float32.
         protocol: ``base-to-new``, or ``cross-dataset`` with ``inputs.table`` the source.
         selection: What the search is measured on, see ``protocols.py``.
-        crossing: What is done with training clips that a published split shares with its test clips: ``keep`` them, as
+        crossing: What to do with training clips that a published split shares with its test clips: ``keep`` them, as
             published results do, or ``drop`` them.
-        neighbors_naming_new: With SEPT and base-to-new: what is done with neighbours that happen to name a new class:
+        neighbors_naming_new: With SEPT and base-to-new: what to do with neighbours that happen to name a new class:
             ``keep`` them, or ``drop`` them, which uses the names of new classes.
         accept_faulty_split: Whether a copy whose train and test sets are swapped or overlap is used as it is.
 
     Raises:
-        InputError: Anything that cannot be used, with key and value.
+        InputError: Some value cannot be used; the message has key and value.
     """
     encoder, table, neighbors = inputs.encoder, inputs.table, inputs.neighbors
     targets = tuple(inputs.targets.values())
@@ -81,7 +81,7 @@ def make_config(
         raise InputError(
             f"embeddings were made by encoder {table.encoder_fingerprint}, not {encoder.fingerprint}",
             where=table.dataset,
-            fix=f"make them anew: sept embed {table.dataset.lower()} --audio DIR --encoder {encoder.name}",
+            fix=f"make them again: sept embed {table.dataset.lower()} --audio DIR --encoder {encoder.name}",
         )
     if sept and neighbors is None:
         raise InputError(f"SEPT needs semantic neighbours of {table.dataset}'s classes, and there are none")
@@ -89,7 +89,7 @@ def make_config(
     chosen = usable if folds is None else tuple(folds)
     for fold in chosen:
         if fold not in usable:
-            # A sweep's `folds: all` is spelled out before the clips are looked at.
+            # A sweep's `folds: all` is expanded before the clips are read.
             named = f"; in a sweep: folds: {{{info.name}: [{', '.join(usable)}]}}" if selection == "strict" else ""
             raise InputError(f"fold '{fold}' of {info.name} cannot be used", fix=f"usable: {', '.join(usable)}{named}")
     for name, value, low in (
@@ -130,7 +130,7 @@ def make_config(
     complete_hyper = settled_context(encoder.text, complete_hyper, method)
     if trains:
         check_warmup(complete_hyper, epochs, method)
-    # What uses no lists, or has no new classes, is one configuration, whatever is done with such terms.
+    # Without lists or new classes it is the same configuration, whatever is done with such terms.
     naming_new = cast(NamingNew, neighbors_naming_new if sept and protocol == "base-to-new" else "keep")
     used = trial_neighbors(inputs, protocol, naming_new) if sept else None
     check_names_apart(inputs, protocol, complete_hyper, used)
@@ -153,7 +153,7 @@ def make_config(
         shots=shots,
         folds=chosen,
         seeds=tuple(seeds),
-        # What trains nothing is one configuration, however long the others train.
+        # A baseline that does not train is the same configuration for any number of epochs.
         epochs=epochs if trains else 0,
         report_every=min(report_every, epochs) if trains else 1,
         batch_size=batch_size if trains else 1,

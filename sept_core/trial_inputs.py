@@ -1,4 +1,4 @@
-"""What a trial reads besides its configuration, and what has to hold between the two."""
+"""What a trial reads besides its configuration, and checks that the two fit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrialInputs:
 
     Attributes:
         table: Embeddings of the dataset (cross-dataset: of the source).
-        neighbors: Needed with SEPT: lists of the classes that are trained on. Lists of others are not used.
+        neighbors: Needed with SEPT: lists of the training classes. Other lists are not used.
         targets: Cross-dataset: embeddings of the targets by name.
     """
 
@@ -45,14 +45,14 @@ class TrialInputs:
 
 
 def trial_neighbors(inputs: TrialInputs, protocol: str, naming_new: NamingNew = "keep") -> Neighbors | None:
-    """The neighbours that a trial uses, of the classes that it trains on; None where there are none."""
+    """The neighbours that a trial uses, of its training classes; None if there are none."""
     if inputs.neighbors is None:
         return None
     return used_neighbors(inputs.neighbors, inputs.table.info, protocol, naming_new)
 
 
 def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
-    """What a reader of a trial's numbers has to know of the data that they stand on, a line each."""
+    """What a reader must know about the data behind a trial's result, one line each."""
     table, pretraining = inputs.table, inputs.encoder.pretraining
     lines = list(data_warnings(table, config.folds, config.crossing, unused=_heard(table, pretraining)))
     without = left_out(table, tuple(inputs.targets.values()), pretraining) if config.targets else {}
@@ -61,7 +61,7 @@ def trial_warnings(config: TrialConfig, inputs: TrialInputs) -> tuple[str, ...]:
         lines += data_warnings(inputs.targets[name], (), unused=unused, target=True)
     for name, described in config.left_out.items():
         of = inputs.targets.get(name, table)
-        # Those whose labels contradict each other have a line of their own.
+        # Clips whose labels contradict each other have their own line.
         count = int(described.split(" ", 1)[0]) - len(contradictions(rows_of(of, of.info), of.info))
         whose = f"{config.encoder} was trained on" + f" or the source {config.dataset} has" * (name in config.targets)
         if count > 0:
@@ -79,7 +79,7 @@ def _heard(table: EmbeddingTable, pretraining: Pretraining) -> frozenset[int]:
 
 
 def described_left_out(inputs: TrialInputs) -> dict[str, str]:
-    """What is left out of these inputs, as a configuration says it (`TrialConfig.left_out`)."""
+    """The clips of these inputs that are left out, in the form of `TrialConfig.left_out`."""
     tables = {inputs.table.dataset: inputs.table, **inputs.targets}
     rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining)
     return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
@@ -88,15 +88,15 @@ def described_left_out(inputs: TrialInputs) -> dict[str, str]:
 def check_protocol(
     protocol: str, selection: str, naming_new: str, table: EmbeddingTable, targets: Sequence[EmbeddingTable]
 ) -> None:
-    """See that a protocol has the targets that it needs, and that the selection goes with it.
+    """Check that a protocol has the targets that it needs, and that the selection fits it.
 
     Raises:
-        InputError: It has others, or something cannot be used with it.
+        InputError: They do not fit.
     """
     names = [target.dataset for target in targets]
     if selection == "nested" and naming_new == "drop":
         raise InputError(
-            "selection 'nested' is to know nothing of the new classes, and dropping neighbours uses their names",
+            "selection 'nested' must not use the new classes, and dropping neighbours uses their names",
             where="neighbors_naming_new",
             fix="use keep, or selection: heldout",
         )
@@ -109,7 +109,7 @@ def check_protocol(
             raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
         if selection not in TRANSFER_SELECTIONS:
             fix = f"use selection: {' or '.join(TRANSFER_SELECTIONS)}"
-            raise InputError(f"selection '{selection}' has no meaning for cross-dataset", fix=fix)
+            raise InputError(f"selection '{selection}' does not apply to cross-dataset", fix=fix)
     for target in targets:
         if target.encoder_fingerprint != table.encoder_fingerprint:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")
@@ -118,19 +118,19 @@ def check_protocol(
 def check_names_apart(
     inputs: TrialInputs, protocol: str, hyper: Mapping[str, Value], neighbors: Neighbors | None
 ) -> None:
-    """See that the text tower can tell all names apart that a trial ranks or trains with.
+    """Check that the text tower can distinguish all names that a trial ranks or trains with.
 
-    That is judged on what its tokenizer makes of them, never on the text: msclap-2023 strips ``!``, BERT the accents.
+    This depends on the tokens, not on the text: msclap-2023 removes ``!``, BERT removes accents.
 
     Args:
         inputs: Encoder, dataset and targets.
         protocol: Decides which classes are trained.
-        hyper: How names stand in prompts, and with neighbours how many of them are used.
-        neighbors: SEPT's; None without it.
+        hyper: The form of names in prompts and, with neighbours, how many of them are used.
+        neighbors: The neighbours for SEPT; None without it.
 
     Raises:
         InputError: Two class names, or two of the training classes and their neighbours, have the same tokens, or one
-            holds a special token.
+            contains a special token.
     """
     tower, wording, info = inputs.encoder.text, Wording.of(hyper), inputs.table.info
     trained = trained_classes(info.classnames, protocol)
@@ -150,7 +150,7 @@ def _apart(tower: TextTower, wording: Wording, names: Sequence[str], where: str)
 
 
 def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
-    """See that the inputs are those that a configuration was made for.
+    """Check that the inputs are those of a configuration.
 
     Raises:
         InputError: They are not.
@@ -167,14 +167,14 @@ def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
         if target not in inputs.targets:
             raise InputError(f"embeddings of the target {target} are missing", where=config.signature)
         pairs[f"embeddings_digest of {target}"] = (wanted, inputs.targets[target].digest)
-    # A store that was embedded again, or by another release, may tell more of what a clip sounds like.
+    # Embeddings made again, or by another release, may have more fingerprints.
     now = described_left_out(inputs)
     if config.left_out != now:
         then, here = (", ".join(f"{one} of {name}" for name, one in found.items()) for found in (config.left_out, now))
         raise InputError(
             f"the trial left out {then or 'no clips'}, and here {here or 'none'} would be left out",
             where=config.signature,
-            fix="use the embeddings that it was made with, or begin the sweep again under another name (--fork)",
+            fix="use the embeddings that it was made with, or start the sweep again under another name (--fork)",
         )
     if config.sept:
         used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
@@ -183,4 +183,4 @@ def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
         pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
     for name, (expected, found) in pairs.items():
         if expected != found:
-            raise InputError(f"the trial was made for {name} {expected}, and here is {found}", where=config.signature)
+            raise InputError(f"the trial was made for {name} {expected}, not {found}", where=config.signature)

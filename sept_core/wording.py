@@ -1,8 +1,8 @@
-"""How a name stands in a learned prompt: ``[V] dog bark.``, the context V, the name, and what ends the text.
+"""The form of a learned prompt: ``[V] dog bark.``, the context V, the name, and an ending.
 
-Every public code of these methods puts a full stop behind the name, as hand-written templates do (docs/presets.md), so
-that margins and distances compare texts of one shape. Trials and prompts of method version 2 and before had none; what
-they stored does not name the option, and is read as what it meant.
+All public code of these methods puts a full stop after the name, as hand-written templates do (docs/presets.md), so
+that margins and distances compare texts of the same form. Trials and prompts of method version 2 and earlier had none;
+they do not name the option, and are read with its value of that time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ENDS = {"full-stop": ".", "none": ""}
 PROMPT_END = HyperParameter(
     "prompt_end",
     str,
-    "what ends a learned prompt, behind the name",
+    "ending of a learned prompt, after the name",
     "full-stop",
     choices=tuple(_ENDS),
     before="none",
@@ -33,7 +33,7 @@ PROMPT_END = HyperParameter(
 NAME_CASE = HyperParameter(
     "name_case",
     str,
-    "class names in prompts lower-cased, or as the dataset writes them; neighbours are lower case either way",
+    "class names in prompts lower-cased, or as spelled in the dataset; neighbours are always lower case",
     "lower",
     choices=("lower", "as-written"),
     before="lower",
@@ -42,7 +42,7 @@ NAME_CASE = HyperParameter(
 
 @dataclass(frozen=True)
 class Wording:
-    """The form of the names of a configuration.
+    """The form of the names in a configuration.
 
     Attributes:
         end: What follows a name.
@@ -54,15 +54,15 @@ class Wording:
 
     @classmethod
     def of(cls, hyper: Mapping[str, Value]) -> Wording:
-        """What stored or complete hyper-parameters say."""
+        """The wording of stored or complete hyper-parameters."""
         return cls(_ENDS[str(PROMPT_END.of(hyper))], NAME_CASE.of(hyper) == "lower")
 
     def names(self, classnames: Sequence[str]) -> tuple[str, ...]:
-        """Class names as they stand in prompts, without the end."""
+        """Class names as used in prompts, without the ending."""
         return tuple(prompt_name(name, lower=self.lower) for name in classnames)
 
     def bank(self, tower: TextTower, names: Sequence[str]) -> PromptBank:
-        """Names, which have the form of `names`, tokenised for ``tower`` with the end behind each.
+        """Names in the form of `names`, tokenised for ``tower``, each with the ending.
 
         Raises:
             InputError: As ``PromptBank.of``.
@@ -72,7 +72,7 @@ class Wording:
         return PromptBank.of(tower, names, end=self.end)
 
     def check(self, tower: TextTower, names: Sequence[str]) -> None:
-        """See that the tower can tell the names apart.
+        """Check that the tower can distinguish the names.
 
         Raises:
             InputError: As ``PromptBank.of``.
@@ -83,4 +83,4 @@ class Wording:
 
 
 EARLIER_WORDING = Wording()
-"""That of method version 2 and before."""
+"""The wording of method version 2 and earlier."""

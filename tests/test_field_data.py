@@ -22,9 +22,9 @@ Sept = Callable[..., str]
 pytestmark = pytest.mark.skipif(not METADATA.is_dir(), reason="no folder with real metadata beside the project")
 
 CROSSING = {
-    "esc50": "4 recordings stand in both training and test of the published split (131943 and 134049 in folds 2 and 3, "
+    "esc50": "4 recordings are in both training and test of the published split (131943 and 134049 in folds 2 and 3, "
     "209698 and 234879 in folds 4 and 5), with 9 of ",
-    "urbansound8k": "5 recordings stand in both training and test of the published split (106905 in folds 1 and 8, "
+    "urbansound8k": "5 recordings are in both training and test of the published split (106905 in folds 1 and 8, "
     "132016 and 176638 in folds 1 and 4, 180937 in folds 1 and 9, 77751 in folds 2 and 7), with 152 of ",
 }
 LABELS = (

@@ -1,4 +1,4 @@
-"""The command that makes the shipped weights: ``python -m infra.mini``."""
+"""The command that trains the shipped weights: ``python -m infra.mini``."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from sept_core.errors import InputError
 
 # ESC-50 and its subset of human sounds contain the clips of ESC-10.
 SEEN = {"ESC10": SEEN_FOLDS, "ESC50": SEEN_FOLDS, "ESC50-Actions": SEEN_FOLDS, "FSDD": SEEN_SPEAKERS}
-# Held-out concepts come from the words that only widen the vocabulary, never from a class of the benchmark.
+# Held-out concepts come from the additional words of the vocabulary, never from a class of the benchmark.
 WIDENING = ("household", "tools and machines", "animals", "weather and nature", "vehicles")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole pretraining.
+    """The settings of a pretraining.
 
     Attributes:
         text: Settings of the text tower.
         audio: Settings of the audio tower.
-        synthetic: Synthesised clips a recipe; 0 for none.
+        synthetic: Synthesised clips per recipe; 0 for none.
         sections: Sections of the vocabulary to use; empty for all.
-        names: Most names a concept; 0 for all.
-        every: Take every so many-th recording.
-        seed: Seed of everything drawn.
+        names: Maximum number of names per concept; 0 for all.
+        every: Use every n-th recording.
+        seed: Seed of all random numbers.
     """
 
     text: TextTraining = field(default_factory=TextTraining)
@@ -64,7 +64,7 @@ class Plan:
     seed: int = 0
 
 
-# The same steps on a few words and recordings, in seconds: shows that the command works, nothing more.
+# The same steps on a few words and recordings, in seconds: only shows that the command works.
 QUICK = Plan(
     text=TextTraining(vocab_size=600, steps=4, batch=16),
     audio=AudioTraining(steps=3, batch=4),
@@ -79,7 +79,7 @@ def pretrain(esc10: Path, fsdd: Path, out: Path, plan: Plan, *, console: Console
     """Train both towers and write the encoder's files to ``out``.
 
     Raises:
-        InputError: A folder holds no clips of its dataset, or the teacher is not installed.
+        InputError: A folder has no clips of its dataset, or the teacher is not installed.
     """
     started = time.monotonic()
     recordings = real_clips(esc10, fsdd)[:: plan.every]

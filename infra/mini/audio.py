@@ -1,7 +1,7 @@
 """Trains the audio tower of ``mini`` against the frozen text tower.
 
-Every step draws the embedding of one synonym under one template for every class, so that clips settle at what a
-class *means* rather than at one wording of it.
+Every step draws the embedding of one synonym under one template for every class, so that clips learn what a class
+*means*, not one wording of it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class AudioTraining:
 
     Attributes:
         steps: Optimisation steps.
-        batch: Clips of each kind (esc10, fsdd, spoken, synthetic) a step.
+        batch: Clips of each kind (esc10, fsdd, spoken, synthetic) per step.
         lr: Peak of the one-cycle learning rate (AdamW).
         weight_decay: Of AdamW.
         smoothing: Label smoothing.
-        cosine_weight: Weight of 1 - cosine to the own class.
+        cosine_weight: Weight of 1 - cosine to the class of the clip.
         mixup: Share of the batches whose clips and labels are mixed.
-        frames: Frames of the crop that a step sees; half a window costs half and is one more variation.
+        frames: Frames of the crop that a step sees; half a window halves the cost and adds variation.
         pace: Largest change of pace.
         pitch: Largest scaling of the mel axis.
         decibels: Largest gain of the random equaliser.
-        average: Decay of the weights' running average, which is what is kept.
-        logit_scale: Where the learned scale starts.
+        average: Decay of the running average of the weights, which is the result.
+        logit_scale: Initial value of the learned scale.
     """
 
     steps: int = 1200
@@ -67,7 +67,7 @@ class Prompts:
         classes: Class names.
         features: Unit-norm ``[phrases, dim]`` of every class's names under every template.
         owners: int64 ``[phrases]``, index of each phrase's class.
-        weights: Chance of each phrase within its class, up to a factor.
+        weights: Relative probability of each phrase within its class.
     """
 
     classes: tuple[str, ...]
@@ -90,7 +90,8 @@ def draw_prompts(tower: MiniTextTower, concepts: list[Concept], classes: tuple[s
 
 
 def _one_wording(prompts: Prompts, generator: torch.Generator) -> Tensor:
-    # The earliest of exponential clocks that run at the phrases' weights is a weighted draw, for all classes at once.
+    # The minimum of exponential variables with the phrases' weights as rates is a weighted draw, for all classes at
+    # once.
     clocks = torch.rand(len(prompts.owners), generator=generator).log().neg() / prompts.weights
     earliest = torch.full((len(prompts.classes),), torch.inf).scatter_reduce(0, prompts.owners, clocks, "amin")
     drawn = (clocks == earliest[prompts.owners]).nonzero().flatten()

@@ -1,7 +1,7 @@
-"""Augmentation on mel power: what another take, room, microphone, distance, throat or pace would have changed.
+"""Augmentation on mel power: the changes that another take, room, microphone, distance, voice or pace would cause.
 
-All of it works on whole batches ``[clips, mels, frames]``; a clip's window is treated as a loop in time, which is what
-``prepare`` makes of short clips anyway.
+All of it works on whole batches ``[clips, mels, frames]``; a clip's window is treated as a loop in time, as ``prepare``
+does with short clips anyway.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def _uniform(low: float, high: float, *shape: int, generator: Generator) -> Tens
 def warp(power: Tensor, *, frames: int, pace: float, pitch: float, generator: Generator) -> Tensor:
     """Take ``frames`` frames from anywhere in the loop, at another pace and on a scaled and shifted mel axis.
 
-    The pace changes by up to a factor ``1 + pace``, the scale by up to ``1 + pitch``, which moves formants as another
-    speaker's throat would.
+    The pace changes by up to a factor ``1 + pace``, the scale by up to ``1 + pitch``, which moves formants like another
+    speaker's voice.
     """
     clips, mels, length = power.shape
     stretch = (1 + pace) ** _uniform(-1, 1, clips, 1, generator=generator)
@@ -32,7 +32,7 @@ def warp(power: Tensor, *, frames: int, pace: float, pitch: float, generator: Ge
     scale = (1 + pitch) ** _uniform(-1, 1, clips, 1, generator=generator)
     shift = _uniform(-2, 2, clips, 1, generator=generator)
     band = scale * torch.arange(mels) + shift
-    # So many rounds of the loop that the latest start at the fastest pace stays inside.
+    # Enough rounds of the loop for the latest start at the fastest pace.
     rounds = torch.log(power + 1e-10).repeat(1, 1, 1 + math.ceil((1 + pace) * frames / length)).unsqueeze(1)
     grid = torch.stack(
         [
@@ -47,7 +47,7 @@ def warp(power: Tensor, *, frames: int, pace: float, pitch: float, generator: Ge
 def smear(power: Tensor, *, generator: Generator) -> Tensor:
     """Average three clips in four over 3, 5 or 7 neighbouring bands.
 
-    That takes the harmonics out and leaves the formants: on a held-out speaker, digits rose from 55 to 65 %.
+    This removes the harmonics and keeps the formants: on a held-out speaker, digits rose from 55 to 65 %.
     """
     smeared = power.clone()
     widths = 2 * torch.randint(4, (len(power),), generator=generator) + 1
@@ -68,7 +68,7 @@ def overlay(power: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 
 def colour(power: Tensor, *, decibels: float, generator: Generator) -> Tensor:
-    """A random smooth equaliser of up to ``decibels``, at times a missing top or bottom, and a noise floor."""
+    """A random smooth equaliser of up to ``decibels``, sometimes a missing top or bottom, and a noise floor."""
     clips, mels, _ = power.shape
     knots = _uniform(-decibels, decibels, clips, 1, 6, generator=generator)
     curve = F.interpolate(knots, size=mels, mode="linear", align_corners=True).squeeze(1)

@@ -1,9 +1,9 @@
-"""Makes the embeddings that ship with the package anew; run after every change of the encoder ``mini``.
+"""Makes the embeddings that ship with the package again; run it after every change of the encoder ``mini``.
 
     python -m infra.mini.bundle --esc10 DIR --fsdd DIR
 
-The folders are the data sets as their authors ship them. What an earlier encoder left in the bundle is removed, and
-what ``mini`` was trained on (``seen_clips.json``) is written from the clips of its folds.
+The folders are the data sets as their authors ship them. Embeddings of an earlier encoder are removed from the bundle,
+and the training clips of ``mini`` (``seen_clips.json``) are written from the clips of its folds.
 Authors and licences of the audio are in ``sept_core/datasets/bundled/ATTRIBUTION.md``.
 """
 
@@ -36,17 +36,17 @@ ATTRIBUTIONS: Mapping[str, str] = {
         "(https://github.com/Jakobovski/free-spoken-digit-dataset), CC BY-SA 4.0; these embeddings as well"
     ),
 }
-"""Data sets that ship embedded, with what their licences want said."""
+"""Data sets that ship embedded, with the attributions that their licences require."""
 
 
 def facts(folds: Mapping[str, Sequence[str]], tables: Iterable[EmbeddingTable]) -> dict[str, Any]:
     """What an encoder was trained on, as `load_pretraining` reads it: folds, files, recordings and sounds.
 
-    A speaker is no recording: what he says elsewhere was not heard.
+    A speaker is not a recording: other recordings of the same speaker were not heard.
 
     Args:
         folds: By data set: the folds that it was trained on.
-        tables: Data sets that hold the clips.
+        tables: Data sets that contain the clips.
     """
     rows = [
         (table.sha256[row], source_id(table.dataset, table.groups[row]), table.sounds[row])
@@ -69,10 +69,10 @@ def bundle(folders: Mapping[str, Path], root: Path = BUNDLED, written: Path | No
     Args:
         folders: Audio folder of every data set of ``ATTRIBUTIONS``.
         root: Where the bundle is.
-        written: File with what ``mini`` was trained on; None to leave it as it is.
+        written: File with the training clips of ``mini``; None to keep it as it is.
 
     Raises:
-        InputError: A folder does not hold its data set.
+        InputError: A folder does not contain its data set.
     """
     from sept_core.encoders import load_encoder
 

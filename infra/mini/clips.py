@@ -1,7 +1,7 @@
-"""The clips of the pretraining: what it may hear, and what only the final check may.
+"""The clips of the pretraining: those that it may use, and those for the final evaluation only.
 
-ESC-10's fold 1 and three speakers of FSDD are for training. Everything else of both is what sweeps draw and test on:
-``unheard_clips`` is called by ``evaluate.py`` alone.
+ESC-10's fold 1 and three speakers of FSDD are for training. Sweeps draw from and test on all other clips: only
+``evaluate.py`` calls ``unheard_clips``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Clip:
         kind: ``esc10`` or ``fsdd``.
         label: Class name.
         fold: Fold of ESC-10, speaker of FSDD.
-        source: Recording that it was cut from; takes of one source never cross a split.
+        source: Recording that it was cut from; takes of one source are never on both sides of a split.
         path: The file.
     """
 
@@ -102,7 +102,7 @@ def _fsdd(folder: Path) -> list[Clip]:
 
 
 def real_clips(esc10: Path, fsdd: Path) -> list[Clip]:
-    """The recordings that the pretraining may hear, and no others.
+    """The recordings that the pretraining may use.
 
     Raises:
         InputError: A folder holds no clips of its dataset.
@@ -113,7 +113,7 @@ def real_clips(esc10: Path, fsdd: Path) -> list[Clip]:
 
 
 def unheard_clips(esc10: Path, fsdd: Path) -> list[Clip]:
-    """The recordings that no part of the pretraining has heard.
+    """The recordings that the pretraining does not use.
 
     Raises:
         InputError: A folder holds no clips of its dataset.
@@ -124,7 +124,7 @@ def unheard_clips(esc10: Path, fsdd: Path) -> list[Clip]:
 
 
 def spectrograms(clips: Sequence[Clip], tower: MiniAudioTower, *, progress: Progress) -> Clips:
-    """Decode ``clips`` and bring them to mel power by the tower's own preprocessing."""
+    """Decode ``clips`` and compute their mel power with the tower's preprocessing."""
     power = [
         _power(tower, load_clip(clip.path, tower.sample_rate))
         for clip in progress.track(clips, description="decode clips")

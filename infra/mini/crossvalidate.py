@@ -1,9 +1,9 @@
-"""How the audio tower's settings are chosen: by clips that the pretraining may hear, held out from each other.
+"""Cross-validation of the audio tower's settings on the clips of the pretraining.
 
     python -m infra.mini.crossvalidate --esc10 DIR --fsdd DIR [--splits 0 1 2] [--steps 500]
 
 Split k holds out speaker k of the three and a third of the sources of ESC-10's fold 1 (takes of one source stay
-together). Nothing of ESC-10's other folds or of the other speakers is read.
+together). ESC-10's other folds and the other speakers are not read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def split_of(clips: Sequence[Clip]) -> list[int]:
             takes[clip.label].append(clip.source)
     split = {speaker: index for index, speaker in enumerate(SEEN_SPEAKERS)}
     for sources in takes.values():
-        # The sources with the most takes first, so that the splits are of about one size.
+        # The sources with the most takes first, so that the splits have about the same size.
         ordered = sorted(set(sources), key=lambda source: (-sources.count(source), source))
         split |= {source: rank % 3 for rank, source in enumerate(ordered)}
     return [split[clip.source if clip.kind == "esc10" else clip.fold] for clip in clips]
@@ -57,7 +57,7 @@ def cross_validate(
 ) -> dict[str, float]:
     """Zero-shot accuracy in percent on the held-out clips of ``splits`` together, by dataset.
 
-    The text tower is the shipped one; it has heard nothing.
+    The text tower is the shipped one; it was trained without audio.
     """
     text = MiniTextTower.from_folder(WEIGHTS)
     clips = real_clips(esc10, fsdd)

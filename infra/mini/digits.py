@@ -1,6 +1,6 @@
-"""Spoken digits from a formant synthesiser: as many throats as one likes, where the recordings have three.
+"""Spoken digits from a formant synthesiser: any number of voices, while the recordings have three.
 
-A digit is a row of segments; pitch, throat length, pace and band-width are drawn anew for every clip. Targets of the
+A digit is a row of segments; pitch, vocal tract length, pace and bandwidth are drawn for every clip. Targets of the
 formants are textbook values of American English.
 """
 
@@ -23,7 +23,7 @@ class Segment:
 
     Attributes:
         seconds: Typical length.
-        formants: Targets in Hz at its end; the way there starts at the segment before.
+        formants: Targets in Hz at its end; they change gradually from the previous segment.
         voice: Level of the voice.
         hiss: Level of friction noise.
         low: Lower edge of the friction in Hz.
@@ -74,7 +74,7 @@ SEGMENTS = {
 
 def _speak(rng: Generator, segments: tuple[Segment, ...]) -> Signal:
     throat, pace = rng.uniform(0.85, 1.3), rng.uniform(0.75, 1.5)
-    # Shorter throats go with higher voices, loosely.
+    # Shorter vocal tracts tend to have higher voices.
     pitch = 120 * throat ** rng.uniform(0.5, 3.0) * rng.uniform(0.7, 1.6)
     start = segments[0].formants
     times, targets, voices, hisses = [0.0], [start], [segments[0].voice], [segments[0].hiss]

@@ -1,4 +1,4 @@
-"""Synthesised sounds of ESC-10's own classes: eighty real clips are few, and its helicopters only two."""
+"""Synthesised sounds of ESC-10's own classes: there are only eighty real clips, two of them helicopters."""
 
 from __future__ import annotations
 

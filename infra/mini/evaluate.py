@@ -1,4 +1,4 @@
-"""The figures of the model card: zero-shot accuracy on what the pretraining has not heard.
+"""The figures of the model card: zero-shot accuracy on clips that the pretraining did not use.
 
 python -m infra.mini.evaluate --esc10 DIR --fsdd DIR [--weights DIR]
 """
@@ -58,7 +58,7 @@ def zero_shot(esc10: Path, fsdd: Path, weights: Path = WEIGHTS, *, progress: Pro
     """Zero-shot accuracy of the encoder in ``weights`` on ESC-10's folds 2-5 and FSDD's three unheard speakers.
 
     Raises:
-        InputError: A folder holds no clips of its dataset, or ``weights`` no encoder.
+        InputError: A folder holds no clips of its dataset, or ``weights`` has no encoder.
     """
     encoder = load_mini(weights)
     tower = encoder.load_audio()

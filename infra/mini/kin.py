@@ -1,4 +1,4 @@
-"""Synthesised sounds of other classes than the bundled datasets have: the joint space must hold more than twenty."""
+"""Synthesised sounds of classes that the bundled datasets lack: the joint space needs more than twenty classes."""
 
 from __future__ import annotations
 

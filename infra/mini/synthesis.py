@@ -1,4 +1,4 @@
-"""Synthesised sounds: each recipe draws its own pitch, pace, timbre and length anew, as many sources of one kind do."""
+"""Synthesised sounds: each recipe draws pitch, pace, timbre and length, like different sources of one kind."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Trains the text tower of ``mini``: distilled from a public sentence encoder.
 
 Target of a phrase: the teacher's embedding minus the mean of all phrases under the same template, reduced to the
-joint space by PCA, unit norm. Taking off each template's own mean leaves what the *name* says: a raw sentence
-embedding mostly says which template was used, and two names under one template would all be near.
+joint space by PCA, unit norm. Subtracting the mean of each template leaves the meaning of the *name*: a raw sentence
+embedding mostly depends on the template, so that all names under one template would be close.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class TextTraining:
         lr: Peak of the one-cycle learning rate of embeddings, norms and projection (AdamW).
         matrix_lr: The same of the blocks' matrices (Muon).
         similarity_weight: Weight of the squared error between the batch's similarity matrices.
-        max_prefix: Longest stretch of positions left in front of a phrase, where a learned context will stand.
-        held_out: Share of the concepts that is not trained on, to measure what the tower makes of unseen names.
+        max_prefix: Maximum number of positions left before a phrase, for a learned context.
+        held_out: Share of the concepts that is not trained on, to evaluate the tower on unseen names.
         token_std: Spread of a token embedding's elements at the start.
         context_std: Spread of the noise vectors that stand in for a learned context: its usual initialisation.
     """
@@ -86,7 +86,7 @@ def train_tokenizer(concepts: Sequence[Concept], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     names = [name for concept in concepts for name in concept.names]
-    # Templates count as often as a name is likely to be asked for under them.
+    # Templates are weighted by how often they are likely to be used.
     tokenizer.train_from_iterator(chain(names, *([t.replace("{}", "") for t in TEMPLATES] for _ in range(20))), trainer)
     return tokenizer
 
@@ -132,10 +132,11 @@ def _teach(texts: list[str], progress: Progress) -> Tensor:
 
 
 def _semantic_start(tower: MiniTextTower, pieces: Tensor, settings: TextTraining) -> None:
-    """Start each token at what the teacher makes of it alone, and the projection at the way back to the joint space.
+    """Initialise each token with the teacher's embedding of it, and the projection with the map back to the joint
+    space.
 
-    A tower that begins knowing what "puppy" means learns in minutes what one from noise learns in hours, and knows
-    words that few phrases contain.
+    A tower that starts with the meaning of "puppy" learns in minutes what takes hours from noise, and knows words that
+    few phrases contain.
     """
     width = tower.token_dim
     start = F.normalize(pieces[:, :width], dim=1) * width**0.5 * settings.token_std
@@ -162,8 +163,8 @@ def train_text(
     """Train a text tower on all phrases but those of the ``held_out`` concepts (their indices); in ``eval()``.
 
     Loss: 1 - cosine to the target, plus the squared error between the similarities within the batch. Every fourth
-    batch of bare names starts at a later position, half of these behind vectors like a fresh learned context, so that
-    a context in front of a name does not by itself change what the name means.
+    batch of bare names starts at a later position, half of these behind vectors like a fresh learned context, so that a
+    context before a name does not change the meaning of the name by itself.
     """
     tower = MiniTextTower(config, tokenizer)
     _semantic_start(tower, phrases.pieces, settings)
@@ -171,7 +172,7 @@ def train_text(
     trained = ~torch.isin(phrases.concepts, held_out)
     bare = (trained & (phrases.templates == 0)).nonzero().flatten()
     wrapped = (trained & (phrases.templates != 0)).nonzero().flatten()
-    # Muon learns the blocks' matrices in about half the steps that AdamW takes; all else stays with AdamW.
+    # Muon learns the blocks' matrices in about half the steps that AdamW takes; all other parameters use AdamW.
     matrices = [p for name, p in tower.named_parameters() if name.startswith("layers.") and p.ndim == 2]
     others = [p for name, p in tower.named_parameters() if not (name.startswith("layers.") and p.ndim == 2)]
     optimizers = (
@@ -187,7 +188,7 @@ def train_text(
     ]
     tower.train()
     for step in progress.track(range(settings.steps), description="text tower"):
-        # Wrapped in a template, or bare; a bare name in place, further on, or (every eighth step) behind a context.
+        # In a template, or bare; a bare name at the start, at a later position, or (every eighth step) after a context.
         pool = bare if step % 2 else wrapped
         size = settings.batch // 2 if step % 8 == 7 else settings.batch
         rows = _of_a_length(tokens.lengths, pool, size, generator)
@@ -214,7 +215,8 @@ def train_text(
 
 
 def _of_a_length(lengths: Tensor, pool: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Rows of ``pool`` of about one length: a quarter, by length, of four times as many; half the time of padding."""
+    """Rows of ``pool`` of similar length: a quarter, by length, of four times as many; this halves the cost of
+    padding."""
     rows = pool[torch.randint(len(pool), (4 * size,), generator=generator)]
     quarter = int(torch.randint(4, (), generator=generator))
     return rows[lengths[rows].argsort(stable=True)][quarter * size : (quarter + 1) * size]
@@ -229,7 +231,7 @@ def _from_position(tower: MiniTextTower, embeddings: Tensor, lengths: Tensor, fi
 
 
 def agreement(tower: MiniTextTower, phrases: Phrases, concepts: Tensor) -> tuple[float, float]:
-    """How near the tower is to the teacher on the bare names of ``concepts`` (their indices).
+    """Agreement of the tower with the teacher on the bare names of ``concepts`` (their indices).
 
     Returns:
         Mean cosine to the targets, and Spearman correlation between the two sides' similarities of all pairs.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["DIGITS", "ESC10", "TEMPLATES", "Concept", "read_vocabulary"]
 
-# Hand-crafted templates of the benchmark and near relatives; "{}" is the bare name, what a learned context precedes.
+# Hand-crafted templates of the benchmark and similar ones; "{}" is the bare name, which a learned context precedes.
 TEMPLATES = (
     "{}",
     "This is a characteristic sound of {}.",
@@ -58,7 +58,7 @@ class Concept:
 
     @property
     def name(self) -> str:
-        """The name that the class goes by."""
+        """The name of the class."""
         return self.names[0]
 
 

@@ -1,12 +1,12 @@
-# The bucket for results, what may reach it, and the instance profiles that infra/ray-aws.yaml names:
+# The bucket for results, access to it, and the instance profiles that infra/ray-aws.yaml names:
 #
 #   terraform -chdir=infra/terraform init
-#   terraform -chdir=infra/terraform apply -var bucket=NAME            # prefix=sept, region=us-east-1 unless given
+#   terraform -chdir=infra/terraform apply -var bucket=NAME            # defaults: prefix=sept, region=us-east-1
 #   sept sweep launch full --root "$(terraform -chdir=infra/terraform output -raw root)" ...
 #
-# The policy and the rules that clean up are infra/s3-policy.json and infra/s3-lifecycle.json. Versions are not kept: the store
-# relies on conditional writes, not on versions, and old ones of checkpoints would only cost. A bucket that still holds results
-# is not destroyed. State is kept in this folder unless you add a backend; it holds no secret.
+# The policy and the clean-up rules are infra/s3-policy.json and infra/s3-lifecycle.json. Versioning is off: the store
+# relies on conditional writes, not on versions, and old versions of checkpoints would only cost money. A bucket with
+# results is not destroyed. State is stored in this folder unless you add a backend; it contains no secrets.
 
 terraform {
   required_version = ">= 1.5"
@@ -133,7 +133,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "results" {
   }
 }
 
-# What results need, for the nodes below and for whoever is given it besides.
+# Access to results, for the nodes below and for others to whom it is attached.
 resource "aws_iam_policy" "results" {
   name   = "sept-results-${var.bucket}"
   policy = jsonencode(local.policy)
@@ -194,7 +194,7 @@ resource "aws_iam_role_policy_attachment" "key" {
   policy_arn = aws_iam_policy.key[0].arn
 }
 
-# What Ray's autoscaler on the head needs to start workers and to end them, and no other instances.
+# Permissions for Ray's autoscaler on the head to start and end workers, and no other instances.
 resource "aws_iam_role_policy" "autoscaler" {
   name   = "autoscaler"
   role   = aws_iam_role.node["head"].id

@@ -1,4 +1,4 @@
-# What commands are told of it: terraform -chdir=infra/terraform output -raw root
+# Values for commands: terraform -chdir=infra/terraform output -raw root
 
 output "root" {
   description = "For --root."
@@ -6,11 +6,11 @@ output "root" {
 }
 
 output "policy_arn" {
-  description = "To attach to whoever else is to read and write results."
+  description = "Attach it to other users who read and write results."
   value       = aws_iam_policy.results.arn
 }
 
 output "instance_profiles" {
-  description = "As infra/ray-aws.yaml names them."
+  description = "The names in infra/ray-aws.yaml."
   value       = { for kind, profile in aws_iam_instance_profile.node : kind => profile.name }
 }

@@ -1,8 +1,8 @@
-# What infra/terraform/main.tf is told: -var NAME=VALUE, or a terraform.tfvars beside it.
+# Inputs of infra/terraform/main.tf: -var NAME=VALUE, or a terraform.tfvars in this folder.
 
 variable "bucket" {
   type        = string
-  description = "Name of the bucket, unlike that of any other bucket of AWS."
+  description = "Name of the bucket, unique in AWS."
 
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket))
@@ -12,7 +12,7 @@ variable "bucket" {
 
 variable "prefix" {
   type        = string
-  description = "Where in the bucket results lie; nothing else in it may be reached."
+  description = "Prefix of results in the bucket; only these can be accessed."
   default     = "sept"
 
   validation {
@@ -35,6 +35,6 @@ variable "cluster" {
 
 variable "kms_key" {
   type        = string
-  description = "ARN of a KMS key to encrypt with; AES256 with S3's own key unless given."
+  description = "ARN of a KMS key to encrypt with; default: AES256 with S3's own key."
   default     = null
 }

@@ -1,4 +1,4 @@
-"""The command line's entry point: the groups put together. Imports neither torch, Ray, MLflow nor pydantic."""
+"""The entry point of the command line with all its groups. Imports neither torch, Ray, MLflow nor pydantic."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ app = typer.Typer(
     name="sept",
     help="Semantically expanded prompt tuning (SEPT) of audio-language models: hyper-parameter sweeps from audio clips "
     "to a ranked result.",
-    epilog="Exit codes: 0 done, 1 failed, 2 something given cannot be used, 3 stopped by `sept sweep stop`, "
-    "75 interrupted (the same command goes on).",
+    epilog="Exit codes: 0 done, 1 failed, 2 some input cannot be used, 3 stopped by `sept sweep stop`, "
+    "75 interrupted (the same command resumes).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# In the order of a user's day, which is that of the help.
+# In the order in which users need them, which is that of the help.
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.command("init")(template.init)
@@ -73,7 +73,7 @@ def _sept(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; at any position.")] = False,
 ) -> None:
     # Both act before this is called: --version in its callback, --debug in main().
     del version, debug
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     kept, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
     code = guarded(lambda: app(kept, prog_name="sept"), debug)
     if ray_is_lost():
-        # Whatever Ray registered for the end of the process would wait for what is gone, and end it with another code.
+        # Ray's exit handlers would wait for processes that are gone, and change the exit code.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -14,24 +14,24 @@ from sept_core.errors import InputError, SeptError
 
 __all__ = ["COMPOSE_FILE", "quickstart_on_compose"]
 
-# The image is built from the sources beside it, so that it is of use in a checkout only.
+# The image is built from the sources, so it works only in a checkout.
 COMPOSE_FILE = Path(__file__).resolve().parents[2] / "infra" / "compose.yaml"
 _ROOT = "s3://sept/runs"
 _MLFLOW = "http://mlflow:5000"
-# Seconds for a question that docker answers from what it knows.
+# Seconds for a request that docker answers immediately.
 _ASK_S = 60
 
 
 def quickstart_on_compose(root: str, workers: int | None, mlflow: str | None) -> None:
-    """Run the quickstart on the services, which are built and started where they are not running.
+    """Run the quickstart on the services, which are built and started if necessary.
 
     Args:
-        root: Where results are to lie; the bucket there for the default.
-        workers: How many workers Ray is to have, and trials run at a time; as many as the services say unless given.
-        mlflow: Tracking URI, as the services see it; the server there unless given.
+        root: The results folder; by default the services' bucket.
+        workers: Number of Ray workers and of parallel trials; default as in the services.
+        mlflow: Tracking URI, as the services see it; default their server.
 
     Raises:
-        InputError: No checkout, no docker that could run it, or a results folder that it would not see.
+        InputError: There is no checkout, no usable docker, or the services cannot see the results folder.
         SeptError: The services did not start.
         typer.Exit: As `submit_sweep` raises it.
     """
@@ -66,7 +66,7 @@ def quickstart_on_compose(root: str, workers: int | None, mlflow: str | None) ->
 
 
 def _find() -> list[str]:
-    """The compose command for the services, once it is known to work."""
+    """The compose command for the services, after checking that it works."""
     if not COMPOSE_FILE.is_file():
         raise InputError(
             "--compose builds its image from a checkout, and this sept is installed without one",
@@ -92,16 +92,16 @@ def _run(command: Sequence[str], variables: Mapping[str, str]) -> None:
     code = subprocess.run(command, env=os.environ | dict(variables), check=False).returncode
     if code:
         logs = " ".join(quote(word) for word in (*command[:4], "logs"))
-        raise SeptError(f"the services did not start (exit code {code}); see what they say: {logs}")
+        raise SeptError(f"the services did not start (exit code {code}); see their logs: {logs}")
 
 
 def _port(compose: Sequence[str], service: str, port: int) -> str:
-    """Where a port of a service can be reached from here."""
+    """The local address of a port of a service."""
     command = [*compose, "port", service, str(port)]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SeptError(f"docker does not tell the port of the service {service}: {error}") from error
+        raise SeptError(f"docker does not report the port of the service {service}: {error}") from error
     found = asked.stdout.strip()
     if asked.returncode or not found:
         raise SeptError(f"the service {service} has no port {port} on this machine; see {COMPOSE_FILE}")

@@ -1,8 +1,8 @@
-"""Errors to exit codes, and one clear line each.
+"""Maps errors to exit codes, with one clear line each.
 
-0: done. 1: something failed that is not the person's doing (or a bug). 2: something given cannot be used.
-3: a sweep was stopped on request (`sept sweep stop`); no scheduler should start it again by itself.
-75: interrupted, or stopped by something that passes; the same command goes on.
+0: done. 1: something failed that is not the user's fault (or a bug). 2: some input cannot be used.
+3: a sweep was stopped on request (`sept sweep stop`); no scheduler should restart it automatically.
+75: interrupted, or stopped by a temporary problem; the same command resumes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TYPERS_CTRL_C = 130
 
 
 def guarded(call: Callable[[], object], debug: bool) -> int:
-    """Run ``call`` and return the exit code; what it raises becomes a line on stderr, one for each thing that is wrong.
+    """Run ``call`` and return the exit code; an exception becomes one line on stderr for each error.
 
     Args:
         call: The command line.
@@ -52,21 +52,21 @@ def guarded(call: Callable[[], object], debug: bool) -> int:
 
 
 def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without ``--debug``, and whether it was there: anywhere, so that it can be put at the end."""
+    """The arguments without ``--debug``, and whether it was there, at any position."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for at, argument in enumerate(arguments) if argument != "--debug" or at > end]
     return kept, len(kept) < len(arguments)
 
 
 def _interrupted(debug: bool) -> int:
-    # A command that can be continued in mid-course says so itself; any other begins anew, with nothing half-written.
-    return _say("interrupted; the same command goes on", EXIT_RESUMABLE, debug)
+    # A command that can resume says so itself; any other starts again, without partial results.
+    return _say("interrupted; run the same command again", EXIT_RESUMABLE, debug)
 
 
 def _say(line: str, code: int, debug: bool) -> int:
     if debug:
         print(masked(traceback.format_exc()), end="", file=sys.stderr)  # noqa: T201
-    # What a person gave may hold line breaks, or codes that a terminal acts on.
+    # Input may contain line breaks, or control codes of terminals.
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in masked(line))
     print(line, file=sys.stderr)  # noqa: T201 (the one line on stderr is this module's purpose)
     return code

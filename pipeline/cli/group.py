@@ -1,4 +1,4 @@
-"""A group of commands that knows those of all groups: what is typed in the wrong place is named in the right one."""
+"""A group of commands that suggests commands of all groups: a command in the wrong group is shown in the right one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Group"]
 
 
 class Group(TyperGroup):
-    """Ends an unknown command with the whole line of the one that was meant: ``sept plan`` with ``sept sweep plan``."""
+    """Adds the complete intended command to the error about an unknown one: ``sept plan`` with ``sept sweep plan``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """See ``TyperGroup``.
@@ -34,7 +34,7 @@ class Group(TyperGroup):
 
 
 def _meant(word: str, here: list[str], everywhere: list[str]) -> str | None:
-    # The right word in another group goes before a near one in this group.
+    # An exact word in another group is preferred to a similar one in this group.
     for lines in ([line for line in everywhere if line.rpartition(" ")[2] == word], here, everywhere):
         by_word = {line.rpartition(" ")[2]: line for line in reversed(lines)}
         if found := nearest(word, by_word):
@@ -43,7 +43,7 @@ def _meant(word: str, here: list[str], everywhere: list[str]) -> str | None:
 
 
 def _lines(command: Any, line: str) -> Iterator[str]:
-    """Every command below, as it is typed."""
+    """All commands below, as typed."""
     for name, inner in getattr(command, "commands", {}).items():
         yield f"{line} {name}"
         yield from _lines(inner, f"{line} {name}")

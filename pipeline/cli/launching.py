@@ -1,4 +1,4 @@
-"""What ``sept quickstart`` and ``sept sweep launch`` do: announce, prepare tracking, run, report."""
+"""The work of ``sept quickstart`` and ``sept sweep launch``: announce, prepare tracking, run, report."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def run_sweep(
     Args:
         source: A YAML file, or the name of a sweep that ships.
         root: Folder or s3:// address of all results.
-        command: What the person typed, to print where it goes on with the same.
-        overrides: Values laid over the file's, by dotted key.
+        command: The command line, to print it as the command that resumes.
+        overrides: Values that replace the file's, by dotted key.
         mlflow: Tracking URI, None for the root's own database.
         address: Where Ray is.
         retry_failed: Whether trials that failed are run once more.
         remark: A sentence about the sweep's budget.
 
     Raises:
-        typer.Exit: With 75 where it was interrupted, 3 where it was stopped on request, 1 where a study ended without a
-            finished trial.
-        SeptError: As the modules below raise it.
+        typer.Exit: With 75 if it was interrupted, 3 if it was stopped on request, 1 if a study ended without a finished
+            trial.
+        SeptError: As raised by the called modules.
     """
     from rich.console import Console
 
@@ -73,7 +73,7 @@ def run_sweep(
     except KeyboardInterrupt:
         stopped, tracked = EXIT_RESUMABLE, False
     if stopped:
-        say(console, "\nStopped. Every finished step is kept; the same command goes on from there:")
+        say(console, "\nStopped. Every finished step is kept; the same command resumes it:")
         say(console, f"  {command}")
         raise typer.Exit(stopped)
     complete, files = show_report(console, root, spec.name)
@@ -104,7 +104,7 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
     each = f"each over {folds} x {plural(len(spec.seeds), 'seed')}, {plural(spec.training.epochs, 'epoch')}"
     say(console, f"  budget   {work}, {each}" + (f": {remark}" if remark else ""))
     say(console, f"  results  {root}")
-    note = "" if target.served or not is_remote(root) else " (on this machine, for it cannot lie in a bucket)"
+    note = "" if target.served or not is_remote(root) else " (on this machine, since it cannot be in a bucket)"
     say(console, f"  MLflow   {target.shown}{note}")
 
 
@@ -138,7 +138,7 @@ def _run(
 
 
 def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
-    """Put the report into MLflow; another driver that has begun since does it at its own end."""
+    """Write the report to MLflow, unless another driver has started since, which will write it at its end."""
     from pipeline.store import Lease, LeaseHeld, TrialStore, open_files
     from pipeline.text import one_line
 
@@ -170,5 +170,5 @@ def _next_command(root: str, sweep: str, target: TrackingTarget) -> str:
 
 
 def _status(console: Console, text: str) -> AbstractContextManager[object]:
-    """A line with a spinner while something takes its time; nothing where there is no terminal."""
+    """A line with a spinner while something takes time; nothing without a terminal."""
     return console.status(text) if console.is_terminal else nullcontext()

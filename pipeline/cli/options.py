@@ -48,24 +48,24 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Trials at a time; as many as fit unless given.",
+        help="Parallel trials; by default as many as fit.",
     ),
 ]
 CpusOption = Annotated[
     int | None,
-    typer.Option("--cpus", min=1, help="CPUs that a running cluster grows to; those that it has now unless given."),
+    typer.Option("--cpus", min=1, help="Maximum CPUs of an autoscaling cluster; by default those that it has now."),
 ]
 GpusOption = Annotated[
     int | None,
-    typer.Option("--gpus", min=0, help="GPUs that a running cluster grows to; those that it has now unless given."),
+    typer.Option("--gpus", min=0, help="Maximum GPUs of an autoscaling cluster; by default those that it has now."),
 ]
 MlflowOption = Annotated[
     str | None,
     typer.Option(
         "--mlflow",
         metavar="URI",
-        help="MLflow server or database; an SQLite file in the root unless given. For a root in S3: what "
-        "MLFLOW_TRACKING_URI says, else a file in ./sept-runs.",
+        help="MLflow server or database; by default an SQLite file in the root. For a root in S3: "
+        "MLFLOW_TRACKING_URI, else a file in ./sept-runs.",
     ),
 ]
 ColumnsOption = Annotated[
@@ -73,23 +73,23 @@ ColumnsOption = Annotated[
     typer.Option(
         "--columns",
         metavar="OURS=YOURS,...",
-        help="What a CSV calls these columns, as in path=filename,classname=category.",
+        help="The column names of the CSV, as in path=filename,classname=category.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def root_option(root: str) -> str:
-    """How to name this root in a command that is printed as the next one; nothing for the default."""
+    """The option for this root in a suggested command; nothing for the default."""
     return "" if root == DEFAULT_ROOT else f" --root {quote(root)}"
 
 
 def rest(workers: int | None, mlflow: str | None) -> str:
-    """How to say again what else was asked for, in a command that is printed as the one that goes on."""
+    """The other given options, for a suggested command that resumes."""
     said = f" --workers {workers}" if workers is not None else ""
     return said + (mlflow_option(mlflow) if mlflow else "")
 
 
 def mlflow_option(uri: str) -> str:
-    """How to name this tracking URI in a printed command, where USER:PASSWORD stands for what it has of these."""
+    """The option for this tracking URI in a printed command, with USER:PASSWORD instead of credentials."""
     return f" --mlflow {quote(fillable(uri))}"

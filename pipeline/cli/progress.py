@@ -1,4 +1,4 @@
-"""Progress of a sweep on a terminal (bars) or in a log (a line now and then), as observers of the search."""
+"""Progress of a sweep on a terminal (bars) or in a log (occasional lines), as observers of the search."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LINE_EVERY_S = 10.0
 
 @dataclass
 class Tally:
-    """How far a sweep is, keyed by study and number, so that telling it twice counts once.
+    """The progress of a sweep, keyed by study and number, so that a repeated event counts once.
 
     Attributes:
-        measured: What the best value of `best` is measured on: ``val``, or ``TEST`` with ``selection: paper``.
+        measured: The data on which `best` is measured: ``val``, or ``TEST`` with ``selection: paper``.
         chosen: By study and test fold, the best finished trial so far.
     """
 
@@ -49,7 +49,7 @@ class Tally:
         }
 
     def move(self, proposal: Proposal, epoch: int) -> None:
-        """A trial has come to an epoch."""
+        """A trial has reached an epoch."""
         if (proposal.study, proposal.number) not in self.ended:
             self.running[proposal.study, proposal.number] = min(epoch / max(proposal.config.epochs, 1), 1.0)
 
@@ -57,7 +57,7 @@ class Tally:
         """A trial has ended."""
         self.running.pop((proposal.study, proposal.number), None)
         if decision.state == "finished" and not decision.fold_values and result is not None:
-            # Of an earlier release.
+            # A decision of an earlier release.
             values = fold_values(proposal.config, result.objective, result.replicas)
             decision = replace(decision, fold_values=values)
         self.ended[proposal.study, proposal.number] = decision
@@ -70,7 +70,7 @@ class Tally:
         return sum(self.budgets.values())
 
     def done(self, study: str | None = None) -> float:
-        """Trials done, those on their way by their share of epochs; of one study or of all."""
+        """Ended trials, plus the share of epochs of running ones; of one study or of all."""
         ended = sum(1 for key, _ in self.ended if study in (None, key))
         return ended + sum(part for (key, _), part in self.running.items() if study in (None, key))
 
@@ -79,12 +79,12 @@ class Tally:
         return f"{sum(1 for key, _ in self.ended if key == study)}/{self.budgets[study]}"
 
     def best(self, study: str) -> float | None:
-        """Validation of what a report of the study would show now: for each test fold, its best trial's."""
+        """The validation that a report of the study would show now: for each test fold, that of its best trial."""
         return chosen_value(self.chosen.get(study, {}))
 
 
 class BarProgress:
-    """A bar per study and one over all with the time that is left."""
+    """A bar per study and one for all with the remaining time."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -105,7 +105,7 @@ class BarProgress:
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
             console=self._console,
-            # Of the sweep's last few minutes, not of the last second: trials end in bursts.
+            # Estimated from the last few minutes, not the last second: trials end in bursts.
             speed_estimate_period=300,
         )
         for plan in studies:
@@ -114,7 +114,7 @@ class BarProgress:
         self._progress.start()
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
-        """Count what an earlier launch has done of it."""
+        """Count the work of earlier launches."""
         self._tally.move(proposal, resumed_epoch)
         self._show(proposal.study)
 
@@ -129,11 +129,11 @@ class BarProgress:
         self._show(proposal.study)
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
-        """Leave the bars as they stand."""
+        """Leave the bars as they are."""
         self.close()
 
     def close(self) -> None:
-        """Stop drawing; also where the sweep ended with an error."""
+        """Stop drawing; also if the sweep ended with an error."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -154,7 +154,7 @@ class BarProgress:
 
 
 class LineProgress:
-    """A plain line now and then, for logs and pipes."""
+    """Occasional plain lines, for logs and pipes."""
 
     def __init__(self, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -165,22 +165,22 @@ class LineProgress:
         self._under_way = False
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
-        """Say what is to be done."""
+        """Print the plan."""
         self._tally.start(studies)
         self._started = self._last = self._clock()
         self._write(f"{sweep}: {self._tally.budget} trials in {plural(len(studies), 'study', 'studies')}")
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
-        """Say at the first one what it goes on from; a start itself is no progress."""
+        """At the first one, print what was resumed; a start itself is not progress."""
         if self._under_way:
             return
         self._under_way = True
         if self._tally.ended or resumed_epoch:
             more = f", and an interrupted one from epoch {resumed_epoch}" if resumed_epoch else ""
-            self._write(f"{self._clock_text()} going on after {plural(len(self._tally.ended), 'trial')}{more}")
+            self._write(f"{self._clock_text()} resuming after {plural(len(self._tally.ended), 'trial')}{more}")
 
     def reported(self, proposal: Proposal, report: Report) -> None:
-        """A line, if the last one is some time ago."""
+        """Print a line if the last one was some time ago."""
         self._tally.move(proposal, report.epoch)
         self._maybe(proposal.study)
 
@@ -190,11 +190,11 @@ class LineProgress:
         self._maybe(proposal.study)
 
     def sweep_ended(self, state: Literal["finished", "stopped"]) -> None:
-        """Say how it ended."""
+        """Print how it ended."""
         self._write(f"{self._clock_text()} {state}: {len(self._tally.ended)} of {self._tally.budget} trials")
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Nothing to close."""
 
     def _maybe(self, study: str) -> None:
         now = self._clock()

@@ -22,7 +22,7 @@ def quickstart(
         ),
     ] = False,
 ) -> None:
-    """Run a small sweep on real audio: zero-shot, CoOp, CoOp + SEPT on two datasets. Goes on where it was stopped."""
+    """Run a small sweep on real audio: zero-shot, CoOp, CoOp + SEPT on two datasets. Resumes where it was stopped."""
     if compose:
         from pipeline.cli.composing import quickstart_on_compose
 
@@ -37,5 +37,5 @@ def quickstart(
         command="sept quickstart" + root_option(root) + rest(workers, mlflow),
         overrides=overrides,
         mlflow=mlflow,
-        remark="a small budget to see it work, not the paper's protocol",
+        remark="a small budget for a first look, not the paper's protocol",
     )

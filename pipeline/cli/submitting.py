@@ -1,4 +1,4 @@
-"""What ``sept sweep submit`` does: hand a sweep to a running cluster, and read along until it ends or Ctrl-C."""
+"""The work of ``sept sweep submit``: submit a sweep to a running cluster, and follow it until it ends or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def submit_sweep(
     wait: bool = True,
     stop: str = "",
 ) -> None:
-    """Submit a sweep, or attach to its job that runs, and follow it.
+    """Submit a sweep, or attach to its running job, and follow it.
 
     Args:
         source: A YAML file, or the name of a sweep that ships.
-        root: Where its results are to lie, as the cluster sees it.
-        address: Of the cluster's job server.
-        command: What the person typed, to print where the same follows or goes on.
-        overrides: Values laid over the file's, by dotted key.
+        root: The results folder, as the cluster sees it.
+        address: Address of the cluster's job server.
+        command: The command line, to print it as the command that follows or resumes.
+        overrides: Values that replace the file's, by dotted key.
         mlflow: Tracking URI, as the cluster sees it.
         retry_failed: Whether trials that failed are run once more.
         wait: Whether to follow the job to its end.
-        stop: How to stop it, where that cannot be typed here.
+        stop: The command that stops it, if it must be run elsewhere.
 
     Raises:
-        typer.Exit: With the job's exit code where that is not 0; 75 where following it was ended by Ctrl-C.
-        SeptError: As the modules below raise it.
+        typer.Exit: With the job's exit code if it is not 0; 75 if Ctrl-C ended following it.
+        SeptError: As raised by the called modules.
     """
     from rich.console import Console
 
@@ -69,7 +69,7 @@ def submit_sweep(
             job = submit(client, request, lambda line: say(console, line))
         name = job.name
         done = "Attached to job" if job.attached else "Submitted job"
-        say(console, f"{done} {name} at {masked(address)}; it runs on without this command")
+        say(console, f"{done} {name} at {masked(address)}; it keeps running without this command")
         if not wait:
             _say_how(console, command, stop)
             return
@@ -79,7 +79,7 @@ def submit_sweep(
     except KeyboardInterrupt:
         if not name:
             raise
-        say(console, f"\nDetached; job {name} goes on.")
+        say(console, f"\nDetached; job {name} keeps running.")
         _say_how(console, command, stop)
         code = EXIT_RESUMABLE
     if code:
@@ -92,7 +92,8 @@ def _say_how(console: Console, command: str, stop: str) -> None:
 
 
 def _load(source: str, root: str, overrides: Mapping[str, Any]) -> SweepSpec:
-    """The sweep; its results folder, which may be out of reach from here, is asked only for one's own datasets."""
+    """The sweep; its results folder, which may not be accessible from here, is read only for the user's own
+    datasets."""
     from pipeline.data.prepared import own_datasets
     from pipeline.spec import load_sweep
 
@@ -113,7 +114,7 @@ def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool)
     options = ["--retry-failed"] if retry_failed else []
     if mlflow:
         if masked(mlflow) != mlflow:
-            # A job's command is shown to everybody who sees the dashboard.
+            # Everybody who can see the dashboard sees the command of a job.
             raise InputError(
                 "a user, password or token would be shown with the job",
                 where="--mlflow",
@@ -121,7 +122,7 @@ def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool)
                 "MLFLOW_TRACKING_URI, where the cluster's head is started",
             )
         options += ["--mlflow", mlflow]
-    # Lists of neighbours that lie here travel along; a sweep's relative paths start from its own folder.
+    # Local lists of neighbours are sent along; a sweep's relative paths start from its own folder.
     files = {f"neighbors-{name}.json": Path(path) for name, path in spec.neighbors.items() if Path(path).is_file()}
     carried = {name: f"neighbors-{name}.json" for name in spec.neighbors if f"neighbors-{name}.json" in files}
     text = spec.model_copy(update={"neighbors": {**spec.neighbors, **carried}}).text()

@@ -1,4 +1,4 @@
-"""``sept sweep``: launch (and resume) a sweep or have a cluster do so, tell how far it is, and stop it."""
+"""``sept sweep``: launch (and resume) a sweep, here or on a cluster, show its progress, and stop it."""
 
 from __future__ import annotations
 
@@ -25,31 +25,35 @@ from pipeline.text import fillable
 
 __all__ = ["app"]
 
-app = typer.Typer(cls=Group, help="Plan and launch a sweep, see how far it is, or stop it.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Plan, launch, watch or stop a sweep.", no_args_is_help=True)
 app.command("plan")(plan.plan)
 
 
 @app.command()
 def launch(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A sweep's YAML, or the name of one that ships.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A sweep's YAML file, or the name of a sweep that ships.")
+    ],
     root: RootOption = DEFAULT_ROOT,
     workers: WorkersOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Trials per study; may be increased later.")
+    ] = None,
     mlflow: MlflowOption = None,
     address: Annotated[
         str, typer.Option("--address", help="'local' starts a Ray; auto and HOST:PORT use a running one.")
     ] = "local",
     fork: Annotated[
         str | None,
-        typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials that both have are run once."),
+        typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials of both are run once."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is fixed.")
+        bool, typer.Option("--retry-failed", help="Run failed trials once more, after the cause is fixed.")
     ] = False,
 ) -> None:
-    """Run a sweep to its end. The same command resumes it, with what is done kept."""
+    """Run a sweep to its end. The same command resumes it; finished work is kept."""
     from pipeline.cli.launching import run_sweep
 
     overrides, said = _laid_over(workers, cpus, gpus, trials, fork)
@@ -63,33 +67,40 @@ def launch(
 
 @app.command()
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A sweep's YAML, or the name of one that ships.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A sweep's YAML file, or the name of a sweep that ships.")
+    ],
     address: Annotated[
         str, typer.Option("--address", metavar="URL", help="http://HEAD:8265; auto for a Ray on this machine.")
     ],
     root: Annotated[
         str,
         typer.Option(
-            "--root", metavar="FOLDER", envvar="SEPT_ROOT", help="s3:// address or whole path, as the cluster sees it."
+            "--root",
+            metavar="FOLDER",
+            envvar="SEPT_ROOT",
+            help="s3:// address or absolute path, as the cluster sees it.",
         ),
     ] = DEFAULT_ROOT,
     workers: WorkersOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of each study; may be raised.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Trials per study; may be increased later.")
+    ] = None,
     mlflow: Annotated[
         str | None, typer.Option("--mlflow", metavar="URI", help="MLflow server, as the cluster sees it.")
     ] = None,
     fork: Annotated[
         str | None,
-        typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials that both have are run once."),
+        typer.Option("--fork", metavar="NAME", help="Run it as another sweep; trials of both are run once."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed trials once more, after what failed them is fixed.")
+        bool, typer.Option("--retry-failed", help="Run failed trials once more, after the cause is fixed.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Hand it over, and do not follow it.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit it without following it.")] = False,
 ) -> None:
-    """Launch a sweep as a job of a running Ray cluster. The same command follows it again, or goes on with it."""
+    """Launch a sweep as a job of a running Ray cluster. The same command follows it again, or resumes it."""
     from pipeline.cli.submitting import submit_sweep
 
     overrides, said = _laid_over(workers, cpus, gpus, trials, fork)
@@ -112,14 +123,16 @@ def submit(
 def status(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     root: RootOption = DEFAULT_ROOT,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the sweep ends, or Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the sweep ends, or Ctrl-C.")] = False,
     every: Annotated[
         float | None,
-        typer.Option("--every", metavar="SECONDS", min=0.1, help="With --watch: how often; 2 unless given."),
+        typer.Option(
+            "--every", metavar="SECONDS", min=0.1, help="With --watch: seconds between two updates; default 2."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how far a sweep is, from its store alone: from any machine, whether or not it runs."""
+    """Show the progress of a sweep from its store: on any machine, whether or not it is running."""
     from rich.console import Console
 
     import pipeline
@@ -145,9 +158,9 @@ def stop(
     wait: Annotated[
         float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait until it has stopped.")
     ] = 60.0,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and do not wait.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Request the stop without waiting.")] = False,
 ) -> None:
-    """Stop a sweep gracefully, on whatever machine it runs; launching it again goes on."""
+    """Stop a sweep gracefully, on whatever machine it runs; launch it again to resume."""
     from pipeline.cli.stopping import stop_sweep
 
     stop_sweep(sweep, root, 0.0 if no_wait else wait)
@@ -156,7 +169,7 @@ def stop(
 def _laid_over(
     workers: int | None, cpus: int | None, gpus: int | None, trials: int | None, fork: str | None
 ) -> tuple[dict[str, int | str], str]:
-    """What is laid over the file's values, and how all but the workers are said again in a command."""
+    """The values that replace the file's, and the options that repeat them in a command, except the workers."""
     given = {
         "resources.workers": workers,
         "resources.cpus": cpus,

@@ -1,4 +1,4 @@
-"""A study's space in Optuna's terms: for the search, and for the report of what it found."""
+"""A study's space as Optuna distributions, for the search and for the report."""
 
 from __future__ import annotations
 

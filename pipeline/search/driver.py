@@ -1,12 +1,12 @@
-"""The driver of a sweep: connects studies, store and observers; knows nothing of Ray.
+"""The driver of a sweep: connects studies, store and observers; independent of Ray.
 
     driver = SweepDriver(spec, store, observers, provider)
     driver.replay()
     while (trial := driver.ask()) is not None:
-        ...  # run it, and tell: begun, reported, and then ended or lost
+        ...  # run it, and call begun, reported, and then concluded or lost
 
-The order of writes is what makes a kill at any moment harmless: a trial is recorded before it starts, a trial's result
-is published before the decision on it, and everything in memory is computed from those. Test metrics pass through to
+The order of writes makes a kill at any moment harmless: a proposal is stored before its trial starts, the result of a
+trial before the decision on it, and everything in memory is computed from these. Test metrics are passed on to
 observers; nothing here reads them.
 """
 
@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 Provider = Callable[[StudyInputs], TrialInputs]
 """Loads what the trials of a study read."""
 
-# Workers that a trial may lose one after another without a single new report in between.
+# Number of workers that a trial may lose in a row without a new report.
 _MAX_LOSSES = 5
-# Workers that may be lost in a row, whatever the trials, before any of them has begun: then it is not the trials.
+# Number of workers that may be lost in a row before any of their trials began: then the trials are not the cause.
 _MAX_STILLBORN = 10
 
 
@@ -46,12 +46,12 @@ class SweepDriver:
 
     Args:
         spec: The sweep.
-        store: Where everything is.
-        observers: Who is told.
-        provider: Loads what trials read; asked only where a study has something left to do.
-        guard: Called before every write that decides something; raises when this driver must not write any more.
-        heard: Called with a trial and its curve so far whenever its worker has said something, also where that is
-            nothing new for observers.
+        store: The trial store.
+        observers: Are notified of everything that happens.
+        provider: Loads what trials read; called only if a study has something left to do.
+        guard: Called before every write that decides something; raises if this driver must not write any more.
+        heard: Called with a trial and its curve so far at every message of its worker, even if it has nothing new for
+            observers.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SweepDriver:
         heard: Callable[[Proposal, tuple[Report, ...]], None] = lambda proposal, curve: None,
     ) -> None:
         self.spec = spec
-        self.ended = Counter[str]()  # decisions by state, those of earlier launches included
+        self.ended = Counter[str]()  # decisions by state, including those of earlier launches
         self.started = 0
         self._store = store
         self._observers = tuple(observers)
@@ -73,7 +73,7 @@ class SweepDriver:
         self._heard = heard
         self._states: dict[str, StudyState] = {}
         self._curves: dict[tuple[str, int], tuple[Report, ...]] = {}
-        self._losses: Counter[tuple[str, int]] = Counter()  # since a worker got further than all before it
+        self._losses: Counter[tuple[str, int]] = Counter()  # since a worker got further than all earlier ones
         self._furthest: Counter[tuple[str, int]] = Counter()  # reports
         self._stillborn = 0
         self._unborn: Counter[tuple[str, int]] = Counter()  # workers lost before the trial began, in a row
@@ -86,10 +86,11 @@ class SweepDriver:
         return all(state.done for state in self._states.values())
 
     def replay(self) -> None:
-        """Read what earlier launches left, tell observers what has ended, and check that one can go on from there.
+        """Read the records of earlier launches, notify observers of ended trials, and check that the sweep can
+        continue.
 
         Raises:
-            InputError: Inputs are missing, or not those that the sweep was begun with.
+            InputError: Inputs are missing, or not those that the sweep was started with.
         """
         studies = self.spec.studies()
         plans = [
@@ -120,15 +121,15 @@ class SweepDriver:
                 self._check_inputs(state, proposals)
 
     def ask(self, fitting: Container[str] = ()) -> Proposal | None:
-        """The next trial to run; None when all that is left is in flight, or nothing is left.
+        """The next trial to run; None if the remaining trials are running, or none is left.
 
-        Studies of a higher priority first, those of one priority in turn: so no worker idles while any study has a
-        trial that may run.
+        Studies of a higher priority come first, studies of equal priority in turn, so that no worker is idle while any
+        study has a trial that may run.
 
-        Trials whose trial has a result already end here, without running.
+        Trials that already have a result end here, without running.
 
         Args:
-            fitting: Studies that come first among those of one priority, because the worker that is free fits them.
+            fitting: Studies that come first among those of equal priority, because they fit the free worker.
         """
         for key, state in sorted(
             self._states.items(), key=lambda item: (-item[1].study.priority, item[0] not in fitting)
@@ -138,17 +139,17 @@ class SweepDriver:
                 if result is not None:
                     self._conclude(state, proposal, result)
                     continue
-                # Who was served goes to the end of the queue, so that all studies advance together.
+                # A served study goes to the end of the queue, so that all studies advance together.
                 self._states[key] = self._states.pop(key)
                 return proposal
         return None
 
     def release(self, proposal: Proposal) -> None:
-        """Take back a trial that `ask` handed out and that does not run; it is handed out again."""
+        """Return a trial of `ask` that does not run; `ask` will return it again."""
         self._states[proposal.study].release(proposal)
 
     def begun(self, proposal: Proposal, curve: tuple[Report, ...]) -> bool:
-        """A worker has begun with a trial, at the end of ``curve``; whether it should go on."""
+        """A worker has started a trial at the end of ``curve``; returns whether it should continue."""
         self.started += 1
         self._stillborn = 0
         self._begun.add((proposal.study, proposal.number))
@@ -160,15 +161,16 @@ class SweepDriver:
         return self.reported(proposal, curve)
 
     def reported(self, proposal: Proposal, curve: tuple[Report, ...]) -> bool:
-        """A worker has the curve so far; whether it should go on (else: the trial is pruned)."""
+        """A worker has reported the curve so far; returns whether it should continue (otherwise the trial is
+        pruned)."""
         self._heard(proposal, curve)
         key = (proposal.study, proposal.number)
         state = self._states[proposal.study]
-        # The decision on a trial that only runs to restore a lost result is made already.
+        # A trial that only runs to restore a lost result already has its decision.
         pruned = state.judge(proposal, curve) if state.decision(proposal) is None else None
         counted = curve if pruned is None else pruned.curve
         if len(curve) > self._furthest[key]:
-            # Only what no worker has reported before counts as getting on: every one begins with the reports so far.
+            # Only new reports count as progress: every worker starts with the reports so far.
             self._furthest[key], self._losses[key] = len(curve), 0
         for report in counted[len(self._curves[key]) :]:
             for observer in self._observers:
@@ -179,20 +181,20 @@ class SweepDriver:
         return pruned is None
 
     def concluded(self, proposal: Proposal) -> None:
-        """A worker says that the trial's result is in the store."""
+        """A worker reports that the trial's result is in the store."""
         result = self._store.read_result(proposal.study, proposal.signature)
         if result is None:
-            self.lost(proposal, "its result is damaged or gone")
+            self.lost(proposal, "its result is damaged or missing")
         else:
             self._conclude(self._states[proposal.study], proposal, result)
 
     def lost(self, proposal: Proposal, reason: str) -> None:
         """The trial's worker is gone: the trial will run again, from its last checkpoint.
 
-        That doesn't count against its trial, unless it loses one worker after another without getting anywhere.
+        The trial fails only if it loses several workers in a row without progress.
 
         Raises:
-            SeptError: Workers are lost before they begin, one after the other: something else is wrong.
+            SeptError: Several workers in a row were lost before they started: something else is wrong.
         """
         state, key = self._states[proposal.study], (proposal.study, proposal.number)
         if key in self._begun:
@@ -204,7 +206,7 @@ class SweepDriver:
             self._since.setdefault(key, self.started)
         if self._stillborn > _MAX_STILLBORN:
             raise SeptError(
-                f"{self._stillborn} workers in a row were gone before they began, the last one because {reason}; no "
+                f"{self._stillborn} workers in a row were lost before they started, the last one because {reason}; no "
                 "trial is to blame. See Ray's logs (versions, memory, authentication), then run the same command again"
             )
         logger.warning("%s, number %d, will start again: %s", proposal.study, proposal.number, reason)
@@ -212,15 +214,15 @@ class SweepDriver:
         if self._losses[key] > _MAX_LOSSES:
             error = f"lost {self._losses[key]} workers in a row without a new report; the last one: {reason}"
         elif self._unborn[key] > _MAX_LOSSES and self.started > self._since[key]:
-            # Others have begun meanwhile: then it is this trial.
-            error = f"lost {self._unborn[key]} workers in a row before it began; the last one: {reason}"
+            # Other trials have started meanwhile, so this trial is the cause.
+            error = f"lost {self._unborn[key]} workers in a row before it started; the last one: {reason}"
         if error:
             self._guard()
             self._store.write_result(failed_result(proposal.config, self._curves.get(key, ()), error))
         state.release(proposal)
 
     def close(self) -> None:
-        """Nothing runs any more, whatever the reason; observers hear it last."""
+        """Nothing runs any more, for whatever reason; notifies observers for the last time."""
         for observer in self._observers:
             observer.sweep_ended("finished" if self._states and self.finished else "stopped")
 
@@ -241,7 +243,7 @@ class SweepDriver:
             self.ended[decision.state] += 1
         state.end(proposal, decision)
         for observer in self._observers:
-            # What the sweep pruned has no result in this sweep, even where another one trained it to the end.
+            # A pruned trial has no result in this sweep, even if another sweep trained it to the end.
             observer.trial_ended(proposal, decision, None if decision.state == "pruned" else result)
 
     def _replay_decision(
@@ -281,7 +283,7 @@ class SweepDriver:
             defaults = {name: one.default for name, one in study.declared.items() if one.default is not None}
             hyper = defaults | study.constants | {"n_neighbors": most}
             check_names_apart(inputs, self.spec.protocol, hyper, used)
-        # Studies that are done already, or not begun yet, must have read the same as this one.
+        # Studies that have ended or not started must have read the same as this one.
         for config in {proposal.config.signature: proposal.config for proposal in others}.values():
             self._check_same(study, "method_version", config.method_version, METHOD_VERSION)
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
@@ -295,15 +297,15 @@ class SweepDriver:
     def _check_same(self, study: StudySpec, name: str, before: object, now: object) -> None:
         if now == before:
             return
-        what = f"its {name} was {before} when the sweep began and is {now} now"
-        fix = "results of both cannot be one search: give the sweep another name, with --fork NAME"
+        what = f"its {name} was {before} when the sweep started and is {now} now"
+        fix = "these results cannot belong to one search: give the sweep another name, with --fork NAME"
         if isinstance(before, dict) and isinstance(now, dict):
             # By data set; the first that differs is named.
             dataset = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
             then, today = before.get(dataset, "none"), now.get(dataset, "none")
             if name == "left_out":
-                what = f"clips of {dataset} left out of training and test: {then} when the sweep began, {today} now"
+                what = f"clips of {dataset} left out of training and test: {then} when the sweep started, {today} now"
                 fix = f"embed {dataset} with --force as it was then, or give the sweep another name, with --fork NAME"
             else:
-                what = f"its {name}.{dataset} was {then} when the sweep began and is {today} now"
+                what = f"its {name}.{dataset} was {then} when the sweep started and is {today} now"
         raise InputError(what, where=f"sweep '{self.spec.name}', {study.key}", fix=fix)

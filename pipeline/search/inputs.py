@@ -1,4 +1,4 @@
-"""What trials read besides their configuration: loaded once per process, by the driver and by every worker alike."""
+"""What trials read besides their configuration, loaded once per process by the driver and by every worker."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def load_inputs(root: str, inputs: StudyInputs) -> TrialInputs:
     """Encoder, embeddings (the user's, else the shipped ones), targets and, with SEPT, neighbours.
 
     Raises:
-        InputError: Unknown encoder or files that are not its own, no embeddings, no neighbours or neighbours that break
-            a rule; with what to do.
+        InputError: Unknown encoder, files that are not of the encoder, no embeddings, no neighbours, or neighbours that
+            break a rule; with what to do.
     """
     from sept_core.trial import TrialInputs
 
     encoder = study_encoder(inputs)
     digests = inputs.embeddings
     table = study_table(root, encoder, inputs.dataset, digests.get(inputs.dataset))
-    # What `sept embed` has had the text tower encode is spared.
+    # Use the text features that `sept embed` has computed.
     for dataset in (inputs.dataset, *inputs.targets):
         encoder.text.keep(_read_texts(root, encoder.fingerprint, dataset))
     return TrialInputs(
@@ -59,10 +59,10 @@ def study_encoder(inputs: StudyInputs) -> Encoder:
 
 
 def study_table(root: str, encoder: Encoder, dataset: str, digest: str | None = None) -> EmbeddingTable:
-    """A dataset's embeddings, read once per process; of several, those of this digest.
+    """A dataset's embeddings, read once per process; with a digest, those of this digest.
 
     Raises:
-        InputError: There are none, or they are not of the dataset as it is prepared now.
+        InputError: There are none, or the dataset was prepared again after it was embedded.
     """
     return _read_table(root, encoder.fingerprint, encoder.name, dataset, digest)
 

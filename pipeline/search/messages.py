@@ -1,9 +1,9 @@
-"""What driver and workers say to each other: plain values, for they travel through Ray Tune."""
+"""Messages between driver and workers, which pass through Ray Tune."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.cluster.faults import Fault
@@ -16,57 +16,40 @@ __all__ = ["Assignment", "Message"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is told: the trial, and where to find everything.
+    """The message to a worker: the trial, and where to find everything.
 
     Attributes:
         root: The store.
         provider: Loads what trials read; pickled by Ray.
-        inputs: What that is, `StudyInputs` as JSON.
-        config: The trial's configuration as JSON.
+        inputs: The argument of ``provider``.
+        config: The configuration of the trial.
         cpus: CPUs that the trial occupies.
         gpus: Share of a GPU that it occupies.
     """
 
     root: str
     provider: Loader
-    inputs: str
-    config: str
-    cpus: float
-    gpus: float
-
-    @classmethod
-    def of(
-        cls, root: str, provider: Loader, inputs: StudyInputs, config: TrialConfig, cpus: float = 1, gpus: float = 0
-    ) -> Assignment:
-        """The assignment of a trial of a study with these inputs."""
-        return cls(root, provider, json.dumps(asdict(inputs)), config.model_dump_json(), cpus, gpus)
+    inputs: StudyInputs
+    config: TrialConfig
+    cpus: float = 1
+    gpus: float = 0
 
     @property
     def threads(self) -> int:
         """Threads to compute with."""
         return max(1, int(self.cpus))
 
-    @property
-    def study_inputs(self) -> StudyInputs:
-        """What the trial reads."""
-        content = json.loads(self.inputs)
-        return StudyInputs(**content | {"targets": tuple(content["targets"])})
-
-    @property
-    def trial(self) -> TrialConfig:
-        """The configuration."""
-        return TrialConfig.model_validate_json(self.config)
-
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker says after a step.
+    """The message of a worker after a step.
 
     Attributes:
-        phase: ``begun``, ``report``, ``ended`` (the result is in the store) or ``unusable`` (store or inputs are).
+        phase: ``begun``, ``report``, ``ended`` (the result is in the store) or ``unusable`` (the store or the inputs
+            are unusable).
         curve: All reports so far.
-        error: What cannot be used, in one line.
-        fault: Of what kind that is.
+        error: The problem, in one line.
+        fault: The kind of problem.
     """
 
     phase: Literal["begun", "report", "ended", "unusable"]
@@ -75,7 +58,7 @@ class Message:
     fault: Fault = "other"
 
     def to_tune(self) -> dict[str, Any]:
-        """As the result of a step; the curve as text, for Tune flattens and copies what is nested."""
+        """As the result of a step; the curve as text, since Tune flattens and copies nested values."""
         return {
             "phase": self.phase,
             "curve": json.dumps([report.to_json() for report in self.curve]),
@@ -86,6 +69,6 @@ class Message:
 
     @classmethod
     def from_tune(cls, result: dict[str, Any]) -> Message:
-        """Back from what Tune hands on."""
+        """Read the result that Tune passes on."""
         curve = tuple(Report.from_json(report) for report in json.loads(result["curve"]))
         return cls(result["phase"], curve, result["error"], result["fault"])

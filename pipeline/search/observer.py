@@ -1,4 +1,4 @@
-"""Who is told what a sweep does: tracking, progress display."""
+"""The contract of observers, which are notified of what a sweep does: tracking, progress display."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SweepState = Literal["finished", "stopped"]
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a sweep is about to do in one study.
+    """The plan of one study of a sweep.
 
     Attributes:
-        budget: Trials that the study ends with.
+        budget: Number of trials of the study.
         fold: With ``selection: strict`` its test fold; else None.
     """
 
@@ -32,24 +32,24 @@ class StudyPlan:
 
 
 class SweepObserver(Protocol):
-    """Told of everything that happens to a sweep.
+    """Is notified of everything that happens in a sweep.
 
-    Contract: all calls come from one thread of the driver's process and must return quickly (queue what takes longer).
-    Everything is told again when a sweep goes on after a stop, and a trial whose worker died starts again: observers
-    must be idempotent, keyed by study and number. What an observer raises ends the sweep, resumably.
+    Contract: all calls come from one thread of the driver's process and must return quickly (queue slow work). Events
+    are repeated when a sweep continues after a stop, and a trial whose worker died starts again: observers must be
+    idempotent, keyed by study and number. An exception in an observer ends the sweep, which can be resumed.
     """
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
-        """First of all calls; ``trial_ended`` follows for every trial that ended in an earlier launch."""
+        """The first call; ``trial_ended`` follows for every trial that ended in an earlier launch."""
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
-        """A worker has begun, from the checkpoint at ``resumed_epoch`` (0: from the beginning)."""
+        """A worker has started, from the checkpoint at ``resumed_epoch`` (0: from the beginning)."""
 
     def reported(self, proposal: Proposal, report: Report) -> None:
-        """One more point of the trial's curve, in order; after a resume those before it too."""
+        """The next point of the trial's curve; after a resume, earlier points are repeated."""
 
     def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
-        """The sweep is through with a trial; ``result`` is there for what finished or failed, never for pruned."""
+        """The trial has ended; ``result`` is given if it finished or failed, never if it was pruned."""
 
     def sweep_ended(self, state: SweepState) -> None:
-        """Last of all calls; what was started and not ended is ``stopped`` and will be resumed."""
+        """The last call; trials that have started and not ended are ``stopped`` and will be resumed."""

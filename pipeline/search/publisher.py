@@ -1,9 +1,9 @@
-"""What goes on between a launch and those who watch it from elsewhere; they meet at the store's noticeboard.
+"""Exchange between a launch and other processes that watch it, through the noticeboard in the store.
 
     with Lease(files, sweep) as lease, Publisher(Noticeboard(files, sweep), lease.token, lease.check) as publisher:
-        ...  # an observer of the sweep, and told by the driver who was heard of
+        ...  # an observer of the sweep; the driver calls `heard` at every message of a worker
 
-Nothing of this is read by the search, and no failure of it stops one.
+The search reads nothing of this, and a failure of it does not stop the search.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Tells those who watch what is heard of the trials in flight, and hears that they want the launch to stop.
+    """Publishes the progress of running trials, and receives requests to stop the launch.
 
-    A ``SweepObserver``, and a context manager. Its calls only note something down: a thread of its own reads and
-    writes the store, so that a slow one holds up nothing.
+    A ``SweepObserver`` and a context manager. Its calls only store values in memory: its own thread reads and writes
+    the store, so that a slow store delays nothing.
 
     Args:
-        board: Where notices hang.
+        board: The noticeboard of the sweep.
         token: The launch's lease.
-        guard: Called before every write; raises when this launch must not write any more.
-        every_s: Seconds between two looks, and between two tellings at least.
+        guard: Called before every write; raises if this launch must not write any more.
+        every_s: Seconds between two reads of the store, and at least between two writes.
     """
 
     def __init__(self, board: Noticeboard, token: str, guard: Callable[[], None], every_s: float = 2.0) -> None:
-        self.workers = 0  # trials at a time, as soon as that is known
+        self.workers = 0  # number of parallel trials, as soon as it is known
         self.stop_asked = False
         self._board = board
         self._token = token
@@ -51,7 +51,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._attend, name="publisher", daemon=True)
 
     def heard(self, proposal: Proposal, curve: Sequence[Report]) -> None:
-        """The trial's worker has said something; its curve so far."""
+        """The trial's worker has sent a message, with its curve so far."""
         key = (proposal.study, proposal.number)
         now = now_ms()
         epoch = curve[-1].epoch if curve else 0
@@ -64,21 +64,21 @@ class Publisher:
         """Nothing to note."""
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
-        """A worker has begun, perhaps in place of one that was lost."""
+        """A worker has started, perhaps replacing a lost one."""
         key, now = (proposal.study, proposal.number), now_ms()
         with self._turn:
             self._trials[key] = TrialProgress(*key, now, now, resumed_epoch, None)
 
     def reported(self, proposal: Proposal, report: Report) -> None:
-        """Nothing to note: `heard` is told more often."""
+        """Nothing to do: `heard` is called more often."""
 
     def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
-        """The trial is not in flight any more."""
+        """The trial is not running any more."""
         with self._turn:
             self._trials.pop((proposal.study, proposal.number), None)
 
     def sweep_ended(self, state: SweepState) -> None:
-        """Nothing to note: the end of the context is the end."""
+        """Nothing to do: the context manager ends."""
 
     def __enter__(self) -> Publisher:
         self._thread.start()
@@ -120,7 +120,7 @@ class Publisher:
 
 
 def _quietly(call: Callable[[], None]) -> None:
-    """Leave it at that when the store cannot do it now: there is a next time, or somebody else sees to it."""
+    """Ignore a failure of the store: the next attempt, or another process, will succeed."""
     try:
         call()
     except SeptError as error:

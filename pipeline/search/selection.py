@@ -1,10 +1,10 @@
-"""The one rule by which a search's configuration is chosen: for each test fold by that fold's replicas alone.
+"""The rule by which a configuration is chosen: for each test fold by that fold's replicas alone.
 
 The replicas of test fold k train and validate on clips of the other folds, so that none of fold k's test clips is among
-their validation clips. A trial's mean over all folds has no such property: fold k's test clips are validation clips of
-the other folds' replicas. So fold k's place in a table is filled by the finished trial with the best mean validation
-of fold k's replicas; of equals, by the one with the lowest number. What a table shows is therefore an estimate of the
-*procedure* (a search and a choice), not of one configuration.
+their validation clips. This is not true of a trial's mean over all folds: fold k's test clips are validation clips of
+the other folds' replicas. So for fold k a table uses the finished trial with the best mean validation of fold k's
+replicas; of equal ones, the one with the lowest number. A table therefore estimates the *procedure* (a search and a
+choice), not one configuration.
 
 With one test fold this is the trial with the best objective. ``selection: paper`` chooses by the objective over all
 folds, which it measures on test clips.
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["Composed", "best_decision", "choose", "chosen_value", "compose", "fold_values", "with_fold_values"]
 
 _AT_ONCE = 256
-"""Results in memory at a time where a store of an earlier release has to be read whole."""
+"""Results in memory at a time if all results of a store of an earlier release must be read."""
 
 
 def fold_values(config: TrialConfig, objective: float, replicas: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """What the choice for each test fold looks at in a finished trial, in percent.
+    """The values of a finished trial by which the choice for each test fold is made, in percent.
 
     Args:
-        config: The trial's.
+        config: Configuration of the trial.
         objective: Its validation objective, over all folds.
         replicas: Its rows, as in ``TrialResult``.
 
@@ -52,7 +52,7 @@ def fold_values(config: TrialConfig, objective: float, replicas: Iterable[Mappin
 
 
 def _by_objective(config: TrialConfig) -> bool:
-    """Whether the objective is all that the choice looks at, so that no replica need be read."""
+    """Whether the choice depends only on the objective, so that no replicas need be read."""
     return config.selection == "paper" or len(config.folds) == 1
 
 
@@ -60,8 +60,8 @@ def choose(decisions: Iterable[Decision]) -> dict[str, Decision]:
     """The finished trial that is chosen for each test fold.
 
     Args:
-        decisions: Of one row of a table: of one study, or of several that have other test folds each. A trial competes
-            for the folds that it has `fold_values` of.
+        decisions: The decisions of one row of a table: of one study, or of several with different test folds. A trial
+            competes for the folds in its `fold_values`.
     """
     chosen: dict[str, Decision] = {}
     for decision in decisions:
@@ -73,30 +73,27 @@ def choose(decisions: Iterable[Decision]) -> dict[str, Decision]:
 
 
 def best_decision(decisions: Iterable[Decision]) -> Decision | None:
-    """The finished trial with the highest validation objective, over all test folds; of equals, the lowest number.
-
+    """The finished trial with the highest validation objective, over all test folds; of equal ones, the lowest number.
     The configuration for use (``sept best``, ``sept export``). With several test folds this choice has seen test clips
-    of each fold, as validation clips of the others: what a table shows is chosen for each fold apart, by
-    `choose`.
+        of each fold, as validation clips of the others; for a table, `choose` chooses for each fold separately.
 
-    Returns:
-        None where no trial has finished: a pruned trial's value is one of an unfinished training, and has no test
-        metrics beside it.
+        Returns:
+            None if no trial has finished: a pruned trial has the value of an unfinished training, and no test metrics.
     """
     finished = [decision for decision in decisions if decision.state == "finished" and decision.objective is not None]
     return min(finished, key=lambda decision: (-(decision.objective or 0.0), decision.number), default=None)
 
 
 def chosen_value(chosen: Mapping[str, Decision]) -> float | None:
-    """Mean validation over the test folds, of each fold's choice: what a row has as its validation. None of none."""
+    """The validation of a row: the mean over the test folds of each fold's choice. None if there is none."""
     values = [decision.fold_values[fold] for fold, decision in chosen.items()]
     return statistics.fmean(values) if values else None
 
 
 def with_fold_values(store: TrialStore, proposals: Iterable[Proposal], decisions: Iterable[Decision]) -> list[Decision]:
-    """The decisions, those of earlier releases completed from their results, which are read many at a time.
+    """The decisions; those of earlier releases are completed from their results, which are read in batches.
 
-    A finished trial whose result is gone stays as it is, and cannot be chosen until it was run again.
+    A finished trial whose result is missing is unchanged, and cannot be chosen until it has run again.
     """
     configs = {(proposal.study, proposal.number): proposal.config for proposal in proposals}
     completed: list[Decision] = []
@@ -123,12 +120,12 @@ def with_fold_values(store: TrialStore, proposals: Iterable[Proposal], decisions
 
 @dataclass(frozen=True)
 class Composed:
-    """What a row of a table is computed from.
+    """The basis of a row of a table.
 
     Attributes:
         replicas: Each test fold's rows, of the trial that was chosen for it, in the order of the folds.
         validation, test: Their averages, named as in ``TrialResult``.
-        tested: Which test clips were right, of the same trials.
+        tested: Correctly classified test clips of the same trials.
     """
 
     replicas: tuple[dict[str, Any], ...]
@@ -138,7 +135,7 @@ class Composed:
 
 
 def compose(results: Mapping[str, TrialResult]) -> Composed:
-    """Put a row together, exactly as a trial's own averages are computed from its replicas.
+    """Compute a row, exactly as a trial's own averages are computed from its replicas.
 
     Args:
         results: By test fold the result of the trial that was chosen for it; at least one.

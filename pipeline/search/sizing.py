@@ -1,4 +1,4 @@
-"""How large the trials of a study are, and what each is to occupy."""
+"""The size of the trials of a study, and the resources of each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def largest(study: StudySpec) -> dict[str, Value]:
 
 
 def middle(study: StudySpec) -> dict[str, Value]:
-    """The middle of every searched dimension, on its own scale; of choices the one nearest to their mean."""
+    """The middle of every searched dimension, on its own scale; of choices, the one nearest to their mean."""
     return {name: _middle(dim, study.declared[name].kind is int) for name, dim in study.searched.items()}
 
 
@@ -81,9 +81,9 @@ def _middle(dimension: Dimension, whole: bool) -> Value:
 
 
 def few_replicas(config: TrialConfig, count: int = 1) -> TrialConfig:
-    """The configuration with ``count`` of its replicas, or a few less, and constant margins: to size and to time.
+    """The configuration with ``count`` of its replicas, or a few less, and constant margins: for sizing and timing.
 
-    A step costs the same for each of them, and no hand-crafted prompts have to be encoded first.
+    A step costs the same for each replica, and no hand-crafted prompts must be encoded first.
     """
     folds = config.folds[:count]
     seeds = config.seeds[: max(1, count // len(folds))]
@@ -97,10 +97,10 @@ def step_tokens(config: TrialConfig, inputs: TrialInputs) -> int:
 
 
 def gpu_share(step_tokens: int) -> float:
-    """The share of a GPU that a trial with so many text tokens a step is given: 1/4, 1/2 or all of it.
+    """The share of a GPU for a trial with this many text tokens per step: 1/4, 1/2 or all of it.
 
-    What fills a pass (`TOKEN_BUDGET`) keeps a GPU busy by itself. A small study leaves it idle most of the time, and
-    four of them find room in its memory, since a pass is bounded whatever the study.
+    A trial that fills a pass (`TOKEN_BUDGET`) keeps a GPU busy. A small study leaves it idle most of the time, and four
+    of its trials fit in memory, since the size of a pass is limited.
     """
     for parts in (4, 2):
         if step_tokens * parts <= TOKEN_BUDGET["cuda"]:
@@ -126,13 +126,13 @@ def study_needs(
     """CPUs and share of a GPU that a trial of a study occupies.
 
     Args:
-        spec: The sweep; ``auto`` is settled here.
+        spec: The sweep; ``auto`` is resolved here.
         study: One of its studies.
         gpus: GPUs of the cluster.
-        load: Loads what trials read; asked only where the size of the study decides.
+        load: Loads what trials read; called only if the size of the study matters.
 
     Raises:
-        InputError: What decides the size is missing.
+        InputError: The inputs that determine the size are missing.
     """
     cpus, share = spec.resources.of(study.method)
     if share == "auto":

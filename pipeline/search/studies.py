@@ -1,16 +1,15 @@
-"""The search of one study: what to try next and when to stop a trial, as pure functions of what came before.
+"""The search of one study: what to try next and when to stop a trial, as pure functions of the history.
 
 With ``parallel`` = W, proposal n is computed from exactly the outcomes of trials 0..n-W and the parameters (not the
-outcomes) of trials n-W+1..n-1, by a sampler seeded anew from (seed, study, n). Whether trial n is pruned at a step is
-computed from exactly the outcomes of trials 0..n-W and its own curve up to that step. So no timing, no crash and no
-result that was there already changes which trials a study consists of, and there is no state to save: each answer
-rebuilds a small Optuna study in memory from the history.
+outcomes) of trials n-W+1..n-1, by a sampler seeded with (seed, study, n). Whether trial n is pruned at a step is
+computed from exactly the outcomes of trials 0..n-W and its own curve up to that step. So timing, crashes and existing
+results do not change which trials a study consists of, and there is no state to save: each answer rebuilds a small
+Optuna study in memory from the history.
 
-Why not one live Optuna study, told as results come in? Its answers would depend on the order in which trials happen to
-end, and a killed search could not be continued as the same search.
+Why not one live Optuna study that receives results as they arrive? Its answers would depend on the order in which
+trials happen to end, and a killed search could not be continued as the same search.
 
-Where a space was narrowed between two launches, trials that lie outside of it stay what they are, and proposals no
-longer look at them.
+If a space was narrowed between two launches, trials outside of it are unchanged, and the sampler ignores them.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = ["Params", "Past", "propose", "pruned_at", "visible"]
 Params = dict[str, Value]
 
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-# Proposals that repeat an earlier trial are asked for again this often; then the space is taken to be exhausted.
+# A proposal that repeats an earlier trial is retried this many times; then the space counts as exhausted.
 _ATTEMPTS = 20
 
 
@@ -51,14 +50,14 @@ class Past:
 
 
 def visible(study: StudySpec, number: int) -> int:
-    """How many trials' outcomes proposal and pruning of trial ``number`` are computed from: 0..number-W."""
+    """Number of trials whose outcomes determine proposal and pruning of trial ``number``: 0..number-W."""
     return max(0, number - study.parallel + 1)
 
 
 def propose(study: StudySpec, history: Sequence[Past]) -> Params:
     """Parameters of the next trial, number ``len(history)``.
 
-    Outcomes that came in early (of the last W-1 trials) are looked past.
+    Early outcomes (of the last W-1 trials) are ignored.
 
     Raises:
         ValueError: An outcome that the proposal depends on is not known yet.
@@ -79,7 +78,7 @@ def propose(study: StudySpec, history: Sequence[Past]) -> Params:
 def pruned_at(
     study: StudySpec, number: int, history: Sequence[Past], curve: Sequence[Report], epochs: int
 ) -> int | None:
-    """How many reports of a curve count before trial ``number`` is pruned, or None if it is not.
+    """Number of reports after which trial ``number`` is pruned, or None if it is not.
 
     Decisions are made at each report in order, except at the last one of a training (``epochs``): stopping there would
     save nothing.
@@ -99,7 +98,7 @@ class _Judge:
 
     def __init__(self, study: StudySpec, number: int, history: Sequence[Past]) -> None:
         self._pruner = _pruner(study)
-        # Parameters are nothing to the pruner, and those of a trial may lie outside of a space narrowed since.
+        # The pruner ignores parameters, which may be outside of a space that was narrowed since.
         bare = [Past({}, past.decision) for past in history[: visible(study, number)]]
         self._study = _study(_trials(study, bare, number, {}), RandomSampler(seed=0))
 
@@ -110,7 +109,7 @@ class _Judge:
 def _trials(
     study: StudySpec, history: Sequence[Past], number: int, distributions: Mapping[str, BaseDistribution]
 ) -> list[FrozenTrial]:
-    """The history as Optuna's trials, as trial ``number`` may see it; only what lies in the study's space."""
+    """The history that trial ``number`` may see as Optuna trials; only trials in the study's space."""
     known = visible(study, number)
     trials = []
     for index, past in enumerate(history):

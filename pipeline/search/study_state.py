@@ -1,4 +1,4 @@
-"""The bookkeeping of one study: its trials, what has ended, and what may run next."""
+"""The state of one study: its trials, which have ended, and which may run next."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["Idle", "StudyState"]
 
 
 class Idle(Enum):
-    """Why a study has nothing to run: it waits for what is in flight, or has its budget."""
+    """Why a study has nothing to run: it waits for running trials, or its budget is used up."""
 
     WAIT = "wait"
     DONE = "done"
 
 
 class StudyState:
-    """Trials and decisions of one study in memory; decides, and leaves writing to its owner.
+    """Trials and decisions of one study in memory; it decides, and its owner writes.
 
     Args:
         study: The study.
-        proposals: Those of earlier launches. From a gap in their numbers on they are left out: proposals are
-            pure, so the same trials are asked for again.
+        proposals: Proposals of earlier launches. Those after a gap in the numbers are ignored: proposals are
+            deterministic, so the same ones will be made again.
         decisions: Decisions of earlier launches.
-        admit: Makes the trial of a number and proposed parameters *and records it in the store*; called once for each
-            new trial, in the order of numbers, before the trial is handed out.
+        admit: Makes the proposal of a number and parameters *and stores it*; called once for each new trial, in the
+            order of numbers, before the trial runs.
     """
 
     def __init__(
@@ -56,23 +56,23 @@ class StudyState:
         self._reopened: set[int] = set()
 
     def decision(self, proposal: Proposal) -> Decision | None:
-        """How the trial ended, None while it has not. Final: a reopened trial keeps it."""
+        """How the trial ended; None if it has not. Final: a reopened trial keeps its decision."""
         return self._decisions.get(proposal.number)
 
     @property
     def done(self) -> bool:
-        """Whether the study has its budget, all trials have ended, and none is to be run once more."""
+        """Whether all trials of the budget have ended and none must run once more."""
         return len(self._decisions) == len(self.proposals) >= self.study.trials and not self._reopened
 
     def reopen(self, proposal: Proposal) -> None:
-        """Run an ended trial once more, because its result is lost; its decision stands."""
+        """Run an ended trial once more because its result is lost; its decision stays."""
         self._reopened.add(proposal.number)
 
     def next(self) -> Proposal | Idle:
         """The next trial to run; it counts as running until `end` or `release`.
 
-        Trials that were recorded and have not ended come first, lowest number first. One whose configuration is
-        running already under another number waits for it, and then finds its result or its checkpoint.
+        Trials that were recorded and have not ended come first, lowest number first. A trial whose configuration is
+        already running under another number waits for it, and then finds its result or checkpoint.
         """
         while True:
             busy = {self.proposals[number].signature for number in self._running}
@@ -92,20 +92,20 @@ class StudyState:
             self.proposals.append(self._admit(self.study, number, propose(self.study, self._history())))
 
     def release(self, proposal: Proposal) -> None:
-        """Take back a trial that was handed out and does not run (any more): `next` gives it out again."""
+        """Return a trial of `next` that does not run (any more): `next` will return it again."""
         self._running.discard(proposal.number)
 
     def judge(self, proposal: Proposal, curve: tuple[Report, ...]) -> Decision | None:
-        """The decision ``pruned`` if some report of the curve so far is where this study stops the trial."""
+        """The decision ``pruned`` if this study stops the trial at some report of the curve so far."""
         count = pruned_at(self.study, proposal.number, self._history(), curve, proposal.config.epochs)
         if count is None:
             return None
         return self._make(proposal, "pruned", curve[:count])
 
     def conclude(self, proposal: Proposal, result: TrialResult) -> Decision:
-        """The decision on a trial whose trial has a result, whoever trained it.
+        """The decision on a trial that has a result, whichever sweep trained it.
 
-        What this study would have pruned is pruned, so that a result that was there already changes nothing.
+        A trial that this study would have pruned is pruned, so that existing results change nothing.
         """
         pruned = self.judge(proposal, result.curve)
         if pruned is not None:
@@ -126,9 +126,9 @@ class StudyState:
         return number not in self._running and (number not in self._decisions or number in self._reopened)
 
     def _decidable(self, number: int) -> bool:
-        """Whether all outcomes are known that the trial's proposal and pruning are computed from.
+        """Whether all outcomes are known that determine the trial's proposal and pruning.
 
-        Of a recorded trial too: a decision before it may have been damaged, and is then made again first.
+        This is also checked for stored proposals: an earlier decision may be damaged, and is then made again first.
         """
         return all(index in self._decisions for index in range(visible(self.study, number)))
 

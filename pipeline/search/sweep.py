@@ -1,9 +1,9 @@
-"""Launching a sweep, which is also resuming it: the same call, the same command.
+"""Launches a sweep; the same call, or command, resumes it.
 
     outcome = launch(load_sweep("quickstart"), Path("sept-runs"), observers=[...])
 
-Whatever is in the store already is taken from there; the rest is run. A sweep ends with the same trials and the same
-decisions however often it was stopped, killed and launched again in between.
+Existing results in the store are used; the rest is run. A sweep ends with the same trials and decisions however often
+it was stopped, killed and launched again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -45,7 +45,7 @@ __all__ = ["INTERRUPTED_EXIT_CODE", "SweepOutcome", "check_spec", "launch"]
 logger = logging.getLogger(__name__)
 
 INTERRUPTED_EXIT_CODE = 75
-"""What a process should exit with when its sweep was interrupted: EX_TEMPFAIL, run the same command again."""
+"""Exit code of a process whose sweep was interrupted: EX_TEMPFAIL, run the same command again."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class SweepOutcome:
     """How a launch ended.
 
     Attributes:
-        state: ``finished``, or ``stopped`` by a signal or a request: launch again to go on.
-        trials: Trials that have ended, all studies, earlier launches included; the three below add up to it.
-        started: Trials that this launch had a worker begin, resumed ones included; the others cost nothing.
+        state: ``finished``, or ``stopped`` by a signal or a request: launch again to continue.
+        trials: Ended trials of all studies, including earlier launches; the sum of the next three.
+        started: Trials that a worker of this launch started or resumed; the others cost nothing.
         seconds: Wall time of this launch.
         on_request: Whether somebody asked for the stop with ``sept sweep stop``.
         untracked: What MLflow has not taken, and why; empty where it has everything.
@@ -83,28 +83,29 @@ def launch(
     retry_failed: bool = False,
     leased: Callable[[Lease], AbstractContextManager[object]] = nullcontext,
 ) -> SweepOutcome:
-    """Run a sweep to its end, or until SIGINT, SIGTERM or ``sept sweep stop``, from wherever earlier launches left it.
+    """Run a sweep to its end, or until SIGINT, SIGTERM or ``sept sweep stop``, continuing earlier launches.
 
-    The first signal stops gracefully, as a request to stop does: nothing new is started, trials in flight go on to
-    their next checkpoint, the lease is released, and the outcome is ``stopped``. A second one ends the process at once.
+    The first signal stops gracefully, like a request to stop: nothing new is started, running trials continue to their
+    next checkpoint, the lease is released, and the outcome is ``stopped``. A second signal ends the process at once.
 
     Args:
-        spec: The sweep; under a name that the store has already, it may have larger budgets, narrower spaces, more
+        spec: The sweep. If the store has a sweep of this name, it may have larger budgets, narrower spaces, more
             datasets and methods, and other resources; see `spec_differences`.
         root: The results folder.
         observers: Tracking, progress display.
         address: Where Ray is: ``local`` starts a private one, ``auto`` or ``host:port`` use a running one. Ray is not
-            started at all when nothing is left to run.
+            started if nothing is left to run.
         provider: Loads what trials read, in this process and in the workers, which must be able to import it.
-        retry_failed: Whether trials that failed for good are run once more. Their failure was an outcome that later
-            proposals may have been computed from; these stay as they are.
-        leased: What else needs the sweep's lease: entered once it is held, and left before it is given back.
+        retry_failed: Whether failed trials are run once more. Later proposals may depend on their failure; these
+            proposals stay the same.
+        leased: A context manager that needs the sweep's lease: entered once the lease is held, and left before it is
+            released.
 
     Raises:
-        InputError: A spec that is not the sweep's, missing inputs, no cluster.
+        InputError: The spec does not match the stored one, inputs are missing, or there is no cluster.
         LeaseHeld: Another process is running this sweep.
-        RayLost: Ray is gone, or a private one does not start; the lease is released, and launching again goes on.
-        LeaseLost: Another process has taken it over, for this one was not heard of for too long.
+        RayLost: Ray is gone, or a private one does not start; the lease is released, and launching again continues.
+        LeaseLost: Another process has taken it over, since this one did not renew it in time.
     """
     began = time.monotonic()
     where = str(Path(root).expanduser().resolve()) if "://" not in str(root) else str(root)
@@ -118,7 +119,8 @@ def launch(
         return provider(where, inputs)
 
     def assign(proposal: Proposal) -> dict[str, Any]:
-        return asdict(Assignment.of(where, provider, wanted[proposal.study], proposal.config, *needs[proposal.study]))
+        inputs, need = wanted[proposal.study], needs[proposal.study]
+        return {"assignment": Assignment(where, provider, inputs, proposal.config, *need)}
 
     with (
         _Interrupts() as interrupts,
@@ -136,7 +138,7 @@ def launch(
 
         try:
             driver.replay()
-            # Results that are there already may be all that was missing; then Ray need not start.
+            # If existing results complete the sweep, Ray need not start.
             first = driver.ask()
             if first is not None:
                 driver.release(first)
@@ -157,7 +159,7 @@ def launch(
 
                     watched(run, lost)
         except SystemExit:
-            # Ray's own answer to SIGTERM while it starts.
+            # Ray's reaction to SIGTERM while it starts.
             interrupts.asked = True
         finally:
             driver.close()
@@ -176,10 +178,10 @@ def launch(
 
 
 def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
-    """See that a sweep's stored spec, if there is one, may become this one.
+    """Check that the stored spec of a sweep, if there is one, may be changed to this one.
 
     Returns:
-        The stored one's text.
+        The text of the stored spec.
 
     Raises:
         InputError: With the differences.
@@ -191,7 +193,7 @@ def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
         raise InputError(
-            "this sweep was begun with another spec: " + "; ".join(differences[:3]) + more,
+            "this sweep was started with another spec: " + "; ".join(differences[:3]) + more,
             where=f"sweep '{spec.name}'",
             fix="undo the change, or make another sweep of it with --fork NAME",
         )
@@ -199,7 +201,7 @@ def check_spec(store: TrialStore, spec: SweepSpec) -> str | None:
 
 
 def _settle_spec(store: TrialStore, spec: SweepSpec, lease: Lease) -> None:
-    """Keep the spec of a new sweep; refuse another one under the same name.
+    """Store the spec of a new sweep; refuse a different sweep with the same name.
 
     Raises:
         InputError: With the differences.
@@ -212,7 +214,7 @@ def _settle_spec(store: TrialStore, spec: SweepSpec, lease: Lease) -> None:
 
 @contextmanager
 def _scratch(files: Files, sweep: str, lease: Lease) -> Iterator[Path]:
-    """A folder for Tune, this launch's own and gone at the end; a killed launch leaves its own behind till the next."""
+    """A folder for Tune, deleted at the end of this launch; the folder of a killed launch is deleted by the next."""
     spec = files.local_path(f"sweeps/{sweep}/spec.yaml")
     if spec is None:
         folder = Path(tempfile.mkdtemp(prefix="sept-tune-"))
@@ -237,7 +239,7 @@ class _Interrupts:
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Take the signals; again after Ray's start, which takes SIGTERM for itself."""
+        """Handle the signals; again after Ray's start, which handles SIGTERM itself."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(number, self._handle)
@@ -245,7 +247,7 @@ class _Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            # Nothing to clean up that the next launch would not: the lease of a dead process is free.
+            # The next launch cleans up: the lease of a dead process is free.
             os._exit(INTERRUPTED_EXIT_CODE)
         self.asked = True
 

@@ -1,4 +1,4 @@
-"""A trial outside of its sweep: on the inputs that the sweep gives it, computed as a worker of the sweep computes."""
+"""Runs a trial outside of its sweep, with the inputs and in the way of a worker of the sweep."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["TrialPlace", "check_version", "load_there", "trial_place"]
 
 @dataclass(frozen=True)
 class TrialPlace:
-    """What a sweep gives the trials of a study.
+    """The inputs and resources of the trials of a study.
 
     Attributes:
         inputs: What they read.
-        threads: What one of them computes with.
-        gpu: Whether it does so on a GPU, of which there is one here.
+        threads: Threads of a trial.
+        gpu: Whether a trial uses a GPU, if there is one here.
     """
 
     inputs: StudyInputs
@@ -34,7 +34,7 @@ class TrialPlace:
 
 
 def check_version(stored: TrialResult) -> None:
-    """See that this program computes a trial as the one that made it did; to be called before anything is loaded.
+    """Check that this release computes a trial like the one that made it; call it before anything is loaded.
 
     Raises:
         InputError: The trial is of another method version.
@@ -42,14 +42,14 @@ def check_version(stored: TrialResult) -> None:
     if stored.config.method_version != METHOD_VERSION:
         made_by = ", ".join(f"{package} {number}" for package, number in sorted(stored.versions.items()))
         raise InputError(
-            f"the trial is of method version {stored.config.method_version}, this program of {METHOD_VERSION}",
+            f"the trial is of method version {stored.config.method_version}, this release of {METHOD_VERSION}",
             where=stored.signature,
             fix=f"install the version that made it: {made_by}",
         )
 
 
 def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlace:
-    """Where a trial of a sweep runs.
+    """Inputs and resources of a trial of a sweep.
 
     Raises:
         InputError: No such sweep.
@@ -63,7 +63,7 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     for study in spec.studies():
         if study.key == config.study_key:
             return TrialPlace(replace(study.inputs, embeddings=embeddings), threads, gpu)
-    # Taken out of the sweep since; what it has recorded is as good as before.
+    # The study was removed from the sweep; its records are still valid.
     targets = tuple(config.targets)
     inputs = StudyInputs(
         config.encoder, config.dataset, config.sept, targets, spec.encoder.weights, embeddings=embeddings
@@ -72,7 +72,7 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
 
 
 def load_there(root: str, place: TrialPlace, provider: Loader) -> TrialInputs:
-    """What the trial reads, its text tower where it computes; to be called within `as_a_worker`."""
+    """What the trial reads, with the text tower on the right device; call it within `as_a_worker`."""
     inputs = provider(root, place.inputs)
     if place.gpu:
         inputs.encoder.text.to("cuda")

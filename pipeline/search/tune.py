@@ -1,12 +1,12 @@
-"""Thin adapters: Ray Tune asks, executes and reports; every decision is the driver's.
+"""Thin adapters: Ray Tune asks, executes and reports; the driver makes all decisions.
 
-Checked against Ray 2.60. What is deliberately not used, and why:
+Checked against Ray 2.60. Deliberately not used:
 
-* Tune's restore, checkpoints and experiment state: starting and resuming a sweep is one thing here, a replay of the
-  trial store, and Tune's files are thrown away after each launch.
-* ``max_failures``: a worker lost while it is being reset for its next trial is never retried by it. Here every loss
-  ends Tune's trial, and the driver hands the trial out again as a new one.
-* ``Tuner``: it pickles the searcher when it is made, and ours holds the driver. ``tune.run`` does the same without.
+* Tune's restore, checkpoints and experiment state: starting and resuming a sweep are the same here, a replay of the
+  trial store, and Tune's files are deleted after each launch.
+* ``max_failures``: it never retries a worker that is lost while it is reset for its next trial. Here every loss ends
+  Tune's trial, and the driver returns the trial again as a new one.
+* ``Tuner``: its constructor pickles the searcher, and ours contains the driver. ``tune.run`` does not.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ __all__ = ["gpu_count", "run_proposals", "sweep_cluster", "worker_count"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds that trials in flight are given to reach their next checkpoint after a request to stop.
+# Seconds for running trials to reach their next checkpoint after a request to stop.
 _GRACE_S = 20.0
 _QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever the verbosity
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table at any verbosity
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -61,13 +61,13 @@ def sweep_cluster(
     """The Ray of a sweep; see `pipeline.cluster.ray_cluster.cluster`.
 
     Args:
-        address: Where it is.
-        resources: How many workers a private one is made for.
-        methods: What they run.
+        address: Address of Ray.
+        resources: Determine the number of workers of a private one.
+        methods: The methods that they run.
         started: Called once Ray has started.
 
     Raises:
-        InputError: An address that the driver cannot run with, or no Ray there.
+        InputError: The driver cannot use the address, or there is no Ray.
     """
     cpus = None
     if resources.workers != "auto":
@@ -81,34 +81,34 @@ def sweep_cluster(
 
 
 def gpu_count(resources: Resources, address: str) -> int:
-    """GPUs of the cluster, or those that it grows to, which a private one does not."""
+    """GPUs of the cluster, or the maximum of an autoscaling one."""
     return int(_capacity(resources, address)[1])
 
 
 def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources, address: str) -> int:
-    """Trials at a time: as asked for, or as many of the smallest as fit into the cluster.
+    """Number of parallel trials: as specified, or as many of the smallest as fit into the cluster.
 
-    Larger ones wait for their room, which Ray sees to. What an autoscaler would start, Ray does not tell before it has:
-    the spec may say what a running cluster grows to, and is believed.
+    Ray makes larger ones wait for resources. Ray does not report what an autoscaler could start: the spec may state the
+    maximum size of a running cluster.
 
     Args:
         needs: By study: CPUs and share of a GPU that a trial occupies.
-        resources: As the spec says.
-        address: Of the cluster.
+        resources: Resources in the spec.
+        address: Address of the cluster.
 
     Raises:
-        InputError: Of some study not even one trial fits.
+        InputError: Not even one trial of some study fits.
     """
     have, grown = _now(), _capacity(resources, address)
     rooms = {}
     for study, need in needs.items():
-        # Nobody said how many CPUs come with GPUs that are still to come.
+        # The number of CPUs that come with future GPUs is unknown.
         unknown = need[1] > 0 and grown[1] > have[1] and resources.cpus == "auto"
         rooms[study] = fitting(need, math.inf if unknown else grown[0], grown[1])
         if rooms[study] < 1:
             fix = "lower cpus_per_trial or gpus_per_trial"
             if address != "local":
-                fix += "; of a cluster that grows, say to what (--cpus N, --gpus N)"
+                fix += "; if the cluster autoscales, state its maximum size (--cpus N, --gpus N)"
             raise InputError(
                 f"no trial of {study} fits: it needs {need[0]:g} CPUs and {need[1]:g} GPUs, the cluster has "
                 f"{grown[0]:g} and {grown[1]:g}",
@@ -119,7 +119,7 @@ def worker_count(needs: Mapping[str, tuple[float, float]], resources: Resources,
     if waiting:
         more = f" and of {len(waiting) - 1} more studies" if len(waiting) > 1 else ""
         logger.warning(
-            "trials of %s%s wait until the cluster has grown: now it has %g CPUs and %g GPUs", waiting[0], more, *have
+            "trials of %s%s wait until the cluster has grown: it now has %g CPUs and %g GPUs", waiting[0], more, *have
         )
     return int(min(max(rooms.values()), math.inf if resources.workers == "auto" else resources.workers))
 
@@ -131,7 +131,7 @@ def _now() -> tuple[float, float]:
 
 
 def _capacity(resources: Resources, address: str) -> tuple[float, float]:
-    """CPUs and GPUs that it has or grows to."""
+    """CPUs and GPUs that the cluster has, or its maximum."""
     cpus, gpus = _now()
     if address == "local":
         return cpus, gpus
@@ -150,22 +150,22 @@ def run_proposals(
     scratch: Path,
     lost: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run what the driver hands out until nothing is left, or until a stop is asked for.
+    """Run the trials of the driver until none is left, or until a stop is requested.
 
     Args:
-        driver: Decides everything.
-        workers: Trials at a time.
+        driver: Makes all decisions.
+        workers: Number of parallel trials.
         needs: By study: CPUs and share of a GPU that a trial occupies.
-        assign: The `Assignment` of a trial as a dict.
-        stopping: Whether a stop was asked for; trials in flight then go on to their next checkpoint.
-        scratch: Folder for what Tune insists on writing.
-        lost: Whether Ray is gone: then nothing that Tune still says reaches the driver.
+        assign: Makes the configuration of `TrialWorker` for a trial: its ``assignment``.
+        stopping: Whether a stop was requested; running trials then continue to their next checkpoint.
+        scratch: Folder for the files that Tune must write.
+        lost: Whether Ray is gone: then nothing more from Tune reaches the driver.
 
     Raises:
-        SeptError: What a worker could not use, or what store or observers raised.
+        SeptError: A worker found something unusable, or the store or an observer raised an error.
     """
     link = _Link(driver, needs, assign, stopping, lost)
-    # It calls a lost worker an error at the end, when the trial has long been run by another one.
+    # At the end it reports a lost worker as an error, although another worker has run the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with bearing_every_loss(), _keys_kept():
         tune.run(
@@ -190,10 +190,10 @@ def run_proposals(
 
 @contextmanager
 def _keys_kept() -> Iterator[None]:
-    """Within, Tune hands no AWS keys of this process to its workers.
+    """In the block, Tune does not pass AWS keys of this process to its workers.
 
-    It would do so in their runtime environment, which Ray writes into its logs and shows on its dashboard. Workers find
-    keys where the rest of their node does; those of a private Ray inherit this process's environment.
+    It would put them into their runtime environment, which Ray writes to its logs and shows on its dashboard. Workers
+    find keys like other processes of their node; those of a private Ray inherit the environment of this process.
     """
     before = class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.ENV_VARS_TO_PROPAGATE = {name for name in before if not name.startswith("AWS_")}
@@ -204,9 +204,9 @@ def _keys_kept() -> Iterator[None]:
 
 
 class _Link:
-    """What searcher, scheduler and stopper share: which Tune trial is which trial.
+    """State shared by searcher, scheduler and stopper: which Tune trial is which of ours.
 
-    An exception of the driver must not be raised into Tune, which would wrap or swallow it: it is kept, everything is
+    An exception of the driver must not be raised into Tune, which would wrap or swallow it: it is stored, everything is
     stopped, and `run_proposals` raises it.
     """
 
@@ -221,7 +221,7 @@ class _Link:
         self.error: BaseException | None = None
         self._driver = driver
         self._needs = needs
-        self._idle: Counter[tuple[float, float]] = Counter()  # workers that have ended their trial, by what they occupy
+        self._idle: Counter[tuple[float, float]] = Counter()  # workers that have ended their trial, by resources
         self._assign = assign
         self._stopping = stopping
         self._lost = lost
@@ -230,11 +230,11 @@ class _Link:
         self._deadline = math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        # After FINISHED Tune never asks again: it is said only when a lost worker can give no trial back.
+        # After FINISHED Tune never asks again: return it only if no lost worker can return a trial.
         if self._halted():
             return str(Searcher.FINISHED)
         try:
-            # A worker that has to make room for one of another size takes its encoder and data with it.
+            # A worker that is replaced by one of another size loses its loaded encoder and data.
             proposal = self._driver.ask({study for study, need in self._needs.items() if self._idle[need] > 0})
             if proposal is None:
                 return str(Searcher.FINISHED) if self._driver.finished else None
@@ -293,7 +293,7 @@ class _Link:
         return str(Searcher.FINISHED)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles whatever it meets into its experiment state, which nobody reads.
+        # Tune pickles everything into its experiment state, which nobody reads.
         return {}
 
 

@@ -1,12 +1,12 @@
-"""What runs on a worker: one trial after the other in one process, from its own checkpoint in the trial store.
+"""The code of a worker: runs one trial after another in one process, each from its checkpoint in the trial store.
 
-Tune calls `step` again and again. The first step of a trial begins it (inputs, checkpoint) and hands over the curve so
-far; every other one trains to the next report, writes the checkpoint, and only then hands over the curve, so that
-whatever the driver has seen survives the worker. With the last report the result is published.
+Tune calls `step` repeatedly. The first step of a trial loads it (inputs, checkpoint) and returns the curve so far;
+every other one trains to the next report, writes the checkpoint, and only then returns the curve, so that everything
+that the driver has seen survives the worker. With the last report the result is published.
 
-Errors of a trial's own making are tried again a few times and then end it as ``failed``. A store or inputs that cannot
-be used end the sweep, for they say nothing about the trial. Nothing is raised through Tune: what Tune sees as a failure
-is the loss of this process.
+An error of the trial itself is retried a few times and then ends it as ``failed``. An unusable store or unusable inputs
+end the sweep, since they are not the trial's fault. Nothing is raised through Tune: the only failure that Tune sees is
+the loss of this process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["TrialProcess", "TrialWorker"]
 
 logger = logging.getLogger(__name__)
 
-# Attempts at one stretch of training before a trial's own exceptions end it.
+# Attempts at training to the next report before exceptions end the trial.
 _ATTEMPTS = 3
 
 
@@ -42,16 +42,16 @@ class TrialWorker(Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """What the assignment says that its trial occupies."""
-        return PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+        """The resources of the assigned trial."""
+        return PlacementGroupFactory([{"CPU": config["assignment"].cpus, "GPU": config["assignment"].gpus}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """First assignment of the process."""
-        self._trial = TrialProcess(Assignment(**config))
+        self._trial = TrialProcess(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Next assignment of the process."""
-        self._trial = TrialProcess(Assignment(**new_config))
+        self._trial = TrialProcess(new_config["assignment"])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -59,11 +59,11 @@ class TrialWorker(Trainable):
         return self._trial.step().to_tune()
 
     def cleanup(self) -> None:
-        """Nothing to do: whatever matters is in the store already."""
+        """Nothing to do: everything important is already in the store."""
 
 
 class TrialProcess:
-    """One assignment on its way; knows nothing of Tune."""
+    """Runs one assignment; independent of Tune."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
@@ -71,23 +71,23 @@ class TrialProcess:
         self._result: TrialResult | None = None
 
     def step(self) -> Message:
-        """Begin, or train to the next report; see the module's docstring."""
+        """Load the trial, or train to the next report; see the module's docstring."""
         try:
             return self._train() if self._begun else self._begin()
         except Exception as error:
-            logger.exception("the worker cannot go on")
+            logger.exception("the worker cannot continue")
             line = str(error) if isinstance(error, SeptError) else f"{type(error).__name__}: {error}"
             return Message("unusable", error=masked(" ".join(line.split())), fault=fault_of(error))
 
     def _begin(self) -> Message:
         assignment = self._assignment
         prepare_torch(assignment.threads)
-        config = self._config = assignment.trial
+        config = self._config = assignment.config
         store = self._store = TrialStore(open_files(assignment.root, known=True))
         done = store.read_result(config.study_key, config.signature)
         if done is not None:
             return Message("ended", done.curve)
-        self._inputs = assignment.provider(assignment.root, assignment.study_inputs)
+        self._inputs = assignment.provider(assignment.root, assignment.inputs)
         if assignment.gpus:
             self._inputs.encoder.text.to("cuda")
         self._checkpoint = store.read_checkpoint(config)
@@ -117,7 +117,7 @@ class TrialProcess:
         return Message("ended", self._curve)
 
     def _attempts(self) -> str:
-        """Train to the next report, again from the last checkpoint if it fails; the traceback if it fails for good."""
+        """Train to the next report, retrying from the last checkpoint; returns the traceback if all attempts fail."""
         error = ""
         for _ in range(_ATTEMPTS):
             try:
@@ -128,7 +128,7 @@ class TrialProcess:
                 self._result = self._run.result() if self._run.finished else None
                 self._checkpoint = self._run.checkpoint()
             except NonFiniteError:
-                # The same numbers would come again.
+                # A retry would give the same numbers.
                 return masked(traceback.format_exc())
             except Exception:
                 logger.exception("trial %s failed", self._config.signature)

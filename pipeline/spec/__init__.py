@@ -1,4 +1,4 @@
-"""The sweep that a person writes as YAML, checked against the code before anything runs.
+"""Reads the YAML of a sweep and checks it against the code before anything runs.
 
 spec = load_sweep("quickstart")              # a sweep that ships with the package
 spec = load_sweep(Path("my.yaml"), {"trials": 32})

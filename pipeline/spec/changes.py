@@ -1,4 +1,4 @@
-"""What may change between two launches of one sweep, and what would make another search of it."""
+"""What may change between two launches of a sweep, and what would make it a different search."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.spec.sweep import SweepSpec
 
 __all__ = ["spec_differences"]
 
-# Compared below by what they mean, or free to change: where trials run, in which order studies are served, where files
-# are (their digests are compared with those of the trials that are there), and which faulty copies are accepted.
-# Presets are compared as the spaces and the training that they give.
+# Compared below by meaning, or free to change: where trials run, the order of studies, where files are (their digests
+# are compared with those of existing trials), and which faulty copies are accepted. Presets are compared by the
+# resulting spaces and training.
 _NOT_LITERALLY = frozenset(
     {"trials", "budgets", "priorities", "resources", "neighbors", "encoder", "datasets", "sources", "methods"}
     | {"folds", "spaces", "presets", "accept_faulty_splits"}
@@ -20,11 +20,11 @@ _NOT_LITERALLY = frozenset(
 
 
 def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
-    """What speaks against going on with a stored sweep under another spec: a line each, empty where nothing does.
+    """The reasons why a stored sweep cannot be continued with another spec, one line each; empty if it can.
 
-    Budgets may be raised, spaces narrowed, datasets, sources and methods added (with ``strict`` folds too, each a study
-    of its own), resources and priorities changed, and files moved. Anything else would put results under one name that
-    cannot be compared.
+    Budgets may be raised, spaces narrowed, datasets, sources and methods added (with ``strict`` also folds, each with
+    its own study), resources and priorities changed, and files moved. Anything else would mix results under one name
+    that cannot be compared.
     """
     return [
         *_literal(stored, wanted),
@@ -61,14 +61,14 @@ def _budgets(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
     after = {study.key: study.trials for study in wanted.studies()}
     for study in stored.studies():
         now = after.get(study.key, study.trials)
-        # What has nothing to search any more has as many trials as it had.
+        # A study that has nothing left to search keeps its number of trials.
         if now < study.trials and any(dimension.searched for dimension in _space(wanted, study.key).values()):
             yield f"trials of {study.key} were {study.trials} and are now {now}, and may only be raised"
 
 
 def _folds(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
     if stored.selection != wanted.selection:
-        return  # said already, and strict spells out what 'all' stands for
+        return  # reported already, and strict expands 'all'
     for dataset in stored.trained_on:
         before, after = stored.folds_of(dataset), wanted.folds_of(dataset)
         if stored.selection == "strict":

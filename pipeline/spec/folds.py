@@ -1,4 +1,4 @@
-"""The test folds of a sweep: those that its file names and, where each has a study of its own, all of them by name."""
+"""The test folds of a sweep: those in its file and, if each has its own study, all of them by name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["fold_problems", "strict_folds"]
 def fold_problems(
     given: Mapping[str, tuple[str, ...]], infos: Mapping[str, DatasetInfo], place: Callable[[str], str]
 ) -> Iterator[InputError]:
-    """What is wrong with the folds that a file names.
+    """Errors in the folds that a file names.
 
     Args:
-        given: By canonical name of the dataset.
-        infos: What the datasets are.
-        place: How an error names a key of the file.
+        given: Folds by canonical name of the dataset.
+        infos: Descriptions of the datasets.
+        place: Formats a key of the file for errors.
     """
     for name, chosen in given.items():
         known, where = infos[name].folds, place(f"folds.{name}")
@@ -46,16 +46,16 @@ def strict_folds(
 ) -> dict[str, tuple[str, ...]]:
     """The folds of every dataset that has studies, by name: ``selection: strict`` makes a study of each.
 
-    What ``all`` stands for is known before anything is loaded: the registry (or the description of a person's own
-    dataset) has the folds, and the package what its encoders were trained on. A loaded spec, and so the one stored with
-    a sweep, names them, so that later releases read the same studies.
+    ``all`` can be expanded before anything is loaded: the registry (or the description of the user's own dataset) has
+    the folds, and the package knows what its encoders were trained on. A loaded spec, and so the stored one, names
+    them, so that later releases read the same studies.
 
     Args:
         spec: The sweep, its datasets by their canonical names.
         given: The folds that the file names, by dataset.
-        infos: What the datasets are.
-        place: How an error names a key of the file.
-        problems: Takes what is wrong.
+        infos: Descriptions of the datasets.
+        place: Formats a key of the file for errors.
+        problems: Collects the errors.
     """
     pretraining = load_pretraining(spec.encoder.name)
     folds = {}
@@ -67,9 +67,11 @@ def strict_folds(
 
 
 def _check_distinct(folds: tuple[str, ...]) -> None:
-    """See that no two folds share a folder, on disks too that take capitals and small letters for the same."""
+    """Check that no two folds share a folder, also on case-insensitive disks."""
     first: dict[str, str] = {}
     for fold in folds:
         other = first.setdefault(study_key_of("", fold).lower(), fold)
         if other != fold:
-            raise InputError(f"folds '{other}' and '{fold}' differ in capitals only", fix="rename one in the CSV")
+            raise InputError(
+                f"folds '{other}' and '{fold}' differ only in upper and lower case", fix="rename one in the CSV"
+            )

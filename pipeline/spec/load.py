@@ -1,8 +1,7 @@
-"""Reading a sweep: its file, the spaces that it builds on, and the checks of one against the other and the code.
+"""Reads the file of a sweep, completes its spaces (``spaces.py``), and checks everything against the code.
 
-A study's space is its baseline's file in ``search_spaces/``, plus ``sept.yaml`` where SEPT is on, with its preset and
-then what the sweep's ``spaces`` says laid over it key by key. A loaded spec holds its spaces complete, so that what is
-stored with a sweep says all that its search depends on, whatever the files say later.
+A loaded spec has complete spaces, so that the stored spec contains everything that the search depends on, even if the
+packaged files change later.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ _SWEEPS = files("search_spaces").joinpath("sweeps")
 def load_sweep(
     source: str | Path, overrides: Mapping[str, Any] | None = None, own: Iterable[DatasetInfo] = ()
 ) -> SweepSpec:
-    """Read a sweep, lay its spaces over those that ship, and check all of it against the code.
+    """Read a sweep, complete its spaces, and check all of it against the code.
 
     Args:
         source: A YAML file, or the name of a sweep that ships with the package, such as ``quickstart``.
-        overrides: Values laid over the file's, by dotted key, such as ``{"trials": 16, "training.epochs": 50}``.
-        own: The person's own datasets, which the sweep may name beside the registered ones.
+        overrides: Values that replace the file's, by dotted key, such as ``{"trials": 16, "training.epochs": 50}``.
+        own: The user's own datasets, which the sweep may name like registered ones.
 
     Raises:
-        InputError: All that is wrong with it, a line each that names file, key, value and what to do.
+        InputError: All its errors, each in one line with file, key, value and what to do.
     """
     path = Path(source)
     if not path.exists() and _WORD.fullmatch(str(source)):
@@ -56,7 +55,7 @@ def load_sweep(
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         near = nearest_hint(str(source), _sweeps_near(path)) if isinstance(error, FileNotFoundError) else ""
         shipped = f"a YAML file, or the name of a sweep that ships: {', '.join(shipped_sweeps())}"
         raise InputError(f"cannot read the sweep: {reason}", where=str(path), fix=f"{near}give {shipped}") from error
@@ -64,7 +63,7 @@ def load_sweep(
 
 
 def _sweeps_near(path: Path) -> list[str]:
-    """What may have been meant by a file that is not there: those beside it, and the sweeps that ship."""
+    """Suggestions for a missing file: the YAML files in its folder, and the sweeps that ship."""
     try:
         beside = sorted(file for file in path.parent.iterdir() if file.suffix.lower() in (".yaml", ".yml"))
     except OSError:
@@ -91,11 +90,11 @@ def parse_sweep(
 
     Args:
         text: The YAML.
-        where: Names its file in errors.
+        where: Names the file in errors.
         overrides: As in `load_sweep`.
         own: As in `load_sweep`.
-        folder: What relative paths in it start from; None for the current folder.
-        stored: Whether it was read from a store: what is refused from a person may be there from before.
+        folder: The folder of relative paths; None for the current folder.
+        stored: Whether it was read from a store: it may contain things that are refused in new sweeps.
     """
     document = read_yaml(text, where)
     for key, value in (overrides or {}).items():
@@ -117,7 +116,7 @@ def parse_sweep(
     if data_known:
         problems.add(*protocol_problems(spec, where, find.infos))
     start = Path.cwd() if folder is None else folder
-    # What names studies is looked at only where it is known which studies there are.
+    # Keys that name studies are checked only if the studies are known.
     settled: dict[str, Any] = {
         "encoder": spec.encoder.model_copy(
             update={key: _absolute(getattr(spec.encoder, key), start) for key in ("weights", "text_model")}
@@ -142,7 +141,7 @@ def parse_sweep(
 
 
 def _secrets(spec: SweepSpec, where: str) -> Iterator[InputError]:
-    """Addresses that carry a user or password: the spec is stored with the results, for all who read these."""
+    """Errors for addresses with a user or password: everybody who can read the results can read the stored spec."""
     places = {"encoder.weights": spec.encoder.weights, "encoder.text_model": spec.encoder.text_model}
     places |= {f"neighbors.{name}": place for name, place in spec.neighbors.items()}
     for key, place in places.items():
@@ -152,7 +151,7 @@ def _secrets(spec: SweepSpec, where: str) -> Iterator[InputError]:
 
 
 def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]:
-    """The methods that can be run."""
+    """The valid methods."""
     known = []
     for index, method in enumerate(spec.methods):
         with problems.kept(), located(f"{where}: methods.{index}"):
@@ -162,7 +161,7 @@ def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]
 
 
 class _Finder:
-    """Datasets by the names that a person writes, with errors that say where they stand."""
+    """Finds datasets by the names in the file, with errors that name their place in it."""
 
     def __init__(self, own: tuple[DatasetInfo, ...], where: str, problems: Problems) -> None:
         self.infos: dict[str, DatasetInfo] = {}
@@ -171,7 +170,7 @@ class _Finder:
         self._problems = problems
 
     def place(self, key: str) -> str:
-        """How an error names a key of the file."""
+        """A key of the file, formatted for errors."""
         return f"{self._where}: {key}"
 
     def one(self, key: str, name: str) -> str:
@@ -184,18 +183,18 @@ class _Finder:
         found = self.one(key, name)
         if found not in known:
             fix = f"those of this sweep: {', '.join(known)}"
-            raise InputError(f"'{name}' is no dataset of this sweep", where=self.place(key), fix=fix)
+            raise InputError(f"'{name}' is not a dataset of this sweep", where=self.place(key), fix=fix)
         return found
 
     def method(self, spec: SweepSpec, key: str, name: str) -> str:
         known = [*spec.methods, *(split_method(method)[0] for method in spec.methods)]
         if name not in known:
             fix = known_words(name, dict.fromkeys(known))
-            raise InputError(f"'{name}' is no method of this sweep", where=self.place(key), fix=fix)
+            raise InputError(f"'{name}' is not a method of this sweep", where=self.place(key), fix=fix)
         return name
 
     def study(self, spec: SweepSpec, key: str, name: str) -> str:
-        """A study (``ESC50.coop+sept``), a method, or a dataset of the sweep, as the spec spells it."""
+        """A study (``ESC50.coop+sept``), a method, or a dataset of the sweep, in its spelling."""
         if name in spec.methods:
             return name
         dataset, dot, method = name.rpartition(".")
@@ -209,13 +208,13 @@ class _Finder:
             words = [*spec.methods, *spec.trained_on]
             studies = [f"{one}.{how}" for one in spec.trained_on for how in spec.methods]
             raise InputError(
-                f"'{name}' is no method, dataset or study of this sweep",
+                f"'{name}' is not a method, dataset or study of this sweep",
                 where=self.place(key),
                 fix=f"{nearest_hint(name, [*words, *studies])}known: {', '.join(words)}",
             ) from error
 
     def all(self, key: str, names: Sequence[str]) -> tuple[str, ...]:
-        """The names that are known, as registered."""
+        """The known ones of these names, in their registered spelling."""
         found = []
         for index, name in enumerate(names):
             with self._problems.kept():
@@ -223,21 +222,21 @@ class _Finder:
         return tuple(found)
 
     def keyed(self, key: str, given: Mapping[str, _V], find: Callable[[str, str], str]) -> dict[str, _V]:
-        """A mapping under the names that its keys stand for; two keys for one thing are refused."""
+        """A mapping with its keys replaced by what they mean; two keys with the same meaning are refused."""
         found: dict[str, _V] = {}
         for name, value in given.items():
             with self._problems.kept():
                 right = find(f"{key}.{name}", name)
                 if right in found:
                     raise InputError(
-                        f"'{right}' stands twice", where=self.place(f"{key}.{name}"), fix="keep one of them"
+                        f"'{right}' is given twice", where=self.place(f"{key}.{name}"), fix="keep one of them"
                     )
                 found[right] = value
         return found
 
 
 def _absolute(place: str | None, folder: Path) -> str | None:
-    """A local path as seen from anywhere, since workers may run in another folder; addresses stay as they are."""
+    """The absolute form of a local path, since workers may run in another folder; addresses stay as they are."""
     if place is None or "://" in place or place.startswith("hub:"):
         return place
     return str((folder / Path(place).expanduser()).absolute())
@@ -260,6 +259,6 @@ def _lay_over(document: dict[str, Any], key: str, value: Any) -> None:
             document[parent] = {}
         inner = document[parent]
         if not isinstance(inner, dict):
-            raise InputError(f"'{parent}' holds no keys", where=f"override {key}", fix="name a key that the file has")
+            raise InputError(f"'{parent}' has no keys", where=f"override {key}", fix="name a key that the file has")
         document = inner
     document[last] = value

@@ -1,4 +1,4 @@
-"""The parts of a sweep's YAML, as frozen models that check each value by itself (`load.py` checks them together)."""
+"""The parts of a sweep's YAML, as frozen models that check single values (`load.py` checks them together)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _Number = StrictInt | StrictFloat
 
 
 class Model(BaseModel):
-    """Frozen, refuses keys that it does not know, and takes ``1e-3`` for a number wherever one is needed."""
+    """Frozen, refuses unknown keys, and reads ``1e-3`` as a number where one is needed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _left_empty(cls, value: Any) -> Any:
-        # A key with nothing behind it, whose lines are commented out, say, is as good as none.
+        # An empty key, for example with its lines commented out, counts as missing.
         if not isinstance(value, dict):
             return value
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
@@ -48,13 +48,13 @@ class Model(BaseModel):
 
 
 class Dimension(Model):
-    """What a space says of one hyper-parameter: a list of choices, a range, or a fixed value.
+    """One hyper-parameter in a space: a list of choices, a range, or a fixed value.
 
     Attributes:
         choices: The values to choose from, without an order.
         low, high: A range, both ends included.
         log: Search the range on a logarithmic scale.
-        step: Distance of two neighbouring values of the range; whole numbers without it have 1.
+        step: Distance of two neighbouring values of the range; 1 by default for whole numbers.
         fixed: The value; not searched.
     """
 
@@ -71,7 +71,7 @@ class Dimension(Model):
         if sum((self.choices is not None, ranged, self.fixed is not None)) != 1:
             raise ValueError("give one of choices: [...], low: and high:, or fixed:")
         if not ranged and (self.log or self.step is not None):
-            raise ValueError("log and step belong to low: and high:")
+            raise ValueError("log and step need low: and high:")
         if ranged:
             if self.low is None or self.high is None:
                 raise ValueError("low and high go together")
@@ -82,11 +82,11 @@ class Dimension(Model):
             if self.log and self.step is not None:
                 raise ValueError("a logarithmic range has no step")
         if self.choices is not None and len(set(self.choices)) != len(self.choices):
-            raise ValueError("choices are doubled")
+            raise ValueError("choices repeat a value")
         return self
 
     def contains(self, value: Value) -> bool:
-        """Whether a value can come from it."""
+        """Whether it contains a value."""
         if self.fixed is not None:
             return value == self.fixed
         if self.choices is not None:
@@ -100,14 +100,14 @@ class Dimension(Model):
         return abs(steps - round(steps)) < 1e-9
 
     def with_numbers(self) -> Dimension:
-        """The same with numbers for texts that spell one, for a hyper-parameter that takes only numbers."""
+        """The same with numeric strings converted, for a numeric hyper-parameter."""
         texts = (self.fixed, *(self.choices or ()))
         if not any(isinstance(value, str) for value in texts):
             return self
         return type(self).model_validate(as_number(self.model_dump(exclude_defaults=True)))
 
     def narrows(self, other: Dimension) -> bool:
-        """Whether all that can come from it can come from ``other`` too, searched on the same scale."""
+        """Whether ``other`` contains all its values and is searched on the same scale."""
         if self.fixed is not None or self.choices is not None:
             return all(other.contains(value) for value in self.extremes)
         same_scale = (self.log, self.step) == (other.log, other.step)
@@ -115,7 +115,7 @@ class Dimension(Model):
 
     @property
     def searched(self) -> bool:
-        """Whether a sampler has anything to decide."""
+        """Whether there is more than one value."""
         return self.fixed is None and (self.choices is None or len(self.choices) > 1)
 
     @property
@@ -128,7 +128,7 @@ class Dimension(Model):
 
     @property
     def extremes(self) -> tuple[Value, ...]:
-        """All choices, both ends of the range, or the fixed value: what must lie within the allowed range."""
+        """All choices, both ends of the range, or the fixed value: these must be in the allowed range."""
         if self.choices is not None:
             return self.choices
         if self.low is not None and self.high is not None:
@@ -137,14 +137,14 @@ class Dimension(Model):
 
 
 class EncoderFiles(Model):
-    """The encoder: a name alone, or with where its files lie.
+    """The encoder: a name, or a name with the places of its files.
 
-    The places are no part of what is computed: every signature carries the fingerprint of the files themselves.
+    The places do not influence results: every signature contains the fingerprint of the files themselves.
 
     Attributes:
         name: Such as ``mini`` or ``msclap-2023``.
-        weights: Local path or ``hub:OWNER/NAME``; without it, what an earlier download left on this machine.
-        text_model: Folder of the text model's tokenizer, likewise.
+        weights: Local path or ``hub:OWNER/NAME``; by default an earlier download on this machine.
+        text_model: Folder of the text model's tokenizer, in the same form.
     """
 
     name: str
@@ -165,7 +165,7 @@ class Training(Model):
     """How long every trial trains and how often it reports (and can be pruned and resumed).
 
     Attributes:
-        precision: ``bfloat16`` trains the text tower under autocast, meant for a GPU; measuring stays float32.
+        precision: ``bfloat16`` trains the text tower under autocast, meant for GPUs; measurements stay float32.
     """
 
     epochs: int = Field(ge=1)
@@ -175,20 +175,20 @@ class Training(Model):
 
 
 def _changed(model: Model) -> set[str]:
-    """Names of the settings that are not as they come: a stored spec names all of them."""
+    """Names of the settings that differ from their defaults: a stored spec names all settings."""
     return {name for name, field in type(model).model_fields.items() if getattr(model, name) != field.default}
 
 
 class Sampler(Model):
-    """Who proposes; all settings named, so that a new release's defaults change nothing.
+    """The sampler; a stored spec names all settings, so that changed defaults have no effect on it.
 
     Attributes:
         name: ``tpe`` (tree-structured Parzen estimator) or ``random``; the settings below the seed are TPE's.
-        seed: Proposals depend on it, the study's key and the outcomes before, on nothing else.
+        seed: Proposals depend only on it, the study's key and earlier outcomes.
         n_startup_trials: Random proposals before the first informed one.
         multivariate: Model hyper-parameters jointly.
         group: Split the joint model by which hyper-parameters occur together.
-        constant_liar: Count trials in flight as bad ones, so that parallel proposals differ.
+        constant_liar: Count running trials as bad ones, so that parallel proposals differ.
     """
 
     name: Literal["tpe", "random"] = "tpe"
@@ -206,14 +206,15 @@ class Sampler(Model):
     @model_validator(mode="after")
     def _own_settings(self) -> Sampler:
         if self.name == "random" and (foreign := sorted(_changed(self) - {"name", "seed"})):
-            raise ValueError(f"{', '.join(foreign)} means nothing to the sampler 'random'")
+            raise ValueError(f"{', '.join(foreign)} does not apply to the sampler 'random'")
         if self.group and not self.multivariate:
             raise ValueError("group needs multivariate")
         return self
 
 
 class Pruner(Model):
-    """Who stops a trial early: ``median`` (below the median of finished trials at the same epoch) or ``none``.
+    """The pruner, which stops trials early: ``median`` (below the median of finished trials at the same epoch) or
+    ``none``.
 
     Attributes:
         n_startup_trials: Finished trials of the study before the first is pruned.
@@ -232,12 +233,13 @@ class Pruner(Model):
     @model_validator(mode="after")
     def _own_settings(self) -> Pruner:
         if self.name == "none" and (foreign := sorted(_changed(self) - {"name"})):
-            raise ValueError(f"{', '.join(foreign)} means nothing to the pruner 'none'")
+            raise ValueError(f"{', '.join(foreign)} does not apply to the pruner 'none'")
         return self
 
 
 def _share(value: Any) -> Any:
-    """``1/4`` as a number: YAML reads it as a word. No other fractions: Ray leaves a fifth of a GPU idle at 0.4."""
+    """``1/4`` as a number: YAML reads it as a string. No other fractions: with 0.4 Ray would leave a fifth of a GPU
+    idle."""
     if value == "auto":
         return value
     if isinstance(value, str) and (found := re.fullmatch(r"1\s*/\s*([1-9][0-9]?)", value)):
@@ -252,7 +254,7 @@ GpuShare = Annotated[float | Literal["auto"], BeforeValidator(_share)]
 
 
 class MethodResources(Model):
-    """What the trials of one method occupy, where it is not what all others do."""
+    """Resources of the trials of one method, if they differ from the others."""
 
     cpus_per_trial: float | None = Field(default=None, gt=0)
     gpus_per_trial: GpuShare | None = None
@@ -263,12 +265,12 @@ class Resources(Model):
 
     Attributes:
         workers: Trials at a time, over all studies; ``auto``: as many as fit into the cluster.
-        cpus: CPUs that the cluster grows to; ``auto``: those that it has when the sweep is launched.
-        gpus: Likewise. Trials with a GPU then find their CPUs where they find it.
+        cpus: Maximum CPUs of an autoscaling cluster; ``auto``: those that it has at launch.
+        gpus: Maximum GPUs, in the same form. It is assumed that nodes with a GPU have enough CPUs.
         cpus_per_trial: CPUs that a trial occupies; also its number of threads.
-        gpus_per_trial: Share of a GPU that a trial occupies: 0, 1, or 1/n for n trials to share one. ``auto``: none
-            where the cluster has none, else by the size of the study (`pipeline.search.sizing`).
-        by_method: By baseline (``cocoop``) or method (``cocoop+sept``, which goes before): other values of the two.
+        gpus_per_trial: Share of a GPU that a trial occupies: 0, 1, or 1/n for n trials to share one. ``auto``: none if
+            the cluster has none, else by the size of the study (`pipeline.search.sizing`).
+        by_method: By baseline (``cocoop``) or method (``cocoop+sept``, which has precedence): other values of the two.
     """
 
     workers: int | Literal["auto"] = "auto"

@@ -1,4 +1,4 @@
-"""Presets: what a published code does, as a name that a sweep gives for a baseline (``search_spaces/presets.yaml``)."""
+"""Presets: named settings of published code that a sweep can use for a baseline (``search_spaces/presets.yaml``)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class _Training(Model):
 
 
 class Preset(Model):
-    """What a published code does.
+    """The settings of published code.
 
     Attributes:
         source: Its repository on GitHub.
-        baselines: Which of ours it describes.
-        training: Its epochs and batch size, for sweeps that do not say them.
+        baselines: The baselines here that it describes.
+        training: Its epochs and batch size, for sweeps that do not set them.
         space: Its values of the baselines' hyper-parameters.
     """
 
@@ -57,9 +57,9 @@ def presets() -> Mapping[str, Preset]:
 
 
 def take_training(document: dict[str, Any], where: str, problems: Problems) -> None:
-    """Give a sweep's document the epochs and batch size of its presets where it does not say them itself.
+    """Add the epochs and batch size of the presets to a sweep's document if it does not set them.
 
-    Two presets that differ in one that the sweep leaves to them are a problem.
+    It is an error if two presets differ in a value that the sweep does not set.
     """
     chosen = document.get("presets")
     training = document.get("training") or {}
@@ -73,21 +73,21 @@ def take_training(document: dict[str, Any], where: str, problems: Problems) -> N
             continue
         if len({*said.values()}) > 1:
             differ = ", ".join(f"{name} has {value}" for name, value in said.items())
-            place, fix = f"{where}: training.{key}", f"say which: training: {{{key}: ...}}"
+            place, fix = f"{where}: training.{key}", f"choose one: training: {{{key}: ...}}"
             problems.add(InputError(f"the presets do not agree: {differ}", where=place, fix=fix))
-        # Where a preset is misspelt, that is what is wrong, and not that its value is missing.
+        # If a preset is misspelt, that is the error, not its missing value.
         training = training | {key: next(iter(said.values()), _STAND_IN)}
     document["training"] = training
 
 
 def check_presets(chosen: Mapping[str, str], used: Sequence[str], where: str, problems: Problems) -> dict[str, Preset]:
-    """The presets of a sweep by baseline, those that can be used.
+    """The valid presets of a sweep by baseline.
 
     Args:
         chosen: By baseline the name of a preset.
         used: The baselines of the sweep.
-        where: Names its file in errors.
-        problems: Takes what cannot be used: an unknown preset, one of another baseline, a baseline not in use.
+        where: Names the file in errors.
+        problems: Collects the errors: an unknown preset, one of another baseline, a baseline not in use.
     """
     found = {}
     for baseline, name in chosen.items():
@@ -102,20 +102,20 @@ def check_presets(chosen: Mapping[str, str], used: Sequence[str], where: str, pr
             of = " and ".join(preset.baselines)
             fitting = [other for other, one in presets().items() if baseline in one.baselines]
             fix = f"for {baseline}: {', '.join(fitting)}" if fitting else "set its values in spaces"
-            problems.add(InputError(f"preset '{name}' is of {of}", where=place, fix=fix))
+            problems.add(InputError(f"preset '{name}' is for {of}", where=place, fix=fix))
         else:
             found[baseline] = preset
     return found
 
 
 def preset_lines(spec: SweepSpec) -> Iterator[str]:
-    """A line for each preset of a loaded sweep: where it comes from, and what the sweep has otherwise."""
+    """A line for each preset of a loaded sweep: its source, and what the sweep changes."""
     for baseline, name in spec.presets.items():
         preset, space = presets()[name], spec.spaces.get(baseline, {})
         training = preset.training.model_dump()
         otherwise = [key for key, dimension in preset.space.items() if space.get(key) != dimension]
         here = spec.training.model_dump()
         differing = {key: value for key, value in training.items() if here[key] != value}
-        otherwise += [f"{key} {here[key]} ({value} there)" for key, value in differing.items()]
-        changed = f"; set otherwise by this sweep: {', '.join(otherwise)}" if otherwise else ""
+        otherwise += [f"{key} {here[key]} (preset: {value})" for key, value in differing.items()]
+        changed = f"; changed by this sweep: {', '.join(otherwise)}" if otherwise else ""
         yield f"Preset of {baseline}: {name} ({preset.source}){changed}"

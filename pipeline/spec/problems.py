@@ -1,4 +1,4 @@
-"""All that is wrong with a sweep's file, found at one go, so that a person corrects it once."""
+"""Finds all errors of a sweep's file at once, so that the user corrects it once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sept_core.errors import InputError, gathered
 
 __all__ = ["Problems", "validate_most"]
 
-# Stand in for what is missing or wrong while the rest of the file is checked.
+# Placeholders for missing or wrong values while the rest of the file is checked.
 _STAND_INS: dict[str, Any] = {
     "name": "x",
     "encoder": "mini",
@@ -23,12 +23,12 @@ _STAND_INS: dict[str, Any] = {
     "trials": 1,
     "training": {"epochs": 1, "report_every": 1},
 }
-# How many keys deep a wrong value is cut out; what stands beside it is checked.
+# Maximum depth at which a wrong value is cut out; its neighbours are still checked.
 _DEPTHS = {"budgets": 2, "priorities": 2, "neighbors": 2, "folds": 2, "presets": 2, "spaces": 3}
 
 
 class Problems:
-    """Errors, kept until all is checked."""
+    """Collects errors until everything is checked."""
 
     def __init__(self) -> None:
         self._found: list[InputError] = []
@@ -39,35 +39,35 @@ class Problems:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keeps an ``InputError`` that is raised within; what comes after the block still runs."""
+        """Collects an ``InputError`` that is raised in the block; the code after the block still runs."""
         try:
             yield
         except InputError as error:
             self.add(error)
 
     def refuse(self) -> None:
-        """See that there are none.
+        """Raise the collected errors, if any.
 
         Raises:
-            InputError: All that were kept.
+            InputError: All collected errors.
         """
         if self._found:
             raise gathered(self._found)
 
 
 def validate_most(document: dict[str, Any], where: str, problems: Problems) -> tuple[SweepSpec, set[str]]:
-    """The sweep, without what is wrong with single values of it.
+    """The sweep without its wrong values.
 
     Args:
-        document: What the file holds.
-        where: Names its file in errors.
-        problems: Takes what is wrong.
+        document: The content of the file.
+        where: Names the file in errors.
+        problems: Collects the errors.
 
     Returns:
-        The sweep, and the keys in it that hold something else than the file says.
+        The sweep, and the keys whose values differ from the file.
 
     Raises:
-        InputError: So much is wrong that nothing else can be checked.
+        InputError: There are so many errors that nothing else can be checked.
     """
     try:
         return SweepSpec.model_validate(document), set()
@@ -86,7 +86,7 @@ def validate_most(document: dict[str, Any], where: str, problems: Problems) -> t
 
 
 def _cut(document: Any, place: list[str | int]) -> bool:
-    """Take a value out of what it stands in; whether that leaves the rest as it was meant."""
+    """Remove a value; returns whether the rest still means the same."""
     depth = _DEPTHS.get(str(place[0]), 1)
     if depth == 1 or len(place) < depth:
         return False

@@ -1,4 +1,4 @@
-"""Whether protocol, selection and datasets of a sweep go together: refused before anything starts."""
+"""Checks before anything starts that protocol, selection and datasets of a sweep fit together."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["protocol_problems"]
 
 
 def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetInfo]) -> Iterator[InputError]:
-    """What speaks against running the sweep as it says.
+    """The reasons why a sweep cannot run as specified.
 
     Args:
         spec: The sweep, its datasets by their canonical names.
-        where: Names its file in errors.
-        infos: What the datasets are.
+        where: Names the file in errors.
+        infos: Descriptions of the datasets.
 
     Returns:
-        An error each: datasets are missing or belong to another protocol, a source has no target but itself, or the
-            selection or what is done with neighbours has no meaning here.
+        Errors: datasets are missing or belong to another protocol, a source has no target but itself, or the selection
+            or ``neighbors_naming_new`` does not apply.
     """
     cross = spec.protocol == "cross-dataset"
     needed, foreign = (("sources", "targets"), ("datasets",)) if cross else (("datasets",), ("sources", "targets"))
@@ -30,7 +30,7 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
         if getattr(spec, key):
             fix = f"with protocol: {spec.protocol}, give {' and '.join(needed)}"
             yield InputError(f"protocol {spec.protocol} has no {key}", where=f"{where}: {key}", fix=fix)
-            # Whatever else does not fit has the same reason.
+            # Other errors would have the same cause.
             return
     for key in needed:
         if not getattr(spec, key):
@@ -38,7 +38,7 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
     if cross:
         yield from _cross(spec, where)
     elif spec.selection == "nested":
-        why = "uses the names of the new classes, of which selection: nested is to know nothing"
+        why = "uses the names of the new classes, which selection: nested must not use"
         yield from _keeps_neighbors(spec, where, why, "leave it out, or use selection: heldout")
         for dataset in spec.datasets:
             base = halves(infos[dataset].classnames)[0]
@@ -53,11 +53,11 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
 def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
     if spec.selection not in TRANSFER_SELECTIONS:
         yield InputError(
-            f"selection '{spec.selection}' has no meaning for cross-dataset: it trains on all classes of the source",
+            f"selection '{spec.selection}' does not apply to cross-dataset: it trains on all classes of the source",
             where=f"{where}: selection",
             fix=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
         )
-    why = "has no meaning for cross-dataset: it trains on all classes of the source"
+    why = "does not apply to cross-dataset: it trains on all classes of the source"
     yield from _keeps_neighbors(spec, where, why, "leave it out")
     for source in spec.sources if spec.targets else ():
         if not spec.targets_of(source):

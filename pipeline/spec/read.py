@@ -20,7 +20,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 _QUOTES = "YAML reads yes, no, on and off as true and false: put the word in quotes"
 
-# Where pydantic speaks of Python.
+# Replacements for messages of pydantic about Python.
 _WORDS = {
     "tuple_type": "not a list",
     "dict_type": "not a mapping of keys to values",
@@ -28,21 +28,21 @@ _WORDS = {
     "model_type": "not a mapping of keys to values",
     "model_attributes_type": "not a mapping of keys to values",
 }
-# What may be given in place of a word such as 'all', by pydantic's name for what a value is not.
+# Alternatives to a word such as 'all', by the type of pydantic's error.
 _BESIDES = {
     "dict_type": "a mapping of keys to values",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
 }
-# More lines than anybody reads.
+# More lines than anybody would read.
 _MOST_ERRORS = 1000
 _FOLDS = "a mapping of datasets to lists of folds"
 
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Says where in the file an error of the code below belongs."""
+    """Adds the place in the file to errors of the code in the block."""
     try:
         yield
     except InputError as error:
@@ -50,11 +50,11 @@ def located(where: str) -> Iterator[None]:
 
 
 def read_yaml(text: str, where: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds.
+    """The mapping in a YAML text.
 
     Raises:
-        InputError: No YAML, too much of it (see `compose`), no mapping, or a key twice in one mapping (of which YAML
-            would silently take the last).
+        InputError: It is not YAML, too large (see `compose`), not a mapping, or repeats a key in a mapping (YAML would
+            silently use the last one).
     """
     try:
         tree = compose(text)
@@ -77,7 +77,7 @@ def validate(model: type[_M], document: dict[str, Any], where: str) -> _M:
     """The document as a model.
 
     Raises:
-        InputError: All that is wrong with it, a line each.
+        InputError: All its errors, one line each.
     """
     try:
         return model.model_validate(document)
@@ -88,7 +88,7 @@ def validate(model: type[_M], document: dict[str, Any], where: str) -> _M:
 def problems_of(
     model: type[BaseModel], document: dict[str, Any], where: str, error: ValidationError
 ) -> list[tuple[list[str | int], InputError]]:
-    """What pydantic found, place by place: the keys that lead to it, and the line about it."""
+    """pydantic's errors by place: the keys that lead to it, and the error."""
     found = error.errors(include_url=False)[:_MOST_ERRORS]
     by_place: dict[tuple[str | int, ...], list[Any]] = {}
     for entry in found:
@@ -102,9 +102,9 @@ def problems_of(
     return [
         (list(place), _input_error(model, list(place), entries, where))
         for place, entries in by_place.items()
-        # A key that is missing since it is misspelt is one error, not two.
+        # A misspelt key is one error, not also a missing key.
         if not (entries[0]["type"] == "missing" and place in misspelt)
-        # Nor is a list or a mapping wrong for another reason than what is wrong in it.
+        # A list or a mapping is not reported in addition to the errors in it.
         and place not in above
     ]
 
@@ -121,7 +121,7 @@ def _input_error(model: type[BaseModel], path: list[str | int], entries: list[An
     if kind == "missing":
         return InputError("missing", where=place, fix=f"add '{path[-1]}:'")
     if kind == "invalid_key":
-        return InputError(f"the key {repeated(value)} is no text", where=where, fix=_QUOTES)
+        return InputError(f"the key {repeated(value)} is not a string", where=where, fix=_QUOTES)
     reasons = _neither(path, entries) or _one_of(list(dict.fromkeys(_reason(entry) for entry in entries)))
     shown = "" if isinstance(value, dict) else "empty: " if value is None else f"{repeated(value)}: "
     return InputError(f"{shown}{reasons}", where=place, fix=_advice(entries, path))
@@ -135,7 +135,7 @@ def _reason(entry: Any) -> str:
 
 
 def _neither(path: list[str | int], entries: list[Any]) -> str:
-    """For a value that is no word such as ``all``, nor what may stand in its place; "" where the choice is another."""
+    """The message for a value that is neither a word such as ``all`` nor its alternative; "" for other errors."""
     words = [str(entry["ctx"]["expected"]) for entry in entries if entry["type"] == "literal_error"]
     others = [_BESIDES.get(entry["type"]) for entry in entries if entry["type"] != "literal_error"]
     if len(words) != 1 or len(others) != 1 or others[0] is None:
@@ -144,7 +144,7 @@ def _neither(path: list[str | int], entries: list[Any]) -> str:
 
 
 def _one_of(reasons: list[str]) -> str:
-    """The reasons as one: a value that fits none of several types has one for each."""
+    """Joins the reasons: a value that fits none of several types has one for each."""
     kind = "should be a valid "
     if len(reasons) > 1 and all(reason.startswith(kind) for reason in reasons):
         kinds = [reason.removeprefix(kind) for reason in reasons]
@@ -169,7 +169,7 @@ def _advice(entries: list[Any], path: list[str | int]) -> str:
 
 
 def _keys(document: Any, entry: Any) -> list[str | int]:
-    # Between the document's own keys pydantic puts the names of the types that it tried.
+    # pydantic inserts the names of the types that it tried between the document's keys.
     location, keys = entry["loc"], list[str | int]()
     for part in location:
         entries = range(len(document)) if isinstance(document, list) else document
@@ -180,7 +180,7 @@ def _keys(document: Any, entry: Any) -> list[str | int]:
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
-    """The keys that may stand at a place of the document."""
+    """The keys that are allowed at a place of the document."""
     for part in path:
         if part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
@@ -194,7 +194,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _doubled(node: yaml.Node | None, where: str) -> Iterator[InputError]:
-    """Every key that its mapping has already."""
+    """An error for every duplicate key."""
     for mapping in _nodes(node):
         seen: set[str] = set()
         for key, _ in mapping.value if isinstance(mapping, yaml.MappingNode) else ():
@@ -203,17 +203,17 @@ def _doubled(node: yaml.Node | None, where: str) -> Iterator[InputError]:
             if key.value in seen:
                 line = key.start_mark.line + 1
                 yield InputError(
-                    f"key {repeated(key.value)} stands twice (line {line})", where=where, fix="keep one of them"
+                    f"key {repeated(key.value)} is given twice (line {line})", where=where, fix="keep one of them"
                 )
             seen.add(key.value)
 
 
 def _misread(node: yaml.Node | None, where: str) -> Iterator[InputError]:
-    """Numbers that YAML 1.1 takes for others than they look: 010 is 8 to it, and 1:30 is 90."""
+    """An error for every number that YAML 1.1 reads unexpectedly: 010 as 8, and 1:30 as 90."""
     for scalar in _nodes(node):
         if isinstance(scalar, yaml.ScalarNode) and scalar.tag.endswith((":int", ":float")):
             text = scalar.value.lstrip("+-")
-            # What is longer is refused as it is read.
+            # Longer numbers are refused when they are read.
             if len(text) < LONGEST_NUMBER and (":" in text or (text[:1] == "0" and text[1:].isdigit())):
                 line, read = scalar.start_mark.line + 1, yaml.safe_load(scalar.value)
                 fix = f"write {read} if that is meant, or '{scalar.value}' in quotes for the text"
@@ -221,7 +221,7 @@ def _misread(node: yaml.Node | None, where: str) -> Iterator[InputError]:
 
 
 def _nodes(root: yaml.Node | None) -> Iterator[yaml.Node]:
-    """The node and all below it, each once: aliases may lead back to what they are part of."""
+    """The node and all its descendants, each once: aliases may be recursive."""
     waiting, seen = [root] if root is not None else [], set[int]()
     while waiting:
         node = waiting.pop()

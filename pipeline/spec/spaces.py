@@ -32,7 +32,7 @@ class _SpaceFile(Model):
 def complete_spaces(
     spec: SweepSpec, where: str, problems: Problems, unsure: set[str]
 ) -> dict[str, dict[str, Dimension]]:
-    """The complete space of every baseline in use, and SEPT's where some method has it."""
+    """The complete space of every baseline in use, and of SEPT if a method uses it."""
     methods = [split_method(method) for method in spec.methods]
     used = {baseline: hyper_parameters(baseline, False) for baseline, _ in methods}
     plugged = next((baseline for baseline, sept in methods if sept), None)
@@ -65,7 +65,7 @@ def complete_spaces(
 
 
 def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: str) -> Iterator[InputError]:
-    """What no trial could be made of, known before an encoder is loaded."""
+    """Combinations that no trial can use, found before an encoder is loaded."""
     start, length, warmup = (space.get(name) for name in ("context_init", "n_ctx", "warmup_epochs"))
     starts = {"random"} if start is None else set(start.extremes)
     if starts != {"random"} and length is not None and length.searched:
@@ -73,14 +73,14 @@ def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: s
         yield InputError(
             f"n_ctx is searched, and the context starts from the words '{words}', which have a length",
             where=f"{where}.n_ctx",
-            fix="use n_ctx: {fixed: 0} for as many tokens as they are, or context_init: {fixed: random}",
+            fix="use n_ctx: {fixed: 0} for their length, or context_init: {fixed: random}",
         )
     texts = starts - {"random"}
     if len(texts) > 1 and length is not None and not length.searched and length.constant != 0:
         yield InputError(
-            f"n_ctx is {length.constant}, and the context starts from {len(texts)} texts, each of a length of its own",
+            f"n_ctx is {length.constant}, and the context starts from {len(texts)} texts of different lengths",
             where=f"{where}.n_ctx",
-            fix="use n_ctx: {fixed: 0} for as many tokens as they are",
+            fix="use n_ctx: {fixed: 0} for their length",
         )
     if "random" in starts and length is not None and 0 in length.extremes:
         fix = "give n_ctx a length, or context_init words"
@@ -89,14 +89,14 @@ def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: s
         yield InputError(
             f"all {epochs} epochs would be warm-up, so nothing is trained at lr",
             where=f"{where}.warmup_epochs",
-            fix="give it fewer, or train longer",
+            fix="lower it, or train longer",
         )
 
 
 def _checked_space(
     space: Mapping[str, Dimension], declared: Mapping[str, HyperParameter], where: str, problems: Problems
 ) -> dict[str, Dimension]:
-    """The dimensions whose hyper-parameter is known and allows every value that they can take."""
+    """The dimensions whose hyper-parameter is known and allows all their values."""
     checked = {}
     for name, dimension in space.items():
         place = f"{where}.{name}"
@@ -109,10 +109,10 @@ def _checked_space(
 
 
 def _checked(dimension: Dimension, parameter: HyperParameter, where: str) -> Dimension:
-    """The dimension, with numbers where the hyper-parameter is one.
+    """The dimension, with numbers if the hyper-parameter is numeric.
 
     Raises:
-        InputError: Naming the place, the value, and what is allowed.
+        InputError: With the place, the value, and what is allowed.
     """
     if parameter.kind is str:
         if dimension.low is not None:
@@ -121,7 +121,7 @@ def _checked(dimension: Dimension, parameter: HyperParameter, where: str) -> Dim
         try:
             dimension = dimension.with_numbers()
         except ValidationError as error:
-            raise InputError("choices are doubled", where=where, fix="name each number once") from error
+            raise InputError("choices repeat a value", where=where, fix="name each number once") from error
     for value in dimension.extremes:
         parameter.check(value, where)
     if parameter.kind is int and dimension.step is not None and dimension.step != int(dimension.step):

@@ -1,4 +1,4 @@
-"""The spec that a sweep's first launch stored."""
+"""The stored spec of a sweep, as text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def known_sweep(store: TrialStore, sweep: str, study: str | None = None) -> str:
 
     Args:
         store: The trial store.
-        sweep: What was given as the sweep's name.
-        study: What was given beside it, in case the two were swapped.
+        sweep: The given name of the sweep.
+        study: The given study, in case the two were swapped.
 
     Raises:
         InputError: The store has no sweep of this name.
@@ -28,11 +28,13 @@ def known_sweep(store: TrialStore, sweep: str, study: str | None = None) -> str:
     text = store.read_spec(sweep) if sweep in known else None
     if text is None:
         if study in known:
-            fix = f"'{study}' is a sweep: give it first, and '{sweep}' behind it"
+            fix = f"'{study}' is a sweep: give it first, then '{sweep}'"
             raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), fix=fix)
         hint = nearest_hint(sweep, known)
         if not hint and sweep.endswith((".yaml", ".yml")):
-            hint = "give the sweep's name, which its file has behind 'name:'; "
-        listed = f"known: {', '.join(known)}" if known else "none was launched there yet; --root names another folder"
+            hint = "give the sweep's name, which is 'name:' in its file; "
+        listed = (
+            f"known: {', '.join(known)}" if known else "none was launched there yet; give another folder with --root"
+        )
         raise InputError(f"unknown sweep '{sweep}'", where=store.files.address("sweeps"), fix=hint + listed)
     return text

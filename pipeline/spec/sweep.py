@@ -1,4 +1,4 @@
-"""The sweep that a YAML describes, and the studies that it consists of."""
+"""A sweep as described by its YAML, and its studies."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What the trials of a study read: driver and workers load the same from it.
+    """What the trials of a study read: driver and workers load their inputs from this description.
 
     Attributes:
         encoder: Name of the encoder.
         dataset: Name of the dataset; cross-dataset: of the source.
         sept: Whether neighbours are needed.
         targets: Cross-dataset: names of the targets.
-        weights, text_model: Where the encoder's files lie, as `EncoderFiles` says.
-        neighbors: A file of neighbours; None for those that belong to the dataset and fit the protocol.
-        embeddings: By dataset: the digest of the embeddings that a trial was made with. They are taken where a person's
-            own and those that ship differ in their last digits; the person's own are where it says nothing.
+        weights, text_model: Places of the encoder's files, see `EncoderFiles`.
+        neighbors: A file of neighbours; None for those of the dataset for this protocol.
+        embeddings: By dataset: the digest of the embeddings of an existing trial, to choose between the user's
+            embeddings and the shipped ones, which differ in their last digits. Without a digest the user's are used.
     """
 
     encoder: str
@@ -48,7 +48,7 @@ class StudyInputs:
 
     @property
     def protocol(self) -> Literal["base-to-new", "cross-dataset"]:
-        """What is trained on: the base classes, or, where there are targets, all."""
+        """The trained classes: the base classes or, with targets, all."""
         return "cross-dataset" if self.targets else "base-to-new"
 
 
@@ -57,16 +57,16 @@ class StudySpec:
     """One search: one dataset (cross-dataset: one source), one encoder, one method; with ``strict`` one test fold.
 
     Attributes:
-        key: Such as ``ESC10.mini.base-to-new.coop+sept``; names the study everywhere.
-        row_key: What the studies of its pair of dataset and method have in common: the key, without its fold.
+        key: Such as ``ESC10.mini.base-to-new.coop+sept``; identifies the study everywhere.
+        row_key: The key without its fold, common to all studies of this dataset and method.
         folds: Test folds of its trials; None for all that the encoder has not seen.
-        fold: With ``strict`` the only one of them, which the key names too; else None.
+        fold: With ``strict`` its only test fold, which is also in the key; else None.
         inputs: What its trials read.
         space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
-        declared: What the method declares of its hyper-parameters.
-        trials: Trials that the study ends with.
-        priority: Studies of a higher one are served first.
-        parallel: Trials in flight at most. Part of the search: proposal n sees the outcomes 0..n-parallel only.
+        declared: All hyper-parameters of the method.
+        trials: Number of trials of the study.
+        priority: Studies of a higher priority are served first.
+        parallel: Maximum number of running trials. Part of the search: proposal n sees the outcomes 0..n-parallel only.
     """
 
     key: str
@@ -105,7 +105,7 @@ class StudySpec:
 
     @property
     def searched(self) -> dict[str, Dimension]:
-        """The dimensions that the sampler decides, by name in alphabetical order."""
+        """The searched dimensions, by name in alphabetical order."""
         return {name: self.space[name] for name in sorted(self.space) if self.space[name].searched}
 
     @property
@@ -121,25 +121,27 @@ class SweepSpec(Model):
 
     Attributes:
         name: Folder of the sweep in the store, experiment in MLflow.
-        selection: What configurations are chosen on; ``sept_core/protocols.py`` says what each means.
-        crossing: What is done with training clips that a published split shares with its test clips: ``keep`` them, as
+        selection: How configurations are chosen, see ``sept_core/protocols.py``.
+        crossing: What to do with training clips that a published split shares with its test clips: ``keep`` them, as
             published results do, or ``drop`` them.
         accept_faulty_splits: Datasets whose copy is used although its train and test sets are swapped or overlap.
-        datasets: What base-to-new runs on.
+        datasets: The datasets of base-to-new.
         sources, targets: Cross-dataset, in place of ``datasets``: each source is trained on and then tested on every
             target but itself.
-        neighbors: By dataset: a file of neighbours, in place of those that belong to the dataset.
+        neighbors: By dataset: a file of neighbours, instead of those of the dataset.
         neighbors_naming_new: Base-to-new: whether neighbours that happen to name a new class are kept (and counted in
             the data warnings), or left out by ``drop``, which uses the names of new classes.
         folds: ``all`` that the encoder has not seen, or by dataset. With ``strict``, a loaded spec names every
             dataset's.
-        trials: Trials of each study; a study with nothing to search has one. With ``strict`` a trial trains one of
-            k folds, so that the k studies of a pair train together as many replicas as the one of ``heldout``.
-            Budgets and priorities, too, are of each of the k.
+        trials: Trials of each study; a study with nothing to search has one. With ``strict`` a trial trains one of k
+            folds, so that the k studies of a pair train as many replicas in total as one study with ``heldout``.
+            Budgets and priorities also apply to each of the k studies.
         budgets: Other numbers of trials: by study (``ESC50.coop+sept``), by method, or by dataset, looked up in this
-            order. A gain looks at equally many trials of a baseline and its SEPT twin, so that more for one are no use.
-        priorities: Likewise: studies of a higher priority are served first, those of one in turn; 0 by default.
-        presets: By baseline: the published code whose settings it takes where the sweep does not say otherwise.
+            order. A gain compares equally many trials of a baseline with and without SEPT, so more trials for one of
+            them are of no use.
+        priorities: In the same form: studies of a higher priority are served first, those of equal priority in turn; 0
+            by default.
+        presets: By baseline: the published code whose settings are used unless the sweep overrides them.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
     """
 
@@ -186,7 +188,7 @@ class SweepSpec(Model):
     @field_validator("folds", mode="before")
     @classmethod
     def _folds_as_words(cls, value: Any) -> Any:
-        # Folds are names; a YAML that lists them as numbers means the names.
+        # Folds are names, even if the YAML lists them as numbers.
         if isinstance(value, dict):
             return {
                 name: [str(fold) for fold in folds] if isinstance(folds, list | tuple) else folds
@@ -205,7 +207,7 @@ class SweepSpec(Model):
         return tuple(self._study(dataset, method, fold) for dataset, method in pairs for fold in self._apart(dataset))
 
     def _apart(self, dataset: str) -> tuple[str | None, ...]:
-        """The test folds of a dataset that have studies of their own; None stands for all folds in one."""
+        """The test folds of a dataset that have their own studies; None stands for all folds in one study."""
         if self.selection != "strict":
             return (None,)
         folds = self.folds_of(dataset)
@@ -222,7 +224,7 @@ class SweepSpec(Model):
         return self.folds.get(dataset) if isinstance(self.folds, dict) else None
 
     def text(self) -> str:
-        """The whole spec as YAML, spaces complete: what the store keeps."""
+        """The complete spec as YAML, as it is stored."""
         content = self.model_dump(mode="json", exclude_none=True)
         empty = (
             "datasets",

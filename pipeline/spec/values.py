@@ -1,4 +1,4 @@
-"""What a person meant where YAML 1.1 makes something else of it: one rule for every number of a sweep's file."""
+"""Reads numbers that YAML 1.1 misreads: one rule for all numbers in a sweep's file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def number_of(text: str) -> int | float | None:
-    """The number that a text spells (``1e-3``, which YAML 1.1 reads as a text), None where it spells none."""
+    """The number in a string (``1e-3``, which YAML 1.1 reads as a string), None if it is not a number."""
     if not _NUMBER.fullmatch(text.strip()):
         return None
     value = float(text)
@@ -21,7 +21,7 @@ def number_of(text: str) -> int | float | None:
 
 
 def as_number(value: Any) -> Any:
-    """A value where only numbers make sense: texts that spell one are it, also within a list or mapping.
+    """A value for a numeric field: numeric strings become numbers, also in a list or mapping.
 
     Raises:
         ValueError: ``yes``, ``on``, ``true`` and the like, which Python would take for 1.
@@ -37,7 +37,7 @@ def as_number(value: Any) -> Any:
 
 
 def wants_number(annotation: Any) -> bool:
-    """Whether a field takes numbers and no free text (a fixed word such as ``auto`` beside them is none)."""
+    """Whether a field takes numbers and no free text (a fixed word such as ``auto`` is allowed)."""
     kinds = set(_kinds(annotation))
     return bool(kinds & {int, float}) and not kinds - {int, float, type(None), Literal}
 

@@ -1,6 +1,6 @@
-"""YAML that a person gave, read so that no text can hang the command or end it with an internal error.
+"""Reads untrusted YAML so that no text can hang the command or cause an internal error.
 
-Aliases (``*name``) may stand for lists of aliases: eight lines can stand for more values than any memory holds.
+Aliases (``*name``) may stand for lists of aliases: eight lines can expand to more values than fit in memory.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ __all__ = ["LONGEST_NUMBER", "compose", "construct", "repeated"]
 LONGEST_NUMBER = 100
 """Characters of a number; Python itself refuses to print one of more than 4,300 digits."""
 
-# Far more than any file of this project has. The parser takes about 10 s for so many characters.
+# Far more than any file of this project has. The parser takes about 10 s for this many characters.
 _MOST_CHARACTERS = 2_000_000
 _DEEPEST = 50
-# Values that aliases may add to those that are written.
+# Maximum number of values added by aliases.
 _MOST_ADDED = 100_000
-# What PyYAML raises, beside its own errors, for a text that does not fit its tag: a date 2024-13-01, "!!int many".
+# What PyYAML raises, in addition to its own errors, for a text that does not fit its tag: a date 2024-13-01, "!!int
+# many".
 _UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError)
 
 
 def compose(text: str) -> Node | None:
-    """The nodes of a YAML text; None where it holds nothing.
+    """The nodes of a YAML text; None if it is empty.
 
     Raises:
-        yaml.YAMLError: No YAML; too long, nested too deeply, or with aliases that stand for too much.
+        yaml.YAMLError: It is not YAML, too long, nested too deeply, or its aliases expand too far.
     """
     if len(text) > _MOST_CHARACTERS:
         raise yaml.MarkedYAMLError(problem=f"longer than {_MOST_CHARACTERS:,} characters")
@@ -42,7 +43,7 @@ def compose(text: str) -> Node | None:
 
 
 def construct(root: Node | None) -> Any:
-    """The values that nodes of `compose` stand for. Merges (``<<``) change the nodes: look at these before.
+    """The values of the nodes of `compose`. Merges (``<<``) change the nodes: inspect them first.
 
     Raises:
         yaml.YAMLError: A text does not fit its tag.
@@ -51,7 +52,7 @@ def construct(root: Node | None) -> Any:
 
 
 def repeated(value: object) -> str:
-    """A value as a message repeats it: at most 100 characters."""
+    """A value for a message: at most 100 characters."""
     said = str(value) if isinstance(value, int | float) else repr(value)
     return said if len(said) <= 100 else f"{said[:97]}..."
 
@@ -65,13 +66,13 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except _UNFIT as error:
-            problem = f"{repeated(node.value)} is no {kind}; if it is a text, put it in quotes"
+            problem = f"{repeated(node.value)} is not a valid {kind}; if it is text, put it in quotes"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 
 def _measure(root: Node) -> None:
-    """Refuse nodes that nest too deeply, hold themselves, or stand for far more values than are written."""
-    measured: dict[int, tuple[int, int]] = {}  # by node: how many values it stands for, and how deeply they nest
+    """Refuse nodes that nest too deeply, contain themselves, or expand to far more values than are written."""
+    measured: dict[int, tuple[int, int]] = {}  # by node: its number of values, and its depth
     above: set[int] = set()
     waiting = [root]
     while waiting:
@@ -89,10 +90,10 @@ def _measure(root: Node) -> None:
         above.add(id(node))
         for one in inner:
             if id(one) in above:
-                raise _at(one, "an alias (*name) within what it stands for")
+                raise _at(one, "an alias (*name) inside its own definition")
         waiting += reversed(inner)
     if measured[id(root)][0] > len(measured) + _MOST_ADDED:
-        raise _at(root, f"its aliases (*name) stand for more than {_MOST_ADDED:,} values; write out what is meant")
+        raise _at(root, f"its aliases (*name) expand to more than {_MOST_ADDED:,} values; write them out")
 
 
 def _inner(node: Node) -> list[Node]:

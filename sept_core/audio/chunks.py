@@ -1,12 +1,12 @@
-"""Formats made of chunks (wav, aiff, w64), made plain before they are decoded, for what the decoders' readers miss.
+"""Formats made of chunks (wav, aiff, w64), simplified before they are decoded, since the decoders miss some damage.
 
-FFmpeg (8.1) takes a wav that is cut off for a shorter one, and one whose size is wrong too; it stops at a chunk of odd
-size without its pad byte, takes 24 bits in 4 bytes for floats, and finds no samples in an aiff or w64 whose sizes were
-never filled in; libsndfile (1.2) is little better. So the chunks are walked here, and what they get of a wav is two
-chunks: the format and the samples.
+FFmpeg (8.1) reads a truncated wav, or one with a wrong size, as a shorter one; it stops at a chunk of odd size without
+its pad byte, reads 24 bits in 4 bytes as floats, and finds no samples in an aiff or w64 whose sizes were never filled
+in. libsndfile (1.2) is little better. So the chunks are parsed here, and the decoders get only two chunks of a wav: the
+format and the samples.
 
-Sizes that a recorder or a pipe never filled in, chunks beside the samples, the size of the whole and the byte rate are
-what writers get wrong; none of it condemns samples that are there.
+Writers often get these wrong: sizes that a recorder or a pipe never filled in, other chunks, the total size and the
+byte rate. None of this is a reason to refuse samples that are complete.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _EXTENSIBLE = 0xFFFE
 _RATES = frozenset(
     (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 176400, 192000, 384000)
 )
-# No clip has 2 GB: what a writer put down who did not know the size. sox 0x7f000000 and 0x7ffff000, arecord 0x7fffff00
-# and 0x80000000, FFmpeg and others 0xffffffff, each less or more what stands before the samples.
+# No clip has 2 GB: these are placeholders for an unknown size. sox 0x7f000000 and 0x7ffff000, arecord 0x7fffff00
+# and 0x80000000, FFmpeg and others 0xffffffff, each minus or plus the bytes before the samples.
 _OPEN_SIZES = (range(0x7F000000, 0x7F001000), range(0x7FFFF000, 0x80001000), range(0xFFFFF000, 1 << 32))
 _W64_DATA = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
-# Chunks that stand behind samples; that one of them is cut off harms no sound.
+# Chunks after the samples; if one of them is truncated, the sound is still complete.
 _KNOWN = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"inst", b"PEAK", b"fact", b"_PMX", b"JUNK")
 
 
 def plain_wav(data: bytes) -> tuple[bytes, bool]:
-    """A wav of its format and its samples only, and whether these are samples of a fixed size.
+    """A wav with its format and samples only, and whether the samples have a fixed size.
 
     Raises:
-        Fault: It is cut off, or damaged as far as a wav can tell: its header contradicts itself or what is there.
+        Fault: It is cut off or damaged: its header contradicts itself or the content.
     """
     order: _Order = "big" if data[:4] == b"RIFX" else "little"
     fmt, wide_size, at = b"", 0, 12
@@ -67,11 +67,11 @@ def plain_wav(data: bytes) -> tuple[bytes, bool]:
 
 
 def _chunk(data: bytes, at: int, order: _Order) -> tuple[bytes, int]:
-    """Name and size of the chunk at a place."""
+    """Name and size of the chunk at a position."""
     if at + 8 > len(data):
         raise Fault("cut off: it ends before the samples")
     if not _is_chunk(data, at):
-        raise Fault(f"damaged: no chunk at byte {at}, where one must stand")
+        raise Fault(f"damaged: no chunk at byte {at}, where one must begin")
     return bytes(data[at : at + 4]), int.from_bytes(data[at + 4 : at + 8], order)
 
 
@@ -81,14 +81,14 @@ def _is_chunk(data: bytes, at: int) -> bool:
 
 
 def _behind(data: bytes, at: int, order: _Order) -> int:
-    """Where the chunk after one that ends at a place stands: behind a pad byte, which some writers leave out."""
+    """Position of the chunk after one that ends at a position: after a pad byte, which some writers omit."""
     unpadded = at % 2 and data[at : at + 1] != b"\0" and _is_chunk(data, at)
     return at if unpadded and not data.startswith((b"fmt ", b"data", *_KNOWN), at + 1) else at + at % 2
 
 
 def _checked_fmt(fmt: bytes, order: _Order) -> tuple[int, bytes, bool]:
     """Bytes of one sample of all channels (0 where the format has no such size), the format for the decoder, and
-    whether samples are narrower than the 4 bytes they stand in.
+    whether samples are narrower than their 4 bytes.
     """
     if len(fmt) < 16:
         raise Fault("damaged: no chunk 'fmt ' before the samples")
@@ -104,33 +104,33 @@ def _checked_fmt(fmt: bytes, order: _Order) -> tuple[int, bytes, bool]:
     wide = tag == 1 and width == 4 and 17 <= bits <= 24
     if not width or bits not in _SAMPLE_BITS[tag] or align % channels or (width != (bits + 7) // 8 and not wide):
         raise Fault(f"damaged: {channels} channels of {bits} bits do not make the {align} bytes that it states")
-    # Where rate and byte rate disagree, a rate that recordings have is the right one.
+    # If rate and byte rate disagree, the rate is correct if it is a usual one.
     if byte_rate not in (0, rate * align, rate * channels * ((bits + 7) // 8)) and rate not in _RATES:
         raise Fault(f"damaged: {rate} Hz and {align} bytes a sample do not make the {byte_rate} bytes/s that it states")
-    # 8 bits a byte: which of them are valid, EXTENSIBLE says, and FFmpeg takes it for the width.
+    # The full width of a sample: EXTENSIBLE states the valid bits, which FFmpeg reads as the width.
     return align, struct.pack(layout, tag, channels, rate, rate * align & 0xFFFFFFFF, align, 8 * width), wide
 
 
 def _samples(data: bytes, at: int, size: int, frame: int, order: _Order) -> bytes:
-    """The samples that begin at a place."""
+    """The samples that begin at a position."""
     there = len(data) - at
     end = at + size
     closed_at = int.from_bytes(data[4:8], order) + 8
     rest = _behind(data, end, order)
     if _is_open(size) or (size == 0 and there and not _are_chunks(data, at, order)):
-        # What a writer who was stopped left behind the last whole sample is no sample.
+        # An incomplete last sample, left by an interrupted writer, is dropped.
         return data[at : at + there - there % frame]
     if size > there:
         raise _cut_off(size, there)
     if size % frame:
-        raise Fault(f"damaged: {size} bytes of samples are no multiple of {frame}, the size of one of each channel")
+        raise Fault(f"damaged: {size} bytes of samples are not a multiple of {frame}, the size of one of each channel")
     if end < len(data) and closed_at not in (end, rest) and not _are_chunks(data, rest, order):
         raise Fault("damaged: bytes after the samples belong to nothing")
     return data[at:end]
 
 
 def _are_chunks(data: bytes, at: int, order: _Order) -> bool:
-    """Whether there is nothing but chunks from a place on, perhaps with a byte too many or a last one cut off."""
+    """Whether only chunks follow from a position on, perhaps with an extra byte or a truncated last chunk."""
     while len(data) - at >= 8 and _is_chunk(data, at):
         name, size = _chunk(data, at, order)
         if at + 8 + size > len(data) and name in _KNOWN:
@@ -150,8 +150,8 @@ def _is_open(size: int) -> bool:
 def _left_aligned(samples: bytes, order: _Order) -> bytes:
     """Samples of 24 bits in 4 bytes, as 32 bits.
 
-    ALSA (S24_LE) puts them into the lower bytes, with the sign above; others into the upper ones. Where the top byte is
-    but the sign, they are in the lower ones: in the upper ones the loudest would be below -48 dB.
+    ALSA (S24_LE) puts them into the lower bytes, with the sign above; others into the upper ones. If the top byte is
+    only the sign, they are in the lower ones: otherwise the loudest sample would be below -48 dB.
     """
     values = np.frombuffer(samples, "<i4" if order == "little" else ">i4")
     lower = len(values) and max(int(values.max()), -int(values.min()) - 1) < 1 << 23
@@ -159,7 +159,7 @@ def _left_aligned(samples: bytes, order: _Order) -> bytes:
 
 
 def closed_aiff(data: bytes) -> bytes:
-    """An aiff with the sizes of what is there, where its writer could not go back to fill them in.
+    """An aiff whose missing sizes, which its writer could not fill in afterwards, are set from its content.
 
     Raises:
         Fault: It ends before its samples.
@@ -182,7 +182,7 @@ def closed_aiff(data: bytes) -> bytes:
 
 
 def closed_w64(data: bytes) -> bytes:
-    """A w64 with the size of what is there, where its writer could not go back to fill it in.
+    """A w64 whose missing size, which its writer could not fill in afterwards, is set from its content.
 
     Raises:
         Fault: It is cut off, which FFmpeg does not report.

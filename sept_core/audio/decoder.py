@@ -1,12 +1,12 @@
-"""Sound files decoded: by FFmpeg's libraries (PyAV), plain wav, Ogg Vorbis and Ogg Opus by libsndfile (soundfile).
+"""Decodes sound files with FFmpeg's libraries (PyAV); plain wav, Ogg Vorbis and Ogg Opus with libsndfile (soundfile).
 
-FFmpeg plays on where a file is damaged. Here an error of a packet is one of the file, the samples are held to what the
-packets and the header say of their number, and a flac to its MD5. What the libraries pass over all the same is checked
-before: ``sept_core.audio.chunks`` and ``sept_core.audio.frames``.
+FFmpeg continues at damage. Here an error in a packet is an error of the file, the number of samples must match the
+packets and the header, and a flac must match its MD5. Damage that the libraries ignore even so is checked first:
+``sept_core.audio.chunks`` and ``sept_core.audio.frames``.
 
-libsndfile stays for Ogg Vorbis, since FFmpeg's own decoder of it drops the first 128 samples of what libvorbis encodes
-(FFmpeg 8.1); for Ogg Opus, since its samples are those that clips have been embedded with; and for wav with samples of
-a fixed size, which both read alike, since it opens a short clip in a fifth of the time.
+libsndfile is used for Ogg Vorbis, since FFmpeg's decoder (8.1) drops the first 128 samples of files by libvorbis; for
+Ogg Opus, since clips have been embedded with its samples; and for wav with samples of a fixed size, which both read
+equally, since it opens a short clip in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from sept_core.audio.frames import after_tags, before_tags, check_ogg, mp3_frame
 __all__ = ["Sound", "open_sound"]
 
 _BY_SNDFILE = (b"\x01vorbis", b"OpusHead")
-_FIRST_PAYLOAD = 28  # of an Ogg stream: behind the header of a page with one segment
+_FIRST_PAYLOAD = 28  # of an Ogg stream: after the header of a page with one segment
 _BLOCK = 1 << 18
 _UNKNOWN_FRAMES = 1 << 62
 # Errors of packets are errors of the file. One thread, so that the same bytes always give the same samples.
 _STRICT = {"err_detect": "crccheck+bitstream+buffer+explode", "threads": "1"}
-# No format opens other files when named; this makes sure of it. No frame is longer than some seconds.
+# No format that is named explicitly opens other files; this makes sure. No frame is longer than a few seconds.
 _CLOSED = {"protocol_whitelist": "none", "enable_drefs": "0", "max_samples": str(1 << 22)}
-# Their headers state the number of samples, or of packets: what falls short of it is cut off.
+# Their headers state the number of samples or packets: a file with fewer is cut off.
 _COUNTED = frozenset({"aiff", "au", "caf", "flac"})
-# Of these the last packet may be shorter than it says, or the clock is a coarse one.
+# Their last packet may be shorter than stated, or their clock is coarse.
 _LOOSE = frozenset({"caf", "mov", "ogg"})
-# Of these FFmpeg (8.1) does not take off the padding of the last packet, or not all of it.
+# FFmpeg (8.1) does not remove all the padding of their last packet.
 _PADDED = frozenset({"mov", "mp3"})
-# Its decoder leaves out the padding of the last packet; FFmpeg (8.1) would take it off a second time.
+# Its decoder removes the padding of the last packet; FFmpeg (8.1) would remove it a second time.
 _TRIMS_ITSELF = "alac"
 _SCALES = {"u1": 7, "i2": 15, "i4": 31, "i8": 63}
 
@@ -52,9 +52,9 @@ class Sound:
 
     Attributes:
         rate: In Hz.
-        channels: How many.
-        frames: Samples of each channel as the header states them; None where it does not.
-        blocks: The samples, float32 ``[samples, channels]`` each. Raises Fault where the file turns out damaged.
+        channels: Number of channels.
+        frames: Samples of each channel stated by the header; None if it states none.
+        blocks: The samples, float32 ``[samples, channels]`` each. Raises Fault if the file turns out to be damaged.
     """
 
     rate: int
@@ -68,7 +68,7 @@ def open_sound(data: bytes) -> Generator[Sound, None, None]:
     """A file's sound, ready to be decoded.
 
     Raises:
-        Fault: It is none of the formats that are read, has no sound or several, is cut off, or is damaged.
+        Fault: It is not in a supported format, has no sound or several, is cut off, or is damaged.
     """
     start, packets = after_tags(data), None
     kind = format_of(data, start)
@@ -76,7 +76,7 @@ def open_sound(data: bytes) -> Generator[Sound, None, None]:
         streams = check_ogg(data)
         if data.startswith(_BY_SNDFILE, _FIRST_PAYLOAD):
             if streams > 1:
-                raise Fault(f"it holds {streams} streams, and which of them is meant is not known")
+                raise Fault(f"it holds {streams} streams, and it is unknown which one is meant")
             with _by_sndfile(data) as sound:
                 yield sound
             return
@@ -132,13 +132,13 @@ def _by_ffmpeg(data: bytes, kind: str, packets: int | None) -> Generator[Sound, 
         ) as container:
             streams = container.streams.audio
             if not streams:
-                raise Fault("there is no audio in it" if container.streams else "cut off or damaged: nothing is in it")
+                raise Fault("there is no audio in it" if container.streams else "cut off or damaged: it is empty")
             if len(streams) > 1:
-                raise Fault(f"it holds {len(streams)} audio streams, and which of them is meant is not known")
+                raise Fault(f"it holds {len(streams)} audio streams, and it is unknown which one is meant")
             context = streams[0].codec_context
-            # Of wma, FFmpeg leaves out the end, and passes over packets that are damaged.
+            # FFmpeg drops the end of a wma and ignores damaged packets.
             if context is None or context.name.startswith("wma"):
-                raise Fault(f"its codec is not read{f': {context.name}' if context else ''}")
+                raise Fault(f"its codec is not supported{f': {context.name}' if context else ''}")
             context.options = _STRICT
             context.thread_count = 1
             if context.name == _TRIMS_ITSELF:
@@ -152,16 +152,16 @@ def _by_ffmpeg(data: bytes, kind: str, packets: int | None) -> Generator[Sound, 
 
 @dataclass
 class _Tally:
-    """What has been read of a stream: packets, their bytes and ticks of its clock, and the samples they gave."""
+    """Counts of a stream so far: packets, their bytes, clock ticks, and decoded samples."""
 
     packets: int = 0
     size: int = 0
     ticks: int = 0
     longest: int = 0
-    left_out: int = 0  # samples of packets that are no sound: delay and padding
-    timed: bool = True  # whether each packet says how long it is
+    left_out: int = 0  # samples that are not sound: delay and padding
+    timed: bool = True  # whether each packet states its duration
     frames: int = 0
-    gaps: int = 0  # packets that do not begin where the one before ends
+    gaps: int = 0  # packets that do not begin where the previous one ends
 
     def add(self, packet: Any) -> None:
         """Count a packet."""
@@ -178,15 +178,15 @@ class _Decoding:
     """One stream of an open container, packet by packet.
 
     Args:
-        container: Of PyAV.
-        stream: Its only one with audio.
+        container: A container of PyAV.
+        stream: Its only audio stream.
         kind: FFmpeg's name for its format.
-        packets: How many of them there must be; None where that is not known.
+        packets: Expected number of packets; None if unknown.
 
     Attributes:
         rate: In Hz.
-        channels: How many.
-        stated: Samples that the header states; None where it does not.
+        channels: Number of channels.
+        stated: Samples that the header states; None if it states none.
 
     Raises:
         Fault: Its beginning does not decode.
@@ -202,7 +202,7 @@ class _Decoding:
         self.frames = self._frames()
         self.first = next(self.frames, None)
         if self.first is not None:
-            # Not of the header: AAC may decode to twice the rate that it states.
+            # Not from the header: AAC may decode to twice the stated rate.
             self.rate, self.channels = self.first.sample_rate, self.first.layout.nb_channels
         self.stated = self._stated()
 
@@ -213,7 +213,7 @@ class _Decoding:
         return None if ticks is None else _in_samples(ticks, self.stream, self.rate)
 
     def blocks(self) -> Generator[np.ndarray, None, None]:
-        """The samples; with the last of them, whether they are all. Raises Fault."""
+        """The samples; checks at the end that they are complete. Raises Fault."""
         held: list[np.ndarray] = []
         for frame in chain(() if self.first is None else (self.first,), self.frames):
             # The last one is held back: it may have padding at its end.
@@ -236,7 +236,7 @@ class _Decoding:
 
         try:
             for packet in self.container.demux(self.stream):
-                # The last one of samples without a codec may be shorter than the others: they are counted.
+                # Without a codec the last packet may be shorter than the others; the samples are counted instead.
                 if packet.is_corrupt and not (self.plain and self.kind != "mov"):
                     raise Fault(f"cut off or damaged: {self._place()} a packet is not whole")
                 if packet.size:
@@ -249,12 +249,12 @@ class _Decoding:
         return f"after {self.read.frames / (self.rate or 1):.2f} s"
 
     def _samples(self, frame: Any) -> np.ndarray:
-        """The samples of a frame as they are, ``[samples, channels]``."""
+        """The raw samples of a frame, ``[samples, channels]``."""
         rate, channels = frame.sample_rate, frame.layout.nb_channels
         try:
             values = frame.to_ndarray()
         except ValueError as error:
-            raise Fault(f"its samples are of a kind that is not read ({frame.format.name})") from error
+            raise Fault(f"its sample format is not supported ({frame.format.name})") from error
         values = values.T if frame.format.is_planar else values.reshape(-1, channels)
         if self.flac is not None:
             self.flac.add(values, rate, channels)
@@ -272,7 +272,7 @@ class _Decoding:
         if self.kind == "flac" and self.read.gaps:
             raise Fault("damaged: frames are missing")
         if self.kind == "mov" and self.stream.frames:
-            # Each sample is a packet of its own to the header, where there is no codec.
+            # Without a codec the header counts each sample as a packet.
             there = self.read.frames if self.plain else packets
             if there != self.stream.frames:
                 raise Fault(f"cut off: its header promises {self.stream.frames} packets, {there} are there")
@@ -280,7 +280,7 @@ class _Decoding:
             raise Fault(f"damaged: {self.container.size - size} bytes belong to no frame")
 
     def _excess(self) -> int:
-        """Samples beyond what the packets add up to: padding of the last one. Raises Fault where they are too few."""
+        """Samples beyond the sum of the packets: padding of the last one. Raises Fault if there are too few."""
         if not self.read.timed:
             return 0
         left_out = 0 if self.stream.codec_context.name == _TRIMS_ITSELF else self.read.left_out
@@ -296,7 +296,7 @@ class _Decoding:
     def _check_header(self, frames: int) -> None:
         if self.stated is None:
             return
-        # The last packet of a CAF may be shorter than the others, which its header does not tell FFmpeg.
+        # The last packet of a CAF may be shorter than the others; its header does not say so.
         tolerated = self._longest() if self.kind == "caf" and not self.plain else 0
         if abs(frames - self.stated) > tolerated:
             raise _wrong_length(self.stated, frames)

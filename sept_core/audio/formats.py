@@ -1,7 +1,7 @@
-"""The sound files that are read: suffixes of their names, and how each format begins.
+"""The supported sound files: suffixes of their names, and how each format begins.
 
-The format is determined by the first bytes of a file, never by its name, and the decoder is given it: it guesses
-nothing, and cannot be led to a format that opens other files (playlists).
+The format is determined by the first bytes of a file, never by its name, and passed to the decoder, so that it guesses
+nothing and cannot be tricked into a format that opens other files (playlists).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 __all__ = ["AUDIO_SUFFIXES", "FORMATS", "SILENT", "Fault", "format_of"]
 
 FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "m4a", "aac", "aiff", "au", "caf", "w64")
-"""What is read, for messages."""
+"""The supported formats, for messages."""
 
 AUDIO_SUFFIXES = frozenset(
     [
@@ -19,10 +19,10 @@ AUDIO_SUFFIXES = frozenset(
         *(".wave", ".bwf", ".rf64", ".oga", ".spx", ".mp4", ".m4b", ".aif", ".aifc", ".snd"),
     ]
 )
-"""Suffixes of audio files, in lower case; whatever looks through a folder takes these, in any case."""
+"""Suffixes of audio files, in lower case; folders are searched for these in any case."""
 
 SILENT = "the clip is silent"
-"""Why a clip without sound is refused."""
+"""The reason for refusing a clip without sound."""
 
 _WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _BEGINNINGS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
@@ -40,19 +40,19 @@ _BEGINNINGS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
 
 
 class Fault(ValueError):  # noqa: N818 (a state of a file, turned into an InputError)
-    """Why a file's bytes are no sound file that is whole, as half a sentence."""
+    """The reason why bytes are not a complete sound file, as part of a sentence."""
 
 
 def format_of(data: bytes, start: int) -> str:
-    """The demuxer of FFmpeg for a file whose sound begins at a place, behind any tags.
+    """FFmpeg's demuxer for a file whose sound begins at a position, after any tags.
 
     Raises:
-        Fault: Empty, nothing but zeros, or none of the formats that are read.
+        Fault: The file is empty, all zeros, or not in a supported format.
     """
     if not data:
         raise Fault("the file is empty")
     if data.count(0) == len(data):
-        raise Fault("the file holds nothing but zeros")
+        raise Fault("the file contains only zeros")
     head = data[start : start + 16]
     for name, begins in _BEGINNINGS:
         if begins(head):

@@ -1,8 +1,8 @@
-"""What FFmpeg and libsndfile pass over in ogg and mp3, since they are made to play on.
+"""Checks of ogg and mp3 for damage that FFmpeg and libsndfile ignore, since they are made to keep playing.
 
-ogg     pages that do not match their checksum, are missing, or end without a last one: both read on without a word
-mp3     bytes between frames, and a last frame that is cut off: FFmpeg reads on; and the number of frames that the
-        encoder wrote in front: FFmpeg cuts by it, whether or not it fits what is there
+ogg     pages that do not match their checksum, are missing, or end without a last one: both continue silently
+mp3     bytes between frames, and a last frame that is cut off: FFmpeg continues; and the number of frames that the
+        encoder wrote at the start: FFmpeg truncates to it even if it is wrong
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TAGS_BEHIND = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
 
 def after_tags(data: bytes) -> int:
-    """Where the sound begins: after ID3 and APE tags at the front, and zeros before an mp3. Raises Fault."""
+    """Position where the sound begins: after ID3 and APE tags, and zeros before an mp3. Raises Fault."""
     at = 0
     while data.startswith((b"APETAGEX", b"ID3"), at):
         name = data[at : at + 3].decode()
@@ -39,13 +39,13 @@ def after_tags(data: bytes) -> int:
         else:
             at += 32 + int.from_bytes(data[at + 12 : at + 16], "little")
         if at >= len(data):
-            raise Fault(f"cut off: the {name} tag at its beginning promises more than is there")
+            raise Fault(f"cut off: the {name} tag at its beginning is longer than the file")
     padded = _after_zeros(data, at)
     return padded if _mp3_frame(data, padded) else at
 
 
 def _after_id3(data: bytes, at: int) -> int:
-    """Where an ID3 tag ends: as the standard counts or, where only that leads to frames, as some writers did."""
+    """Position where an ID3 tag ends: as in the standard or, if only that leads to frames, as some writers counted."""
     size = bytes(data[at + 6 : at + 10]).ljust(4, b"\0")
     begins = at + _ID3_HEADER * (2 if data[at + 5 : at + 6] and data[at + 5] & 0x10 else 1)
     right = begins + sum(byte << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
@@ -59,7 +59,7 @@ def _after_id3(data: bytes, at: int) -> int:
 
 
 def _after_zeros(data: bytes, at: int) -> int:
-    """Where something other than zeros begins, as far as there may be padding."""
+    """Position of the first byte that is not zero, within the longest possible padding."""
     head = data[at : at + _MP3_PADDING]
     return at + len(head) - len(head.lstrip(b"\0"))
 
@@ -70,7 +70,7 @@ def _two_frames(data: bytes, at: int) -> bool:
 
 
 def before_tags(data: bytes) -> int:
-    """Where the sound ends: before an ID3v1 and an APE tag at the end of a file."""
+    """Position where the sound ends: before an ID3v1 and an APE tag at the end of a file."""
     end = len(data)
     if data[end - 128 : end - 125] == b"TAG":
         end -= 128
@@ -81,13 +81,13 @@ def before_tags(data: bytes) -> int:
 
 
 def check_ogg(data: bytes) -> int:
-    """Every page: its checksum, its number, and that its stream has a beginning and an end. Raises Fault.
+    """Check every page: its checksum, its number, and that its stream has a beginning and an end. Raises Fault.
 
     Returns:
-        How many streams there are.
+        Number of streams.
     """
     at, pages, ended = 0, dict[int, int](), set[int]()
-    begun = False  # whether a page other than a first one has come
+    begun = False  # whether a page other than a first one was read
     while at < len(data):
         if data[at : at + 4] != b"OggS":
             if not data[at:].strip(b"\0"):
@@ -123,17 +123,17 @@ def _ogg_page_size(data: bytes, at: int) -> int:
 
 
 def _ogg_crc(page: bytes) -> int:
-    """CRC-32 of Ogg, which is zlib's with the bits of each byte and of the result in the other order, from 0."""
+    """CRC-32 of Ogg, which is zlib's with the bits of each byte and of the result reversed, starting from 0."""
     reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
 def mp3_frames(data: bytes, start: int) -> tuple[bytes, int]:
-    """The frames from a place on, without tags behind them, and how many have sound. Raises Fault.
+    """The frames from a position on, without the tags after them, and the number of frames with sound. Raises Fault.
 
-    The frame that an encoder put in front, which has no sound but says how many frames follow and how much padding they
-    have, stays only where it fits. One that promises more, with its checksum right, is proof of a file that is cut off;
-    any other is out of date, and left out, so that nothing is cut by it.
+    An encoder may write a first frame without sound that states how many frames follow and their padding. It is kept
+    only if it is right. If it states more frames and its checksum is right, the file is cut off; otherwise it is out of
+    date and dropped, so that nothing is truncated because of it.
     """
     first, at, lengths = _mp3_frame(data, start), start, list[int]()
     if not first:
@@ -170,17 +170,18 @@ def mp3_frames(data: bytes, start: int) -> tuple[bytes, int]:
 
 
 def _is_intact(note: bytes, tag: int) -> bool:
-    """Whether what an encoder noted of padding can be relied on: it matches its checksum, or there is none of it."""
+    """Whether the encoder's padding can be trusted: it matches its checksum, or there is no padding."""
     end = tag + 154
     if len(note) < end + 2 or not any(note[tag + 120 : end]):
         return True
     crc = int.from_bytes(note[end : end + 2], "big")
-    # The checksum is of what stands before it; FFmpeg takes 190 bytes, be they too many for mono.
+    # The checksum covers the bytes before it; FFmpeg uses 190 bytes, which may be too many for mono.
     return crc in (_crc16(note[:end]), _crc16((note[:end] + bytes(2) + note[end + 2 :]).ljust(190, b"\0")[:190]))
 
 
 def _after_side_info(header: int) -> int:
-    """Where an encoder's note stands: after header and side information, as if there were no CRC between them."""
+    """Position of the encoder's information: after header and side information, as if there were no CRC between
+    them."""
     mono = _is_mono(header)
     return 4 + ((17 if mono else 32) if header >> 19 & 3 == 3 else (9 if mono else 17))
 
@@ -196,7 +197,7 @@ def _crc16(data: bytes) -> int:
 
 
 def _mp3_frame(data: bytes, at: int) -> tuple[int, int] | None:
-    """Header and length in bytes of the MPEG layer III frame at a place; None where there is none."""
+    """Header and length in bytes of the MPEG layer III frame at a position; None if there is none."""
     header = int.from_bytes(data[at : at + 4], "big")
     version, layer, kbits, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or kbits in (0, 15) or rate == 3:

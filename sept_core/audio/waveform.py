@@ -1,11 +1,11 @@
-"""Audio files to waveforms: decoded, downmixed, resampled with torchaudio.
+"""Turns audio files into waveforms: decodes, downmixes, resamples with torchaudio.
 
-Clips come from anywhere, and a decoder makes something of nearly everything. What is let through here is whole, as far
-as its format can tell (``sept_core.audio.decoder``), finite, and neither silent nor endless; all else is an
+Clips come from anywhere, and a decoder accepts nearly everything. A clip that is accepted here is complete, as far as
+its format allows to check (``sept_core.audio.decoder``), finite, not silent and not too long; any other raises an
 ``InputError`` whose ``what`` is the reason.
 
-torchaudio is imported only where a clip really has another sample rate, so that everything that needs no audio goes
-on working where torchaudio cannot load.
+torchaudio is imported only when a clip must be resampled, so that everything else works where torchaudio cannot be
+loaded.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MAX_CHANNELS = 64
 _RATES = (1_000, 384_000)
 # Below -100 dB of full scale, which is less than one step of 16 bits.
 _SILENT = 1e-5
-# Floats beyond full scale are common, also in steps of 16 bits; beyond this they are bits that were never samples.
+# Floats beyond full scale are common, even as multiples of 16-bit full scale; beyond this they are not samples.
 _LOUDEST = 65536.0
-# The resampler's filters grow with both terms of the ratio of two rates.
+# The resampler's filters grow with both terms of the ratio of the rates.
 _MAX_TERM = 1000
 _MEND = "replace the file or remove it"
 
@@ -45,17 +45,17 @@ def load_clip(source: str | Path | bytes, sample_rate: int, *, where: str = "") 
     """Decode one clip to mono float32 ``[samples]`` at ``sample_rate`` Hz.
 
     Several channels are averaged (never concatenated). The whole clip is returned: cropping is the encoder's
-    ``prepare``. Between rates with no small common ratio (44101 to 48000 Hz) the nearest small one is taken, which is
-    off by less than 0.05 %.
+    ``prepare``. Between rates with no small common ratio (44101 to 48000 Hz) the nearest small one is used, with an
+    error below 0.05 %.
 
     Args:
-        source: An audio file, or what stands in one.
+        source: An audio file, or its bytes.
         sample_rate: Of the result, in Hz.
         where: Name of the clip in messages; by default the path.
 
     Raises:
-        InputError: What `decode_clip` refuses, a clip that `is_silent`, or one that has to be resampled where
-            torchaudio cannot be loaded.
+        InputError: `decode_clip` refuses the clip, it is silent, or it must be resampled and torchaudio cannot be
+            loaded.
     """
     where = where or _name(source)
     waveform, rate = decode_clip(source, where=where)
@@ -74,8 +74,8 @@ def decode_clip(source: str | Path | bytes, *, where: str = "") -> tuple[Tensor,
     """One clip as mono float32 ``[samples]``, and its own sample rate in Hz.
 
     Raises:
-        InputError: The file is missing or cannot be read; it is empty, is no audio, or is damaged or cut off as far as
-            its format can tell; it has no samples, or some that are not finite or absurd; its rate is not within 1 to
+        InputError: The file is missing or cannot be read; it is empty, is not audio, or is damaged or cut off; it has
+            no samples, or samples that are not finite or absurdly large; its rate is not within 1 to
             384 kHz; it is longer than an hour, has more than 64 channels or 2 GB.
     """
     where = where or _name(source)
@@ -93,10 +93,10 @@ def decode_clip(source: str | Path | bytes, *, where: str = "") -> tuple[Tensor,
 
 
 def is_silent(waveform: Tensor) -> bool:
-    """Whether a waveform ``[samples]`` holds no sound.
+    """Whether a waveform ``[samples]`` is silent.
 
-    That is where no sample is as far as 1e-5 of full scale (-100 dB, a third of one step of 16 bits) from their mean:
-    digital silence, a constant offset, or two channels that cancel out. The faintest noise of a real recording passes.
+    It is silent if no sample differs from the mean by 1e-5 of full scale (-100 dB, a third of a 16-bit step): digital
+    silence, a constant offset, or two channels that cancel out. The faintest noise of a real recording is more.
     """
     centred = waveform - waveform.double().mean().float()
     return float(centred.abs().max()) < _SILENT
@@ -111,7 +111,7 @@ def _read(path: Path) -> bytes:
         raise InputError("no such audio file", where=str(path), fix="check the audio folder given")
     try:
         with path.open("rb") as stream:
-            # One more byte tells that there are too many, and no more are read than that.
+            # One byte more shows that there are too many; no more are read.
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_BYTES:
                 raise InputError(
@@ -142,7 +142,7 @@ def _check_length(frames: int, rate: int) -> None:
 
 
 def _downmixed(sound: Sound) -> Tensor:
-    """All samples, downmixed block by block: never is more than one block of many channels in memory."""
+    """All samples, downmixed block by block: at most one block of many channels is in memory."""
     blocks, frames = [], 0
     for block in sound.blocks:
         frames += len(block)
@@ -167,7 +167,7 @@ def _resampler() -> Callable[[Tensor, int, int], Tensor]:
     try:
         from torchaudio.functional import resample
     except (ImportError, OSError, RuntimeError) as error:
-        # The registry's torchaudio is built for one CUDA version and raises OSError beside another torch.
+        # PyPI's torchaudio is built for one CUDA version and raises OSError with a torch for another.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"torchaudio cannot be loaded, and clips have to be resampled ({reason})",

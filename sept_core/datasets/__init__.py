@@ -1,6 +1,6 @@
 """Data sets: the registry, folders as their authors ship them, manifests, embeddings and splits.
 
-The way of a clip: ``read_layout`` (or ``read_csv_dataset``, for one's own data) turns a folder into a `Manifest`, an
+The path of a clip: ``read_layout`` (or ``read_csv_dataset``, for your own data) turns a folder into a `Manifest`, an
 encoder turns that into an `EmbeddingTable`, and ``make_split`` picks its rows for one replica.
 """
 

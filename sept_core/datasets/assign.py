@@ -1,12 +1,13 @@
 """Our own split, for data sets that come without one.
 
-Beijing-Opera, CREMA-D, GTZAN and RAVDESS are published without folds, and so may be a person's own data. PALM's copies
-of them carry random splits of its authors, in which speakers stand on both sides; results on those and on the split
-made here are not comparable one to one. The reading of this project, all of it in this file:
+Beijing-Opera, CREMA-D, GTZAN and RAVDESS are published without folds, and a user's own data may be too. PALM's copies
+of them come with random splits, in which speakers are on both sides; results on those splits and on the split made here
+cannot be compared directly. The rules of our split, all in this file:
 
 * a *unit* never crosses the split: all clips of a group (speaker, source recording) where groups are known, and all
   clips of equal content in any case;
-* units go, the largest first and in the order of a hash, to the part that has the fewest clips of their classes;
+* units are assigned, the largest first and then in the order of a hash, to the part that has the fewest clips of their
+classes;
 * k-fold data sets get their folds that way; a fixed split gets five parts, the first of which is the test set.
 
 The result is a pure function of data set, clip ids, classes, groups and contents.
@@ -25,7 +26,7 @@ from sept_core.datasets.registry import DatasetInfo
 __all__ = ["PARTS", "Unplaced", "assign_folds", "assign_parts", "units_of"]
 
 PARTS = 5
-"""Parts that a data set without folds is dealt into; the test set of a fixed split is one of them, a fifth."""
+"""Number of parts of a data set without folds; the test set of a fixed split is one of them, a fifth."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def assign_folds(info: DatasetInfo, clips: Sequence[Unplaced]) -> list[str]:
 
 
 def assign_parts(dataset: str, clips: Sequence[Unplaced], parts: Sequence[str]) -> list[str]:
-    """Deal clips into parts so that no unit is torn and every class is spread evenly.
+    """Assign clips to parts so that no unit is split and every class is spread evenly.
 
     Args:
         dataset: Name of the data set; enters the hash that orders the units.
@@ -65,7 +66,7 @@ def assign_parts(dataset: str, clips: Sequence[Unplaced], parts: Sequence[str]) 
         names[unit].append(clip.clip_id)
 
     def order(unit: str) -> tuple[int, str]:
-        # Named by its first clip, so that a change in one file's bytes moves no other clip.
+        # Units are named by their first clip, so that a change in one file's bytes moves no other clip.
         rank = hashlib.sha256(json.dumps([dataset, min(names[unit])]).encode()).hexdigest()
         return -proposals[unit].total(), rank
 

@@ -1,8 +1,8 @@
-"""What is wrong with a copy of a data set, before hours are spent on it.
+"""Finds what is wrong with a copy of a data set before hours are spent on it.
 
 An *error* would make a result wrong: a label that is no class, a file that cannot be read, a split of our own that
-tests what it trained on. A *warning* is something that the authors of the data set, or of the copy, did: results can be
-had, and it goes with them. A *note* changes nothing. Each says what to do, where something can be done.
+tests what it trained on. A *warning* is something that the authors of the data set, or of the copy, did: trials run,
+and the warning is shown with their results. A *note* changes nothing. Each says what to do, if anything can be done.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _ORDER = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, or that one should know.
+    """One problem, or one thing to know.
 
     Args:
-        severity: ``error`` where it would make a result wrong, ``note`` where it changes nothing.
+        severity: ``error`` if it would make a result wrong, ``note`` if it changes nothing.
         what: One line.
-        fix: What to do about it; empty where nothing needs to be done.
+        fix: What to do about it; empty if nothing needs to be done.
     """
 
     severity: Literal["error", "warning", "note"]
@@ -83,10 +83,10 @@ class Findings:
         return self._lines("note")
 
     def refuse(self, where: str = "") -> None:
-        """Let nothing pass that would make a result wrong.
+        """Raise an error if anything would make a result wrong.
 
         Raises:
-            InputError: There are errors; it has the first, and how many there are.
+            InputError: There are errors; the message has the first one and their number.
         """
         errors = [finding for finding in self.all if finding.severity == "error"]
         if errors:
@@ -131,14 +131,14 @@ def data_warnings(
     unused: Collection[int] = (),
     target: bool = False,
 ) -> tuple[str, ...]:
-    """What a reader of numbers has to know of the data that they stand on, one line each, with the data set's name.
+    """What a reader must know about the data behind a result: one line each, with the data set's name.
 
     Args:
         table: The embeddings.
         folds: The test folds.
         rule: What is done with training clips that a published split shares with its test clips.
-        unused: Rows that trials use nowhere, since the encoder has heard them, or the source has them.
-        target: Whether the data set is only tested on, so that nothing can cross.
+        unused: Rows that no trial uses, since the encoder was trained on them or the source contains them.
+        target: Whether the data set is only tested on, so that training and test clips cannot overlap.
     """
     info = table.info
     folds = () if target else folds
@@ -147,7 +147,7 @@ def data_warnings(
     columns = (table.clip_ids, table.sounds, table.sha256, table.folds)
     pairs = same_sound_pairs(*columns, info, folds, unused) if folds else ()
     if pairs:
-        follows = "; those to train on are left out (crossing: drop)" if rule == "drop" else ""
+        follows = "; the training clips of these pairs are left out (crossing: drop)" if rule == "drop" else ""
         lines.append(same_sound_line(pairs) + follows)
     lines += repeated_lines(rows, folds, unused=unused, target=target)
     if folds:
@@ -205,14 +205,14 @@ def _files(manifest: Manifest, root: Path, info: DatasetInfo, progress: Progress
 
 
 def _is_silent(file: Path) -> bool:
-    """Whether a clip that can be decoded holds no sound.
+    """Whether a clip is silent.
 
     Raises:
         InputError: It cannot be decoded.
     """
     from sept_core.audio.waveform import decode_clip, is_silent
 
-    # At its own rate: nothing is resampled, so that neither torchaudio nor time is needed.
+    # Not resampled, which would need torchaudio and time.
     return is_silent(decode_clip(file)[0])
 
 
@@ -230,7 +230,7 @@ def _counts(manifest: Manifest, info: DatasetInfo) -> Iterable[Finding]:
 
 
 def count_note(clips: int, info: DatasetInfo) -> Finding | None:
-    """What the number of clips says against the sizes that the data set is published in; None where it fits."""
+    """A finding if the number of clips differs from the sizes that the data set is published in; else None."""
     sizes = dict(info.clips)
     if not sizes or (len(sizes) == 1 and clips in sizes):
         return None
@@ -238,7 +238,7 @@ def count_note(clips: int, info: DatasetInfo) -> Finding | None:
     if clips in sizes:
         return Finding("note", f"{clips} clips ({sizes[clips]}); {info.name} is published with {named}")
     lacks = min((size - clips for size in sizes if size > clips), default=0)
-    # A few are what embedding has left out: without sound, or with --skip-bad.
+    # If a few are missing, embedding has left them out: silent clips, or with --skip-bad.
     why = f"; {lacks} missing, or left out in embedding" if lacks > 0 and tolerated(lacks, clips) else ""
     return Finding("warning", f"{clips} clips; {info.name} is published with {named}{why}")
 
@@ -246,13 +246,13 @@ def count_note(clips: int, info: DatasetInfo) -> Finding | None:
 def _labels(rows: Sequence[Row], info: DatasetInfo) -> Iterable[Finding]:
     """Contents with several labels."""
     torn = contradicting(rows)
-    # A few of a registered data set are its authors', and split_warnings says that they are left out.
+    # In a registered data set a few of them are its authors' fault; split_warnings reports that they are left out.
     if torn and not (info.name in DATASETS and tolerated(sum(map(len, torn)), len(rows))):
         yield _error(labels_line(torn), labels_fix(torn, info))
 
 
 def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) -> Iterable[Finding]:
-    """One test fold against its pool: what ``make_split`` would refuse, and what is thin."""
+    """One test fold against its pool: what ``make_split`` would refuse, and where clips are few."""
     pool = [index for index, row in enumerate(rows) if fold in row.roles.train]
     test = [index for index, row in enumerate(rows) if fold in row.roles.test]
     name = f"fold {fold}" if info.split == "kfold" else "the split"
@@ -262,13 +262,13 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
         except InputError as error:
             yield _error(f"{name}: {error.what}", error.fix)
         if len(test) > len(pool):
-            line = f"{name}: {len(test)} clips to test on and {len(pool)} to train on: swapped, perhaps?"
-            yield Finding("warning", line, "see that the CSV's fold is the one that a clip is tested in")
+            line = f"{name}: {len(test)} clips to test on and {len(pool)} to train on: are they swapped?"
+            yield Finding("warning", line, "the CSV's fold must be the one that a clip is tested in")
     counts = Counter(rows[index].classname for index in pool)
     present = {row.classname for row in rows}
     without = [classname for classname in info.classnames if classname in present and not counts[classname]]
     if without:
-        yield _error(f"{name}: nothing to train on of {some(without)}", _more_clips(info))
+        yield _error(f"{name}: no clips to train on of {some(without)}", _more_clips(info))
     base, new = halves(info.classnames)
     few = [f"{classname} {counts[classname]}" for classname in base if 0 < counts[classname] < _SHOTS]
     if few:
@@ -277,7 +277,7 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
     tested = {rows[index].classname for index in test}
     untested = [classname for classname in info.classnames if classname in present and classname not in tested]
     if untested and test:
-        line = f"{name}: nothing to test on of {some(untested)}"
+        line = f"{name}: no clips to test on of {some(untested)}"
         yield Finding("warning", line, "add clips of these classes to it, or leave the fold out of the sweep")
     if not test:
         yield _error(f"{name}: no clips to test on", _more_clips(info))
@@ -289,7 +289,7 @@ def _fold(rows: Sequence[Row], info: DatasetInfo, fold: str, published: bool) ->
 def _more_clips(info: DatasetInfo) -> str:
     if info.name in DATASETS:
         return f"give the whole of {info.name}: unpack or download it again"
-    return "add such clips to the CSV, or remove the column that places them, and have folds made"
+    return "add such clips to the CSV, or remove its column fold or split, so that folds are made"
 
 
 def _error(what: str, fix: str) -> Finding:

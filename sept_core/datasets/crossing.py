@@ -46,14 +46,14 @@ _TOLERATED = 0.01
 
 
 class Row(NamedTuple):
-    """One clip, as far as splits are concerned.
+    """The fields of a clip that matter for splits.
 
     Attributes:
         clip_id: Its id.
         classname: Its class.
         roles: The folds that it is trained on and tested in.
-        group: Recording or speaker as the manifest names it; ``""`` where it names none.
-        source: The same, or else what the file's name tells; ``""`` if unknown.
+        group: Recording or speaker in the manifest; ``""`` if unknown.
+        source: The same, or else the source in the file's name; ``""`` if unknown.
         sha256: Digest of its file.
     """
 
@@ -67,15 +67,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Crossing:
-    """What pool and test set of one fold share.
+    """Overlap of the pool and the test set of one fold.
 
     Attributes:
         pool: Indices of the clips in the pool that share a source or their content with a test clip.
-        same: Those in the pool that are a test clip themselves, have the content of one, or sound the same.
+        same: Clips of the pool that are a test clip, have the content of one, or sound like one.
         test: Indices of the test clips that share a source or their content with the pool.
         sources: The shared recordings or speakers, sorted.
-        contents: The shared contents, each as ``pool clip = test clip``.
-        alike: Clips that sound the same although their files differ, likewise.
+        contents: Shared contents, each as ``pool clip = test clip``.
+        alike: Clips that sound the same although their files differ, in the same form.
     """
 
     pool: frozenset[int]
@@ -90,7 +90,7 @@ def rows_of(clips: Manifest | EmbeddingTable, info: DatasetInfo) -> list[Row]:
     """The clips of a manifest or a table of embeddings, in their order.
 
     Raises:
-        InputError: A clip's fold is none of the data set.
+        InputError: A clip's fold is not one of the data set.
     """
     from sept_core.datasets.manifest import Manifest
 
@@ -107,11 +107,10 @@ def rows_of(clips: Manifest | EmbeddingTable, info: DatasetInfo) -> list[Row]:
 
 
 def is_published(info: DatasetInfo, rows: Iterable[Row]) -> bool:
-    """Whether a split is as the authors of the data set, or of PALM's copy, published it.
+    """Whether a split was published by the authors of the data set or of PALM's copy.
 
-    Where the authors publish none, the split made here knows the sources and PALM's does not, so that a group tells.
-    Of Beijing-Opera and GTZAN nobody knows the sources: either split counts as published, and the one that is made here
-    keeps equal contents together by itself.
+    If the authors publish none, our split has groups and PALM's has none, so a group tells which it is. The sources of
+    Beijing-Opera and GTZAN are unknown: both splits count as published, and ours keeps equal contents together.
     """
     if info.name not in DATASETS:
         return False
@@ -119,12 +118,12 @@ def is_published(info: DatasetInfo, rows: Iterable[Row]) -> bool:
 
 
 def tolerated(count: int, total: int) -> bool:
-    """Whether so many clips may be at fault in a registered data set before the copy as a whole is refused (1 %)."""
+    """Whether a registered data set may have this many faulty clips (1 %) without being refused as a whole."""
     return count <= _TOLERATED * total
 
 
 def repeated(rows: Sequence[Row]) -> list[list[Row]]:
-    """The clips of every content that stands more than once."""
+    """The clips of every content that occurs more than once."""
     counts = Counter(row.sha256 for row in rows)
     by_content: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -139,9 +138,10 @@ def contradicting(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def contradictions(rows: Sequence[Row], info: DatasetInfo) -> frozenset[int]:
-    """Indices of the clips that are left out, since their content has more than one label in a registered data set.
+    """Indices of clips of a registered data set that are left out because their content has more than one label.
 
-    Which label is right cannot be known. A person's own CSV is not silently thinned: there it is an error to correct.
+    It is unknown which label is right. In a user's own CSV nothing is left out silently: there it is an error to
+    correct.
     """
     torn = {clips[0].sha256 for clips in contradicting(rows)} if info.name in DATASETS else set[str]()
     return frozenset(index for index, row in enumerate(rows) if row.sha256 in torn)
@@ -150,7 +150,7 @@ def contradictions(rows: Sequence[Row], info: DatasetInfo) -> frozenset[int]:
 def crossing_between(
     rows: Sequence[Row], pool: Collection[int], test: Collection[int], alike: Iterable[tuple[int, int]] = ()
 ) -> Crossing:
-    """What two sets of clips, given as indices, share; ``alike`` are pairs of clips that sound the same."""
+    """The overlap of two sets of clips, given as indices; ``alike`` are pairs of clips that sound the same."""
     pool, test = frozenset(pool), frozenset(test)
     sources = ({rows[index].source for index in pool} & {rows[index].source for index in test}) - {""}
     contents = {rows[index].sha256 for index in pool} & {rows[index].sha256 for index in test}
@@ -176,7 +176,7 @@ def crossing_between(
 
 
 def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
-    """Let no split of our own, and no person's own, train on what it tests.
+    """Refuse a split of ours or the user's that trains on what it tests.
 
     Raises:
         InputError: Pool and test set of the fold share content, a recording or a speaker.
@@ -185,7 +185,7 @@ def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
     for shared, what, fix in (
         (
             contents,
-            f"{plural(len(contents), 'test clip')} also among the clips to train on, by content",
+            f"{plural(len(contents), 'test clip')} with the content of a training clip",
             "list each content once, or give both clips the same fold",
         ),
         (
@@ -195,7 +195,7 @@ def check_apart(info: DatasetInfo, fold: str, crossing: Crossing) -> None:
         ),
         (
             alike,
-            f"{plural(len(alike), 'pair')} of clips to train on and to test on sound the same",
+            f"{plural(len(alike), 'pair')} of training and test clips sound the same",
             "give both clips of a pair the same group (or fold), or leave one out",
         ),
     ):
@@ -208,6 +208,6 @@ def _own_way_out(info: DatasetInfo, what: str) -> str:
     if info.name in DATASETS:
         return f"move one file of each pair out of the folder, and embed {info.name} again"
     return (
-        f"in the CSV {what}, or remove the column that places them and have folds made; "
+        f"in the CSV {what}, or remove its column fold or split, so that folds are made; "
         "then sept data prepare and sept embed again"
     )

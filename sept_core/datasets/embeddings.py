@@ -2,13 +2,13 @@
 
     embeddings/<encoder fingerprint>/<dataset>/part-00000.parquet, ..., manifest.json
 
-``manifest.json`` is written last: without it the embeddings are not there. It names the parts in their order, and the
-``format`` of the whole, which is 1 where it names none. One row per clip, sorted by clip id, with the columns clip_id,
-path, classname, fold, group, sha256, sound (what it sounds like) and embedding (a fixed-size list of float32); encoder
-and preprocessing stand in the schema's metadata. pandas and DuckDB read the parts as they are.
+``manifest.json`` is written last: without it, there are no embeddings. It names the parts in order and the ``format``
+(1 if missing). One row per clip, sorted by clip id, with the columns clip_id,
+path, classname, fold, group, sha256, sound (an acoustic fingerprint) and embedding (a fixed-size list of float32);
+encoder and preprocessing are in the schema's metadata. pandas and DuckDB read the parts as they are.
 
-This is the reading side, over any place that gives the bytes of a file; ``load_embeddings`` reads a local folder, or
-what ships with the package.
+This module reads them, from any store that returns the bytes of a file; ``load_embeddings`` reads a local folder, or
+the embeddings that ship with the package.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FORMAT = 3
 """The newest format that is read; 2 has no column ``sound``, and 1 differs from 2 in the names of the parts alone."""
 
 ROWS_PER_PART = 256
-"""Clips of a part: what is lost at most when encoding is interrupted; at 1,024 dimensions 1 MB."""
+"""Clips per part: at most this many are lost when encoding is interrupted; 1 MB at 1,024 dimensions."""
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Root of the embeddings that ship with the package, so that a first sweep needs no audio."""
@@ -55,15 +55,15 @@ TEXT_COLUMNS = ("clip_id", "path", "classname", "fold", "group", "sha256")
 
 
 SOUND_COLUMN = "sound"
-"""The column after those: what a clip sounds like (``sept_core.datasets.sound``); empty where it is not known."""
+"""The next column: the acoustic fingerprint of a clip (``sept_core.datasets.sound``); empty if unknown."""
 
 
 class NewerFormat(InputError):  # noqa: N818 (it names a state)
-    """Embeddings that a later release has written: not damaged, and nothing to be made again."""
+    """Embeddings were written by a later release: they are not damaged and need not be made again."""
 
 
 def embeddings_folder(fingerprint: str, dataset: str) -> str:
-    """The folder that holds a data set's embeddings by one encoder, as seen from a root."""
+    """The folder that holds a data set's embeddings by one encoder, relative to a root."""
     return f"embeddings/{fingerprint}/{dataset}"
 
 
@@ -73,7 +73,7 @@ def load_embeddings(dataset: str, fingerprint: str, root: Path | str | None = No
     Args:
         dataset: Canonical name of the data set.
         fingerprint: Of the encoder.
-        root: The results folder that ``sept embed`` wrote to; None for what ships with the package.
+        root: The results folder that ``sept embed`` wrote to; None for the ones that ship with the package.
 
     Raises:
         InputError: They are not there, or they are damaged.
@@ -139,10 +139,11 @@ def parse_embeddings(
     Memory holds the table and one part.
 
     Args:
-        fingerprint: Of the encoder that they are expected to be by.
-        dataset: What they are expected to be of.
+        fingerprint: Fingerprint of the expected encoder.
+        dataset: Name of the expected data set.
         manifest: As ``parse_manifest`` returned it.
-        read: The bytes of a part by its name; ``FileNotFoundError`` where there is none. Asked in the manifest's order.
+        read: The bytes of a part by its name; raises ``FileNotFoundError`` if there is none. Called in the manifest's
+            order.
 
     Raises:
         InputError: They are damaged.
@@ -171,12 +172,12 @@ def parse_embeddings(
         sounds += table.column(SOUND_COLUMN).to_pylist() if known else [""] * table.num_rows
         start = end
     columns = {name: tuple(texts[name]) for name in TEXT_COLUMNS}
-    # The digest is computed from the rows rather than believed: it is what a trial's signature rests on.
+    # The digest is computed from the rows, not taken from the manifest: a trial's signature depends on it.
     digest = Manifest(dataset, tuple(map(Clip, *(columns[name] for name in TEXT_COLUMNS)))).digest
     said = (manifest["fingerprint"], manifest["dataset"], manifest["manifest_digest"], rows)
     if said != (fingerprint, dataset, digest, start):
         raise _damaged(dataset, "manifest.json does not describe the rows")
-    # Embeddings of registered data sets have none; those of earlier releases lack the key.
+    # Embeddings of registered data sets have no description; those of earlier releases lack the key.
     description = manifest.get("description")
     return EmbeddingTable(
         dataset=dataset,

@@ -1,10 +1,10 @@
-"""What a clip's ``fold`` says: which test folds it is tested in, and which it may be trained for.
+"""What a clip's ``fold`` means: which test folds it is tested in, and which it may be trained for.
 
 Almost always a fold is a plain name. ``"3"`` of a k-fold data set is tested in fold 3 and trained on in all others;
-``"train"`` and ``"test"`` of a fixed split speak for themselves. Some published split files say something that no
-plain name can (test sets that overlap, training sets that leave clips out): then both sides are written out, as in
-``"train=1;test=2,3"``. So a manifest can hold any published split as it is, and a faulty one is refused when it is
-used, with the overlap listed, rather than silently fixed when it is read.
+``"train"`` and ``"test"`` are the two parts of a fixed split. Some published split files cannot be written as a plain
+name (test sets overlap, or training sets leave clips out): then both sides are listed, as in ``"train=1;test=2,3"``. So
+a manifest can store any published split as it is, and a faulty split is refused when it is used, with the overlap
+listed, not silently fixed when it is read.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["RESERVED", "Roles", "fold_of", "roles_of"]
 
 RESERVED = frozenset(",;=")
-"""Characters that no fold's name may hold."""
+"""Characters that a fold's name may not contain."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The test folds that a clip has a part in.
+    """The test folds in which a clip has a role.
 
     Args:
-        train: Folds that it is in the pool of.
-        test: Folds that it is in the test set of.
+        train: Folds whose pool contains it.
+        test: Folds whose test set contains it.
     """
 
     train: frozenset[str]
@@ -58,7 +58,7 @@ def roles_of(fold: str, info: DatasetInfo) -> Roles:
 
 
 def fold_of(train: Collection[str], test: Collection[str], info: DatasetInfo) -> str:
-    """The shortest ``fold`` that says that a clip is trained on and tested in these folds; `roles_of` reads it back."""
+    """The shortest ``fold`` for a clip with these training and test folds; `roles_of` reads it back."""
     wanted = Roles(frozenset(train), frozenset(test))
     for plain in ("train", "test") if info.split == "fixed" else info.folds:
         if roles_of(plain, info) == wanted:

@@ -1,8 +1,8 @@
-"""What an encoder heard in its pretraining, and which clips of a data set are that: nothing may be tested on them.
+"""What an encoder heard in its pretraining, and which clips of a data set are among it: they may not be tested on.
 
-A clip counts as heard if it is in a fold that the encoder was trained on, if its file is one of those that it was
-trained on, if it comes from a recording of theirs, or if it sounds like one of them. The same way tells which clips of
-one data set another one has, too.
+A clip counts as heard if it is in a fold that the encoder was trained on, if the encoder was trained on its file, if it
+comes from a recording that the encoder was trained on, or if it sounds like one of those clips. The same comparison
+finds clips that two data sets share.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ __all__ = [
 ]
 
 FACTS = Path(__file__).parents[1] / "encoders" / "seen_clips.json"
-"""What each encoder that comes with the package was trained on, as far as data sets are concerned."""
+"""The data sets that each encoder of the package was trained on."""
 
 SAME_SOUND_FIX = (
     "give both clips of a pair the same group (or fold) in the CSV, or leave one out; then prepare and embed it again"
 )
-"""What to do about clips of a person's own that sound the same on both sides of a split."""
+"""What to do about a user's own clips that sound the same on both sides of a split."""
 
 _MOST_ROWS = 30_000
 _MOST_PAIRS = 10_000
@@ -61,8 +61,8 @@ class Pretraining:
     """What an encoder was trained on.
 
     Attributes:
-        folds: By data set: folds that it was trained on. Trials neither draw nor test there.
-        clips: SHA-256 of the files, whatever the data set that holds them is called.
+        folds: By data set: folds that it was trained on. Trials do not use them.
+        clips: SHA-256 of the files, in whatever data set they are.
         sources: Recordings, as `source_id` names them.
         sounds: Fingerprints of the clips, as `sound_of` gives them.
     """
@@ -73,12 +73,12 @@ class Pretraining:
     sounds: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        # Folds are a mapping, which has no hash.
+        # ``folds`` is a mapping, which has no hash.
         return hash((self.clips, self.sources, self.sounds))
 
 
 class Clips(Protocol):
-    """What is looked at of clips, column by column: an `EmbeddingTable`, or `ManifestClips`."""
+    """The columns of clips that are compared: an `EmbeddingTable` or `ManifestClips`."""
 
     @property
     def dataset(self) -> str: ...  # noqa: D102
@@ -103,7 +103,7 @@ class Clips(Protocol):
 
 
 class ManifestClips:
-    """The clips of a manifest; what they sound like is not known."""
+    """The clips of a manifest; their fingerprints are unknown."""
 
     def __init__(self, manifest: Manifest, info: DatasetInfo) -> None:
         self.dataset, self.info = manifest.dataset, info
@@ -115,7 +115,7 @@ class ManifestClips:
 
 
 def load_pretraining(encoder: str) -> Pretraining:
-    """What the package knows of an encoder's pretraining by its name; nothing for most. Imports no torch."""
+    """What the package knows about the pretraining of an encoder, by name; nothing for most. Imports no torch."""
     facts = json.loads(FACTS.read_text(encoding="ascii")).get(encoder)
     if facts is None:
         return Pretraining()
@@ -124,13 +124,13 @@ def load_pretraining(encoder: str) -> Pretraining:
 
 
 def heard_rows(table: Clips, pretraining: Pretraining) -> frozenset[int]:
-    """Rows of a table whose file, recording or sound the encoder was trained on; those of its folds not counted."""
+    """Rows of a table whose file, recording or sound the encoder was trained on; its folds are not counted."""
     rows = {row for row, digest in enumerate(table.sha256) if digest in pretraining.clips}
     return frozenset(rows) | _kin(table, pretraining.sources, pretraining.sounds)
 
 
 def newly_heard(table: EmbeddingTable, pretraining: Pretraining) -> frozenset[int]:
-    """Those of `heard_rows` that neither the data set's name nor the file's content tells of."""
+    """The `heard_rows` that neither the data set's name nor the content of a file identifies."""
     seen = set(pretraining.folds.get(table.dataset, ()))
     return frozenset(
         row
@@ -149,21 +149,21 @@ def shared_rows(table: EmbeddingTable, rows: Iterable[int], other: EmbeddingTabl
 
 
 def describe_rows(table: EmbeddingTable, rows: Collection[int]) -> str:
-    """How many rows, and 16 hex digits over their clips: ``24 clips, 0123456789abcdef``."""
+    """Number of rows and a digest of their clips, 16 hex digits: ``24 clips, 0123456789abcdef``."""
     names = "\n".join(sorted(table.clip_ids[row] for row in rows))
     return f"{len(rows)} clips, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
 @lru_cache(maxsize=8)
 def same_sound_rows(sounds: tuple[str, ...], sha256: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Pairs of rows, the lower one first, that are one recording although their files differ.
+    """Pairs of rows, the lower one first, that are the same recording although their files differ.
 
     Data sets of more than 30,000 clips are not compared, which would take minutes in every process; nor are more than
     10,000 pairs returned.
 
     Args:
-        sounds: Fingerprints; ``""`` where it is not known.
-        sha256: Digests of the files. Equal ones are left out; they are known without listening.
+        sounds: Fingerprints; ``""`` if unknown.
+        sha256: Digests of the files. Pairs of equal files are left out; their digests identify them.
     """
     if not any(sounds) or len(sounds) > _MOST_ROWS:
         return ()
@@ -186,12 +186,12 @@ def same_sound_pairs(
 
     Args:
         names: Ids of the clips.
-        sounds: Their fingerprints; ``""`` where it is not known.
+        sounds: Their fingerprints; ``""`` if unknown.
         sha256: Digests of their files.
         folds: Their folds.
         info: The data set.
         tested: Test folds to look at; None for all.
-        unused: Rows that trials use nowhere.
+        unused: Rows that no trial uses.
 
     Returns:
         The pairs, by row.
@@ -207,12 +207,12 @@ def same_sound_pairs(
 
 
 def same_sound_line(pairs: Sequence[str]) -> str:
-    """What `same_sound_pairs` has found, in words."""
+    """The result of `same_sound_pairs` in words."""
     return f"clips to test on sound the same as clips to train on, encoded twice: {some(pairs)}"
 
 
 def heard_line(clips: Clips, encoder: str, pretraining: Pretraining) -> str:
-    """One line that says what an encoder has heard of a data set; ``""`` where it is nothing.
+    """One line about what an encoder has heard of a data set; ``""`` if nothing.
 
     Args:
         clips: All clips of the data set.
@@ -240,7 +240,7 @@ def short_classes(
     Args:
         clips: All clips of the data set.
         folds: Test folds to look at.
-        shots: How many are asked for.
+        shots: Shots per class.
         encoder: Name of the encoder.
         pretraining: What it was trained on.
     """
@@ -271,7 +271,7 @@ def _kin(table: Clips, sources: frozenset[str], sounds: tuple[str, ...]) -> froz
     return frozenset(rows) | _sounding_like(table.sounds, sounds)
 
 
-# Asked again for each trial of a process; kept are names of rows, and tuples that their tables have anyway.
+# Called for each trial of a process. The cache holds only row indices, and tuples that the tables hold anyway.
 @lru_cache(maxsize=32)
 def _sounding_like(sounds: tuple[str, ...], known: tuple[str, ...]) -> frozenset[int]:
     if not any(sounds) or not any(known):

@@ -30,11 +30,11 @@ class Clip:
 
     Args:
         clip_id: Unique within the data set.
-        path: Where its file lies, relative to the audio folder, with ``/`` between folders.
+        path: Path of its file, relative to the audio folder, with ``/`` between folders.
         classname: Spelled as in the registry.
-        fold: Fold that it is tested in; ``"train"`` or ``"test"`` where the data set has one fixed split; or its
-            roles written out, where a published split is neither (see ``sept_core.datasets.folds``).
-        group: Source recording or speaker; ``""`` where it is not known.
+        fold: Fold that it is tested in; ``"train"`` or ``"test"`` if the data set has one fixed split; or its roles
+            written out, if a published split is neither (see ``sept_core.datasets.folds``).
+        group: Source recording or speaker; ``""`` if unknown.
         sha256: Digest of the file's bytes, 64 hex digits.
 
     Raises:
@@ -61,7 +61,7 @@ class Clip:
             raise InputError(
                 f"path '{self.path}' is not relative to the audio folder with '/' between folders",
                 where=f"clip '{self.clip_id}'",
-                fix="write it as seen from the folder given with --audio",
+                fix="write it relative to the folder given with --audio",
             )
         if not _SHA256.fullmatch(self.sha256):
             raise InputError(
@@ -79,12 +79,12 @@ def digest_of(rows: Iterable[tuple[str, str, str, str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All clips of a data set, sorted by clip id whatever order they are given in.
+    """All clips of a data set, sorted by clip id.
 
     Args:
         dataset: Name of the data set; classes and folds of a registered one are checked against the registry.
         clips: At least one clip; ids are unique.
-        notes: What a person should know of how it was read, a line each; no part of the digest.
+        notes: What a user should know about how it was read, a line each; not part of the digest.
 
     Raises:
         InputError: No clips, an id given twice, or a class or fold that the data set does not have.
@@ -126,7 +126,7 @@ class Manifest:
     def digest(self) -> str:
         """16 hex digits over every clip's id, class, fold, group and content.
 
-        The paths are left out: where a copy of the data set keeps its files changes nothing about a result.
+        Paths are not included: where a copy of the data set stores its files does not change a result.
         """
         return digest_of((clip.clip_id, clip.classname, clip.fold, clip.group, clip.sha256) for clip in self.clips)
 
@@ -164,6 +164,6 @@ class Manifest:
         manifest = cls(data["dataset"], tuple(Clip(**row) for row in data["clips"]), tuple(notes))
         if manifest.digest != data["digest"]:
             raise InputError(
-                f"clips have digest {manifest.digest}, but {data['digest']} is written", where=where, fix=_AGAIN
+                f"clips have digest {manifest.digest}, but {data['digest']} is stored", where=where, fix=_AGAIN
             )
         return manifest

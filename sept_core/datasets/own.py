@@ -1,18 +1,19 @@
-"""A person's own data set: a CSV file with a path and a class name for each clip.
+"""Your own data set: a CSV file with a path and a class name for each clip.
 
     path,classname,fold,group
     wren/0001.wav,wren,north,garden
     ...
 
-``path`` is relative to the audio folder (a whole path below it is taken too); ``classname`` is what prompts say.
+``path`` is relative to the audio folder (an absolute path below it works too); ``classname`` is the name used in
+prompts.
 Optional: ``group``, the speaker or source recording, which never crosses a split; and either ``fold`` (each in turn is
 the test set) or ``split`` (``train`` or ``test``). With neither, folds are made by ``sept_core.datasets.assign``. Other
-columns are left alone; where these have other names, ``columns={"path": "filename", "classname": "category"}`` says so.
+columns are ignored. If your columns have other names, give ``columns={"path": "filename", "classname": "category"}``.
 
 manifest, info = read_csv_dataset(Path("birds.csv"), Path("audio"), name="birds")
 
-``info`` stands for the data set wherever a registered one stands: it travels with the manifest and the embeddings
-(``EmbeddingTable.description``), and nothing remembers it globally.
+``info`` describes the data set as the registry describes a registered one. It is stored with the manifest and the
+embeddings (``EmbeddingTable.description``); there is no global registration.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ DEFAULT_TEMPLATE = "This is a sound of {}."
 
 # Folders and study keys are named after the data set, and the parts of a study key are joined by full stops.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# Cross-dataset results name measures by target, beside these.
+# Cross-dataset results use the names of targets and these as names of measures.
 _MEASURES = frozenset({"base", "new", "h", "h_of_means", "source", "targets", "total"})
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 # Text towers take 77 tokens, with the context in front of the name.
@@ -57,15 +58,16 @@ def read_csv_dataset(
     columns: Mapping[str, str] | None = None,
     digests: Digests = hash_files,
 ) -> tuple[Manifest, DatasetInfo]:
-    """Read a data set of one's own.
+    """Read your own data set.
 
     Args:
         table: The CSV file, with a header.
         audio_root: Folder that its paths are relative to.
-        name: What it is to be called: letters, digits, ``-`` and ``_``; no registered data set's name.
-        kind: What its classes are; picks the hand-crafted templates that SEPT's margins are computed with.
+        name: Its name: letters, digits, ``-`` and ``_``; not the name of a registered data set.
+        kind: What its classes are; selects the hand-crafted templates for SEPT's margins.
         template: Zero-shot template with one ``{}``.
-        columns: What the table calls ``path``, ``classname``, ``fold``, ``split`` or ``group``, where it is not that.
+        columns: The table's names of the columns ``path``, ``classname``, ``fold``, ``split`` or ``group``, if
+            different.
         digests: Hashes the clips; with another function than the default their files may be empty.
 
     Returns:
@@ -164,7 +166,7 @@ def _check_description(name: str, kind: str, template: str) -> None:
 
 
 def _rows(table: Path, audio_root: Path, named: Mapping[str, str]) -> tuple[list[Found], dict[Path, str], str]:
-    """The clips listed, the id of each file, and the column that places them: ``fold``, ``split`` or none."""
+    """The listed clips, the id of each file, and the column that assigns them: ``fold``, ``split`` or none."""
     if not audio_root.is_dir():
         raise InputError("no such folder", where=str(audio_root), fix="give the folder that the paths start from")
     wanted = ("path", "classname")
@@ -179,9 +181,9 @@ def _rows(table: Path, audio_root: Path, named: Mapping[str, str]) -> tuple[list
     for where, row in rows:
         file, name = clip_file(audio_root, row["path"].strip(), where)
         if file in places:
-            raise InputError(f"{row['path']} is listed already in {places[file]}", where=where, fix="keep one of them")
+            raise InputError(f"{row['path']} is already listed in {places[file]}", where=where, fix="keep one of them")
         places[file] = where
-        # As the table spells it, so that the same table gives the same ids on every disk.
+        # As spelled in the table, so that the same table gives the same ids on every disk.
         ids[file] = PurePosixPath(name).with_suffix("").as_posix()
         classname = row["classname"].strip()
         fold = row.get(split, "").strip() if split else ""
@@ -196,7 +198,9 @@ def _rows(table: Path, audio_root: Path, named: Mapping[str, str]) -> tuple[list
                 fix="clips for validation are 'train': a search holds out its own",
             )
         if set(fold) & RESERVED:
-            raise InputError(f"fold '{fold}' holds one of {' '.join(sorted(RESERVED))}", where=where, fix="rename it")
+            raise InputError(
+                f"fold '{fold}' contains one of {' '.join(sorted(RESERVED))}", where=where, fix="rename it"
+            )
         found.append(Found(file, classname, fold, row.get("group", "").strip()))
     missing = [item.file.relative_to(audio_root).as_posix() for item in found if not item.file.is_file()]
     advice = where_instead(min(missing), audio_root, table) if missing else ""
@@ -208,24 +212,24 @@ def _classnames(found: list[Found], table: Path) -> tuple[str, ...]:
     for name in names:
         _check_classname(name, str(table))
     if len(names) < 2:
-        raise InputError(f"has only the class '{names[0]}'", where=str(table), fix="two classes are the least")
+        raise InputError(f"has only the class '{names[0]}'", where=str(table), fix="give at least two classes")
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        # As a text tower and a reader take it: neither sees two spaces, nor how an accent is encoded.
+        # As a text tower and a reader see it: two spaces or the encoding of an accent make no difference.
         spellings[unicodedata.normalize("NFKC", " ".join(prompt_name(name).split())).casefold()].append(name)
     same = next((alike for alike in spellings.values() if len(alike) > 1), None)
     if same:
         raise InputError(
-            f"classes {', '.join(same)} are one and the same in a prompt", where=str(table), fix="spell them alike"
+            f"classes {', '.join(same)} are the same in a prompt", where=str(table), fix="spell them alike"
         )
     return names
 
 
 def _check_classname(name: str, where: str) -> None:
     if not name.isprintable():
-        raise InputError(f"class {name!r} holds an invisible character", where=where, fix="write it in plain text")
+        raise InputError(f"class {name!r} contains an invisible character", where=where, fix="write it in plain text")
     if not any(character.isalnum() for character in name):
-        raise InputError(f"class '{name}' holds no word for a prompt", where=where, fix="name it in words")
+        raise InputError(f"class '{name}' contains no word for a prompt", where=where, fix="name it in words")
     if len(name) > _MAX_CLASSNAME:
         raise InputError(
             f"class '{name[:40]}...' has {len(name)} characters, more than {_MAX_CLASSNAME}",
@@ -244,9 +248,9 @@ def _check_enough_sources(clips: tuple[Clip, ...], table: Path) -> None:
     if few:
         name, count = min(few.items(), key=lambda item: item[1])
         raise InputError(
-            f"class '{name}' has clips of {count} source{'s' * (count > 1)}, too few to be dealt into {PARTS} folds",
+            f"class '{name}' has clips of {count} source{'s' * (count > 1)}, too few for {PARTS} folds",
             where=str(table),
-            fix="add clips, or a column fold or split that says where they belong",
+            fix="add clips, or a column fold or split that assigns them",
         )
 
 
@@ -254,7 +258,7 @@ def _check_folds(info: DatasetInfo, clips: tuple[Clip, ...], table: Path) -> Non
     folds = {clip.fold for clip in clips}
     if len(folds) < 2:
         lacking = "" if info.split == "kfold" else f"; '{'test' if 'train' in folds else 'train'}' is missing"
-        raise InputError(f"all clips are of '{min(folds)}'{lacking}", where=str(table), fix="two folds are the least")
+        raise InputError(f"all clips are of '{min(folds)}'{lacking}", where=str(table), fix="give at least two folds")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,8 +1,8 @@
-"""How people's own CSV files name their columns and their clips, and what is meant by it.
+"""Interprets the names of columns and clips in users' own CSV files.
 
-A column of another name is named once (``columns={"classname": "label"}``). A column that looks like a wanted one is
-suggested, never taken: after a wrong guess, the results would be of other classes. A path is taken where it can only
-mean one file; otherwise the error says how to write it.
+A column with another name is given once (``columns={"classname": "label"}``). A column that looks like a required one
+is suggested, never used: a wrong guess would give results on other classes. A path is accepted if it can mean only one
+file; otherwise the error says how to write it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sept_core.errors import InputError
 __all__ = ["COLUMNS", "clip_file", "read_columns", "rename", "where_instead"]
 
 COLUMNS = ("path", "classname", "fold", "split", "group")
-"""The columns that a data set of one's own is made of."""
+"""The columns of your own data set."""
 
-# Names in the tables of published data sets and of annotation tools, the likeliest first.
+# Names in the tables of published data sets and of annotation tools, most likely first.
 _LOOKS_LIKE: Mapping[str, tuple[str, ...]] = {
     "path": (
         "filename",
@@ -39,10 +39,10 @@ _LOOKS_LIKE: Mapping[str, tuple[str, ...]] = {
 
 
 def read_columns(text: str) -> dict[str, str]:
-    """``path=filename,classname=category`` as a mapping from our names of columns to those of a table.
+    """``path=filename,classname=category`` as a mapping from our column names to those of a table.
 
     Raises:
-        InputError: It is not of this form, or names a column that means nothing here.
+        InputError: It is not of this form, or names an unknown column.
     """
     found: dict[str, str] = {}
     for part in text.split(","):
@@ -56,7 +56,7 @@ def read_columns(text: str) -> dict[str, str]:
         if ours not in COLUMNS:
             turned = f"did you mean {theirs}={ours}? " if theirs in COLUMNS else ""
             raise InputError(
-                f"'{ours}' is no column of a data set",
+                f"'{ours}' is not a column of a data set",
                 where="--columns",
                 fix=f"{turned}the columns are {', '.join(COLUMNS)}",
             )
@@ -67,23 +67,23 @@ def read_columns(text: str) -> dict[str, str]:
 
 
 def rename(header: Sequence[str], columns: Mapping[str, str], wanted: Sequence[str], where: str) -> tuple[str, ...]:
-    """A table's header with our names of its columns.
+    """A table's header with our column names.
 
     Args:
         header: Names of the columns, as the table has them.
-        columns: Names of ours -> names of the table's.
-        wanted: Columns that have to be there.
+        columns: Our names -> the table's names.
+        wanted: Required columns.
         where: Names the table in errors.
 
     Raises:
-        InputError: A column that ``columns`` names is not there, or a wanted one is missing; the line names those that
-            look like it.
+        InputError: A column that ``columns`` names is not there, or a required one is missing; the message names
+            columns that look like it.
     """
     for ours, theirs in columns.items():
         if theirs not in header:
             raise InputError(f"has no column '{theirs}' for {ours}", where=where, fix=f"found: {', '.join(header)}")
     ours_of = {theirs: ours for ours, theirs in columns.items()}
-    # A column that has a name of ours and is not meant by it is left alone.
+    # A column that has one of our names, but is not the one that was given for it, is ignored.
     named = tuple(ours_of.get(name, f"({name})" if name in columns else name) for name in header)
     missing = [column for column in wanted if column not in named]
     likely = {ours: theirs for ours in missing if (theirs := _likely(ours, header))}
@@ -99,10 +99,10 @@ def rename(header: Sequence[str], columns: Mapping[str, str], wanted: Sequence[s
 
 
 def clip_file(audio_root: Path, text: str, where: str) -> tuple[Path, str]:
-    """The file that a table names, and the path that it is known by.
+    """The file that a table names, and its path.
 
-    A whole path below the audio folder is taken from there on. Where the table and the disk spell an accented letter in
-    two forms of Unicode (macOS splits ``é`` into two characters), the file's own spelling is taken.
+    An absolute path below the audio folder is made relative to it. If the table and the disk spell an accented letter
+    in two forms of Unicode (macOS splits ``é`` into two characters), the spelling on disk is used.
 
     Args:
         audio_root: The audio folder.
@@ -116,7 +116,7 @@ def clip_file(audio_root: Path, text: str, where: str) -> tuple[Path, str]:
         InputError: The path does not lead to a file below the audio folder.
     """
     path = Path(text)
-    # A clip that is itself a link stays where it is listed.
+    # A clip that is a symbolic link keeps its listed path.
     real = path.parent.resolve() / path.name
     for whole, root in ((path, audio_root.absolute()), (real, audio_root.resolve())):
         if path.is_absolute() and whole.is_relative_to(root):
@@ -136,7 +136,7 @@ def clip_file(audio_root: Path, text: str, where: str) -> tuple[Path, str]:
 
 
 def where_instead(missing: str, audio_root: Path, table: Path) -> str:
-    """What to do about a clip that is not where the table says: as precise as the folders around allow.
+    """What to do about a clip that is not where the table says, as precisely as the neighbouring folders allow.
 
     Args:
         missing: Its path, relative to the audio folder.
@@ -151,19 +151,19 @@ def where_instead(missing: str, audio_root: Path, table: Path) -> str:
     if expected.parent.is_dir():
         alike = [file.name for file in visible(expected.parent) if file.stem.lower() == expected.stem.lower()]
         if alike:
-            return f"correct the paths: there is {alike[0]} in its place"
+            return f"correct the paths: the file there is {alike[0]}"
     return "correct the paths, or give the folder that they start from"
 
 
 def _likely(ours: str, header: Sequence[str]) -> str:
-    """The column that looks like the one of this name; ``""`` for none."""
+    """The column that looks like the one with this name; ``""`` for none."""
     plain = {"".join(filter(str.isalnum, name.lower())): name for name in header}
     return next((plain[word] for word in (ours, *_LOOKS_LIKE.get(ours, ())) if word in plain), "")
 
 
 def _advice(audio_root: Path, text: str) -> str:
     if PureWindowsPath(text).drive or Path(text).is_absolute():
-        return f"write paths as seen from {audio_root}, or give the folder above all clips with --audio"
+        return f"write paths relative to {audio_root}, or give the folder that contains all clips with --audio"
     if "\\" in text:
         return f"write '/' between folders, as in '{PureWindowsPath(text).as_posix()}'"
     return ""

@@ -1,8 +1,8 @@
-"""The data sets the software knows by name: classes, folds and zero-shot templates.
+"""The data sets that are known by name: classes, folds and zero-shot templates.
 
 Eleven make up the benchmark of PALM (https://arxiv.org/abs/2409.19806), which SEPT follows; class names are spelled
-as in its CSV files and the templates are those of its zero-shot rows. Two more, ``ESC10`` and ``FSDD``, are extras
-that are small and open enough to try things on.
+as in its CSV files and the templates are those of its zero-shot rows. Two more, ``ESC10`` and ``FSDD``, are extras:
+small, and with open licences, for first experiments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Kind = Literal["events", "instruments", "emotion", "scenes", "music", "vocal", "
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is fixed about a data set before any clip of it is seen.
+    """What is known about a data set before any clip is read.
 
     Args:
         name: Canonical name, such as ``"ESC50-Actions"``.
@@ -34,8 +34,8 @@ class DatasetInfo:
         split: ``kfold``: each fold in turn is the test set and the others are the pool that shots are drawn from.
             ``fixed``: clips of fold ``train`` are the pool, clips of fold ``test`` the test set.
         extra: True for the data sets that are not among the benchmark's eleven.
-        clips: How many clips its authors publish, for the check of a copy: each size that is in use, with the words for
-            it where there are several; empty where that is not fixed.
+        clips: Number of clips in published copies, to check a copy: each size in use, with a description if there are
+            several; empty if the number is not fixed.
     """
 
     name: str
@@ -49,7 +49,7 @@ class DatasetInfo:
 
 
 def prompt_name(classname: str, *, lower: bool = True) -> str:
-    """The class name as it stands in a prompt: underscores as spaces, none around it, in lower case if ``lower``."""
+    """The class name as used in a prompt: underscores become spaces, it is stripped, and lower-cased if ``lower``."""
     return (classname.lower() if lower else classname).replace("_", " ").strip()
 
 
@@ -72,7 +72,8 @@ def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def trained_classes(classnames: Sequence[str], protocol: str) -> tuple[str, ...]:
-    """The classes that a trial is trained on, sorted: the base classes; in ``cross-dataset`` all of the source's."""
+    """The classes that a trial is trained on, sorted: the base classes; in ``cross-dataset`` all classes of the
+    source."""
     return tuple(sorted(classnames)) if protocol == "cross-dataset" else halves(classnames)[0]
 
 
@@ -81,7 +82,7 @@ def get_dataset(name: str, own: Iterable[DatasetInfo] = ()) -> DatasetInfo:
 
     Args:
         name: Name of a registered data set, or of one of ``own``.
-        own: A person's own data sets; which those are is known to the caller, never to this module.
+        own: The user's own data sets; the caller provides them.
 
     Raises:
         InputError: No data set has this name.

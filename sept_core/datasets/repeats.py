@@ -1,7 +1,7 @@
-"""Sounds that a data set has twice although no split is broken: within a training pool, a test set, or two classes.
+"""Sounds that occur twice in a data set without breaking a split: within a training pool, a test set, or two classes.
 
-Trials use such clips as they are, and a line says so wherever their numbers are shown. What is on both sides of a
-split, and equal files with several labels, is the subject of `crossing`.
+Trials use such clips as they are, and a warning is shown with their results. Clips on both sides of a split and equal
+files with several labels are the subject of `crossing`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Places(NamedTuple):
 def repeated_lines(
     rows: Sequence[Row], folds: Collection[str], *, unused: Collection[int] = (), target: bool = False
 ) -> list[str]:
-    """A line for the files of one class that are there more than once; empty where there are none.
+    """A line about files that occur more than once in a class; empty if there are none.
 
     Args:
         rows: All clips of the data set.
@@ -100,7 +100,7 @@ def _places(clips: Sequence[Row], folds: Collection[str]) -> _Places:
 
 
 def _breaks_nothing(places: _Places) -> bool:
-    """Whether copies are together in a pool or a test set; what crosses a split has a line, or an error, of its own."""
+    """Whether copies are together in a pool or a test set; copies on both sides have their own line or error."""
     return (places.pool or places.test) and not places.crossing
 
 

@@ -1,9 +1,9 @@
-"""What a clip sounds like, in 324 characters: finds a recording again after it was encoded again, whatever its bytes.
+"""An acoustic fingerprint of 324 characters, which recognises a recording after it was re-encoded.
 
-A fingerprint does not depend on any encoder. The time axis is laid over the clip by the middle and the spread of its
-loudness, so that added silence, an encoder's delay and a cut-off sample do not move it; on it stand the energies of 16
-bands below 2.9 kHz in 33 segments, and of their logarithms the differences between neighbouring segments and bands
-(as Haitsma and Kalker, ISMIR 2002, take them, but with 4 bits instead of the sign). A gain, a fixed filter and the
+A fingerprint does not depend on any encoder. Its time axis is set by the centre and the spread of the clip's loudness,
+so that added silence, an encoder's delay or a missing sample do not shift it. The energies of 16 bands below 2.9 kHz in
+33 segments are computed, and of their logarithms the differences between neighbouring segments and bands (as in Haitsma
+and Kalker, ISMIR 2002, but with 4 bits instead of the sign). A gain, a fixed filter and the
 sample rate (from 8 kHz up) cancel out. Two fingerprints are compared by the correlation of the differences and by how
 much longer one sound is than the other.
 
@@ -20,10 +20,10 @@ Distances measured on all 400 clips of ESC-10 and 900 spoken digits of FSDD (0.1
     another clip of the same data set           0.533   0.208   at least (0.19: see below)
     a clip of the other data set                 0.70    0.70
 
-The digits that come closest are of one speaker and one word. 2-28314-A and 2-30322-A of ESC-10, at 0.19, are the same
+The closest digits are the same word by the same speaker. 2-28314-A and 2-30322-A of ESC-10, at 0.19, are the same
 minutes of one fire (their waveforms correlate by 0.97), uploaded twice: neither a copy nor another recording.
 
-What it does not find: a part of a recording (a slice of 4 seconds, say), and a change of speed. Two steady tones of one
+It does not find a part of a recording (such as a slice of 4 seconds) or a change of speed. Two steady tones of equal
 length within one band count as the same. Chromaprint, which finds parts, needs about 3 seconds: it gives nothing for
 spoken digits and 19 numbers for a clip of 5 s.
 """
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
 __all__ = ["THRESHOLD", "same_sound", "sound_distances", "sound_of", "sounding_like"]
 
 THRESHOLD = 0.165
-"""Sounds closer than this are one recording; in the middle between the copies of the table above and 0.19."""
+"""Sounds closer than this are the same recording: halfway between the copies in the table above and 0.19."""
 
 _VERSION = 1
-# All of this enters a fingerprint: whoever changes it raises the version, and the old ones count as unknown.
+# These values determine a fingerprint: raise the version when you change one; old fingerprints then count as unknown.
 _RATE, _CUTOFF_HZ, _KERNEL_S = 8_000, 3_200.0, 0.0025
 _LOW_HZ, _HIGH_HZ, _BANDS, _SEGMENTS = 150.0, 2_900.0, 16, 33
 _WINDOW_S, _COARSE_S, _FINE_S, _FEWEST_FRAMES = 0.064, 0.016, 0.016, 2
 _SPREADS = 2.5  # to either side of the middle; an even sound reaches 1.7
 _SHORTEST_S = 0.01
-_FLOOR = 2e-3  # of the loudest cell: what is 27 dB below it is as good as silent
-# A tone that is switched on and off has 5 cells of weight, noise 80; of the clips measured none has fewer than 12.
+_FLOOR = 2e-3  # of the loudest cell: 27 dB below it counts as silent
+# A tone that is switched on and off has 5 cells of weight, noise 80; no measured clip has fewer than 12.
 _FEWEST_CELLS = 8.0
 _STEPS_PER_DEVIATION, _LEVELS = 3, 7
 _LENGTH_UNITS = 4096
@@ -70,7 +70,7 @@ def sound_of(waveform: Tensor, sample_rate: int) -> str:
         sample_rate: In Hz.
 
     Returns:
-        324 characters; ``""`` where there is too little to go by: silence, or nothing but a steady tone.
+        324 characters; ``""`` if there is too little to compare: silence, or a steady tone.
     """
     factor = max(1, sample_rate // _RATE)
     rate = sample_rate / factor
@@ -86,7 +86,7 @@ def sound_of(waveform: Tensor, sample_rate: int) -> str:
     frames = max(_FEWEST_FRAMES, int(np.ceil(width / (halves * _FINE_S * rate))))
     at = middle + width * ((np.arange(halves * frames) + 0.5) / (halves * frames) - 0.5)
     parts = _energies(signal, rate, at).reshape(halves, frames, _BANDS).mean(1)
-    # Segments overlap, so that a click near an edge does not jump from one to the next.
+    # Segments overlap, so that a click near an edge does not move to the next one.
     cells = parts[:-2:2] + 2 * parts[1:-1:2] + parts[2::2]
     if not cells.any():
         return ""
@@ -104,19 +104,19 @@ def sound_of(waveform: Tensor, sample_rate: int) -> str:
 
 
 def sound_distances(first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
-    """Distances ``[first, second]`` of fingerprints, 0 to about 2; infinite where one of the two is not known."""
+    """Distances ``[first, second]`` of fingerprints, 0 to about 2; infinite if one of the two is unknown."""
     return np.concatenate([distances for _, distances in _distances(first, second)])
 
 
 def same_sound(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Which fingerprints are of one recording: pairs of an index into ``first`` and one into ``second``."""
+    """Fingerprints of the same recording: pairs of an index into ``first`` and one into ``second``."""
     for start, distances in _distances(first, second):
         for row, column in np.argwhere(distances < THRESHOLD):
             yield start + int(row), int(column)
 
 
 def sounding_like(sounds: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Indices of the fingerprints that are of one recording with one of the known ones, ascending."""
+    """Indices of the fingerprints of the same recording as a known one, ascending."""
     found: list[int] = []
     for start, distances in _distances(sounds, known):
         found += (start + np.flatnonzero((distances < THRESHOLD).any(axis=1))).tolist()
@@ -124,18 +124,18 @@ def sounding_like(sounds: Sequence[str], known: Sequence[str]) -> list[int]:
 
 
 def _distances(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The distances of some of ``first`` at a time, with the index of the first of these."""
+    """The distances in chunks of ``first``, each with the index of its first row."""
     (steps, lengths), (other_steps, other_lengths) = _unpacked(first), _unpacked(second)
     for start in range(0, len(first), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        # Who is not known has no length, and NaN stays NaN.
+        # An unknown fingerprint has no length, and NaN stays NaN.
         apart = np.abs(lengths[rows, None] - other_lengths)
         distances = 1 - steps[rows] @ other_steps.T + _LENGTH_WEIGHT * apart
         yield start, np.nan_to_num(distances, copy=False, nan=np.inf)
 
 
 def _unpacked(sounds: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Differences ``[sounds, 480]`` of unit norm and logarithms of lengths ``[sounds]``, NaN where it is not known."""
+    """Differences ``[sounds, 480]`` of unit norm, and logarithms of lengths ``[sounds]``, NaN if unknown."""
     steps = np.zeros((len(sounds), (_SEGMENTS - 1) * (_BANDS - 1)), np.float32)
     lengths = np.full(len(sounds), np.nan, np.float32)
     for row, sound in enumerate(sounds):
@@ -154,7 +154,7 @@ def _unpacked(sounds: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 
 def _decimated(waveform: Tensor, sample_rate: int, factor: int) -> Tensor:
-    """Every ``factor``-th sample ``[samples / factor]`` of what is below the cut-off."""
+    """Every ``factor``-th sample ``[samples / factor]`` of the low-pass-filtered signal."""
     import torch
 
     kernel = torch.from_numpy(_kernel(sample_rate, factor))

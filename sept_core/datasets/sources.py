@@ -1,4 +1,4 @@
-"""Sources in file names: the speaker, recording or instrument that a clip comes from, where its name tells.
+"""Sources in file names: the speaker, recording or instrument that a clip comes from, if its name says so.
 
 Which of them a published split keeps apart is a property of the original data set. PALM's copies keep the file names,
 so a source that crosses one of PALM's splits can be seen even though its CSV files don't list it.
@@ -26,11 +26,13 @@ _SOURCES = {
 }
 
 GROUPED = frozenset({"ESC50", "ESC50-Actions", "NS-Instruments", "TUT2017", "UrbanSound8K", "VocalSound"})
-"""Data sets whose authors deal out whole recordings or speakers, so that PALM's copies of them are read with sources.
+"""Data sets whose published splits keep whole recordings or speakers together, so that PALM's copies are read with
+sources.
 
-Two of them miss a few: in ESC-50's folds 4 Freesound recordings cross (131943 and 134049 between folds 2 and 3, 209698
+Two of them have exceptions: in ESC-50's folds 4 Freesound recordings cross (131943 and 134049 between folds 2 and 3,
+209698
 and 234879 between 4 and 5), in UrbanSound8K's 5 (106905 between 1 and 8, 132016 and 176638 between 1 and 4, 180937
-between 1 and 9, 77751 between 2 and 7). ``sept_core.datasets.crossing`` says what is done about it.
+between 1 and 9, 77751 between 2 and 7). ``sept_core.datasets.crossing`` says how they are handled.
 """
 
 SPLIT_HERE = frozenset({"Beijing-Opera", "CREMA-D", "FSDD", "GT-Music-Genre", "RAVDESS"})
@@ -43,12 +45,13 @@ _WORDS = {"CREMA-D": "speaker", "FSDD": "speaker", "RAVDESS": "speaker", "VocalS
 
 
 def source_word(dataset: str) -> str:
-    """What a source of this data set is called: ``recording``, ``speaker``, ``instrument``; ``group`` in one's own."""
+    """The word for a source of this data set: ``recording``, ``speaker``, ``instrument``; ``group`` for your own
+    data."""
     return _WORDS.get(dataset, "recording" if dataset in _SOURCES or dataset == "ESC10" else "group")
 
 
 def source_in_name(dataset: str, stem: str) -> str:
-    """The source that a clip's file name (without suffix) tells, ``""`` where it tells none.
+    """The source in a clip's file name (without suffix), ``""`` if there is none.
 
     Args:
         dataset: Canonical name of the data set.
@@ -60,11 +63,12 @@ def source_in_name(dataset: str, stem: str) -> str:
 
 
 _FREESOUND = frozenset({"ESC10", "ESC50", "ESC50-Actions", "UrbanSound8K"})
-# The groups of these are numbers of recordings on Freesound.org; those of other data sets mean something in them alone.
+# The groups of these are numbers of recordings on Freesound.org; those of other data sets are meaningful only within
+# them.
 
 
 def source_id(dataset: str, group: str) -> str:
-    """A clip's source, named so that it is the same in every data set that holds a part of it.
+    """A clip's source, named so that it is the same in every data set that contains a part of it.
 
     Args:
         dataset: Canonical name of the data set.

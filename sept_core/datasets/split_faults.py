@@ -30,17 +30,17 @@ _DROP_HINT = "crossing: drop in the sweep's YAML leaves them out of training"
 
 
 def faulty_folds(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str]) -> list[tuple[str, str]]:
-    """The test folds of a published split that are wrong as a whole, each with what is wrong.
+    """The test folds of a published split that are wrong as a whole, each with the reason.
 
-    That is where there are more clips to test on than to train on (train and test are swapped, perhaps), or where a
-    quarter of the test clips are trained on by content (one holds the other, perhaps).
+    A fold is wrong if it has more test clips than training clips (perhaps they are swapped), or if a quarter of its
+    test clips have the content of a training clip (perhaps one set contains the other).
     """
     faulty = []
     for fold in folds:
         pool = [index for index, row in enumerate(rows) if fold in row.roles.train]
         test = [index for index, row in enumerate(rows) if fold in row.roles.test]
         if len(test) > len(pool):
-            faulty.append((fold, f"{len(test)} clips to test on and {len(pool)} to train on: perhaps swapped"))
+            faulty.append((fold, f"{len(test)} clips to test on and {len(pool)} to train on: are they swapped?"))
             continue
         trained = {rows[index].sha256 for index in pool}
         overlap = sum(rows[index].sha256 in trained for index in test)
@@ -50,13 +50,13 @@ def faulty_folds(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str]) -
 
 
 def refuse_faulty(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str], accepted: bool = False) -> None:
-    """Let no copy be trained on that is wrong as a whole.
+    """Refuse to train on a copy that is wrong as a whole.
 
     Args:
         rows: All its clips.
         info: The data set.
         folds: The test folds in question.
-        accepted: Whether a split that is swapped or overlaps was asked for by name.
+        accepted: Whether the user accepted a split that is swapped or overlaps.
 
     Raises:
         InputError: Train and test of a fold are swapped or overlap, or labels contradict each other too often; with
@@ -80,7 +80,7 @@ def refuse_faulty(rows: Sequence[Row], info: DatasetInfo, folds: Sequence[str], 
 
 
 def labels_line(torn: Sequence[Sequence[Row]]) -> str:
-    """That these contents have more than one label each."""
+    """States that these contents have more than one label each."""
     many = f"{plural(len(torn), 'sound')} {'has' if len(torn) == 1 else 'have'}"
     return f"{many} more than one label ({some([equal_clips(one) for one in torn])})"
 
@@ -102,18 +102,18 @@ def split_warnings(
     trained: bool = True,
     unused: Collection[int] = (),
 ) -> list[str]:
-    """What the reader of a result should know of a registered data set's labels and published split, one line each.
+    """What a reader should know about the labels and the published split of a registered data set, one line each.
 
     Args:
         rows: All clips of the data set.
         info: The data set.
         folds: The test folds in question.
-        rule: What is done with what crosses.
-        trained: False for a check, which says what trials would do.
-        unused: Indices of clips that trials use nowhere, since the encoder has heard them.
+        rule: What is done with overlapping clips.
+        trained: False for a check, which states what trials would do.
+        unused: Indices of clips that no trial uses, since the encoder has heard them.
 
     Returns:
-        Lines without the data set's name; none for a person's own data, where all of this is an error.
+        Lines without the data set's name; none for a user's own data, where all of this is an error.
     """
     lines = []
     left_out = contradictions(rows, info)
@@ -126,15 +126,13 @@ def split_warnings(
     lines += _crossing_lines(rows, left, info, folds, rule)
     faulty = faulty_folds(rows, info, folds)
     if faulty:
-        follows = (
-            "used as it is (accept_faulty_splits)" if trained else "trials refuse it unless it is asked for by name"
-        )
+        follows = "used as it is (accept_faulty_splits)" if trained else "trials refuse it unless the sweep accepts it"
         lines.append(f"this copy's split is wrong: {_listed(faulty)}; {follows}")
     return lines
 
 
 def equal_clips(clips: Sequence[Row]) -> str:
-    """Clips of one content, the first few by name: ``a = b = c = 2 more``."""
+    """Clips with the same content, the first few by name: ``a = b = c = 2 more``."""
     more = f" = {len(clips) - _EQUAL_SHOWN} more" if len(clips) > _EQUAL_SHOWN else ""
     return " = ".join(clip.clip_id for clip in clips[:_EQUAL_SHOWN]) + more
 
@@ -142,7 +140,7 @@ def equal_clips(clips: Sequence[Row]) -> str:
 def _crossing_lines(
     rows: Sequence[Row], left: Sequence[int], info: DatasetInfo, folds: Sequence[str], rule: CrossingRule
 ) -> list[str]:
-    """A line for the recordings, and one for the contents, that stand on both sides of the published split."""
+    """A line about recordings and one about contents that are on both sides of the published split."""
     tested_in: dict[str, set[str]] = defaultdict(set)
     concerned: set[int] = set()
     tested: set[int] = set()
@@ -163,10 +161,10 @@ def _crossing_lines(
     if rule == "drop":
         follows = "their training clips are left out (crossing: drop)"
     elif emptied:
-        follows = "without them nothing would be left to train on of some classes"
+        follows = "without them some classes would have no training clips"
     lines = []
     if tested_in:
-        many = f"{plural(len(tested_in), source_word(info.name))} {'stands' if len(tested_in) == 1 else 'stand'}"
+        many = f"{plural(len(tested_in), source_word(info.name))} {'is' if len(tested_in) == 1 else 'are'}"
         lines.append(
             f"{many} in both training and test of the published split ({_places(tested_in, info)}), "
             f"with {len(concerned)} of {len(tested)} test clips; {follows}"
@@ -180,7 +178,7 @@ def _crossing_lines(
 
 
 def _places(tested_in: dict[str, set[str]], info: DatasetInfo) -> str:
-    """Sources with the folds that they stand in: ``131943 and 134049 in folds 2 and 3``."""
+    """Sources with their folds: ``131943 and 134049 in folds 2 and 3``."""
     if info.split == "fixed" or len(tested_in) > 8:
         return some(sorted(tested_in))
     together: dict[tuple[str, ...], list[str]] = defaultdict(list)

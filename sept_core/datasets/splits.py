@@ -1,8 +1,8 @@
-"""Splits for the base-to-new protocol: which rows of a table train, choose and test one replica.
+"""Splits for the base-to-new protocol: which rows of a table are used to train, choose and test one replica.
 
 A replica is one (fold, seed). Shots are drawn from the *pool*, the clips outside the test fold that the encoder did
-not see in its pretraining. What no shot took from the pool is held out: hyper-parameters are chosen on it, so that
-what is chosen for a fold has seen none of its test clips.
+not see in its pretraining. Clips of the pool that are not drawn are held out: hyper-parameters are chosen on them, so
+that the choice for a fold has seen none of its test clips.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ __all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of an `EmbeddingTable` for one replica; no row stands in two of the parts, but for ``pool_new``.
+    """Rows of an `EmbeddingTable` for one replica; no row is in two parts, except ``pool_new``.
 
     Args:
         fold: The test fold.
         seed: Seed of the draw.
         train: The shots: grouped by base class in the order of ``halves(...)[0]``, in draw order within a class.
-        heldout_base: Base-class clips of the pool that this replica did not draw and that have the content or the sound
-            of no test clip, ascending: what it may be chosen by.
+        heldout_base: Base-class clips of the pool that this replica did not draw and whose content and sound differ
+            from all test clips, ascending: the replica may be chosen by these.
         heldout_new: Such clips of the pool that belong to new classes, ascending.
         test_base: Base-class clips of the test fold, ascending.
         test_new: New-class clips of the test fold, ascending.
-        pool_new: All clips of the pool that belong to new classes, ascending: what cross-dataset draws shots from.
+        pool_new: All clips of the pool that belong to new classes, ascending: cross-dataset draws shots from these.
         shared: Clips of the pool that have the content or the sound of a test clip.
     """
 
@@ -61,7 +61,7 @@ class Split:
 
 
 def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
-    """The test folds left, in order, when the folds of the encoder's pretraining are left out.
+    """The test folds, in order, without the folds of the encoder's pretraining.
 
     Seen folds are left out of the pool as well, so at least one more fold than the test fold must remain.
 
@@ -71,7 +71,7 @@ def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
     known = info.folds if info.split == "kfold" else ("train", "test")
     strange = sorted(set(seen) - set(known))
     if strange:
-        # Passing over a misspelt fold would let pretraining clips into the test set.
+        # Ignoring a misspelt fold would let pretraining clips into the test set.
         raise InputError(f"seen folds {strange} do not exist", where=info.name, fix=f"folds are {', '.join(known)}")
     left = tuple(fold for fold in known if fold not in seen)
     if len(left) < 2:
@@ -85,7 +85,7 @@ def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
 
 
 def unheard_folds(table: EmbeddingTable, info: DatasetInfo, pretraining: Pretraining) -> tuple[str, ...]:
-    """``usable_folds``, of which those are left that still test base and new classes without the clips heard.
+    """The ``usable_folds`` that still test base and new classes without the clips that the encoder has heard.
 
     Args:
         table: Embeddings of ``info``'s clips.
@@ -117,7 +117,7 @@ def unheard_folds(table: EmbeddingTable, info: DatasetInfo, pretraining: Pretrai
 
 
 def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Sequence[str], shots: int) -> list[str]:
-    """Draw up to ``shots`` of a class's clips, all of them where there are fewer.
+    """Draw up to ``shots`` of a class's clips, all of them if there are fewer.
 
     A pure function of its arguments. The order of ``clip_ids`` is irrelevant, and a draw of k is a prefix of the draw
     of k + 1: the clips are ranked by a hash and the first are taken, so no random generator's version or state enters,
@@ -160,19 +160,19 @@ def make_split(
         info: The data set; its class names decide what is base and what is new.
         fold: Test fold, one of ``usable_folds(info, seen)``.
         seed: Seed of the draw.
-        shots: Clips per base class to train on; all of the class's pool where it has fewer.
+        shots: Clips per base class to train on; all of a class's pool if it has fewer.
         seen: Folds of the encoder's pretraining; their clips appear in no part of the split.
-        heard: `heard_rows` of the table; nor do these.
+        heard: `heard_rows` of the table; these appear in no part either.
         crossing: Of a published split: whether clips that share a recording, a speaker or their content with the test
-            set may be trained on. Those with the content or the sound of a test clip are held out in no case: nothing
-            is chosen by them.
+            set may be trained on. Clips with the content or the sound of a test clip are never held out: nothing is
+            chosen by them.
 
-    Of a registered data set, clips of one content with several labels appear in no part of the split.
+    In a registered data set, clips with the same content and several labels appear in no part of the split.
 
     Raises:
-        InputError: The table is not this data set's, lacks a class or has one too many; the fold cannot be tested on;
-            in a split of our own or of a person's own, a recording, a speaker or a file's content stands in both pool
-            and test set; or a part of the split comes out empty.
+        InputError: The table is not this data set's, lacks a class or has an extra one; the fold cannot be tested on;
+            in a split of ours or the user's, a recording, a speaker or a file's content is in both pool and test set;
+            or a part of the split is empty.
     """
     if shots < 1:
         raise InputError(f"shots must be at least 1, got {shots}", fix="give a whole number from 1")
@@ -191,8 +191,8 @@ def make_split(
                 fix=fix,
             )
         train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
-    # Of an authors' split that is kept as it is, what crosses is trained on, as in published results; but nothing is
-    # chosen by a test clip's copy.
+    # In a published split that is kept as it is, overlapping clips are trained on, as in published results; but nothing
+    # is chosen by a copy of a test clip.
     not_held_out = sides.same.union(train)
 
     def of_classes(rows: Sequence[int], names: tuple[str, ...]) -> tuple[int, ...]:
@@ -227,7 +227,7 @@ def make_split(
 
 
 def _missing(heard: int, dropped: int) -> tuple[str, str]:
-    """Which clips are missing where some are, in words, and what to do about it."""
+    """Which clips are missing, if any, in words, and what to do about it."""
     causes, ways = [], []
     if heard:
         causes.append(f"the {heard} clips that the encoder was pretrained on")
@@ -241,8 +241,8 @@ def _missing(heard: int, dropped: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Sides:
-    """What a fold has before anything is drawn: its pool and test set, ascending; clips of the pool with the content or
-    the sound of a test clip; how many clips the encoder has heard, and how many are dropped since they cross."""
+    """A fold before anything is drawn: its pool and test set, ascending; clips of the pool with the content or the
+    sound of a test clip; the number of clips that the encoder has heard, and of overlapping clips that are dropped."""
 
     pool: tuple[int, ...]
     test: tuple[int, ...]
@@ -279,10 +279,10 @@ def _sides(
     return _Sides(kept, tuple(test), shared.same - dropped, len(without), len(dropped))
 
 
-# Likewise, for every fold too.
+# The same for every seed, trial and fold.
 @lru_cache(maxsize=16)
 def _checked_rows(table: EmbeddingTable, info: DatasetInfo) -> tuple[tuple[Row, ...], frozenset[int]]:
-    """Its rows, and those whose labels contradict each other, when the table is the data set's."""
+    """The rows of the table and those whose labels contradict each other; checks that it is the data set's table."""
     if table.dataset != info.name:
         raise InputError(
             f"the embeddings are of data set '{table.dataset}', not '{info.name}'",

@@ -1,4 +1,4 @@
-"""The table that everything after the encoder works from: one row per clip, kept on the CPU."""
+"""The input of everything after the encoder: one row per clip, kept on the CPU."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingTable"]
 
-# float32 keeps a normalised vector's length to about 1e-7; what misses 1 by more was never normalised.
+# The norm of a normalised float32 vector is 1 to about 1e-7; a larger difference means it was not normalised.
 _NORM_TOLERANCE = 1e-3
 _AGAIN = "make them again: sept embed DATASET --audio DIR --force"
 
 
-# Compared and hashed by identity: comparing tensors element by element has no single truth value.
+# Compared and hashed by identity: an element-wise comparison of tensors has no single truth value.
 @dataclass(frozen=True, eq=False)
 class EmbeddingTable:
     """The audio embeddings of one data set under one encoder.
@@ -34,15 +34,15 @@ class EmbeddingTable:
         clip_ids: Unique names of the clips.
         classnames: True class of each clip, spelled as in the registry.
         folds: Fold of each clip, as in its ``Clip``.
-        groups: Source recording or speaker of each clip; ``""`` where it is not known.
+        groups: Source recording or speaker of each clip; ``""`` if unknown.
         sha256: Digest of each clip's file.
         embeddings: float32 ``[clips, dim]``, rows of unit norm.
-        description: What the data set is, where it is a person's own; None for one of the registry.
-        sounds: Fingerprint of each clip's sound, as `sound_of` gives it; ``""`` where it is not known, empty for none
-            at all. Not part of any digest.
+        description: Description of the user's own data set; None for a registered one.
+        sounds: Fingerprint of each clip's sound, as `sound_of` gives it; ``""`` if unknown, an empty tuple if there are
+            none. Not part of any digest.
 
     Raises:
-        InputError: Lengths differ, ids are unsorted or doubled, the embeddings are not finite unit-norm float32, or
+        InputError: Lengths differ, ids are unsorted or duplicate, the embeddings are not finite unit-norm float32, or
             the description is of another data set.
     """
 
@@ -96,7 +96,7 @@ class EmbeddingTable:
 
     @property
     def info(self) -> DatasetInfo:
-        """What the data set is: its own description, or the registry's.
+        """The data set's description: its own, or the registry's.
 
         Raises:
             InputError: It has none and is not registered.
@@ -105,13 +105,13 @@ class EmbeddingTable:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over the clips and every bit of their embeddings: what a trial's numbers depend on."""
+        """16 hex digits over the clips and every bit of their embeddings: a trial's numbers depend on them."""
         digest = hashlib.sha256(f"{self.encoder_fingerprint}\n{self.manifest_digest}\n".encode())
         digest.update(self.embeddings.contiguous().numpy().astype("<f4", copy=False).data)
         return digest.hexdigest()[:16]
 
     def remember_digest(self, digest: str) -> None:
-        """Spare the computation of `digest` where it was computed from these very bits before and kept with them."""
+        """Set `digest` from a stored value that was computed from the same bits."""
         object.__setattr__(self, "digest", digest)
 
     @property

@@ -1,6 +1,6 @@
 """Frozen audio-language encoders behind one contract.
 
-Their names are asked for where nothing is encoded, so torch is loaded with the first class of the contract that is.
+The names of encoders are needed where nothing is encoded, so torch is loaded with the first class that is used.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """The contract of an encoder: a frozen audio tower and a frozen text tower in one space.
 
-Shapes are written as ``[replicas, prompts, dim]``. Widths: ``token_dim`` is the width of a token embedding (what a
-learned context vector lives in), ``dim`` the width of the joint space.
+Shapes are written as ``[replicas, prompts, dim]``. Widths: ``token_dim`` is the width of a token embedding (and of a
+learned context vector), ``dim`` the width of the joint space.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 Preparation = Callable[[Tensor], Tensor]
-"""A mono clip ``[samples]`` to a window ``[window]``."""
+"""Maps a mono clip ``[samples]`` to a window ``[window]``."""
 
-# Features of plain texts that a tower keeps: 256 MB at 1024 floats each; the largest study has some 5,000.
+# Features of plain texts that a tower caches: 256 MB at 1024 floats each; the largest study has some 5,000.
 _KEPT_TEXTS = 65_536
 
 
@@ -53,29 +53,29 @@ class Tokens:
 
 
 def refuse_special(texts: Sequence[str], special: Iterable[str]) -> None:
-    """See that no text spells one of a tokenizer's special tokens, such as ``<|endoftext|>`` or ``[SEP]``.
+    """Check that no text contains one of a tokenizer's special tokens, such as ``<|endoftext|>`` or ``[SEP]``.
 
-    Inside a text it would be read as the token itself and end, pad or mask what it stands in.
+    Inside a text it would be read as the token itself and end, pad or mask the text.
 
     Raises:
-        InputError: One does, in any case: names are lower-cased.
+        InputError: One does, in upper or lower case: names are lower-cased.
     """
     for token in special:
         for text in texts:
             if token.casefold() in text.casefold():
                 raise InputError(
-                    f"the text {text.strip()!r} holds {token}, a special token of the text tower",
+                    f"the text {text.strip()!r} contains {token}, a special token of the text tower",
                     fix="take it out of the name",
                 )
 
 
 class AudioTower(nn.Module, ABC):
-    """Waveforms to unit-norm features. Frozen: always in ``eval()`` and without gradients.
+    """Maps waveforms to unit-norm features. Frozen: always in ``eval()`` and without gradients.
 
     Attributes:
         dim: Width of the joint space.
         sample_rate: Hz that ``forward`` expects.
-        seconds: Length of the window that one feature describes; ``prepare`` brings any clip to it.
+        seconds: Length of the window that one feature describes; ``prepare`` fits any clip to it.
     """
 
     dim: int
@@ -84,13 +84,13 @@ class AudioTower(nn.Module, ABC):
 
     @abstractmethod
     def preparation(self) -> Preparation:
-        """What brings a clip to the window, deterministically.
+        """The function that fits a clip to the window, deterministically.
 
-        It can be pickled and holds no weights: clips are decoded in other processes than they are encoded in.
+        It can be pickled and holds no weights: clips are decoded and encoded in different processes.
         """
 
     def prepare(self, waveform: Tensor) -> Tensor:
-        """Bring one mono clip ``[samples]`` at ``sample_rate`` to the fixed window ``[window]``."""
+        """Fit one mono clip ``[samples]`` at ``sample_rate`` to the fixed window ``[window]``."""
         return self.preparation()(waveform)
 
     @abstractmethod
@@ -99,13 +99,13 @@ class AudioTower(nn.Module, ABC):
 
 
 class TextTower(nn.Module, ABC):
-    """Token embeddings to features. Frozen; gradients flow *through* it to a learned context, never into it.
+    """Maps token embeddings to features. Frozen; gradients flow *through* it to a learned context, never into it.
 
     Attributes:
         dim: Width of the joint space.
         token_dim: Width of a token embedding.
         max_tokens: Longest sequence (context included) that the positions allow.
-        causal: Whether a token sees only those before it; then the shared prefix (``prefix.py``) applies.
+        causal: Whether a token attends only to those before it; then the shared prefix (``prefix.py``) applies.
     """
 
     dim: int
@@ -119,14 +119,14 @@ class TextTower(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Tokenise plain texts exactly as the tower was trained on them (end token included where it has one).
+        """Tokenise plain texts exactly as the tower was trained on them (with its end token, if any).
 
         Raises:
-            InputError: A text has no token or too many, or holds a special token's own spelling (`refuse_special`).
+            InputError: A text has no token or too many, or contains a special token (`refuse_special`).
         """
 
     def words(self, text: str) -> Tensor:
-        """Ids ``[tokens]`` that any text begins with which starts with these words: without an end token."""
+        """Ids ``[tokens]`` with which every text that starts with these words begins: without an end token."""
         alone, followed = (self.tokenize([words]).ids[0] for words in (text, f"{text} a"))
         size = min(len(alone), len(followed))
         return alone[: int((alone[:size] == followed[:size]).cumprod(0).sum())]
@@ -140,15 +140,15 @@ class TextTower(nn.Module, ABC):
         """Encode ``[texts, length, token_dim]`` with ``lengths [texts]`` real positions each.
 
         Adds the positions itself. Returns *un-normalised* features ``[texts, dim]`` pooled as the tower was trained.
-        What stands in the padded positions must not change the result.
+        The content of padded positions must not change the result.
         """
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Un-normalised features ``[texts, dim]`` of plain texts, without gradients; not to be changed in place.
 
-        A frozen tower keeps what it has encoded: hand-crafted prompts, margins' neighbours and anchors are the same
-        for all trials of a study. Kept by the whole list, never text by text: the last digits of a feature depend on
-        the batch that it was computed in, and a trial must not depend on what ran before it.
+        A frozen tower caches what it has encoded: hand-crafted prompts, the neighbours of margins and anchors are the
+        same for all trials of a study. The cache has whole lists, never single texts: the last digits of a feature
+        depend on the batch in which it was computed, and a trial must not depend on what ran before it.
         """
         parameter = next(self.parameters())
         key = (tuple(texts), parameter.device, parameter.dtype)
@@ -163,7 +163,7 @@ class TextTower(nn.Module, ABC):
         return features
 
     def kept(self) -> dict[tuple[str, ...], Tensor]:
-        """What `encode` has computed on the CPU in float32 and keeps, by the list of texts."""
+        """The features that `encode` computed on the CPU in float32 and cached, by list of texts."""
         return {
             texts: features
             for (texts, device, dtype), features in self._encoded.items()
@@ -171,12 +171,12 @@ class TextTower(nn.Module, ABC):
         }
 
     def keep(self, kept: Mapping[tuple[str, ...], Tensor]) -> None:
-        """Take what a tower with the same weights has kept: float32 ``[texts, dim]`` by the list of texts."""
+        """Add features that a tower with the same weights has cached: float32 ``[texts, dim]`` by the list of texts."""
         for texts, features in kept.items():
             self._keep((texts, torch.device("cpu"), torch.float32), features)
 
     def forget(self) -> None:
-        """Keep nothing of what was encoded so far."""
+        """Empty the cache."""
         self._encoded.clear()
 
     def _keep(self, key: tuple[tuple[str, ...], torch.device, torch.dtype], features: Tensor) -> None:
@@ -203,7 +203,7 @@ class CausalBlock(Protocol):
 
 
 class CausalTextTower(TextTower):
-    """A causal text tower: what comes after a token never changes it, so a shared context is run once.
+    """A causal text tower: a token does not depend on later ones, so a shared context is computed once.
 
     Attention is softmax(q k^T / sqrt(width / heads)) with a causal mask.
     """
@@ -231,10 +231,10 @@ class Encoder:
     Attributes:
         name: Registry name, such as ``mini``.
         text: The text tower, frozen and in ``eval()``.
-        load_audio: Loads the audio tower; called only where audio is encoded, never in a trial.
+        load_audio: Loads the audio tower; called only to encode audio, never in a trial.
         logit_scale: The scale that the encoder was trained with (multiplies the cosine).
-        fingerprint: 16 hex digits over weights and preprocessing; names embeddings and enters every signature.
-        pretraining: What it was trained on; trials neither draw nor test any of it.
+        fingerprint: 16 hex digits over weights and preprocessing; identifies embeddings and is part of every signature.
+        pretraining: Its pretraining data; trials use none of it.
     """
 
     name: str

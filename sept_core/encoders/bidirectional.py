@@ -1,4 +1,4 @@
-"""BERT and RoBERTa as text towers: a start token in front of the learned context, pooled there."""
+"""BERT and RoBERTa as text towers: a start token before the learned context, at which they are pooled."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["BertTextTower", "RobertaTextTower", "StartTokenTextTower"]
 
 
 class StartTokenTextTower(TextTower):
-    """A bidirectional tower whose texts read ``[start][tokens][end]`` and are pooled at the start token.
+    """A bidirectional tower for texts ``[start][tokens][end]``, pooled at the start token.
 
     With a context, a prompt is ``[start][context][tokens of the name][end]``. The start token belongs in front of the
-    context, so it is no part of what ``tokenize`` returns: ``forward`` puts its embedding there. All lengths
-    (``Tokens.lengths``, ``max_tokens``, the ``lengths`` of ``forward``) therefore leave it out.
+    context, so ``tokenize`` does not return it: ``forward`` adds its embedding. All lengths (``Tokens.lengths``,
+    ``max_tokens``, the ``lengths`` of ``forward``) therefore exclude it.
 
     RoBERTa's byte-pair tokens differ at the start of a text and after a space. ``tokenize`` keeps a leading space, so
     a name that follows a context gets the tokens that it has inside a sentence when it is given as ``' dog bark'``.

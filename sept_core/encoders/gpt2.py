@@ -1,4 +1,4 @@
-"""GPT-2 as a causal text tower: msclap-2023's, opened up so that a learned context is run once for all names."""
+"""GPT-2 as a causal text tower: msclap-2023's, opened up so that a learned context is computed once for all names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _END = "<|endoftext|>"
 
 
 class Gpt2Block:
-    """A block of transformers' GPT-2, seen through the two halves that the shared prefix needs (a ``CausalBlock``).
+    """A block of transformers' GPT-2, split into the two halves that the shared prefix needs (a ``CausalBlock``).
 
     Args:
-        block: The block, whose weights stay where they are.
+        block: The block; its weights are not copied.
         heads: Attention heads; divides the width.
     """
 
@@ -48,7 +48,7 @@ class Gpt2TextTower(CausalTextTower):
     """msclap-2023's text tower: GPT-2 over ``text + ' <|endoftext|>'``, pooled at the end token, projected.
 
     msclap pads with ``'!'``, which is id 0, and pools at the last id that is not 0. So an exclamation mark inside a
-    text would move the pooling; texts are stripped of it. There is no start token: a context takes positions
+    text would move the pooling; it is removed from texts. There is no start token: a context takes positions
     ``0..n_ctx-1``.
 
     Byte-pair tokens differ at the start of a text and after a space. ``tokenize`` keeps a leading space, so a name
@@ -96,7 +96,7 @@ class Gpt2TextTower(CausalTextTower):
         Raises:
             InputError: A text is empty, holds the end token, or has more than ``max_tokens`` tokens.
         """
-        # A tokenizer that msclap has saved names '!', its padding, among them; that is stripped.
+        # A tokenizer saved by msclap lists its padding '!' among them; it is removed.
         refuse_special(texts, {*self._tokenizer.all_special_tokens} - {"!"})
         plain = [text.replace("!", "") for text in texts]
         for text, stripped in zip(texts, plain, strict=True):

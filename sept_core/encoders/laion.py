@@ -1,8 +1,8 @@
 """The encoder ``laion-clap``: any unfused CLAP in transformers' format (RoBERTa and HTSAT, 48 kHz, 10 s).
 
 The published default is ``laion/clap-htsat-unfused``. transformers' feature extractor crops a long clip at random; here
-a clip is brought to the window first, cropped at its centre. The fused models are refused: their extractor stacks three
-random crops, and marks a clip of each batch at random as longer than it is.
+a clip is first fitted to the window, cropped at its centre. The fused models are refused: their extractor stacks three
+random crops, and randomly marks one clip of each batch as longer than it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REPO = "laion/clap-htsat-unfused"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _CONFIGS = ("config.json", "preprocessor_config.json")
 _MEND = f"give the folder of an unfused CLAP in transformers' format, such as {_REPO}"
-# The fingerprint carries this line: change it whenever a feature changes without a file changing.
+# The fingerprint includes this line: change it whenever a feature changes without a file changing.
 _PREPROCESSING = f"{_NAME}: mono, centre crop, repeat and pad, mel spectrogram of the window by the feature extractor"
 
 
@@ -56,7 +56,8 @@ class LaionAudioTower(AudioTower):
         self._extractor = extractor
 
     def preparation(self) -> Preparation:
-        """Repeats a short clip as often as it fits whole and pads it with silence, crops a long one at its centre."""
+        """Repeats a short clip as often as it fits completely and pads it with silence, crops a long one at its
+        centre."""
         return partial(_to_window, size=round(self.seconds * self.sample_rate))
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -81,8 +82,7 @@ def load_laion(files: ModelFiles) -> Encoder:
 
     Args:
         files: ``weights`` is a folder with ``config.json``, ``preprocessor_config.json``, ``model.safetensors`` (or
-            ``pytorch_model.bin``) and the tokenizer; ``text_model`` a folder with the tokenizer where it lies
-            elsewhere.
+            ``pytorch_model.bin``) and the tokenizer; ``text_model`` a folder with the tokenizer if it is elsewhere.
 
     Raises:
         InputError: A file is missing, damaged or of another architecture, or the model is a fused one.
@@ -93,7 +93,7 @@ def load_laion(files: ModelFiles) -> Encoder:
     folder = _folder(files)
     path = _weights(folder)
     config = _config(folder)
-    _extractor(folder)  # so that a preprocessing that cannot be used is found now, not where audio is encoded
+    _extractor(folder)  # so that unusable preprocessing is found now, not when audio is encoded
     text = config.text_config
     tokens = _tokenizer_folder(files, folder)
     tower = RobertaTextTower(
@@ -102,7 +102,7 @@ def load_laion(files: ModelFiles) -> Encoder:
         load_tokenizer(RobertaTokenizerFast, tokens, text.vocab_size),
         name=_NAME,
         dim=config.projection_dim,
-        # RoBERTa numbers positions from behind the padding's, and the start token takes one.
+        # RoBERTa numbers positions after that of the padding, and the start token takes one.
         max_tokens=text.max_position_embeddings - text.pad_token_id - 2,
     )
     state = read_state(path, _MEND)

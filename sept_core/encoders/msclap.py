@@ -1,9 +1,9 @@
 """The encoders ``msclap-2022`` and ``msclap-2023`` of the package msclap, from its weight files.
 
-The text tower needs transformers only; msclap itself is imported where audio is encoded, never in a trial. Its audio
-encoder is used as it is, including that HTSAT takes no notice of the configured sample rate in its mel filters: the
-weights were trained so. What differs from the package is what it leaves to chance or to the file: clips are mono, and
-a long one is cropped at its centre instead of at random.
+The text tower needs transformers only; msclap itself is imported only to encode audio, never in a trial. Its audio
+encoder is used as it is, although HTSAT ignores the configured sample rate in its mel filters: the weights were trained
+that way. Two things differ from the package, which leaves them to chance or to the file: clips are mono, and a long one
+is cropped at its centre, not at random.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REPO = "microsoft/msclap"
 
 @dataclass(frozen=True)
 class MsclapVersion:
-    """What the package's ``configs/config_*.yml`` says of one version.
+    """The settings of one version in the package's ``configs/config_*.yml``.
 
     Attributes:
         name: Name of the encoder.
@@ -62,7 +62,7 @@ class MsclapVersion:
 
     @property
     def preprocessing(self) -> str:
-        """One line that the fingerprint carries: change it whenever a feature changes without a file changing."""
+        """One line of the fingerprint: change it whenever a feature changes without a file changing."""
         return f"{self.name}: mono, {self.sample_rate} Hz, {self.seconds} s, centre crop, repeat, no '!' in texts"
 
 
@@ -102,7 +102,7 @@ class MsclapAudioTower(AudioTower):
     """msclap's audio encoder and projection.
 
     Args:
-        version: Which one.
+        version: The version.
         encoder: msclap's ``AudioEncoder``.
     """
 
@@ -132,9 +132,10 @@ def load_msclap(name: str, files: ModelFiles) -> Encoder:
 
     Args:
         name: Name of the encoder.
-        files: ``weights`` is the ``.pth`` file or a folder that holds it; ``text_model`` a folder with the tokenizer,
-            and with ``config.json`` where the text model is not the published one. Where it is not given it is
-            looked for in the folder of the weights, and in its subfolder ``gpt2`` or ``bert-base-uncased``.
+        files: ``weights`` is the ``.pth`` file or a folder that contains it; ``text_model`` a folder with the
+            tokenizer,
+            and with ``config.json`` if the text model is not the published one. If not given, it is looked for in the
+            folder of the weights and in its subfolder ``gpt2`` or ``bert-base-uncased``.
 
     Raises:
         InputError: A file is missing, damaged or of another architecture.
@@ -224,7 +225,7 @@ def _text_config(kind: type[PretrainedConfig], folder: Path) -> PretrainedConfig
     try:
         values, _ = kind.get_config_dict(str(folder), local_files_only=True)
         config = kind.from_dict(values)
-    except Exception as error:  # a damaged file fails in whichever way its damage leads to
+    except Exception as error:  # a damaged file fails in many ways
         raise InputError(f"cannot be read ({reason(error)})", where=str(path), fix=fix) from error
     if values.get("model_type", kind.model_type) != kind.model_type:
         raise InputError(f"describes a {values['model_type']}, not a {kind.model_type}", where=str(path), fix=fix)

@@ -1,4 +1,4 @@
-r"""Encoding many names behind one learned context, without doing anything twice.
+r"""Encodes many names after one learned context without repeated work.
 
 A prompt is ``[V][tokens of the name and its ending]``. Both ways are exact and differentiable in V:
 
@@ -27,9 +27,10 @@ from sept_core.errors import InputError
 __all__ = ["PromptBank", "encode_prompts", "token_budget", "tokenize_names"]
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 16_384}
-"""Text tokens whose activations are kept at a time, by kind of device. GPT-2 small and BERT base take 0.8 to 1.2 MB for
+"""Text tokens whose activations are in memory at a time, by kind of device. GPT-2 small and BERT base take 0.8 to 1.2
+MB for
 each, forward and backward (tests/benchmarks/bench_memory.py): a step stays within 5 GB on a CPU, whatever the study,
-and by that measure within 20 GB on a GPU, where nobody has measured yet (docs/gpu.md). On a CPU larger steps are no
+and by that measure within 20 GB on a GPU, which has not been measured yet (docs/gpu.md). On a CPU larger steps are no
 faster."""
 
 
@@ -39,15 +40,15 @@ def token_budget(device: torch.device) -> int:
 
 
 def tokenize_names(tower: TextTower, names: Sequence[str], end: str = "") -> Tokens:
-    """Tokens of names as they stand behind a context, ``end`` behind each.
+    """Tokens of names that follow a context, each with ``end`` appended.
 
     Raises:
-        InputError: One leaves no token, or two have the same tokens, so that no prompt could tell them apart: with
+        InputError: One leaves no token, or two have the same tokens, so that their prompts would be equal: with
             GPT-2 as msclap uses it, ``dog`` and ``dog!``.
     """
-    # Behind a context a name is not the start of a text: GPT-2's and RoBERTa's tokens tell ' dog' from 'dog'.
+    # After a context a name is not the start of a text: GPT-2 and RoBERTa have different tokens for ' dog' and 'dog'.
     tokens = tower.tokenize([f" {name.lstrip()}{end}" for name in names])
-    # What is left of a name that the tokenizer strips whole, such as msclap's '!', is the end alone.
+    # A name that the tokenizer removes completely, such as msclap's '!', leaves only the ending.
     alone = tower.tokenize([f" {end}"]) if end else None
     nothing = tuple(alone.ids[0, : int(alone.lengths[0])].tolist()) if alone is not None else ()
     seen: dict[tuple[int, ...], str] = {}
@@ -58,7 +59,7 @@ def tokenize_names(tower: TextTower, names: Sequence[str], end: str = "") -> Tok
         if key in seen:
             same = f"'{name}' twice" if seen[key] == name else f"'{seen[key]}' and '{name}'"
             raise InputError(
-                f"{same}: the same tokens for the text tower, so no prompt can tell one from the other",
+                f"{same}: the same tokens for the text tower, so their prompts would be equal",
                 fix="rename one of them, or leave it out",
             )
         seen[key] = name
@@ -67,15 +68,15 @@ def tokenize_names(tower: TextTower, names: Sequence[str], end: str = "") -> Tok
 
 @dataclass(frozen=True)
 class PromptBank:
-    """Names, tokenised once, as the constants that encoding needs.
+    """Tokenised names as the constants that encoding needs.
 
     Attributes:
-        names: The names, in order, without what ends a prompt.
+        names: The names, in order, without the ending of the prompt.
         embeddings: Token embeddings ``[names, longest, token_dim]``, padded on the right.
         lengths: Real tokens of each name ``[names]``.
         packed: Token embeddings of all names one after another ``[tokens, token_dim]``.
         offsets: Position of each packed token within its name ``[tokens]``.
-        padding: ``[names, longest]``: index into the packed tokens; padded places point at a name's last token.
+        padding: ``[names, longest]``: index into the packed tokens; padded positions point to a name's last token.
         unpadding: ``[tokens]``: index of each packed token in the flattened padded layout.
         last: ``[names]``: index of each name's last token in the packed layout.
     """
@@ -91,7 +92,7 @@ class PromptBank:
 
     @classmethod
     def of(cls, tower: TextTower, names: Sequence[str], end: str = "") -> PromptBank:
-        """Tokenise ``names`` with ``end`` behind each for ``tower``, on the tower's device.
+        """Tokenise ``names``, each with ``end`` appended, for ``tower``, on the tower's device.
 
         Raises:
             InputError: No names, one that leaves no token, or two with the same tokens.
@@ -133,7 +134,7 @@ class PromptBank:
 
 
 def encode_prompts(tower: TextTower, context: Tensor, bank: PromptBank, budget: int | None = None) -> Tensor:
-    """Features of every name behind every context.
+    """Features of every name after every context.
 
     Work that exceeds the budget is done in parts, whose activations are computed again in the backward pass: this
     bounds the memory at the price of one more forward pass. Names that share the prefix of one context are never split.
@@ -170,7 +171,7 @@ def encode_prompts(tower: TextTower, context: Tensor, bank: PromptBank, budget: 
 
 
 def _passes(parts: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
-    """The result of every part; where there are several, no more than one part's activations live at a time."""
+    """The result of every part; if there are several, the activations of only one are in memory at a time."""
     if len(parts) == 1:
         return [parts[0]()]
     return [checkpoint(part, use_reentrant=False, preserve_rng_state=False) for part in parts]
@@ -207,7 +208,7 @@ def _shared(tower: CausalTextTower, context: Tensor, bank: PromptBank) -> Tensor
     own = places[None] <= places[:, None]  # [query, key] within one name
     own_last = places[None] < bank.lengths[:, None]  # [names, key] for the pooled token
     x = tower.place(context, torch.arange(n_ctx, device=device).expand(contexts, n_ctx))  # [contexts, n_ctx, width]
-    # The first block's input for the names does not depend on the context: one row serves all contexts until it does.
+    # The first block's input for the names does not depend on the context: one row serves all contexts until then.
     y = tower.place(bank.packed[None], n_ctx + bank.offsets[None])  # [1, tokens, width]
     final = len(tower.blocks) - 1
     for depth, block in enumerate(tower.blocks):
@@ -247,9 +248,9 @@ def _attend_with_prefix(q: Tensor, k: Tensor, v: Tensor, kn: Tensor, vn: Tensor,
 
     Args:
         q: ``[contexts or 1, heads, names, queries, head]``.
-        k: The context's keys ``[contexts, heads, n_ctx, head]``; ``v`` likewise.
+        k: The context's keys ``[contexts, heads, n_ctx, head]``; the shape of ``v`` is the same.
         v: The context's values.
-        kn: The names' own keys ``[contexts or 1, heads, names, longest, head]``; ``vn`` likewise.
+        kn: The names' own keys ``[contexts or 1, heads, names, longest, head]``; the shape of ``vn`` is the same.
         vn: The names' own values.
         mask: Which of a name's own keys a query sees, ``[queries, longest]`` or ``[names, queries, longest]``.
 

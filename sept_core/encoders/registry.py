@@ -1,4 +1,4 @@
-"""Encoders by name. Each loader imports its own libraries, so that asking for one never costs the others."""
+"""Encoders by name. Each loader imports its own libraries, so that loading one does not load those of the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _mini(files: ModelFiles) -> Encoder:
         raise InputError("mini comes with its weights", where=str(files.weights), fix="leave weights out")
     if files.text_model is not None:
         raise InputError("mini comes with its tokenizer", where=str(files.text_model), fix="leave text_model out")
-    # By content, source and sound, so that a copy of ESC-10 or FSDD under another name is known for what it is.
+    # By content, source and sound, so that a copy of ESC-10 or FSDD under another name is recognised.
     return replace(load_mini(), pretraining=load_pretraining("mini"))
 
 
@@ -55,7 +55,7 @@ ENCODERS: dict[str, Callable[[ModelFiles], Encoder]] = {
 
 
 def known_encoder(name: str) -> str:
-    """The name, if it is an encoder's.
+    """Check that an encoder has this name, and return it.
 
     Raises:
         InputError: No encoder has this name.
@@ -72,10 +72,10 @@ def load_encoder(
 
     Args:
         name: One of ``ENCODERS``.
-        weights: Where its weights lie: a local path, ``hub:OWNER/NAME`` to download them, or an address that ``fetch``
-            understands. None for those that an earlier download left on this machine (``mini`` brings its own).
-        text_model: Folder of the text model's tokenizer, likewise, where it does not lie beside the weights.
-        fetch: Brings an address such as ``s3://bucket/folder`` to a local file or folder.
+        weights: Its weights: a local path, ``hub:OWNER/NAME`` to download them, or an address that ``fetch``
+            understands. None for an earlier download on this machine (``mini`` has its own).
+        text_model: Folder of the text model's tokenizer, in the same form, if it is not next to the weights.
+        fetch: Copies an address such as ``s3://bucket/folder`` to a local file or folder.
 
     Raises:
         InputError: No encoder has this name, or its files are missing, damaged or of another architecture.

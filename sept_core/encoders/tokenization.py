@@ -1,4 +1,4 @@
-"""Tokenizers of pretrained text towers, from a local folder, and their ids as padded batches."""
+"""Tokenizers of pretrained text towers, loaded from a local folder; ids as padded batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_tokenizer", "pad_tokens", "tokenizer_files"]
 
-# Everything that can change which ids a text gets. ``config.json`` is the text model's.
+# All files that can change the ids of a text. ``config.json`` is the text model's.
 TOKENIZER_FILES = (
     "added_tokens.json",
     "merges.txt",
@@ -29,12 +29,12 @@ TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-# Either of these sets is a whole tokenizer.
+# Each of these sets is a complete tokenizer.
 _WHOLE = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether ``folder`` holds the files of a tokenizer."""
+    """Whether ``folder`` contains the files of a tokenizer."""
     return any(all((folder / name).is_file() for name in names) for names in _WHOLE)
 
 
@@ -59,7 +59,7 @@ def load_tokenizer(kind: type[Kind], folder: Path, vocab_size: int) -> Kind:
         raise InputError("there is no tokenizer in this folder", where=str(folder), fix=fix)
     try:
         tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # a damaged file fails in whichever way its damage leads to
+    except Exception as error:  # a damaged file fails in many ways
         raise InputError(f"the tokenizer cannot be read ({reason(error)})", where=str(folder), fix=fix) from error
     if len(tokenizer) > vocab_size:
         raise InputError(

@@ -1,8 +1,8 @@
-"""Files of pretrained encoders: where they lie, whether they fit, and what they are.
+"""Files of pretrained encoders: finding, checking and loading them.
 
-A place is given as a local path, as ``hub:OWNER/NAME`` (downloaded, because asked for), or as any other address with a
-scheme (``s3://bucket/folder``), which the caller's ``fetch`` brings to a local path. Where nothing is given, only what
-an earlier download left on this machine is looked at: no loader reaches for the network unasked.
+A place is a local path, ``hub:OWNER/NAME`` (downloaded, because the user asked for it), or any other address with a
+scheme (``s3://bucket/folder``), which the caller's ``fetch`` copies to a local path. If none is given, only earlier
+downloads on this machine are used: no loader uses the network unasked.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ModelFiles:
 
     Attributes:
         weights: File or folder, ``hub:OWNER/NAME`` or an address for ``fetch``; None for an earlier download.
-        text_model: Folder of the tokenizer (and the text model's ``config.json``), likewise; None for the one beside
-            the weights or an earlier download.
-        fetch: Brings an address such as ``s3://bucket/folder`` to a local file or folder.
+        text_model: Folder of the tokenizer (and the text model's ``config.json``), in the same form; None for the one
+            next to the weights or an earlier download.
+        fetch: Copies an address such as ``s3://bucket/folder`` to a local file or folder.
     """
 
     weights: Place | None = None
@@ -47,7 +47,7 @@ class ModelFiles:
 
     @property
     def from_hub(self) -> bool:
-        """Whether the weights were asked for by hub name."""
+        """Whether the weights were given by hub name."""
         return isinstance(self.weights, str) and self.weights.startswith(HUB)
 
 
@@ -59,18 +59,18 @@ def reason(error: BaseException) -> str:
 def locate(
     given: Place | None, *, what: str, option: str, repo: str, patterns: Sequence[str], fetch: Fetch | None
 ) -> Path:
-    """The local file or folder of ``given``, downloaded or fetched where the address says so.
+    """The local file or folder of ``given``, downloaded or fetched if necessary.
 
     Args:
         given: See ``ModelFiles``.
         what: What is looked for, for messages: ``the weights of msclap-2023``.
         option: Name of the option that gives it, for messages: ``weights``.
         repo: Hub repository that it is published in.
-        patterns: File names wanted of a hub repository.
+        patterns: File names to download from a hub repository.
         fetch: See ``ModelFiles``.
 
     Raises:
-        InputError: Nothing lies there, the download failed, or nobody can fetch the address.
+        InputError: Nothing is there, the download failed, or the address cannot be fetched.
     """
     if given is None:
         folder = _snapshot(repo, patterns, offline=True)
@@ -104,7 +104,7 @@ def _snapshot(repo: str, patterns: Sequence[str], *, offline: bool) -> Path | No
 
     try:
         return Path(snapshot_download(repo, allow_patterns=list(patterns), local_files_only=offline))
-    except (OSError, ValueError) as error:  # network and HTTP errors are OSErrors there, malformed names ValueErrors
+    except (OSError, ValueError) as error:  # network and HTTP errors are OSErrors here, malformed names ValueErrors
         if offline:
             return None
         raise InputError(
@@ -115,29 +115,29 @@ def _snapshot(repo: str, patterns: Sequence[str], *, offline: bool) -> Path | No
 def read_state(path: Path, fix: str) -> dict[str, Tensor]:
     """Tensors by name of a ``.safetensors`` file or of one saved by torch (read without running code from it).
 
-    A torch file holds the tensors themselves or, as msclap's, under ``model``.
+    A torch file contains the tensors themselves or, like msclap's, has them under ``model``.
 
     Raises:
-        InputError: The file is damaged, or holds anything else.
+        InputError: The file is damaged, or contains anything else.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # Mapped where the format allows, so that a tower reads only its own part of the file.
+        # Memory-mapped if the format allows, so that a tower reads only its own part of the file.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged file fails in whichever way its damage leads to
+    except Exception as error:  # a damaged file fails in many ways
         raise InputError(f"the weights cannot be read ({reason(error)})", where=str(path), fix=fix) from error
     if isinstance(content, dict):
         content = content.get("model", content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError("the file holds no model's weights", where=str(path), fix=fix)
+        raise InputError("the file does not contain the weights of a model", where=str(path), fix=fix)
     return content
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *, name: str, path: Path) -> None:
     """Load the tensors of ``state`` under ``prefix`` into ``module``, then freeze it in ``eval()``.
 
-    Every parameter and buffer must be there, of the right shape, and nothing more, except for buffers that follow from
+    All parameters and buffers must be there with the right shapes, and nothing else, except buffers that follow from
     the sizes alone.
 
     Raises:
@@ -167,7 +167,7 @@ def fingerprint(files: Mapping[str, Path], preprocessing: str) -> str:
     """16 hex digits over the bytes of ``files`` (by role, whatever they are called) and over ``preprocessing``."""
     digest = hashlib.sha256(f"{preprocessing}\n".encode())
     for role in sorted(files):
-        # The length keeps one file's end from being taken for the next one's start.
+        # The length separates the end of one file from the start of the next.
         digest.update(f"{role}:{files[role].stat().st_size}\n".encode())
         with files[role].open("rb") as stream:
             while chunk := stream.read(1 << 20):

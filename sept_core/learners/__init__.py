@@ -1,4 +1,4 @@
-"""Prompt learners: a file per baseline, one small contract (``base.py``)."""
+"""Prompt learners: one file per baseline, one small contract (``base.py``)."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
 """The contract of a prompt learner.
 
-A learner owns no parameters. They are a dict of tensors stacked over replicas (first axis), made by ``init`` and
-handed to every call, so that any number of replicas is trained as one batch and a checkpoint is nothing but tensors.
-Whatever a learner computes for one replica must not depend on another one's parameters or clips.
+A learner owns no parameters. They are a dict of tensors stacked over replicas (first axis), made by ``init`` and passed
+to every call, so that any number of replicas is trained as one batch and a checkpoint is only tensors. What a learner
+computes for one replica must not depend on the parameters or clips of another.
 
 To add a baseline: one file with a subclass, its line in ``learners/__init__.py``, a space in ``search_spaces/`` and a
-test (``tests/sept_core/learners/`` runs every registered one through the contract). SEPT needs nothing from it beyond
-``features``. Options that it shares with others are declared once: ``OPTIMISER`` in ``optimiser.py``, the form of its
-prompts in ``sept_core/wording.py``; what it does not declare is as before that option (``HyperParameter.before``).
-Import torch within the functions that compute: commands that only read a sweep's file load this package.
+test (``tests/sept_core/learners/`` runs every registered one through the contract). SEPT needs only ``features`` from
+it. Options shared by several learners are declared once: ``OPTIMISER`` in ``optimiser.py``, the form of prompts in
+``sept_core/wording.py``; an option that is not declared has the value from before it existed
+(``HyperParameter.before``). Import torch inside the functions that compute: commands that only read a sweep's file load
+this package.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sept_core.hyper import HyperParameter, Value
 
-# What a baseline can be given is asked long before anything is trained, so importing a learner does not load torch.
+# The hyper-parameters of a baseline are needed long before training, so importing a learner does not load torch.
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -38,12 +39,13 @@ LOGIT_SCALE = HyperParameter("logit_scale", float, "logit scale s; the encoder's
 
 @dataclass(frozen=True)
 class Init:
-    """Random numbers to start from: each replica's depend on its own key and the parameter's name only.
+    """Initial random numbers: those of a replica depend only on its key and the parameter's name.
 
-    So a replica starts alike whatever it is trained together with, and a baseline and its SEPT twin start alike too.
+    So a replica starts the same whatever it is trained together with, and a baseline starts the same with and without
+    SEPT.
 
     Attributes:
-        keys: One word per replica.
+        keys: One key per replica.
         device: Where parameters live.
         dtype: Their type.
     """
@@ -94,21 +96,21 @@ class Init:
 
 
 class Learner(ABC):
-    """A way to turn class names into text features, and to learn it.
+    """A learned way to turn class names into text features.
 
     Args:
         tower: The frozen text tower.
         hyper: Values of all of ``hyper``'s hyper-parameters (and possibly others, which are ignored).
-        classes: Names of the training classes, as they stand in prompts.
+        classes: Names of the training classes, as used in prompts.
 
     Attributes:
-        name: As in a configuration.
-        hyper: What it can be given.
+        name: Name in a configuration.
+        hyper: Its hyper-parameters.
         trainable: Whether it has parameters at all.
-        lr_factors: Parameter name -> factor on the learning rate, where it is not 1.
-        unseen: Whether it can name classes that it was not trained on. Both protocols ask for that, and so does SEPT,
-            which encodes neighbours: what cannot is refused there before anything starts.
-        conditional: Whether ``features`` depends on the clip (CoCoOp): then it wants ``audio`` and returns one set of
+        lr_factors: Parameter name -> factor on the learning rate, if it is not 1.
+        unseen: Whether it can name classes that it was not trained on. Both protocols need this, and so does SEPT,
+            which encodes neighbours: other learners are refused there.
+        conditional: Whether ``features`` depends on the clip (CoCoOp): then it needs ``audio`` and returns one set of
             text features per clip.
     """
 
@@ -134,9 +136,9 @@ class Learner(ABC):
 
         Args:
             params: Stacked parameters.
-            audio: Unit-norm clip features ``[replicas, clips, dim]``; only conditional learners want them, and return
+            audio: Unit-norm clip features ``[replicas, clips, dim]``; only conditional learners need them, and return
                 ``[replicas, clips, names, dim]``.
-            bank: Class names, neighbours, or both: a learner must not care.
+            bank: Class names, neighbours, or both: this makes no difference to a learner.
         """
 
     def logits(self, params: Params, audio: Tensor, text: Tensor, *, base: bool) -> Tensor:
@@ -156,7 +158,7 @@ class Learner(ABC):
         return self.logit_scale * torch.einsum("rbd,rbcd->rbc", audio, unit)
 
     def offset(self, params: Params, audio: Tensor, text: Tensor) -> Tensor:
-        """What is added to all of a clip's logits of the training classes where other names are ranked beside them.
+        """A term added to a clip's logits of the training classes when they are ranked together with other names.
 
         Only then are these ``logits(..., base=True)`` comparable with ``logits(..., base=False)`` of other names. Zero
         unless a learner knows more about its training classes (DePT). It is one number per clip, so that the order
@@ -187,7 +189,7 @@ class Learner(ABC):
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
 
     def penalty(self, params: Params, text: Tensor) -> Tensor:
-        """What a baseline adds to its mean loss, ``[replicas]``; nothing by default.
+        """A term that a baseline adds to its mean loss, ``[replicas]``; nothing by default.
 
         Args:
             params: Stacked parameters.
@@ -196,5 +198,5 @@ class Learner(ABC):
         return text.new_zeros(text.shape[0])
 
     def tokens(self, bank: PromptBank) -> int:
-        """Text tokens of one pass over ``bank`` (per clip, if conditional): what chunks are reckoned from."""
+        """Text tokens of one pass over ``bank`` (per clip, if conditional): used to compute the size of chunks."""
         return bank.tokens

@@ -26,7 +26,7 @@ RANDOM = "random"
 CONTEXT_INIT = HyperParameter(
     "context_init",
     str,
-    "what the context starts from: random, or words such as 'a photo of a' (KgCoOp), whose tokens n_ctx has to match",
+    "initial context: random, or words such as 'a photo of a' (KgCoOp), whose tokens n_ctx has to match",
     RANDOM,
     before=RANDOM,
 )
@@ -36,17 +36,17 @@ N_CTX = HyperParameter(
 
 
 def settled_context(tower: TextTower, hyper: Mapping[str, Value], where: str) -> dict[str, Value]:
-    """The hyper-parameters with the length that the words of ``context_init`` have, where ``n_ctx`` leaves it to them.
+    """The hyper-parameters with ``n_ctx`` set to the length of the words of ``context_init``, if it is 0.
 
-    The authors' code lets the words decide whatever the length says; here a length that says otherwise is refused.
+    In the authors' code the words decide and the length is ignored; here a different length is refused.
 
     Args:
         tower: Tokenises the words.
-        hyper: Complete hyper-parameters; those without a context come back as they are.
-        where: Says in an error whose they are.
+        hyper: Complete hyper-parameters; those without a context are returned unchanged.
+        where: Names their owner in errors.
 
     Raises:
-        InputError: Length and words do not go together.
+        InputError: Length and words do not match.
     """
     if "n_ctx" not in hyper:
         return dict(hyper)
@@ -63,7 +63,7 @@ def settled_context(tower: TextTower, hyper: Mapping[str, Value], where: str) ->
         raise InputError(
             f"the words '{words}' are {tokens} tokens for this encoder, and n_ctx is {length}",
             where=f"{where}: context_init",
-            fix=f"set n_ctx to {tokens}, or to 0 for as many as the words have",
+            fix=f"set n_ctx to {tokens}, or to 0 for the length of the words",
         )
     return {**hyper, "n_ctx": tokens}
 
@@ -105,7 +105,7 @@ class CoOp(Learner):
         return encode_prompts(self.tower, params["ctx"], bank)
 
     def tokens(self, bank: PromptBank) -> int:
-        """The shared context once and every name's tokens, or a whole prompt per name."""
+        """The shared context once plus the tokens of every name, or one complete prompt per name."""
         if self.tower.causal:
             return self.n_ctx + bank.tokens
         return len(bank) * (self.n_ctx + bank.longest)

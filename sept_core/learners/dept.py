@@ -1,20 +1,20 @@
 """DePT (Zhang et al., CVPR 2024, eq. 5-9), plugged into CoOp: base-specific knowledge goes into a head of its own.
 
 A linear head classifies text and audio features, each through its own FiLM, over the training classes; it is trained
-beside the similarity and used for training classes only. What is learned about them so does not have to be squeezed
-into the context, which is what other classes use.
+together with the similarity and used for training classes only. So knowledge about them need not be put into the
+context, which other classes use.
 
-Our reading: FiLM acts on unit-norm features (the embedding store keeps no others), text and audio alike, so that the
+Our reading: FiLM acts on unit-norm features (the embedding store has no others), text and audio alike, so that the
 head sees both at one scale.
 
-Base and new names together are another reading of ours, since the head's logits and the similarity have no common zero:
-the head's loss does not change when all its logits rise by the same number, so that its mix with the similarity could
-be ranked anywhere beside another name's similarity. The similarity is what all names have. It says how likely a clip is
-one of the training classes at all; which one of them, if so, the mix says: ``P(c) = P_sim(training classes) *
+Ranking base and new names together is our reading too, since the head's logits and the similarity have no common zero:
+the head's loss does not change if all its logits grow by the same number, so its mix with the similarity cannot be
+compared with the similarity of another name. All names have a similarity. It gives the probability that a clip belongs
+to any training class; the mix gives the probability of each of them: ``P(c) = P_sim(training classes) *
 P_mix(c | training classes)``, and ``P_sim`` for any other name. The authors' code mixes in the head for exactly the
 training classes and uses the similarity alone for any other set of names, all names included (Koorye/DePT,
-trainers/elp_coop.py, ``forward``); that gives the head's knowledge away as soon as one more name is in question, and a
-clip could then be right among all names and wrong among the training classes.
+trainers/elp_coop.py, ``forward``); that discards the head's knowledge as soon as there is one more name, and a clip
+could then be right among all names and wrong among the training classes.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class DePT(CoOp):
         return (1.0 - self.weight) * similarity + self.weight * self._head(params, "audio", audio)
 
     def offset(self, params: Params, audio: Tensor, text: Tensor) -> Tensor:
-        """The similarity's log-sum over the training classes minus the mix's: their share is the similarity's."""
+        """The similarity's log-sum over the training classes minus the mix's: so their total probability is that of the
+        similarity."""
         similarity = super().logits(params, audio, text, base=True)
         return similarity.logsumexp(-1) - self.logits(params, audio, text, base=True).logsumexp(-1)
 

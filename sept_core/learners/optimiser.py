@@ -1,7 +1,7 @@
-"""The optimiser's options: what every learner that trains can be given beside its own hyper-parameters.
+"""The optimiser's options, which every learner that trains has in addition to its own hyper-parameters.
 
-Defaults are ours; what each published code does is in ``search_spaces/presets.yaml`` and docs/presets.md. What method
-version 2 did is what these defaults do, so what it stored does not name them.
+The defaults are ours; the settings of published code are in ``search_spaces/presets.yaml`` and docs/presets.md. Method
+version 2 behaved like these defaults, so its stored configurations do not name them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WEIGHT_DECAY = HyperParameter(
 LAST_BATCH = HyperParameter(
     "last_batch",
     str,
-    "an epoch's last batch where it is not full: keep (PALM) or drop (CoOp), unless it is the only one",
+    "an epoch's last batch if it is not full: keep (PALM) or drop (CoOp), unless it is the only one",
     "keep",
     choices=("keep", "drop"),
     before="keep",
@@ -41,7 +41,7 @@ OPTIMISER = (LR, SCHEDULE, WARMUP_EPOCHS, WEIGHT_DECAY, LAST_BATCH)
 
 
 def check_warmup(hyper: Mapping[str, Value], epochs: int, method: str) -> None:
-    """See that something is trained behind the warm-up.
+    """Check that something is trained after the warm-up.
 
     Raises:
         InputError: All epochs are warm-up.
@@ -50,5 +50,5 @@ def check_warmup(hyper: Mapping[str, Value], epochs: int, method: str) -> None:
         raise InputError(
             f"all {epochs} epochs are warm-up, so nothing is trained at lr",
             where=f"{method}: warmup_epochs",
-            fix="give warmup_epochs fewer, or train longer",
+            fix="lower warmup_epochs, or train longer",
         )

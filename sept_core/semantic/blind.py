@@ -1,8 +1,8 @@
-"""What neighbours know of classes that are not trained on, and which lists a trial uses.
+"""What neighbours reveal about classes that are not trained on, and which lists a trial uses.
 
 In base-to-new the lists of base classes are written and checked without the names of the new classes. So a term may
-happen to name one ("power saw" of ``chainsaw``, where ``saw`` is new). It is kept and counted: leaving it out would use
-the new classes' names, and is an option that says so (``neighbors_naming_new: drop``).
+happen to name one ("power saw" of ``chainsaw``, where ``saw`` is new). Such terms are kept and counted: removing them
+would use the new classes' names, which is possible as an option (``neighbors_naming_new: drop``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sept_core.semantic.neighbors import Neighbors
 __all__ = ["NamingNew", "described_naming", "knowledge_warnings", "naming_untrained", "used_neighbors"]
 
 NamingNew = Literal["keep", "drop"]
-"""What is done with neighbours that name a class which is not trained on."""
+"""What to do with neighbours that name a class which is not trained on."""
 
 
 def used_neighbors(neighbors: Neighbors, info: DatasetInfo, protocol: str, naming_new: NamingNew = "keep") -> Neighbors:
@@ -28,7 +28,7 @@ def used_neighbors(neighbors: Neighbors, info: DatasetInfo, protocol: str, namin
         neighbors: Lists of these classes, and perhaps of others.
         info: The dataset.
         protocol: ``base-to-new`` trains on the base classes, ``cross-dataset`` on all.
-        naming_new: ``drop`` leaves out terms that name a class which is not trained on; the terms behind them move up.
+        naming_new: ``drop`` leaves out terms that name a class which is not trained on; the following terms move up.
     """
     used = neighbors.only(trained_classes(info.classnames, protocol))
     if naming_new == "keep":
@@ -41,7 +41,8 @@ def used_neighbors(neighbors: Neighbors, info: DatasetInfo, protocol: str, namin
 
 
 def naming_untrained(neighbors: Neighbors, info: DatasetInfo, protocol: str) -> dict[str, dict[str, str]]:
-    """The terms of trained classes that name a class which is not trained on: by class, each term and whom it names."""
+    """The terms of trained classes that name a class which is not trained on: by class, each term and the class that it
+    names."""
     trained = [prompt_name(name) for name in trained_classes(info.classnames, protocol)]
     others = [name for name in map(prompt_name, info.classnames) if name not in trained]
     found: dict[str, dict[str, str]] = {}
@@ -57,7 +58,7 @@ def naming_untrained(neighbors: Neighbors, info: DatasetInfo, protocol: str) -> 
 def knowledge_warnings(
     neighbors: Neighbors, info: DatasetInfo, protocol: str, naming_new: NamingNew = "keep"
 ) -> tuple[str, ...]:
-    """What a reader of numbers has to know of the neighbours behind them, a line each."""
+    """What a reader must know about the neighbours behind a result, one line each."""
     used = used_neighbors(neighbors, info, protocol)
     outside = used.known - {prompt_name(name) for name in trained_classes(info.classnames, protocol)}
     lines = []

@@ -4,8 +4,8 @@ r"""The semantic expansion loss (SEPT), for all replicas at once.
     L_inter = mean_{i,j!=i,n}  max(0, m_{i,j,n} - ||z_i - p_j^n||_2)    pushes only when nearer than natural
     L = L_base + lambda_se * (L_intra + L_inter)
 
-z_i and p_j^n are the unit-norm features of class i and of neighbour n of class j behind the same learned context.
-Where the paper is silent, our reading: unit-norm features, plain L2 (not squared), means, equal weights.
+z_i and p_j^n are the unit-norm features of class i and of neighbour n of class j after the same learned context.
+Where the paper does not say, we use unit-norm features, plain L2 (not squared), means, equal weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sept_core.semantic.margins import MARGIN_MODES, margins
 from sept_core.semantic.neighbors import Neighbors
 from sept_core.wording import Wording
 
-# What SEPT can be given is asked long before anything is trained, so importing this does not load torch.
+# The hyper-parameters of SEPT are needed long before training, so importing this does not load torch.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,7 +39,7 @@ SEPT_HYPER = (
 )
 
 SMALLEST = 1e-12
-"""Squared distances are kept above this: the gradient of a norm at zero is not a number."""
+"""Lower bound of squared distances: the gradient of a norm at zero is not a number."""
 
 
 def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,12 +52,12 @@ def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tupl
         inter: Margins ``[C, C, N]``; the diagonal is not used.
 
     Returns:
-        Two tensors ``[replicas]``. With a single class L_inter has no term and is 0.
+        Two tensors ``[replicas]``. With a single class L_inter is 0.
     """
     import torch
 
     size, count = p.shape[1], p.shape[2]
-    # ||a - b||^2 = 2 - 2 a.b for unit vectors, but that loses digits where a is close to b, and those decide a hinge.
+    # ||a - b||^2 = 2 - 2 a.b for unit vectors, but that loses digits if a is close to b, and these decide a hinge.
     squared = (z[:, :, None, None] - p[:, None]).square().sum(-1)  # [replicas, C, C, N]
     distances = squared.clamp_min(SMALLEST).sqrt()
     own = torch.arange(size, device=z.device)
@@ -71,7 +71,7 @@ def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tupl
 
 @dataclass(frozen=True)
 class SemanticExpansion:
-    """SEPT's part of a training: what to encode besides the classes, the margins, and the weight.
+    """SEPT's part of a training: the additional texts to encode, the margins, and the weight.
 
     Attributes:
         bank: The C classes first, then their neighbours, class by class.
@@ -96,7 +96,8 @@ class SemanticExpansion:
     ) -> SemanticExpansion:
         """Constants of SEPT for training on ``classes``, with ``SEPT_HYPER``'s and the baseline's hyper-parameters.
 
-        Only the neighbours of these classes are used. What their writer knew of others is `Neighbors.known`.
+        Only the neighbours of these classes are used. The other classes that their writer knew are in
+        `Neighbors.known`.
 
         Raises:
             InputError: A class has fewer neighbours than asked for, there are fewer templates, or two of the names have
@@ -105,7 +106,7 @@ class SemanticExpansion:
         terms = neighbors.first(classes, int(hyper["n_neighbors"]))
         if len(templates) < int(hyper["n_templates"]):
             raise InputError(
-                f"{hyper['n_templates']} templates wanted, there are {len(templates)}", where="n_templates"
+                f"{hyper['n_templates']} templates requested, there are {len(templates)}", where="n_templates"
             )
         intra, inter = margins(
             str(hyper["margin_mode"]),

@@ -1,4 +1,4 @@
-r"""Margins: how far a class and a neighbour lie apart in the space of hand-crafted prompts (SEPT, margin equation).
+r"""Margins: the distance of a class and a neighbour in the space of hand-crafted prompts (SEPT, margin equation).
 
     m_{i,j,n} = (1/T) \sum_t || f_t(h_t(c_i)) - f_t(h_t(p_j^n)) ||_2
 
@@ -36,7 +36,7 @@ def handcrafted_distances(
 
     Args:
         tower: The frozen text tower.
-        classes: Names of the C training classes, as they stand in prompts.
+        classes: Names of the C training classes, as used in prompts.
         neighbors: For each of them its N neighbours.
         templates: The T hand-crafted templates.
 
@@ -50,8 +50,8 @@ def handcrafted_distances(
     from torch.nn import functional as F
 
     _check_counts(classes, neighbors)
-    # Every class's first neighbours together, then all second ones: the tower keeps such lists (`TextTower.encode`), so
-    # that trials with other N and T encode only what none before them has.
+    # The first neighbours of all classes together, then all second ones: the tower caches such lists
+    # (`TextTower.encode`), so that trials with other N and T encode only what is new.
     ranks = list(zip(*neighbors, strict=True))
     total: Tensor | float = 0.0
     for template in templates:

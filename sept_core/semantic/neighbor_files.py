@@ -22,7 +22,7 @@ _KINDS: Mapping[str, str] = {"base-to-new": "base", "cross-dataset": "all"}
 
 
 def neighbor_kind(protocol: str) -> str:
-    """Which lists a protocol takes: those of ``base`` classes, or of ``all``; also the name of their folder.
+    """Which lists a protocol uses: those of ``base`` classes, or of ``all``; also the name of their folder.
 
     Raises:
         InputError: No such protocol.
@@ -35,16 +35,16 @@ def neighbor_kind(protocol: str) -> str:
 def load_neighbors(dataset: str, path: Path | None = None, *, protocol: str = "base-to-new") -> Neighbors:
     """Read and check the neighbour lists of a dataset: the packaged ones, or a file of your own.
 
-    The classes known here are those that the file lists; check the result against those that are trained on with
-    `check_neighbors` to find missing and unknown ones.
+    Only the classes in the file are known here: use `check_neighbors` with the training classes to find missing and
+    unknown ones.
 
     Args:
         dataset: Name of the dataset, in any case.
-        path: A JSON file in the form of the packaged ones; None for the packaged one that fits the protocol.
+        path: A JSON file in the form of the packaged ones; None for the packaged one of the protocol.
         protocol: ``base-to-new``: the packaged lists of the base classes; ``cross-dataset``: those of all classes.
 
     Raises:
-        InputError: No such file, not such a JSON, lists of another dataset, or a rule of `check_neighbors` broken.
+        InputError: No such file, not of this form, lists of another dataset, or a broken rule of `check_neighbors`.
     """
     source = _packaged(dataset, protocol) if path is None else path
     where = f"{neighbor_kind(protocol)}/{source.name}" if path is None else str(path)
@@ -69,17 +69,19 @@ def read_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
 
 
 def parse_neighbors(text: bytes, dataset: str, where: str) -> Neighbors:
-    """The lists of a JSON file as they are, no rule checked.
+    """The lists of a JSON file, without checking any rule.
 
     Raises:
-        InputError: It is not such a JSON, or holds lists of another dataset.
+        InputError: It is not of this form, or has lists of another dataset.
     """
     try:
         document = parse_json(text, _without_repeats)
     except ValueError as error:
-        # What a person fills in has comments, and is checked line by line before it is stored as JSON.
+        # A file filled in by hand has comments, and is checked line by line before it is stored as JSON.
         by_hand = where.lower().endswith((".yaml", ".yml"))
-        stored = f"check and store it: sept neighbors {dataset} --from {quote(where)}; no sweep has to name it then"
+        stored = (
+            f"check and store it: sept neighbors {dataset} --from {quote(where)}; then sweeps find it without naming it"
+        )
         raise InputError(
             f"not a file of neighbours in JSON: {error}", where=where, fix=stored if by_hand else "correct the file"
         ) from error
@@ -115,7 +117,7 @@ def _parse(document: Any, dataset: str, where: str) -> Neighbors:
         raise InputError(f"neighbours of '{named}', not of '{dataset}'", where=where, fix="give the file that fits")
     origin = document.get("origin", {})
     if not isinstance(origin, dict) or not all(isinstance(value, str) for value in origin.values()):
-        raise InputError("key 'origin' must be an object of texts", where=where, fix=fix)
+        raise InputError("key 'origin' must be an object of strings", where=where, fix=fix)
     lists = document.get("neighbors")
     if not isinstance(lists, dict) or not lists:
         raise InputError("key 'neighbors' must be an object with a list per class", where=where, fix=fix)
@@ -128,7 +130,7 @@ def _parse(document: Any, dataset: str, where: str) -> Neighbors:
             raise InputError("a class has an empty name", where=where, fix="name the class as the dataset does")
         if name in by_class:
             raise InputError(f"class '{name}' is there twice", where=where, fix="join the two lists")
-        # What is not a text stays as it is, for check_neighbors to name.
+        # Values that are not strings are kept for check_neighbors to report.
         by_class[name] = tuple(prompt_name(term) if isinstance(term, str) else term for term in terms)
     return Neighbors(named, by_class, origin, _written_from(document, by_class, where, fix))
 
@@ -153,7 +155,7 @@ def _written_from(
 
 
 def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object as a dict; the standard reader would drop the first of two equal keys in silence."""
+    """A JSON object as a dict; the standard reader would silently drop the first of two equal keys."""
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:

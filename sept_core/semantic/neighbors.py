@@ -1,6 +1,6 @@
 """Neighbours: the N related terms p_i^n that SEPT (arXiv 2601.20867) gives each training class c_i.
 
-A neighbour list is data that a person can read and review: one JSON file per dataset and kind,
+Neighbour lists are data for people to read and review: one JSON file per dataset and kind,
 
     {"dataset": "ESC10",
      "written_from": ["chainsaw", "clock tick", ...],
@@ -8,13 +8,13 @@ A neighbour list is data that a person can read and review: one JSON file per da
      "neighbors": {"chainsaw": ["gas saw", ...], ...}}
 
 with the best terms first, so that a trial takes the first N. There are two kinds. For base-to-new, lists of the base
-classes, written and checked without the names of the new ones; for cross-dataset, lists of all classes, since all of a
-source's are trained on. ``written_from`` names every class that the writer knew of, so that the file itself shows what
-its lists can know. A file without it, as earlier releases wrote them, was written knowing all classes that it lists.
+classes, written and checked without the names of the new ones; for cross-dataset, lists of all classes, since all
+classes of a source are trained on. ``written_from`` names every class that the writer knew, so that the file itself
+shows what its lists may depend on. Files of earlier releases lack it: their writers knew all listed classes.
 
-The rules that `check_neighbors` enforces hold among the classes that are trained on: a neighbour that names another of
-them would pull a class towards its rival. Which terms happen to name a class that is not trained on is counted, not
-forbidden (`sept_core.semantic.blind`): to forbid it, the writer would have to know that class.
+The rules of `check_neighbors` apply to the training classes: a neighbour that names another training class would pull a
+class towards its rival. Terms that happen to name a class which is not trained on are counted, not forbidden
+(`sept_core.semantic.blind`): to avoid them, the writer would have to know that class.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Neighbors:
         by_class: Neighbours of each class, best first; keys and terms in the form that prompts use
             (`sept_core.datasets.prompt_name`).
         origin: Where the lists come from: model, date, prompt. Not part of the `digest`.
-        written_from: The classes that the writer knew of, in the form that prompts use, sorted; None for those listed.
+        written_from: The classes that the writer knew, in the form that prompts use, sorted; None for the listed ones.
             Not part of the `digest`.
     """
 
@@ -56,11 +56,11 @@ class Neighbors:
 
     @property
     def known(self) -> frozenset[str]:
-        """The classes that the writer of the lists knew of, in the form that prompts use."""
+        """The classes that the writer of the lists knew, in the form that prompts use."""
         return frozenset(self.by_class if self.written_from is None else self.written_from)
 
     def only(self, classnames: Iterable[str]) -> Neighbors:
-        """The lists of these classes alone, as far as there are any; what the writer knew stays the same."""
+        """The existing lists of these classes only; the classes that the writer knew stay the same."""
         names = [prompt_name(name) for name in classnames]
         lists = {name: self.by_class[name] for name in names if name in self.by_class}
         return replace(self, by_class=lists, written_from=tuple(sorted(self.known)))
@@ -98,7 +98,7 @@ class Neighbors:
                 raise InputError(f"no neighbours for the class '{classname}'", where=where, fix="add a list for it")
             if len(terms) < n:
                 raise InputError(
-                    f"class '{classname}' has {len(terms)} neighbours, {n} were asked for",
+                    f"class '{classname}' has {len(terms)} neighbours, {n} were requested",
                     where=where,
                     fix=f"lower n_neighbors to {len(terms)} or add terms to the list" if terms else "add terms to it",
                 )
@@ -107,10 +107,10 @@ class Neighbors:
 
 
 def refuse_broken(neighbors: Neighbors, classnames: Sequence[str], where: str, fix: str = "correct the list") -> None:
-    """Let no lists pass that break a rule of `check_neighbors`.
+    """Refuse lists that break a rule of `check_neighbors`.
 
     Raises:
-        InputError: The first broken rule, and how many there are.
+        InputError: With the first broken rule and their number.
     """
     broken = check_neighbors(neighbors, classnames)
     if broken:
@@ -120,11 +120,11 @@ def refuse_broken(neighbors: Neighbors, classnames: Sequence[str], where: str, f
 
 @dataclass(frozen=True)
 class BrokenRule:
-    """A rule that lists of neighbours break; ``str`` of it is one line.
+    """A rule that lists of neighbours break; ``str()`` gives one line.
 
     Args:
         classname: The class whose list it is, or that has none, in the form that prompts use.
-        at: Which of its terms, from 0; None where it is the whole list.
+        at: Index of the term; None for the whole list.
         what: What is wrong.
     """
 
@@ -137,11 +137,11 @@ class BrokenRule:
 
 
 def check_neighbors(neighbors: Neighbors, classnames: Sequence[str]) -> list[str]:
-    """Every rule that the lists break, a line each; empty when all is well.
+    """Every rule that the lists break, a line each; empty if there is none.
 
     The rules: each of ``classnames`` has a list and no other class does; a neighbour is a text of 1 to
-    `MAX_NEIGHBOR_LENGTH` characters in the form that prompts have, occurs once in these lists, is not its own class's
-    name, and does not hold the name of another of ``classnames`` in a form that `name_pattern` finds.
+    `MAX_NEIGHBOR_LENGTH` characters in the form that prompts use, occurs once in these lists, is not the name of its
+    own class, and does not contain the name of another of ``classnames`` in a form that `name_pattern` finds.
 
     Args:
         neighbors: The lists.
@@ -151,7 +151,7 @@ def check_neighbors(neighbors: Neighbors, classnames: Sequence[str]) -> list[str
 
 
 def broken_rules(neighbors: Neighbors, classnames: Sequence[str]) -> list[BrokenRule]:
-    """`check_neighbors`, with the place of each."""
+    """`check_neighbors`, with the position of each broken rule."""
     names = [prompt_name(name) for name in classnames]
     broken = [
         BrokenRule(name, None, f"class '{name}' has no neighbours")
@@ -171,7 +171,7 @@ def broken_rules(neighbors: Neighbors, classnames: Sequence[str]) -> list[Broken
                 BrokenRule(name, at, f"class '{name}': neighbour {term!r} {rule}")
                 for rule in _broken_rules(term, name, owner, rivals)
             ]
-            if isinstance(term, str):  # a list read from JSON cannot be a key
+            if isinstance(term, str):  # a list from JSON cannot be a key
                 owner.setdefault(term, name)
     return broken
 
@@ -180,17 +180,17 @@ def _broken_rules(
     term: object, name: str, owner: Mapping[str, str], rivals: Mapping[str, re.Pattern[str]]
 ) -> list[str]:
     if not isinstance(term, str):
-        return ["is not a text"]
+        return ["is not a string"]
     if not term.strip():
         return ["is empty"]
     broken = []
     if term != prompt_name(term):
-        broken.append("is not in the form that prompts have (lower case, no underscores)")
+        broken.append("is not in the form that prompts use (lower case, no underscores)")
     if len(term) > MAX_NEIGHBOR_LENGTH:
         broken.append(f"has {len(term)} characters, more than {MAX_NEIGHBOR_LENGTH}")
     if term == name:
         broken.append("is the name of the class itself")
     if term in owner:
         broken.append("is there twice" if owner[term] == name else f"is also a neighbour of '{owner[term]}'")
-    broken += [f"holds the name of the class '{other}'" for other, found in rivals.items() if found.search(term)]
+    broken += [f"contains the name of the class '{other}'" for other, found in rivals.items() if found.search(term)]
     return broken

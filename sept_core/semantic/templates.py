@@ -1,8 +1,8 @@
 """Hand-crafted templates h_t of the margins m_{i,j,n} (SEPT, arXiv 2601.20867), by kind of dataset.
 
 The margin of a class and a neighbour is the mean, over T of these templates, of the distance between the two filled
-texts. They come from ``data/templates.json``, the most generic first, so that the first T are a sensible choice for
-any T. The zero-shot template of a dataset stands in its registry entry and is not repeated here.
+texts. They are in ``data/templates.json``, the most generic first, so that the first T are a sensible choice for any T.
+The zero-shot template of a dataset is in the registry.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load_templates(kind: str) -> tuple[str, ...]:
 
 
 def templates_digest(kind: str) -> str:
-    """First 16 hex digits of the SHA-256 of a kind's templates; part of a trial's signature where SEPT is on."""
+    """First 16 hex digits of the SHA-256 of a kind's templates; part of a trial's signature if SEPT is on."""
     canonical = json.dumps(load_templates(kind), separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
 
@@ -49,13 +49,13 @@ def fill(template: str, names: Sequence[str], *, lower: bool = True) -> list[str
     Args:
         template: A text with exactly one ``{}``.
         names: Class names or neighbours, N of them.
-        lower: Whether to lower-case them; not where they have the form of the learned prompt already.
+        lower: Whether to lower-case them; not if they already have the form of the learned prompt.
 
     Returns:
         N texts, in the order of ``names``.
 
     Raises:
-        InputError: The template has not exactly one ``{}``, or a name is empty.
+        InputError: The template does not have exactly one ``{}``, or a name is empty.
     """
     slots = template.count(_SLOT)
     if slots != 1:
@@ -71,6 +71,6 @@ def fill(template: str, names: Sequence[str], *, lower: bool = True) -> list[str
             raise InputError(
                 f"name number {position + 1} is empty", where=f"template '{template}'", fix="give every class a name"
             )
-        # Not str.format: a name may hold braces of its own.
+        # Not str.format: a name may contain braces.
         prompts.append(template.replace(_SLOT, spoken))
     return prompts

@@ -1,9 +1,9 @@
-"""How fast clips become embeddings: end to end against the encoder alone, against msclap's own loop; peak memory.
+"""Speed of embedding: end to end, compared with the encoder alone and with msclap's own loop; peak memory.
 
     pip install -e ".[dev]" && pytest tests/benchmarks/bench_embed.py -s
 
-Real audio of ESC-10 where it lies beside the project. msclap-2023 has random weights of the real size: speed does not
-depend on what they say. Everything in one run, one thread an encoder.
+Uses the real audio of ESC-10 if it is next to the project. msclap-2023 has random weights of the real size: speed does
+not depend on their values. Everything in one run, one thread per encoder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pipeline.embed.sizing import CPU_BATCH
 from sept_core.datasets import Clip, read_layout
 
 AUDIO = Path(__file__).parents[3] / "shared" / "audio" / "esc10"
-# A run of all and a run of few: what the difference takes is free of Ray's start and of loading. Two encoders share
-# both evenly, for 32 clips travel together.
+# A run of all and a run of few: their difference excludes Ray's start and loading. Two encoders share both evenly,
+# since 32 clips are sent together.
 CLIPS, FEW, OWN = 320, 60, 32
 MANY = 10_000
 

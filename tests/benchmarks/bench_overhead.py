@@ -1,4 +1,5 @@
-"""What the orchestration costs: a trial's overhead against a stock stack, resuming, the driver's memory, requests.
+"""The cost of the orchestration: overhead per trial compared with a stock stack, resuming, the driver's memory,
+requests.
 
     pip install -e ".[dev]" && pytest tests/benchmarks/bench_overhead.py -s
 

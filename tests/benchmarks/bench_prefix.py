@@ -2,7 +2,7 @@
 
     pip install -e ".[dev]" && pytest tests/benchmarks/bench_prefix.py -s
 
-Prints the ratio of forward + backward to the context at 55 prompts and 16 context tokens, each way timed in turn.
+Prints the ratio of forward + backward to the context at 55 prompts and 16 context tokens, timing the ways in turn.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VARIANTS = ["{}", "loud {}", "distant {}", "a {} at night", "the {} of a recordi
 
 
 class GPT2Tower(CausalTextTower):
-    """transformers' own GPT-2, opened up; tokens are made of letters, for only their number matters here."""
+    """transformers' own GPT-2, opened up; tokens are made from letters, since only their number matters here."""
 
     def __init__(self) -> None:
         super().__init__()

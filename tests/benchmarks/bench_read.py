@@ -2,9 +2,9 @@
 
     pip install -e ".[dev]" && pytest tests/benchmarks/bench_read.py -s
 
-Each way in a process of its own, in turn; the files are in the page cache, so that the code is measured and not the
-disk. S3 is moto on this machine, which takes one request at a time: what is said of it is an upper bound. Prints
-seconds, ratios to ``numpy.load``, and what each way adds to the memory of its process.
+Each way runs in its own process, in turn; the files are in the page cache, so that the code is measured, not the disk.
+S3 is moto on this machine, which handles one request at a time: its times are upper bounds. Prints seconds, ratios to
+``numpy.load``, and the memory that each way adds to its process.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write(root: str) -> None:
 def read(way: str, root: str, bucket: str, settings: dict[str, str]) -> tuple[float, float, float]:
     """Seconds until the table is there, until every number was read once more and digested, and MB of memory added.
 
-    The sum touches every page of what was only mapped, so that nobody gains by putting it off.
+    The sum touches every mapped page, so that no way gains by loading lazily.
     """
     os.environ.update(settings)
     torch.set_num_threads(1)

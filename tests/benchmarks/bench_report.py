@@ -25,7 +25,7 @@ TRIALS, CLASSES = 40, 25
 
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialStore:
-    """A third of the trials pruned; every searched hyper-parameter drawn anew."""
+    """A third of the trials pruned; every searched hyper-parameter drawn at random."""
     spec = load_sweep("full", {"encoder": "mini"})
     halves = [[f"sound of a thing {number}" for number in range(start, start + CLASSES)] for start in (0, CLASSES)]
     folds = ("1", "2", "3", "4", "5")

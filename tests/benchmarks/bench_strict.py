@@ -1,12 +1,12 @@
-"""What it costs in honesty that proposals and prunings see means over folds: ``heldout`` against ``strict``.
+"""The optimism of ``heldout``, whose sampler and pruner see means over folds, compared with ``strict``.
 
     python tests/benchmarks/bench_strict.py --root strict-runs --trials 20 --epochs 20 --seeds 2
 
 Runs two ordinary sweeps at equal budget on the embeddings that ship, with every method of the benchmark, and prints a
-Markdown table of test accuracies. Stopped and started again with the same options, it goes on; with more trials it adds
-them. `heldout` stands there twice: with its choice for each test fold, by the validation of this fold's replicas alone,
-and with one choice over all folds, which has measured every test clip. What either has more than `strict` is its
-optimism, beside the noise of one search against another: --repeats searches again with other seeds of the sampler.
+Markdown table of test accuracies. Started again with the same options, it resumes; with more trials it adds them.
+`heldout` is listed twice: with its choice for each test fold, by the validation of this fold's replicas alone, and with
+one choice over all folds, which has measured every test clip. Their difference to `strict` is their optimism, plus the
+noise between searches: --repeats repeats the search with other seeds of the sampler.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _sweep(given: argparse.Namespace, selection: str, repeat: int) -> SweepSpec:
-    """The sweep, by way of a file that a person could launch too."""
+    """The sweep, from a file that could also be launched by hand."""
     content = {
         "name": f"bench-{selection}-{repeat}",
         "encoder": "mini",
@@ -119,7 +119,7 @@ def _sweep(given: argparse.Namespace, selection: str, repeat: int) -> SweepSpec:
 
 
 def _read(store: TrialStore, heldout: SweepSpec, strict: SweepSpec) -> dict[str, Studies]:
-    """By row (dataset, encoder, protocol, method) what both sweeps came to."""
+    """By row (dataset, encoder, protocol, method) the results of both sweeps."""
     found = {study.row_key: Studies({}, []) for study in heldout.studies()}
     for spec in (heldout, strict):
         decisions = store.decisions(spec.name)

@@ -3,7 +3,7 @@
     pip install -e ".[dev]" && pytest tests/benchmarks/bench_sweep.py -s
 
 Runs the bundled quickstart sweep in an empty folder, tracking included, and prints how much of the wall time is
-training; the rest is Ray's start, imports, reading, writing, tracking, and workers without work at the end.
+training; the rest is Ray's start, imports, reading, writing, tracking, and idle workers at the end.
 """
 
 from __future__ import annotations

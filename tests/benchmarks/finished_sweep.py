@@ -22,7 +22,7 @@ METRICS = ("loss/total", "loss/base", "loss/intra", "loss/inter", "val/h", "val/
 
 
 def fill(root: Path, trials: int) -> SweepSpec:
-    """Write a sweep with so many finished trials, spread evenly over four studies, and return its spec."""
+    """Write a sweep with this many finished trials, spread evenly over four studies, and return its spec."""
     each = -(-trials // len(STUDIES))
     text = f"name: {NAME}\nencoder: mini\ndatasets: [ESC10, FSDD]\nmethods: [coop, coop+sept]\ntrials: {each}\n"
     spec = parse_sweep(text + "training: {epochs: 50, report_every: 5}\n", "finished.yaml")

@@ -1,4 +1,5 @@
-"""msclap with random weights at its real size, in the files of the package: to measure what weights do not change."""
+"""msclap with random weights at its real size, in the files of the package, for measurements that do not depend on
+weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The same tiny trainings run twice: by a launch of ours, and by the stack that Ray's documentation puts together.
+"""The same tiny trainings run twice: by our launch, and by the stack of Ray's documentation.
 
-Each runs in a process of its own and tracks into an SQLite database of its own. Nothing is pruned, so that both train
-equally often: the schedulers are asked at every report, and always say go on.
+Each runs in its own process and tracks to its own SQLite database. Nothing is pruned, so that both train equally often:
+the schedulers are asked at every report, and always continue.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ENVIRONMENT = {
 
 @dataclass
 class Outcome:
-    """What a stack did.
+    """The measurements of a stack.
 
     Attributes:
         wall: Seconds from the first import to the last record.
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def spec_of(trials: int) -> SweepSpec:
-    """One study of so many trials that train for milliseconds."""
+    """One study with this many trials, which train for milliseconds."""
     content = SWEEP | {
         "methods": ["coop"],
         "trials": trials,
@@ -141,10 +141,10 @@ def stock(root: Path, trials: int, equal: bool) -> Outcome:
     """``Tuner`` with `OptunaSearch`, `ASHAScheduler` and `MLflowLoggerCallback`.
 
     Args:
-        root: Where it writes.
-        trials: How many.
-        equal: Whether it is to do what ours does: keep workers from one trial to the next, and checkpoint at every
-            report. Else it is left as it comes.
+        root: Its folder.
+        trials: Number of trials.
+        equal: Whether it should do the same as ours: reuse workers, and checkpoint at every report. Otherwise it has
+            its defaults.
     """
     outcome = Outcome()
     began = time.monotonic()

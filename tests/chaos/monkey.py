@@ -1,7 +1,7 @@
 """A seeded monkey that runs sweeps on a Ray cluster and kills driver, workers, nodes and the head's processes.
 
-Ray's nodes are processes of this machine (`ray.cluster_utils.Cluster`): a node dies as one that loses its power does,
-with everything on it. Processes are killed by their ids.
+Ray's nodes are processes of this machine (`ray.cluster_utils.Cluster`): a node dies like one that loses power, with
+everything on it. Processes are killed by their ids.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.tracking import default_target, mlflow_client
 
 HERE = Path(__file__).parent
 CLUSTER = {
-    # Ray listens on the network here, as a cluster does: nobody else is to use it.
+    # Ray listens on the network here, like a cluster: no other user may use it.
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

@@ -75,7 +75,7 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
                         os.kill(chance.choice(workers), signal.SIGKILL)
                 done[kind] += 1
             if process.returncode not in (None, -signal.SIGKILL):
-                # Done before the last kill: it begins anew.
+                # Done before the last kill: it starts again.
                 assert process.returncode == 0, said(tmp_path)
                 command = (*command, "--force") if "--force" not in command else command
     with launched(tmp_path, "unused:unused", *command) as process:
@@ -88,8 +88,8 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
     ("happens", "line"),
     [
         # By the kills above and the tests of the watch on Ray they are covered in every run.
-        pytest.param(signal.SIGTERM, "interrupted; the same command goes on", marks=pytest.mark.long),
-        pytest.param(signal.SIGINT, "interrupted; the same command goes on", marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, "interrupted; run the same command again", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, "interrupted; run the same command again", marks=pytest.mark.long),
         pytest.param(
             b"gcs_server", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
         ),

@@ -100,7 +100,7 @@ class TestFailingTrials:
 
         status = json.loads(sept(tmp_path, "sweep", "status", "tiny", "--root", "runs", "--json").stdout)
         assert (status["ended"], status["budget"]) == (16, 16)
-        # Launched once more they are left alone, unless that is asked for.
+        # Launching again does not run them again, unless requested.
         with launched(tmp_path, "faulty_inputs:provide", *LAUNCH, "runs") as process:
             assert process.wait(300) == 0, said(tmp_path)
         assert len((tmp_path / "attempts").read_text().splitlines()) == attempts.total()

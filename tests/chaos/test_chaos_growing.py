@@ -33,7 +33,7 @@ def test_what_it_is_said_to_grow_to_is_waited_for_and_anything_else_is_refused(n
         assert process.wait(60) == 2
     refused = said(tmp_path).splitlines()[-1]
     assert "it needs 1 CPUs and 0 GPUs, the cluster has 0 and 0" in refused
-    assert refused.endswith("of a cluster that grows, say to what (--cpus N, --gpus N)")
+    assert refused.endswith("if the cluster autoscales, state its maximum size (--cpus N, --gpus N)")
     with launched(tmp_path, "tiny_inputs:provide", *launch, "--cpus", "1", variables=CLUSTER) as process:
         deadline = time.monotonic() + 60
         while "wait until the cluster has grown" not in said(tmp_path):

@@ -1,6 +1,6 @@
-"""What a GPU does with this software, measured by one command: ``python -m tests.gpu --out FOLDER``.
+"""Measures this software on a GPU with one command: ``python -m tests.gpu --out FOLDER``.
 
-docs/gpu.md says what each section means. Nothing here needs more than torch, transformers, tokenizers, safetensors and
-numpy, no network, no Ray and no MLflow; what needs more where it is there says so. ``--small`` runs all at toy size on
-a CPU, so that the command itself is tested (tests/test_gpu_command.py).
+docs/gpu.md explains the sections. They need only torch, transformers, tokenizers, safetensors and numpy; no network,
+Ray or MLflow. Parts that use more if it is installed say so. ``--small`` runs everything at toy size on a CPU, to test
+the command itself (tests/test_gpu_command.py).
 """

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Read when CUDA starts: matrix products are to be the same every time, as in a trial.
+# Read when CUDA starts: makes matrix products deterministic, as in a trial.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
@@ -41,7 +41,7 @@ SECTIONS: Mapping[str, tuple[Section, float]] = {
     "actors": (actors, 4),
     "compiled": (compiled, 5),
 }
-"""By name: the section, and its share of the time. What one leaves of its share goes to those behind it."""
+"""By name: the section, and its share of the time. Unused time goes to the following sections."""
 
 FILE = "results.json"
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, sections: Mapping[str, tuple[Se
 
 
 def _outcome(run: Section, bench: Bench) -> dict[str, Any]:
-    """A section's entry in the results, whatever happens in it; what it had found before it failed is kept."""
+    """A section's entry in the results; if it fails, its earlier findings are kept."""
     failed: dict[str, Any] = {"state": "failed", "found_before": bench.rows}
     try:
         return {"state": "done", "result": run(bench)}

@@ -1,4 +1,4 @@
-"""The section of several actors on one card: what a fraction of a GPU is worth."""
+"""The section of several actors on one card: the throughput of fractions of a GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_S = 120.0
 
 
 class Actor:
-    """A trial that trains without end."""
+    """A trial that trains forever."""
 
     def __init__(self, config: StudyConfig) -> None:
         if config.device == "cpu":
@@ -28,7 +28,7 @@ class Actor:
         self._training.train_epoch()
 
     def run(self, seconds: float) -> float:
-        """Train for so long; steps a second."""
+        """Train for this long; returns steps per second."""
         steps, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
             self._training.train_epoch()  # waits for the device at its end
@@ -38,7 +38,8 @@ class Actor:
 
 
 def actors(bench: Bench) -> dict[str, Any]:
-    """Steps a second of 1, 2 and 4 trials on one card, as Ray's fractions of it where Ray is, else plain processes."""
+    """Steps a second of 1, 2 and 4 trials on one card, as Ray's fractions of it if Ray is installed, else as plain
+    processes."""
     try:
         import ray
     except ImportError:
@@ -49,7 +50,7 @@ def actors(bench: Bench) -> dict[str, Any]:
     encoders = ("mini", "msclap-2023") if bench.on_gpu else ("mini",)
     seconds = 0.3 if bench.small else 3.0
     if on_ray:
-        # As many CPUs as actors, whatever the machine has: one that finds no place would be waited for without end.
+        # As many CPUs as actors, whatever the machine has: an actor that does not fit would be waited for forever.
         gpus = 1 if bench.on_gpu else 0
         ray.init("local", num_cpus=max(counts), num_gpus=gpus, include_dashboard=False, log_to_driver=False)
     try:

@@ -1,4 +1,4 @@
-"""What the sections share: the card, the time that is left, a clock that waits for the card, and what is written."""
+"""What the sections share: the device, the remaining time, a clock that waits for the device, and the results file."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ __all__ = [
 
 
 class MissingError(Exception):
-    """What a measurement needs is not here; says what."""
+    """Something that a measurement needs is missing; the message says what."""
 
 
 class ToleranceError(Exception):
-    """A tolerance is not kept; carries what was measured."""
+    """A tolerance is exceeded; has the measured values."""
 
     def __init__(self, what: str, result: dict[str, Any]) -> None:
         super().__init__(what)
@@ -45,14 +45,14 @@ class ToleranceError(Exception):
 
 @dataclass
 class Bench:
-    """What a section is given.
+    """The input of a section.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
         small: Everything at toy size: the figures mean nothing.
-        until: ``time.monotonic()`` by which the section is to be done.
-        left_out: What it had no time for.
-        rows: What it has found so far: written even where it fails further on.
+        until: ``time.monotonic()`` by which the section should be done.
+        left_out: Parts for which there was no time.
+        rows: Findings so far: written even if the section fails later.
     """
 
     device: str
@@ -62,20 +62,20 @@ class Bench:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def found(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Keep and print what was measured; returns it."""
+        """Store and print a measurement; returns it."""
         self.rows.append(row)
         print(f"  {json.dumps(_plain(row))}", flush=True)
         return row
 
     def time_for(self, what: str, seconds: float = 0.0) -> bool:
-        """Whether there is time for ``what``, which takes about so long; what there is none for is noted."""
+        """Whether there is time for ``what``, which takes about this long; if not, it is noted."""
         if time.monotonic() + seconds < self.until:
             return True
         self.left_out.append(what)
         return False
 
     def sizes(self, **wanted: Any) -> dict[str, Any]:
-        """Sizes of a study (``StudyConfig``): those that are wanted, or little ones."""
+        """Sizes of a study (``StudyConfig``): the requested ones, or small ones."""
         little = {"small": True, "n_neighbors": 2, "n_ctx": 4, "batch": 4}
         return wanted | {"device": self.device} | (little if self.small else {})
 
@@ -98,7 +98,7 @@ def seconds_of(run: Callable[[], object], device: str, rounds: int, warm: int = 
 def in_turn(
     ways: Mapping[str, Callable[[], object]], device: str, rounds: int, warm: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of every call of every way, one way after the other in each round, so that all meet the same machine."""
+    """Seconds of every call of every way, alternating in each round, so that all run under the same conditions."""
     where = torch.device(device)
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(warm + rounds):
@@ -113,13 +113,13 @@ def in_turn(
 
 
 def clock(device: str) -> float:
-    """Seconds: on a CPU those of this process (its one thread), which others on the machine do not count into."""
+    """Seconds: on a CPU those of this process (its one thread), which other processes do not affect."""
     return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Within, torch computes as in a trial: deterministic algorithms only."""
+    """In the block, torch computes as in a trial: deterministic algorithms only."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -151,7 +151,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` whole or not at all."""
+    """Write ``content`` atomically."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -38,9 +38,9 @@ def batch_size(bench: Bench) -> dict[str, Any]:
 
 
 def _towers(bench: Bench, rows: list[dict[str, Any]]) -> Iterator[tuple[str, AudioTower]]:
-    """The audio towers, one after the other, as far as there is time; a row for each that cannot be had.
+    """The audio towers, one after the other, while there is time; a row for each that is unavailable.
 
-    Whoever takes one has to let it go before the next: only then is there room on the card.
+    Release one before the next: otherwise there is not enough memory on the device.
     """
     for name in ("mini",) if bench.small else ENCODERS:
         if not bench.time_for(name, 5.0):

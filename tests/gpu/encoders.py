@@ -1,6 +1,7 @@
 """The four encoders in memory: ``mini`` as it ships, the others with random weights of the published architecture.
 
-Speed and memory do not depend on what weights say. Tokenizers are trained on the class names and neighbours that ship
+Speed and memory do not depend on the values of weights. Tokenizers are trained on the class names and neighbours that
+ship
 with this package, to about 1.5 tokens a word.
 """
 
@@ -95,7 +96,8 @@ def text_model(name: str, small: bool = False) -> tuple[Any, Any]:
             base = transformers.ClapTextModel(transformers.ClapTextConfig(**(SMALL if small else {})))
     with torch.no_grad():
         for key, value in base.named_parameters():
-            # Fresh weights are so small that all texts would come out alike, and losses would compare nothing.
+            # Initial weights are so small that all texts would have the same features, and comparing losses would mean
+            # nothing.
             if value.dim() == 2 and "wpe" not in key and "position" not in key:
                 value.mul_(2.0)
     return base, tokenizer

@@ -16,7 +16,7 @@ from .study import METHODS, Study, StudyConfig
 __all__ = ["bfloat16", "equality"]
 
 # Of the losses of a step, and of what the steps added to all of a replica's parameters, relative. Both sides compute in
-# float32, in another order.
+# float32, in different order.
 LOSSES, LEARNED = 1e-4, 1e-3
 STEPS = 3
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a process of one's own for every measurement, and the peak of its memory (Linux)."""
+"""What the benchmarks share: a separate process for every measurement, and its peak memory (Linux)."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ MB = 1e6
 def alone(function: Callable[..., Result], *arguments: object) -> Result:
     """What ``function`` (of a module's top level) returns, called in a fresh process that ends with it.
 
-    Memory that one measurement leaves to the allocator so never hides the need of the next one.
+    So memory that one measurement leaves in the allocator does not hide the need of the next.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for the device, so that a clock read next is honest."""
+    """Wait for the device, so that the clock is accurate."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Peak:
-    """Most memory in use from now on, less what is in use now.
+    """Peak memory from now on, minus the memory in use now.
 
     On a GPU that of torch's allocator. On a CPU the process's resident memory, by the kernel's own high-water mark,
-    which is set back first: loading a model may need more than training with it. (``getrusage`` knows no way back.)
+    which is set back first: loading a model may need more than training with it. (``getrusage`` cannot be reset.)
     """
 
     def __init__(self, device: torch.device) -> None:

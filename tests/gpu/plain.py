@@ -1,4 +1,4 @@
-"""One training step as published code writes it, to measure ours against.
+"""One training step as in published code, for comparison with ours.
 
 One replica after the other, every prompt padded to 77 tokens, the batch's waveforms through the audio tower in every
 step (already decoded, which published code does each time too), torch's own SGD. The text tower is msclap-2023's.
@@ -22,7 +22,7 @@ PAD_TO, HEAD_LR = 77, 6.5
 
 
 class PaddedPrompts:
-    """Names behind a context, each prompt padded to 77 tokens, as msclap pads and pools a text."""
+    """Names after a context, each prompt padded to 77 tokens, as msclap pads and pools a text."""
 
     def __init__(self, study: Study, names: tuple[str, ...]) -> None:
         assert isinstance(study.tower, Gpt2TextTower)
@@ -35,7 +35,7 @@ class PaddedPrompts:
         self.mask = (torch.arange(PAD_TO, device=study.device) <= self.last[:, None]).long()
 
     def encode(self, context: Tensor) -> Tensor:
-        """Unit-norm features ``[names, dim]`` behind ``context [n_ctx, width]``."""
+        """Unit-norm features ``[names, dim]`` after ``context [n_ctx, width]``."""
         count = len(self.suffix)
         prompts = torch.cat([context.expand(count, -1, -1), self.suffix], dim=1)
         hidden = self.tower.base(inputs_embeds=prompts, attention_mask=self.mask, use_cache=False).last_hidden_state
@@ -66,7 +66,7 @@ class PlainTraining:
 
 
 class PlainReference:
-    """The losses of every baseline for one replica, written down as their papers do."""
+    """The losses of every baseline for one replica, written as in their papers."""
 
     def __init__(self, study: Study, audio: AudioTower) -> None:
         self.study, self.audio = study, audio

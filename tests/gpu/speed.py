@@ -26,7 +26,7 @@ __all__ = ["compiled", "fusing", "memory"]
 
 
 def fusing(bench: Bench) -> dict[str, Any]:
-    """What it gains to train replicas, and configurations, in one batch."""
+    """The gain of training replicas, and configurations, in one batch."""
     counts = (1, 2, 4) if bench.small else (1, 2, 4, 8, 15, 30, 60)
     encoders = ("msclap-2023", "mini") if bench.on_gpu else ("mini",)
     replicas, grids = [], []
@@ -142,7 +142,7 @@ def _peak(config: StudyConfig, budget: int) -> dict[str, Any]:
 
 
 def compiled(bench: Bench) -> dict[str, Any]:
-    """The step as a CUDA graph and compiled, against the step as it is."""
+    """The step as a CUDA graph and compiled, compared with the plain step."""
     rows = []
     studies = [("msclap-2023", 4), ("mini", 4), ("mini", 30), ("msclap-2023", 30)]
     for encoder, replicas in studies[:1] if bench.small else studies:
@@ -163,7 +163,7 @@ def compiled(bench: Bench) -> dict[str, Any]:
             started = time.perf_counter()
             try:
                 seconds, moved = way(bench, study, embeddings)
-            except Exception as error:  # whatever it cannot capture or compile is the finding
+            except Exception as error:  # what it cannot capture or compile is the result
                 row[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
                 continue
             fresh = study.training(embeddings)

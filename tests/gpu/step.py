@@ -1,4 +1,4 @@
-"""The section that holds a training step of every method against the plain reference."""
+"""The section that compares a training step of every method with the plain reference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Measured:
 
 
 def step(bench: Bench) -> dict[str, Any]:
-    """A step of every method against the plain reference; both start alike, and their first steps must agree."""
+    """A step of every method against the plain reference; both start the same, and their first steps must agree."""
     dataset, replicas = ("ESC10", 2) if bench.small else ("UrbanSound8K", 3)
     rows, faults = [], []
     for method in METHODS[1::6] if bench.small else METHODS:
@@ -148,8 +148,8 @@ def _difference(plain: Measured, ours: Measured) -> float:
 class ReadyMel(AudioTower):
     """LAION-CLAP's HTSAT on mel spectrograms that are there, its features brought to msclap's width.
 
-    Stands for msclap-2023's audio tower, an HTSAT of the same size, where the package msclap is not installed; what
-    becomes of the waveform is left out, which favours the reference.
+    Replaces msclap-2023's audio tower, an HTSAT of the same size, if the package msclap is not installed; the
+    computation of spectrograms is left out, which favours the reference.
     """
 
     sample_rate, seconds = 48_000, 10.0

@@ -30,13 +30,13 @@ METHODS = tuple(f"{baseline}{sept}" for baseline in ("coop", "kgcoop", "dept", "
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What is measured.
+    """The measured configuration.
 
     Attributes:
         encoder: One of ``encoders.ENCODERS``.
-        dataset: Whose class names and neighbours are used.
+        dataset: The dataset with the class names and neighbours.
         method: Such as ``coop+sept``.
-        replicas: How many train at once.
+        replicas: Number of replicas.
         n_neighbors: Neighbours per class (N).
         n_ctx: Length of the context.
         batch: Clips per step and replica.
@@ -106,7 +106,7 @@ class Study:
     def embeddings(self, labels: Tensor | None = None, bank: tuple[str, ...] = (), seed: int = 0) -> Tensor:
         """Unit-norm clip features ``[clips, dim]`` around the features of their classes' hand-crafted prompts.
 
-        Noise is as large as the classes are apart, so that some clips are taken for another class. Computed on the
+        Noise is as large as the distance of classes, so that some clips are misclassified. Computed on the
         CPU, whatever the device.
         """
         labels = self.labels if labels is None else labels

@@ -135,7 +135,7 @@ def test_more_neighbours_than_are_left_after_dropping_are_refused(inputs):
     lists = dataclasses.replace(BLIND, by_class=TERMS | {"eight": ("eight or two", "an eight")})
     inputs = dataclasses.replace(inputs, neighbors=lists)
     TrialRun(config(inputs), inputs)
-    with pytest.raises(InputError, match="class 'eight' has 1 neighbours, 2 were asked for.*lower n_neighbors to 1"):
+    with pytest.raises(InputError, match="class 'eight' has 1 neighbours, 2 were requested.*lower n_neighbors to 1"):
         TrialRun(config(inputs, neighbors_naming_new="drop"), inputs)
 
 

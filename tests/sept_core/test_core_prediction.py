@@ -159,8 +159,8 @@ def test_another_encoder_is_refused_with_both_fingerprints(learned: Callable[[st
         ([], "fewer than two"),
         (["rain"], "fewer than two"),
         (["rain", " "], "is empty"),
-        (["rain", "dog bark", "rain"], "'rain' stands twice"),
-        (["dog bark", "Dog_Bark"], "'dog bark' and 'Dog_Bark' read alike"),
+        (["rain", "dog bark", "rain"], "'rain' is given twice"),
+        (["dog bark", "Dog_Bark"], "'dog bark' and 'Dog_Bark' are the same in a prompt"),
     ],
 )
 def test_names_that_cannot_be_ranked_are_refused(names: list[str], said: str) -> None:
@@ -245,7 +245,7 @@ def test_a_card_with_any_other_value_predicts_or_is_one_line(
         (lambda params: params.update(ctx=params["ctx"].repeat(1, 40, 1)), r"'ctx' has shape \[2, 80, \d+\], not"),
         (lambda params: params.pop("ctx"), "its parameters lack 'ctx'"),
         (lambda params: params.clear(), "holds nothing"),
-        (lambda params: params.update(more=torch.ones(2, 1)), "hold 'more', which dept does not have"),
+        (lambda params: params.update(more=torch.ones(2, 1)), "have 'more', which dept does not have"),
         (lambda params: params.update(ctx=params["ctx"][:, :1]), r"'ctx' has shape \[2, 1, \d+\], not \[2, 2, \d+\]"),
         (lambda params: params.update(ctx=params["ctx"][:, :0]), r"'ctx' has shape \[2, 0, \d+\], not"),
         (lambda params: params.update(ctx=params["ctx"][..., 1:]), r"'ctx' has shape \[2, 2, \d+\], not"),

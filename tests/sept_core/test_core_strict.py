@@ -56,7 +56,7 @@ def test_a_strict_trial_of_a_transfer_is_its_source_folds_share(inputs, make_tab
     whole = finish(wide, "coop", folds=FOLDS, protocol="cross-dataset").result()
     alone = finish(wide, "coop", folds=FOLDS[1:2], protocol="cross-dataset", selection="strict").result()
     assert alone.replicas == tuple(row for row in whole.replicas if row["fold"] == FOLDS[1])
-    with pytest.raises(InputError, match="'nested' has no meaning for cross-dataset; use selection: heldout or strict"):
+    with pytest.raises(InputError, match="'nested' does not apply to cross-dataset; use selection: heldout or strict"):
         make_config(wide, "coop", protocol="cross-dataset", selection="nested")
 
 

@@ -40,7 +40,7 @@ def test_a_result_says_what_a_reader_has_to_know_of_its_data(encoder, make_table
     trial = config(crossed, sept=False, folds=("2", "3"), shots=1)
     result = finish(TrialRun(trial, crossed))
     crossing, count = result.warnings
-    assert crossing.startswith("ESC10: 1 recording stands in both training and test of the published split (twice in")
+    assert crossing.startswith("ESC10: 1 recording is in both training and test of the published split (twice in")
     assert count.endswith("clips; ESC10 is published with 400")
     assert TrialResult.from_json(json.loads(json.dumps(result.to_json()))).warnings == result.warnings
     # Of older releases' results nothing is known.

@@ -177,7 +177,7 @@ def test_names_with_the_same_tokens_are_refused_before_a_trial_and_named_both(in
 
 
 def test_a_literal_special_token_is_refused_with_one_line(inputs):
-    with pytest.raises(InputError, match="the text 'a <pad> of rain.' holds <pad>, a special token"):
+    with pytest.raises(InputError, match="the text 'a <pad> of rain.' contains <pad>, a special token"):
         PromptBank.of(load_mini().text, ["rain", "a <PAD> of rain".lower()], end=".")
 
 

@@ -1,6 +1,6 @@
 """Layouts: data sets' folders as their authors and PALM ship them, read into manifests.
 
-A file per family of data sets; ``reading.py`` finds out which layout stands in a folder.
+One file per family of data sets; ``reading.py`` finds out which layout a folder has.
 """
 
 from sept_core.datasets.layouts.reading import LAYOUTS, read_layout

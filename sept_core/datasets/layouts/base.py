@@ -1,4 +1,4 @@
-"""What every layout is made of: found clips, how a folder is looked through, and tables read with line numbers."""
+"""Building blocks of layouts: found clips, listing folders, and reading tables with line numbers."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Found:
     Args:
         file: Its audio file.
         classname: Spelled as in the registry.
-        fold: ``""`` where the data set comes without folds, and it is placed by ``sept_core.datasets.assign``.
-        group: Source recording or speaker; ``""`` where it is not known.
+        fold: ``""`` if the data set has no folds; then ``sept_core.datasets.assign`` assigns one.
+        group: Source recording or speaker; ``""`` if unknown.
     """
 
     file: Path
@@ -54,13 +54,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a data set's folder is laid out.
+    """One way to organise a data set's folder.
 
     Args:
         origin: Whose layout it is, for messages.
-        expected: What stands in such a folder, for messages.
-        stands_in: Whether a folder looks like it; quick, and true for one with faults, so that ``read`` names them.
-        read: Its clips. Raises InputError for what does not fit, OSError for what cannot be read.
+        expected: What such a folder contains, for messages.
+        stands_in: Whether a folder looks like it; quick, and true for one with faults, so that ``read`` reports them.
+        read: Returns its clips. Raises InputError for a file that does not fit, OSError for one that cannot be read.
     """
 
     origin: str
@@ -70,7 +70,7 @@ class Layout:
 
 
 def visible(folder: Path) -> Iterator[Path]:
-    """What a folder holds, sorted, without hidden files (``.DS_Store``, ``._clip.ogg``)."""
+    """The entries of a folder, sorted, without hidden files (``.DS_Store``, ``._clip.ogg``)."""
     return (path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "__MACOSX")))
 
 
@@ -89,12 +89,12 @@ def audio_below(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
 
 
 def named(pattern: re.Pattern[str]) -> Callable[[Path], bool]:
-    """A ``stands_in``: some audio file below has a name (without suffix) of this form."""
+    """A ``stands_in``: whether any audio file below the folder has a name (without suffix) of this form."""
     return lambda root: any(pattern.fullmatch(file.stem) for file in audio_below(root))
 
 
 def listing(folder: Path) -> str:
-    """What a folder holds, in a few words."""
+    """The contents of a folder, in a few words."""
     names = [path.name + ("/" if path.is_dir() else "") for path in visible(folder)]
     return f"found {some(names)}" if names else "the folder is empty"
 
@@ -105,13 +105,13 @@ def no_audio(folder: Path, expected: str) -> InputError:
 
 
 def class_named(info: DatasetInfo, name: str) -> str | None:
-    """The registry's spelling of a class, whatever its case and underscores are here; None for no class of it."""
+    """The registry's spelling of a class, whatever its case and underscores here; None if there is no such class."""
     spelled = {prompt_name(classname): classname for classname in info.classnames}
     return spelled.get(prompt_name(name))
 
 
 def first_there(root: Path, places: Sequence[str]) -> Path:
-    """The first of several places below a folder that exists; the first of all where none does, for messages."""
+    """The first of several places below a folder that exists; the first of all if none does, for messages."""
     return next((root / place for place in places if (root / place).exists()), root / places[0])
 
 
@@ -125,11 +125,13 @@ def hash_files(files: Sequence[Path]) -> list[str]:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """A file that a table lists, which must not lead out of its folder."""
+    """A file that a table lists; it must be inside the folder."""
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name:
         raise InputError(
-            f"'{name}' is not the path of a file in {folder}", where=where, fix="write it as seen from there, with '/'"
+            f"'{name}' is not the path of a file in {folder}",
+            where=where,
+            fix="write it relative to that folder, with '/'",
         )
     return folder / pure
 
@@ -137,7 +139,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 def complete(
     found: list[Found], folder: Path, listed_in: str, fix: str = "unpack or download the data set again"
 ) -> list[Found]:
-    """The clips as they are, when all their files are there."""
+    """The clips, after checking that all their files exist."""
     missing = sorted(item.file.relative_to(folder).as_posix() for item in found if not item.file.is_file())
     if missing:
         raise InputError(
@@ -154,19 +156,18 @@ def read_table(
     delimiter: str = ",",
     rename: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a table with the place of each for messages; a short row has ``""`` in the columns it lacks.
+    """Rows of a table, each with its line for messages; a short row has ``""`` in its missing columns.
 
-    Rows with nothing in them, as spreadsheets leave them at the end, are passed over, and so is space around the names
-    of columns.
+    Empty rows, as spreadsheets leave at the end, are skipped, and column names are stripped.
 
     Args:
         path: A CSV file in UTF-8.
-        columns: Columns that its header must have. None: the columns are numbered, and it has no header.
+        columns: Columns that its header must have. None: it has no header, and the columns are numbered.
         delimiter: Between two fields.
         rename: Gives the columns of the header other names.
 
     Raises:
-        InputError: No such file, not such a table, a column missing or there twice, or no rows.
+        InputError: No such file, not such a table, a missing or duplicate column, or no rows.
     """
     if not path.is_file():
         beside = listing(path.parent) if path.parent.is_dir() else f"there is no folder {path.parent}"
@@ -194,7 +195,7 @@ def _header(
     delimiter: str,
     rename: Callable[[tuple[str, ...]], tuple[str, ...]] | None,
 ) -> tuple[str, ...]:
-    """The names of the columns, when those that are wanted are among them, once each."""
+    """The column names, after checking that the required ones are there, once each."""
     header = tuple(name.strip() for name in found)
     if not any(header):
         raise InputError("has no header", where=str(path), fix=f"its first line names the columns {', '.join(wanted)}")
@@ -209,7 +210,7 @@ def _header(
         )
     doubled = next((name for name in header if name and header.count(name) > 1), None)
     if doubled:
-        raise InputError(f"column {doubled} stands twice", where=str(path), fix="keep one of them")
+        raise InputError(f"column {doubled} occurs twice", where=str(path), fix="keep one of them")
     return header
 
 

@@ -1,7 +1,7 @@
-"""One file for each clip, where a folder holds some clips more than once.
+"""One file per clip, for folders that contain some clips more than once.
 
-CREMA-D's repository has ``AudioWAV/`` beside ``AudioMP3/``; a copy of RAVDESS that many people have holds its folders
-``Actor_01`` and so on twice. A clip is read once, from the uncompressed file where there is one.
+CREMA-D's repository has both ``AudioWAV/`` and ``AudioMP3/``; a widespread copy of RAVDESS contains its folders
+``Actor_01`` and so on twice. A clip is read once, from the uncompressed file if there is one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNCOMPRESSED = (
     *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac"),
     *(".aiff", ".aif", ".aifc", ".caf", ".au", ".snd"),
 )
-"""Suffixes of files that lose nothing, in the order of preference; all others come after them."""
+"""Suffixes of lossless files, in order of preference; all others come after them."""
 
 
 def one_file_each(
@@ -34,7 +34,8 @@ def one_file_each(
         digests: Hashes files, as for ``read_layout``.
 
     Raises:
-        InputError: Two files of one name and format hold different sounds, or belong to different classes or folds.
+        InputError: Two files with the same name and format have different sounds, or belong to different classes or
+            folds.
         OSError: A file cannot be read.
     """
     by_name: dict[str, list[Found]] = defaultdict(list)
@@ -60,12 +61,12 @@ def _preference(clip: Found) -> tuple[int, int, str]:
 def _check_same(
     root: Path, several: dict[str, list[Found]], digests: Callable[[Sequence[Path]], Sequence[str]]
 ) -> None:
-    """Refuse files of one name that are not one clip."""
+    """Refuse files with the same name that are not the same clip."""
     twins = [(kept, other) for kept, *others in several.values() for other in others]
     for kept, other in twins:
         if (kept.classname, kept.fold, kept.group) != (other.classname, other.fold, other.group):
             raise _different(root, kept, other, "belong to different classes or folds")
-    # Of two formats the bytes differ anyhow.
+    # In two formats the bytes differ anyway.
     alike = [pair for pair in twins if pair[0].file.suffix.lower() == pair[1].file.suffix.lower()]
     hashed = digests([clip.file for pair in alike for clip in pair])
     for pair, one, two in zip(alike, hashed[::2], hashed[1::2], strict=True):
@@ -76,15 +77,17 @@ def _check_same(
 def _different(root: Path, kept: Found, other: Found, what: str) -> InputError:
     names = " and ".join(f"'{clip.file.relative_to(root).as_posix()}'" for clip in (kept, other))
     return InputError(
-        f"{names} have one name and {what}", where=str(root), fix="rename one of them, or move it out of the folder"
+        f"{names} have the same name and {what}",
+        where=str(root),
+        fix="rename one of them, or move it out of the folder",
     )
 
 
 def _place(root: Path, clip: Found, beside: Found) -> str:
-    """The topmost folder that tells a clip's file from another's, or its format where they lie side by side."""
+    """The topmost folder in which two files differ, or the file's format if they are in the same folder."""
     mine, other = (one.file.relative_to(root).parts for one in (clip, beside))
     if mine[:-1] == other[:-1]:
         return f"*{clip.file.suffix}"
     depth = next((at for at, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), 0)
-    # A file that stands higher up is named by the folder above it.
+    # A file in a higher folder is named by the folder above it.
     return "/".join(mine[: depth + 1]) + "/" if len(mine) > depth + 1 else f"{'/'.join(mine[:depth]) or '.'}/*"

@@ -29,7 +29,7 @@ __all__ = ["ESC10", "ESC50", "SESA", "URBANSOUND8K"]
 
 _ESC10_FOLDER = re.compile(r"[0-9]{3} - (.+)")
 _ESC10_FILE = re.compile(r"([0-9]+)-([0-9]+)-[A-Z]")
-# As the authors ship it, then as the copies on Kaggle do.
+# The authors' place first, then that of the copies on Kaggle.
 _ESC50_TABLES = ("meta/esc50.csv", "esc50.csv")
 _URBANSOUND8K_TABLES = ("metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
 _AGAIN = "unpack or download the data set again"
@@ -39,7 +39,7 @@ _SESA_FILE = re.compile(r"(casual|explosion|gunshot|siren)_[0-9]+")
 def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
     loose = audio_in(root)
     if loose:
-        raise InputError("audio lies outside the class folders", where=str(loose[0]), fix=f"expected {ESC10.expected}")
+        raise InputError("audio outside the class folders", where=str(loose[0]), fix=f"expected {ESC10.expected}")
     found = []
     for folder in visible(root):
         if not folder.is_dir():
@@ -50,7 +50,7 @@ def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
         for file in audio_in(folder):
             if classname not in info.classnames:
                 raise InputError(
-                    f"folder '{folder.name}' is of no class of {info.name}",
+                    f"folder '{folder.name}' is not a class of {info.name}",
                     where=str(file),
                     fix=f"name it as in '001 - Dog bark'; classes are {', '.join(info.classnames)}",
                 )
@@ -68,7 +68,7 @@ def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
 
 
 def _read_esc50(info: DatasetInfo, root: Path) -> list[Found]:
-    """ESC-50 whole, or the clips of ``info``'s classes where it is the Actions subset."""
+    """All of ESC-50, or the clips of ``info``'s classes for the Actions subset."""
     whole = DATASETS["ESC50"]
     table = first_there(root, _ESC50_TABLES)
     audio = first_there(root, ("audio/audio", "audio"))
@@ -117,7 +117,7 @@ def _read_urbansound8k(info: DatasetInfo, root: Path) -> list[Found]:
 
 
 def _urbansound8k_header(header: tuple[str, ...]) -> tuple[str, ...]:
-    """Some copies call the authors' column ``class`` by another name, since that is a reserved word in languages."""
+    """Some copies rename the authors' column ``class``, which is a reserved word in programming languages."""
     return header if "class" in header else tuple("class" if name == "class_name" else name for name in header)
 
 
@@ -144,7 +144,7 @@ def _read_sesa(info: DatasetInfo, root: Path) -> list[Found]:
 ESC10 = Layout(
     origin="original",
     expected="folders of ESC10 such as '001 - Dog bark/1-100032-A.ogg'",
-    # Only the class folders themselves, so that a folder around them is not taken for theirs.
+    # Only the class folders themselves, so that their parent folder is not mistaken for one.
     stands_in=lambda root: (
         any(_ESC10_FOLDER.fullmatch(inner.name) for inner in visible(root))
         or any(_ESC10_FILE.fullmatch(file.stem) for file in audio_in(root))

@@ -2,7 +2,7 @@
 
 GTZAN: http://marsyas.info/downloads/datasets.html, NSynth: https://magenta.tensorflow.org/datasets/nsynth, Beijing
 Opera: https://compmusic.upf.edu/bo-perc-dataset. GTZAN and Beijing Opera have no split:
-``sept_core.datasets.assign`` makes one. GTZAN does not say which artist a clip is by, so artists may cross it.
+``sept_core.datasets.assign`` makes one. GTZAN does not name the artists of clips, so an artist may be on both sides.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sept_core.errors import InputError
 __all__ = ["BEIJING_OPERA", "GTZAN", "NSYNTH"]
 
 _GTZAN_FILE = re.compile(r"([a-z]+)\.[0-9]{5}")
-# 222146__ajaysm__bangu-16: the name on Freesound; without it in the archive of its authors.
+# 222146__ajaysm__bangu-16: the file name on Freesound; the authors' archive has only the last part.
 _BEIJING_FILE = re.compile(r"(?:[0-9]+__[a-z]+__)?(bangu|daluo|naobo|xiaoluo)[-_ ]?[0-9]+")
 _NSYNTH_SIDES = {"nsynth-train": "train", "nsynth-test": "test"}
-# The family that the test set lacks, which PALM leaves out too.
+# The test set lacks this family; PALM leaves it out too.
 _NSYNTH_DROPPED = "synth_lead"
 
 

@@ -1,9 +1,9 @@
 """PALM's copies on the Hugging Face hub (https://github.com/asif-hanif/palm, ``DATASETS.md``): one layout for all 11.
 
 ``audios/`` holds the clips; ``train.csv`` and ``test.csv``, or ``csv_files/train_1.csv``, ``csv_files/test_1.csv``
-and so on, have the columns ``path`` (such as ``audios/dog.wav``) and ``classname``. What no CSV file lists is left out:
-the copy of ESC50-Actions holds all clips of ESC-50. Beside its five pairs a k-fold copy may have a single pair too,
-which is not read.
+and so on, have the columns ``path`` (such as ``audios/dog.wav``) and ``classname``. Clips that no CSV file lists are
+left out: the copy of ESC50-Actions contains all clips of ESC-50. In addition to its five pairs a k-fold copy may have a
+single pair, which is not read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["PALM_FIXED", "PALM_FOLDS"]
 
 
 def _read(info: DatasetInfo, root: Path) -> list[Found]:
-    """Every clip with the folds it is trained for and tested in, as the CSV files have it, faults included."""
+    """Every clip with its training and test folds as in the CSV files, faults included."""
     sides: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"train": [], "test": []})
     classnames: dict[str, tuple[str, str]] = {}
     for fold in info.folds:
@@ -52,8 +52,8 @@ def _read(info: DatasetInfo, root: Path) -> list[Found]:
             root / path,
             classname,
             fold=fold_of(sides[path]["train"], sides[path]["test"], info),
-            # Where the authors of the data set publish no split, PALM's is random over clips. No source is named then:
-            # this tells this split from the one that is made here (sept_core.datasets.crossing.is_published).
+            # If the authors of the data set publish no split, PALM's is random over clips. Then no source is named,
+            # which distinguishes this split from ours (sept_core.datasets.crossing.is_published).
             group=source_in_name(info.name, Path(path).stem) if info.name in GROUPED else "",
         )
         for path, (classname, _) in classnames.items()

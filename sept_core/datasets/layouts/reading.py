@@ -1,4 +1,4 @@
-"""Which layouts a data set has, which of them stands in a folder, and the manifest of what is there."""
+"""The layouts of each data set, which of them a folder has, and the manifest of its clips."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sept_core.errors import InputError
 __all__ = ["LAYOUTS", "Digests", "hash_clips", "read_layout"]
 
 Digests = Callable[[Sequence[Path]], Sequence[str]]
-"""The sha256 of each file, in hexadecimal digits: for files whose content lies elsewhere."""
+"""The sha256 of each file, in hexadecimal digits: for files whose content is stored elsewhere."""
 
-# PALM's first: where its CSV files stand beside the clips, they say what the split is.
+# PALM's first: if its CSV files are there, they define the split.
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "Beijing-Opera": (PALM_FOLDS, BEIJING_OPERA),
     "CREMA-D": (PALM_FIXED, CREMA_D),
@@ -43,18 +43,17 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 def read_layout(dataset: str, root: Path, *, digests: Digests = hash_files) -> Manifest:
     """Read a data set's folder into a manifest.
 
-    Each of the benchmark's data sets is read from PALM's copy or from what its authors ship, whichever stands in the
-    folder; ``LAYOUTS`` says what is expected of each. The files are only hashed here, not decoded. A folder that holds
-    a part of the clips is read as it is where the layout has no list of them, but an audio file whose name or folder
-    does not fit is an error.
+    Each of the benchmark's data sets is read from PALM's copy or from the authors' original, whichever the folder
+    contains; ``LAYOUTS`` lists both. The files are only hashed here, not decoded. If the layout has no list of clips, a
+    folder with some of the clips is read as it is, but an audio file whose name or folder does not fit is an error.
 
     Args:
         dataset: Name of the data set, as `get_dataset` takes it.
-        root: Its folder, or one that holds this folder alone (as archives often unpack).
+        root: Its folder, or a folder that contains only this folder (as archives often unpack).
         digests: Hashes the clips; with another function than the default their files may be empty.
 
     Raises:
-        InputError: The data set is unknown; the folder does not exist or holds none of its layouts; a file's name has
+        InputError: The data set is unknown; the folder does not exist or has none of its layouts; a file's name has
             an unknown class or fold, or it is listed but missing or unreadable.
     """
     info = get_dataset(dataset)
@@ -81,15 +80,14 @@ def hash_clips(
     name: Callable[[Path], str] = lambda file: file.stem,
     digests: Digests = hash_files,
 ) -> tuple[Clip, ...]:
-    """Clips with the digest of their files; those without a fold are placed by ``sept_core.datasets.assign``.
+    """Clips with the digest of their files; ``sept_core.datasets.assign`` assigns a fold to those without one.
 
     Args:
         info: The data set.
         root: Folder that the paths are relative to.
         found: Its clips.
-        progress: Called after each clip; not if ``digests`` is given.
         name: The clip id of a file.
-        digests: Hashes the clips, whose files may then be empty.
+        digests: Hashes the clips.
 
     Raises:
         OSError: A file cannot be read.
@@ -119,10 +117,10 @@ def hash_clips(
 
 
 def _standing(info: DatasetInfo, root: Path) -> tuple[Layout, Path]:
-    """The layout in a folder, or in the only folder in it that has one."""
+    """The layout of a folder, or of the only folder in it that has one."""
     layouts = LAYOUTS[info.name]
     inner = [folder for folder in visible(root) if folder.is_dir()]
-    # Layout by layout, since a folder around PALM's copy holds the file names that some originals are known by.
+    # Layout by layout, since a folder above PALM's copy contains file names that identify some originals.
     for layout in layouts:
         if layout.stands_in(root):
             return layout, root

@@ -1,7 +1,8 @@
 """Acoustic scenes as their authors ship them: TUT Acoustic Scenes 2017, development set.
 
 https://zenodo.org/records/400515. ``meta.txt`` lists every segment with its scene and the recording that it was cut
-from; ``evaluation_setup/fold1_evaluate.txt`` and so on are the test sets of its four folds, which no recording crosses.
+from; ``evaluation_setup/fold1_evaluate.txt`` and so on are the test sets of its four folds, where every recording is on
+one side.
 """
 
 from __future__ import annotations

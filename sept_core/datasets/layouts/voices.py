@@ -2,7 +2,7 @@
 
 RAVDESS: https://zenodo.org/records/1188976, CREMA-D: https://github.com/CheyneyComputerScience/CREMA-D, VocalSound:
 https://github.com/YuanGongND/vocalsound, FSDD: https://github.com/Jakobovski/free-spoken-digit-dataset.
-RAVDESS and CREMA-D have no split: ``sept_core.datasets.assign`` makes one that no actor crosses.
+RAVDESS and CREMA-D have no split: ``sept_core.datasets.assign`` makes one in which every actor is on one side.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FSDD_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "
 
 
 def _read_ravdess(info: DatasetInfo, root: Path) -> list[Found]:
-    """Speech and song; the video's own sound tracks (modality 01) would be the same takes again and are left out."""
+    """Speech and song; the sound tracks of the videos (modality 01) are the same takes and are left out."""
     found = []
     for file in audio_below(root):
         parts = _RAVDESS_FILE.fullmatch(file.stem)
@@ -80,7 +80,7 @@ def _read_crema_d(info: DatasetInfo, root: Path) -> list[Found]:
 
 
 def _read_vocalsound(info: DatasetInfo, root: Path) -> list[Found]:
-    """Its split by speakers. The validation set, which nothing here needs, joins the training set."""
+    """Its split by speakers. The validation set, which is not needed here, is added to the training set."""
     audio = next((root / name for name in ("audio_16k", "audio_44k", "data_44k") if (root / name).is_dir()), None)
     if audio is None:
         raise InputError(f"no folder audio_16k or audio_44k in {root}", fix=f"expected {VOCALSOUND.expected}")
@@ -104,7 +104,7 @@ def _read_vocalsound(info: DatasetInfo, root: Path) -> list[Found]:
 
 
 def _vocalsound_names(table: Path) -> list[str]:
-    """File names that one of the JSON files lists; the folders in it are those of its authors' machine."""
+    """File names that one of the JSON files lists; its folders are those of the authors' machine."""
     if not table.is_file():
         raise InputError("no such file", where=str(table), fix=f"expected {VOCALSOUND.expected}")
     try:

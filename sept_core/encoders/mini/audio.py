@@ -125,8 +125,8 @@ class MiniAudioTower(AudioTower):
         """Unit-norm features ``[clips, dim]`` of mel power ``[clips, mels, frames]``.
 
         The power is divided by the clip's mean, so that a feature does not depend on the recording's level. The CNN
-        sees the log-mel image twice: as it is (the spectrum of rain or an engine says what it is), and without each
-        band's mean over time (what a voice says must not depend on its throat and microphone).
+        sees the log-mel image twice: as it is (the spectrum identifies rain or an engine), and without each band's mean
+        over time (a spoken word must not depend on the voice and the microphone).
         """
         level = power.mean(dim=(1, 2), keepdim=True).clamp(min=1e-12)
         image = self.norm(torch.log10(power / level + self.config.floor))
@@ -140,10 +140,10 @@ class MiniAudioTower(AudioTower):
 
 
 def _prepared(waveform: Tensor, config: MiniAudioConfig) -> Tensor:
-    """Bring a clip ``[samples]`` to the window ``[window]``: trim silent ends, then crop or repeat.
+    """Fit a clip ``[samples]`` to the window ``[window]``: trim silent ends, then crop or repeat.
 
     A longer clip is cropped at its centre. A shorter one is repeated, with a short gap, until the window is full:
-    half a second of a spoken digit or of a bark would otherwise drown in silence when the features are averaged.
+    otherwise half a second of a spoken digit or a bark would be lost in silence when the features are averaged.
     A silent clip stays silent.
     """
     size = round(config.seconds * config.sample_rate)
@@ -154,7 +154,7 @@ def _prepared(waveform: Tensor, config: MiniAudioConfig) -> Tensor:
     if len(clip) >= size:
         start = (len(clip) - size) // 2
         return clip[start : start + size].clone()
-    # A fade of 5 ms at both ends, or the joint would click through the whole spectrum.
+    # A fade of 5 ms at both ends avoids a click at the joint.
     ramp = torch.linspace(0, 1, min(len(clip) // 2, config.sample_rate // 200) + 1)[1:].to(clip)
     envelope = torch.ones_like(clip)
     envelope[: len(ramp)] = ramp

@@ -1,4 +1,4 @@
-"""Loads ``mini`` from the files shipped beside this module, without network and deterministically."""
+"""Loads ``mini`` from its shipped files, without network and deterministically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sept_core.errors import InputError
 __all__ = ["FILES", "WEIGHTS", "fingerprint", "load_mini"]
 
 WEIGHTS = Path(__file__).parent / "weights"
-# What determines a feature: every one of these files, and nothing else.
+# These files, and nothing else, determine a feature.
 FILES = ("audio.safetensors", "config.json", "text.safetensors", "tokenizer.json")
 
 
@@ -25,7 +25,7 @@ def fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in FILES:
         content = (folder / name).read_bytes()
-        # The length keeps one file's end from being taken for the next one's start.
+        # The length separates the end of one file from the start of the next.
         digest.update(f"{name}:{len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()[:16]
@@ -35,7 +35,7 @@ def load_mini(folder: Path = WEIGHTS) -> Encoder:
     """Load the encoder ``mini``: text tower at once, audio tower when ``load_audio()`` is called.
 
     Args:
-        folder: Folder with the four files of ``FILES``; the shipped one by default, another one after a pretraining.
+        folder: Folder with the four files of ``FILES``; the shipped one by default, another one after training.
 
     Raises:
         InputError: A file is missing or does not fit the architecture of ``config.json``.

@@ -1,6 +1,6 @@
 """The text tower of ``mini``: a small causal pre-norm transformer with its own byte-level BPE.
 
-There is no end token: a text is pooled at its last token, so a name costs a prompt only its own tokens.
+There is no end token: a text is pooled at its last token, so a name adds only its own tokens to a prompt.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class MiniTextTower(CausalTextTower):
 
     Args:
         config: Sizes.
-        tokenizer: Tokenizer whose ids lie below ``config.vocab_size``.
+        tokenizer: Tokenizer whose ids are below ``config.vocab_size``.
     """
 
     def __init__(self, config: MiniTextConfig, tokenizer: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""Weights on disk in half precision, in memory in single: half the size, and every computation in float32."""
+"""Weights in half precision on disk and in single precision in memory: half the size, all computation in float32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_weights(module: nn.Module, path: Path) -> None:
         for key, value in module.state_dict().items()
     }
     save_file(state, path)
-    path.chmod(0o644)  # safetensors makes the file readable for its owner only.
+    path.chmod(0o644)  # safetensors makes the file readable by its owner only.
 
 
 def read_weights(module: nn.Module, path: Path) -> None:

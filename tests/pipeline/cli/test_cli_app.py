@@ -87,8 +87,8 @@ def test_a_misused_command_line_ends_with_2(arguments: list[str], sept: Callable
         ),
         (SeptError("the store failed"), 1, "error: the store failed"),
         (InputError("no file 'a\nb\x1b[31m\tc'"), 2, "error: no file 'a\\nb\\x1b[31m\\tc'"),
-        (KeyboardInterrupt(), 75, "interrupted; the same command goes on"),
-        (SystemExit(130), 75, "interrupted; the same command goes on"),
+        (KeyboardInterrupt(), 75, "interrupted; run the same command again"),
+        (SystemExit(130), 75, "interrupted; run the same command again"),
         (KeyError("lost"), 1, "internal error: KeyError: 'lost' (run again with --debug for the traceback)"),
     ],
 )

@@ -238,7 +238,7 @@ def test_sweep_and_study_swapped_is_told_in_one_line(command: str, sept: Sept, f
     to = ["--to", "x"] if command == "export" else []
     code, _, err = sept(command, "coop+sept", made.SWEEP, *to, "--root", filled)
     assert code == 2
-    assert err.endswith("unknown sweep 'coop+sept'; 'synthetic' is a sweep: give it first, and 'coop+sept' behind it\n")
+    assert err.endswith("unknown sweep 'coop+sept'; 'synthetic' is a sweep: give it first, then 'coop+sept'\n")
 
 
 def test_best_takes_the_study_as_export_does_and_names_the_nearest(sept: Sept, filled: Path) -> None:
@@ -301,9 +301,7 @@ def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, stor
 def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
     code, _, err = sept("sweep", "status", "plans.yaml", "--root", filled)
     assert code == 2
-    assert (
-        "unknown sweep 'plans.yaml'; give the sweep's name, which its file has behind 'name:'; known: synthetic" in err
-    )
+    assert "unknown sweep 'plans.yaml'; give the sweep's name, which is 'name:' in its file; known: synthetic" in err
 
 
 @pytest.mark.parametrize("line", [["data", "list", "--root"], ["data", "prepare", "fsdd", "--audio"]], ids=" ".join)

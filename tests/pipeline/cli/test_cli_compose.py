@@ -102,7 +102,7 @@ def test_a_docker_that_does_not_tell_a_port_is_one_line(
     monkeypatch.setattr("pipeline.cli.composing.subprocess.run", silent)
     code, _, err = sept("quickstart", "--compose")
     assert (code, err.count("\n"), sent) == (1, 1, [])
-    assert "docker does not tell the port of the service" in err
+    assert "docker does not report the port of the service" in err
 
 
 def test_no_docker_no_checkout_and_a_folder_that_it_does_not_see_are_one_line(

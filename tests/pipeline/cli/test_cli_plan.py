@@ -52,7 +52,7 @@ def test_all_that_is_missing_is_listed_and_the_exit_code_is_2(sept: Sept, tmp_pa
         more.write("presets: {coop: palm}\n")
     code, out, err = sept("sweep", "plan", file, "--root", tmp_path / "runs")
     assert (code, err) == (2, "")
-    assert "Preset of coop: palm (asif-hanif/palm); set otherwise by this sweep: epochs 2 (50 there)" in out
+    assert "Preset of coop: palm (asif-hanif/palm); changed by this sweep: epochs 2 (preset: 50)" in out
     assert "Missing (12):" in out
     assert all(f"sept embed {name.lower()} --audio DIR --encoder msclap-2023" in out for name in datasets)
     assert f"{tmp_path / 'nowhere.pth'}: the weights of msclap-2023 are not there (33 studies)" in out
@@ -74,7 +74,7 @@ def test_another_spec_under_the_name_is_told_in_the_words_of_launch(
     command = ("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
     code, out, _ = sept(*command)
     assert code == 2
-    assert "sept sweep launch would refuse it:\n  sweep 'synthetic': this sweep was begun with another spec" in out
+    assert "sept sweep launch would refuse it:\n  sweep 'synthetic': this sweep was started with another spec" in out
     assert "3/3 1p" in out
     assert sept(*command, "--fork", "eight")[0] == 0
 

@@ -89,4 +89,4 @@ def test_a_launch_that_goes_on_says_what_from() -> None:
     progress.trial_ended(first.proposal, first.decision, first.result)
     progress.trial_started(last.proposal, 5)
     progress.trial_started(last.proposal, 10)
-    assert lines[1:] == ["[00:00] going on after 1 trial, and an interrupted one from epoch 5"]
+    assert lines[1:] == ["[00:00] resuming after 1 trial, and an interrupted one from epoch 5"]

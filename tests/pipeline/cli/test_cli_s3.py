@@ -168,7 +168,7 @@ class TestMlflow:
         assert err == ""
         assert code == 75
         assert f"results  {filled}\n" in out
-        assert f"MLflow   sqlite:///{database} (on this machine, for it cannot lie in a bucket)\n" in out
+        assert f"MLflow   sqlite:///{database} (on this machine, since it cannot be in a bucket)\n" in out
         assert out.endswith(f"  sept quickstart --root {filled}\n")
 
 

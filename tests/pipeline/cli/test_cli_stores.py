@@ -190,8 +190,8 @@ def test_audio_in_both_training_and_test_and_classes_without_clips(check: Check,
     write(root, clips=clips)
     said = errors(check)
     assert [line.split(";")[0] for line in said] == [
-        "fold 1: 1 test clip also among the clips to train on, by content: 002 = 000",
-        "fold 2: 1 test clip also among the clips to train on, by content: 000 = 002",
+        "fold 1: 1 test clip with the content of a training clip: 002 = 000",
+        "fold 2: 1 test clip with the content of a training clip: 000 = 002",
     ]
     # Embedding the same clips again would change nothing.
     assert "make them again" not in check()[1]

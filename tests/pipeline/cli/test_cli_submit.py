@@ -54,7 +54,7 @@ def test_what_was_typed_travels_as_one_complete_sweep(sept: Sept, sent: list[Req
 def test_ctrl_c_detaches_and_says_how_to_follow_and_stop(sept: Sept, sent: list[Request]) -> None:
     code, out, _ = sept("sweep", "submit", "quickstart", *HEAD)
     assert code == 75
-    assert "Detached; job sept-job-1 goes on." in out
+    assert "Detached; job sept-job-1 keeps running." in out
     assert "follow  sept sweep submit quickstart --address http://127.0.0.1:1 --root s3://bucket/sept\n" in out
     assert "stop    sept sweep stop quickstart --root s3://bucket/sept\n" in out
 

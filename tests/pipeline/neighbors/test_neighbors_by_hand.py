@@ -66,7 +66,7 @@ def test_json_as_the_packaged_lists_have_it_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        ("nope", "wren song", ["line 7: class 'no': neighbour 'wren song' holds the name of the class 'wren'"]),
+        ("nope", "wren song", ["line 7: class 'no': neighbour 'wren song' contains the name of the class 'wren'"]),
         ("nope", "no", ["line 7: class 'no': neighbour 'no' is the name of the class itself"]),
         ("nope", "No_Way", ["line 7: class 'no': neighbour 'no way' is there twice"]),
         ("nope", "trill, loud", ["line 8: class 'wren': neighbour 'trill, loud' is also a neighbour of 'no'"]),
@@ -108,7 +108,7 @@ LAUGHS = "dataset: birds\nneighbors: {}\n" + "".join(
     ("text", "said"),
     [
         ("dataset: birds\nneighbors:\n  wren: [a, b\n  tit: [c]\n", r"is not YAML \(line 4: .*\); close every \["),
-        pytest.param(LAUGHS, r"is not YAML \(line 1: its aliases \(\*name\) stand for more than", id="aliases"),
+        pytest.param(LAUGHS, r"is not YAML \(line 1: its aliases \(\*name\) expand to more than", id="aliases"),
         pytest.param("dataset: birds\nneighbors: " + "[" * 5000, "is not YAML.*nested more than 50 deep", id="deep"),
         ("", "not a file of neighbours; the form is dataset: NAME"),
         ("- a\n", "not a file of neighbours"),
@@ -270,7 +270,7 @@ def test_a_file_of_an_earlier_release_serves_both_protocols_and_says_what_it_kne
     read = find_neighbors(root, INFO)
     assert read.by_class == {"no": ("no way",), "great tit": ("wren chime",)}
     assert read.known == {"no", "great tit", "wren"}
-    with pytest.raises(InputError, match="neighbour 'wren chime' holds the name of the class 'wren'"):
+    with pytest.raises(InputError, match="neighbour 'wren chime' contains the name of the class 'wren'"):
         find_neighbors(root, INFO, protocol="cross-dataset")
 
 

@@ -40,7 +40,7 @@ def test_the_command_shows_the_cost_before_and_after_what_was_dropped_and_the_fi
     assert re.search(r"2 requests, about \d+ tokens sent and \d+ received: cost 0\.\d+", result.output)
     assert "at most 8 requests that you pay for" in result.output
     assert "Consumed 200 tokens sent and 100 received: cost 0.0012" in result.output
-    assert "casual: 'an explosion far off' holds the name of the class 'explosion'" in result.output
+    assert "casual: 'an explosion far off' contains the name of the class 'explosion'" in result.output
     # Offered for both classes, the siren serves neither.
     assert "casual: 'a siren far off' was also offered for 'explosion'" in result.output
     written = load_neighbors("SESA", tmp_path / "neighbors" / "base" / "sesa.json")

@@ -23,8 +23,8 @@ def test_names_of_other_classes_are_dropped_with_the_reason_and_others_asked_for
     server.respond = respond
     outcome = run()
     assert [str(line) for line in outcome.dropped] == [
-        "rain: 'a dog barking in drizzle' holds the name of the class 'dog bark'",
-        "rain: 'rainy sea-waves' holds the name of the class 'sea waves'",
+        "rain: 'a dog barking in drizzle' contains the name of the class 'dog bark'",
+        "rain: 'rainy sea-waves' contains the name of the class 'sea waves'",
     ]
     assert outcome.neighbors.by_class["rain"] == ("drizzle", "rain aa", "rain ab")
     assert (
@@ -55,7 +55,7 @@ def test_what_is_offered_again_and_again_is_told_once_and_repeated_to_the_model_
     dropped = run(n=6).dropped
     assert server.classes["rain"] == 3
     assert [str(line) for line in dropped] == [
-        "rain: 'dogs bark' holds the name of the class 'dog bark'",
+        "rain: 'dogs bark' contains the name of the class 'dog bark'",
         f"rain: '{'w' * 100}' has 100 characters, more than 60",
     ]
 
@@ -84,7 +84,7 @@ def test_a_model_is_shown_each_of_its_terms_once() -> None:
         ("\N{CJK UNIFIED IDEOGRAPH-96E8}", "is not written in plain English letters"),
         ("100 mm an hour", "is not written in plain English letters"),
         ("drizzle; fog", "is not written in plain English letters"),
-        ("dogs bark", "holds the name of the class 'dog bark'"),
+        ("dogs bark", "contains the name of the class 'dog bark'"),
     ],
 )
 def test_each_rule_drops_the_term_that_breaks_it(term: str, reason: str) -> None:

@@ -123,7 +123,7 @@ def test_a_folder_becomes_a_table_and_bad_clips_are_listed(
         (["tone.wav", "--classes", "a,b", "--classes-file", "x"], "class names are given twice"),
         (["tone.wav", "--classes-file", "nowhere.txt"], "nowhere.txt: cannot be read"),
         (["tone.wav", "--classes", "rain,\uff52ain"], "'rain' and '\uff52ain': the same tokens for the text tower"),
-        (["tone.wav", "--classes", "rain,<pad> rain"], "holds <pad>, a special token of the text tower"),
+        (["tone.wav", "--classes", "rain,<pad> rain"], "contains <pad>, a special token of the text tower"),
         (
             ["tone.wav", "--out", "table.xlsx"],
             "table.xlsx: unknown file type; give a name that ends in .csv or .parquet",

@@ -31,7 +31,7 @@ def freeze(root: Path) -> None:
     inputs = {study.key: study.inputs for study in spec.studies()}
     ended = 0
     while (proposal := driver.ask()) is not None:
-        trial = TrialProcess(Assignment.of(str(root), provide, inputs[proposal.study], proposal.config))
+        trial = TrialProcess(Assignment(str(root), provide, inputs[proposal.study], proposal.config))
         go_on = driver.begun(proposal, trial.step().curve)
         while go_on:
             message = trial.step()

@@ -187,7 +187,7 @@ def test_a_space_that_asks_for_more_neighbours_than_there_are_is_refused_at_once
         short = {name: terms[:2] for name, terms in inputs.neighbors.by_class.items()}
         return replace(inputs, neighbors=Neighbors(wanted.dataset, short))
 
-    with pytest.raises(InputError, match="has 2 neighbours, 3 were asked for"):
+    with pytest.raises(InputError, match="has 2 neighbours, 3 were requested"):
         SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
 
 
@@ -230,7 +230,7 @@ def test_a_cross_dataset_space_needs_neighbours_of_all_classes_of_the_source(tmp
         return replace(inputs, neighbors=Neighbors("FSDD", {**inputs.neighbors.by_class, last: ("one",)}))
 
     SweepDriver(make_spec(), TrialStore(LocalFiles(tmp_path)), [], few).replay()
-    with pytest.raises(InputError, match="has 1 neighbours, 3 were asked for"):
+    with pytest.raises(InputError, match="has 1 neighbours, 3 were requested"):
         SweepDriver(_cross(name="other"), TrialStore(LocalFiles(tmp_path)), [], few).replay()
 
 
@@ -262,7 +262,7 @@ def test_clips_that_are_left_out_since_the_sweep_began_are_one_plain_line_with_a
         SweepDriver(play.spec, play.store, [], later).replay()
     line = str(refused.value)
     dataset = play.spec.datasets[0]
-    assert f"clips of {dataset} left out of training and test: none when the sweep began, 1 clips, " in line
+    assert f"clips of {dataset} left out of training and test: none when the sweep started, 1 clips, " in line
     assert line.endswith(
         f" now; embed {dataset} with --force as it was then, or give the sweep another name, with --fork NAME"
     )
@@ -286,7 +286,7 @@ def test_studies_of_one_sweep_must_all_read_the_same_encoder_and_neighbours(tmp_
 
     # Of kgcoop+sept nothing is there yet.
     assert {proposal.config.method for proposal in play.store.proposals("tiny")} == {"zero-shot", "coop+sept"}
-    with pytest.raises(InputError, match="neighbors_digest was .* when the sweep began and is"):
+    with pytest.raises(InputError, match="neighbors_digest was .* when the sweep started and is"):
         SweepDriver(replace_methods(spec), play.store, [], others).replay()
 
 

@@ -88,12 +88,12 @@ def test_a_trial_whose_workers_are_lost_before_it_begins_while_others_begin_fail
     assert driver.finished
     reasons = {decision.study.rpartition(".")[2]: decision.error for decision, _ in heard.ends.values()}
     assert reasons["coop"] == "lost 6 workers in a row without a new report; the last one: as arranged"
-    assert reasons["coop+sept"] == "lost 6 workers in a row before it began; the last one: as arranged"
+    assert reasons["coop+sept"] == "lost 6 workers in a row before it started; the last one: as arranged"
 
 
 def test_workers_that_never_begin_are_no_fault_of_any_trial_and_end_the_launch(tmp_path: Path) -> None:
     play = Play(tmp_path, losses=100)
-    with pytest.raises(SeptError, match="11 workers in a row were gone before they began.*the same command again"):
+    with pytest.raises(SeptError, match="11 workers in a row were lost before they started.*the same command again"):
         play.run(0)
     assert outcome_of(tmp_path)["verdicts"] == {}
     play.losses = 0

@@ -106,7 +106,7 @@ def test_its_sweep_goes_on_without_running_anything_again(store: TrialStore) -> 
     begun = []
     while (proposal := driver.ask()) is not None:
         assert (proposal.study, proposal.number) not in before
-        trial = TrialProcess(Assignment.of(root, provide, inputs[proposal.study], proposal.config))
+        trial = TrialProcess(Assignment(root, provide, inputs[proposal.study], proposal.config))
         message = trial.step()
         assert message.phase == "begun", message.error
         begun.append(len(message.curve))
@@ -138,5 +138,5 @@ def test_a_trial_of_an_earlier_method_version_is_neither_trained_again_nor_expor
             act()
         said = str(caught.value)
         assert said.startswith(f"{chosen.signature}: the trial is of method version ")
-        assert f", this program of {METHOD_VERSION}; install the version that made it: numpy " in said
+        assert f", this release of {METHOD_VERSION}; install the version that made it: numpy " in said
         assert ", sept-sweep " in said

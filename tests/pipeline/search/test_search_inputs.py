@@ -14,7 +14,6 @@ from torch.nn.functional import normalize
 from pipeline.data.prepared import Prepared, find_neighbors, neighbors_key, write_prepared
 from pipeline.search import inputs as module
 from pipeline.search.inputs import load_inputs
-from pipeline.search.messages import Assignment
 from pipeline.spec import StudyInputs
 from pipeline.store import EmbeddingHeader, EmbeddingStore
 from pipeline.store.fetch import fetch
@@ -22,7 +21,7 @@ from sept_core.datasets import Clip, DatasetInfo, Manifest, get_dataset, halves,
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.errors import InputError
 from sept_core.semantic import load_neighbors
-from sept_core.trial import TrialInputs, make_config
+from sept_core.trial import make_config
 
 BIRDS = DatasetInfo("birds", "events", ("jay", "kite", "tit", "wren"), "A {}.", ("1", "2"), "kfold", extra=True)
 
@@ -103,7 +102,7 @@ def test_a_neighbour_that_names_a_class_that_is_trained_on_too_is_refused_before
     root: Path, tmp_path: Path
 ) -> None:
     rival = write_lists(tmp_path / "rival.json", "birds", LISTS | {"jay": ["bird like a kite"]})
-    with pytest.raises(InputError, match=r"rival\.json: class 'jay': neighbour 'bird like a kite' holds the name"):
+    with pytest.raises(InputError, match=r"rival\.json: class 'jay': neighbour 'bird like a kite' contains the name"):
         load_inputs(str(root), StudyInputs("mini", "birds", True, neighbors=str(rival)))
     # "wren" is a new class: base-to-new keeps the term, cross-dataset trains on wrens.
     naming = write_lists(tmp_path / "naming.json", "birds", LISTS | {"jay": ["bird like a wren"], "wren": ["jay"]})
@@ -111,7 +110,7 @@ def test_a_neighbour_that_names_a_class_that_is_trained_on_too_is_refused_before
     assert loaded.neighbors is not None
     assert loaded.neighbors.by_class == {"jay": ("bird like a wren",), "kite": ("raptor",)}
     assert loaded.neighbors.known == set(LISTS)
-    with pytest.raises(InputError, match=r"naming\.json: class 'jay': neighbour 'bird like a wren' holds the name"):
+    with pytest.raises(InputError, match=r"naming\.json: class 'jay': neighbour 'bird like a wren' contains the name"):
         load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",), neighbors=str(naming)))
     strange = write_lists(tmp_path / "strange.json", "birds", LISTS | {"wern": ["brown singer"]})
     with pytest.raises(InputError, match=r"strange\.json: 'wern' is no class of birds"):
@@ -170,15 +169,6 @@ def test_where_weights_lie_reaches_the_encoders_loader(root: Path, monkeypatch: 
     load_inputs(str(root), StudyInputs("mini", "birds", False, weights="/w.pth", text_model="hub:gpt2"))
     module._encoder.cache_clear()
     assert asked == [("mini", "/w.pth", "hub:gpt2", fetch)]
-
-
-def test_an_assignment_carries_what_a_study_reads(root: Path, encoder: Encoder) -> None:
-    wanted = StudyInputs("mini", "birds", True, ("FSDD",), "/w.pth", None, "/n.json")
-    table = load_inputs(str(root), StudyInputs("mini", "birds", False)).table
-    config = make_config(TrialInputs(encoder, table), "coop", shots=2)
-    assignment = Assignment.of(str(root), "a:b", wanted, config)
-    assert assignment.study_inputs == wanted
-    assert assignment.trial == config
 
 
 def test_a_trial_is_read_again_on_the_embeddings_that_it_was_made_with(tmp_path: Path) -> None:

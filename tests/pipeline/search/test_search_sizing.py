@@ -117,7 +117,7 @@ class TestRoom:
         self.room(monkeypatch, 4, 0)
         needs = {"fits": (1.0, 0.0), "waits": (1.0, 1.0)}
         worker_count(needs, Resources(gpus=2), "auto")
-        assert "trials of waits wait until the cluster has grown: now it has 4 CPUs and 0 GPUs" in caplog.text
+        assert "trials of waits wait until the cluster has grown: it now has 4 CPUs and 0 GPUs" in caplog.text
 
     def test_a_private_one_does_not_grow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room(monkeypatch, 2, 0)

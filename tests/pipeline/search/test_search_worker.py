@@ -34,7 +34,7 @@ def config() -> TrialConfig:
 
 
 def process(root: Path, config: TrialConfig, provider: Loader = tiny_inputs.provide) -> TrialProcess:
-    return TrialProcess(Assignment.of(str(root), provider, INPUTS, config))
+    return TrialProcess(Assignment(str(root), provider, INPUTS, config))
 
 
 def to_the_end(trial: TrialProcess) -> list[Message]:

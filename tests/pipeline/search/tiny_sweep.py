@@ -88,7 +88,7 @@ def run_inline(spec: SweepSpec, root: Path, provider: Loader = tiny_inputs.provi
     driver.replay()
     inputs = {study.key: study.inputs for study in spec.studies()}
     while (proposal := driver.ask()) is not None:
-        trial = TrialProcess(Assignment.of(str(root), provider, inputs[proposal.study], proposal.config))
+        trial = TrialProcess(Assignment(str(root), provider, inputs[proposal.study], proposal.config))
         message = trial.step()
         go_on = driver.begun(proposal, message.curve)
         while go_on:

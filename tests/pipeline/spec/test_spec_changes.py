@@ -19,7 +19,7 @@ def test_what_is_done_with_neighbours_that_name_a_new_class_is_kept_with_the_swe
     assert "neighbors_naming_new" in refusal({"neighbors_naming_new": "leave"})
     cross: dict[str, Any] = {"protocol": "cross-dataset", "datasets": [], "sources": ["ESC10"], "targets": ["FSDD"]}
     said = refusal(cross | {"neighbors_naming_new": "drop"})
-    assert "neighbors_naming_new: drop has no meaning for cross-dataset" in said
+    assert "neighbors_naming_new: drop does not apply to cross-dataset" in said
 
 
 def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_sweep() -> None:
@@ -30,7 +30,7 @@ def test_what_is_done_with_crossing_clips_and_faulty_copies_is_kept_with_the_swe
     assert "crossing" not in quickstart().text()
     with pytest.raises(InputError, match=r"crossing.*'leave'"):
         quickstart(crossing="leave")
-    with pytest.raises(InputError, match=r"accept_faulty_splits\.SESA: 'SESA' is no dataset of this sweep"):
+    with pytest.raises(InputError, match=r"accept_faulty_splits\.SESA: 'SESA' is not a dataset of this sweep"):
         quickstart(accept_faulty_splits=["SESA"])
 
 

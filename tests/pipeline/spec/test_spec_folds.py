@@ -56,7 +56,7 @@ def test_a_data_set_with_one_published_test_fold_has_one_study() -> None:
 def test_a_source_has_a_study_for_each_of_its_test_folds() -> None:
     spec = load_sweep("cross_dataset", {"selection": "strict", "sources": ["FSDD"], "methods": ["coop"]})
     assert [study.fold for study in spec.studies()] == ["nicolas", "theo", "yweweler"]
-    with pytest.raises(InputError, match="selection 'nested' has no meaning.*; use selection: heldout or strict"):
+    with pytest.raises(InputError, match="selection 'nested' does not apply.*; use selection: heldout or strict"):
         load_sweep("cross_dataset", {"selection": "nested"})
 
 
@@ -91,7 +91,9 @@ def test_folds_that_cannot_be_are_refused(changes: dict[str, Any], says: str, se
 
 def test_folds_that_differ_in_capitals_only_are_refused_where_they_name_folders() -> None:
     alike = DatasetInfo("birds", "events", ("a", "b", "c", "d"), "a {}", ("Wood", "wood"), "kfold", extra=True)
-    says = "quickstart.yaml: folds: birds: folds 'Wood' and 'wood' differ in capitals only; rename one in the CSV"
+    says = (
+        "quickstart.yaml: folds: birds: folds 'Wood' and 'wood' differ only in upper and lower; rename one in the CSV"
+    )
     with pytest.raises(InputError) as caught:
         strict({"datasets": ["birds"]}, (alike,))
     assert str(caught.value) == says

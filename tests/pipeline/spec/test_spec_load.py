@@ -150,12 +150,12 @@ def test_a_cross_dataset_study_is_one_source_and_one_method_and_its_targets_are_
     ("changes", "says"),
     [
         ({"targets": ["ESC10"], "sources": ["esc10"]}, "targets: the only target of the source ESC10 is ESC10 itself"),
-        ({"selection": "nested"}, "selection: selection 'nested' has no meaning for cross-dataset"),
-        ({"selection": "paper"}, "selection: selection 'paper' has no meaning for cross-dataset"),
+        ({"selection": "nested"}, "selection: selection 'nested' does not apply to cross-dataset"),
+        ({"selection": "paper"}, "selection: selection 'paper' does not apply to cross-dataset"),
         ({"targets": []}, "targets: missing or empty; add 'targets: [...]'"),
         ({"datasets": ["ESC10"]}, "datasets: protocol cross-dataset has no datasets"),
         ({"protocol": "base-to-new"}, "sources: protocol base-to-new has no sources"),
-        ({"folds": {"birds": [1]}}, "folds.birds: 'birds' is no dataset of this sweep"),
+        ({"folds": {"birds": [1]}}, "folds.birds: 'birds' is not a dataset of this sweep"),
         ({"targets": ["bird"]}, "targets.0: unknown dataset 'bird'; did you mean 'birds'?"),
     ],
 )

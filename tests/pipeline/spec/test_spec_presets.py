@@ -45,7 +45,7 @@ def test_what_the_sweep_says_itself_goes_before_its_preset_and_is_named() -> Non
     assert kgcoop.constants["context_init"] == "this is a sound of"
     assert kgcoop.constants["kg_weight"] == 8.0
     assert (spec.training.epochs, spec.training.batch_size) == (30, 128)
-    changed = "set otherwise by this sweep: context_init, lr, epochs 30 (100 there)"
+    changed = "changed by this sweep: context_init, lr, epochs 30 (preset: 100)"
     assert list(preset_lines(spec)) == [f"Preset of kgcoop: kgcoop-paper (htyao89/KgCoOp); {changed}"]
 
 

@@ -34,11 +34,11 @@ from sept_core.learners.coop import CoOp
         ({"spaces.coop.lr": {"low": 0.1, "high": 0.1}}, "low 0.1 is not below high 0.1"),
         ({"spaces.coop.lr": {"low": 0, "high": 1, "log": True}}, "a logarithmic range starts above 0"),
         ({"spaces.coop.lr": {"fixed": 1, "choices": [1]}}, "give one of choices: [...], low: and high:, or fixed:"),
-        ({"spaces.coop.lr": {"fixed": 1, "log": True}}, "log and step belong to low: and high:"),
-        ({"spaces.coop.n_ctx": {"choices": [2, 2]}}, "choices are doubled"),
+        ({"spaces.coop.lr": {"fixed": 1, "log": True}}, "log and step need low: and high:"),
+        ({"spaces.coop.n_ctx": {"choices": [2, 2]}}, "choices repeat a value"),
         ({"spaces.coop.n_ctx": {"choices": [2, True]}}, "spaces.coop.n_ctx.choices.1: True: should be a valid"),
         ({"spaces.coop.lr": {"low": "1e-x", "high": 0.1}}, "spaces.coop.lr.low: '1e-x': should be a valid number"),
-        ({"spaces.coop.lr": {"choices": [0.001, "1e-3"]}}, "spaces.coop.lr: choices are doubled"),
+        ({"spaces.coop.lr": {"choices": [0.001, "1e-3"]}}, "spaces.coop.lr: choices repeat a value"),
         ({"spaces.coop.lr": {"choices": [0.01, "1e2"]}}, "spaces.coop.lr: 100 is out of range; allowed: 1e-08 to 10"),
         ({"spaces.coop.lr": {"fixed": False}}, "spaces.coop.lr.fixed: False: should be a valid number or string; YAML"),
         ({"trials": True}, "trials: True: a number is needed here (YAML reads yes and on as true"),
@@ -60,7 +60,7 @@ from sept_core.learners.coop import CoOp
         ({"sampler": {"name": "tp"}}, "sampler.name: 'tp': should be 'tpe' or 'random'; did you mean 'tpe'?"),
         ({"training.precision": "bf16"}, "training.precision: 'bf16': should be 'float32' or 'bfloat16'; did you mean"),
         ({"methods": ["coop", "coop+spet"]}, "methods.1: unknown method 'coop+spet'; did you mean 'coop+sept'?"),
-        ({"budgets": {"esc10": 1, "ESC10": 2}}, "budgets.ESC10: 'ESC10' stands twice; keep one of them"),
+        ({"budgets": {"esc10": 1, "ESC10": 2}}, "budgets.ESC10: 'ESC10' is given twice; keep one of them"),
         ({"trials": 0}, "trials: 0: should be greater than or equal to 1"),
         ({"trials": "many"}, "trials: 'many': should be a valid integer"),
         ({"folds": [1, 2]}, "folds: [1, 2]: is neither 'all' nor a mapping of datasets to lists of folds"),
@@ -74,24 +74,24 @@ from sept_core.learners.coop import CoOp
         ({"methods": ["coop", "cop"]}, "methods.1: unknown baseline 'cop'; did you mean 'coop'?"),
         ({"methods": ["zero-shot+sept"]}, "methods.0: 'zero-shot' learns nothing"),
         ({"folds": {"ESC10": [9]}}, "folds.ESC10: ESC10 has no fold '9'; known: 1, 2, 3, 4, 5"),
-        ({"folds": {"ESC50": [1]}}, "folds.ESC50: 'ESC50' is no dataset of this sweep"),
+        ({"folds": {"ESC50": [1]}}, "folds.ESC50: 'ESC50' is not a dataset of this sweep"),
         ({"protocol": "few-shot"}, "protocol: 'few-shot': should be 'base-to-new'"),
         ({"name": "../x"}, "name: '../x': letters, digits"),
         ({"resources": {"gpus_per_trial": 0.4}}, "resources.gpus_per_trial: 0.4: 0, 1, 1/n, or auto"),
         ({"resources": {"gpus_per_trial": "2/3"}}, "resources.gpus_per_trial: '2/3': 0, 1, 1/n, or auto"),
         ({"resources": {"gpus_per_trial": 2}}, "resources.gpus_per_trial: 2: 0, 1, 1/n, or auto"),
-        ({"resources": {"by_method": {"dept": {}}}}, "resources.by_method.dept: 'dept' is no method of this sweep"),
-        ({"budgets": {"ESC50": 3}}, "budgets.ESC50: 'ESC50' is no dataset of this sweep"),
-        ({"budgets": {"ESC10.dept": 3}}, "budgets.ESC10.dept: 'ESC10.dept' is no method, dataset or study of this"),
+        ({"resources": {"by_method": {"dept": {}}}}, "resources.by_method.dept: 'dept' is not a method of this sweep"),
+        ({"budgets": {"ESC50": 3}}, "budgets.ESC50: 'ESC50' is not a dataset of this sweep"),
+        ({"budgets": {"ESC10.dept": 3}}, "budgets.ESC10.dept: 'ESC10.dept' is not a method, dataset or study of this"),
         ({"budgets": {"coop": 0}}, "budgets.coop: 0: "),
         (
             {"priorities": {"cop": 1}},
-            "priorities.cop: 'cop' is no method, dataset or study of this sweep; did you mean",
+            "priorities.cop: 'cop' is not a method, dataset or study of this sweep; did you mean",
         ),
         ({"resources": {"workers": 0}}, "resources.workers: 0: at least 1"),
-        ({"sampler": {"name": "random", "group": True}}, "sampler: group means nothing to the sampler 'random'"),
+        ({"sampler": {"name": "random", "group": True}}, "sampler: group does not apply to the sampler 'random'"),
         ({"sampler": {"name": "tpe", "multivariate": False, "group": True}}, "sampler: group needs multivariate"),
-        ({"pruner": {"name": "none", "n_warmup_epochs": 1}}, "pruner: n_warmup_epochs means nothing to the pruner"),
+        ({"pruner": {"name": "none", "n_warmup_epochs": 1}}, "pruner: n_warmup_epochs does not apply to the pruner"),
         ({"seeds": []}, "seeds: []: must not be empty"),
     ],
 )
@@ -178,14 +178,17 @@ def test_one_mistake_gives_one_line_and_not_what_follows_from_it() -> None:
         ("a: [1", r"my\.yaml: not YAML: line 1"),
         ("- 1\n- 2\n", r"my\.yaml: not a mapping"),
         ("", r"my\.yaml: not a mapping"),
-        ("name: x\ntrials: 2\nname: y\n", r"my\.yaml: key 'name' stands twice \(line 3\)"),
+        ("name: x\ntrials: 2\nname: y\n", r"my\.yaml: key 'name' is given twice \(line 3\)"),
         ("name: x\ntrials: 010\n", r"my\.yaml: YAML reads 010 as 8 \(line 2\); write 8 if that is meant"),
         ("name: x\ntrials: 1:30\n", r"my\.yaml: YAML reads 1:30 as 90 \(line 2\); write 90 if that is meant"),
-        ("on: 3\n", r"my\.yaml: the key True is no text; YAML reads yes, no, on and off as true and false"),
-        ("name: &a [*a]\n", r"my\.yaml: not YAML: line 1: an alias \(\*name\) within what it stands for"),
-        ("name: x\nseeds: 2024-13-01\n", r"my\.yaml: not YAML: line 2: '2024-13-01' is no timestamp; if it is a text,"),
-        ("trials: !!int many\n", r"my\.yaml: not YAML: line 1: 'many' is no int"),
-        ("trials: !!bool many\n", r"my\.yaml: not YAML: line 1: 'many' is no bool"),
+        ("on: 3\n", r"my\.yaml: the key True is not a string; YAML reads yes, no, on and off as true and false"),
+        ("name: &a [*a]\n", r"my\.yaml: not YAML: line 1: an alias \(\*name\) inside its own definition"),
+        (
+            "name: x\nseeds: 2024-13-01\n",
+            r"my\.yaml: not YAML: line 2: '2024-13-01' is not a valid timestamp; if it is text,",
+        ),
+        ("trials: !!int many\n", r"my\.yaml: not YAML: line 1: 'many' is not a valid int"),
+        ("trials: !!bool many\n", r"my\.yaml: not YAML: line 1: 'many' is not a valid bool"),
         ("? [a]\n: 1\n", r"my\.yaml: not YAML: line 1: found unhashable key"),
     ],
 )
@@ -204,8 +207,8 @@ MERGED_LAUGHS = "a0: &a0 {k: 1}\n" + "".join(
 DEEPER = "".join(f"a{at}: &a{at} {'[' * 20}*a{at - 1}{']' * 20}\n" for at in range(1, 3))
 
 HOSTILE = {
-    "aliases": (LAUGHS, r"line 1: its aliases \(\*name\) stand for more than 100,000 values; write out"),
-    "merges": (MERGED_LAUGHS, r"line 1: its aliases \(\*name\) stand for more than 100,000 values"),
+    "aliases": (LAUGHS, r"line 1: its aliases \(\*name\) expand to more than 100,000 values; write them out"),
+    "merges": (MERGED_LAUGHS, r"line 1: its aliases \(\*name\) expand to more than 100,000 values"),
     "deep": ("name: " + "[" * 1000, "nested more than 50 deep"),
     "a little deep": ("name: " + "[" * 60 + "]" * 60, "line 1: nested more than 50 deep"),
     "deep by aliases": (f"a0: &a0 {'[' * 20}{']' * 20}\n{DEEPER}", r"line \d: nested more than 50 deep"),
@@ -267,7 +270,7 @@ def test_a_file_that_is_not_there_is_one_line_that_names_what_ships(tmp_path: Pa
         ({"encoder": 3}, "encoder: 3: give a name, or a mapping with name, weights and text_model"),
         ({"encoder": {"name": "mini", "weight": "x"}}, "encoder.weight: unknown key 'weight'; did you mean 'weights'?"),
         ({"encoder": {"weights": "x"}}, "encoder.name: missing"),
-        ({"neighbors": {"ESC50": "x.json"}}, "neighbors.ESC50: 'ESC50' is no dataset of this sweep; those of this"),
+        ({"neighbors": {"ESC50": "x.json"}}, "neighbors.ESC50: 'ESC50' is not a dataset of this sweep; those of this"),
         (
             {"encoder": {"name": "mini", "weights": "s3://me:secret@bucket/w"}},
             "encoder.weights: 's3://bucket/w' carries a user, password or token, which would be stored",
@@ -287,5 +290,5 @@ def test_nested_takes_no_list_from_which_the_names_of_new_classes_were_dropped()
 def test_words_of_several_lengths_have_no_fixed_length() -> None:
     starts = {"choices": ["a photo of a", "this is a sound of"]}
     line = refusal({"spaces.coop": {"context_init": starts, "n_ctx": {"fixed": 6}}})
-    assert "n_ctx is 6, and the context starts from 2 texts, each of a length of its own" in line
+    assert "n_ctx is 6, and the context starts from 2 texts of different lengths" in line
     assert quickstart(**{"spaces.coop": {"context_init": starts, "n_ctx": {"fixed": 0}}}).studies()

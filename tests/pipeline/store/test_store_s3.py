@@ -106,7 +106,7 @@ def test_who_may_only_read_passes_over_what_is_damaged_and_leaves_it_there(
     said: list[str] = []
     store = TrialStore(open_files(s3_root), on_damage=said.append)
     assert store.read_result("study", "0123456789abcdef") is None
-    assert said[0].startswith(f"damaged '{key}' treated as absent, and left there: it may not be moved")
+    assert said[0].startswith(f"damaged '{key}' treated as absent, and left there: no permission to move it")
     with pytest.raises(InputError, match="permission denied"):
         store.files.write("key", b"")
     assert files.list() == [key]

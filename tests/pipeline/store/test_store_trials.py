@@ -298,7 +298,7 @@ class TestProposalsAndDecisions:
         for _ in range(2):
             assert (store.proposals("s"), store.decisions("s")) == ([proposal], [decision])
         assert damages == [
-            f"'sweeps/s/{folder}/backup' is none of the sweep's trials and counts for nothing; move it elsewhere"
+            f"'sweeps/s/{folder}/backup' does not belong to the sweep and is ignored; move it elsewhere"
             for folder in ("members", "verdicts")
         ]
 
@@ -414,7 +414,7 @@ class TestSweeps:
         store.write_spec("s", "trials: 8\n")
         store.write_spec("s", "trials: 20\n", before="trials: 8\n")
         for before in (None, "trials: 8\n"):
-            with pytest.raises(StoreConflict, match="spec of sweep 's' was changed by somebody else"):
+            with pytest.raises(StoreConflict, match="spec of sweep 's' was changed by another process"):
                 store.write_spec("s", "trials: 10\n", before=before)
         assert store.read_spec("s") == "trials: 20\n"
 

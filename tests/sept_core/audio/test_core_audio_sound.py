@@ -255,7 +255,7 @@ def test_pictures_beside_the_sound_are_passed_over_and_two_sounds_are_not_chosen
     assert len(read(muxed("mp4", "aac", video=True))) == FRAMES + 1024
     with pytest.raises(InputError, match="there is no audio in it"):
         decode_clip(muxed("mp4", video=True))
-    with pytest.raises(InputError, match="it holds 2 audio streams, and which of them is meant is not known"):
+    with pytest.raises(InputError, match="it holds 2 audio streams, and it is unknown which one is meant"):
         decode_clip(muxed("ipod", "aac", "aac"))
 
 

@@ -87,8 +87,8 @@ def test_a_test_clip_that_is_trained_on_under_another_name_is_an_error_with_both
     copied = changed(toy, a01={"sha256": toy.clips[0].sha256})
     found = check_manifest(copied, None, INFO)
     assert whats(found, "error") == (
-        "fold 1: 1 test clip also among the clips to train on, by content: a01 = a00",
-        "fold 2: 1 test clip also among the clips to train on, by content: a00 = a01",
+        "fold 1: 1 test clip with the content of a training clip: a01 = a00",
+        "fold 2: 1 test clip with the content of a training clip: a00 = a01",
     )
     assert "in the CSV list each content once, or give both clips the same fold" in found.errors[0]
 
@@ -123,10 +123,10 @@ def test_an_empty_class_is_an_error(toy: Manifest) -> None:
 def test_a_class_with_nothing_to_train_on_is_an_error_and_with_little_a_warning(toy: Manifest) -> None:
     one_sided = check_manifest(Manifest("toy", toy.clips[:1] + toy.clips[32:]), None, INFO)
     assert whats(one_sided, "error") == (
-        "fold 1: nothing to train on of a",
+        "fold 1: no clips to train on of a",
         "fold 2: no clips of the base classes to test on",
     )
-    assert "fold 2: nothing to test on of a" in whats(one_sided, "warning")
+    assert "fold 2: no clips to test on of a" in whats(one_sided, "warning")
     assert "fold 2: fewer than 16 clips to draw shots from: a 1" in whats(one_sided, "warning")
 
 

@@ -77,7 +77,7 @@ def test_the_warning_names_the_recordings_their_folds_and_the_test_clips(crossed
     (line,) = split_warnings(rows, ESC, ESC.folds)
     group = crossed.groups[row(crossed, "2", "chainsaw")]
     assert line == (
-        f"1 recording stands in both training and test of the published split ({group} in folds 2 and 3), with 2 of "
+        f"1 recording is in both training and test of the published split ({group} in folds 2 and 3), with 2 of "
         "100 test clips; crossing: drop in the sweep's YAML leaves them out of training"
     )
     (line,) = split_warnings(rows, ESC, ESC.folds, "drop")
@@ -135,8 +135,8 @@ def test_dropping_everything_of_a_class_is_refused_with_the_reason() -> None:
 def test_in_ones_own_data_what_crosses_stays_an_error_with_the_way_out(crossing: str) -> None:
     plain = table(OWN)
     one, other = row(plain, "2", "chainsaw"), row(plain, "3", "chainsaw")
-    for field, said in (("groups", "1 group in both"), ("sha256", "1 test clip also among")):
-        with pytest.raises(InputError, match=f"{said}.*; in the CSV .*remove the column that places them"):
+    for field, said in (("groups", "1 group in both"), ("sha256", "1 test clip with the content of a training clip")):
+        with pytest.raises(InputError, match=f"{said}.*; in the CSV .*remove its column fold or split"):
             make_split(with_same(plain, field, [(one, other)]), OWN, "3", 0, 1, (), crossing=crossing)  # type: ignore[arg-type]
 
 
@@ -177,7 +177,7 @@ def test_a_copy_whose_train_and_test_are_swapped_is_refused_unless_asked_for_by_
     rows = rows_of(swapped, ESC)
     with pytest.raises(InputError) as caught:
         refuse_faulty(rows, ESC, ESC.folds)
-    assert "fold 2: 80 clips to test on and 20 to train on: perhaps swapped" in str(caught.value)
+    assert "fold 2: 80 clips to test on and 20 to train on: are they swapped?" in str(caught.value)
     assert "folds: {ESC10: [1, 3, 4, 5]}" in str(caught.value)
     assert "accept_faulty_splits: [ESC10]" in str(caught.value)
     refuse_faulty(rows, ESC, ["1", "3"])
@@ -211,7 +211,9 @@ def test_a_recording_that_was_encoded_twice_is_refused_in_ones_own_split_in_the_
     one, other = row(plain, "2", "chainsaw"), row(plain, "3", "chainsaw")
     twice = sounding_alike(plain, one, other)
     pair = f"{plain.clip_ids[one]} = {plain.clip_ids[other]}"
-    with pytest.raises(InputError, match=f"fold 3: 1 pair of clips .* sound the same: {pair}; in the CSV give both"):
+    with pytest.raises(
+        InputError, match=f"fold 3: 1 pair of training and test clips sound the same: {pair}; in the CSV give both"
+    ):
         make_split(twice, OWN, "3", 0, 1, ())
     assert make_split(twice, OWN, "1", 0, 1, ()).fold == "1"
 
@@ -239,7 +241,7 @@ def test_the_hint_to_drop_is_not_given_where_it_would_leave_a_class_without_clip
     everything = [(test, at) for at in range(len(plain)) if plain.classnames[at] == "chainsaw"]
     (line,) = split_warnings(rows_of(with_same(plain, "groups", everything), ESC), ESC, ["1"])
     assert "crossing: drop" not in line
-    assert line.endswith("without them nothing would be left to train on of some classes")
+    assert line.endswith("without them some classes would have no training clips")
 
 
 def test_sound_folds_are_advised_whichever_folds_were_asked_for() -> None:

@@ -91,7 +91,7 @@ def test_a_column_that_is_named_and_not_there_is_refused(audio: Path) -> None:
     [
         ("filename", "'filename' does not say which column is which; write it like path=filename"),
         ("path=", "does not say which column is which"),
-        ("filename=path", "'filename' is no column of a data set; did you mean path=filename?"),
+        ("filename=path", "'filename' is not a column of a data set; did you mean path=filename?"),
         ("name=file", "the columns are path, classname, fold, split, group"),
         ("path=a,path=b", "'path' is named twice"),
     ],

@@ -161,7 +161,7 @@ def test_a_context_of_real_words_equals_transformers_embedding_of_the_plain_text
 
 @pytest.mark.parametrize("token", ["</s>", "<mask>", "<pad>"])
 def test_a_literal_special_token_in_a_name_is_refused(loaded, token):
-    with pytest.raises(InputError, match=f"holds {token}, a special token of the text tower"):
+    with pytest.raises(InputError, match=f"contains {token}, a special token of the text tower"):
         PromptBank.of(loaded.text, ["rain", f"rain{token}"], end=".")
 
 

@@ -164,7 +164,7 @@ def test_missing_and_unknown_classes_are_both_reported() -> None:
 def test_the_name_of_another_class_is_found_in_its_forms(term: str, rival: str) -> None:
     name = rival.replace("_", " ")
     assert broken({"other": [term], name: ["unrelated term"]}, ["other", rival]) == [
-        f"class 'other': neighbour {term!r} holds the name of the class '{name}'"
+        f"class 'other': neighbour {term!r} contains the name of the class '{name}'"
     ]
 
 
@@ -193,7 +193,7 @@ def test_loading_names_the_file_the_class_and_the_rule(write: Callable[..., Path
     with pytest.raises(InputError) as caught:
         load_neighbors("ESC10", path)
     assert str(caught.value) == (
-        f"{path}: class 'rain': neighbour 'dog bark outside' holds the name of the class 'dog bark' "
+        f"{path}: class 'rain': neighbour 'dog bark outside' contains the name of the class 'dog bark' "
         "(the first of 2 broken rules); correct the list"
     )
 
@@ -245,7 +245,7 @@ def test_first_takes_the_best_n_in_the_order_of_the_classes_asked_for() -> None:
 
 def test_first_says_which_class_has_too_few_and_how_many_there_are() -> None:
     neighbors = Neighbors("X", {"a": ("p", "q", "r"), "b": ("s", "t")})
-    with pytest.raises(InputError, match=r"class 'b' has 2 neighbours, 3 were asked for.*lower n_neighbors to 2"):
+    with pytest.raises(InputError, match=r"class 'b' has 2 neighbours, 3 were requested.*lower n_neighbors to 2"):
         neighbors.first(["a", "b"], 3)
     with pytest.raises(InputError, match="no neighbours for the class 'c'"):
         neighbors.first(["c"], 1)
