@@ -45,9 +45,9 @@ def doctor(
 
     from pipeline.doctor import Wanted, examine, wanted_by
 
-    name, of_sweep, text_of_sweep, datasets = wanted_by(spec, root, encoder)
-    files = (weights or of_sweep, text_model or text_of_sweep)
-    wanted = Wanted(root, address, mlflow, name, *files, datasets, base_url)
+    files, datasets = wanted_by(spec, root, encoder)
+    given = {"weights": weights or files.weights, "text_model": text_model or files.text_model}
+    wanted = Wanted(root, address, mlflow, files.model_copy(update=given), datasets, base_url)
     console = Console()
     found = []
     for check in examine(wanted):

@@ -72,7 +72,7 @@ def embed(
     from rich.console import Console
 
     from pipeline.embed import embed as run
-    from pipeline.embed.place import EncoderPlace
+    from pipeline.spec import EncoderFiles
     from pipeline.store import check_writable
 
     check_writable(root)
@@ -82,7 +82,7 @@ def embed(
         summaries = run(
             datasets,
             audio,
-            EncoderPlace(encoder, weights, text_model),
+            EncoderFiles(name=encoder, weights=weights, text_model=text_model),
             root,
             progress.tell,
             address=address,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.data.prepared import find_neighbors, own_datasets
 from pipeline.doctor.checks import Check, failed
+from pipeline.spec import EncoderFiles
 from pipeline.store import EmbeddingStore, Files, open_files
 from sept_core.datasets import DATASETS, DatasetInfo, get_dataset
 from sept_core.datasets.embeddings import BUNDLED
@@ -31,26 +32,24 @@ class Datasets:
     protocol: str = "base-to-new"
 
 
-def check_encoder(name: str, weights: str | None, text_model: str | None, found: list[str]) -> Sequence[Check]:
+def check_encoder(files: EncoderFiles, found: list[str]) -> Sequence[Check]:
     """The encoder's weights: that they are there, are its own, and load.
 
     Args:
-        name: Of the encoder.
-        weights: Where they lie.
-        text_model: Its tokenizer, likewise.
-        found: Gets the fingerprint.
+        files: The encoder's name and files.
+        found: The fingerprint is added to it.
     """
     from sept_core.encoders import load_encoder
 
-    label = f"encoder {name}"
-    fix = f"sept doctor --encoder {name} --weights FILE_OR_FOLDER"
-    for place in (weights, text_model):
+    label = f"encoder {files.name}"
+    fix = f"sept doctor --encoder {files.name} --weights FILE_OR_FOLDER"
+    for place in (files.weights, files.text_model):
         if place is not None and "://" in place:
             return [_remote(label, place)]
         if place is not None and place.startswith("hub:"):
             said = f"{place} is downloaded when it is first used"
             return [Check(label, "yellow", said, f"hf download {place.removeprefix('hub:')}")]
-    encoder = load_encoder(name, weights, text_model)
+    encoder = load_encoder(files.name, files.weights, files.text_model)
     found.append(encoder.fingerprint)
     checks = [Check(label, "green", f"weights found, fingerprint {encoder.fingerprint}")]
     try:

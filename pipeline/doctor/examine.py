@@ -14,7 +14,7 @@ from pipeline.doctor.machine import check_disk, check_software
 from pipeline.doctor.mlflow_server import check_mlflow
 from pipeline.doctor.ray_cluster import RAY_S, check_ray
 from pipeline.doctor.storage import check_store
-from pipeline.spec import SweepSpec, load_sweep
+from pipeline.spec import EncoderFiles, SweepSpec, load_sweep
 from pipeline.spec.read import located
 from sept_core.datasets import DatasetInfo
 from sept_core.encoders import known_encoder
@@ -34,7 +34,7 @@ class Wanted:
         root: Results folder or bucket.
         address: Of Ray.
         mlflow: Tracking URI; None for the root's own.
-        encoder: Name of the encoder, ``weights`` and ``text_model`` where its files lie.
+        encoder: The encoder's name and files.
         datasets: The datasets.
         base_url: Of a language model's server.
     """
@@ -42,14 +42,12 @@ class Wanted:
     root: str
     address: str
     mlflow: str | None
-    encoder: str
-    weights: str | None
-    text_model: str | None
+    encoder: EncoderFiles
     datasets: Datasets
     base_url: str | None
 
 
-def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, str | None, str | None, Datasets]:
+def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[EncoderFiles, Datasets]:
     """Encoder, its files, and datasets: those of a sweep where one is given.
 
     Args:
@@ -64,7 +62,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
         with located("--encoder"):
             known_encoder(encoder)
     if source is None:
-        return encoder or "mini", None, None, Datasets(None, {})
+        return EncoderFiles(name=encoder or "mini"), Datasets(None, {})
     try:
         spec: SweepSpec = load_sweep(source)
     except InputError as error:
@@ -76,7 +74,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
             if others:
                 raise gathered(others) from error
             # That the store cannot be read is a finding of its own; that no dataset was looked at is another.
-            return encoder or "mini", None, None, Datasets(None, {})
+            return EncoderFiles(name=encoder or "mini"), Datasets(None, {})
         spec = load_sweep(source, own=own)
     names: dict[str, None] = {}
     neighbors: dict[str, str | None] = {}
@@ -86,8 +84,8 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
             neighbors[study.inputs.dataset] = study.inputs.neighbors
     datasets = Datasets(tuple(names), neighbors, spec.protocol)
     if encoder is not None and encoder != spec.encoder.name:
-        return encoder, None, None, datasets
-    return spec.encoder.name, spec.encoder.weights, spec.encoder.text_model, datasets
+        return EncoderFiles(name=encoder), datasets
+    return spec.encoder, datasets
 
 
 def _own(root: str) -> list[DatasetInfo] | None:
@@ -115,16 +113,16 @@ def _own(root: str) -> list[DatasetInfo] | None:
 def examine(wanted: Wanted) -> Iterator[Check]:
     """The findings as they come; ends in a minute or two even where nothing answers."""
     fingerprints: list[str] = []
-    encoder = partial(check_encoder, wanted.encoder, wanted.weights, wanted.text_model, fingerprints)
-    datasets = partial(check_datasets, wanted.root, wanted.datasets, wanted.encoder, fingerprints)
-    weights = f"sept doctor --encoder {wanted.encoder} --weights FILE_OR_FOLDER"
+    encoder = partial(check_encoder, wanted.encoder, fingerprints)
+    datasets = partial(check_datasets, wanted.root, wanted.datasets, wanted.encoder.name, fingerprints)
+    weights = f"sept doctor --encoder {wanted.encoder.name} --weights FILE_OR_FOLDER"
     subjects = (
         Subject("packages", 60, check_software, "pip install --force-reinstall sept-sweep"),
         Subject("disk", 10, partial(check_disk, wanted.root), "see that the disks answer: df -h"),
         Subject("store", 30, partial(check_store, wanted.root), "check --root and the network"),
         Subject("Ray", RAY_S + 15, partial(check_ray, wanted.address), "use --address local"),
         Subject("MLflow", 45, partial(check_mlflow, wanted.root, wanted.mlflow), "check --mlflow and the network"),
-        Subject(f"encoder {wanted.encoder}", 120, encoder, weights),
+        Subject(f"encoder {wanted.encoder.name}", 120, encoder, weights),
     )
     answered = True
     for subject in subjects:

@@ -26,13 +26,14 @@ from pipeline.cluster.faults import fault_of, raised_there
 from pipeline.cluster.liveness import watched
 from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, encode
 from pipeline.embed.jobs import EmbedJob
-from pipeline.embed.place import EncoderPlace
+from pipeline.embed.place import Loader
 from pipeline.store import is_remote
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
     from pipeline.data.audio.source import AudioSource
+    from pipeline.spec import EncoderFiles
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["embed_on_ray"]
@@ -46,7 +47,8 @@ _RETRIES, _RESTARTS = 5, 30
 def embed_on_ray(
     jobs: Sequence[EmbedJob],
     tower: AudioTower,
-    place: EncoderPlace,
+    files: EncoderFiles,
+    load: Loader,
     done: Callable[[int, int], None],
     concurrency: int | None = None,
     gpus: int | None = None,
@@ -56,7 +58,8 @@ def embed_on_ray(
     Args:
         jobs: The data sets.
         tower: The encoder's, as this process has loaded it; it does not encode here.
-        place: Where other processes load it from.
+        files: The encoder's, from which other processes load it.
+        load: Loads it.
         done: Called with a job's index and a number of clips after each batch.
         concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
         gpus: GPUs that the cluster grows to; None for those that it has.
@@ -92,11 +95,11 @@ def embed_on_ray(
         if gpus:
             decoded = batches.map(decoding, num_cpus=1, max_retries=_RETRIES)
             results = decoded.map(
-                encoding, fn_constructor_args=(place, True), num_cpus=0, num_gpus=1, concurrency=pool, **lives
+                encoding, fn_constructor_args=(files, load, True), num_cpus=0, num_gpus=1, concurrency=pool, **lives
             )
         else:
             results = batches.map(
-                encoding, fn_constructor_args=(place, False, decoding), num_cpus=1, concurrency=pool, **lives
+                encoding, fn_constructor_args=(files, load, False, decoding), num_cpus=1, concurrency=pool, **lives
             )
         lost = Event()
 
@@ -135,14 +138,16 @@ def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, samp
 class _Encode:
     """An actor: the embeddings of one batch after the other, as bytes; decodes them first where it is told how."""
 
-    def __init__(self, place: EncoderPlace, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row) -> None:
-        _met(place.weights, place.text_model)
+    def __init__(
+        self, files: EncoderFiles, load: Loader, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row
+    ) -> None:
+        _met(files.weights, files.text_model)
         if gpu:
             compute_exactly()
         self._decoding = decoding
         self._error: SeptError | None = None
         try:
-            self._tower = place.load_audio()
+            self._tower = load(files).load_audio()
             if gpu:
                 self._tower.to("cuda")
         except SeptError as error:

@@ -17,7 +17,8 @@ from sept_core.datasets.embeddings import ROWS_PER_PART
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
-    from pipeline.embed.place import EncoderPlace
+    from pipeline.embed.place import Loader
+    from pipeline.spec import EncoderFiles
     from sept_core.encoders import AudioTower
 
 __all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "measure", "smallest"]
@@ -72,11 +73,12 @@ class Probe:
         return int(min(2 ** (room.bit_length() - 1), ROWS_PER_PART))
 
 
-def gpu_batch_size(place: EncoderPlace, begun: Begun, gpus: int | None = None) -> int | None:
+def gpu_batch_size(files: EncoderFiles, load: Loader, begun: Begun, gpus: int | None = None) -> int | None:
     """The batch size for the Ray cluster that this process is connected to; None where it has no GPU.
 
     Args:
-        place: Where the encoder is loaded from.
+        files: The encoder's.
+        load: Loads it.
         begun: Tells the size of an attempt that was interrupted, which is kept: what is free on a GPU may be less now.
         gpus: GPUs that the cluster grows to; where it has none yet, one is waited for.
 
@@ -94,7 +96,7 @@ def gpu_batch_size(place: EncoderPlace, begun: Begun, gpus: int | None = None) -
         return size
     probe: Any = ray.remote(num_cpus=0, num_gpus=1, max_retries=3)(_probe)
     try:
-        asked = [probe.options(resources=kind).remote(place) for kind in kinds]
+        asked = [probe.options(resources=kind).remote(files, load) for kind in kinds]
         if ray.wait(asked, num_returns=len(asked), timeout=_WAIT_S)[1]:
             logger.warning("waiting for a GPU; all are taken, or none has joined the cluster yet")
         said = ray.get(asked)
@@ -119,12 +121,12 @@ def _kinds(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
     return [{name: 0.001} for name in sorted(kinds)] or [{}] * bool(with_gpu)
 
 
-def _probe(place: EncoderPlace) -> Probe:
+def _probe(files: EncoderFiles, load: Loader) -> Probe:
     """A task on a GPU: what encoding takes there."""
     from pipeline.embed.batches import compute_exactly
 
     compute_exactly()
-    return measure(place.load_audio().to("cuda"))
+    return measure(load(files).load_audio().to("cuda"))
 
 
 def measure(tower: AudioTower) -> Probe:

@@ -40,6 +40,9 @@ _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_object"},
     None,
 )
+RETRIES = 5
+"""How often the SDK repeats a request that a busy, broken or unreachable server did not answer."""
+
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _REASON_LENGTH = 300
 _AGAIN = "answers so far are kept: run the same command again"
@@ -72,7 +75,6 @@ class ChatClient:
         model: Name of the model, as the server calls it.
         base_url: The server's address, such as ``http://localhost:8000/v1``; None for OpenAI's own.
         timeout_s: How long an answer may take, in seconds.
-        retries: How often the SDK sends a request again that a busy, broken or unreachable server did not answer.
         max_tokens: Longest answer, in tokens; None for the server's own limit.
         notice: Told, once for each reason, why a request is sent again.
 
@@ -86,7 +88,6 @@ class ChatClient:
         base_url: str | None = None,
         *,
         timeout_s: float = 60.0,
-        retries: int = 5,
         max_tokens: int | None = None,
         notice: Notice | None = None,
     ) -> None:
@@ -102,7 +103,7 @@ class ChatClient:
         self._openai = openai
         self._key = api_key(needed=base_url is None)
         self._client, self._headers = open_client(
-            address, self._key, timeout_s=timeout_s, retries=retries, wait=self._wait, look=self._look
+            address, self._key, timeout_s=timeout_s, retries=RETRIES, wait=self._wait, look=self._look
         )
         self._model = model
         self._own_server = base_url is not None

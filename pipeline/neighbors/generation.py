@@ -63,8 +63,6 @@ def generate(
     cache_dir: Path,
     base_url: str | None = None,
     concurrency: int = 4,
-    rounds: int = ROUNDS,
-    retries: int = 5,
     timeout_s: float = 60.0,
     max_tokens: int | None = None,
     force: bool = False,
@@ -73,7 +71,7 @@ def generate(
 ) -> Outcome:
     """Generate the neighbours of a data set; run again after an interruption, it goes on where it was.
 
-    One request per class; classes whose answers leave terms missing are asked again, up to ``rounds`` times in all. No
+    One request per class; classes whose answers leave terms missing are asked again, up to `ROUNDS` times in all. No
     request is paid for in vain: where all answers of the first round are unusable for one reason, it ends there (after
     the first five), and a class whose answers are unusable twice for one reason is not asked a third time.
     The API key is taken from the environment variable ``OPENAI_API_KEY`` and kept nowhere.
@@ -87,8 +85,6 @@ def generate(
         cache_dir: Folder of the answers; they are kept as they come in.
         base_url: An OpenAI-compatible server; None for OpenAI's own.
         concurrency: Requests at a time.
-        rounds: How often a class is asked for at most.
-        retries: How often a request is sent again to a server that is busy or broken.
         timeout_s: How long an answer may take, in seconds.
         max_tokens: Longest answer, in tokens; None for the server's own limit.
         force: Replace the file where it exists.
@@ -107,9 +103,9 @@ def generate(
     state = sort_out(info, offered, n)
     usage, unusable = Usage(), _Unusables()
     if state.missing:
-        client = ChatClient(model, base_url, timeout_s=timeout_s, retries=retries, max_tokens=max_tokens, notice=notice)
+        client = ChatClient(model, base_url, timeout_s=timeout_s, max_tokens=max_tokens, notice=notice)
         asker = _Asker(info, client, cache, concurrency, progress or _silent, notice or _deaf)
-        for number in range(rounds):
+        for number in range(ROUNDS):
             wanted = {name: count for name, count in state.missing.items() if name not in unusable.given_up}
             answers = asker.ask(wanted, offered, first=number == 0)
             unusable.add(answers)

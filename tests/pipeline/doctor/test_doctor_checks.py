@@ -27,6 +27,7 @@ from pipeline.doctor.mlflow_server import EXPERIMENT, check_mlflow
 from pipeline.doctor.ray_cluster import check_ray
 from pipeline.doctor.requirements import install
 from pipeline.doctor.storage import check_store
+from pipeline.spec import EncoderFiles
 from pipeline.store import open_files
 from pipeline.store.cache import FOLDERS
 from pipeline.tracking import TrackingTarget, mlflow_client
@@ -172,8 +173,8 @@ def test_a_silent_bucket_keeps_no_sweep_of_shipped_datasets_waiting_and_ones_own
     began = time.monotonic()
     with silent_port() as port:
         root = s3_at(f"http://127.0.0.1:{port}")
-        assert wanted_by("quickstart", root, None)[3].names == ("ESC10", "FSDD")
-        assert wanted_by(str(tmp_path / "mine.yaml"), root, None) == ("mini", None, None, Datasets(None, {}))
+        assert wanted_by("quickstart", root, None)[1].names == ("ESC10", "FSDD")
+        assert wanted_by(str(tmp_path / "mine.yaml"), root, None) == (EncoderFiles(name="mini"), Datasets(None, {}))
         with pytest.raises(InputError, match="trails"):
             wanted_by(str(tmp_path / "wrong.yaml"), root, None)
     assert time.monotonic() - began < 5
@@ -262,7 +263,7 @@ def test_azures_list_of_models_is_asked_for_as_azure_wants_it(monkeypatch: pytes
 
 def test_weights_embeddings_and_neighbours_are_looked_for(tmp_path: Path) -> None:
     fingerprints: list[str] = []
-    (mini,) = check_encoder("mini", None, None, fingerprints)
+    (mini,) = check_encoder(EncoderFiles(name="mini"), fingerprints)
     assert (mini.status, fingerprints[0] in mini.said) == ("green", True)
     wanted = Datasets(("ESC10", "ESC50"), {"ESC10": None, "ESC50": str(tmp_path / "mine.json")})
     (tmp_path / "mine.json").write_text("{}")
@@ -276,9 +277,8 @@ def test_weights_embeddings_and_neighbours_are_looked_for(tmp_path: Path) -> Non
     assert "400 clips with the package" in found["embeddings of ESC10"].said
     assert found["embeddings of ESC50"].fix == "sept embed esc50 --audio DIR"
     assert found["neighbours of ESC50"].fix
-    (absent,) = examined(
-        Subject("encoder", 30, lambda: check_encoder("msclap-2023", str(tmp_path / "no.pth"), None, []), "")
-    )
+    absent_files = EncoderFiles(name="msclap-2023", weights=str(tmp_path / "no.pth"))
+    (absent,) = examined(Subject("encoder", 30, lambda: check_encoder(absent_files, []), ""))
     assert (absent.status, "are not there" in absent.said) == ("red", True)
     assert "hub:" in absent.fix
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.embed.batches import encode
-from pipeline.embed.place import EncoderPlace
+from pipeline.embed.place import load
 from pipeline.embed.sizing import Probe, _kinds, _probe, smallest
+from pipeline.spec import EncoderFiles
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError
@@ -60,9 +61,9 @@ def test_a_gpu_of_each_kind_is_asked() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_a_gpu_takes_the_batch_that_it_was_measured_for() -> None:
-    place = EncoderPlace("mini")
-    size = _probe(place).batch_size
-    tower = place.load_audio().to("cuda")
+    place = EncoderFiles(name="mini")
+    size = _probe(place, load).batch_size
+    tower = load(place).load_audio().to("cuda")
     windows = torch.randn(size, len(tower.prepare(torch.zeros(tower.sample_rate))))
     clips = [Clip(f"{number}", f"{number}.wav", "noise", "1", "", 64 * "0") for number in range(size)]
     assert encode(tower, windows, clips, size).shape == (size, tower.dim)

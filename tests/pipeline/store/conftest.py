@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from lease_processes import Processes
+from s3_faults import Proxy, proxying
 from s3_fixtures import store_at
 
-from pipeline.store import Files, embeddings, open_files
+from pipeline.store import Files, TrialStore, embeddings, open_files
 from sept_core.datasets import EmbeddingTable
 
 
@@ -60,3 +61,23 @@ def processes() -> Iterator[Processes]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def damages() -> list[str]:
+    """What `store` has reported as damaged."""
+    return []
+
+
+@pytest.fixture
+def store(files: Files, damages: list[str]) -> TrialStore:
+    """A trial store over `files`."""
+    return TrialStore(files, on_damage=damages.append)
+
+
+@pytest.fixture
+def proxy(s3_root: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that stands before the server from now on, for new stores of this process and those it starts."""
+    with proxying(s3_endpoint) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.address)
+        yield running

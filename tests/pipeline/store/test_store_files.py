@@ -265,7 +265,7 @@ def test_a_store_that_may_only_be_read_is_a_persons_to_mend_and_can_be_read(
     store = TrialStore(files, damages.append)
     assert store.read_result("s", "0000") is None
     assert [line.partition(":")[0] for line in damages] == [
-        "damaged 'trials/s/0000/result.json' treated as absent, and left there"
+        "damaged 'trials/s/0000/result.json' counts as absent, and left there"
     ]
     assert files.exists("trials/s/0000/result.json")
 
