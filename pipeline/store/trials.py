@@ -1,11 +1,12 @@
-"""The trial store: the only truth about what was run, what it gave and what each sweep made of it.
+"""The trial store: the only record of what was run, what it gave and what each sweep decided.
 
-    trials/<study>/<signature>/config.json, checkpoint.safetensors, result.json     belong to nobody
+    trials/<study>/<signature>/config.json, checkpoint.safetensors, result.json     belong to no sweep
     sweeps/<sweep>/spec.yaml, members/<study>/<number>.json, verdicts/<study>/<number>.json
     quarantine/<key>.<digest>                                                       damaged objects, moved aside
 
-Everything else (the state of the search, MLflow, tables) is computed from this and can be thrown away. Trials belong
-to nobody, so that a configuration is trained once, whichever sweep asks; what a sweep decides lives with the sweep.
+Everything else (the state of the search, MLflow, tables) is computed from this and can be deleted. Trials belong to no
+sweep, so that a configuration is trained once, whichever sweep asks for it; a sweep's decisions are stored with the
+sweep.
 """
 
 from __future__ import annotations
@@ -34,35 +35,35 @@ _SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class StoreConflict(SeptError):  # noqa: N818 (it names a state of the store, like BrokenPipe)
-    """A sweep's trial or decision is already in the store and says something else; the stored one stays."""
+    """A different proposal or decision is already in the store; the stored one stays."""
 
 
 class TrialStore:
-    """Trials, trials and decisions as objects behind ``Files``.
+    """Trials, proposals and decisions as objects of ``Files``.
 
-    Safe to use from several processes: every object is published whole, and trials and decisions are created at most
+    Safe to use from several processes: every object is published whole, and proposals and decisions are created at most
     once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported in one line
-    and treated as absent, so that its trial or decision is simply made again.
+    and counts as absent, so that its trial or decision is made again.
 
     Args:
-        files: Where the objects live.
+        files: Where the objects are stored.
         on_damage: Called with the line about each damaged object; by default it is logged as a warning.
     """
 
     def __init__(self, files: Files, on_damage: Callable[[str], None] | None = None) -> None:
         self.files = files
         self._on_damage = on_damage or logger.warning
-        self._named: set[str] = set()  # what stands where nothing belongs, so that it is reported once
+        self._named: set[str] = set()  # objects in places where nothing belongs, so that each is reported once
 
     # Trials
 
     def write_config(self, config: TrialConfig) -> None:
-        """Write the configuration of a trial for people and tools to read; once is enough."""
+        """Write the configuration of a trial for people and tools to read, unless it is there already."""
         data = json.dumps(config.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
         self.files.create(trial_key(config.study_key, config.signature, "config.json"), data.encode())
 
     def read_checkpoint(self, config: TrialConfig) -> bytes | None:
-        """The newest checkpoint of a trial; None when there is none or it is no complete safetensors file."""
+        """The newest checkpoint of a trial; None if there is none or it is not a complete safetensors file."""
         key = trial_key(config.study_key, config.signature, "checkpoint.safetensors")
         try:
             data = self.files.read(key)
@@ -79,12 +80,12 @@ class TrialStore:
         self.files.write(trial_key(config.study_key, config.signature, "checkpoint.safetensors"), data)
 
     def reject_checkpoint(self, config: TrialConfig, data: bytes, reason: str) -> None:
-        """Quarantine a checkpoint that the trial could not load, so that the trial starts afresh."""
+        """Quarantine a checkpoint that the trial could not load, so that the trial starts from the beginning."""
         key = trial_key(config.study_key, config.signature, "checkpoint.safetensors")
         self._quarantine(key, data, reason)
 
     def read_result(self, study: str, signature: str) -> TrialResult | None:
-        """The result of a trial; None when it has not ended (or its result was damaged)."""
+        """The result of a trial; None if it has not ended (or its result was damaged)."""
         key = trial_key(study, signature, "result.json")
         return self._read(key, TrialResult.from_json, _belongs_to(study, signature))
 
@@ -99,7 +100,7 @@ class TrialStore:
         return found
 
     def write_result(self, result: TrialResult) -> None:
-        """Publish how a trial ended. A failure never takes the place of a result that is there already."""
+        """Publish how a trial ended. A failure never replaces an existing result."""
         key = trial_key(result.config.study_key, result.signature, "result.json")
         if result.state == "failed":
             self.files.create(key, seal(result.to_json()))
@@ -114,7 +115,7 @@ class TrialStore:
         return sorted(parts[1] for parts in keys if len(parts) == 3 and parts[2] == "spec.yaml")
 
     def read_spec(self, sweep: str) -> str | None:
-        """The YAML text that a sweep runs by; None for an unknown sweep."""
+        """The YAML text of a sweep; None for an unknown sweep."""
         try:
             return self.files.read(sweep_key(sweep, "spec.yaml")).decode("utf-8")
         except FileNotFoundError:
@@ -123,10 +124,10 @@ class TrialStore:
             raise SeptError(f"the spec of sweep '{sweep}' is damaged ({error}); put the original back") from error
 
     def write_spec(self, sweep: str, text: str, before: str | None = None) -> None:
-        """Keep the YAML text that a sweep runs by, in place of the one that was read (None: of none).
+        """Store the YAML text of a sweep, in place of the one that was read (None: there was none).
 
         Raises:
-            StoreConflict: Meanwhile another text is there.
+            StoreConflict: Another text was stored meanwhile.
         """
         expected = None if before is None else before.encode("utf-8")
         replaced = self.files.replace(sweep_key(sweep, "spec.yaml"), expected, text.encode("utf-8"))
@@ -137,21 +138,21 @@ class TrialStore:
         """Record that the sweep asks for a trial, before the trial starts.
 
         Returns:
-            The stored trial: the one given, or the equal one that was there already (with its ``created_ms``).
+            The stored proposal: the one given, or an equal one that was there already (with its ``created_ms``).
 
         Raises:
-            StoreConflict: The number is taken by a different trial.
+            StoreConflict: The number belongs to a different trial.
         """
         key = sweep_key(sweep, f"members/{proposal.study}/{proposal.number:05d}.json")
         return self._create(key, proposal, Proposal.from_json)
 
     def proposal(self, sweep: str, study: str, number: int) -> Proposal | None:
-        """One trial of a sweep; None where it was never asked for."""
+        """One proposal of a sweep; None if there is none with this number."""
         key = sweep_key(sweep, f"members/{study}/{number:05d}.json")
         return self._read(key, Proposal.from_json, _stands_at(key))
 
     def proposals(self, sweep: str, known: Iterable[Proposal] = ()) -> list[Proposal]:
-        """All trials of a sweep, by study and number. Those ``known`` from before are not read again."""
+        """All proposals of a sweep, by study and number. Those ``known`` from before are not read again."""
         proposals = self._read_all(sweep_key(sweep, "members"), Proposal.from_json, known)
         return sorted(proposals, key=lambda proposal: (proposal.study, proposal.number))
 
@@ -159,7 +160,7 @@ class TrialStore:
         """Record what the sweep decided about a trial. A decision is final.
 
         Returns:
-            The stored decision: the one given, or the equal one that was there already (with its ``decided_ms``).
+            The stored decision: the one given, or an equal one that was there already (with its ``decided_ms``).
 
         Raises:
             StoreConflict: There is a different decision already.
@@ -175,7 +176,7 @@ class TrialStore:
     def forget_failures(self, sweep: str, guard: Callable[[], None]) -> int:
         """Remove the decisions on failed trials and the failed results, so that these trials are run once more.
 
-        Only what was seen to have failed is removed: a result or decision that somebody else makes meanwhile stays.
+        Only what was read as failed is removed: a result or decision that another process writes meanwhile stays.
 
         Args:
             sweep: Name of the sweep, whose lease the caller holds.
@@ -201,7 +202,7 @@ class TrialStore:
     def _remove_failed(
         self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool], guard: Callable[[], None]
     ) -> bool:
-        """Remove a decision or result that says ``failed``, and nothing that has taken its place since it was read."""
+        """Remove a decision or result with state ``failed``, unless it was replaced since it was read."""
         try:
             data = self.files.read(key)
         except FileNotFoundError:
@@ -212,7 +213,7 @@ class TrialStore:
         guard()
         return self.files.remove(key, data)
 
-    # The common ground
+    # Shared by both
 
     def _create(self, key: str, record: Record, parse: Callable[[Any], Record]) -> Record:
         data = seal(record.to_json())
@@ -224,7 +225,7 @@ class TrialStore:
             if stored == record:
                 return stored
             if stored is not None:
-                raise StoreConflict(f"'{key}' is already in the store and says something else")
+                raise StoreConflict(f"'{key}' is already in the store with other content")
         raise StoreConflict(f"'{key}' cannot be created: something else keeps writing it")
 
     def _read_all(self, folder: str, parse: Callable[[Any], Record], known: Iterable[Any]) -> list[Record]:
@@ -236,11 +237,11 @@ class TrialStore:
         return [record for record in found if record is not None]
 
     def _has_place(self, folder: str, key: str) -> bool:
-        """Whether a key in a sweep's folder is one of a trial or decision; a copy of a folder within it is named."""
+        """Whether a key in a sweep's folder belongs to a trial or decision; a copied folder in it is reported."""
         inner = key.removeprefix(f"{folder}/").split("/")
         if len(inner) != 2 and key.endswith(".json") and (other := f"{folder}/{inner[0]}") not in self._named:
             self._named.add(other)
-            self._on_damage(f"'{other}' is none of the sweep's trials and counts for nothing; move it elsewhere")
+            self._on_damage(f"'{other}' is not one of the sweep's trials and is ignored; move it elsewhere")
         return len(inner) == 2 and key.endswith(".json")
 
     def _read(self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool]) -> Record | None:
@@ -253,7 +254,7 @@ class TrialStore:
     def _judge(
         self, key: str, data: bytes, parse: Callable[[Any], Record], check: Callable[[Any], bool]
     ) -> Record | None:
-        """The record that the bytes at ``key`` are; None, and the bytes moved aside, where they are damaged."""
+        """The record in the bytes at ``key``; None if they are damaged, and then they are moved aside."""
         try:
             record = parse(unseal(data))
             if not check(record):
@@ -265,17 +266,17 @@ class TrialStore:
 
     def _quarantine(self, key: str, data: bytes, reason: str) -> None:
         kept = f"quarantine/{key}.{hashlib.sha256(data).hexdigest()[:8]}"
-        # First the copy, then the removal, and that only of the bytes that were judged: another process may have
-        # put a good object there meanwhile.
+        # First copy, then remove, and only the bytes that were read: another process may have put a good object there
+        # meanwhile.
         line = " ".join(reason.split())
         try:
             self.files.create(kept, data)
             self.files.remove(key, data)
         except StoreDenied:
-            # Who may only read can do so all the same.
-            self._on_damage(f"damaged '{key}' treated as absent, and left there: it may not be moved: {line}")
+            # A user without write permission can still read.
+            self._on_damage(f"damaged '{key}' counts as absent, and stays because it cannot be moved: {line}")
         else:
-            self._on_damage(f"damaged '{key}' moved to '{kept}' and treated as absent: {line}")
+            self._on_damage(f"damaged '{key}' moved to '{kept}' and counts as absent: {line}")
 
 
 def trial_key(study: str, signature: str, name: str) -> str:
@@ -303,12 +304,12 @@ def _belongs_to(study: str, signature: str) -> Callable[[TrialResult], bool]:
 
 
 def _stands_at(key: str) -> Callable[[Any], bool]:
-    """Whether a record is the one its key says; a file copied to another number would be counted twice."""
+    """Whether a record belongs to its key; a file copied to another number would be counted twice."""
     return lambda record: key.endswith(f"/{record.study}/{record.number:05d}.json")
 
 
 def _safetensors_damage(data: bytes) -> str:
-    """Why the bytes cannot be a complete safetensors file, by its header alone; empty when they may be one."""
+    """Why the bytes cannot be a complete safetensors file, by its header alone; empty if they may be one."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or len(data) < 8 + size:
         return f"cut short at {len(data)} bytes"

@@ -84,8 +84,8 @@ def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[R
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (("--address", "http://127.0.0.1:1"), "a relative folder says nothing to a cluster"),
-        (("--address", "ray://127.0.0.1:1", "--root", "/r"), "no address of a job server"),
+        (("--address", "http://127.0.0.1:1"), "a cluster cannot use a relative folder"),
+        (("--address", "ray://127.0.0.1:1", "--root", "/r"), "not an address of a job server"),
         (("--address", "http://127.0.0.1:1", "--root", "/r"), "no job server of Ray"),
         ((*HEAD, "--mlflow", "http://me:secret@mlflow"), "a user, password or token would be shown with the job"),
         ((*HEAD, "--mlflow", "http://secret@mlflow"), "a user, password or token would be shown with the job"),
