@@ -137,7 +137,7 @@ class Connection:
             raise
 
     def list_objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
-        """``Key``, ``ETag``, ``Size`` and more of each object whose name begins with ``prefix``, a thousand per request.
+        """``Key``, ``ETag``, ``Size`` and more of objects whose names begin with ``prefix``; a thousand per request.
 
         Raises:
             Exception: Any of ``FAILURES``.

@@ -177,12 +177,12 @@ class TestErrors:
         for command in (("report", "x"), ("sweep", "status", "x"), ("data", "list"), ("sweep", "launch", "quickstart")):
             code, _, err = sept(*command, "--root", "s3://no-such-bucket/x")
             assert code == 1
-            assert "there is no such bucket; check the name, or make the bucket first" in err
+            assert "there is no such bucket; check the name, or create the bucket first" in err
             assert err.count("\n") == 1
 
     def test_an_address_that_cannot_be_is_one_line(self, sept: Sept, s3_root: str) -> None:
         code, _, err = sept("report", "x", "--root", "s3://a b/c")
-        assert (code, err) == (2, "error: 's3://a b/c' is no address in S3; give s3://BUCKET or s3://BUCKET/PREFIX\n")
+        assert (code, err) == (2, "error: 's3://a b/c' is not an S3 address; give s3://BUCKET or s3://BUCKET/PREFIX\n")
         assert sept("report", "x", "--root", "gs://bucket/x")[0] == 2
 
     def test_a_server_that_is_not_there_is_one_line(
@@ -225,4 +225,4 @@ def test_prepare_reads_audio_in_a_bucket_like_a_folder(sept: Sept, s3_root: str,
     assert code == 2
     assert err.startswith(f"error: {place}: check reads every clip from a folder on this machine; copy it here first")
     code, _, err = sept("data", "prepare", "mine", "--csv", table, "--audio", f"{s3_root}/nothing")
-    assert (code, err) == (2, f"error: {s3_root}/nothing: nothing lies at this address; check the address\n")
+    assert (code, err) == (2, f"error: {s3_root}/nothing: there is nothing at this address; check the address\n")

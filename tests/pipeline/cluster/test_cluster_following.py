@@ -72,7 +72,10 @@ def test_words_come_once_though_the_connection_is_lost_in_the_middle_of_them() -
     )
     code, said, notes = run(server)
     assert (code, said) == (0, WORDS)
-    assert notes == ["No answer from http://head:8265. The job continues without this command; trying again.", "Connected again."]
+    assert notes == [
+        "No answer from http://head:8265. The job continues without this command; trying again.",
+        "Connected again.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_dead_and_a_refusing_bucket_are_red_within_seconds(s3_endpoint: str, s
     s3_at(s3_endpoint)
     (missing, _) = check_store("s3://no-such-bucket/prefix")
     assert (missing.status, "there is no such bucket" in missing.said) == ("red", True)
-    assert "make the bucket first" in missing.fix
+    assert "create the bucket first" in missing.fix
 
 
 def test_a_check_that_hangs_or_raises_is_a_finding() -> None:

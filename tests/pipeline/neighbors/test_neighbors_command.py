@@ -137,7 +137,7 @@ def test_ctrl_c_while_the_server_is_silent_says_what_is_waited_for_and_ends_with
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("Stopping; waiting for the answers that are on their way"):
+            if line.startswith("Stopping; waiting for the answers in progress"):
                 break
         over.set()
         said = process.stdout.read()

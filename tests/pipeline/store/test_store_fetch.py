@@ -167,7 +167,7 @@ class TestFetch:
         assert fetch(f"{place}/weights.pth").read_bytes() == data
 
     def test_nothing_there_is_one_line(self, place: str) -> None:
-        with pytest.raises(InputError, match=r"nothing lies at 's3://.*/models/none'; check the address"):
+        with pytest.raises(InputError, match=r"there is nothing at 's3://.*/models/none'; check the address"):
             fetch(f"{place}/none")
 
     @pytest.mark.parametrize("address", [f"s3://{BUCKET}", "s3://x", "https://host/file"])

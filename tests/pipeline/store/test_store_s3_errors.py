@@ -33,7 +33,9 @@ class TestErrors:
             lambda: files.write("a", b""),
             lambda: files.create("a", b""),
         ):
-            with pytest.raises(StoreError, match="no such bucket; check the name, or make the bucket first") as refusal:
+            with pytest.raises(
+                StoreError, match="no such bucket; check the name, or create the bucket first"
+            ) as refusal:
                 call()
             assert "\n" not in str(refusal.value)
 
@@ -177,7 +179,7 @@ class TestErrors:
             ({"AWS_PROFILE": "taem"}, r"have no profile 'taem'; check AWS_PROFILE; did you mean 'team'\?"),
             ({"AWS_PROFILE": "program"}, "profile 'program' could not get its credentials; run what ~/.aws/config"),
             ({"AWS_PROFILE": "loop"}, 'source_profile "nosuch".*; check AWS_PROFILE, AWS_CONFIG_FILE, ~/.aws/config'),
-            ({"AWS_ACCESS_KEY_ID": "abc"}, "credentials lack AWS_SECRET_ACCESS_KEY; set it beside the other one"),
+            ({"AWS_ACCESS_KEY_ID": "abc"}, "credentials lack AWS_SECRET_ACCESS_KEY; set it as well as the other one"),
             ({}, "no AWS credentials found; set AWS_ACCESS_KEY_ID"),
         ],
         ids=["not logged in", "empty", "misspelt", "program", "loop", "half", "none"],
