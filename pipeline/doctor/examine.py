@@ -1,4 +1,4 @@
-"""All that is examined, in order."""
+"""All checks, in order."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from sept_core.errors import InputError, gathered
 __all__ = ["OWN_S", "Wanted", "examine", "wanted_by"]
 
 OWN_S = 10.0
-"""Seconds that a person's own datasets are waited for before anything is shown; only a sweep that names one waits."""
+"""Seconds to wait for a person's own datasets before anything is shown; only for a sweep that names one."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be examined.
+    """What to check.
 
     Attributes:
         root: Results folder or bucket.
-        address: Of Ray.
+        address: Address of Ray.
         mlflow: Tracking URI; None for the root's own.
         encoder: The encoder's name and files.
         datasets: The datasets.
-        base_url: Of a language model's server.
+        base_url: Address of a language model's server.
     """
 
     root: str
@@ -48,12 +48,12 @@ class Wanted:
 
 
 def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[EncoderFiles, Datasets]:
-    """Encoder, its files, and datasets: those of a sweep where one is given.
+    """The encoder and the datasets to check: those of a sweep, if one is given.
 
     Args:
         source: A sweep's YAML file, or the name of one that ships.
-        root: Where a person's own datasets are known.
-        encoder: Asked for by name; takes the place of the sweep's.
+        root: Results folder with a person's own datasets.
+        encoder: Name of an encoder that replaces the sweep's.
 
     Raises:
         InputError: The sweep cannot be used, or there is no such encoder.
@@ -73,7 +73,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[Encod
         if own is None:
             if others:
                 raise gathered(others) from error
-            # That the store cannot be read is a finding of its own; that no dataset was looked at is another.
+            # An unreadable store is a finding of its own; that no dataset was checked is another.
             return EncoderFiles(name=encoder or "mini"), Datasets(None, {})
         spec = load_sweep(source, own=own)
     names: dict[str, None] = {}
@@ -89,7 +89,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[Encod
 
 
 def _own(root: str) -> list[DatasetInfo] | None:
-    """A person's own datasets; None where their store cannot be read, or does not answer in a short time.
+    """A person's own datasets; None if their store cannot be read, or does not answer soon.
 
     Raises:
         InputError: One of them is damaged.
@@ -111,14 +111,14 @@ def _own(root: str) -> list[DatasetInfo] | None:
 
 
 def examine(wanted: Wanted) -> Iterator[Check]:
-    """The findings as they come; ends in a minute or two even where nothing answers."""
+    """The findings as they are made; ends within a minute or two even if nothing answers."""
     fingerprints: list[str] = []
     encoder = partial(check_encoder, wanted.encoder, fingerprints)
     datasets = partial(check_datasets, wanted.root, wanted.datasets, wanted.encoder.name, fingerprints)
     weights = f"sept doctor --encoder {wanted.encoder.name} --weights FILE_OR_FOLDER"
     subjects = (
         Subject("packages", 60, check_software, "pip install --force-reinstall sept-sweep"),
-        Subject("disk", 10, partial(check_disk, wanted.root), "see that the disks answer: df -h"),
+        Subject("disk", 10, partial(check_disk, wanted.root), "check that the disks respond: df -h"),
         Subject("store", 30, partial(check_store, wanted.root), "check --root and the network"),
         Subject("Ray", RAY_S + 15, partial(check_ray, wanted.address), "use --address local"),
         Subject("MLflow", 45, partial(check_mlflow, wanted.root, wanted.mlflow), "check --mlflow and the network"),
@@ -135,6 +135,6 @@ def examine(wanted: Wanted) -> Iterator[Check]:
     if answered:
         yield from examined(Subject("datasets", 60, datasets, "check --root and the network"))
     else:
-        yield Check("datasets", "red", "not looked at, since the store cannot be used", "fix the store first")
+        yield Check("datasets", "red", "not checked, since the store cannot be used", "fix the store first")
     model = partial(check_language_model, wanted.base_url)
     yield from examined(Subject("language model", 15, model, "check --base-url and the network"))

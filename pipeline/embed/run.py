@@ -1,4 +1,4 @@
-"""``sept embed``: what there is to do, who does it, and what has come of it."""
+"""``sept embed``: chooses between this process and Ray, and embeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetProgress", "EmbedSummary", "embed", "embed_with"]
 
-# Fewer clips than these are embedded sooner than Ray has started.
+# Embedding fewer clips than this is faster than starting Ray.
 _FEW_CLIPS = 500
 
 
@@ -45,31 +45,32 @@ def embed(
     started: Callable[[], None] = lambda: None,
     load: Loader = load,
 ) -> list[EmbedSummary]:
-    """Embed data sets with an encoder, on a Ray cluster unless they are few clips.
+    """Embed data sets with an encoder, on a Ray cluster unless there are few clips.
 
     Args:
-        datasets: Names of registered data sets, or of one's own that were prepared under ``root``.
-        audio: Where the audio lies: a folder, a zip, or an ``s3://`` address of either. Of several data sets a folder
-            (or prefix) that holds a folder with the name of each.
+        datasets: Names of registered data sets, or of own ones that were prepared under ``root``.
+        audio: Where the audio is: a folder, a zip, or an ``s3://`` address of either. For several data sets, a folder
+            (or prefix) that contains a folder with the name of each.
         encoder: The encoder's name and files.
         root: Results folder.
-        progress: Called as the work goes on.
+        progress: Called with the progress.
         address: Where Ray is: ``local`` for a private one, started for more than a few hundred clips; ``auto`` or
             ``host:port`` for a running one.
-        concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
-        gpus: GPUs that the cluster grows to; None for those that it has now.
-        batch_size: Clips that are encoded at once, a power of 2; None for 4 on CPUs and, on GPUs, what the smallest
-            of them has room for. The last digits of an embedding depend on it, and the store says which it was.
-        skip_bad: Leave out clips that cannot be used.
-        force: Make the embeddings again even where they are there.
-        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
+        concurrency: Number of encoding processes; None for one per GPU or, without GPUs, as many as there are CPUs and
+            tasks.
+        gpus: Number of GPUs that the cluster can grow to; None for those that it has now.
+        batch_size: How many clips to encode at once, a power of 2; None for 4 on CPUs and, on GPUs, as many as the
+            smallest of them has room for. The last digits of an embedding depend on it, so it is stored.
+        skip_bad: Whether to leave out clips that cannot be used.
+        force: Whether to make existing embeddings again.
+        started: Called once Ray has started, since Ray replaces the process's SIGTERM handler.
         load: Loads the encoder, here and in other processes.
 
     Raises:
-        InputError: Unknown data set, audio that does not hold it, or clips that cannot be used: the first is named
-            with its reason, how many there are, and where all of them are listed.
+        InputError: The data set is unknown, its audio is not there, or clips cannot be used: the error names the first
+            one with its reason, their number, and the list of all of them.
     """
-    # Before torch is loaded: what is mistyped is reported at once.
+    # Before torch is loaded, so that a typing error is reported at once.
     own = own_datasets(root)
     names = [get_dataset(dataset, own).name for dataset in datasets]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -77,7 +78,7 @@ def embed(
         raise InputError(f"'{repeated}' is given twice", fix="name each data set once")
     sources = _sources(datasets, audio)
     for source in sources:
-        if not is_remote(source.uri):  # a bucket is listed once, below
+        if not is_remote(source.uri):  # a bucket is listed only once, below
             source.check()
     work = Work(load(encoder), root, progress, skip_bad, force)
     for name, source in zip(names, sources, strict=True):
@@ -101,18 +102,12 @@ def embed_with(
     force: bool = False,
     attribution: str = "",
 ) -> EmbedSummary:
-    """Embed one data set in this process, with an encoder that is loaded; see `embed`.
+    """Embed one data set in this process, with a loaded encoder; see `embed`.
 
     Args:
         encoder: The encoder; its audio tower is loaded only if there is something to do.
-        dataset: As for `embed`.
-        audio: Likewise.
-        root: Likewise.
-        progress: Likewise.
-        batch_size: Likewise.
-        skip_bad: Likewise.
-        force: Likewise.
-        attribution: Authors and licence, kept with the embeddings.
+        dataset, audio, root, progress, batch_size, skip_bad, force: As for `embed`.
+        attribution: Authors and licence, stored with the embeddings.
 
     Raises:
         InputError: As `embed`.
@@ -126,7 +121,7 @@ def embed_with(
 
 
 class _Means(ExitStack):
-    """What embeds: this process for few clips on a machine without a GPU, else Ray, which is started when needed."""
+    """Where to embed: in this process for few clips on a machine without a GPU, else on Ray, started when needed."""
 
     def __init__(
         self,
@@ -142,20 +137,20 @@ class _Means(ExitStack):
         self._load = load
         self._address = address
         self._concurrency = concurrency
-        # A private Ray does not grow.
+        # A private Ray does not autoscale.
         self._gpus = None if address == "local" else gpus
         self._started = started
         self._connected = False
 
     def batch_size(self, begun: Begun) -> int:
-        """What suits the devices."""
+        """The batch size for the devices."""
         if self._without_gpu:
             return CPU_BATCH
         self._connect()
         return gpu_batch_size(self._encoder, self._load, begun, self._gpus) or CPU_BATCH
 
     def run(self, jobs: Sequence[EmbedJob], tower: AudioTower, done: Callable[[int, int], None], left: int) -> None:
-        """Do what there is to do."""
+        """Embed what is missing."""
         if self._without_gpu and self._concurrency is None and left <= _FEW_CLIPS:
             from pipeline.embed.inline import embed_inline
 
@@ -176,14 +171,14 @@ class _Means(ExitStack):
             return
         from pipeline.cluster.ray_cluster import cluster, prepare_import
 
-        # Below that, Ray's core complains of how Ray Data starts its actors.
+        # At lower levels, Ray's core logs complaints about how Ray Data starts its actors.
         prepare_import(self._address, RAY_BACKEND_LOG_LEVEL="fatal")
         self.enter_context(cluster(self._address, started=self._started))
         self._connected = True
 
 
 def _sources(names: Sequence[str], audio: str | Path) -> list[AudioSource]:
-    """Where the audio of each data set lies: the place itself for one, a folder with its name there for several."""
+    """The audio of each data set: the place itself for one, a folder there with its name for several."""
     if len(names) == 1:
         return [open_audio(audio)]
     inner = {}

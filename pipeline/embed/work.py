@@ -1,4 +1,4 @@
-"""The work of one ``sept embed``: which data sets are complete, what is left to do, and what has come of it."""
+"""The work of one ``sept embed``: which data sets are complete, what is missing, and the results."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 __all__ = ["DatasetProgress", "EmbedSummary", "Run", "Work"]
 
 DatasetProgress = Callable[[str, int, int], None]
-"""Called with (data set, clips done, clips in all), those found done at the beginning included."""
+"""Called with (data set, clips done, clips in all), including those done before."""
 
 Run = Callable[[Sequence[EmbedJob], "AudioTower", Callable[[int, int], None], int], None]
-"""Does the work: called with the jobs, the audio tower, what to tell of progress, and how many clips are left."""
+"""Does the work: called with the jobs, the audio tower, a function for progress, and how many clips are left."""
 
-# Attempts to publish while somebody else publishes other embeddings of the same name.
+# How often to publish while another process publishes other embeddings with the same name.
 _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What has become of one data set.
+    """The result for one data set.
 
     Attributes:
         dataset: Canonical name.
         encoder: Name of the encoder.
-        fingerprint: Of the encoder.
+        fingerprint: The encoder's fingerprint.
         clips: Number of clips with an embedding.
         skipped: Number of clips without one.
-        silent: How many of those hold no sound in a registered data set, as its authors published it.
-        notes: What a person should know of how the clips were read, and of what the encoder has heard, a line each.
-        warnings: What goes with every result on this data set, and why trials refuse it, a line each.
-        found: Clips that were embedded before an interruption of an earlier attempt.
-        seconds: Wall time of decoding and encoding; 0 where nothing had to be done.
+        silent: How many of those have no sound in a registered data set, as its authors published it.
+        notes: How the clips were read, and which of them the encoder was trained on, one line each.
+        warnings: What accompanies every result on this data set, and why trials refuse it, one line each.
+        found: Clips that an earlier, interrupted attempt had embedded.
+        seconds: Wall time of decoding and encoding; 0 if there was nothing to do.
         where: Folder or ``s3://`` address of the embeddings.
-        made: False where complete embeddings of the same clips were there already.
+        made: False if complete embeddings of the same clips were there already.
     """
 
     dataset: str
@@ -70,7 +70,7 @@ class EmbedSummary:
 
     @property
     def clips_per_second(self) -> float:
-        """Throughput; 0 where nothing had to be done."""
+        """Throughput; 0 if there was nothing to do."""
         return (self.clips + self.skipped - self.found) / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -104,7 +104,7 @@ class Work:
         self._there: dict[str, EmbedSummary] = {}
 
     def add(self, name: str, source: AudioSource, attribution: str) -> None:
-        """Look what a data set consists of, and whether it is embedded already."""
+        """Find a data set's clips, and whether it is embedded already."""
         wanted = _Wanted(find_manifest(name, source, self._root), source, attribution)
         self._wanted.append(wanted)
         manifest = wanted.prepared.manifest
@@ -122,7 +122,7 @@ class Work:
         self._there[name] = self._summary(wanted, made[1], made[2], len(manifest.clips), seconds=0.0, made=False)
 
     def run(self, run: Run, batch_size: Callable[[Begun], int]) -> list[EmbedSummary]:
-        """Do what there is to do; how many clips are encoded at once is asked only where something is."""
+        """Embed what is missing; ``batch_size`` is called only if something is."""
         wanted = [one for one in self._wanted if one.prepared.manifest.dataset not in self._there]
         summaries = dict(self._there)
         if wanted:
@@ -140,14 +140,14 @@ class Work:
         return [summaries[one.prepared.manifest.dataset] for one in self._wanted]
 
     def keep_texts(self, summary: EmbedSummary) -> None:
-        """Keep the text side of a data set, unless nothing has changed since it was kept."""
+        """Store the text features of a data set, unless they are stored and nothing has changed."""
         with as_in_an_encoder():
             there = not summary.made and read_text_features(self._store.files, summary.fingerprint, summary.dataset)
         if not there:
             keep_texts(self._encoder, summary.dataset, self._store)
 
     def listened(self, summary: EmbedSummary) -> EmbedSummary:
-        """With what there is to say of the embeddings themselves."""
+        """The summary with notes and warnings about the embeddings themselves."""
         notes, warnings = listen(self._store, self._encoder, summary.dataset)
         return replace(summary, notes=(*summary.notes, *notes), warnings=(*summary.warnings, *warnings))
 
@@ -161,7 +161,7 @@ class Work:
         left = list(jobs)
         for _ in range(_ATTEMPTS):
             run(jobs, tower, done, sum(job.clips for job in jobs) - sum(counts))
-            # All are tried, so that each data set's bad clips are listed, and the first refusal is reported.
+            # All are tried, so that each data set's bad clips are listed; the first error is raised.
             refusals = []
             for job in [*left]:
                 try:
@@ -175,10 +175,10 @@ class Work:
                 return
             for job in left:
                 counts[jobs.index(job)] = job.look()
-        raise InputError("somebody else keeps replacing these embeddings", fix="wait until they are done")
+        raise InputError("another process keeps replacing these embeddings", fix="wait until it has finished")
 
     def _begun(self, wanted: Sequence[_Wanted], tower: AudioTower) -> int | None:
-        """How many clips an attempt that was interrupted has encoded at once; None where nothing is left of one."""
+        """How many clips an interrupted attempt encoded at once; None if there is nothing left of one."""
         if self._force:
             return None
         sizes = [2**power for power in range(ROWS_PER_PART.bit_length())]

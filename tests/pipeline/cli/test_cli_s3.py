@@ -72,7 +72,7 @@ def test_embeddings_are_made_into_the_bucket_and_listed_from_there(sept: Sept, s
     assert (code, err) == (0, "")
     assert "20 clips embedded with mini" in out
     assert f"{s3_root}/embeddings/" in out
-    assert "are there; --force makes them again" in sept("embed", "fsdd", "--audio", audio, "--root", s3_root)[1]
+    assert "exist already; --force makes them again" in sept("embed", "fsdd", "--audio", audio, "--root", s3_root)[1]
     code, out, _ = sept("data", "list", "--root", s3_root, "--json")
     assert code == 0
     rows = {row["dataset"]: row for row in json.loads(out)}

@@ -126,7 +126,7 @@ def test_mlflow_takes_a_run_and_keeps_none_that_is_seen(make_target: Callable[[s
 
 def test_an_mlflow_that_is_not_there_or_dead_or_of_another_version_is_told(tmp_path: Path) -> None:
     (fresh,) = check_mlflow(str(tmp_path / "none"), None)
-    assert (fresh.status, "the first sweep makes it" in fresh.said) == ("green", True)
+    assert (fresh.status, "the first sweep creates it" in fresh.said) == ("green", True)
     assert not (tmp_path / "none").exists()
     began = time.monotonic()
     (dead,) = check_mlflow(str(tmp_path), f"http://user:{SECRET}@127.0.0.1:{dead_port()}")

@@ -81,7 +81,11 @@ def test_json_as_the_packaged_lists_have_it_is_read_too(tmp_path: Path) -> None:
         ),
         ('["trill, loud"]', "[]", ["no neighbours for 1 of 3 classes: wren (line 8)"]),
         ('["trill, loud"]', "", ["no neighbours for 1 of 3 classes: wren (line 8)"]),
-        ("  wren:", "  NO:", ["no neighbours for 1 of 3 classes: wren", "line 8: class 'no' is there twice (line 5)"]),
+        (
+            "  wren:",
+            "  NO:",
+            ["no neighbours for 1 of 3 classes: wren", "line 8: class 'no' is in the file twice (line 5)"],
+        ),
     ],
 )
 def test_each_problem_is_named_with_its_line(old: str, new: str, found: list[str], tmp_path: Path) -> None:
@@ -189,7 +193,7 @@ def test_of_a_file_with_problems_nothing_is_stored(sept: Callable[..., Ran], roo
     code, out, err = sept("neighbors", "birds", "--for", "cross-dataset", "--from", "lists.yaml")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1] == (
-        "error: lists.yaml: 2 problems, nothing was stored; correct what is listed and type the command again"
+        "error: lists.yaml: 2 problems, nothing was stored; correct what is listed and run the command again"
     )
     assert [line.split(": ")[:2] for line in err.splitlines()[:-1]] == [
         ["lists.yaml", "line 7"],
