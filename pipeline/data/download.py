@@ -294,8 +294,8 @@ def _unreachable(repository: str, hub: str, error: Exception) -> DownloadError:
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper
     # The operating system's message is the readable one; libraries wrap it in several layers.
-    told = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error)
-    line = (told.strip().splitlines() or [type(error).__name__])[0][:200]
+    message = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error)
+    line = (message.strip().splitlines() or [type(error).__name__])[0][:200]
     return DownloadError(
         f"{repository} cannot be downloaded from {hub}: {line}; the same command goes on where this stopped"
     )

@@ -30,7 +30,7 @@ from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH
 __all__ = ["ENCODER", "TERMS", "StartFiles", "fitting_shots", "write_start"]
 
 TERMS = 5
-"""The largest number of neighbours per class that the sweep tries, so as many are to be written: SEPT's default."""
+"""How many neighbours per class to write, and the most that the sweep tries: SEPT's default number."""
 
 ENCODER = "mini"
 """The encoder of the sweep: the one that ships with the package."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.spec import EncoderFiles
     from sept_core.encoders import AudioTower
 
-__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "measure", "smallest"]
+__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "gpu_kinds", "measure", "smallest"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def gpu_batch_size(files: EncoderFiles, load: Loader, begun: Begun, gpus: int | 
     import ray
     from ray.exceptions import RayError
 
-    kinds = _kinds(ray.nodes()) or [{}] * bool(gpus)
+    kinds = gpu_kinds(ray.nodes()) or [{}] * bool(gpus)
     if not kinds:
         return None
     if (size := begun()) is not None:
@@ -113,7 +113,7 @@ def smallest(probes: Iterable[Probe]) -> int:
     return min(probe.batch_size for probe in probes)
 
 
-def _kinds(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
+def gpu_kinds(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
     """The resources to request from Ray, to get a GPU of each kind that its nodes have."""
     with_gpu = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("GPU")]
     kinds = {name for resources in with_gpu for name in resources if name.startswith("accelerator_type:")}

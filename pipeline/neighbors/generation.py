@@ -121,7 +121,7 @@ def generate(
     known = tuple(sorted(map(prompt_name, info.classnames)))
     neighbors = Neighbors(info.name, state.by_class, _origin(info, model, n), known)
     if broken := check_neighbors(neighbors, info.classnames):
-        raise SeptError(f"the lists break a rule that the terms kept one by one: {broken[0]}")
+        raise SeptError(f"the lists break a rule that each term alone follows: {broken[0]}")
     _write(neighbors, out)
     return Outcome(neighbors, out, usage, state.dropped, dict(unusable.reasons))
 

@@ -3,7 +3,7 @@
     fetch("s3://bucket/msclap/CLAP_weights_2023.pth")   # a file
     fetch("s3://bucket/gpt2")                           # a folder: every object below it
 
-They are kept under ``$SEPT_CACHE`` (``~/.cache/sept-sweep`` unless set), in a folder named after the address and the
+They are stored under ``$SEPT_CACHE`` (``~/.cache/sept-sweep`` unless set), in a folder named after the address and the
 ETags and sizes of the objects: objects that have changed are fetched again, and what was fetched before stays for at
 least a day for processes that still read it (see `cache`). Of several processes one fetches and the others wait. A copy
 appears complete or not at all.

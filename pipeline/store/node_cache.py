@@ -136,7 +136,7 @@ def _open(folder: Path, wanted: dict[str, str], *, verify: bool) -> EmbeddingTab
             raise ValueError("it does not have the digest that is stored with it")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # Arrow's errors are of several families, some of them OSError; here all of them are about the content.
+    # Arrow's errors belong to several families, some to OSError; here all of them are about the content.
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, InputError) as error:
         logger.warning("%s is damaged and is made again: %s", folder, one_line(error))
         return None
@@ -179,7 +179,7 @@ def _digests(table: EmbeddingTable) -> dict[str, str]:
     return {
         "manifest_digest": digest_of(rows),
         "digest": table.digest,
-        # The sounds show what the encoder has heard; the manifest's digest leaves them out.
+        # The sounds identify clips that the encoder was trained on; the manifest's digest leaves them out.
         "sounds_digest": hashlib.sha256(canonical_json(table.sounds).encode()).hexdigest(),
     }
 

@@ -42,17 +42,15 @@ class TrialStore:
     """Trials, proposals and decisions as objects of ``Files``.
 
     Safe to use from several processes: every object is published whole, and proposals and decisions are created at most
-    once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported in one line
-    and counts as absent, so that its trial or decision is made again.
+    once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported as a warning
+    in one line and counts as absent, so that its trial or decision is made again.
 
     Args:
         files: Where the objects are stored.
-        on_damage: Called with the line about each damaged object; by default it is logged as a warning.
     """
 
-    def __init__(self, files: Files, on_damage: Callable[[str], None] | None = None) -> None:
+    def __init__(self, files: Files) -> None:
         self.files = files
-        self._on_damage = on_damage or logger.warning
         self._named: set[str] = set()  # objects in places where nothing belongs, so that each is reported once
 
     # Trials
@@ -241,7 +239,7 @@ class TrialStore:
         inner = key.removeprefix(f"{folder}/").split("/")
         if len(inner) != 2 and key.endswith(".json") and (other := f"{folder}/{inner[0]}") not in self._named:
             self._named.add(other)
-            self._on_damage(f"'{other}' is not one of the sweep's trials and is ignored; move it elsewhere")
+            logger.warning(f"'{other}' is not one of the sweep's trials and is ignored; move it elsewhere")
         return len(inner) == 2 and key.endswith(".json")
 
     def _read(self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool]) -> Record | None:
@@ -274,9 +272,9 @@ class TrialStore:
             self.files.remove(key, data)
         except StoreDenied:
             # A user without write permission can still read.
-            self._on_damage(f"damaged '{key}' counts as absent, and stays because it cannot be moved: {line}")
+            logger.warning(f"damaged '{key}' counts as absent, and stays because it cannot be moved: {line}")
         else:
-            self._on_damage(f"damaged '{key}' moved to '{kept}' and counts as absent: {line}")
+            logger.warning(f"damaged '{key}' moved to '{kept}' and counts as absent: {line}")
 
 
 def trial_key(study: str, signature: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,15 +65,21 @@ def processes() -> Iterator[Processes]:
 
 
 @pytest.fixture
-def damages() -> list[str]:
+def damages() -> Iterator[list[str]]:
     """What `store` has reported as damaged."""
-    return []
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("pipeline.store.trials")
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
 
 
 @pytest.fixture
-def store(files: Files, damages: list[str]) -> TrialStore:
+def store(files: Files) -> TrialStore:
     """A trial store over `files`."""
-    return TrialStore(files, on_damage=damages.append)
+    return TrialStore(files)
 
 
 @pytest.fixture

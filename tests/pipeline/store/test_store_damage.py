@@ -69,16 +69,6 @@ class TestDamage:
             assert store.read_result(result.config.study_key, result.signature) is None
         assert sorted(store.files.read(kept) for kept in store.files.list("quarantine")) == [b"one", b"two"]
 
-    def test_damage_is_logged_where_nobody_asked_for_it(
-        self, store: TrialStore, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        result = make_result(make_config())
-        key = f"trials/{result.config.study_key}/{result.signature}/result.json"
-        store.files.write(key, b"")
-        assert TrialStore(store.files).read_result(result.config.study_key, result.signature) is None
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert key in caplog.text
-
     def test_a_damaged_checkpoint_is_quarantined_and_absent(self, store: TrialStore, damages: list[str]) -> None:
         config = make_config()
         whole = safetensors(b"12345678")

@@ -58,16 +58,15 @@ def test_what_is_written_between_the_look_and_the_removal_stays(s3_root: str, mo
 
 @SEAWEEDFS
 def test_who_may_only_read_passes_over_what_is_damaged_and_leaves_it_there(
-    files: Files, s3_root: str, monkeypatch: pytest.MonkeyPatch
+    files: Files, s3_root: str, damages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "trials/study/0123456789abcdef/result.json"
     files.write(key, b"{")
     for name, value in READER.items():
         monkeypatch.setenv(name, value)
-    said: list[str] = []
-    store = TrialStore(open_files(s3_root), on_damage=said.append)
+    store = TrialStore(open_files(s3_root))
     assert store.read_result("study", "0123456789abcdef") is None
-    assert said[0].startswith(f"damaged '{key}' counts as absent, and stays because it cannot be moved")
+    assert damages[0].startswith(f"damaged '{key}' counts as absent, and stays because it cannot be moved")
     with pytest.raises(InputError, match="permission denied"):
         store.files.write("key", b"")
     assert files.list() == [key]
