@@ -99,3 +99,10 @@ def test_what_cannot_be_submitted_is_one_line_and_exit_code_2(sept: Sept, given:
     assert says in err
     assert "secret" not in err
     assert err.count("\n") == 1
+
+
+def test_a_ray_client_address_is_refused_with_the_command_that_replaces_it(sept: Sept) -> None:
+    code, _, err = sept("sweep", "launch", "quickstart", "--address", "ray://head:10001")
+    assert code == 2
+    assert "sept sweep submit SPEC --address http://HEAD:8265" in err
+    assert err.count("\n") == 1
