@@ -160,7 +160,7 @@ def test_an_unknown_dataset_is_refused_in_one_line(data: Callable[..., Ran], tmp
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("made", "said"), [(True, ""), (False, "; all of it was there")])
+@pytest.mark.parametrize(("made", "said"), [(True, ""), (False, "; all of it was there already")])
 def test_a_download_says_what_came_and_how_to_check_it(
     data: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, made: bool, said: str
 ) -> None:

@@ -155,7 +155,7 @@ def test_every_kind_of_damage_is_named(check: Check, root: Path) -> None:
     assert said.endswith(f"but the manifest states {'0' * 16}")
     write(root)
     edit_manifest(root, fingerprint=OTHER)
-    assert errors(check) == [f"manifest.json is of fingerprint {OTHER}"]
+    assert errors(check) == [f"manifest.json is for fingerprint {OTHER}"]
 
 
 @pytest.mark.parametrize(
