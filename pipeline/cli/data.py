@@ -1,4 +1,4 @@
-"""``sept data``: the datasets; getting one, seeing whether it can be trusted, and making one's own known."""
+"""``sept data``: lists, downloads, prepares and checks datasets."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ app = typer.Typer(
 )
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")]
-# A text, not a path: paths make one slash of the two in s3://.
+# A text, not a path: a path would reduce the two slashes in s3:// to one.
 AudioOption = Annotated[
     str,
     typer.Option(
         "--audio",
         metavar="PLACE",
-        help="Folder, zip, or s3:// address of either: PALM's copy, or as its authors ship it; for a CSV, where its "
-        "paths start.",
+        help="Folder, zip, or s3:// address of either: PALM's copy, or as its authors publish it; with a CSV, where "
+        "its paths start.",
     ),
 ]
 CsvOption = Annotated[
@@ -50,21 +50,22 @@ KindOption = Annotated[
     str | None,
     typer.Option(
         "--kind",
-        help="Of the classes in a CSV: events (unless given), instruments, emotion, scenes, music, vocal, speech.",
+        help="Kind of the classes in a CSV: events (the default), instruments, emotion, scenes, music, vocal, speech.",
     ),
 ]
 TemplateOption = Annotated[
     str | None,
-    typer.Option("--template", help="Zero-shot template for a CSV, with one {}; a general one unless given."),
+    typer.Option("--template", help="Zero-shot template for a CSV, with one {}; by default a general one."),
 ]
 
 
 @app.command("list")
 def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
-    """List the datasets, your own included: classes, folds, and whether neighbours and embeddings are there."""
+    """List the datasets, including your own: classes, folds, and whether they have neighbours and embeddings."""
     from pipeline.cli.console import plain_table, say, wide_console
+    from pipeline.cli.listing import dataset_rows
 
-    rows = list(_datasets(root))
+    rows = list(dataset_rows(root))
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -85,7 +86,7 @@ def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) 
     console = wide_console()
     console.print(table)
     say(console)
-    say(console, "Embeddings are made with: sept embed DATASET --audio DIR --encoder mini")
+    say(console, "Make embeddings with: sept embed DATASET --audio DIR --encoder mini")
 
 
 @app.command()
@@ -94,7 +95,7 @@ def download(
     out: Annotated[Path, typer.Option("--out", help="Folder to put it in.")],
     revision: Annotated[str, typer.Option("--revision", help="Branch, tag or commit of the copy.")] = "main",
 ) -> None:
-    """Download PALM's copy of a dataset from the Hugging Face hub; the same command goes on after an interruption."""
+    """Download PALM's copy of a dataset from the Hugging Face hub; after an interruption the same command resumes."""
     from rich.console import Console
 
     from pipeline.cli.console import say
@@ -106,7 +107,7 @@ def download(
         summary = run(dataset, out, revision, progress)
     files = f"{plural(summary.files, 'file')} ({summary.size / 1e6:.0f} MB) of commit {summary.revision[:12]}"
     packed = f", {plural(summary.unpacked, 'file')} unpacked" if summary.unpacked else ""
-    say(console, f"{summary.dataset}: {files}{packed}" + ("" if summary.made else "; all of it was there"))
+    say(console, f"{summary.dataset}: {files}{packed}" + ("" if summary.made else "; all of it was there already"))
     say(console, f"Check it with: sept data check {summary.dataset} --audio {summary.where}")
 
 
@@ -120,7 +121,7 @@ def prepare(
     columns: ColumnsOption = None,
     root: RootOption = DEFAULT_ROOT,
 ) -> None:
-    """Read a folder into a manifest, refuse what would poison a result, and keep it; needed for your own dataset."""
+    """Read a folder into a manifest, refuse what would falsify results, and store it; needed for your own dataset."""
     from rich.console import Console
 
     from pipeline.cli.console import say
@@ -148,12 +149,12 @@ def prepare(
 
 
 def say_heard(console: Console, prepared: Prepared, shots: int) -> None:
-    """Say what the encoder that is taken unless another one is named was trained on.
+    """Print which clips the default encoder was trained on.
 
     Args:
-        console: Where to say it.
+        console: Where to print it.
         prepared: The data set.
-        shots: Clips of a class that are wanted for training.
+        shots: Number of training clips per class.
     """
     from pipeline.cli.console import say
     from pipeline.data.starter_files import ENCODER
@@ -175,7 +176,7 @@ def say_heard(console: Console, prepared: Prepared, shots: int) -> None:
 def check(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATASET]...", help="Name of the dataset; with --store, any number."),
+        typer.Argument(metavar="[DATASET]...", help="Name of the dataset; with --store, any number of names."),
     ] = None,
     audio: Annotated[str | None, typer.Option("--audio", metavar="DIR", help="Its folder; as for prepare.")] = None,
     csv: CsvOption = None,
@@ -183,15 +184,16 @@ def check(
     template: TemplateOption = None,
     columns: ColumnsOption = None,
     store: Annotated[
-        bool, typer.Option("--store", help="Check the embeddings under the root instead; of all datasets unless named.")
+        bool,
+        typer.Option("--store", help="Check the embeddings under the root instead; by default those of all datasets."),
     ] = False,
     fingerprint: Annotated[
-        str | None, typer.Option("--encoder-fingerprint", help="With --store: only those by this encoder.")
+        str | None, typer.Option("--encoder-fingerprint", help="With --store: only embeddings by this encoder.")
     ] = None,
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Read and decode every clip, or verify embeddings, and say what is wrong; exit code 2 if results would suffer."""
+    """Read and decode every clip, or verify embeddings, and report problems; exit code 2 if results would suffer."""
     named = datasets or []
     if store:
         from pipeline.cli.stores import check_stores
@@ -203,7 +205,9 @@ def check(
     if fingerprint is not None:
         raise InputError("has no meaning without --store", where="--encoder-fingerprint", fix="add --store")
     if len(named) != 1 or audio is None:
-        raise InputError("one dataset is checked at a time, in its folder", fix="sept data check DATASET --audio DIR")
+        raise InputError(
+            "only one dataset can be checked at a time, in its folder", fix="sept data check DATASET --audio DIR"
+        )
     return _check_clips(named[0], audio, csv, kind, template, columns, root, as_json)
 
 
@@ -225,7 +229,7 @@ def _check_clips(
 
     folder = folder_here(audio, "check")
     console = Console()
-    # The files of one's own dataset are compared below, so that all that is wrong is reported and not the first alone.
+    # The files of an own dataset are compared below, so that all problems are reported and not only the first.
     prepared = _read(dataset, audio, csv, kind, template, root, columns=columns, compare=False)
     with _bar("Decoding clips") as progress:
         findings = check_manifest(prepared.manifest, folder, prepared.info, progress)
@@ -245,7 +249,7 @@ def _check_clips(
 
 
 def _neighbor_notes(root: str, info: DatasetInfo) -> list[Finding]:
-    """What the neighbours for base-to-new know of new classes; nothing where there are none."""
+    """What the neighbours for base-to-new reveal about new classes; empty if there are no neighbours."""
     from pipeline.data.prepared import find_neighbors
     from sept_core.datasets import Finding
     from sept_core.semantic import knowledge_warnings, naming_untrained
@@ -262,14 +266,14 @@ def _neighbor_notes(root: str, info: DatasetInfo) -> list[Finding]:
 
 
 def folder_here(audio: str, command: str) -> Path:
-    """The folder of a command that decodes every clip where it is.
+    """The folder for a command that decodes every clip in place.
 
     Raises:
-        InputError: It is an address or an archive.
+        InputError: This is an address or an archive.
     """
     if "://" in audio or Path(audio).is_file():
         how = "aws s3 sync" if "://" in audio else "unzip"
-        fix = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it names what is unusable"
+        fix = f"copy it here first ({how} {quote(audio)}), or let sept embed read it there: it reports unusable clips"
         raise InputError(f"{command} reads every clip from a folder on this machine", where=audio, fix=fix)
     return Path(audio).expanduser()
 
@@ -285,7 +289,7 @@ def _read(
     columns: str | None = None,
     compare: bool = True,
 ) -> Prepared:
-    """A data set from its folder, or from a CSV file of one's own."""
+    """A data set from its folder, or from an own CSV file."""
     from pipeline.data.audio.open import open_audio
     from pipeline.data.prepared import Prepared, find_manifest
     from sept_core.datasets import read_csv_dataset
@@ -295,7 +299,7 @@ def _read(
     described = {option: value for option, value in given.items() if value is not None}
     if described and csv is None:
         fix = "give that file with --csv, or leave it out"
-        raise InputError("says what a CSV file holds", where=f"--{next(iter(described))}", fix=fix)
+        raise InputError("describes a CSV file", where=f"--{next(iter(described))}", fix=fix)
     with _bar("Reading clips") as progress:
         if csv is None:
             return find_manifest(dataset, audio, root, progress, compare=compare)
@@ -307,7 +311,7 @@ def _read(
 
 @contextmanager
 def _bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar where someone is watching; on stderr, so that what is printed can be piped."""
+    """A progress bar on a terminal; on stderr, so that the output can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -321,52 +325,3 @@ def _bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], No
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _datasets(root: str) -> Iterator[dict[str, Any]]:
-    from pipeline.data.prepared import own_datasets
-    from sept_core.datasets import DATASETS, halves
-
-    embedded = _embedded(root)
-    for info in (*DATASETS.values(), *own_datasets(root)):
-        base, new = halves(info.classnames)
-        yield {
-            "dataset": info.name,
-            "kind": info.kind,
-            "classes": len(info.classnames),
-            "base": len(base),
-            "new": len(new),
-            "folds": list(info.folds),
-            "benchmark": not info.extra,
-            "own": info.name not in DATASETS,
-            "neighbors": _has_neighbors(root, info, "base-to-new"),
-            "neighbors_all": _has_neighbors(root, info, "cross-dataset"),
-            "embeddings": embedded.get(info.name, []),
-        }
-
-
-def _has_neighbors(root: str, info: DatasetInfo, protocol: str) -> bool:
-    from pipeline.data.prepared import find_neighbors
-
-    try:
-        find_neighbors(root, info, protocol=protocol)
-    except InputError:
-        return False
-    return True
-
-
-def _embedded(root: str) -> dict[str, list[str]]:
-    """Dataset -> encoders that it is embedded with, here or in what ships."""
-    from pipeline.store import EmbeddingStore
-    from sept_core.datasets.embeddings import BUNDLED
-
-    found: dict[str, list[str]] = {}
-    for where, note in ((root, ""), (BUNDLED, " (bundled)")):
-        store = EmbeddingStore(where)
-        for key in store.files.list("embeddings"):
-            parts = key.split("/")
-            if len(parts) == 4 and parts[3] == "manifest.json":
-                manifest = store.manifest(parts[1], parts[2])
-                if manifest is not None:
-                    found.setdefault(parts[2], []).append(f"{manifest['encoder']}{note}")
-    return found

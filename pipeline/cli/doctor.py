@@ -24,15 +24,19 @@ def doctor(
     address: Annotated[str, typer.Option("--address", help="Ray to run on: local, auto or HOST:PORT.")] = "local",
     mlflow: MlflowOption = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", help="Name of the encoder; the sweep's, or mini, unless given.")
+        str | None, typer.Option("--encoder", help="Name of the encoder; by default the sweep's, or mini.")
     ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", help="Its weights: a local path, an s3:// address, or hub:OWNER/NAME.")
     ] = None,
-    text_model: Annotated[str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise.")] = None,
+    text_model: Annotated[
+        str | None, typer.Option("--text-model", help="Folder of its tokenizer; given like --weights.")
+    ] = None,
     spec: Annotated[
         str | None,
-        typer.Option("--spec", metavar="SWEEP", help="A sweep's YAML, or the name of one that ships: what it needs."),
+        typer.Option(
+            "--spec", metavar="SWEEP", help="Check what this sweep needs: a YAML file, or the name of one that ships."
+        ),
     ] = None,
     base_url: Annotated[
         str | None,
@@ -40,14 +44,14 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at everything that a sweep needs; what is not green comes with the command that fixes it."""
+    """Check everything that a sweep needs; each problem comes with the command that fixes it."""
     from rich.console import Console
 
     from pipeline.doctor import Wanted, examine, wanted_by
 
-    name, of_sweep, text_of_sweep, datasets = wanted_by(spec, root, encoder)
-    files = (weights or of_sweep, text_model or text_of_sweep)
-    wanted = Wanted(root, address, mlflow, name, *files, datasets, base_url)
+    files, datasets = wanted_by(spec, root, encoder)
+    given = {"weights": weights or files.weights, "text_model": text_model or files.text_model}
+    wanted = Wanted(root, address, mlflow, files.model_copy(update=given), datasets, base_url)
     console = Console()
     found = []
     for check in examine(wanted):
@@ -65,7 +69,7 @@ def doctor(
 def _show(console: Console, check: Check) -> None:
     from rich.text import Text
 
-    # The word too, for whom colours say nothing.
+    # The word too, for people who cannot see the colours.
     line = Text.assemble((f"{check.status:<7}", f"bold {check.status}"), f"{check.name}: {check.said}")
     console.print(line, soft_wrap=True, highlight=False)
     if check.fix and check.status != "green":

@@ -1,4 +1,4 @@
-"""``sept embed``: audio clips to embeddings."""
+"""``sept embed``: turns audio clips into embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["embed"]
 
-# Seconds between two lines of progress where nobody watches a bar.
+# Seconds between two lines of progress if there is no terminal for a bar.
 _LINE_EVERY_S = 30.0
 
 
@@ -31,8 +31,8 @@ def embed(
         typer.Option(
             "--audio",
             metavar="PLACE",
-            help="Folder, zip, or s3:// address of either: as its authors ship it, PALM's copy, or what was prepared. "
-            "Of several datasets, a place that holds a folder with the name of each.",
+            help="Folder, zip, or s3:// address of either: as its authors publish it, PALM's copy, or as prepared. "
+            "For several datasets, a place that contains a folder with the name of each.",
         ),
     ],
     encoder: Annotated[str, typer.Option("--encoder", help="Name of the encoder.")] = "mini",
@@ -43,7 +43,10 @@ def embed(
         ),
     ] = None,
     text_model: Annotated[
-        str | None, typer.Option("--text-model", help="Folder of its tokenizer, likewise, if not beside the weights.")
+        str | None,
+        typer.Option(
+            "--text-model", help="Folder of its tokenizer, if it is not next to the weights; given like --weights."
+        ),
     ] = None,
     root: StoreOption = DEFAULT_ROOT,
     address: Annotated[
@@ -53,26 +56,26 @@ def embed(
         ),
     ] = "local",
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", min=1, help="Processes that encode; one a GPU unless given.")
+        int | None, typer.Option("--concurrency", min=1, help="Number of encoding processes; by default one per GPU.")
     ] = None,
     gpus: GpusOption = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--batch-size",
-            help="Clips encoded at once; 4 on CPUs, and on GPUs what the smallest has room for, unless given.",
+            help="Clips encoded at once; by default 4 on CPUs, and on GPUs as many as the smallest has room for.",
         ),
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used; errors.parquet lists them.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Make them again where they are there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make existing embeddings again.")] = False,
 ) -> None:
-    """Decode and encode datasets once; sweeps read the embeddings. Interrupted, the same command goes on."""
+    """Decode and encode datasets once; sweeps read the embeddings. After an interruption the same command resumes."""
     from rich.console import Console
 
     from pipeline.embed import embed as run
-    from pipeline.embed.place import EncoderPlace
+    from pipeline.spec import EncoderFiles
     from pipeline.store import check_writable
 
     check_writable(root)
@@ -82,7 +85,7 @@ def embed(
         summaries = run(
             datasets,
             audio,
-            EncoderPlace(encoder, weights, text_model),
+            EncoderFiles(name=encoder, weights=weights, text_model=text_model),
             root,
             progress.tell,
             address=address,
@@ -98,7 +101,7 @@ def embed(
 
 
 def _end_as_interrupted() -> None:
-    """End on SIGTERM as on Ctrl-C: what is whole is kept, and the exit code says that the same command goes on."""
+    """Handle SIGTERM like Ctrl-C: complete parts are kept, and the exit code says that the same command resumes."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -118,7 +121,7 @@ def _show(console: Console, summary: EmbedSummary) -> None:
     else:
         say(
             console,
-            f"{summary.dataset}: the embeddings of these {summary.clips} clips are there; --force makes them again",
+            f"{summary.dataset}: the embeddings of these {summary.clips} clips exist already; --force makes them again",
         )
     for line in summary.notes:
         say(console, f"note: {line}")
@@ -126,14 +129,14 @@ def _show(console: Console, summary: EmbedSummary) -> None:
         say(console, f"warning: {line}")
     if summary.silent:
         clips = f"{plural(summary.silent, 'clip')} of {summary.clips + summary.skipped}"
-        say(console, f"warning: {clips} left out, without sound as published; errors.parquet there names them")
+        say(console, f"warning: {clips} left out, since they have no sound as published; errors.parquet lists them")
     if summary.skipped > summary.silent:
-        say(console, f"{plural(summary.skipped - summary.silent, 'clip')} left out; errors.parquet there says why")
+        say(console, f"{plural(summary.skipped - summary.silent, 'clip')} left out; errors.parquet gives the reasons")
     say(console, summary.where)
 
 
 class _Progress:
-    """A bar for each data set on a terminal, else a line now and then."""
+    """A bar for each data set on a terminal, else a line from time to time."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -159,7 +162,7 @@ class _Progress:
         self._bars.stop()
 
     def tell(self, dataset: str, done: int, total: int) -> None:
-        """So many clips of a data set are done."""
+        """Show how many clips of a data set are done."""
         from pipeline.cli.console import say
 
         now = time.monotonic()

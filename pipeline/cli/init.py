@@ -20,9 +20,7 @@ _SKIP_BAD = "--skip-bad"
 
 
 def init(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What your dataset is to be called: letters, digits, '-' and '_'.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name for your dataset: letters, digits, '-' and '_'.")],
     csv: Annotated[
         Path, typer.Option("--csv", help="Its clips: columns path and classname; optional fold or split, and group.")
     ],
@@ -31,14 +29,14 @@ def init(
     kind: KindOption = None,
     template: TemplateOption = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for NAME.yaml and NAME.neighbors.yaml; made where it is missing.")
+        Path, typer.Option("--out", help="Folder for NAME.yaml and NAME.neighbors.yaml; created if it is missing.")
     ] = Path("."),
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the files where they exist; neighbours filled in stay.")
+        bool, typer.Option("--force", help="Replace existing files, except neighbours that are filled in.")
     ] = False,
     root: RootOption = DEFAULT_ROOT,
 ) -> None:
-    """Start with clips of your own: check and prepare them, write a first sweep, and say what to type next."""
+    """Start with your own clips: check and prepare them, write a first sweep, and print the next commands."""
     from rich.console import Console
 
     from pipeline.cli.console import say
@@ -69,10 +67,10 @@ def init(
         raise InputError(
             f"{plural(len(findings.errors), 'error')}, nothing was written",
             where=str(csv),
-            fix="correct what is listed and type the command again",
+            fix="correct what is listed and run the command again",
         )
     base, new = halves(info.classnames)
-    # Clips without sound are left out when the person says so.
+    # Clips without sound are left out if the person asks for it.
     skip_bad = f" {_SKIP_BAD}" if any(_SKIP_BAD in line for line in findings.warnings) else ""
     steps = _steps(info.name, Path(audio), files.sweep, files.neighbors, root_option(root), skip_bad)
     written = write_start(root, prepared, files, steps, force=force)
@@ -81,11 +79,11 @@ def init(
     say(console, f"{info.name}: {plural(len(clips), 'clip')} checked, {classes}, {folds}")
     say_heard(console, prepared, fitting_shots(prepared.manifest, info)[0])
     if len(info.classnames) < _FEW_CLASSES:
-        say(console, "note: a single base or new class is always right, so its accuracy says nothing; add classes")
+        say(console, "note: a single base or new class is always right, so its accuracy means nothing; add classes")
     if all(word.isdigit() for word in info.classnames):
         say(console, "note: the class names are numbers, and prompts are made of them; name the classes in words")
     if files.neighbors not in written:
-        say(console, f"{files.neighbors} is filled in and stays as it is")
+        say(console, f"{files.neighbors} is filled in and was not changed")
     say(console, f"Wrote {' and '.join(map(str, written))}. Type next, in this order:\n")
     for step in steps:
         say(console, f"  {step}")

@@ -32,7 +32,7 @@ def neighbors(
         typer.Option(
             "--for",
             metavar="PROTOCOL",
-            help="base-to-new: lists of the base classes; no name of a new class is sent, nor looked at by a rule. "
+            help="base-to-new: lists of the base classes; no name of a new class is sent or used by a rule. "
             "cross-dataset: lists of all classes.",
         ),
     ] = "base-to-new",
@@ -41,7 +41,7 @@ def neighbors(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Take the neighbours from this file, such as the one of sept data init; no model is asked.",
+            help="Read the neighbours from this file, such as the one from sept data init, instead of asking a model.",
         ),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Name of the model, as the server calls it.")] = "gpt-4o",
@@ -52,16 +52,16 @@ def neighbors(
             "--base-url",
             metavar="URL",
             envvar="OPENAI_BASE_URL",
-            help="OpenAI-compatible server, such as http://localhost:8000/v1; OpenAI's own unless given. An address of "
-            "Azure's may end in ?api-version=VERSION.",
+            help="OpenAI-compatible server, such as http://localhost:8000/v1; by default OpenAI's own. An Azure "
+            "address may end in ?api-version=VERSION.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="File to write; unless given, neighbors/base/DATASET.json (cross-dataset: neighbors/all/) in the "
-            "root, or with your own dataset.",
+            help="File to write; by default neighbors/base/DATASET.json (cross-dataset: neighbors/all/) in the "
+            "root, or next to your own dataset.",
         ),
     ] = None,
     price_in: Annotated[
@@ -71,17 +71,17 @@ def neighbors(
         float | None, typer.Option("--price-out", min=0.0, help="Price of a million answer tokens.")
     ] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Requests at a time.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds that an answer may take.")] = 60.0,
+    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for an answer.")] = 60.0,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", min=1, help="Longest answer, in tokens; the server's own limit unless given."),
+        typer.Option("--max-tokens", min=1, help="Longest answer, in tokens; by default the server's own limit."),
     ] = None,
-    only_estimate: Annotated[bool, typer.Option("--estimate", help="Show what it would cost, and end.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only show what it would cost.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a language model for neighbours of the training classes, or take your own; OPENAI_API_KEY holds the key."""
+    """Ask a language model for neighbours of the training classes, or store your own; OPENAI_API_KEY is the key."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -111,7 +111,7 @@ def neighbors(
     target = out or (packaged if info.name in DATASETS else kept)
     prices = _prices(price_in, price_out)
     cache = folder / "cache" / "neighbors"
-    # What a machine is to read stands alone on the standard output.
+    # Only the JSON goes to standard output.
     console = Console(stderr=as_json)
     expected = estimate(info, model, n, cache_dir=cache)
     _announce(console, info.name, protocol, model, n, expected, prices)
@@ -148,12 +148,12 @@ def neighbors(
         say(console, "\nStopped. Every answer is kept; the same command goes on from there.")
         raise typer.Exit(EXIT_RESUMABLE) from None
     finally:
-        # Also where it failed: what was asked is paid for.
+        # Also after a failure: the requests are paid for.
         if usage.answers:
             say(console, f"Consumed {_tokens(usage.input_tokens, usage.output_tokens, usage.cost(prices))}")
             if usage.uncounted:
                 say(console, f"  {usage.uncounted} of {usage.answers} answers came without a count")
-    # Only now that nothing more is asked, new classes are looked at.
+    # New classes are used only now, after the last request.
     naming = naming_untrained(outcome.neighbors, whole, protocol)
     _show(console, outcome, naming, kept=target == kept)
     if as_json:
@@ -184,7 +184,7 @@ def _announce(
         tokens = _tokens(expected.input_tokens, expected.output_tokens, expected.cost(prices))
         say(console, f"  {plural(expected.requests, 'request')}, about {tokens}")
         most = f"at most {plural(expected.most_requests, 'request')} that you pay for"
-        say(console, f"  {most}, where terms break a rule or an answer cannot be used")
+        say(console, f"  {most}, if terms break a rule or an answer cannot be used")
 
 
 def _tokens(sent: int, received: int, cost: float | None) -> str:
@@ -204,15 +204,15 @@ def _show(console: Console, outcome: Outcome, naming: Mapping[str, Mapping[str, 
         for line in outcome.dropped[:MAX_SHOWN]:
             say(console, f"  {line}")
         if len(outcome.dropped) > MAX_SHOWN:
-            say(console, f"  and {len(outcome.dropped) - MAX_SHOWN} more; --json tells all")
+            say(console, f"  and {len(outcome.dropped) - MAX_SHOWN} more; --json lists all")
     if count := sum(map(len, naming.values())):
-        say(console, f"{plural(count, 'term')} kept that happen to name a new class, of which the model was not told:")
+        say(console, f"{plural(count, 'term')} kept that happen to name a new class, which the model did not know:")
         say(console, f"  {described_naming(naming)}")
     say(console, f"Written to {outcome.path}. Read it before you train with it.")
     if kept:
-        say(console, f"Sweeps on {outcome.neighbors.dataset} take it from there.")
+        say(console, f"Sweeps on {outcome.neighbors.dataset} use it from there.")
     else:
-        say(console, "A sweep takes it with this line in its YAML:")
+        say(console, "A sweep uses it with this line in its YAML:")
         say(console, f"  neighbors: {{{outcome.neighbors.dataset}: {outcome.path.absolute()}}}")
 
 

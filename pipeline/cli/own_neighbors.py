@@ -20,10 +20,10 @@ def take(
 ) -> None:
     """Check the lists of the classes that a protocol trains on, and store them where its sweeps look, or in ``out``.
 
-    Lists of new classes that the file has beside them are not looked at, and not stored.
+    Other lists in the file, of new classes, are neither checked nor stored.
 
     Raises:
-        InputError: The file cannot be used, with each problem shown; or there are other neighbours already.
+        InputError: The file cannot be used (each problem is shown), or there are other neighbours already.
     """
     from rich.console import Console
 
@@ -44,7 +44,7 @@ def take(
         raise InputError(
             f"{plural(len(problems), 'problem')}, nothing was stored",
             where=str(file),
-            fix="correct what is listed and type the command again",
+            fix="correct what is listed and run the command again",
         )
     files, key = open_files(root), neighbors_key(info.name, protocol)
     if out is not None or info.name in DATASETS:
@@ -81,7 +81,7 @@ def take(
     for line in notes:
         say(console, f"warning: {line}")
     if out is not None or info.name in DATASETS:
-        say(console, "A sweep takes them with this line in its YAML:")
+        say(console, "A sweep uses them with this line in its YAML:")
         say(console, f"  neighbors: {{{info.name}: {where}}}")
     else:
-        say(console, f"Sweeps on {info.name} take them from there.")
+        say(console, f"Sweeps on {info.name} use them from there.")

@@ -1,4 +1,4 @@
-"""``sept data check --store``: the embeddings under a root, a line each."""
+"""``sept data check --store``: the embeddings under a root, one line each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["check_stores"]
 
 
 def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as_json: bool) -> None:
-    """Check embeddings and print what was found.
+    """Check embeddings and print the findings.
 
     Args:
         root: The results folder or bucket.
-        datasets: Names of data sets; none means all.
-        fingerprint: Of the encoder; None means all.
-        as_json: Print a list of ``StoreFindings`` instead of a table.
+        datasets: Names of data sets; empty for all.
+        fingerprint: The encoder's; None for all.
+        as_json: Whether to print a list of ``StoreFindings`` instead of a table.
 
     Raises:
         InputError: There are no such embeddings.
@@ -69,7 +69,7 @@ def _show(found: Sequence[StoreFindings]) -> None:
         table.add_column(name, justify="right" if name in ("clips", "parts") else "left", overflow="fold")
     for one in found:
         lines = [f"error: {line}" for line in one.errors] + [f"warning: {line}" for line in one.warnings] or ["ok"]
-        more = f" (and {len(lines) - 1} more; --json has all)" if len(lines) > 1 else ""
+        more = f" (and {len(lines) - 1} more; --json lists all)" if len(lines) > 1 else ""
         counts = (str(one.clips), str(one.parts))
         table.add_row(one.dataset, one.encoder or "-", one.fingerprint, *counts, escape(lines[0] + more))
     console = wide_console()

@@ -1,4 +1,4 @@
-"""Errors of other processes: carried as a kind and a line, for an exception raised there comes wrapped by Ray."""
+"""Errors of other processes, sent as a kind and a line, because Ray wraps an exception that is raised there."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sept_core.errors import InputError, SeptError
 __all__ = ["Fault", "fault_of", "raised_there"]
 
 Fault = Literal["input", "away", "other"]
-"""Somebody's input, a store that does not answer and may come back, or anything else."""
+"""Bad input, a store that does not answer but may come back, or anything else."""
 
 
 def fault_of(error: Exception) -> Fault:
-    """Of what kind an error is."""
+    """The kind of an error."""
     if isinstance(error, InputError):
         return "input"
     return "away" if isinstance(error, SeptError) and error.resumable else "other"
 
 
 def raised_there(fault: Fault, line: str) -> SeptError:
-    """The error again, in this process."""
+    """The error, rebuilt in this process."""
     kinds: dict[Fault, type[SeptError]] = {"input": InputError, "away": StoreAway, "other": SeptError}
     return kinds[fault](line)

@@ -1,7 +1,7 @@
-"""A job of a Ray cluster read along to its end, over connections that may be lost: a laptop's lid, a tunnel, a head.
+"""Shows the output of a job on a Ray cluster until it ends, over connections that may be lost.
 
-Nothing here acts on the job. After every loss its words are read from their beginning and what has been shown is passed
-over, so that nothing is missed and nothing comes twice.
+A laptop's lid closes, a tunnel breaks, a head restarts. Nothing here acts on the job. After every loss the output is
+read from its beginning and what has been shown is skipped, so that nothing is missed and nothing appears twice.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 __all__ = ["JobLostError", "follow"]
 
-# Seconds of silence after which a connection is made anew: one that died with a laptop's sleep never says so.
+# Seconds of silence after which to reconnect: a connection that died while a laptop slept never reports it.
 _SILENCE_S = 60.0
-# Seconds between two attempts, and for how long nobody may answer.
+# Seconds between two attempts, and how long to go without an answer.
 _PAUSE_S = 2.0
 _PATIENCE_S = 900.0
-# Seconds between the end of a job's words and the next look at the job.
+# Seconds between the end of a job's output and the next look at the job.
 _MOMENT_S = 0.5
 _RESUMABLE = 75
-# What a shell says of a command that it cannot run.
+# A shell's exit codes for a command that it cannot run.
 _NO_COMMAND = (126, 127)
 _NOT_FOUND = "status code 404"
 
 
 class JobLostError(SeptError):
-    """The job cannot be read along any more; what it has done is kept."""
+    """The job's output cannot be read any more; what the job has done is kept."""
 
     resumable = True
 
 
 class _Words:
-    """What a job says, passed on once however often it is read from the beginning."""
+    """A job's output, shown once however often it is read from the beginning."""
 
     def __init__(self, echo: Callable[[str], None]) -> None:
         self._echo = echo
@@ -49,11 +49,11 @@ class _Words:
         self._read = 0
 
     def begin(self) -> None:
-        """The next words are its first."""
+        """The next output is its first."""
         self._read = 0
 
     def take(self, said: str) -> None:
-        """Its next words."""
+        """Its next output."""
         new = said[max(0, self._shown - self._read) :]
         self._read += len(said)
         if new:
@@ -69,21 +69,21 @@ def follow(
     note: Callable[[str], None],
     patience_s: float = _PATIENCE_S,
 ) -> int:
-    """Pass on what a job says until it ends.
+    """Show the output of a job until it ends.
 
     Args:
-        client: Of its cluster.
-        address: Of its cluster, for messages.
+        client: The client of its cluster.
+        address: The cluster's address, for messages.
         job: Its submission id.
-        echo: Called with the job's words.
+        echo: Called with the job's output.
         note: Called with a line of our own, such as that the connection is lost.
-        patience_s: For how long the cluster may not be heard of.
+        patience_s: How long to go without an answer of the cluster, in seconds.
 
     Returns:
-        The exit code: the job's own, or 75 where it was stopped or killed and submitting again goes on.
+        The exit code: the job's own, or 75 if it was stopped or killed and submitting it again resumes.
 
     Raises:
-        JobLostError: The cluster was not heard of for that long, or does not know the job any more.
+        JobLostError: The cluster did not answer for that long, or no longer knows the job.
         InputError: The cluster asks for a token.
         SeptError: The job could not be started there.
     """
@@ -99,11 +99,11 @@ def follow(
             raise needs_token(address) from error
         except trouble as error:
             if _NOT_FOUND in str(error):
-                gone = f"{address} does not know the job {job} any more; submitting again goes on"
+                gone = f"{address} no longer knows the job {job}; submit it again to resume"
                 raise JobLostError(gone) from error
             if lost is None:
                 lost = time.monotonic()
-                note(f"No answer from {address}. The job goes on without us; trying again.")
+                note(f"No answer from {address}. The job continues without this command; trying again.")
             if time.monotonic() - lost > patience_s:
                 silent = f"no answer from {address} for {patience_s:.0f} s; the same command follows {job} again"
                 raise JobLostError(silent) from error
@@ -119,14 +119,15 @@ def follow(
                 words.take(said)
                 return _exit_code(info, note)
             if asyncio.run(_read_along(client, job, words)):
-                # It ends, and the server is to say so in a moment; one that goes on calling it running is not pressed.
+                # The job is ending, and the server will report it soon; one that still reports it as running is not
+                # hurried.
                 time.sleep(_MOMENT_S)
                 continue
         time.sleep(_PAUSE_S)
 
 
 async def _read_along(client: JobSubmissionClient, job: str, words: _Words) -> bool:
-    """Pass on what a job says until it falls silent for long, the connection is lost, or (True) it ends."""
+    """Show a job's output until it is silent for long or the connection is lost; True if the job has ended."""
     lost: tuple[type[Exception], ...] = (TimeoutError, *_trouble())
     words.begin()
     coming = client.tail_job_logs(job)
@@ -141,14 +142,14 @@ async def _read_along(client: JobSubmissionClient, job: str, words: _Words) -> b
 
 
 def _trouble() -> tuple[type[Exception], ...]:
-    """What a connection that is lost, or a server that is starting or ending, raises."""
+    """The exceptions of a lost connection, or of a server that is starting or ending."""
     from aiohttp import ClientError
 
     return OSError, RuntimeError, ClientError
 
 
 def _exit_code(info: Any, note: Callable[[str], None]) -> int:
-    """What a job that has ended comes to.
+    """The exit code for a job that has ended.
 
     Raises:
         SeptError: It could not be started.
@@ -162,7 +163,9 @@ def _exit_code(info: Any, note: Callable[[str], None]) -> int:
         note(f"The job was {by}. Every finished step is kept; the same command goes on from there.")
         return _RESUMABLE
     if code in _NO_COMMAND:
-        raise SeptError("the cluster's head does not find the command sept; install sept-sweep in what its Ray runs in")
+        raise SeptError(
+            "the cluster's head does not find the command sept; install sept-sweep in the environment of its Ray"
+        )
     if code is not None:
         return int(code)
     reason = one_line(info.message or "")

@@ -1,10 +1,10 @@
-"""A sweep as a job of a running Ray cluster, through Ray's Jobs API: handed over, found again, and read along.
+"""A sweep as a job of a running Ray cluster, through Ray's Jobs API: submitted, found again, and followed.
 
 The cluster's head runs ``sept sweep launch`` in a folder that holds the sweep's YAML. The job belongs to the cluster:
-whoever submitted it may go away and come back. Its name is made of the sweep, its results folder and a number, so that
-submitting again while it runs attaches to it, and of two who submit at once one attaches to the other's. Once it has
-ended, by itself or because its driver or the whole cluster died, submitting again is launching again: it goes on.
-Checked against Ray 2.60.
+the person who submitted it may leave and come back. Its name consists of the sweep, its results folder and a number.
+So submitting again while it runs attaches to it, and of two people who submit at once, one attaches to the other's job.
+Once it has ended, by itself or because its driver or the whole cluster died, submitting it again resumes it.
+Checked with Ray 2.60.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Request", "cluster_root", "job_client", "needs_token", "refused", "submit"]
 
 _SWEEP, _REQUEST = "sept_sweep", "sept_request"
-# An address that is given goes before the environment's, which Ray's client would take first.
+# A given address takes precedence over the environment's, which Ray's client would use first.
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-# Loggers that set a level of their own, for what is said here in other words.
+# Loggers that set a level of their own; what they log is reported here in other words.
 _LOUD = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
-# Seconds until a job server must take a connection, and must answer; a head that is starting takes its time.
+# Seconds within which a job server must accept a connection, and answer; a head that is starting takes longer.
 _CONNECT_S, _ANSWER_S = 10.0, 60.0
-# What a job server says whose agent has not started, after 10 s; seconds that it is waited for, and between two tries.
+# The message of a job server whose agent has not started, after 10 s; seconds to wait for it, and between two tries.
 _NO_AGENT = "No available agent to submit job"
 _AGENT_S, _AGENT_POLL_S = 60.0, 1.0
-_AGENT_MEND = (
+_AGENT_FIX = (
     "its agent did not start: see dashboard_agent.log in Ray's session folder there; install ray[default] there, and "
-    "where another Ray has the agent's port give it one: ray start --head --dashboard-agent-listen-port=N"
+    "if another Ray has the agent's port, choose another one: ray start --head --dashboard-agent-listen-port=N"
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the head is to run.
+    """What the head must run.
 
     Attributes:
         sweep: Name of the sweep.
         spec: Its complete YAML.
-        root: Where its results lie, as the cluster sees it.
+        root: Where its results are stored, as the cluster sees it.
         options: Further options of ``sept sweep launch``.
-        files: Files that the YAML names by their names here, by that name.
+        files: Files that the YAML refers to, by the names that it uses for them.
     """
 
     sweep: str
@@ -68,29 +68,29 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The same for all jobs of one sweep with one results folder."""
+        """A key that all jobs of one sweep with one results folder share."""
         return f"{self.sweep}-{_digest(self.root)}"
 
     @property
     def command(self) -> str:
-        """What the head's shell runs."""
+        """The command that the head's shell runs."""
         launch = ["sept", "sweep", "launch", f"{self.sweep}.yaml", "--address", "auto", "--root", self.root]
         return shlex.join([*launch, *self.options])
 
     @property
     def digest(self) -> str:
-        """The same for requests that come to the same."""
+        """A digest that equal requests share."""
         contents = [path.read_text(encoding="utf-8") for _, path in sorted(self.files.items())]
         return _digest("\0".join([self.spec, self.command, *contents]))
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that stands for a request.
+    """The job of a request.
 
     Attributes:
         name: Its submission id.
-        attached: Whether it was there already.
+        attached: Whether it existed already.
     """
 
     name: str
@@ -98,24 +98,24 @@ class Job:
 
 
 def cluster_root(root: str, address: str) -> str:
-    """A results folder as the cluster is to be told it.
+    """A results folder in the form to give to the cluster.
 
     Args:
-        root: As a person gave it.
-        address: Of the cluster; with ``auto`` it is on this machine, and a relative folder means one here.
+        root: The folder as a person gave it.
+        address: The cluster's; ``auto`` is on this machine, so that a relative folder means one here.
 
     Raises:
-        InputError: A relative folder, and a cluster elsewhere.
+        InputError: The folder is relative, but the cluster is elsewhere.
     """
     if is_remote(root):
         return root
     path = Path(root).expanduser()
     if not path.is_absolute() and address != "auto":
         raise InputError(
-            "a relative folder says nothing to a cluster",
+            "a cluster cannot use a relative folder",
             where=f"root {root}",
-            fix="give --root s3://BUCKET/PREFIX, or the whole path of a folder that all its machines see "
-            f"(where this one is all of it: {path.absolute()})",
+            fix="give --root s3://BUCKET/PREFIX, or the full path of a folder that all its machines share "
+            f"(if this machine is all of it: {path.absolute()})",
         )
     return str(path.absolute())
 
@@ -127,15 +127,15 @@ def job_client(address: str) -> JobSubmissionClient:
         address: ``http://HEAD:8265`` (or https), or ``auto`` for the cluster on this machine.
 
     Raises:
-        InputError: No address, nobody there, or one who refuses.
+        InputError: This is not an address, nothing listens there, or the server refuses.
     """
     parts = urlsplit(address)
     if address != "auto" and (parts.scheme not in ("http", "https") or not parts.hostname):
         fix = "give http://HEAD:8265, the address of the cluster's dashboard"
-        raise InputError("no address of a job server", where=f"address {address}", fix=fix)
+        raise InputError("not an address of a job server", where=f"address {address}", fix=fix)
     use_token(address)
     client = _bounded_client()
-    # Ray sets their levels as it is imported.
+    # Ray sets their levels when it is imported.
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
     with refused(address), _own_address(address):
@@ -143,7 +143,7 @@ def job_client(address: str) -> JobSubmissionClient:
 
 
 def _bounded_client() -> type[JobSubmissionClient]:
-    """Ray's client, whose requests otherwise wait for ever where a server takes them and says nothing."""
+    """Ray's client with time-outs; without them it waits forever for a server that never answers."""
     from ray.job_submission import JobSubmissionClient
 
     class Bounded(JobSubmissionClient):
@@ -155,11 +155,11 @@ def _bounded_client() -> type[JobSubmissionClient]:
 
 @contextmanager
 def refused(address: str) -> Iterator[None]:
-    """Within, what says that a job server cannot be used becomes one line.
+    """Within this context, errors that mean that a job server cannot be used become one line.
 
     Raises:
-        InputError: Nobody listens there, or no Ray, or one that asks for a token.
-        SeptError: It listens and does not answer.
+        InputError: Nothing listens there, it is not Ray, or it asks for a token.
+        SeptError: It listens but does not answer.
     """
     from ray.exceptions import AuthenticationError, RayError
     from requests.exceptions import ReadTimeout
@@ -170,8 +170,8 @@ def refused(address: str) -> Iterator[None]:
     except AuthenticationError as error:
         raise needs_token(address) from error
     except ReadTimeout as error:
-        # What was asked for may have been done all the same.
-        fix = "try again later: the same command finds the job where it was made"
+        # The server may have done what was asked for all the same.
+        fix = "try again later: the same command finds the job if it was created"
         raise SeptError(f"{where}: no answer within {_ANSWER_S:.0f} s; {fix}") from error
     except (OSError, ValueError, RayError) as error:
         fix = "give http://HEAD:8265, where a Ray with its dashboard listens (its extra 'cluster' is needed there)"
@@ -181,27 +181,27 @@ def refused(address: str) -> Iterator[None]:
 
 
 def needs_token(address: str) -> InputError:
-    """The error to raise where a cluster refuses for want of its token."""
+    """The error to raise when a cluster refuses because its token is missing or wrong."""
     mode = os.environ.get("RAY_AUTH_MODE", "")
     shown = mode.lower() == "token"
     fix = "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or copy ~/.ray/auth_token from the cluster's head"
     if mode and not shown:
-        fix = f"unset RAY_AUTH_MODE, which is '{mode}' here; then {fix}, where none is here"
+        fix = f"unset RAY_AUTH_MODE, which is '{mode}' here; then {fix}, if there is none here"
     what = "the cluster asks for another token than the one here" if shown else "the cluster asks for its token"
     return InputError(what, where=f"address {address}", fix=fix)
 
 
 def submit(client: JobSubmissionClient, request: Request, waiting: Callable[[str], object] = lambda line: None) -> Job:
-    """Hand a request over, or find the job that stands for it and still runs.
+    """Submit a request, or find its job that still runs.
 
     Args:
-        client: Of the job server.
-        request: What the head is to run.
-        waiting: Called once with a line, where the head is not ready to take jobs and is waited for.
+        client: The job server's client.
+        request: What the head must run.
+        waiting: Called once with a line if the head is not ready to take jobs yet.
 
     Raises:
         InputError: The sweep runs there already, with another spec or other options.
-        SeptError: The server did not take it, or its head was not ready within a minute.
+        SeptError: The server did not accept it, or its head was not ready within a minute.
     """
     deadline = None
     tries = 0
@@ -219,10 +219,10 @@ def submit(client: JobSubmissionClient, request: Request, waiting: Callable[[str
                     deadline = time.monotonic() + _AGENT_S
                     waiting(f"The cluster's head takes no jobs yet; waiting for its agent (up to {_AGENT_S:.0f} s)")
                 elif time.monotonic() > deadline:
-                    raise SeptError(f"the cluster's head takes no jobs; {_AGENT_MEND}") from error
+                    raise SeptError(f"the cluster's head takes no jobs; {_AGENT_FIX}") from error
                 time.sleep(_AGENT_POLL_S)
                 continue
-            # Somebody else's may have come between: then it is in the list by now.
+            # Somebody else may have submitted it meanwhile: then it is in the list by now.
             tries += 1
             if tries > 1:
                 raise SeptError(f"the cluster did not take the job: {one_line(error)}") from error
@@ -261,7 +261,7 @@ def _number(name: str | None) -> int:
 
 @contextmanager
 def _own_address(address: str) -> Iterator[None]:
-    """Without the environment's addresses of Ray, within, unless it is for them to say."""
+    """Within this context, the environment's addresses of Ray are unset, unless the address is ``auto``."""
     names = () if address == "auto" else _ADDRESSES
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:

@@ -1,7 +1,7 @@
-"""Work on Ray, watched: a command that has lost Ray ends within seconds, and can be run again (Ray 2.60).
+"""Watches Ray while a command works on it: a command that has lost Ray ends within seconds, and can be run again.
 
-Left alone, Ray ends a process whose control plane (``gcs_server``, on the head) is gone after 60 s, with exit code 1
-and nothing closed; and one whose own node's ``raylet`` is gone waits for ever.
+By itself, Ray ends a process 60 s after its control plane (``gcs_server``, on the head) is gone, with exit code 1 and
+without closing anything; a process whose own node's ``raylet`` is gone waits forever. Checked with Ray 2.60.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ __all__ = ["RayLost", "ray_is_lost", "watched"]
 
 # Seconds between two looks.
 _LOOK_S = 1.0
-# Looks in a row at which a process of Ray's refuses connections: it is gone.
+# A process of Ray's that refuses connections for this many looks in a row is gone.
 _REFUSALS = 5
-# Seconds without an answer of the control plane. What a look took counts for a few of them at most: a process that was
+# Seconds without an answer of the control plane. One look counts for a few of them at most: a process that was
 # suspended has not looked.
 _SILENCE_S, _LONGEST_LOOK_S = 45.0, 3.0
-# Seconds that the work is given to notice.
+# Seconds for the work to notice.
 _MOMENT_S = 2.0
 _LOST = threading.Event()
 
 
 class RayLost(SeptError):  # noqa: N818 (it names a state, like BlockingIOError)
-    """The Ray that a command runs on is gone; nothing can be done with it any more, not even an orderly end."""
+    """The Ray that a command runs on is gone; it cannot even be shut down in order."""
 
     resumable = True
 
 
 def watched(work: Callable[[], None], lost: threading.Event) -> None:
-    """Do work on the Ray that this process is connected to, in a thread of its own, until it ends or Ray is lost.
+    """Do work on the Ray that this process is connected to, in a separate thread, until it ends or Ray is lost.
 
-    The calling thread only watches, so that it can go on where a call to Ray does not return.
+    The calling thread only watches, so that it can continue even if a call to Ray does not return.
 
     Args:
-        work: What is to be done. Once Ray is lost it is left where it is: it must decide nothing any more.
+        work: What to do. Once Ray is lost it is abandoned where it is: it must not decide anything any more.
         lost: Set as soon as Ray is lost, or something is raised here, such as KeyboardInterrupt.
 
     Raises:
-        RayLost: Ray's control plane, or this node's part of it, is gone or has fallen silent.
+        RayLost: Ray's control plane, or this node's part of it, is gone or silent.
     """
     failure: list[BaseException] = []
-    # Not the thread's own end: Python takes a thread for ended once a signal has interrupted a wait for it.
+    # Not `Thread.is_alive`: Python takes a thread for ended once a signal has interrupted a wait for it.
     done = threading.Event()
 
     def run() -> None:
@@ -70,11 +70,11 @@ def watched(work: Callable[[], None], lost: threading.Event) -> None:
             if why:
                 raise _lost(why)
             began = time.monotonic()
-        # What work raises when Ray goes away under it is a consequence.
+        # An error that the work raises because Ray is gone is only a consequence.
         if failure and (why := watch.refused()):
             raise _lost(why) from failure[0]
     except BaseException:
-        # Also where a signal ends the command: Ray is not to be shut down under work that goes on.
+        # Also if a signal ends the command: Ray must not be shut down under work that continues.
         lost.set()
         done.wait(_MOMENT_S)
         raise
@@ -85,7 +85,7 @@ def watched(work: Callable[[], None], lost: threading.Event) -> None:
 
 
 def ray_is_lost() -> bool:
-    """Whether this process was connected to a Ray that is gone: then only `os._exit` ends it without Ray's core."""
+    """Whether this process was connected to a Ray that is gone; then only `os._exit` ends it, bypassing Ray."""
     return _LOST.is_set()
 
 
@@ -95,7 +95,7 @@ def _lost(why: str) -> RayLost:
 
 
 class _Watch:
-    """Whether the Ray that this process is connected to is there: its processes listen, and its head answers."""
+    """Whether the Ray that this process is connected to is alive: its processes listen, and its head answers."""
 
     def __init__(self) -> None:
         import ray
@@ -116,10 +116,10 @@ class _Watch:
         threading.Thread(target=self._ask, name="ask-ray", daemon=True).start()
 
     def look(self, began: float) -> str:
-        """What is lost; empty while nothing is. To be called once a second.
+        """What is lost; empty while nothing is. Call it once a second.
 
         Args:
-            began: When what this look looks back on began, on the monotonic clock.
+            began: Start of the time that this look covers, on the monotonic clock.
         """
         for name, place in self._places.items():
             self._refusals[name] = self._refusals[name] + 1 if _refused(place) else 0
@@ -130,14 +130,14 @@ class _Watch:
         self._answered = False
         if self._silent_s >= _SILENCE_S:
             return f"{next(iter(self._places))} does not answer"
-        return "Ray takes this node for dead" if self._excluded else ""
+        return "Ray considers this node dead" if self._excluded else ""
 
     def refused(self) -> str:
-        """What refuses connections at this moment; empty where nothing does."""
+        """What refuses connections at this moment; empty if nothing does."""
         return next((f"{name} is gone" for name, place in self._places.items() if _refused(place)), "")
 
     def close(self) -> None:
-        """Ask no more: a call after Ray's end would start another Ray."""
+        """Stop asking: a call after Ray's end would start another Ray."""
         self._closing.set()
         if self._calling.acquire(timeout=_MOMENT_S):
             self._calling.release()
@@ -160,7 +160,7 @@ def _place(address: str) -> tuple[str, int]:
 
 
 def _refused(place: tuple[str, int]) -> bool:
-    """Whether nobody listens there. A machine that does not answer at all may be slow: the control plane tells."""
+    """Whether nothing listens there. A machine that does not answer at all may be slow; the control plane knows."""
     try:
         socket.create_connection(place, timeout=_LOOK_S).close()
     except OSError as error:

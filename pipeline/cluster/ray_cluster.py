@@ -1,4 +1,4 @@
-"""The Ray that a command runs on: a private one on this machine, or a running one. Checked against Ray 2.60."""
+"""The Ray that a command runs on: a private one on this machine, or a running one. Checked with Ray 2.60."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from sept_core.errors import InputError, SeptError
 
 __all__ = ["cluster", "environment_variables", "prepare_import"]
 
-# What Ray reads when it is imported. A lost worker or node is the driver's line to say, not paragraphs of Ray's.
+# What Ray reads when it is imported. The driver reports a lost worker or node in one line; Ray would write paragraphs.
 _AT_IMPORT = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died or was killed|Raylet is terminated|The node with node id)",
     # A call after Ray's end would start another Ray.
     "RAY_ENABLE_AUTO_CONNECT": "0",
 }
-# And a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
-# its default).
+# For a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
+# the default).
 _PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def prepare_import(address: str, **more: str) -> None:
-    """To be called before Ray is first imported, which reads the environment then.
+    """Set the environment that Ray reads when it is imported; call this before.
 
     Args:
-        address: Of the cluster.
-        more: Further variables, for what nobody has set.
+        address: The cluster's.
+        more: Further variables, unless they are set already.
     """
     use_token(address)
     os.environ.update(_AT_IMPORT | (_PRIVATE_AT_IMPORT if address == "local" else {}))
@@ -54,12 +54,12 @@ def cluster(
         address: ``local`` for a private one on this machine that ends with the command, ``auto`` for the one running on
             this machine, or ``host:port``.
         cpus: CPUs of a private one; as many as there are, unless given.
-        object_store_bytes: Size of a private one's object store; Ray's own choice, unless given.
-        started: Called once Ray has started, which takes the process's SIGTERM handler for itself.
+        object_store_bytes: Size of a private one's object store; Ray's choice, unless given.
+        started: Called once Ray has started, since Ray replaces the process's SIGTERM handler.
 
     Raises:
-        InputError: An address that the driver cannot run with, or no Ray there.
-        RayLost: A private one does not start, and may at another attempt.
+        InputError: This is not an address that a driver can use, or there is no Ray.
+        RayLost: A private one does not start, but may at another attempt.
         SeptError: A private one cannot start here.
     """
     import ray
@@ -88,7 +88,7 @@ def cluster(
                     f"no Ray cluster: {one_line(error)}", where=where, fix=fix_for(address, error)
                 ) from error
             what = f"Ray does not start on this machine: {one_line(error)}"
-            # A full disk or a setting that cannot be is the same the next time.
+            # A full disk or an invalid setting is the same the next time.
             if isinstance(error, (OSError, ValueError)) and not isinstance(error, (ConnectionError, TimeoutError)):
                 raise SeptError(what) from error
             raise RayLost(f"{what}; run the same command again") from error
@@ -96,13 +96,13 @@ def cluster(
             started()
             yield
         finally:
-            # One that is gone would be waited for.
+            # Shutting down a Ray that is gone would wait for it.
             if not ray_is_lost():
                 ray.shutdown()
 
 
 def _start(options: Mapping[str, Any]) -> None:
-    """Start Ray or connect to it; on a busy machine a private one does not always come at the first attempt."""
+    """Start Ray or connect to it; on a busy machine a private one does not always start at the first attempt."""
     import ray
 
     try:
@@ -116,7 +116,7 @@ def _start(options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables, within."""
+    """Within this context, these variables are set."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,12 +1,12 @@
-"""Where a private Ray keeps its session folder (sockets, logs), and how that folder goes again. Checked with Ray 2.60.
+"""Where a private Ray keeps its session folder (sockets, logs), and how it is removed. Checked with Ray 2.60.
 
     TMP/sept-ray-UID/<random>/owner          which process it belongs to
                               session_.../   Ray's
 
-Ray itself leaves the folder of every start behind. Here it goes with the command that started it. Where that command
-failed or lost a worker, Ray's logs stay, of which the folder is said, until a later command finds them a day old.
-What a killed command left behind, the next one removes likewise: only folders below our own one, whose process and
-whose Ray are gone.
+Ray itself leaves the folder of every start behind. Here it is removed at the end of the command that started it. If
+that command failed or lost a worker, it reports the folder of Ray's logs, which stay until a later command finds them a
+day old. The next command also removes what a killed one left behind: only folders below our own whose process and whose
+Ray are gone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["keep_logs", "own_session"]
 logger = logging.getLogger(__name__)
 
 _OWNER = "owner"
-# Paths of sockets have at most 107 bytes, of which Ray needs some 75 below its folder.
+# Paths of sockets have at most 107 bytes, of which Ray needs about 75 below its folder.
 _LONGEST = 32
 _LOGS_KEPT_S = 24 * 3600.0
 # How long the last workers of a Ray that has been shut down take to end.
@@ -38,14 +38,14 @@ _kept = False
 
 
 def keep_logs() -> None:
-    """Ask for the logs of the session at hand to stay, since something was lost in it."""
+    """Keep the logs of the current session, since something was lost in it."""
     global _kept
     _kept = True
 
 
 @contextmanager
 def own_session() -> Iterator[str]:
-    """A folder for the session of a private Ray, which is started and shut down within.
+    """A folder for the session of a private Ray, which starts and shuts down within this context.
 
     Yields:
         Its path, for ``_temp_dir`` of ``ray.init``.
@@ -94,7 +94,7 @@ def _parent() -> Path:
 
 
 def _remove_left(parent: Path) -> None:
-    """Remove what commands that are gone have left."""
+    """Remove what ended commands have left behind."""
     for folder in parent.iterdir():
         with suppress(OSError):
             if not _abandoned(folder):
@@ -112,17 +112,17 @@ def _last_change(folder: Path) -> float:
 
 
 def _abandoned(folder: Path) -> bool:
-    """Whether the process that a folder belongs to is gone, and all of its Ray."""
+    """Whether the process that a folder belongs to is gone, and its whole Ray."""
     try:
         owner = (folder / _OWNER).read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
-        # Killed between making the folder and writing the file; or just about to write it.
+        # Killed between creating the folder and writing the file; or just about to write it.
         return time.time() - folder.stat().st_mtime > _LOGS_KEPT_S
     return mark_gone(owner) and not _in_use(folder)
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process has the folder in its command line, as all of Ray's own have."""
+    """Whether a process has the folder in its command line, as all processes of Ray do."""
     name = os.fsencode(folder)
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -147,7 +147,7 @@ def _remove_but_logs(folder: Path) -> None:
 
 
 def _remove(entry: Path, patience: float = _PATIENCE_S) -> None:
-    """Remove a file, link or folder; one that others still write into is tried again for some seconds."""
+    """Remove a file, link or folder; if others still write into it, try again for some seconds."""
     deadline = time.monotonic() + patience
     while True:
         if entry.is_dir() and not entry.is_symlink():

@@ -1,4 +1,4 @@
-"""Workers that are gone, as Ray tells it. Checked against Ray 2.60."""
+"""Why workers are gone, as Ray reports it. Checked with Ray 2.60."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pipeline.cluster.session import keep_logs
 
 __all__ = ["bearing_every_loss", "settle_loss"]
 
-# What Ray's account of a worker's end holds, and what it comes to.
+# What Ray's account of a worker's end contains, and what it means.
 _DEATHS = {
-    "running low on memory": "Ray ended its worker, for the machine ran out of memory",
+    "running low on memory": "Ray ended its worker because the machine ran out of memory",
     "node has died": "the machine of its worker is gone",
 }
 
@@ -26,8 +26,8 @@ _DEATHS = {
 def settle_loss(trial: Any) -> str:
     """Why the worker of one of Tune's trials is gone.
 
-    Called when Tune has just written Ray's account of it down, and before it asks the trial for its first result: where
-    the worker never gave one, that request for it would raise once more what it died of.
+    Called after Tune has recorded Ray's account of it, and before it asks the trial for its first result: if the worker
+    never gave one, that request would raise again what the worker died of.
     """
     trial._default_result_or_future = None
     keep_logs()
@@ -38,7 +38,7 @@ def settle_loss(trial: Any) -> str:
 
 
 class _ActorManager(RayActorManager):
-    """Tune's own takes a worker that Ray has ended for want of memory for a fault of its own and breaks down."""
+    """Tune's own takes a worker that Ray ended for lack of memory for an error of Tune's, and breaks down."""
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, (RayActorError, RayTaskError)):
@@ -48,7 +48,7 @@ class _ActorManager(RayActorManager):
 
 @contextmanager
 def bearing_every_loss() -> Iterator[None]:
-    """Let Tune, within, outlive every way in which Ray loses a worker."""
+    """Within this context, Tune survives every way in which Ray can lose a worker."""
     name, before = "RayActorManager", tune_controller.RayActorManager
     setattr(tune_controller, name, _ActorManager)
     try:

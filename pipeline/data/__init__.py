@@ -1,1 +1,1 @@
-"""Where audio is, how data sets are downloaded, and what ``sept data`` prepares."""
+"""Reads audio from where it is, downloads data sets, and prepares them (``sept data``)."""

@@ -1,9 +1,13 @@
-"""PALM's copies of the benchmark's data sets, from the Hugging Face hub.
+"""Downloads PALM's copies of the benchmark's data sets from the Hugging Face hub.
 
 download("ESC50", Path("audio/esc50"))
 
 Every file is compared with the digest that the hub states, archives are unpacked in place, and a receipt in the folder
-says which commit it is of. An interrupted download goes on where it stopped when the same call is made again.
+names the commit. After an interruption the same call resumes the download.
+
+Why not `huggingface_hub.snapshot_download`, which calls the same `hf_hub_download` for each file: it counts files
+instead of bytes, compares sizes instead of digests, and after Ctrl-C Python waits for its thread pool, that is for
+gigabytes.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ _POLL_S = 0.5
 
 
 class DownloadError(SeptError):
-    """The hub cannot be reached, or it delivers something else than it states; the same call goes on later."""
+    """The hub cannot be reached, or a file is not what it states; the same call resumes later."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,12 @@ class DownloadSummary:
 
     Attributes:
         dataset: Canonical name.
-        revision: The commit that the files are of.
+        revision: The commit of the files.
         files: Number of files on the hub.
-        size: Their bytes.
-        unpacked: Files that came out of archives.
+        size: Their size in bytes.
+        unpacked: Number of files from archives.
         where: The folder.
-        made: False where all of it was there already.
+        made: False if everything was there already.
     """
 
     dataset: str
@@ -64,7 +68,7 @@ class DownloadSummary:
 
 @dataclass(frozen=True)
 class _Remote:
-    """A file on the hub: its path, its bytes, and its SHA-256 (large files) or Git blob id (small ones)."""
+    """A file on the hub: its path, its size, and its SHA-256 (large files) or Git blob id (small ones)."""
 
     path: str
     size: int
@@ -94,18 +98,18 @@ def download(
 
     Args:
         dataset: Name of one of the benchmark's eleven.
-        out: Folder for it; made if need be. ``read_layout`` reads it as it is.
+        out: Folder for it, created if necessary. ``read_layout`` can read it.
         revision: Branch, tag or commit of the copy.
-        progress: Called with (bytes there, bytes in all) as the download goes on.
-        endpoint: Address of the hub; None for ``HF_ENDPOINT``, or the public one.
+        progress: Called with (bytes downloaded, bytes in all).
+        endpoint: Address of the hub; None for ``HF_ENDPOINT`` or the public hub.
 
     Raises:
-        InputError: Not one of PALM's copies, no such revision, no room, or an archive that cannot be trusted.
+        InputError: There is no such copy or revision, not enough room, or an archive cannot be trusted.
         DownloadError: The hub cannot be reached, or a file does not have the digest that it states.
     """
     info = get_dataset(dataset)
     if info.extra:
-        raise InputError(f"{info.name} is not among PALM's copies", fix="get it where its authors publish it")
+        raise InputError(f"{info.name} is not among PALM's copies", fix="get it from its authors")
     repository = f"{_OWNER}/{info.name}"
     with _hub_errors(repository, revision, endpoint):
         commit, files = _listed(repository, revision, endpoint)
@@ -134,8 +138,9 @@ def download(
 
 def _listed(repository: str, revision: str, endpoint: str | None) -> tuple[str, list[_Remote]]:
     """The commit that a revision stands for, and its files."""
-    hub = _hub()
-    found = hub.HfApi(endpoint=endpoint).dataset_info(repository, revision=revision, files_metadata=True)
+    from huggingface_hub import HfApi
+
+    found = HfApi(endpoint=endpoint).dataset_info(repository, revision=revision, files_metadata=True)
     files = []
     for sibling in found.siblings or ():
         if not is_safe(sibling.rfilename):
@@ -164,14 +169,14 @@ def _fetch_all(
                 file = waiting.get_nowait()
             except Empty:
                 return
+            failure: BaseException | None = None
             try:
                 _fetch(repository, commit, file, out, endpoint)
-            except BaseException as error:  # handed over to the thread that waits
-                ended.put((file, error))
-            else:
-                ended.put((file, None))
+            except BaseException as error:  # raised again by the thread that waits
+                failure = error
+            ended.put((file, failure))
 
-    # Daemons rather than a pool: a pool would let Ctrl-C wait for gigabytes that are under way.
+    # Daemons rather than a pool: Ctrl-C would wait for a pool's threads, that is for gigabytes.
     for _ in range(min(_THREADS, len(files))):
         Thread(target=work, daemon=True).start()
     left = len(files)
@@ -190,12 +195,14 @@ def _fetch_all(
 
 
 def _fetch(repository: str, commit: str, file: _Remote, out: Path, endpoint: str | None) -> None:
-    """One file, verified; a second try from nothing where the first gave something else than what is stated."""
+    """Download and verify one file; if it is not what the hub states, download it once more from the beginning."""
+    from huggingface_hub import hf_hub_download
+
     target = out / file.path
     if file.is_at(target):
         return
     for force in (False, True):
-        _hub().hf_hub_download(
+        hf_hub_download(
             repository,
             file.path,
             repo_type="dataset",
@@ -211,18 +218,18 @@ def _fetch(repository: str, commit: str, file: _Remote, out: Path, endpoint: str
 
 
 def _partial(out: Path) -> int:
-    """Bytes of files under way, which the hub's client keeps beside its notes until they are whole."""
+    """Bytes of unfinished files, which the hub's client keeps in a folder of its own until they are complete."""
     size = 0
     for file in (out / ".cache" / "huggingface" / "download").rglob("*.incomplete"):
         try:
             size += file.stat().st_size
-        except FileNotFoundError:  # it has just become whole
+        except FileNotFoundError:  # it has just been completed
             continue
     return size
 
 
 def _check_room(out: Path, files: list[_Remote]) -> None:
-    """Archives need their room twice."""
+    """Refuse a disk without enough room; archives need twice their size."""
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     wanted = sum(
         (0 if (out / file.path).is_file() else file.size) + (file.size if file.path.lower().endswith(".zip") else 0)
@@ -244,24 +251,15 @@ def _receipt(out: Path) -> dict[str, Any]:
 
 
 def _write_receipt(out: Path, content: dict[str, Any]) -> None:
-    # Not tempfile.mkstemp: its mode 0600 would shut out those who share the folder.
+    # Not tempfile.mkstemp: its mode 0600 would lock out others who share the folder.
     hidden = out / f"{_RECEIPT}.{secrets.token_hex(4)}"
     hidden.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
     os.replace(hidden, out / _RECEIPT)
 
 
-def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise InputError("huggingface_hub is not installed", fix="pip install huggingface_hub") from error
-    return huggingface_hub
-
-
 @contextmanager
 def _hub_errors(repository: str, revision: str, endpoint: str | None) -> Iterator[None]:
-    """The hub client's many exceptions as ours, and its own progress bars, one per file, put away."""
-    _hub()
+    """Within this context, the hub client's exceptions become ours, and its progress bars, one per file, are off."""
     from huggingface_hub import constants, errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -276,12 +274,13 @@ def _hub_errors(repository: str, revision: str, endpoint: str | None) -> Iterato
         ) from error
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise InputError(
-            f"{repository} is not on the hub, or is not open to you", fix="check HF_ENDPOINT, or log in: hf auth login"
+            f"{repository} is not on the hub, or you have no access to it",
+            fix="check HF_ENDPOINT, or log in: hf auth login",
         ) from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise _unreachable(repository, hub, error) from error
     except OSError as error:
-        # The client's connection errors are OSErrors without a file; those with one are the disk's.
+        # The client's connection errors are OSErrors without a file; one with a file comes from the disk.
         if error.filename:
             raise
         raise _unreachable(repository, hub, error) from error
@@ -294,9 +293,9 @@ def _unreachable(repository: str, hub: str, error: Exception) -> DownloadError:
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper
-    # Of a connection that fails, the system's own word is what a person can read; around it are layers of libraries.
-    told = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error)
-    line = (told.strip().splitlines() or [type(error).__name__])[0][:200]
+    # The operating system's message is the readable one; libraries wrap it in several layers.
+    message = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error)
+    line = (message.strip().splitlines() or [type(error).__name__])[0][:200]
     return DownloadError(
         f"{repository} cannot be downloaded from {hub}: {line}; the same command goes on where this stopped"
     )

@@ -1,11 +1,11 @@
-"""Prepared data sets: manifests kept with the results, and the only place where a person's own data sets are known.
+"""Prepared data sets: their manifests are stored with the results; a person's own data sets are known only there.
 
-    datasets/<name>/dataset.json      the manifest and, for one's own data set, what it is
-    datasets/<name>/neighbors.json    the neighbours of one's own data set's base classes, as sept neighbors writes them
+    datasets/<name>/dataset.json      the manifest and, for a person's own data set, its description
+    datasets/<name>/neighbors.json    neighbours of an own data set's base classes, as sept neighbors writes them
     datasets/<name>/neighbors-all.json    those of all its classes, for cross-dataset
 
-A registered data set need not be prepared. One's own must be, once; from then on its name works wherever a registered
-one does, with this results folder.
+A registered data set need not be prepared. An own data set must be, once; after that its name works like a registered
+one, with this results folder.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _FOLDER = "datasets"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set's clips, and what it is.
+    """A data set's clips and description.
 
     Attributes:
         manifest: The clips.
@@ -66,22 +66,22 @@ class Prepared:
 
     @property
     def description(self) -> DatasetInfo | None:
-        """What has to travel with the embeddings: None for a registered data set."""
+        """The description to store with the embeddings; None for a registered data set."""
         return None if self.info.name in DATASETS else self.info
 
 
 def write_prepared(root: Path | str | Files, prepared: Prepared) -> str:
-    """Keep a data set under the results folder, in place of an earlier one of its name.
+    """Store a data set under the results folder, in place of an earlier one with its name.
 
     Returns:
-        Where it is kept: a path or an ``s3://`` address.
+        Where it is stored: a path or an ``s3://`` address.
 
     Raises:
-        InputError: Its name differs only in case, ``-`` or ``_`` from that of another data set kept there.
+        InputError: Its name differs only in case, ``-`` or ``_`` from that of another data set there.
     """
     files = _files(root)
     name = prepared.info.name
-    # By their folders' names: one that is damaged must not keep it from being made again.
+    # By the folders' names, so that a damaged data set can be prepared again.
     alike = [other for other in _kept(files) if other != name and dataset_key(other) == dataset_key(name)]
     if alike and prepared.description is not None:
         raise InputError(f"'{name}' reads like the data set '{alike[0]}'", fix="give it another name")
@@ -96,7 +96,7 @@ def write_prepared(root: Path | str | Files, prepared: Prepared) -> str:
 
 
 def read_prepared(root: Path | str | Files, name: str) -> Prepared | None:
-    """The data set kept under this (canonical) name, None where there is none.
+    """The data set stored under this (canonical) name; None if there is none.
 
     Raises:
         InputError: It is damaged.
@@ -119,7 +119,7 @@ def read_prepared(root: Path | str | Files, name: str) -> Prepared | None:
 
 
 def own_datasets(root: Path | str | Files) -> list[DatasetInfo]:
-    """The person's own data sets that are kept under a results folder, by name: what `get_dataset` takes as ``own``.
+    """The own data sets stored under a results folder, by name, as `get_dataset` takes them.
 
     Raises:
         InputError: One of them is damaged.
@@ -137,20 +137,20 @@ def find_manifest(
     *,
     compare: bool = True,
 ) -> Prepared:
-    """The clips of a data set where its audio lies: read from its layout, or as prepared for one's own.
+    """The clips of a data set: read from its audio's layout or, for an own data set, as prepared.
 
     Args:
         dataset: Name of a registered data set or of one prepared under ``root``.
-        audio: Its audio: a folder, or whatever else `open_audio` takes.
+        audio: Its audio: a folder, or anything else that `open_audio` takes.
         root: Results folder.
         progress: Called with (clips hashed, clips in all) after each clip.
-        compare: Whether the files of one's own are compared with those that were prepared; False leaves that to the
-            caller.
+        compare: Whether to compare the files of an own data set with those that were prepared; False leaves that to
+            the caller.
 
     Raises:
-        InputError: No such data set, or its audio does not lie there: for one's own, clips are missing or are not those
-            that were prepared.
-        StoreError: It lies in a bucket that cannot be reached or read.
+        InputError: There is no such data set, or its audio is not there: of an own data set, clips are missing or are
+            not those that were prepared.
+        StoreError: The audio is in a bucket that cannot be reached or read.
     """
     info = get_dataset(dataset, own_datasets(root))
     source = open_audio(audio)
@@ -159,7 +159,7 @@ def find_manifest(
             return Prepared(read_layout(info.name, folder, digests=source.digests_in(folder, progress)), info)
     prepared = read_prepared(root, info.name)
     if prepared is None:
-        raise InputError(f"{info.name} is not prepared any more", fix=f"make it again: sept data prepare {info.name}")
+        raise InputError(f"{info.name} is no longer prepared", fix=f"make it again: sept data prepare {info.name}")
     if "://" not in source.uri and not Path(source.uri).exists():
         fix = f"give the folder that {info.name} was prepared from"
         raise InputError("no such folder", where=source.uri, fix=fix)
@@ -171,7 +171,7 @@ def find_manifest(
 
 
 def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None) -> None:
-    """See that the clips of a source are those that were prepared."""
+    """Check that the clips of a source are those that were prepared."""
     name, clips = prepared.info.name, prepared.manifest.clips
     with source.tree() as folder:
         missing = [clip.path for clip in clips if not (folder / clip.path).is_file()]
@@ -189,12 +189,12 @@ def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None)
 
 
 def neighbors_key(name: str, protocol: str = "base-to-new") -> str:
-    """Key of the file with the neighbours of one's own data set that a protocol takes."""
+    """Key of the file with an own data set's neighbours for a protocol."""
     return f"{_FOLDER}/{name}/{'neighbors-all' if protocol == 'cross-dataset' else 'neighbors'}.json"
 
 
 def packaged_key(name: str, protocol: str = "base-to-new") -> str:
-    """Key of one's own file for a registered data set: in the layout of the packaged ones."""
+    """Key of an own file for a registered data set, in the layout of the packaged ones."""
     from sept_core.semantic.neighbor_files import neighbor_kind
 
     return f"neighbors/{neighbor_kind(protocol)}/{name.lower()}.json"
@@ -208,28 +208,28 @@ def find_neighbors(
     Args:
         root: Results folder.
         info: The data set.
-        given: A file to take; None for the packaged ones of a registered data set, or those kept with one's own. It may
-            list more classes than are trained on: their lists are not used.
+        given: A file to use; None for the packaged ones of a registered data set, or those stored with an own one. It
+            may list more classes than are trained on: those lists are not used.
         protocol: ``base-to-new`` trains on the base classes, ``cross-dataset`` on all.
 
     Raises:
-        InputError: There are none, they are of the base classes alone where all are trained on, or they break a rule.
+        InputError: There are none, they cover only the base classes although all are trained on, or they break a rule.
     """
     from sept_core.semantic.neighbors import refuse_broken
 
     trained = trained_classes(info.classnames, protocol)
     option = f" --for {protocol}" if protocol == "cross-dataset" else ""
-    # The classes of one's own data set may have changed since.
+    # The classes of an own data set may have changed since.
     again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name}{option} --force"
     listed, where = _listed(root, info, given, protocol, option)
-    # What is no class of the data set is a mistake to name; what is not trained on is not looked at.
+    # A name that is not a class of the data set is an error; classes that are not trained on are not checked.
     strays = [name for name in listed.by_class if name not in set(map(prompt_name, info.classnames))]
     neighbors = listed.only((*trained, *strays))
     base = {prompt_name(name) for name in halves(info.classnames)[0]}
     if protocol == "cross-dataset" and listed.by_class.keys() <= base:
         packaged = ", or leave this file out: lists of all are packaged" if info.name in DATASETS else ""
         raise InputError(
-            f"lists of base classes alone, and {protocol} trains on all {len(trained)} classes of {info.name}",
+            f"has lists of base classes only, but {protocol} trains on all {len(trained)} classes of {info.name}",
             where=where,
             fix=f"make lists of all: sept neighbors {info.name}{option}{packaged}",
         )
@@ -240,7 +240,7 @@ def find_neighbors(
 def _listed(
     root: Path | str | Files, info: DatasetInfo, given: str | None, protocol: str, option: str
 ) -> tuple[Neighbors, str]:
-    """The lists as they are stored, and where."""
+    """The lists as they are stored, and their place."""
     from sept_core.semantic.neighbor_files import load_neighbors, parse_neighbors
 
     if given is None and info.name in DATASETS:
@@ -259,13 +259,13 @@ def _listed(
     raise InputError(
         f"no neighbours of {info.name}, which SEPT needs",
         where=files.address(neighbors_key(info.name, protocol)),
-        fix=f"sept neighbors {info.name}{option} --from FILE takes yours, --model NAME asks a language model; "
+        fix=f"sept neighbors {info.name}{option} --from FILE uses yours, --model NAME asks a language model; "
         "or leave SEPT out of the sweep's methods",
     )
 
 
 def _kept(files: Files) -> list[str]:
-    """The names of all data sets that are kept."""
+    """The names of all stored data sets."""
     return [name for key in files.list(_FOLDER) if key == _key(name := key.split("/")[1])]
 
 

@@ -1,9 +1,9 @@
-"""What a person starts from with a data set of their own: a file of neighbours to fill in, and a first sweep.
+"""The files to start from with an own data set: a file of neighbours to fill in, and a first sweep.
 
     birds.neighbors.yaml    an empty list for each base class, with what a good neighbour is and the rules
-    birds.yaml              a small sweep of CoOp with and without SEPT, the commonest changes, and what to type next
+    birds.yaml              a small sweep of CoOp with and without SEPT, the commonest changes, and the next commands
 
-Both are for a person to read and edit. They are written together with the manifest: all of it or nothing.
+Both are meant to be read and edited. They are written together with the manifest: all of them or none.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH
 __all__ = ["ENCODER", "TERMS", "StartFiles", "fitting_shots", "write_start"]
 
 TERMS = 5
-"""Neighbours per class that the sweep searches up to, and so those to write: SEPT's default number."""
+"""How many neighbours per class to write, and the most that the sweep tries: SEPT's default number."""
 
 ENCODER = "mini"
-"""The encoder of the sweep that is written: the one that comes with the package."""
+"""The encoder of the sweep: the one that ships with the package."""
 
 _MOST_SHOTS = 16
 _WIDTH = 116
@@ -43,62 +43,62 @@ _NEIGHBORS = Template("""\
 #
 #   $store
 #
-# A neighbour is a short term for what is heard when the class sounds: what makes the sound, a kind of it, or
-# other words for it. For the class 'dog bark', for instance:
+# A neighbour is a short term for what one hears: what makes the sound, a kind of it, or other words for it. For
+# example, for the class 'dog bark':
 #
 #   dog bark: [puppy yapping, hound baying, canine growl, watchdog woofing, kennel noise]
 #
 # - Write the best first: a trial takes the first N of each list, and $sweep searches N from 1 to $terms.
-# - A term is no sentence (at most $longest characters), and is there once in the whole file.
-# - It is not the name of its class, and does not hold the name of another class below: that would pull the class
-#   towards its rival. Beside a class 'siren', 'dog howling at a siren' is no neighbour of 'dog bark'.
-# - Only base classes are below: base-to-new trains on nothing else, and should know nothing of the new classes. So
-#   write as if you did not know these. A term may happen to name one; results say how many do.
-# - Put a term with one of , : # [ ] in it into quotes: "drum, small".
+# - A term is not a sentence (at most $longest characters), and appears only once in the whole file.
+# - It is not the name of its class, and does not contain the name of another class below: that would pull the class
+#   towards its rival. Next to a class 'siren', 'dog howling at a siren' is not a neighbour of 'dog bark'.
+# - Only base classes are listed: base-to-new trains on nothing else, and should know nothing of the new classes. So
+#   write as if you did not know these. A term may happen to name one; results report how many do.
+# - Quote a term that contains one of , : # [ ]: "drum, small".
 #
-# The command names each line that breaks a rule, and each class that has no list. A language model can be asked
-# instead: see sept neighbors --help. Cross-dataset trains on all classes and takes lists of all: --for cross-dataset.
+# The command names each line that breaks a rule, and each class without a list. A language model can write them
+# instead: see sept neighbors --help. Cross-dataset trains on all classes and needs lists of all: --for cross-dataset.
 dataset: $name
-# Which classes you had in mind: base, or all where new classes had a say (results then say so).
+# Which classes you had in mind: base, or all if you considered new classes too (results then say so).
 written_from: base
 neighbors:    # at least $terms terms each
 $base
 """)
 
 _SWEEP = Template("""\
-# A first sweep on $dataset: zero-shot, CoOp, and CoOp + SEPT, with the small encoder that ships. Type in this order,
-# where you typed sept data init:
+# A first sweep on $dataset: zero-shot, CoOp, and CoOp + SEPT, with the small encoder that ships with the package.
+# Type in this order, in the folder where you typed sept data init:
 #
 $commands
 #
-# The budget is small, for a first table in minutes. The commonest changes; these two continue the same search:
+# The budget is small, for a first table in minutes. The commonest changes follow. These two extend the same search:
 #
 #   trials: 20
 #   methods: [zero-shot, coop, coop+sept, kgcoop, kgcoop+sept]    # also cocoop and dept, with or without +sept
 #
-# and these make another one, under another `name`:
+# These need a new search, under another `name`:
 #
 #   seeds: [0, 1, 2]
 #   training: {epochs: 50, report_every: 10, batch_size: 16}
-#   selection: strict        # a search for each test fold, none of which sees its test clips
-#   selection: nested        # not even clips of new classes choose; needs 4 base classes
+#   selection: strict        # one search per test fold, which never sees its test clips
+#   selection: nested        # clips of new classes do not choose either; needs 4 base classes
 #   encoder: msclap-2023     # embed with it first: sept embed $dataset --audio DIR --encoder msclap-2023
 #
 $base
 $new
 name: $name
 encoder: $encoder
-protocol: base-to-new      # trained on the base classes, tested on these and on the new ones
+protocol: base-to-new      # trains on the base classes, tests on these and on the new ones
 selection: heldout         # each test fold's configuration is chosen on held-out clips of the other folds
 datasets: [$name]
-# coop+sept needs neighbours. To start without them, put # in front of the next two lines and take it from the third;
-# add coop+sept later and launch again: what is done stays done.
+# coop+sept needs neighbours. To start without them, comment out the next two lines and uncomment the third; add
+# coop+sept later and launch again: finished trials are not repeated.
 methods: [zero-shot, coop, coop+sept]
-spaces: {sept: {n_neighbors: {low: 1, high: $terms}}}    # so many neighbours every base class has to have
+spaces: {sept: {n_neighbors: {low: 1, high: $terms}}}    # every base class needs this many neighbours
 # methods: [zero-shot, coop]
-trials: 6                  # of each study; zero-shot has nothing to search and has one
+trials: 6                  # per study; zero-shot has nothing to search and has one
 parallel: 2                # trials of one study at a time
-shots: $shots                # training clips per base class; the smallest class has $fewest outside of a test fold$but
+shots: $shots                # training clips per base class; the smallest class has $fewest outside a test fold$but
 seeds: [0]
 folds: all                 # $folds
 training: {epochs: 10, report_every: 5, batch_size: 16}
@@ -138,20 +138,20 @@ class StartFiles:
 def write_start(
     root: str, prepared: Prepared, files: StartFiles, commands: Sequence[str], *, force: bool
 ) -> list[Path]:
-    """Keep the manifest under the results folder and write the files to start from: all three or none.
+    """Store the manifest under the results folder and write the files to start from: all three or none.
 
     Args:
         root: Results folder.
         prepared: The data set, checked.
-        files: Where to; the folder is made where it is missing.
-        commands: What to type next, a line each.
-        force: Replace what is there, except neighbours that a person has filled in.
+        files: Where to write them; a missing folder is created.
+        commands: The next commands, one per line.
+        force: Whether to replace existing files, except neighbours that a person has filled in.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: Something is there already, or cannot be written.
+        InputError: A file exists already, or cannot be written.
     """
     info = prepared.info
     if not force:
@@ -178,12 +178,12 @@ def write_start(
 
 
 def fitting_shots(manifest: Manifest, info: DatasetInfo) -> tuple[int, int]:
-    """Shots that leave at least half of every class's training clips held out, at most 16; and how many it has.
+    """Shots that leave at least half of every class's training clips held out, at most 16.
 
-    Clips that `ENCODER` was trained on are not counted, for trials do not use them.
+    Clips that `ENCODER` was trained on are not counted, since trials do not use them.
 
     Returns:
-        The shots, and the fewest clips that a class has outside of a test fold.
+        The shots, and the size of the smallest class outside a test fold.
     """
     heard = _heard(manifest, info)
     clips = [clip for row, clip in enumerate(manifest.clips) if row not in heard]
@@ -213,9 +213,9 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
     """The sweep's YAML."""
     base, new = (", ".join(names) for names in halves(info.classnames))
     shots, fewest = fitting_shots(manifest, info)
-    not_counted = f"{' ' * 27}# (those that {ENCODER} heard in its training do not count)"
+    not_counted = f"{' ' * 27}# (clips that {ENCODER} was trained on do not count)"
     fixed = "the one test set that column split names"
-    each = f"of {', '.join(info.folds)}: each that `{ENCODER}` has not heard in its training is the test fold once"
+    each = f"of {', '.join(info.folds)}: each that `{ENCODER}` was not trained on is the test fold once"
     return _SWEEP.substitute(
         dataset=info.name,
         name=_scalar(info.name),
@@ -232,12 +232,12 @@ def sweep_text(info: DatasetInfo, manifest: Manifest, commands: Sequence[str]) -
 
 
 def _heard(manifest: Manifest, info: DatasetInfo) -> frozenset[int]:
-    """Clips that `ENCODER` was trained on; none of its folds, which are of registered data sets."""
+    """Clips that `ENCODER` was trained on; its training folds do not count, as they are of registered data sets."""
     return heard_rows(ManifestClips(manifest, info), load_pretraining(ENCODER))
 
 
 def _filled_in(file: Path) -> bool:
-    """Whether a file of neighbours holds more than empty lists; one that cannot be read counts as a person's work."""
+    """Whether a file of neighbours has more than empty lists; an unreadable one counts as a person's work."""
     try:
         return any(construct(compose(file.read_text(encoding="utf-8")))["neighbors"].values())
     except FileNotFoundError:
@@ -247,11 +247,11 @@ def _filled_in(file: Path) -> bool:
 
 
 def _refuse_other_clips(root: str, prepared: Prepared) -> None:
-    """A data set of this name with other clips may have results already."""
+    """Refuse a data set with the name of another one, which may have results already."""
     kept = read_prepared(root, prepared.info.name)
     if kept is not None and (kept.info, kept.manifest) != (prepared.info, prepared.manifest):
         raise InputError(
-            f"{prepared.info.name} is prepared already, from other clips or with other words",
+            f"{prepared.info.name} is prepared already, from other clips or with another description",
             where=root,
             fix="give this one another name, or replace it with --force",
         )

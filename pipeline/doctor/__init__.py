@@ -1,7 +1,7 @@
-"""Whether everything that a sweep needs is there: a few real requests each, with what to do where one fails.
+"""Checks that everything a sweep needs is there, by a few real requests, and states how to fix what is not.
 
-Nothing that is checked can hold the doctor up: each check has its seconds, and a process of its own where a library
-could not be interrupted. Nothing that it writes stays, but for what ``mlflow_server`` says of MLflow.
+No check can block the doctor: each has a time limit, and runs in a separate process if a library cannot be interrupted.
+The doctor leaves nothing behind, except in MLflow (see ``mlflow_server``).
 """
 
 from pipeline.doctor.checks import Check, Subject

@@ -1,4 +1,4 @@
-"""What a check is, and how it is kept from running for ever."""
+"""What a check is, and how its time is limited."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Status = Literal["green", "yellow", "red"]
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; what is said is masked, wherever it comes from.
+    """One finding; secrets in its texts are masked.
 
     Attributes:
-        name: What was looked at.
-        status: ``green``: works. ``yellow``: works, and may not be what is meant. ``red``: a sweep would fail.
+        name: What was checked.
+        status: ``green``: works. ``yellow``: works, but may not be as intended. ``red``: a sweep would fail.
         said: What was found, in one line.
-        fix: A command, or what to do; empty where all is well.
+        fix: A command, or what to do; empty if there is nothing to fix.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Subject:
     """Checks that belong together.
 
     Attributes:
-        name: What they are about; names the finding where they come to none.
-        seconds: How long they may take all together.
-        check: Makes them.
-        fix: What to do where they take longer.
+        name: Their subject; also the name of the finding if they fail or time out.
+        seconds: How long they may take together.
+        check: Runs them.
+        fix: What to do if they take longer.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Subject:
 
 
 def examined(subject: Subject) -> Sequence[Check]:
-    """The findings of a subject, whatever happens: what it raises, and that it does not end, are findings too."""
+    """The findings of a subject; an exception and a time-out are findings too."""
     found: list[Sequence[Check]] = []
 
     def run() -> None:
@@ -64,7 +64,7 @@ def examined(subject: Subject) -> Sequence[Check]:
         except Exception as error:
             found.append([failed(subject.name, error, subject.fix)])
 
-    # A daemon: what hangs in a system call (a network drive, say) must not keep the process from ending.
+    # A daemon: a call that hangs (on a network drive, for example) must not keep the process from ending.
     thread = threading.Thread(target=run, name=f"doctor-{subject.name}", daemon=True)
     began = time.monotonic()
     thread.start()
@@ -76,7 +76,7 @@ def examined(subject: Subject) -> Sequence[Check]:
 
 
 def failed(name: str, error: Exception, fix: str) -> Check:
-    """The finding that an exception is."""
+    """An exception as a finding."""
     if isinstance(error, InputError):
         where = f"{error.where}: " if error.where else ""
         return Check(name, "red", one_line(where + error.what), masked(error.fix) or fix)

@@ -1,4 +1,4 @@
-"""What a sweep trains on: the encoder's weights, embeddings and neighbours of datasets. Read only."""
+"""Checks what a sweep trains on: the encoder's weights, embeddings and neighbours of datasets. Reads only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.data.prepared import find_neighbors, own_datasets
 from pipeline.doctor.checks import Check, failed
+from pipeline.spec import EncoderFiles
 from pipeline.store import EmbeddingStore, Files, open_files
 from sept_core.datasets import DATASETS, DatasetInfo, get_dataset
 from sept_core.datasets.embeddings import BUNDLED
@@ -18,12 +19,12 @@ __all__ = ["Datasets", "check_datasets", "check_encoder"]
 
 @dataclass(frozen=True)
 class Datasets:
-    """Datasets that are wanted.
+    """The datasets to check.
 
     Attributes:
-        names: Of those that a sweep needs; None where none is given and all that there are are looked at.
+        names: Names of those that a sweep needs; None if no sweep is given, to check all datasets.
         with_neighbors: Those of them whose neighbours it needs, each with the file that it names, if any.
-        protocol: Which lists of neighbours are needed.
+        protocol: The protocol, which determines the lists of neighbours.
     """
 
     names: tuple[str, ...] | None
@@ -31,26 +32,24 @@ class Datasets:
     protocol: str = "base-to-new"
 
 
-def check_encoder(name: str, weights: str | None, text_model: str | None, found: list[str]) -> Sequence[Check]:
-    """The encoder's weights: that they are there, are its own, and load.
+def check_encoder(files: EncoderFiles, found: list[str]) -> Sequence[Check]:
+    """Check that the encoder's weights exist, belong to it, and load.
 
     Args:
-        name: Of the encoder.
-        weights: Where they lie.
-        text_model: Its tokenizer, likewise.
-        found: Gets the fingerprint.
+        files: The encoder's name and files.
+        found: The fingerprint is added to it.
     """
     from sept_core.encoders import load_encoder
 
-    label = f"encoder {name}"
-    fix = f"sept doctor --encoder {name} --weights FILE_OR_FOLDER"
-    for place in (weights, text_model):
+    label = f"encoder {files.name}"
+    fix = f"sept doctor --encoder {files.name} --weights FILE_OR_FOLDER"
+    for place in (files.weights, files.text_model):
         if place is not None and "://" in place:
             return [_remote(label, place)]
         if place is not None and place.startswith("hub:"):
-            said = f"{place} is downloaded when it is first used"
+            said = f"{place} will be downloaded when first used"
             return [Check(label, "yellow", said, f"hf download {place.removeprefix('hub:')}")]
-    encoder = load_encoder(name, weights, text_model)
+    encoder = load_encoder(files.name, files.weights, files.text_model)
     found.append(encoder.fingerprint)
     checks = [Check(label, "green", f"weights found, fingerprint {encoder.fingerprint}")]
     try:
@@ -61,16 +60,16 @@ def check_encoder(name: str, weights: str | None, text_model: str | None, found:
 
 
 def check_datasets(root: str, wanted: Datasets, encoder: str, fingerprints: Sequence[str]) -> Sequence[Check]:
-    """Embeddings by the encoder and neighbours, dataset by dataset.
+    """Check the embeddings by the encoder and the neighbours, dataset by dataset.
 
     Args:
         root: Results folder or bucket.
-        wanted: Which ones.
+        wanted: The datasets.
         encoder: Name of the encoder, for commands.
-        fingerprints: The encoder's; empty where its weights could not be read, and then nothing is known of embeddings.
+        fingerprints: The encoder's; empty if its weights could not be read, so that embeddings cannot be checked.
 
     Raises:
-        InputError: No such dataset.
+        InputError: There is no such dataset.
         StoreError: The store cannot be read.
     """
     files = open_files(root)
@@ -81,7 +80,7 @@ def check_datasets(root: str, wanted: Datasets, encoder: str, fingerprints: Sequ
     if fingerprints:
         checks += _embeddings(files, infos, encoder, fingerprints[0], needed=wanted.names is not None)
     elif wanted.names is not None:
-        said = "not looked at: whose they are is known by the encoder's weights, which are not on this machine"
+        said = "not checked: that needs the encoder's weights, which are not on this machine"
         checks.append(Check("embeddings", "yellow", said, f"sept doctor --encoder {encoder} --weights FILE_OR_FOLDER"))
     every: dict[str, str | None] = {info.name: None for info in infos}
     given = wanted.with_neighbors if wanted.names is not None else every
@@ -103,17 +102,17 @@ def _embeddings(
         if found is not None:
             checks.append(Check(name, "green", f"{found[0]} clips {found[1]}"))
         elif needed:
-            checks.append(Check(name, "red", f"none by {encoder} of fingerprint {fingerprint}", fix))
+            checks.append(Check(name, "red", f"none by {encoder} with fingerprint {fingerprint}", fix))
         else:
             absent.append(info.name)
     if absent:
-        said = f"none by {encoder} yet, needed only by a sweep that names them: {', '.join(absent)}"
+        said = f"none by {encoder} yet, needed only for a sweep that names them: {', '.join(absent)}"
         checks.append(Check("other embeddings", "yellow", said, f"sept embed NAME --audio DIR{option}"))
     return checks
 
 
 def _manifest(files: Files, fingerprint: str, dataset: str) -> tuple[int, str] | None:
-    """Clips of the embeddings, and where they are; None where there are none."""
+    """Number of embedded clips, and where they are; None if there are none."""
     for store, where in ((EmbeddingStore(files), "in the store"), (EmbeddingStore(Path(BUNDLED)), "with the package")):
         if (manifest := store.manifest(fingerprint, dataset)) is not None:
             return int(manifest["rows"]), where
@@ -144,7 +143,7 @@ def _neighbors(
 
 
 def _remote(label: str, place: str) -> Check:
-    """Weights in a bucket: that they are there; they are fetched by what first needs them, not by a look."""
+    """Check that weights in a bucket exist; they are downloaded when first used, not by a check."""
     from pipeline.store.s3_client import Connection, make_client, split_address
     from pipeline.store.s3_failures import FAILURES
 
@@ -156,5 +155,5 @@ def _remote(label: str, place: str) -> Check:
         return failed(label, connection.failure(f"cannot read {place}", error), "check the address and the credentials")
     size = sum(one["Size"] for one in objects if one["Key"] == key or one["Key"].startswith(f"{key}/"))
     if not size:
-        return Check(label, "red", f"nothing lies at {place}", "check the address")
-    return Check(label, "green", f"{size / 1e6:.0f} MB at {place}, fetched and checked when first used")
+        return Check(label, "red", f"there is nothing at {place}", "check the address")
+    return Check(label, "green", f"{size / 1e6:.0f} MB at {place}, downloaded and checked when first used")

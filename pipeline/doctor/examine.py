@@ -1,4 +1,4 @@
-"""All that is examined, in order."""
+"""All checks, in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.doctor.machine import check_disk, check_software
 from pipeline.doctor.mlflow_server import check_mlflow
 from pipeline.doctor.ray_cluster import RAY_S, check_ray
 from pipeline.doctor.storage import check_store
-from pipeline.spec import SweepSpec, load_sweep
+from pipeline.spec import EncoderFiles, SweepSpec, load_sweep
 from pipeline.spec.read import located
 from sept_core.datasets import DatasetInfo
 from sept_core.encoders import known_encoder
@@ -23,39 +23,37 @@ from sept_core.errors import InputError, gathered
 __all__ = ["OWN_S", "Wanted", "examine", "wanted_by"]
 
 OWN_S = 10.0
-"""Seconds that a person's own datasets are waited for before anything is shown; only a sweep that names one waits."""
+"""Seconds to wait for a person's own datasets before anything is shown; only for a sweep that names one."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be examined.
+    """What to check.
 
     Attributes:
         root: Results folder or bucket.
-        address: Of Ray.
+        address: Address of Ray.
         mlflow: Tracking URI; None for the root's own.
-        encoder: Name of the encoder, ``weights`` and ``text_model`` where its files lie.
+        encoder: The encoder's name and files.
         datasets: The datasets.
-        base_url: Of a language model's server.
+        base_url: Address of a language model's server.
     """
 
     root: str
     address: str
     mlflow: str | None
-    encoder: str
-    weights: str | None
-    text_model: str | None
+    encoder: EncoderFiles
     datasets: Datasets
     base_url: str | None
 
 
-def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, str | None, str | None, Datasets]:
-    """Encoder, its files, and datasets: those of a sweep where one is given.
+def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[EncoderFiles, Datasets]:
+    """The encoder and the datasets to check: those of a sweep, if one is given.
 
     Args:
         source: A sweep's YAML file, or the name of one that ships.
-        root: Where a person's own datasets are known.
-        encoder: Asked for by name; takes the place of the sweep's.
+        root: Results folder with a person's own datasets.
+        encoder: Name of an encoder that replaces the sweep's.
 
     Raises:
         InputError: The sweep cannot be used, or there is no such encoder.
@@ -64,7 +62,7 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
         with located("--encoder"):
             known_encoder(encoder)
     if source is None:
-        return encoder or "mini", None, None, Datasets(None, {})
+        return EncoderFiles(name=encoder or "mini"), Datasets(None, {})
     try:
         spec: SweepSpec = load_sweep(source)
     except InputError as error:
@@ -75,8 +73,8 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
         if own is None:
             if others:
                 raise gathered(others) from error
-            # That the store cannot be read is a finding of its own; that no dataset was looked at is another.
-            return encoder or "mini", None, None, Datasets(None, {})
+            # An unreadable store is a finding of its own; that no dataset was checked is another.
+            return EncoderFiles(name=encoder or "mini"), Datasets(None, {})
         spec = load_sweep(source, own=own)
     names: dict[str, None] = {}
     neighbors: dict[str, str | None] = {}
@@ -86,12 +84,12 @@ def wanted_by(source: str | None, root: str, encoder: str | None) -> tuple[str, 
             neighbors[study.inputs.dataset] = study.inputs.neighbors
     datasets = Datasets(tuple(names), neighbors, spec.protocol)
     if encoder is not None and encoder != spec.encoder.name:
-        return encoder, None, None, datasets
-    return spec.encoder.name, spec.encoder.weights, spec.encoder.text_model, datasets
+        return EncoderFiles(name=encoder), datasets
+    return spec.encoder, datasets
 
 
 def _own(root: str) -> list[DatasetInfo] | None:
-    """A person's own datasets; None where their store cannot be read, or does not answer in a short time.
+    """A person's own datasets; None if their store cannot be read, or does not answer soon.
 
     Raises:
         InputError: One of them is damaged.
@@ -113,18 +111,18 @@ def _own(root: str) -> list[DatasetInfo] | None:
 
 
 def examine(wanted: Wanted) -> Iterator[Check]:
-    """The findings as they come; ends in a minute or two even where nothing answers."""
+    """The findings as they are made; ends within a minute or two even if nothing answers."""
     fingerprints: list[str] = []
-    encoder = partial(check_encoder, wanted.encoder, wanted.weights, wanted.text_model, fingerprints)
-    datasets = partial(check_datasets, wanted.root, wanted.datasets, wanted.encoder, fingerprints)
-    weights = f"sept doctor --encoder {wanted.encoder} --weights FILE_OR_FOLDER"
+    encoder = partial(check_encoder, wanted.encoder, fingerprints)
+    datasets = partial(check_datasets, wanted.root, wanted.datasets, wanted.encoder.name, fingerprints)
+    weights = f"sept doctor --encoder {wanted.encoder.name} --weights FILE_OR_FOLDER"
     subjects = (
         Subject("packages", 60, check_software, "pip install --force-reinstall sept-sweep"),
-        Subject("disk", 10, partial(check_disk, wanted.root), "see that the disks answer: df -h"),
+        Subject("disk", 10, partial(check_disk, wanted.root), "check that the disks respond: df -h"),
         Subject("store", 30, partial(check_store, wanted.root), "check --root and the network"),
         Subject("Ray", RAY_S + 15, partial(check_ray, wanted.address), "use --address local"),
         Subject("MLflow", 45, partial(check_mlflow, wanted.root, wanted.mlflow), "check --mlflow and the network"),
-        Subject(f"encoder {wanted.encoder}", 120, encoder, weights),
+        Subject(f"encoder {wanted.encoder.name}", 120, encoder, weights),
     )
     answered = True
     for subject in subjects:
@@ -137,6 +135,6 @@ def examine(wanted: Wanted) -> Iterator[Check]:
     if answered:
         yield from examined(Subject("datasets", 60, datasets, "check --root and the network"))
     else:
-        yield Check("datasets", "red", "not looked at, since the store cannot be used", "fix the store first")
+        yield Check("datasets", "red", "not checked, since the store cannot be used", "fix the store first")
     model = partial(check_language_model, wanted.base_url)
     yield from examined(Subject("language model", 15, model, "check --base-url and the network"))

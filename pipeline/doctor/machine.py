@@ -1,4 +1,4 @@
-"""This machine: Python, packages, what decodes audio, GPUs, room on its disks."""
+"""Checks this machine: Python, packages, audio libraries, GPUs, free disk space."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["check_disk", "check_software"]
 
 PYTHON = (3, 11), (3, 13)
 FULL_BYTES, TIGHT_BYTES = 1e9, 5e9
-"""Free bytes below which results or cached copies will soon not fit, and below which they may not."""
+"""Free bytes below which results or cached copies will soon not fit (red), or may not fit (yellow)."""
 
 _SHOWN = ("torch", "ray", "mlflow", "optuna", "pyarrow")
 
 
 def check_software() -> Sequence[Check]:
-    """Python, packages, audio, GPUs."""
+    """Check Python, packages, audio libraries and GPUs."""
     return [_python(), _packages(), _audio(), _gpus()]
 
 
 def check_disk(root: str) -> Sequence[Check]:
-    """Free space where results and the machine's copies lie."""
+    """Check the free space for results and for the machine's cache."""
     limit = cache_limit()
     cache = cache_folder()
     used = sum(_size(cache / name) for name in FOLDERS)
@@ -44,7 +44,7 @@ def check_disk(root: str) -> Sequence[Check]:
 
 
 def _size(folder: Path) -> int:
-    """Bytes in a folder, as far as they stay: a sweep that runs makes room while it is counted."""
+    """Bytes in a folder; files may disappear meanwhile, since a running sweep trims the cache."""
     total = 0
     for place, _, files in os.walk(folder):
         for file in files:
@@ -101,8 +101,8 @@ def _gpus() -> Check:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Check("this machine", "green", f"{len(names)} GPUs ({', '.join(dict.fromkeys(names))}), {cpus} CPUs")
     if shutil.which("nvidia-smi"):
-        fix = "install a torch for the driver: nvidia-smi shows its version"
-        return Check("this machine", "yellow", f"nvidia-smi is there, and torch sees no GPU; {cpus} CPUs", fix)
+        fix = "install a torch that supports the driver: nvidia-smi shows its version"
+        return Check("this machine", "yellow", f"nvidia-smi is installed, but torch sees no GPU; {cpus} CPUs", fix)
     return Check("this machine", "green", f"no GPU, {cpus} CPUs: trials run on the CPU")
 
 

@@ -1,7 +1,7 @@
-"""MLflow: that it is there, is of a version that fits, and takes a run.
+"""Checks that MLflow answers, has a compatible version, and accepts a run.
 
-MLflow deletes experiments and runs by marking them: what the doctor writes is one experiment called ``sept-doctor``
-with a run in it, both marked as deleted at once, and the same experiment each time. ``mlflow gc`` removes them.
+MLflow deletes experiments and runs only by marking them. The doctor writes one experiment, ``sept-doctor``, with a run
+in it, marks both as deleted at once, and uses the same experiment each time. ``mlflow gc`` removes them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _TIMEOUT_S = 5
 
 
 def check_mlflow(root: str, uri: str | None) -> Sequence[Check]:
-    """The tracking target that a sweep of this root would have.
+    """Check the tracking target that a sweep with this root would use.
 
     Raises:
-        InputError: It is of a kind that MLflow has no store for.
+        InputError: MLflow does not support this kind of target.
     """
     target = default_target(root, uri)
     file = target.database
     if file is not None and not file.exists():
-        return [Check("MLflow", "green", f"{file} is not there yet; the first sweep makes it")]
+        return [Check("MLflow", "green", f"{file} does not exist yet; the first sweep creates it")]
     with environment_variables({"MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TIMEOUT_S)}):
         return _ask(target)
 
@@ -66,8 +66,10 @@ def _version(target: TrackingTarget) -> Check:
         server = http_request(get_default_host_creds(target.uri), "/version", "GET").text.strip()
         theirs, ours = (tuple(int(part) for part in text.split(".")[:2]) for text in (server, VERSION))
     except (OSError, ValueError, MlflowException):
-        said = f"the server does not tell its version; {VERSION} here"
-        return Check("MLflow: version", "yellow", said, f"see that it is at least 3: pip install mlflow=={VERSION}")
+        said = f"the server does not report its version; {VERSION} here"
+        return Check(
+            "MLflow: version", "yellow", said, f"make sure that it is at least 3: pip install mlflow=={VERSION}"
+        )
     said = f"{one_line(server)} there, {VERSION} here"
     if theirs == ours:
         return Check("MLflow: version", "green", said)
@@ -90,7 +92,9 @@ def _write(client: MlflowClient, target: TrackingTarget) -> Check:
         client.log_metric(run, "probe", 1.0)
         client.set_terminated(run)
         if client.get_run(run).data.metrics != {"probe": 1.0}:
-            return Check("MLflow: write", "red", "what was written is not what is read", "look at the server's log")
+            return Check(
+                "MLflow: write", "red", "what is read differs from what was written", "look at the server's log"
+            )
     except Exception as error:
         said = f"a run cannot be written: {one_line(error)}"
         return Check("MLflow: write", "red", said, "give this user EDIT permission, or look at the server's log")
@@ -104,5 +108,5 @@ def _remove(client: Any, experiment: str, run: str) -> None:
         try:
             if identity:
                 delete(identity)
-        except Exception:  # noqa: S110 (what was wrong has been said already)
+        except Exception:  # noqa: S110 (the problem has been reported already)
             pass

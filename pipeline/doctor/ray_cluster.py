@@ -1,6 +1,6 @@
-"""Ray: that it can be imported, or that a cluster answers, with what it has.
+"""Checks that Ray can be imported, or that a cluster answers, and reports its resources.
 
-Ray keeps trying for minutes and cannot be interrupted, so it is asked from a process of its own.
+Ray keeps trying for minutes and cannot be interrupted, so a separate process asks it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from sept_core.errors import InputError
 __all__ = ["RAY_S", "check_ray", "main"]
 
 RAY_S = 45.0
-"""Seconds that the process is given."""
+"""Time limit of that process, in seconds."""
 
 _CONNECT_S = 3.0
 
 
 def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
-    """The Ray that a sweep would run on.
+    """Check the Ray that a sweep would run on.
 
     Args:
-        address: As of ``sept sweep launch``.
+        address: As for ``sept sweep launch``.
         seconds: How long it may take.
     """
     place = resolve(address)
@@ -52,12 +52,12 @@ def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
     said = f"{place}: Ray {answer['ray']}, {nodes} nodes alive, {answer['cpus']:g} CPUs, {gpus:g} GPUs"
     if gpus:
         return [Check("Ray", "green", said + (f" ({', '.join(answer['kinds'])})" if answer["kinds"] else ""))]
-    fix = "add nodes with GPUs, if trials are to have any: ray start --address HEAD --num-gpus N"
+    fix = "add nodes with GPUs if trials need any: ray start --address HEAD --num-gpus N"
     return [Check("Ray", "yellow", said, fix)]
 
 
 def main(address: str) -> None:
-    """Ask, and print what was found as one line of JSON."""
+    """Ask Ray, and print the result as one line of JSON."""
     from pipeline.cluster.ray_cluster import prepare_import
 
     try:
@@ -80,12 +80,12 @@ def main(address: str) -> None:
         found = {"error": f"{type(error).__name__}: {error}"}
     sys.stdout.write(f"\n{json.dumps(found)}\n")
     sys.stdout.flush()
-    os._exit(0)  # nothing of Ray's is waited for
+    os._exit(0)  # without waiting for Ray
 
 
 def _ask(address: str, seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-c", f"import sys; from {__name__} import main; main(sys.argv[1])", address]
-    # Found again wherever this process found it: a relative entry of the path may lead elsewhere by now.
+    # The package where this process found it: a relative entry of the path may lead elsewhere by now.
     places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     with TemporaryFile() as out:
         process = subprocess.Popen(

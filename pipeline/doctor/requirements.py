@@ -1,4 +1,4 @@
-"""What the installed sept-sweep says that it needs."""
+"""The requirements that the installed sept-sweep declares."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["install", "stated"]
 
 
 def stated() -> list[Requirement]:
-    """The packages, with extras and versions, that it needs whatever it is used for.
+    """The packages, with extras and versions, that it always needs.
 
     Raises:
-        PackageNotFoundError: It runs from its sources without being installed.
+        PackageNotFoundError: It runs from its sources and is not installed.
     """
     from packaging.requirements import Requirement
 

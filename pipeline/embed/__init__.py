@@ -1,10 +1,10 @@
-"""Clips to embeddings: read where they lie, decode, encode in batches, write part by part.
+"""Turns clips into embeddings: reads them where they are, decodes, encodes in batches, writes part by part.
 
-    embed(["esc10"], "audio/esc10", EncoderPlace("mini"), "sept-runs")
+    embed(["esc10"], "audio/esc10", EncoderFiles(name="mini"), "sept-runs")
 
-The same clips and the same encoder give the same bytes, whoever decodes and encodes them in which order. What was made
-before an interruption is not made again. What only encodes (``batches``, ``sizing``) does without the libraries of what
-stores, so those are loaded with the first name that is asked for.
+The same clips and the same encoder always give the same bytes, in whatever processes and order they are decoded and
+encoded. What was made before an interruption is not made again. Modules that only encode (``batches``, ``sizing``) do
+not need the libraries of the store, so these are loaded when the first name is used.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""A batch of clips on its way: decoded in one process, encoded in another.
+"""Batches of clips, which may be decoded in one process and encoded in another.
 
-Which clips are encoded together is settled beforehand, by their order in the data set, for the last digits of an
-embedding depend on how many were computed at once.
+The order in the data set determines beforehand which clips are encoded together, since the last digits of an embedding
+depend on how many were computed at once.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NORM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips that travel together.
+    """Clips that are decoded and encoded together.
 
     Attributes:
         job: Index of the data set among those that are embedded.
         part: Index of its part.
-        index: Which batch of the part it is.
+        index: Index of the batch in its part.
         clips: The clips.
-        size: How many of them are encoded at once.
+        size: How many of them to encode at once.
     """
 
     job: int
@@ -49,12 +49,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What decoding made of a batch.
+    """The result of decoding a batch.
 
     Attributes:
-        windows: float32 ``[clips without a fault, window]``; None where each has one.
+        windows: float32 ``[clips without a fault, window]``; None if each has one.
         faults: By clip id: why the clip cannot be used.
-        sounds: What the clips without a fault sound like, as `sound_of` gives it.
+        sounds: Fingerprints of the sounds of the clips without a fault, as `sound_of` gives them.
     """
 
     windows: Tensor | None
@@ -67,12 +67,12 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
 
     Args:
         clips: The clips.
-        source: Where their files lie.
-        prepare: What brings a clip to the encoder's window.
-        sample_rate: The encoder's, in Hz.
+        source: Where their files are.
+        prepare: Brings a clip to the encoder's window.
+        sample_rate: The encoder's sample rate, in Hz.
 
     Raises:
-        InputError: Something that is no clip's fault: a library that does not load, a clip that was changed.
+        InputError: Something other than a bad clip: a library that does not load, a clip that was changed.
         StoreError: The audio's storage fails.
     """
     import torch
@@ -85,7 +85,7 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
         try:
             data = source.read(clip.path)
         except InputError as error:
-            # Too large, say, or its permissions are wrong.
+            # It is too large, for example, or its permissions are wrong.
             faults[clip.clip_id] = error.what
             continue
         if hashlib.sha256(data).hexdigest() != clip.sha256:
@@ -95,10 +95,10 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
         try:
             waveform = load_clip(data, sample_rate, where=clip.path)
             windows.append(prepare(waveform))
-            # Of the whole clip: what an encoder crops to is its own affair.
+            # Of the whole clip, whatever the encoder crops it to.
             sounds.append(sound_of(waveform, sample_rate))
         except InputError as error:
-            # Without a file to blame it is about this machine (a library that does not load), and stands for all clips.
+            # An error without a file is about this machine (a library that does not load) and concerns all clips.
             if not error.where:
                 raise
             faults[clip.clip_id] = error.what
@@ -109,7 +109,7 @@ def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip], size: int)
     """Unit-norm features ``[clips, dim]`` float32, on the CPU, of windows ``[clips, window]``, ``size`` at once.
 
     Raises:
-        InputError: The encoder gives something else.
+        InputError: The encoder's features are not of unit norm.
     """
     import torch
 
@@ -122,13 +122,13 @@ def encode(tower: AudioTower, windows: Tensor, clips: Sequence[Clip], size: int)
             raise InputError(
                 f"the encoder gives a feature of norm {norm}, not 1",
                 where=clip.path,
-                fix="listen to the clip; if it is sound, the encoder is broken",
+                fix="listen to the clip; if nothing is wrong with it, the encoder is broken",
             )
     return features
 
 
 def compute_exactly() -> None:
-    """Make embeddings on a GPU the same every time; call it before CUDA starts."""
+    """Make a GPU compute the same embeddings every time; call this before CUDA starts."""
     import torch
 
     compute_deterministically(warn_only=True)
@@ -137,7 +137,7 @@ def compute_exactly() -> None:
 
 @contextmanager
 def as_in_an_encoder() -> Iterator[None]:
-    """One thread, within: the last digits of an embedding depend on how many compute it."""
+    """Within this context, compute with one thread: the last digits of an embedding depend on the number of threads."""
     import torch
 
     before = torch.get_num_threads()

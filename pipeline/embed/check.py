@@ -1,7 +1,7 @@
-"""Whether embeddings can be trusted: every byte, every row and what the rows say together, read from the store itself.
+"""Checks stored embeddings: every byte, every row and all rows together, read from the store itself.
 
-Unlike ``EmbeddingStore.read``, which refuses at the first thing that is wrong, this goes on and lists all of them, and
-it never looks into this machine's cache. Memory holds one part and the clips' names.
+Unlike ``EmbeddingStore.read``, which stops at the first problem, this lists all of them, and it never uses this
+machine's cache. Memory holds one part and the clips' names.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["NORM_TOLERANCE", "StoreFindings", "check_embeddings", "stored_embeddings"]
 
 NORM_TOLERANCE = 1e-3
-"""What an embedding's length may miss 1 by, as in ``EmbeddingTable``."""
+"""How much an embedding's length may differ from 1, as in ``EmbeddingTable``."""
 
 
 @dataclass(frozen=True)
 class StoreFindings:
-    """What was found of one data set's embeddings by one encoder.
+    """The findings about one data set's embeddings by one encoder.
 
     Args:
         dataset: Name of the data set.
-        encoder: Name of the encoder; empty where no manifest tells it.
-        fingerprint: Of the encoder.
-        clips: Rows that could be read.
-        parts: Parts that the manifest names.
-        errors: What makes them unusable or would poison a result, a line each.
-        warnings: What the reader of a result should know, a line each.
-        fix: What to do where they are damaged; empty where they are not, for what is wrong with the clips says its own.
+        encoder: Name of the encoder; empty if no manifest names it.
+        fingerprint: The encoder's fingerprint.
+        clips: Number of readable rows.
+        parts: Number of parts in the manifest.
+        errors: What makes them unusable or would falsify a result, one line each.
+        warnings: What the reader of a result should know, one line each.
+        fix: What to do if they are damaged; empty if not, since problems of the clips state their own fix.
     """
 
     dataset: str
@@ -58,7 +58,7 @@ class StoreFindings:
 
 
 def stored_embeddings(files: Files) -> list[tuple[str, str]]:
-    """(fingerprint, dataset) of all embeddings in a store, those without a manifest included; by data set."""
+    """(fingerprint, dataset) of all embeddings in a store, including those without a manifest; sorted by data set."""
     found = {tuple(key.split("/")[1:3]) for key in files.list("embeddings") if key.count("/") == 3}
     return sorted(((fingerprint, dataset) for fingerprint, dataset in found), key=lambda one: (one[1], one[0]))
 
@@ -68,7 +68,7 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
 
     Args:
         files: The store.
-        fingerprint: Of the encoder.
+        fingerprint: The encoder's fingerprint.
         dataset: Name of the data set.
 
     Raises:
@@ -81,12 +81,12 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
     except InputError as error:
         return StoreFindings(dataset, "", fingerprint, 0, 0, (error.what,), (), _again(dataset))
     if manifest is None:
-        line = "no manifest.json: they were not written to the end, and nothing reads them; run sept embed again"
+        line = "no manifest.json: they are incomplete, and nothing reads them; run sept embed again"
         return StoreFindings(dataset, "", fingerprint, 0, 0, (), (line,), "")
     stated = {name: manifest.get(name) for name in ("fingerprint", "dataset")}
     for name, expected in (("fingerprint", fingerprint), ("dataset", dataset)):
         if stated[name] != expected:
-            check.damage.append(f"manifest.json is of {name} {stated[name]}")
+            check.damage.append(f"manifest.json is for {name} {stated[name]}")
     read = parts_reader(files, folder, manifest)
     for part in manifest["parts"]:
         try:
@@ -101,7 +101,7 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
     named = {part["name"] for part in manifest["parts"]} | {"manifest.json", ERRORS_FILE}
     there = [key.rpartition("/")[2] for key in files.list(folder)]
     if surplus := [name for name in there if name not in named and not is_text_features(name)]:
-        check.warnings.append(f"not named by the manifest: {some(surplus)}")
+        check.warnings.append(f"not in the manifest: {some(surplus)}")
     if manifest.get("skipped"):
         check.warnings.append(f"clips left out (see {ERRORS_FILE}): {manifest['skipped']}")
     return StoreFindings(
@@ -117,7 +117,7 @@ def check_embeddings(files: Files, fingerprint: str, dataset: str) -> StoreFindi
 
 
 class _Check:
-    """What has been read and found so far: damage of the embeddings themselves, and errors in the data set."""
+    """What was read and found so far: damage of the embeddings, and errors in the data set."""
 
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
@@ -128,19 +128,19 @@ class _Check:
         self.warnings: list[str] = []
 
     def part(self, part: dict[str, Any], table: pa.Table, dim: int) -> None:
-        """Take the rows of a part and look at its embeddings."""
+        """Add the rows of a part and check its embeddings."""
         import numpy as np
 
         name = part["name"]
         if table.num_rows != part["rows"]:
-            self.damage.append(f"{name} has {table.num_rows} rows, and the manifest says {part['rows']}")
+            self.damage.append(f"{name} has {table.num_rows} rows, but the manifest states {part['rows']}")
         rows = table.select([*TEXT_COLUMNS]).to_pylist()
         self.clips += rows
         known = SOUND_COLUMN in table.column_names
         self.sounds += table.column(SOUND_COLUMN).to_pylist() if known else [""] * len(rows)
         size = table.schema.field("embedding").type.list_size
         if size != dim:
-            self.damage.append(f"{name} has embeddings of {size} numbers, and the manifest says {dim}")
+            self.damage.append(f"{name} has embeddings of {size} numbers, but the manifest states {dim}")
             return
         values = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, size)
         finite = np.isfinite(values).all(axis=1)
@@ -153,12 +153,12 @@ class _Check:
             self.damage.append(f"{name}: {len(at)} embeddings are not of unit length: {some(at)}")
 
     def rows(self, manifest: dict[str, Any]) -> None:
-        """Look at all rows together."""
+        """Check all rows together."""
         if len(self.clips) != manifest["rows"]:
-            self.damage.append(f"{len(self.clips)} rows could be read, and the manifest says {manifest['rows']}")
+            self.damage.append(f"{len(self.clips)} rows could be read, but the manifest states {manifest['rows']}")
         ids = [clip["clip_id"] for clip in self.clips]
         if doubled := sorted(name for name, count in Counter(ids).items() if count > 1):
-            self.damage.append(f"{len(doubled)} clip ids stand for more than one row: {some(doubled)}")
+            self.damage.append(f"{len(doubled)} clip ids belong to more than one row: {some(doubled)}")
         elif ids != sorted(ids):
             self.damage.append("the rows are not sorted by clip id")
         try:
@@ -169,7 +169,7 @@ class _Check:
             return
         if not self.damage and clips.digest != manifest["manifest_digest"]:
             self.damage.append(
-                f"the rows have digest {clips.digest}, and the manifest says {manifest['manifest_digest']}"
+                f"the rows have digest {clips.digest}, but the manifest states {manifest['manifest_digest']}"
             )
         findings = check_manifest(clips, None, info)
         self.errors += findings.errors
@@ -184,7 +184,7 @@ class _Check:
         pairs = same_sound_pairs(columns[0], tuple(self.sounds), columns[1], columns[2], info)
         if pairs:
             line = same_sound_line(pairs)
-            # What the authors of a data set did is a warning; a person's own data can be corrected.
+            # For a published data set this is a warning; a person's own data can be corrected.
             if info.name in DATASETS:
                 self.warnings.append(line)
             else:

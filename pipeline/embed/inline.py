@@ -1,4 +1,4 @@
-"""Embeds in this process: threads decode ahead, the process encodes. For what is sooner done than Ray has started."""
+"""Embeds in this process: threads decode ahead, the process encodes. For work that is faster than starting Ray."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["embed_inline"]
 
-# Batches that are decoded before they are needed.
+# How many batches to decode before they are needed.
 _AHEAD = 2
 
 
 def embed_inline(jobs: Sequence[EmbedJob], tower: AudioTower, done: Callable[[int, int], None]) -> None:
-    """Do what there is to do.
+    """Embed what is missing.
 
     Args:
         jobs: The data sets.
-        tower: The encoder's.
+        tower: The encoder's audio tower.
         done: Called with a job's index and a number of clips after each batch.
     """
     with as_in_an_encoder(), closing(_decoded(jobs, tower)) as decoded:

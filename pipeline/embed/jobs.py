@@ -1,4 +1,4 @@
-"""What there is to do for a data set, and what has become of it."""
+"""The work left for a data set, and its results."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["EmbedJob"]
 
 TOGETHER = 32
-"""Clips that travel together at least: a task for each handful would cost more than it does."""
+"""The smallest number of clips in a task; smaller tasks would cost more than the work itself."""
 
 
 @dataclass
 class _Gathered:
-    """The batches of a part that have come so far."""
+    """The batches of a part that have arrived so far."""
 
     embeddings: dict[int, Tensor | None] = field(default_factory=dict)
     sounds: dict[int, list[str]] = field(default_factory=dict)
@@ -44,15 +44,15 @@ class _Gathered:
 
 
 class EmbedJob:
-    """The embeddings of one data set: gives out batches, takes their embeddings, writes the parts that are whole.
+    """The embeddings of one data set: hands out batches, takes their embeddings, writes complete parts.
 
     Args:
-        index: Among the data sets that are embedded together.
+        index: Its index among the data sets that are embedded together.
         files: The store.
         header: What the embeddings are.
         clips: All clips, sorted by clip id.
-        source: Where their audio lies.
-        batch_size: Clips that are encoded at once.
+        source: Where their audio is.
+        batch_size: How many clips to encode at once.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EmbedJob:
         self._gathered: dict[int, _Gathered] = {}
 
     def look(self) -> int:
-        """Find the parts that are there already, made before an interruption; how many clips that spares."""
+        """Find the parts that were made before an interruption; returns how many clips they have."""
         self._written |= self._writer.find(self._parts)
         return sum(len(part.clips) for part in self._parts if part.stem in self._written)
 
@@ -93,7 +93,7 @@ class EmbedJob:
                 yield Batch(self._index, number, start // self._together, chosen, self._at_once)
 
     def take(self, part: int, batch: int, embeddings: Tensor | None, faults: dict[str, str], sounds: list[str]) -> None:
-        """Embeddings ``[clips without a fault, dim]`` and sounds of a batch, in whatever order batches come."""
+        """Embeddings ``[clips without a fault, dim]`` and sounds of a batch, in whatever order batches arrive."""
         import torch
 
         gathered = self._gathered.setdefault(part, _Gathered())
@@ -110,10 +110,10 @@ class EmbedJob:
         del self._gathered[part]
 
     def publish(self, skip_bad: bool) -> bool:
-        """Make the parts the data set's embeddings; False where some of them have been removed meanwhile.
+        """Make the parts the data set's embeddings; False if some of them were removed meanwhile.
 
         Raises:
-            InputError: Clips have no embedding, and that is not accepted; what was made stays for the next attempt.
+            InputError: Clips have no embedding, and that is not accepted; the parts stay for the next attempt.
         """
         self._writer.write_errors(self._parts, self._written)
         silent = self.silent
@@ -138,14 +138,14 @@ class EmbedJob:
 
     @property
     def silent(self) -> list[Clip]:
-        """Clips without sound that a registered data set has as published: they are left out, not refused."""
+        """Clips without sound in a registered data set, as its authors published it: left out, not refused."""
         found = [clip for clip, reason in self.faults if reason == SILENT]
         few = self.header.description is None and len(found) < self.clips and tolerated(len(found), self.clips)
         return found if few else []
 
     @property
     def errors_address(self) -> str:
-        """Where ``errors.parquet`` lies."""
+        """Where ``errors.parquet`` is."""
         folder = embeddings_folder(self.header.fingerprint, self.header.dataset)
         return self._files.address(f"{folder}/{ERRORS_FILE}")
 
@@ -162,5 +162,5 @@ class EmbedJob:
 
 
 def _joined(uri: str, path: str) -> str:
-    """A clip's file, to be shown to a person."""
+    """A clip's file, for display."""
     return f"{uri.rstrip('/')}/{PurePosixPath(path)}"

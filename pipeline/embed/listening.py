@@ -1,4 +1,4 @@
-"""What is said of embeddings once they are there: what the encoder has heard, and what sounds the same."""
+"""Notes about finished embeddings: clips that the encoder was trained on, and clips that sound the same."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ REFUSED = "trials refuse this: "
 
 
 def listen(store: EmbeddingStore, encoder: Encoder, dataset: str) -> tuple[list[str], list[str]]:
-    """Notes and warnings about the embeddings of a data set, a line each.
+    """Notes and warnings about the embeddings of a data set, one line each.
 
     Raises:
-        InputError: They are not there, or damaged.
+        InputError: There are none, or they are damaged.
     """
     table = store.read(encoder.fingerprint, dataset)
     heard = heard_line(table, encoder.name, encoder.pretraining)
@@ -35,7 +35,7 @@ def listen(store: EmbeddingStore, encoder: Encoder, dataset: str) -> tuple[list[
     manifest = store.manifest(encoder.fingerprint, dataset)
     if manifest is not None and manifest.get("format", 1) < FORMAT:
         warnings.append(
-            "an earlier release made these embeddings, so copies of a recording are known by their bytes alone; "
+            "an earlier release made these embeddings, so copies of a recording are recognised only by their bytes; "
             "--force makes them again"
         )
     return [heard] if heard else [], warnings

@@ -2,9 +2,9 @@
 
     batches -> decode (tasks, 1 CPU each) -> encode (actors that keep the encoder loaded) -> this process writes parts
 
-Windows travel through Ray's object store, which holds decoding back when encoding is slower. Without GPUs each actor
-decodes what it encodes, on a CPU of its own: nothing travels. Embeddings are small: one process takes all of them and
-writes each part when it is whole. Checked against Ray 2.60.
+Windows pass through Ray's object store, which slows decoding down if encoding is slower. Without GPUs each actor
+decodes what it encodes, on its own CPU, and nothing is transferred. Embeddings are small: one process receives all of
+them and writes each part when it is complete. Checked with Ray 2.60.
 """
 
 from __future__ import annotations
@@ -26,43 +26,47 @@ from pipeline.cluster.faults import fault_of, raised_there
 from pipeline.cluster.liveness import watched
 from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, encode
 from pipeline.embed.jobs import EmbedJob
-from pipeline.embed.place import EncoderPlace
+from pipeline.embed.place import Loader
 from pipeline.store import is_remote
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError
 
 if TYPE_CHECKING:
     from pipeline.data.audio.source import AudioSource
+    from pipeline.spec import EncoderFiles
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["embed_on_ray"]
 
 Row = dict[str, Any]
 
-# Ray's own patience with a batch that ends its process, and with an encoder that is lost, has no end.
+# Ray itself would repeat a batch that kills its process, and restart a lost encoder, without end.
 _RETRIES, _RESTARTS = 5, 30
 
 
 def embed_on_ray(
     jobs: Sequence[EmbedJob],
     tower: AudioTower,
-    place: EncoderPlace,
+    files: EncoderFiles,
+    load: Loader,
     done: Callable[[int, int], None],
     concurrency: int | None = None,
     gpus: int | None = None,
 ) -> None:
-    """Do what there is to do, on the Ray that this process is connected to.
+    """Embed what is missing, on the Ray that this process is connected to.
 
     Args:
         jobs: The data sets.
-        tower: The encoder's, as this process has loaded it; it does not encode here.
-        place: Where other processes load it from.
+        tower: The encoder's audio tower in this process; it does not encode here.
+        files: The encoder's, from which other processes load it.
+        load: Loads it.
         done: Called with a job's index and a number of clips after each batch.
-        concurrency: Processes that encode; None for one a GPU or, without GPUs, as many as there are CPUs and work for.
-        gpus: GPUs that the cluster grows to; None for those that it has.
+        concurrency: Number of encoding processes; None for one per GPU or, without GPUs, as many as there are CPUs and
+            tasks.
+        gpus: Number of GPUs that the cluster can grow to; None for those that it has.
 
     Raises:
-        InputError: Something cannot be used; as `decode` and `encode` raise it.
+        InputError: As `decode` and `encode` raise it.
         RayLost: Ray is gone; what is done is kept.
         SeptError: The cluster fails.
     """
@@ -87,16 +91,16 @@ def embed_on_ray(
     encoding: Any = _Encode  # Ray makes an actor of the class
     lives: dict[str, Any] = {"max_restarts": _RESTARTS, "max_task_retries": _RETRIES}
     with _quiet():
-        # A block for each batch, so that batches are decoded side by side, and each is encoded as it is.
+        # A block per batch, so that batches are decoded in parallel and each is encoded on its own.
         batches = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         if gpus:
             decoded = batches.map(decoding, num_cpus=1, max_retries=_RETRIES)
             results = decoded.map(
-                encoding, fn_constructor_args=(place, True), num_cpus=0, num_gpus=1, concurrency=pool, **lives
+                encoding, fn_constructor_args=(files, load, True), num_cpus=0, num_gpus=1, concurrency=pool, **lives
             )
         else:
             results = batches.map(
-                encoding, fn_constructor_args=(place, False, decoding), num_cpus=1, concurrency=pool, **lives
+                encoding, fn_constructor_args=(files, load, False, decoding), num_cpus=1, concurrency=pool, **lives
             )
         lost = Event()
 
@@ -115,7 +119,7 @@ def embed_on_ray(
 
 
 def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, sample_rate: int) -> Row:
-    """A task: the windows of a batch, as bytes, for Arrow takes arrays of changing shapes badly."""
+    """A task: the windows of a batch, as bytes, since Arrow does not handle arrays of varying shapes well."""
     clips = [Clip(*fields) for fields in json.loads(row["clips"])]
     base = {name: row[name] for name in ("job", "part", "batch", "size")} | {"clips": len(clips)}
     source = sources[row["job"]]
@@ -133,20 +137,22 @@ def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, samp
 
 
 class _Encode:
-    """An actor: the embeddings of one batch after the other, as bytes; decodes them first where it is told how."""
+    """An actor: the embeddings of one batch after the other, as bytes; it decodes them too if ``decoding`` is given."""
 
-    def __init__(self, place: EncoderPlace, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row) -> None:
-        _met(place.weights, place.text_model)
+    def __init__(
+        self, files: EncoderFiles, load: Loader, gpu: bool, decoding: Callable[[Row], Row] = lambda row: row
+    ) -> None:
+        _met(files.weights, files.text_model)
         if gpu:
             compute_exactly()
         self._decoding = decoding
         self._error: SeptError | None = None
         try:
-            self._tower = place.load_audio()
+            self._tower = load(files).load_audio()
             if gpu:
                 self._tower.to("cuda")
         except SeptError as error:
-            # Carried as any other: raised here it would be Ray's.
+            # Returned like any other error: if raised here, Ray would wrap it.
             self._error = error
 
     def __call__(self, row: Row) -> Row:
@@ -158,7 +164,7 @@ class _Encode:
         clips = [Clip(*fields) for fields in json.loads(row["good"])]
         if row["fault"] or not clips:
             return row
-        # A copy: torch wants memory that may be written to.
+        # A copy: torch needs writable memory.
         windows = torch.frombuffer(bytearray(row["data"]), dtype=torch.float32).reshape(len(clips), -1)
         try:
             with as_in_an_encoder():
@@ -176,7 +182,7 @@ def _outcome(
     data: bytes = b"",
     error: SeptError | None = None,
 ) -> Row:
-    """What a row says besides which batch it is. An error is carried, for raised it would come wrapped by Ray."""
+    """The content of a row. An error is part of it, since Ray would wrap an exception."""
     return {
         "good": json.dumps(good),
         "faults": json.dumps(dict(faults or {})),
@@ -188,7 +194,7 @@ def _outcome(
 
 
 def _take(jobs: Sequence[EmbedJob], row: Row, dim: int) -> None:
-    """Hand a batch to its job."""
+    """Give a batch to its job."""
     import torch
 
     if row["fault"]:
@@ -199,7 +205,7 @@ def _take(jobs: Sequence[EmbedJob], row: Row, dim: int) -> None:
 
 
 def _met(*places: str | None) -> None:
-    """The driver has read from these: where they lie in a bucket that does not answer, it is waited for."""
+    """The driver has read from these places: if a bucket does not answer now, wait for it."""
     if any(place and is_remote(place) for place in places):
         from pipeline.store.s3_client import s3_connection
 
@@ -208,7 +214,7 @@ def _met(*places: str | None) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Data neither prints nor draws: progress is the command's own."""
+    """Within this context, Ray Data prints nothing and shows no progress bars; the command shows its own."""
     context = ray.data.DataContext.get_current()
     before = context.enable_progress_bars
     logger = logging.getLogger("ray.data")

@@ -1,53 +1,28 @@
-"""Where an encoder is loaded from, in this process and in others."""
+"""How this and other processes load an encoder."""
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pipeline.spec import EncoderFiles
+
 if TYPE_CHECKING:
-    from sept_core.encoders import AudioTower, Encoder
+    from sept_core.encoders import Encoder
 
-__all__ = ["LOADER", "EncoderPlace", "load"]
+__all__ = ["Loader", "load"]
 
-LOADER = f"{__name__}:load"
+Loader = Callable[[EncoderFiles], "Encoder"]
+"""Loads an encoder from its files; a function of a module, so that other processes can import it."""
 
 
-def load(name: str, weights: str | None, text_model: str | None) -> Encoder:
-    """An encoder of the registry; see `sept_core.encoders.load_encoder`."""
+def load(files: EncoderFiles) -> Encoder:
+    """An encoder of the registry; see `sept_core.encoders.load_encoder`.
+
+    Raises:
+        InputError: The encoder is unknown, or its files are missing or belong to another one.
+    """
     from pipeline.store.fetch import fetch
     from sept_core.encoders import load_encoder
 
-    return load_encoder(name, weights, text_model, fetch)
-
-
-@dataclass(frozen=True)
-class EncoderPlace:
-    """What every process loads the encoder by.
-
-    Attributes:
-        name: Of the encoder.
-        weights: Local path, ``s3://`` address or ``hub:OWNER/NAME``; None for an earlier download.
-        text_model: Where its tokenizer lies, likewise.
-        loader: ``package.module:function``, called with the three above.
-    """
-
-    name: str
-    weights: str | None = None
-    text_model: str | None = None
-    loader: str = LOADER
-
-    def load(self) -> Encoder:
-        """The encoder.
-
-        Raises:
-            InputError: Unknown, or its files are missing or not its own.
-        """
-        module, _, function = self.loader.partition(":")
-        encoder: Encoder = getattr(importlib.import_module(module), function)(self.name, self.weights, self.text_model)
-        return encoder
-
-    def load_audio(self) -> AudioTower:
-        """Its audio tower."""
-        return self.load().load_audio()
+    return load_encoder(files.name, files.weights, files.text_model, fetch)

@@ -1,9 +1,9 @@
-"""How many clips are encoded at once: what the smallest GPU of the cluster has room for.
+"""How many clips to encode at once: as many as the smallest GPU of the cluster has room for.
 
-The last digits of an embedding depend on it, so it is settled once for a run, before anything is encoded, and stands in
-the store (``preprocessing``) and in the names of its parts. On CPUs it is always `CPU_BATCH`. On GPUs it is measured,
-since it depends on the encoder's architecture, on libraries and on whoever else uses the card: a GPU of each kind
-encodes silence in two batch sizes, and what its memory peaks at gives the cost of a clip.
+The last digits of an embedding depend on it, so it is determined once per run, before anything is encoded, and is part
+of the store (``preprocessing``) and of the names of its parts. On CPUs it is always `CPU_BATCH`. On GPUs it is
+measured, since it depends on the encoder's architecture, on libraries and on other users of the card: a GPU of each
+kind encodes silence in two batch sizes, and the peaks of its memory give the cost of a clip.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ from sept_core.datasets.embeddings import ROWS_PER_PART
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
-    from pipeline.embed.place import EncoderPlace
+    from pipeline.embed.place import Loader
+    from pipeline.spec import EncoderFiles
     from sept_core.encoders import AudioTower
 
-__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "measure", "smallest"]
+__all__ = ["CPU_BATCH", "Begun", "Probe", "gpu_batch_size", "gpu_kinds", "measure", "smallest"]
 
 logger = logging.getLogger(__name__)
 
 Begun = Callable[[], int | None]
-"""Tells how many clips an attempt that was interrupted has encoded at once; None where nothing is left of one."""
+"""Returns how many clips an interrupted attempt encoded at once; None if there is nothing left of one."""
 
 CPU_BATCH = 4
-"""On one thread 32 at once are a third slower than 4, with msclap-2023 (4.2 and 5.8 clips/s) and with mini alike: what
-4 clips take stays in the processor's cache."""
+"""On one thread, 32 at once are a third slower than 4, both with msclap-2023 (4.2 and 5.8 clips/s) and with mini:
+4 clips fit into the processor's cache."""
 
-# Clips that a GPU is probed with; the difference of the two is what a clip costs.
+# Batch sizes to probe a GPU with; their difference gives the cost of a clip.
 _FEW, _MORE = 2, 8
-# Seconds until it is said that a GPU is waited for.
+# Seconds until a message that the command waits for a GPU.
 _WAIT_S = 60.0
 
-# Of what is free on a GPU: the allocator's fragments and cuDNN's workspaces want the rest.
+# The share of a GPU's free memory to use: the allocator's fragments and cuDNN's workspaces need the rest.
 _SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a GPU said, in bytes.
+    """A GPU's measurements, in bytes.
 
     Attributes:
-        free: What it has left with the encoder loaded and nothing else of this process.
-        few: Its peak with two clips, the encoder's weights not counted.
+        free: Its free memory with the encoder loaded and nothing else of this process.
+        few: Its peak with two clips, without the encoder's weights.
         more: Its peak with eight.
     """
 
@@ -56,10 +57,10 @@ class Probe:
 
     @property
     def batch_size(self) -> int:
-        """The largest power of 2, up to a part of the store, that takes no more than a share of what is free.
+        """The largest power of 2, up to a part of the store, that needs no more than a share of the free memory.
 
         Raises:
-            SeptError: Not even one clip has room.
+            SeptError: There is no room for even one clip.
         """
         clip = max((self.more - self.few) / (_MORE - _FEW), 1.0)
         fixed = max(self.few - _FEW * clip, 0.0)
@@ -67,36 +68,37 @@ class Probe:
         if room < 1:
             raise SeptError(
                 f"a GPU has {self.free / 2**30:.1f} GiB free, and a clip of this encoder takes {clip / 2**30:.1f} GiB; "
-                "end what else runs there, or give --batch-size 1 to try it nevertheless"
+                "end other programs that use it, or give --batch-size 1 to try anyway"
             )
         return int(min(2 ** (room.bit_length() - 1), ROWS_PER_PART))
 
 
-def gpu_batch_size(place: EncoderPlace, begun: Begun, gpus: int | None = None) -> int | None:
-    """The batch size for the Ray cluster that this process is connected to; None where it has no GPU.
+def gpu_batch_size(files: EncoderFiles, load: Loader, begun: Begun, gpus: int | None = None) -> int | None:
+    """The batch size for the Ray cluster that this process is connected to; None if it has no GPU.
 
     Args:
-        place: Where the encoder is loaded from.
-        begun: Tells the size of an attempt that was interrupted, which is kept: what is free on a GPU may be less now.
-        gpus: GPUs that the cluster grows to; where it has none yet, one is waited for.
+        files: The encoder's.
+        load: Loads it.
+        begun: Returns the size of an interrupted attempt, which is kept: a GPU may have less free memory now.
+        gpus: Number of GPUs that the cluster can grow to; if it has none yet, wait for one.
 
     Raises:
         InputError: The encoder cannot be loaded there.
-        SeptError: The cluster fails, or a GPU has no room.
+        SeptError: The cluster fails, or a GPU does not have enough memory.
     """
     import ray
     from ray.exceptions import RayError
 
-    kinds = _kinds(ray.nodes()) or [{}] * bool(gpus)
+    kinds = gpu_kinds(ray.nodes()) or [{}] * bool(gpus)
     if not kinds:
         return None
     if (size := begun()) is not None:
         return size
     probe: Any = ray.remote(num_cpus=0, num_gpus=1, max_retries=3)(_probe)
     try:
-        asked = [probe.options(resources=kind).remote(place) for kind in kinds]
+        asked = [probe.options(resources=kind).remote(files, load) for kind in kinds]
         if ray.wait(asked, num_returns=len(asked), timeout=_WAIT_S)[1]:
-            logger.warning("waiting for a GPU; all are taken, or none has joined the cluster yet")
+            logger.warning("waiting for a GPU; all are in use, or none has joined the cluster yet")
         said = ray.get(asked)
     except RayError as error:
         cause = getattr(error, "cause", None)
@@ -107,35 +109,35 @@ def gpu_batch_size(place: EncoderPlace, begun: Begun, gpus: int | None = None) -
 
 
 def smallest(probes: Iterable[Probe]) -> int:
-    """The batch size that fits everywhere."""
+    """The batch size that fits on every GPU."""
     return min(probe.batch_size for probe in probes)
 
 
-def _kinds(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """What to ask Ray for, to be put on a GPU of each kind that its nodes have."""
+def gpu_kinds(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The resources to request from Ray, to get a GPU of each kind that its nodes have."""
     with_gpu = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("GPU")]
     kinds = {name for resources in with_gpu for name in resources if name.startswith("accelerator_type:")}
-    # A kind that Ray does not know has no name; then any GPU stands for all.
+    # Ray has no name for a kind that it does not know; then any GPU represents all.
     return [{name: 0.001} for name in sorted(kinds)] or [{}] * bool(with_gpu)
 
 
-def _probe(place: EncoderPlace) -> Probe:
-    """A task on a GPU: what encoding takes there."""
+def _probe(files: EncoderFiles, load: Loader) -> Probe:
+    """A task on a GPU: measure how much memory encoding needs there."""
     from pipeline.embed.batches import compute_exactly
 
     compute_exactly()
-    return measure(place.load_audio().to("cuda"))
+    return measure(load(files).load_audio().to("cuda"))
 
 
 def measure(tower: AudioTower) -> Probe:
-    """What encoding with ``tower`` takes on the GPU where it is."""
+    """Measure how much memory encoding with ``tower`` needs on the GPU where it is."""
     import torch
 
-    # Silence takes as much memory as anything else.
+    # Silence needs as much memory as any other sound.
     window = tower.prepare(torch.zeros(round(tower.sample_rate * tower.seconds)))
     peaks = []
     with torch.inference_mode():
-        # What libraries keep for themselves after a first time is no clip's.
+        # Libraries keep memory after the first call; that does not count for a clip.
         tower(window.to("cuda")[None])
         for clips in (_FEW, _MORE):
             torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""The text side: what trials ask of the frozen text tower, asked once and kept beside the audio."""
+"""The features of texts that trials ask the frozen text tower for: computed once and stored next to the audio's."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
-    """Encode what trials of a data set will ask for, and keep it; returns the number of texts.
+    """Encode the texts that trials of a data set will ask for, and store them; returns the number of texts.
 
-    That is done by making such trials: of zero-shot and of KgCoOp with SEPT, which asks for anchors, templates and all
-    neighbours, in both protocols. A trial that asks for something else encodes that itself.
+    It finds them by making such trials: of zero-shot and of KgCoOp with SEPT, which asks for anchors, templates and all
+    neighbours, in both protocols. A trial that asks for other texts encodes these itself.
 
     Args:
-        encoder: The encoder; what its text tower has encoded before is forgotten.
+        encoder: The encoder; the texts that its text tower has encoded before are forgotten.
         dataset: Canonical name of an embedded data set.
         store: Where its embeddings are.
     """
@@ -55,8 +55,8 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
                     if method == "zero-shot":
                         run.advance()
                 except InputError as error:
-                    # Too few clips of a class for this protocol, say: then there will be no such trials.
-                    logger.info("no texts of %s trials of %s are kept: %s", method, dataset, error)
+                    # For example too few clips of a class for this protocol: then there will be no such trials.
+                    logger.info("no texts of %s trials of %s are stored: %s", method, dataset, error)
         kept = encoder.text.kept()
         if kept:
             write_text_features(store.files, encoder.fingerprint, dataset, kept)
@@ -64,7 +64,7 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
 
 
 def _find(store: EmbeddingStore, table: EmbeddingTable, protocol: str) -> Neighbors | None:
-    """The neighbours of a protocol's training classes; None where one's own data set has none yet."""
+    """The neighbours of a protocol's training classes; None if an own data set has none yet."""
     try:
         return find_neighbors(store.files, table.info, protocol=protocol)
     except InputError:
@@ -72,14 +72,14 @@ def _find(store: EmbeddingStore, table: EmbeddingTable, protocol: str) -> Neighb
 
 
 def _as_target(table: EmbeddingTable) -> EmbeddingTable:
-    """The table as another data set, with other clips: a trial across data sets needs a target, whichever it is."""
+    """The table as another data set, with other clips: a trial across data sets needs a target, no matter which."""
     name = f"{table.dataset}-target"
     others = tuple(hashlib.sha256(digest.encode()).hexdigest() for digest in table.sha256)
     return replace(table, dataset=name, description=replace(table.info, name=name), sha256=others, sounds=())
 
 
 def _asking_most(table: EmbeddingTable, neighbors: Neighbors | None) -> dict[str, dict[str, Value]]:
-    """Methods and hyper-parameters of the trials that ask for the most."""
+    """Methods and hyper-parameters of the trials that ask for the most texts."""
     from sept_core.semantic import SEPT_HYPER, load_templates
 
     if neighbors is None:

@@ -1,4 +1,4 @@
-"""Neighbours that a person wrote: YAML with comments, or JSON, checked whole, each problem with its line.
+"""Neighbours that a person wrote, in YAML or JSON: checks the whole file and reports each problem with its line.
 
     dataset: birds
     written_from: base
@@ -6,10 +6,10 @@
       great tit: [two-note song, bird calling tea-cher, ...]
       wren: [loud trill in a hedge, ...]
 
-``written_from`` says which classes the writer knew of: ``base``, ``all``, or a list of names. Without it, those that
-the file lists.
+``written_from`` states which classes the writer considered: ``base``, ``all``, or a list of names; the default is the
+classes that the file lists.
 
-Terms are taken as they are written: to YAML ``no`` is a truth value and ``4`` a number, here they are words.
+Terms are read as they are written: for YAML ``no`` is a truth value and ``4`` a number, here they are words.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from sept_core.semantic.neighbors import Neighbors, broken_rules
 
 __all__ = ["Problem", "read_by_hand"]
 
-_FORM = "the form is dataset: NAME, then neighbors: with CLASS: [TERM, TERM, ...] for each class"
+_FORM = "write dataset: NAME, then neighbors: with CLASS: [TERM, TERM, ...] for each class"
 _KNEW = "write base, all, or a list of class names: [NAME, ...]"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something to correct; ``str`` of it is one line.
+    """Something to correct; its ``str`` is one line.
 
     Args:
-        line: Where in the file, from 1; 0 for what is not in it.
+        line: Its line in the file, from 1; 0 for what is missing.
         what: What is wrong.
     """
 
@@ -67,25 +67,25 @@ def read_by_hand(
     Args:
         file: YAML or JSON in UTF-8.
         info: The data set.
-        trained: The classes that are trained on; None for all. Lists of others are not looked at.
+        trained: The classes that are trained on; None for all. Lists of others are not checked.
 
     Returns:
-        The lists of the classes that are trained on, which keep every rule if there are no problems, with what their
-        writer knew; and the problems, in the order of their lines.
+        The lists of the classes that are trained on, which follow every rule if there are no problems, with the classes
+        that their writer considered; and the problems, in the order of their lines.
 
     Raises:
-        InputError: It cannot be read, is no such file, or is of another data set.
+        InputError: It cannot be read, is not such a file, or is for another data set.
     """
     where = str(file)
     try:
         root = compose(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not a text in UTF-8"
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"cannot read the neighbours: {reason}", where=where, fix="check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
-        fix = 'close every [ with ], and put a term with , : # [ ] or quotes in it into "..."'
+        fix = 'close every [ with ], and quote a term that contains , : # [ ] or quotes: "..."'
         raise InputError(
             f"is not YAML ({place}{getattr(error, 'problem', None) or 'cannot be parsed'})", where=where, fix=fix
         ) from error
@@ -105,7 +105,7 @@ def read_by_hand(
 def _top(
     root: yaml.Node | None, info: DatasetInfo, where: str
 ) -> tuple[yaml.MappingNode, dict[str, str], yaml.Node | None]:
-    """The node with the lists, where they come from, and the node that says which classes the writer knew of."""
+    """The node with the lists, their origin, and the node of ``written_from``."""
     if not isinstance(root, yaml.MappingNode):
         raise InputError("not a file of neighbours", where=where, fix=_FORM)
     keys = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
@@ -115,10 +115,10 @@ def _top(
     dataset, lists = keys.get("dataset"), keys.get("neighbors")
     if not isinstance(dataset, yaml.ScalarNode) or not isinstance(lists, yaml.MappingNode):
         lacking = "neighbors" if isinstance(dataset, yaml.ScalarNode) else "dataset"
-        raise InputError(f"key '{lacking}' is missing or holds something else", where=where, fix=_FORM)
+        raise InputError(f"key '{lacking}' is missing or has a wrong value", where=where, fix=_FORM)
     if dataset_key(dataset.value) != dataset_key(info.name):
         raise InputError(
-            f"neighbours of '{dataset.value}', not of '{info.name}'", where=where, fix="give the file that fits"
+            f"neighbours of '{dataset.value}', not of '{info.name}'", where=where, fix="give the file for this data set"
         )
     origin = keys.get("origin")
     pairs = origin.value if isinstance(origin, yaml.MappingNode) else []
@@ -127,19 +127,19 @@ def _top(
 
 
 def _knew(node: yaml.Node, info: DatasetInfo, where: str) -> list[str]:
-    """The classes that the writer knew of."""
+    """The classes that the writer considered."""
     if isinstance(node, yaml.ScalarNode) and node.value in ("base", "all"):
         names: Sequence[str] = info.classnames if node.value == "all" else halves(info.classnames)[0]
     elif isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
         names = [item.value for item in node.value]
     else:
         line = node.start_mark.line + 1
-        raise InputError(f"key 'written_from' holds something else (line {line})", where=where, fix=_KNEW)
+        raise InputError(f"key 'written_from' has a wrong value (line {line})", where=where, fix=_KNEW)
     return list(dict.fromkeys(map(prompt_name, names)))
 
 
 def _lists(node: yaml.MappingNode, ignored: Set[str]) -> _Lists:
-    """The lists, and the lines of all classes: of ``ignored`` ones nothing else is looked at."""
+    """The lists, and the lines of all classes; of ``ignored`` classes nothing else is checked."""
     found = _Lists({}, {}, {}, [])
     for key, value in node.value:
         line = key.start_mark.line + 1
@@ -148,7 +148,7 @@ def _lists(node: yaml.MappingNode, ignored: Set[str]) -> _Lists:
             found.problems.append(Problem(line, "a class has no name"))
             continue
         if name in found.classes:
-            found.problems.append(Problem(line, f"class '{name}' is there twice (line {found.classes[name]})"))
+            found.problems.append(Problem(line, f"class '{name}' is in the file twice (line {found.classes[name]})"))
             continue
         found.classes[name] = line
         if name in ignored:
@@ -165,7 +165,7 @@ def _lists(node: yaml.MappingNode, ignored: Set[str]) -> _Lists:
             for item in value.value:
                 at = item.start_mark.line + 1
                 if not isinstance(item, yaml.ScalarNode):
-                    found.problems.append(Problem(at, f"class '{name}': a term with : or [ ] in it is put in quotes"))
+                    found.problems.append(Problem(at, f"class '{name}': a term with : or [ ] needs quotes"))
                 elif item.value or item.style:
                     terms.append(_tidy(item.value))
                     lines.append(at)
@@ -174,10 +174,10 @@ def _lists(node: yaml.MappingNode, ignored: Set[str]) -> _Lists:
 
 
 def _broken(neighbors: Neighbors, names: Sequence[str], found: _Lists) -> Iterator[Problem]:
-    """What breaks a rule; all classes without neighbours are one problem."""
+    """The broken rules; all classes without neighbours are one problem."""
     empty = [name for name in names if not neighbors.by_class.get(name)]
     if empty:
-        # Which of them the file names at all helps to find a class that was deleted.
+        # Whether the file names them at all helps to find a class that was deleted.
         listed = [f"{name} (line {found.classes[name]})" if name in found.classes else name for name in empty]
         yield Problem(0, f"no neighbours for {len(empty)} of {len(names)} classes: {', '.join(listed)}")
     for broken in broken_rules(neighbors, names):

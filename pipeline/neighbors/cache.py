@@ -1,4 +1,4 @@
-"""Answers on disk: what was paid for once is not asked again, after a kill or with another ``n``."""
+"""A cache of the model's answers on disk: nothing is paid for twice, after a kill or with another ``n``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["AnswerCache"]
 
 
 class AnswerCache:
-    """The terms that a model has offered for each class of a data set, as it wrote them and in order.
+    """The terms that a model has offered for each class of a data set, in its own words and order.
 
-    An entry is keyed by model, prompt version, the data set's digest and the class. Entries are published whole; one
-    that cannot be read counts as none, since the model can be asked again. Safe to use from several threads, each with
-    its own class.
+    An entry's key consists of model, prompt version, the data set's digest and the class. Entries are written whole; an
+    unreadable one counts as absent, since the model can be asked again. Several threads may use the cache, each for its
+    own class.
 
     Args:
-        folder: Where it is; made by the first entry.
+        folder: The cache's folder; the first entry creates it.
         model: Name of the model.
         info: The data set, with the classes that are sent to the model.
     """
@@ -33,7 +33,7 @@ class AnswerCache:
         self._identity = {"model": model, "prompt_version": PROMPT_VERSION, "dataset": dataset_digest(info)}
 
     def read(self, classname: str) -> list[str]:
-        """All terms offered for a class so far; empty when it was never asked for."""
+        """All terms offered for a class so far; empty if it was never asked for."""
         try:
             entry = parse_json(self._files.read(self._key(classname)))
         except (FileNotFoundError, ValueError):
@@ -44,7 +44,7 @@ class AnswerCache:
         return terms
 
     def write(self, classname: str, terms: Sequence[str]) -> None:
-        """Keep all terms offered for a class.
+        """Store all terms offered for a class.
 
         Raises:
             StoreError: The disk failed.

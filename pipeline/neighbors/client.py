@@ -1,9 +1,9 @@
-"""One question to an OpenAI-compatible server: structured output where it can, patience where it is busy, no secrets.
+"""Sends one question to an OpenAI-compatible server: structured output if possible, retries if it is busy, no secrets.
 
-The API key comes from the environment and goes into the request's header; every text that leaves this module has been
-cleared of it, and no exception leaves it with the SDK's own exception (which knows the request) behind it. What is
-worth another try, and after which wait, the SDK decides; this module tells it what it cannot know: which errors no wait
-will change (a used-up quota, a form of answer that the server does not have).
+The API key comes from the environment and goes into the request's header. It is removed from every text that leaves
+this module, and no exception that leaves it has the SDK's own exception (which knows the request) behind it. The SDK
+decides what to retry and how long to wait. This module only tells it which errors no wait will change: a used-up quota,
+or a form of answer that the server does not support.
 """
 
 from __future__ import annotations
@@ -33,48 +33,50 @@ from sept_core.errors import InputError, SeptError
 __all__ = ["ChatClient", "Notice", "StoppedError"]
 
 Notice = Callable[[str], object]
-"""Told what a person who waits should know."""
+"""Called with a line for the person who waits."""
 
 _FORMATS: Sequence[Mapping[str, Any] | None] = (
     {"type": "json_schema", "json_schema": {"name": "terms", "strict": True, "schema": SCHEMA}},
     {"type": "json_object"},
     None,
 )
+RETRIES = 5
+"""How often the SDK repeats a request that a busy, broken or unreachable server did not answer."""
+
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _REASON_LENGTH = 300
 _AGAIN = "answers so far are kept: run the same command again"
-# The SDK's own waits end at 8 s; a longer one is the server's wish.
+# The SDK itself waits at most 8 s; only a server asks for longer waits.
 _LONG_WAIT_S = 10.0
-# Shorter keys are placeholders, such as "none": clearing texts of these would damage them.
+# Shorter keys are placeholders such as "none": removing these from texts would damage the texts.
 _SHORTEST_SECRET = 8
 
 
 class StoppedError(SeptError):
-    """The client was stopped before it could ask: by its owner, or by another request's failure."""
+    """The client was stopped before this request, by its owner or by another request's failure."""
 
 
 class _SilentError(Exception):
-    """The server was silent for the whole time-out, twice."""
+    """The server did not answer within the time-out, twice."""
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How the server wants to be asked, as far as its refusals have taught it."""
+    """The form of request that the server supports, as learned from its refusals."""
 
     format: int = 0
     limit_name: str = "max_tokens"
 
 
 class ChatClient:
-    """Asks a model; may be used from several threads at once. The first request that fails for good stops it.
+    """Asks a model; may be used from several threads at once. The first request that fails finally stops it.
 
     Args:
         model: Name of the model, as the server calls it.
         base_url: The server's address, such as ``http://localhost:8000/v1``; None for OpenAI's own.
-        timeout_s: How long an answer may take, in seconds.
-        retries: How often the SDK sends a request again that a busy, broken or unreachable server did not answer.
+        timeout_s: How long to wait for an answer, in seconds.
         max_tokens: Longest answer, in tokens; None for the server's own limit.
-        notice: Told, once for each reason, why a request is sent again.
+        notice: Called, once for each reason, when a request is repeated.
 
     Raises:
         InputError: The model, the address or the key cannot be used, or the ``openai`` package is not installed.
@@ -86,7 +88,6 @@ class ChatClient:
         base_url: str | None = None,
         *,
         timeout_s: float = 60.0,
-        retries: int = 5,
         max_tokens: int | None = None,
         notice: Notice | None = None,
     ) -> None:
@@ -102,7 +103,7 @@ class ChatClient:
         self._openai = openai
         self._key = api_key(needed=base_url is None)
         self._client, self._headers = open_client(
-            address, self._key, timeout_s=timeout_s, retries=retries, wait=self._wait, look=self._look
+            address, self._key, timeout_s=timeout_s, retries=RETRIES, wait=self._wait, look=self._look
         )
         self._model = model
         self._own_server = base_url is not None
@@ -120,12 +121,12 @@ class ChatClient:
 
     @property
     def usage(self) -> Usage:
-        """What all answers so far have consumed."""
+        """The tokens of all answers so far."""
         with self._lock:
             return self._usage
 
     def stop(self) -> None:
-        """Send nothing more; a request on its way is waited for, since its answer is paid for."""
+        """Send no more requests; a request in progress is still waited for, since its answer is paid for."""
         self._stopped.set()
 
     def ask(self, messages: Sequence[Mapping[str, str]]) -> list[str] | Unusable:
@@ -134,13 +135,13 @@ class ChatClient:
         Raises:
             InputError: The server refuses the key, or doesn't know the model or the address.
             SeptError: The server refuses the request, or still fails after all retries.
-            StoppedError: Nothing is sent any more.
+            StoppedError: The client was stopped.
         """
         while not self._stopped.is_set():
             answer = self._ask_once(messages, self._form)
             # Raised here, so that the SDK's exception is not this one's context.
             if isinstance(answer, SeptError):
-                # And stopped here, not by the caller: another thread would send its next request meanwhile.
+                # Stopped here, not by the caller: another thread would send its next request meanwhile.
                 self.stop()
                 raise answer
             if answer is not None:
@@ -148,7 +149,7 @@ class ChatClient:
         raise StoppedError("stopped")
 
     def _ask_once(self, messages: Sequence[Mapping[str, str]], form: _Form) -> list[str] | Unusable | SeptError | None:
-        """What came of a request; None where it is to be sent again in another form."""
+        """The result of one request; None if it must be repeated in another form."""
         self._local.began = monotonic()
         try:
             body = self._send(messages, form)
@@ -158,7 +159,7 @@ class ChatClient:
             return self._explain(error.response, form)
         except (self._openai.APITimeoutError, _SilentError) as error:
             twice = ", twice" if isinstance(error, _SilentError) else ""
-            fix = f"raise --timeout where the model is slow; {_AGAIN}"
+            fix = f"raise --timeout if the model is slow; {_AGAIN}"
             return SeptError(f"{self.host}: no answer in {self._timeout_s:g} s{twice}; {fix}")
         except self._openai.OpenAIError as error:
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
@@ -185,7 +186,7 @@ class ChatClient:
         return body
 
     def _look(self, response: Any) -> None:
-        """Tell the SDK, by a header that it obeys, which errors no wait will change."""
+        """Tell the SDK, by a header that it obeys, which errors not to retry."""
         if response.status_code < 400:
             return
         response.read()
@@ -195,13 +196,13 @@ class ChatClient:
             response.headers["x-should-retry"] = "false"
 
     def _wait(self, seconds: float, retries: int, response: Any) -> None:
-        """Wait as long as the SDK says, unless the client is stopped meanwhile."""
+        """Wait as long as the SDK says, unless the client is stopped."""
         if response is not None:
             failure = self._words(response)
         elif monotonic() - self._local.began < self._timeout_s:
             failure = "connection failed"
         elif retries:
-            # Each of these requests may be answered and paid for after nobody listens any more.
+            # Each of these requests may still be answered, and paid for, when nobody listens any more.
             raise _SilentError
         else:
             failure = f"no answer in {self._timeout_s:g} s"
@@ -211,7 +212,7 @@ class ChatClient:
         self._local.began = monotonic()
 
     def _learns(self, error: Any, status: int, used: _Form) -> bool:
-        """Whether a reported error is about the form of the request, and another form is left to try."""
+        """Whether a reported error is about the form of the request, and there is another form to try."""
         with self._lock:
             if self._max_tokens is not None and used.limit_name == _Form.limit_name and blames_token_limit(error):
                 self._form = replace(self._form, limit_name="max_completion_tokens")
@@ -222,18 +223,18 @@ class ChatClient:
         return True
 
     def _explain(self, response: Any, form: _Form) -> Unusable | SeptError | None:
-        """What an error's status and body mean for the person; None where another form is left to try."""
+        """What an error's status and body mean for the person; None if there is another form to try."""
         status, body = response.status_code, parsed(response.content)
         if self._learns(body, status, form):
             return None
         what = self._words(response)
         if flagged(body):
             words = self._plain(said(body))
-            return Unusable("a content filter refuses the request", words, "take another --model or server")
+            return Unusable("a content filter refuses the request", words, "use another --model or server")
         if status < 400:
             return self._moved(response, what)
         if status == 401 and not self._key:
-            return InputError(f"the server wants a key: {what}", where=self.host, fix=f"set {KEY_VARIABLE} to it")
+            return InputError(f"the server needs a key: {what}", where=self.host, fix=f"set {KEY_VARIABLE} to it")
         if status in {401, 403}:
             fix = f"check {KEY_VARIABLE}" if status == 401 else f"check what the key in {KEY_VARIABLE} may use"
             return InputError(f"the server refuses the key: {what}", where=self.host, fix=fix)
@@ -250,7 +251,7 @@ class ChatClient:
             return SeptError(f"{self.host}: {what}{gave_up}; {_AGAIN}")
         for name, unit in (("retry-after-ms", " ms"), ("retry-after", " s")):
             if later := self._plain(response.headers.get(name, ""))[:40]:
-                # Longer than the SDK waits, which is two minutes.
+                # Longer than the two minutes that the SDK waits.
                 when = f"in {later}{unit}" if later.isdigit() else f"at {later}"
                 return SeptError(f"{self.host}: asks to come back {when}: {what}; {_AGAIN} then")
         return SeptError(f"{self.host}: {what}")
@@ -258,11 +259,11 @@ class ChatClient:
     def _moved(self, response: Any, what: str) -> SeptError:
         location = response.headers.get("location")
         if not location:
-            return InputError(f"no answer but {what}", where=self.host, fix="check --base-url")
+            return InputError(f"no answer, only {what}", where=self.host, fix="check --base-url")
         to = self._plain(urljoin(str(response.request.url), location).partition("?")[0])
         base = to.removesuffix("/chat/completions")
         fix = "check --base-url" if base in {to, self._address.url} else f"give --base-url {base}"
-        return InputError(f"the server sends requests on to {to} ({what})", where=self.host, fix=fix)
+        return InputError(f"the server redirects requests to {to} ({what})", where=self.host, fix=fix)
 
     def _count(self, reply: Any) -> None:
         usage = reply.get("usage") if isinstance(reply, dict) else None
@@ -285,7 +286,7 @@ class ChatClient:
             self._notice(line)
 
     def _words(self, response: Any) -> str:
-        """An error's status and the server's words, which may begin with it."""
+        """An error's status and the server's message, which may begin with it."""
         status = str(response.status_code)
         words = self._plain(said(parsed(response.content)) or response.reason_phrase)
         return words if words.startswith(status) else f"{status} {words}".rstrip()
@@ -294,12 +295,12 @@ class ChatClient:
         return text.replace(self._key, "***") if len(self._key) >= _SHORTEST_SECRET else text
 
     def _plain(self, text: object) -> str:
-        """One printable line of bounded length, without the key."""
+        """One printable line of limited length, without the key."""
         line = " ".join(self._clean(str(text)).split())
         return "".join(character if character.isprintable() else "?" for character in line)[:_REASON_LENGTH]
 
 
 def _gave_up(request: Any) -> str:
-    """What is said where the SDK has sent a request more than once, which it counts in a header."""
+    """How often the SDK sent the request, if more than once; it counts that in a header."""
     retries = getattr(request, "headers", {}).get("x-stainless-retry-count", "0")
     return "" if retries == "0" else f"; gave up after {int(retries) + 1} tries"

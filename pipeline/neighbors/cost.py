@@ -1,4 +1,4 @@
-"""Tokens and money: an estimate before anything is asked, the server's own count afterwards."""
+"""Tokens and money: an estimate before any request, the server's own count afterwards."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from sept_core.errors import InputError
 __all__ = ["ROUNDS", "SPARE", "CostEstimate", "Prices", "Usage", "check_count", "estimate", "offered_so_far"]
 
 SPARE = 4
-"""Terms asked for beyond those that are missing, since some will break a rule."""
+"""How many more terms to ask for than are missing, since some will break a rule."""
 
 ROUNDS = 4
-"""How often a class is asked for at most."""
+"""How often to ask for a class at most."""
 
 CHARACTERS_PER_TOKEN = 4.0
 TOKENS_PER_TERM = 6.0
-# What a chat adds around its texts, and the braces and key of an answer.
+# Tokens that a chat adds to its texts, and the braces and key of an answer.
 TOKENS_AROUND = 20.0
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What the server charges, per million tokens and in whatever currency it bills.
+    """What the server charges per million tokens, in its own currency.
 
     Args:
-        input: For tokens of the prompt.
-        output: For tokens of the answer.
+        input: Price of the prompt's tokens.
+        output: Price of the answer's tokens.
     """
 
     input: float
@@ -41,7 +41,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Usage:
-    """What was asked and, by the server's count, consumed.
+    """How many answers came and, by the server's count, their tokens.
 
     Args:
         answers: Answers received, usable or not.
@@ -56,7 +56,7 @@ class Usage:
     uncounted: int = 0
 
     def cost(self, prices: Prices | None) -> float | None:
-        """In the currency of the prices; None where these or a count are unknown."""
+        """The cost in the currency of the prices; None if the prices or a count are unknown."""
         if prices is None or self.uncounted:
             return None
         return (self.input_tokens * prices.input + self.output_tokens * prices.output) / 1e6
@@ -67,11 +67,11 @@ class CostEstimate:
     """What a run will ask for, before follow-up requests for terms that break a rule.
 
     Args:
-        requests: Requests to be made.
+        requests: Number of requests.
         cached: Classes whose lists are complete from the cache.
         input_tokens: Tokens of the prompts, roughly.
         output_tokens: Tokens of the answers, roughly.
-        most_requests: Requests to be made at most, if every class is asked for again in every round.
+        most_requests: Number of requests if every class is asked for again in every round.
     """
 
     requests: int
@@ -81,12 +81,12 @@ class CostEstimate:
     most_requests: int
 
     def cost(self, prices: Prices | None) -> float | None:
-        """In the currency of the prices; None where these are unknown."""
+        """The cost in the currency of the prices; None if these are unknown."""
         return Usage(self.requests, self.input_tokens, self.output_tokens).cost(prices)
 
 
 def estimate(info: DatasetInfo, model: str, n: int, *, cache_dir: Path) -> CostEstimate:
-    """What `generate` would ask for with the same arguments; asks nothing.
+    """What `generate` would ask for with the same arguments; this sends no request.
 
     Raises:
         InputError: ``n`` is below 1.
@@ -109,7 +109,7 @@ def estimate(info: DatasetInfo, model: str, n: int, *, cache_dir: Path) -> CostE
 
 
 def offered_so_far(info: DatasetInfo, cache: AnswerCache) -> Mapping[str, Sequence[str]]:
-    """What the cache holds for each class."""
+    """The cached terms for each class."""
     return {name: cache.read(name) for name in map(prompt_name, info.classnames)}
 
 

@@ -1,4 +1,4 @@
-"""Ask for the neighbours of every class, sort them out, ask again for what is missing, write them when complete."""
+"""Asks for the neighbours of every class, filters them, asks again for missing ones, and writes complete lists."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from sept_core.semantic.neighbors import Neighbors, check_neighbors
 
 __all__ = ["Outcome", "RoundProgress", "generate"]
 
-# So many answers that are unusable for one reason, and none that is usable, are enough to see that no other will be.
+# After this many answers that are all unusable for the same reason, no other answer will be usable either.
 ENOUGH = 5
 
 RoundProgress = Callable[[int, int, Usage], None]
-"""Called with (classes that have an answer, classes in all, what was consumed so far) after every answer."""
+"""Called with (classes that have an answer, classes in all, tokens so far) after every answer."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A complete list for every class, and how it came about.
+    """A complete list for every class, and how it was made.
 
     Args:
         neighbors: The lists, as written.
         path: The file.
-        usage: What this run consumed; answers of earlier runs came from the cache.
-        dropped: What the model offered, in all runs, and no list has.
-        reasons: How many answers of this run held no terms, by the reason.
+        usage: The tokens of this run; answers of earlier runs came from the cache.
+        dropped: Terms that the model offered, in all runs, and that are in no list.
+        reasons: How many answers of this run had no terms, by the reason.
     """
 
     neighbors: Neighbors
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def unusable(self) -> int:
-        """How many answers of this run held no terms."""
+        """How many answers of this run had no terms."""
         return sum(self.reasons.values())
 
 
@@ -63,42 +63,38 @@ def generate(
     cache_dir: Path,
     base_url: str | None = None,
     concurrency: int = 4,
-    rounds: int = ROUNDS,
-    retries: int = 5,
     timeout_s: float = 60.0,
     max_tokens: int | None = None,
     force: bool = False,
     progress: RoundProgress | None = None,
     notice: Notice | None = None,
 ) -> Outcome:
-    """Generate the neighbours of a data set; run again after an interruption, it goes on where it was.
+    """Generate the neighbours of a data set; after an interruption, run it again to resume.
 
-    One request per class; classes whose answers leave terms missing are asked again, up to ``rounds`` times in all. No
-    request is paid for in vain: where all answers of the first round are unusable for one reason, it ends there (after
-    the first five), and a class whose answers are unusable twice for one reason is not asked a third time.
-    The API key is taken from the environment variable ``OPENAI_API_KEY`` and kept nowhere.
+    It sends one request per class, and asks again for classes that still lack terms, up to `ROUNDS` times in all. To
+    avoid useless requests it stops if all answers of the first round (or its first five) are unusable for the same
+    reason, and does not ask a third time for a class whose answers are unusable twice for the same reason. The API key
+    is read from the environment variable ``OPENAI_API_KEY`` and stored nowhere.
 
     Args:
-        info: The data set, with the classes that the model is to know of (`known_to_model`): all that is asked, checked
-            and written is about these.
+        info: The data set, with the classes that the model may know (`known_to_model`): all requests, checks and lists
+            are about these.
         model: Name of the model, as the server calls it.
         n: Terms per class.
         out: The JSON file to write, in the form that `sept_core.semantic.load_neighbors` reads.
-        cache_dir: Folder of the answers; they are kept as they come in.
+        cache_dir: Folder of the answers; each is stored when it arrives.
         base_url: An OpenAI-compatible server; None for OpenAI's own.
-        concurrency: Requests at a time.
-        rounds: How often a class is asked for at most.
-        retries: How often a request is sent again to a server that is busy or broken.
-        timeout_s: How long an answer may take, in seconds.
+        concurrency: Number of requests at a time.
+        timeout_s: How long to wait for an answer, in seconds.
         max_tokens: Longest answer, in tokens; None for the server's own limit.
-        force: Replace the file where it exists.
-        progress: Told after every answer.
-        notice: Told why a wait takes long: a server that is busy or broken, or answers to come after an interruption.
+        force: Whether to replace an existing file.
+        progress: Called after every answer.
+        notice: Called with the reason for a long wait: a busy or broken server, or outstanding answers after Ctrl-C.
 
     Raises:
         InputError: An argument cannot be used, ``out`` exists, or the server refuses the key or the model.
         SeptError: The server fails, its answers cannot be used, or the lists are incomplete after all rounds; the cache
-            keeps what there is.
+            keeps all answers.
     """
     check_count(n)
     _check_out(out, force)
@@ -107,9 +103,9 @@ def generate(
     state = sort_out(info, offered, n)
     usage, unusable = Usage(), _Unusables()
     if state.missing:
-        client = ChatClient(model, base_url, timeout_s=timeout_s, retries=retries, max_tokens=max_tokens, notice=notice)
+        client = ChatClient(model, base_url, timeout_s=timeout_s, max_tokens=max_tokens, notice=notice)
         asker = _Asker(info, client, cache, concurrency, progress or _silent, notice or _deaf)
-        for number in range(rounds):
+        for number in range(ROUNDS):
             wanted = {name: count for name, count in state.missing.items() if name not in unusable.given_up}
             answers = asker.ask(wanted, offered, first=number == 0)
             unusable.add(answers)
@@ -125,13 +121,13 @@ def generate(
     known = tuple(sorted(map(prompt_name, info.classnames)))
     neighbors = Neighbors(info.name, state.by_class, _origin(info, model, n), known)
     if broken := check_neighbors(neighbors, info.classnames):
-        raise SeptError(f"the lists break a rule that the terms kept one by one: {broken[0]}")
+        raise SeptError(f"the lists break a rule that each term alone follows: {broken[0]}")
     _write(neighbors, out)
     return Outcome(neighbors, out, usage, state.dropped, dict(unusable.reasons))
 
 
 class _Unusables:
-    """The unusable answers of a run: how many for which reason, each class's last one, and the classes to leave be."""
+    """The unusable answers of a run: how many for each reason, each class's last one, and the classes to give up."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
@@ -149,7 +145,7 @@ class _Unusables:
 
 
 class _Asker:
-    """Asks for several classes at once and keeps every answer in the cache as soon as it is there."""
+    """Asks for several classes at once and caches every answer when it arrives."""
 
     def __init__(
         self,
@@ -170,9 +166,9 @@ class _Asker:
     def ask(
         self, missing: Mapping[str, int], offered: Mapping[str, Sequence[str]], *, first: bool
     ) -> dict[str, list[str] | Unusable]:
-        """All terms offered for each class of ``missing`` so far, this answer's last, or why its answer has none.
+        """All terms offered for each class of ``missing`` so far, the newest last, or why its answer has none.
 
-        In the first round, classes for which it is hopeless to ask have no answer.
+        In the first round, classes that there is no point in asking for have no answer.
         """
         total = len(self._info.classnames)
         answers: dict[str, list[str] | Unusable] = {}
@@ -185,16 +181,16 @@ class _Asker:
                     try:
                         answers[futures[future]] = future.result()
                     except (StoppedError, CancelledError):
-                        continue  # by the failure of another one, which is the one to raise, or as hopeless
+                        continue  # stopped by another request's failure, which is the one to raise, or pointless
                     self._progress(total - len(missing) + len(answers), total, self._client.usage)
                     if first and len(answers) >= ENOUGH and _one_reason(answers):
                         for waiting in futures:
                             waiting.cancel()
             except BaseException as error:
-                # What is on its way still comes in and is kept; nothing else is sent.
+                # Answers in progress still arrive and are cached; nothing else is sent.
                 self._client.stop()
                 if isinstance(error, KeyboardInterrupt):
-                    self._notice("Stopping; waiting for the answers that are on their way, since they are paid for")
+                    self._notice("Stopping; waiting for the answers in progress, since they are paid for")
                 pool.shutdown(wait=True, cancel_futures=True)
                 self._progress(total - len(missing) + len(answers), total, self._client.usage)
                 raise
@@ -209,7 +205,7 @@ class _Asker:
 
 
 def _one_reason(answers: Mapping[str, list[str] | Unusable]) -> Unusable | None:
-    """The first answer where all are unusable for one reason; None where they are not."""
+    """The first answer if all are unusable for the same reason, else None."""
     unusable = [answer for answer in answers.values() if isinstance(answer, Unusable)]
     one = len(unusable) == len(answers) and len({answer.reason for answer in unusable}) == 1
     return unusable[0] if one else None
@@ -240,7 +236,7 @@ def _check_out(out: Path, force: bool) -> None:
 
 
 def _incomplete(state: Sorted, n: int, unusable: _Unusables) -> str:
-    # A class that the server does not answer for explains more than one that lacks a term or two.
+    # A class with unusable answers explains more than one that lacks a term or two.
     name, lacking = max(state.missing.items(), key=lambda item: (item[0] in unusable.last, item[1]))
     others = f" and {len(state.missing) - 1} other classes" if len(state.missing) > 1 else ""
     if why := unusable.last.get(name):
@@ -251,7 +247,7 @@ def _incomplete(state: Sorted, n: int, unusable: _Unusables) -> str:
     examples = f" (dropped: {'; '.join(f'{line.term!r} {line.reason}' for line in reasons[:3])})" if reasons else ""
     return (
         f"class '{name}'{others}: {lacking} of {n} neighbours still missing after all rounds{examples}; "
-        "run the same command again (terms so far are kept), lower --n or take another model"
+        "run the same command again (terms so far are kept), lower --n or use another model"
     )
 
 

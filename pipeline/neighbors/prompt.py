@@ -1,4 +1,4 @@
-"""What is asked of the language model, word for word, and the version that the cache keys its answers by.
+"""The exact prompts for the language model, and their version, which is part of the cache's keys.
 
 The dataset's name is not sent: a model may know a public dataset's classes by its name, the new ones included.
 """
@@ -40,7 +40,7 @@ SUBJECTS = {
 }
 
 PROMPT_VERSION = hashlib.sha256(json.dumps([SYSTEM, REQUEST, FOLLOW_UP, SUBJECTS]).encode()).hexdigest()[:8]
-"""Of the texts themselves, so that no change of a word can be forgotten."""
+"""A digest of the texts themselves, so that no change of a word goes unnoticed."""
 
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -52,15 +52,15 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def dataset_digest(info: DatasetInfo) -> str:
-    """16 hex digits of what terms are asked for: the data set's name, its kind and the class names that are sent."""
+    """16 hex digits that identify the request: the data set's name, its kind and the class names that are sent."""
     names = sorted(prompt_name(name) for name in info.classnames)
     return hashlib.sha256(json.dumps([info.name, info.kind, names]).encode()).hexdigest()[:16]
 
 
 def known_to_model(info: DatasetInfo, protocol: str) -> DatasetInfo:
-    """The data set with only the classes that the protocol trains on, for these alone are sent to the model.
+    """The data set with only the classes that the protocol trains on, since only these are sent to the model.
 
-    All of `pipeline.neighbors` works on what this returns, so that prompts, rules and cache know nothing else.
+    All of `pipeline.neighbors` works on the result, so that prompts, rules and cache know no other classes.
     """
     return replace(info, classnames=trained_classes(info.classnames, protocol))
 
@@ -69,8 +69,8 @@ def prompt_text(info: DatasetInfo, classname: str, count: int) -> str:
     """The first request for a class.
 
     Args:
-        info: The data set, with the classes that the model is to know of (`known_to_model`).
-        classname: The class, in the form that prompts use; ``CLASS`` where the text itself is wanted.
+        info: The data set, with the classes that the model may know (`known_to_model`).
+        classname: The class, in the form that prompts use; ``CLASS`` to get the text itself.
         count: How many terms to ask for.
     """
     return REQUEST.format(
@@ -83,10 +83,10 @@ def prompt_text(info: DatasetInfo, classname: str, count: int) -> str:
 
 
 def messages(info: DatasetInfo, classname: str, count: int, given: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The chat to send: ``given`` are the terms of earlier answers, which the model is not to repeat."""
+    """The chat to send; ``given`` are the terms of earlier answers, which the model must not repeat."""
     request = prompt_text(info, classname, count)
     if given:
-        # A model can write halves of characters, which no request can carry.
+        # A model can write half characters, which no request can contain.
         terms = ", ".join(dict.fromkeys(given)).encode(errors="replace").decode()
         request += FOLLOW_UP.format(count=count, given=terms)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": request}]

@@ -1,4 +1,4 @@
-"""What a server's reply says: the terms in it, or why there are none, in the server's or the model's own words."""
+"""Reads a server's reply: the terms in it, or why there are none, in the server's or the model's own words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.neighbors.terms import read_terms
 
 __all__ = ["Unusable", "blames_format", "blames_token_limit", "error_code", "flagged", "parsed", "read_reply", "said"]
 
-# Where servers put their words: OpenAI's form, FastAPI's, and those of gateways.
+# Where servers put their message: OpenAI's form, FastAPI's, and those of gateways.
 _WORDS = ("error", "message", "msg", "detail", "errors", "error_description", "description", "reason", "title")
 _MOST_READ = 20_000
 _MOST_ITEMS = 3
@@ -22,7 +22,7 @@ _FORMAT = re.compile(
     r"|guided[_ -](json|decoding|grammar)|grammar|requested parameters|failed to generate json"
 )
 _TOKEN_LIMIT = re.compile(r"max_tokens.*(unsupported|not supported|unknown|unrecognized|not permitted|instead)")
-# Nothing that says which part of the request is meant.
+# Messages that do not name a part of the request.
 _VAGUE = re.compile(
     r"(?:[\W\d_]|bad|invalid|malformed|request|error|unprocessable|entity|content|parameters?|arguments?|fields?|body"
     r"|unknown|unsupported|supported|not|permitted|extra|inputs?|is|are|the|in|an?)*"
@@ -31,13 +31,13 @@ _VAGUE = re.compile(
 
 @dataclass(frozen=True)
 class Unusable:
-    """An answer without terms; ``str`` of it is one line.
+    """An answer without terms; its ``str`` is one line.
 
     Args:
-        reason: Why, in words that are the same for every answer with that reason.
-        words: What the server or the model said instead; empty where it said nothing.
+        reason: The reason, in the same words for every answer with that reason.
+        words: What the server or the model wrote instead; empty if nothing.
         fix: What a person can do about it.
-        error: What the server reported as an error, where it did, as a parsed body.
+        error: The error that the server reported, if any, as a parsed body.
     """
 
     reason: str
@@ -50,7 +50,7 @@ class Unusable:
 
 
 def parsed(body: bytes) -> Any:
-    """A body as JSON; its text where it is none."""
+    """A body as JSON; its text if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -58,7 +58,7 @@ def parsed(body: bytes) -> Any:
 
 
 def said(body: Any, depth: int = 0) -> str:
-    """The words of a parsed body that reports an error, whatever its form: an object, a list, a text or a web page."""
+    """The message of a parsed body that reports an error, in any form: an object, a list, a text or a web page."""
     if depth > _DEEPEST or body is None:
         return ""
     if isinstance(body, str):
@@ -72,7 +72,7 @@ def said(body: Any, depth: int = 0) -> str:
     words = next(filter(None, (said(body.get(name), depth + 1) for name in _WORDS)), "")
     if isinstance(place := body.get("loc"), list):
         words = f"{'.'.join(map(str, place))}: {words}"
-    # A gateway's "provider returned error" is followed by what the provider said.
+    # A gateway's "provider returned error" is followed by the provider's message.
     details = body.get("metadata")
     if isinstance(details, dict) and isinstance(raw := details.get("raw"), str):
         words = f"{words} ({raw[:_MOST_READ]})"
@@ -83,24 +83,24 @@ def said(body: Any, depth: int = 0) -> str:
 
 
 def error_code(body: Any) -> str:
-    """The code of a reported error, such as ``insufficient_quota``; empty where it has none."""
+    """The code of a reported error, such as ``insufficient_quota``; empty if it has none."""
     error = _error(body)
     return next((value for name in ("code", "type") if isinstance(value := error.get(name), str)), "")
 
 
 def blames_format(body: Any, status: int) -> bool:
-    """Whether a reported error is about ``response_format``, or a refused request leaves open what it is about."""
+    """Whether a reported error is about ``response_format``, or a refusal does not name its cause."""
     words = f"{said(body)} {_labels(body)}".lower()
     return bool(_FORMAT.search(words)) or (status in {400, 422} and bool(_VAGUE.fullmatch(said(body).lower()[:300])))
 
 
 def blames_token_limit(body: Any) -> bool:
-    """Whether a reported error is about the name ``max_tokens``, which OpenAI's reasoning models no longer take."""
+    """Whether a reported error is about the name ``max_tokens``, which OpenAI's reasoning models do not accept."""
     return bool(_TOKEN_LIMIT.search(" ".join(f"{_labels(body)} {said(body)}".lower().split())[:_MOST_READ]))
 
 
 def flagged(body: Any) -> bool:
-    """Whether a filter refused this one request for what it is about, such as a class named 'gun shot'."""
+    """Whether a filter refused this one request for its content, such as a class named 'gun shot'."""
     error = _error(body)
     details = error.get("metadata")
     return error.get("code") in {"content_filter", "content_policy_violation"} or (
@@ -111,12 +111,12 @@ def flagged(body: Any) -> bool:
 def read_reply(body: bytes, clean: Callable[[str], str], max_tokens: int | None = None) -> list[str] | Unusable:
     """The terms in the body of a reply that reports success.
 
-    Terms are looked for in every choice, in content that comes in parts, and in the arguments of a tool call, since
-    some servers turn a wanted form into a tool.
+    Terms are searched for in every choice, in content in parts, and in the arguments of a tool call, since some servers
+    turn a required form into a tool.
 
     Args:
         body: As received.
-        clean: Clears a text of secrets, for those that a server or a model repeats.
+        clean: Removes secrets from a text, in case a server or a model repeats them.
         max_tokens: The limit that the request set; None for the server's own.
     """
     reply = parsed(body)
@@ -131,10 +131,10 @@ def read_reply(body: bytes, clean: Callable[[str], str], max_tokens: int | None 
     reported = reply.get("error") if isinstance(reply, dict) else reply
     for error in (reported, *(choice.get("error") for choice in answered)):
         if error:
-            fix = "do what the server says, try again later, or take another --model"
+            fix = "do what the server says, try again later, or use another --model"
             return Unusable("the server reports an error in place of an answer", said(error), fix, error)
     if not choices:
-        return Unusable("the server sent no answer of a model", said(reply), "check --base-url and --model")
+        return Unusable("the server sent no answer from a model", said(reply), "check --base-url and --model")
     return _without_terms(choices[0]["message"], choices[0].get("finish_reason"), max_tokens)
 
 
@@ -142,27 +142,27 @@ def _without_terms(message: Mapping[str, Any], finish: object, max_tokens: int |
     text = _content(message)
     refusals = (part.get("refusal") for part in (message, *_objects(message.get("content"))))
     if refusal := next((value for value in refusals if isinstance(value, str) and value), ""):
-        return Unusable("the model refuses to answer", refusal, "take another --model")
+        return Unusable("the model refuses to answer", refusal, "use another --model")
     if finish == "content_filter":
-        return Unusable("a content filter withheld the answer", text, "take another --model or server")
+        return Unusable("a content filter withheld the answer", text, "use another --model or server")
     limit = "set --max-tokens" if max_tokens is None else f"set --max-tokens above {max_tokens}"
     if finish == "length":
         return Unusable("the answer was cut off at the token limit", text, f"{limit}, or ask for fewer terms by --n")
     if not text:
         if message.get("tool_calls") or message.get("function_call"):
-            return Unusable("the model calls a tool in place of an answer", fix="take another --model")
+            return Unusable("the model calls a tool in place of an answer", fix="use another --model")
         if message.get("reasoning_content") or message.get("reasoning"):
             fix = f"{limit}, or switch reasoning off at the server"
             return Unusable("the model only reasoned and gave no answer", fix=fix)
-        return Unusable("the answer is empty", fix="take another --model")
-    return Unusable("the answer holds no list of terms", text, "take another --model")
+        return Unusable("the answer is empty", fix="use another --model")
+    return Unusable("the answer holds no list of terms", text, "use another --model")
 
 
 def _no_json(text: str) -> Unusable:
     start = text.lstrip()[:5].lower()
     if start == "data:" or start.startswith(":"):
-        fix = "switch streaming off at the server, or take another server"
-        return Unusable("the server streams its answer, which was not asked for", text.strip(), fix)
+        fix = "switch streaming off at the server, or use another server"
+        return Unusable("the server streams its answer, although that was not requested", text.strip(), fix)
     if start.startswith("<"):
         fix = "check --base-url; it commonly ends in /v1"
         return Unusable("the server sent a web page in place of an answer", said(text), fix)
@@ -170,7 +170,7 @@ def _no_json(text: str) -> Unusable:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    """The text of a message; of one in parts, the parts that are the answer and not the thoughts before it."""
+    """The text of a message; if it is in parts, only those of the answer, not of the reasoning before it."""
     content = message.get("content")
     if isinstance(content, str):
         return content.strip()
@@ -194,7 +194,7 @@ def _objects(found: object) -> list[dict[str, Any]]:
 
 
 def _error(body: Any) -> Mapping[str, Any]:
-    """The object that describes an error: the body itself, what it holds under ``error``, or the first of a list."""
+    """The object that describes an error: the body itself, its ``error``, or the first item of a list."""
     first = (_objects(body) or [{}])[0] if isinstance(body, list) else body
     if not isinstance(first, dict):
         return {}

@@ -1,4 +1,4 @@
-"""Answers to terms, and terms to lists that keep every rule, with what was dropped and why."""
+"""Turns answers into terms, and terms into lists that follow every rule; reports dropped terms with the reason."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_WORDS = 5
 """Longest term, in words."""
 
 MAX_READ = 200
-"""Terms read from one answer: a model that goes round in circles can fill an answer with thousands."""
+"""The most terms read from one answer: a model that repeats itself can write thousands."""
 
-# A term that is too long is told, but not in full.
+# A term that is too long is reported, but not in full.
 _MAX_TERM = 100
 
-# Brackets at which the list may begin; more than any answer needs, and a bound for one that is nothing but brackets.
+# How many brackets to try as the list's beginning: more than any answer needs, and a limit for one full of brackets.
 MAX_STARTS = 200
 
 _PLAIN = re.compile(r"[a-z]+(?:['-][a-z]+)*(?: [a-z]+(?:['-][a-z]+)*)*")
@@ -30,11 +30,11 @@ _PLAIN = re.compile(r"[a-z]+(?:['-][a-z]+)*(?: [a-z]+(?:['-][a-z]+)*)*")
 
 @dataclass(frozen=True)
 class Dropped:
-    """A term that was offered and not taken; ``str`` of it is one line.
+    """A term that was offered but dropped; its ``str`` is one line.
 
     Args:
         classname: The class that it was offered for.
-        term: The term as it was sorted out.
+        term: The term.
         reason: The rule that it breaks.
     """
 
@@ -48,12 +48,12 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Sorted:
-    """What has come of all answers so far.
+    """The result of all answers so far.
 
     Args:
-        by_class: The first terms of each class that keep the rules, at most as many as wanted, best first.
-        missing: How many terms a class still lacks; classes that lack none are not listed.
-        dropped: What was not taken, in the order of classes and answers, each once.
+        by_class: The first terms of each class that follow the rules, at most as many as wanted, best first.
+        missing: How many terms a class still lacks; complete classes are not listed.
+        dropped: The dropped terms, in the order of classes and answers, each once.
     """
 
     by_class: Mapping[str, tuple[str, ...]]
@@ -62,9 +62,9 @@ class Sorted:
 
 
 def read_terms(text: str) -> list[str] | None:
-    """The terms in an answer: ``{"terms": [...]}`` or a bare list, in a code fence or among prose; None without any.
+    """The terms in an answer: ``{"terms": [...]}`` or a bare list, in a code fence or within prose; None without any.
 
-    Only texts count, and at most the first `MAX_READ`; whatever else a list holds is no term.
+    Only texts count, and at most the first `MAX_READ`; other items of a list are not terms.
     """
     decoder = json.JSONDecoder()
     bare: list[str] | None = None
@@ -80,7 +80,7 @@ def read_terms(text: str) -> list[str] | None:
         if terms := _texts(found.get("terms") if isinstance(found, dict) else found):
             end = stop
             if isinstance(found, dict):
-                # The last one: a model that thinks aloud repeats the form that it was given, and its drafts.
+                # The last one: a model that reasons aloud repeats the form that it was given, and its drafts.
                 marked = terms
             else:
                 bare = bare or terms
@@ -92,15 +92,15 @@ def _texts(found: object) -> list[str]:
 
 
 def sort_out(info: DatasetInfo, offered: Mapping[str, Sequence[str]], n: int) -> Sorted:
-    """Sort out what was offered for each class.
+    """Filter what was offered for each class.
 
-    A term that two classes were offered serves neither: it tells them apart badly, whichever was asked first. The
-    result depends on the answers alone and not on the order in which they came in.
+    A term that was offered for two classes is dropped from both, since it does not distinguish them. The result depends
+    on the answers alone, not on the order in which they arrived.
 
     Args:
-        info: The data set, with the classes that the writer of the terms knew of.
+        info: The data set, with the classes that the writer of the terms considered.
         offered: All terms that answers gave for a class (in the form that prompts use), best first.
-        n: How many terms a class should have.
+        n: How many terms each class should have.
     """
     names = [prompt_name(name) for name in info.classnames]
     kept: dict[str, list[str]] = {name: [] for name in names}
@@ -125,18 +125,18 @@ def sort_out(info: DatasetInfo, offered: Mapping[str, Sequence[str]], n: int) ->
                 alone.append(term)
         by_class[name] = tuple(alone[:n])
     missing = {name: n - len(terms) for name, terms in by_class.items() if len(terms) < n}
-    # A model that is asked again tends to give the same again.
+    # A model that is asked again tends to repeat itself.
     return Sorted(by_class, missing, tuple(dict.fromkeys(line for name in names for line in dropped[name])))
 
 
 def _tidy(term: str) -> str:
-    # What models put around a term without meaning it: quotes, a final full stop, a curly apostrophe.
+    # What models add to a term: quotes, a final full stop, a curly apostrophe.
     return " ".join(prompt_name(term.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).split()).strip(" .\"'`")
 
 
 def _broken_rule(info: DatasetInfo, names: Sequence[str], name: str, term: str, kept: Sequence[str]) -> str:
     if term in kept:
-        return "is there twice"
+        return "is in the list twice"
     start = f"class '{name}': neighbour {term!r} "
     lines = check_neighbors(Neighbors(info.name, {name: (term,)}), names)
     broken = [line.removeprefix(start) for line in lines if line.startswith(start)]

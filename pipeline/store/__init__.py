@@ -1,4 +1,4 @@
-"""The truth on disk: files, trials and sweeps, leases, embeddings."""
+"""What is stored: files, trials and sweeps, leases, embeddings."""
 
 from pipeline.store.embedding_writer import EmbeddingHeader
 from pipeline.store.embeddings import EmbeddingStore, find_embeddings

@@ -1,11 +1,12 @@
-"""What a machine keeps of what lies elsewhere, in one folder that all its processes share and whose size is bounded.
+"""This machine's copies of remote files, in one folder of bounded size that all its processes share.
 
-    $SEPT_CACHE/s3/<name>/                 weights that were fetched (`places`)
+    $SEPT_CACHE/s3/<name>/                 weights that were fetched (`fetch`)
     $SEPT_CACHE/embeddings/<key>/          embeddings, ready to be mapped (`node_cache`)
 
-Beside each of them lies a lock file, ``.<its name>.lock``: who makes or removes it holds the lock, and the file's time
-is when it was last used. What a killed process has left is hidden, ends in ``.tmp``, and goes with the next trim.
-``SEPT_CACHE_GB`` bounds the whole (50 unless set): what has not been used for the longest time goes first.
+Next to each entry is a lock file, ``.<its name>.lock``: a process that makes or removes the entry holds the lock, and
+the file's time is when the entry was last used. What a killed process leaves behind is hidden, ends in ``.tmp``, and is
+removed by the next trim. ``SEPT_CACHE_GB`` limits the whole (default 50): the least recently used entries are removed
+first.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 FOLDERS = ("embeddings", "s3")
-"""The folders in the cache whose entries are bounded together."""
+"""The folders in the cache whose entries share one limit."""
 
 DEFAULT_GB = 50.0
 # Weights are read by their path, some of them long after they were fetched; a mapped file outlives its name.
@@ -48,7 +49,7 @@ _BY_PATH, _BY_PATH_AGE_S = "s3", 24 * 3600.0
 
 @dataclass(frozen=True)
 class _Kept:
-    """An entry: where, when it was last used (seconds since the epoch) and its size in bytes."""
+    """An entry: its path, when it was last used (seconds since the epoch) and its size in bytes."""
 
     path: Path
     used: float
@@ -64,7 +65,7 @@ def cache_limit() -> int:
     """Bytes that the cache may take: ``$SEPT_CACHE_GB``, in 10^9 bytes.
 
     Raises:
-        InputError: It is no such number.
+        InputError: It is not a number from 0 on.
     """
     return int(1e9 * number_setting("SEPT_CACHE_GB", DEFAULT_GB, "give the cache's size in GB, or leave it out"))
 
@@ -76,40 +77,40 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def turn(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Wait, however long another process makes or removes an entry, until nobody else of this machine is inside.
+    """Hold an entry's lock; waits as long as another process of this machine makes or removes the entry.
 
     Args:
         path: The entry.
-        shared: Others that ask for no more than this may be inside too.
+        shared: Whether others that ask for a shared lock may hold it at the same time.
 
     Raises:
         OSError: The lock file cannot be made, or the file system has no locks.
     """
-    # The file stays for ever: a lock on a removed file protects nothing.
+    # The file is never removed: a lock on a removed file protects nothing.
     with open(lock_of(path), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 
 def mark_used(path: Path) -> None:
-    """Note that an entry is used now; nothing where that cannot be noted."""
+    """Record that an entry is used now, if that can be recorded."""
     with suppress(OSError):
         os.utime(lock_of(path))
 
 
 def temporary(path: Path) -> Path:
-    """A new hidden name beside an entry, to make it under; `remove_leftovers` finds it."""
+    """A new hidden name next to an entry, under which to make it; `remove_leftovers` finds it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes have left of an entry. To be called by who holds its lock."""
+    """Remove what killed processes have left of an entry. The caller holds its lock."""
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         _delete(left)
 
 
 def remove_entry(path: Path) -> None:
-    """Remove an entry, by one rename, since any process that finds it relies on its being whole.
+    """Remove an entry by one rename, since a process that finds it expects it to be complete.
 
     Raises:
         OSError: It cannot be removed.
@@ -120,10 +121,10 @@ def remove_entry(path: Path) -> None:
 
 
 def trim(just_made: Path) -> None:
-    """Remove the entries that were not used for the longest time until the rest fits.
+    """Remove the least recently used entries until the rest fits.
 
-    Embeddings that are mapped may go: whoever has them keeps them, only their name is gone. Weights stay for a day
-    after their last use, and nothing goes that is just being made.
+    Mapped embeddings may be removed: processes that have mapped them keep them, only the name is gone. Weights stay for
+    a day after their last use, and an entry that is being made stays too.
 
     Args:
         just_made: An entry that stays whatever its size.
@@ -150,7 +151,7 @@ def trim(just_made: Path) -> None:
 
 
 def _remove(entry: _Kept) -> bool:
-    """Remove an entry, unless somebody is making it, or has used it meanwhile; returns whether it is gone."""
+    """Remove an entry, unless a process is making it or has used it meanwhile; returns whether it was removed."""
     with suppress(OSError), _free(entry.path) as free:
         if not free or _last_used(entry.path) != entry.used:
             return False
@@ -162,7 +163,7 @@ def _remove(entry: _Kept) -> bool:
 
 
 def _remove_left(hidden: Path) -> None:
-    """Remove a hidden name unless its maker is at work."""
+    """Remove a hidden name unless the process that made it still works on it."""
     path = hidden.with_name(hidden.name.removeprefix(".").rpartition(".")[0].rpartition(".")[0])
     with suppress(OSError), _free(path) as free:
         if free:

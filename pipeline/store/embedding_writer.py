@@ -1,10 +1,10 @@
-"""Writes the Parquet parts of a data set's embeddings: the same clips give the same bytes, whoever makes them.
+"""Writes the Parquet parts of a data set's embeddings: the same clips always give the same bytes.
 
-A part holds the embeddings of some consecutive clips, under a name that says what went in and what came out:
-``part-00003-<16 hex of clips and encoder>-<16 hex of the bytes>.parquet``. So parts that are there need not be made
-again, and nothing is ever replaced by something else: two that write at a time, or old and new ones of a data set that
-has changed, do not get into each other's way. What belongs together is said by ``manifest.json``, which is written last
-and replaced as a whole. What happened to the clips that could not be embedded stands in ``errors.parquet``.
+A part holds the embeddings of some consecutive clips. Its name identifies what went in and what came out:
+``part-00003-<16 hex of clips and encoder>-<16 hex of the bytes>.parquet``. So existing parts need not be made again,
+and no part ever replaces a different one: two writers at a time, or old and new parts of a data set that has changed,
+do not disturb each other. ``manifest.json`` lists the parts that belong together; it is written last and replaced as a
+whole. ``errors.parquet`` lists the clips that could not be embedded, with the reasons.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ERRORS_FILE = "errors.parquet"
 
 @dataclass(frozen=True)
 class EmbeddingHeader:
-    """What embeddings are of, and by what they were made.
+    """What was embedded, and how.
 
     Attributes:
         dataset: Name of the data set.
@@ -55,9 +55,9 @@ class EmbeddingHeader:
         fingerprint: The encoder's, over weights and preprocessing.
         manifest_digest: ``Manifest.digest`` of the clips.
         dim: Size of an embedding.
-        preprocessing: Plain values that say what was done to a clip before the encoder, and how it was encoded.
+        preprocessing: Plain values: how a clip was prepared for the encoder, and how it was encoded.
         attribution: Authors and licence of the audio, where its licence asks for them.
-        description: What the data set is (``info_to_json``), where it is a person's own; None for a registered one.
+        description: The description of a person's own data set (``info_to_json``); None for a registered one.
     """
 
     dataset: str
@@ -72,7 +72,7 @@ class EmbeddingHeader:
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive clips that are embedded and written together; ``stem`` is how their file's name begins."""
+    """Consecutive clips that are embedded and written together; their file's name begins with ``stem``."""
 
     stem: str
     clips: tuple[Clip, ...]
@@ -80,12 +80,12 @@ class Part:
 
 @dataclass(frozen=True)
 class WrittenPart:
-    """A part that is there.
+    """A part in the store.
 
     Attributes:
-        name: Of its file.
-        rows: Embeddings in it.
-        sha256: Of its bytes.
+        name: Its file's name.
+        rows: Number of embeddings in it.
+        sha256: Digest of its bytes.
         faults: By clip id: why a clip of the part has no embedding.
     """
 
@@ -96,9 +96,9 @@ class WrittenPart:
 
 
 def plan_parts(header: EmbeddingHeader, clips: Sequence[Clip]) -> list[Part]:
-    """The parts that the embeddings of these clips, sorted by clip id, are to be written as.
+    """The parts in which to write the embeddings of these clips, which are sorted by clip id.
 
-    The digest of *all* clips is left out of a part's name: a clip that was replaced concerns its own part only.
+    A part's name does not depend on *all* clips: a clip that was replaced changes only its own part.
     """
     own = asdict(replace(header, manifest_digest=""))
     parts: list[Part] = []
@@ -124,7 +124,7 @@ class EmbeddingParts:
         self._folder = embeddings_folder(header.fingerprint, header.dataset)
 
     def find(self, parts: Sequence[Part]) -> dict[str, WrittenPart]:
-        """Those of the parts that are there already and sound, by their stems."""
+        """Those of the parts that are in the store already and undamaged, by their stems."""
         by_stem = {part.stem: part for part in parts}
         keys = [key for key in self._files.list(self._folder) if _stem(key) in by_stem]
         found = {}
@@ -141,10 +141,10 @@ class EmbeddingParts:
         """Write a part.
 
         Args:
-            part: Which.
+            part: The part.
             embeddings: float32 ``[clips, dim]``, unit norm, of its clips without a fault, in their order.
             faults: By clip id: why a clip has none.
-            sounds: What the same clips sound like, as `sound_of` gives it; empty where it is not known.
+            sounds: Fingerprints of the same clips' sounds, as `sound_of` gives them; empty if they are not known.
 
         Raises:
             ValueError: Wrong shape or type.
@@ -165,7 +165,7 @@ class EmbeddingParts:
         return WrittenPart(name, len(good), hashlib.sha256(data).hexdigest(), faults)
 
     def write_errors(self, parts: Sequence[Part], written: dict[str, WrittenPart]) -> None:
-        """Write ``errors.parquet``, a row for each clip without an embedding; remove it where there is none."""
+        """Write ``errors.parquet``, a row for each clip without an embedding; remove it if there is no such clip."""
         rows = [
             (*astuple(clip), reason)
             for part in parts
@@ -178,18 +178,18 @@ class EmbeddingParts:
             self._files.delete(self._key(ERRORS_FILE))
 
     def publish(self, parts: Sequence[Part], written: dict[str, WrittenPart], accepted: int = 0) -> bool:
-        """Make these parts the data set's embeddings, and remove those of no use any more.
+        """Make these parts the data set's embeddings, and remove parts that are no longer used.
 
         Args:
             parts: All parts of the data set.
             written: What was written of them, by stem.
-            accepted: How many of the clips without an embedding are left out without being asked for.
+            accepted: How many of the clips without an embedding are left out without --skip-bad.
 
         Returns:
-            Whether all of them are still there: somebody who publishes other ones at the same time removes them.
+            Whether all of them are still there: a process that publishes other parts at the same time removes them.
 
         Raises:
-            ValueError: No part, or no clip without a fault.
+            ValueError: There is no part, or no clip without a fault.
         """
         chosen = [written[part.stem] for part in parts]
         good = [clip for part in parts for clip in part.clips if clip.clip_id not in written[part.stem].faults]
@@ -207,14 +207,14 @@ class EmbeddingParts:
         }
         before = self._published()
         self._files.write(self._key("manifest.json"), seal(content))
-        # Only what the last manifest named: other parts may be somebody's who is still at work.
+        # Only what the last manifest names: other parts may belong to a process that still works.
         for name in sorted(before - {part.name for part in chosen}):
             self._files.delete(self._key(name))
-        # Of whoever's manifest is there by now.
+        # By the manifest that is there now, which may be another process's.
         return {self._key(name) for name in self._published()} <= {*self._files.list(self._folder)}
 
     def _published(self) -> set[str]:
-        """Names of the parts of the embeddings that are there."""
+        """Names of the parts that the manifest in the store lists."""
         try:
             manifest = parse_manifest(self.header.dataset, self._files.read(self._key("manifest.json")))
             return {part["name"] for part in manifest["parts"]}
@@ -238,7 +238,7 @@ def _parquet(table: pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    # Everything that decides about bytes is said, so that the same rows are the same file.
+    # Everything that affects the bytes is given, so that the same rows give the same file.
     pq.write_table(
         table,
         sink,
@@ -295,7 +295,7 @@ def _metadata(header: EmbeddingHeader) -> dict[str, str]:
 
 
 def _faults_in(data: bytes, part: Part, dim: int) -> dict[str, str] | None:
-    """The faults that a part's file names; None where it does not hold the part."""
+    """The faults that a part's file lists; None if it does not hold the part."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,6 +1,6 @@
 """Embeddings under a results folder; the format itself is `sept_core.datasets.embeddings`.
 
-Those that lie in a bucket, and large ones, are read through this machine's cache (`node_cache`).
+Those in a bucket, and large ones, are read through this machine's cache (`node_cache`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingStore", "find_embeddings", "parts_reader"]
 
-# In a folder of this machine, smaller ones than this are read faster than a copy of them is found and looked over.
+# Reading embeddings smaller than this from a local folder is faster than finding and checking a copy of them.
 _CACHED_BYTES = 8_000_000
-# Parts that are asked for together: enough to keep all connections busy, and little beside the table itself.
+# Parts that are requested together: enough to keep all connections busy, and small compared with the table itself.
 _AHEAD_BYTES = 64_000_000
 
 
@@ -41,7 +41,7 @@ class EmbeddingStore:
         self.files = open_files(root) if isinstance(root, (str, Path)) else root
 
     def manifest(self, fingerprint: str, dataset: str) -> dict[str, Any] | None:
-        """The content of ``manifest.json``: the header's fields, ``rows`` and ``parts``; None when not there.
+        """The content of ``manifest.json``: the header's fields, ``rows`` and ``parts``; None if it does not exist.
 
         Raises:
             InputError: It is damaged.
@@ -52,20 +52,20 @@ class EmbeddingStore:
             return None
 
     def has(self, fingerprint: str, dataset: str) -> bool:
-        """Whether the embeddings were written to the end; only ``read`` tells whether they are still sound."""
+        """Whether the embeddings are complete; only ``read`` checks whether they are undamaged."""
         return self.files.exists(f"{embeddings_folder(fingerprint, dataset)}/manifest.json")
 
     def made_of(
         self, fingerprint: str, dataset: str, description: DatasetInfo | None = None
     ) -> tuple[str, int, int] | None:
-        """What the embeddings that are there, sound and of this description were made of.
+        """What the stored embeddings of this description were made of, if they are undamaged.
 
         Returns:
-            The manifest digest of all clips, how many of them were left out, and how many of those without being asked
-            for; None where there are no such embeddings.
+            The manifest digest of all clips, how many of them were left out, and how many of those without
+            --skip-bad; None if there are no such embeddings.
 
         Raises:
-            NewerFormat: A later release has made them, so that they are not to be taken for damaged and replaced.
+            NewerFormat: A later release made them, so they must not be considered damaged and replaced.
         """
         try:
             manifest = self.manifest(fingerprint, dataset)
@@ -82,7 +82,7 @@ class EmbeddingStore:
         )
 
     def folder(self, fingerprint: str, dataset: str) -> str:
-        """Where the embeddings lie (or would lie): a path or an ``s3://`` address."""
+        """Where the embeddings are (or would be): a path or an ``s3://`` address."""
         key = embeddings_folder(fingerprint, dataset)
         return self.files.address(key)
 
@@ -94,8 +94,8 @@ class EmbeddingStore:
         Args:
             header: What they are.
             clips: The clips.
-            embeddings: Of the clips.
-            sounds: What the clips sound like; empty where it is not known.
+            embeddings: The clips' embeddings.
+            sounds: Fingerprints of the clips' sounds; empty if they are not known.
 
         Raises:
             ValueError: Wrong shape or type, or not sorted.
@@ -120,10 +120,10 @@ class EmbeddingStore:
         Args:
             fingerprint: Of the encoder.
             dataset: Canonical name of the data set.
-            cached: Whether a copy that this machine verified earlier will do, where one is worth while.
+            cached: Whether a copy that this machine verified earlier is good enough, if keeping one is worthwhile.
 
         Raises:
-            InputError: They are not there, or they are damaged.
+            InputError: They do not exist, or they are damaged.
             StoreError: They cannot be read.
         """
         folder = embeddings_folder(fingerprint, dataset)
@@ -143,12 +143,12 @@ class EmbeddingStore:
 
 
 def parts_reader(files: Files, folder: str, manifest: dict[str, Any]) -> Callable[[str], bytes]:
-    """A function from the name of a part to its bytes, that reads many parts at once and gives each one once.
+    """A function from the name of a part to its bytes; it reads many parts at once and returns each one once.
 
     Args:
         files: The store.
-        folder: Where the parts lie in it.
-        manifest: Names them in the order that they will be asked for.
+        folder: Where the parts are in it.
+        manifest: Lists them in the order in which they will be requested.
     """
     left = [(part["name"], 4 * part["rows"] * manifest["dim"]) for part in manifest["parts"]]
     waiting: dict[str, bytes] = {}
@@ -180,11 +180,11 @@ def find_embeddings(
         dataset: Canonical name of the data set.
         root: The results folder; None to look only among those shipped.
         encoder: Name of the encoder, for the message.
-        digest: Of the embeddings that are wanted, where both have some: made on another kind of processor, they differ
-            in their last digits. The user's are taken where neither has it.
+        digest: The embeddings to prefer if both places have some: embeddings made on another kind of processor differ
+            in their last digits. If neither has this digest, the user's are taken.
 
     Raises:
-        InputError: There are none, with the command that makes them; or they are damaged.
+        InputError: There are none (the error names the command that makes them), or they are damaged.
     """
     found: EmbeddingTable | None = None
     for place in (root, BUNDLED):

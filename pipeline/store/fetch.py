@@ -1,12 +1,12 @@
-"""Files that lie in S3, such as an encoder's weights, brought to this machine once.
+"""Downloads files from S3, such as an encoder's weights, to this machine once.
 
     fetch("s3://bucket/msclap/CLAP_weights_2023.pth")   # a file
     fetch("s3://bucket/gpt2")                           # a folder: every object below it
 
-They are kept under ``$SEPT_CACHE`` (``~/.cache/sept-sweep`` unless set), in a folder named after the address and the
-ETags and sizes of the objects: what was changed there is fetched anew, and what was fetched before stays for whoever is
-still reading it, a day at least (see `cache` for what goes). Of several processes one fetches and the others wait. A
-copy appears whole or not at all.
+They are stored under ``$SEPT_CACHE`` (``~/.cache/sept-sweep`` unless set), in a folder named after the address and the
+ETags and sizes of the objects: objects that have changed are fetched again, and what was fetched before stays for at
+least a day for processes that still read it (see `cache`). Of several processes one fetches and the others wait. A copy
+appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["cache_folder", "fetch"]
 
 logger = logging.getLogger(__name__)
 
-# Larger fetches are announced where somebody is watching.
+# Larger downloads are announced on a terminal.
 _ANNOUNCED_BYTES = 20_000_000
 _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 3
@@ -54,11 +54,11 @@ def fetch(address: str) -> Path:
     """The local copy of the file or folder at an ``s3://`` address.
 
     Returns:
-        A file where the address names an object, else the folder with the objects below it. Not to be changed: others
-        read the same copy.
+        A file if the address names an object, else the folder with the objects below it. Do not change it: others read
+        the same copy.
 
     Raises:
-        InputError: Not such an address, nothing lies there, or ``SEPT_CACHE_GB`` is no number.
+        InputError: This is not such an address, there is nothing at it, or ``SEPT_CACHE_GB`` is not a number.
         StoreError: The bucket cannot be reached or read, or the cache cannot be written.
     """
     from pipeline.store.s3_client import s3_connection, split_address
@@ -66,12 +66,12 @@ def fetch(address: str) -> Path:
     bucket, key = split_address(address)
     if not key:
         raise InputError(f"'{address}' names a whole bucket", fix="give s3://BUCKET/FILE or s3://BUCKET/FOLDER")
-    cache_limit()  # what is wrong with the setting is told before anything is fetched
+    cache_limit()  # a wrong setting is reported before anything is fetched
     connection = s3_connection()
     with _failing(connection, address):
         objects = _objects(connection, bucket, key)
     if not objects:
-        raise InputError(f"nothing lies at '{address}'", fix="check the address")
+        raise InputError(f"there is nothing at '{address}'", fix="check the address")
     try:
         folder = _copy(connection, bucket, objects, address)
     except OSError as error:
@@ -81,7 +81,7 @@ def fetch(address: str) -> Path:
 
 
 def _objects(connection: Connection, bucket: str, key: str) -> list[_Object]:
-    """The object of this key, or those below it; sorted."""
+    """The object with this key, or those below it; sorted."""
     from botocore.exceptions import ClientError
 
     from pipeline.store.s3_failures import MISSING, code_of
@@ -120,7 +120,7 @@ def _copy(connection: Connection, bucket: str, objects: list[_Object], address: 
             return folder
         size = sum(one.size for one in objects)
         _announce(f"fetching {address} ({size / 1e6:.1f} MB) to {folder}", size)
-        # What a killed process has left of an earlier attempt: nobody else is inside.
+        # Leftovers of a killed process; nobody else holds the lock.
         remove_leftovers(folder)
         hidden = temporary(folder)
         hidden.mkdir()
@@ -137,7 +137,7 @@ def _copy(connection: Connection, bucket: str, objects: list[_Object], address: 
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether the copy is there, which then stays for a day."""
+    """Whether the copy exists; if so, it stays for a day."""
     if not lock_of(folder).exists():
         return folder.is_dir()
     try:
@@ -145,12 +145,12 @@ def _is_there(folder: Path) -> bool:
             mark_used(folder)
             return folder.is_dir()
     except OSError:
-        # A cache that can be read and not written loses nothing.
+        # A read-only cache is never trimmed.
         return folder.is_dir()
 
 
 def _download(connection: Connection, bucket: str, one: _Object, target: Path) -> None:
-    """Fetch one object, of exactly the version that was seen.
+    """Fetch one object, in exactly the version that was listed.
 
     Raises:
         Exception: Any of `s3_failures.FAILURES`.
@@ -162,11 +162,11 @@ def _download(connection: Connection, bucket: str, one: _Object, target: Path) -
         with open(target, "wb") as file:
             if _fill(connection, bucket, one, file):
                 return
-    raise Damaged(f"'{one.key}' is not what its size and ETag say")
+    raise Damaged(f"'{one.key}' does not match its size and ETag")
 
 
 def _fill(connection: Connection, bucket: str, one: _Object, file: BinaryIO) -> bool:
-    """Write an object to an empty file, going on wherever an answer breaks off; whether it is what its ETag says."""
+    """Write an object to an empty file, resuming if an answer breaks off; returns whether it matches its ETag."""
     from pipeline.store.s3_client import body_of, tells_md5
     from pipeline.store.s3_failures import Damaged
 
@@ -182,7 +182,7 @@ def _fill(connection: Connection, bucket: str, one: _Object, file: BinaryIO) -> 
                 file.write(chunk)
                 digest.update(chunk)
         except Damaged:
-            # Only attempts that bring nothing are counted.
+            # Only attempts that yield nothing count.
             if file.tell() == began:
                 raise
 

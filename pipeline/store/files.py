@@ -1,9 +1,9 @@
-"""Where bytes live: a folder or a bucket, opened by its address.
+"""Opens the place where results are stored, a folder or a bucket, by its address.
 
     files = open_files("sept-runs")
     files = open_files("s3://bucket/prefix")
 
-What an opened store promises is said by ``door.Files``.
+`protocol.Files` states what an opened store promises.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = [
 
 
 def is_remote(root: str | Path) -> bool:
-    """Whether results kept at ``root`` lie in a bucket rather than in a folder."""
+    """Whether ``root`` is a bucket rather than a folder."""
     return isinstance(root, str) and root.startswith("s3://")
 
 
 def local_folder(root: str | Path) -> Path:
-    """Where, on this machine, lies what belongs to results but is none: MLflow's database, answers that were paid for.
+    """The local folder for what accompanies results: MLflow's database, and a language model's answers.
 
     Returns:
         The results folder itself, absolute; for results in a bucket ``sept-runs`` in the current folder.
@@ -50,7 +50,7 @@ def local_folder(root: str | Path) -> Path:
 
 
 def check_writable(root: str | Path) -> None:
-    """See that something can be written to a folder, or made where it is to be; a bucket is not asked.
+    """Check that a folder can be written to or created; a bucket is not checked.
 
     Raises:
         InputError: It cannot.
@@ -60,12 +60,12 @@ def check_writable(root: str | Path) -> None:
     folder = Path(open_files(root).address("x")).parent
     there = next(place for place in (folder, *folder.parents) if place.exists())
     try:
-        # Asked for by doing it: permissions alone do not tell of read-only disks, nor what an administrator may do.
+        # By writing: permissions alone show neither read-only disks nor what an administrator may do.
         with tempfile.TemporaryFile(dir=there):
             return
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            # There may be room again when it is needed; then it is told.
+            # There may be room again when it is needed; if not, that is reported then.
             return
         reason = error.strerror or str(error)
         fix = f"make {there} writable, or give another folder"
@@ -75,15 +75,15 @@ def check_writable(root: str | Path) -> None:
 def open_files(uri: str | Path, *, known: bool = False) -> Files:
     """Open the folder or bucket that a path, a ``file://`` or an ``s3://`` address names.
 
-    A folder need not exist yet; a bucket must. No request is made here: a bucket that cannot be reached is told by the
-    first method that asks it something.
+    A folder need not exist yet; a bucket must. No request is made here: the first method that makes one reports a
+    bucket that cannot be reached.
 
     Args:
         uri: The address.
-        known: Whether another process has used it already, so that a server that does not answer is waited for.
+        known: Whether another process has used it already; then this one waits for a server that does not answer.
 
     Raises:
-        InputError: The address is of another kind, or a file stands where the folder should be.
+        InputError: The address is of another kind, or a file is in the folder's place.
     """
     text = str(uri)
     if is_remote(uri):
@@ -91,8 +91,8 @@ def open_files(uri: str | Path, *, known: bool = False) -> Files:
 
         return S3Files.at(text, known)
     if text.startswith("s3:"):
-        # A path has made one slash of the two; a folder of this name is never meant.
-        raise InputError(f"'{text}' is no address in S3", fix="give s3://BUCKET or s3://BUCKET/PREFIX")
+        # `Path` has reduced the two slashes to one; nobody means a folder of this name.
+        raise InputError(f"'{text}' is not an S3 address", fix="give s3://BUCKET or s3://BUCKET/PREFIX")
     parts = urlsplit(text)
     if isinstance(uri, str) and "://" in text:
         if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:

@@ -1,20 +1,20 @@
-"""The lease of a sweep: one driver at a time, and a dead one does not stand in the way.
+"""The lease of a sweep: one driver at a time, and a dead one does not block the next.
 
     with Lease(files, "quickstart") as lease:
         ...
         lease.check()   # before a write that matters
 
-``lease.json`` says who holds it; a daemon thread renews it. Whoever comes second is refused with one line, unless the
-holder is gone: at once when it ran on this machine and its process no longer exists, else when whoever asks has seen no
-renewal for ``expiry_s``. Times in the file are only shown, never compared across machines: a clock may be wrong or
-jump, and the file that changes is the sign of life. The file is only ever replaced, and only in place of exactly the
-bytes that were judged: of several who take over one wins, and a holder that was away finds out. It stays after a
-release and says so, so that every holder gets a higher fencing number than all before it.
+``lease.json`` names the holder; a daemon thread renews it. A second driver is refused with one line, unless the holder
+is gone: at once if it ran on this machine and its process no longer exists, otherwise once the second driver has seen
+no renewal for ``expiry_s``. Times in the file are only shown, never compared across machines: a clock may be wrong or
+jump; the sign of life is that the file changes. The file is only ever replaced, and only if it still has exactly the
+bytes that were read: of several drivers that take over one wins, and a holder that was suspended notices. After a
+release the file stays, marked as released.
 
-What a holder writes when it has lost the lease without knowing (it was suspended between its look and its write) can
-harm nothing either: a driver creates trials, decisions and failures where there are none, and replaces its spec only in
-place of the one that it has read. MLflow knows no such conditions: there every request is preceded by a look, and who
-has taken over from a driver looks at the end for what a request of that one may have left.
+A holder that has lost the lease without noticing (it was suspended between its check and its write) does no harm
+either: a driver creates trials, decisions and failures only where there are none, and replaces the spec only if it is
+the one that it has read. MLflow has no such conditions: there a check precedes every request, and a driver that has
+taken over looks at the end for what a late request of its predecessor may have left.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ __all__ = ["Lease", "LeaseHeld", "LeaseLost"]
 
 logger = logging.getLogger(__name__)
 
-# A lease changes hands this often while somebody asks for it only where something else writes the file.
+# A lease changes this often during one attempt to take it only if some other program writes the file.
 _ATTEMPTS = 20
 
 
 class LeaseHeld(InputError):  # noqa: N818 (it names a state, like BlockingIO)
-    """Another driver runs this sweep; says who and since when."""
+    """Another driver runs this sweep; the message states which one and since when."""
 
 
 class LeaseLost(SeptError):  # noqa: N818
@@ -60,7 +60,7 @@ class Lease:
     Args:
         files: The store.
         sweep: Name of the sweep.
-        expiry_s: Seconds that somebody must have watched the lease without a renewal to take it over.
+        expiry_s: Seconds for which a driver must have seen no renewal before it may take the lease over.
         heartbeat_s: Seconds between two renewals.
         give_up: Whether to stop waiting for another holder's sign of life.
     """
@@ -87,18 +87,18 @@ class Lease:
         self._renewed = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        # What `alive` saw last, since when, and whether it had seen something else before.
+        # The holder that `alive` saw last, since when, and whether it had seen another state before.
         self._seen: tuple[Holder, float, bool] | None = None
         self._taken_over = False
 
     @property
     def token(self) -> str:
-        """What tells the lease held from every other one; empty when none is held."""
+        """Identifies the lease held; empty if none is held."""
         return self._held.token if self._held else ""
 
     @property
     def taken_over(self) -> bool:
-        """Whether the last holder had not given it back: something that it asked for may still be under way."""
+        """Whether the last holder had not released it: a request of its own may still arrive."""
         return self._taken_over
 
     @property
@@ -107,15 +107,15 @@ class Lease:
         return bool(self._lost)
 
     def holder(self) -> Holder | None:
-        """Who holds the lease at the moment, alive or not; None when nobody does."""
+        """Who holds the lease at the moment, alive or not; None if nobody does."""
         last = self._parse(self._read())
         return None if last is None or last.released_ms else last
 
     def alive(self, holder: Holder) -> bool:
-        """Whether a holder seems to be at work, to be shown; without waiting, so `acquire` may come to know better.
+        """Whether a holder seems to be alive, for display; it does not wait, so `acquire` may find otherwise.
 
-        Who asks again and again learns from what changes in between. At the first look a process that exists on this
-        machine counts as alive, and one elsewhere if the time of its last renewal is near the time here.
+        Repeated calls learn from what changes in between. At the first call a process that exists on this machine
+        counts as alive, and one elsewhere does if the time of its last renewal is near the time here.
         """
         if holder.gone():
             return False
@@ -129,8 +129,8 @@ class Lease:
     def acquire(self) -> Lease:
         """Take the lease and start renewing it.
 
-        A holder whose process cannot be looked at, or exists and has not renewed for long, is watched: until it
-        renews, at most ``expiry_s``.
+        A holder whose process cannot be examined, or exists but has not renewed for long, is watched until it renews,
+        for at most ``expiry_s``.
 
         Raises:
             LeaseHeld: Another driver holds it and is alive.
@@ -156,25 +156,25 @@ class Lease:
         return self
 
     def check(self) -> None:
-        """Return if the lease is still this driver's; renews it when the heartbeat is late.
+        """Return if this driver still holds the lease; renews it if the heartbeat is late.
 
         Raises:
-            LeaseLost: It is not, or it was never acquired.
-            StoreError: It was not renewed in time, and cannot be now.
+            LeaseLost: It does not, or never acquired it.
+            StoreError: It was not renewed in time, and cannot be renewed now.
         """
         if self._held is None and not self._lost:
             raise LeaseLost(f"sweep '{self.sweep}' is driven without its lease")
-        # A process that was suspended must look before it goes on: others may have had time to take over.
+        # A process that was suspended must check before it continues: others may have taken over.
         if not self._lost and _clock() - self._renewed > self.expiry_s / 2:
             failure = self._renew()
-            # After the expiry others may rightly take over: nothing is written before it is seen that none has.
+            # After the expiry others may take over: nothing is written before it is clear that none has.
             if not self._lost and _clock() - self._renewed > self.expiry_s:
                 raise failure or StoreError(f"the lease of sweep '{self.sweep}' was not renewed; run the command again")
         if self._lost:
             raise LeaseLost(self._lost)
 
     def release(self) -> None:
-        """Give the lease back, so that the next driver need not wait. Does nothing when it is not held."""
+        """Release the lease, so that the next driver need not wait. Does nothing if it is not held."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -184,7 +184,7 @@ class Lease:
         try:
             self._rewrite(released=True)
         except StoreError as error:
-            logger.warning("the lease of sweep '%s' was not given back and will expire: %s", self.sweep, error)
+            logger.warning("the lease of sweep '%s' was not released and will expire: %s", self.sweep, error)
         self._held = None
 
     def __enter__(self) -> Lease:
@@ -196,11 +196,11 @@ class Lease:
         self.release()
 
     def _silent(self, found: bytes, holder: Holder) -> bool:
-        """Whether the holder's lease stays as it was found for ``expiry_s``; False: look again, it was given back.
+        """Whether the holder's lease stays unchanged for ``expiry_s``; False if it was released meanwhile.
 
         Raises:
-            LeaseHeld: It was renewed, or its process is there and renewed it not long ago.
-            KeyboardInterrupt: It was given up.
+            LeaseHeld: It was renewed, or its process exists and renewed it not long ago.
+            KeyboardInterrupt: ``give_up`` asked to stop.
         """
         if holder.here and 0 <= _now_ms() - holder.renewed_ms <= self.expiry_s * 1000:
             raise self._refusal(holder, (_now_ms() - holder.renewed_ms) // 1000)
@@ -213,7 +213,7 @@ class Lease:
             if self._give_up():
                 raise KeyboardInterrupt
             _pause(min(1.0, self.expiry_s / 20))
-            # Before the look: only what lies before it has been watched.
+            # Taken before the read: only the time before it was watched.
             watched_s = _clock() - began
             now = self._read()
             if now != found:
@@ -241,9 +241,9 @@ class Lease:
             return None
 
     def _publish(self, expected: bytes | None, holder: Holder) -> bool:
-        """Write ``holder`` in place of exactly what was read; whether that was still there."""
+        """Write ``holder`` in place of exactly what was read; returns whether that was still there."""
         content = holder.to_json()
-        # Before the write, which may take its time: others count from the time in it.
+        # Taken before the write, which may be slow: others count from the time in it.
         began = _clock()
         if not self._files.replace(self._key, expected, content):
             return False
@@ -258,8 +258,8 @@ class Lease:
                 return
 
     def _renew(self) -> StoreError | None:
-        """Renew the lease, or find out that it is lost; returns why neither could be done now."""
-        # In turn: the other thread of this process may have renewed meanwhile.
+        """Renew the lease, or notice that it is lost; returns the error if neither was possible now."""
+        # One thread at a time: the other one may have renewed meanwhile.
         with self._turn:
             if self._held is None or self._lost:
                 return None
@@ -270,7 +270,7 @@ class Lease:
         return None
 
     def _rewrite(self, released: bool = False) -> None:
-        """Renew the own lease in the store or give it back, or find out that it is not the own one any more."""
+        """Renew or release this driver's lease in the store, or notice that another driver has it."""
         for _ in range(2):
             if self._held is None:
                 return
@@ -285,7 +285,7 @@ class Lease:
             if current is None or current.token != self._held.token:
                 self._lost = f"the lease of sweep '{self.sweep}' {_fate(current)}; this driver must stop"
                 return
-            # A change that failed by the store's account has come through after all: this one goes in its place.
+            # A change that the store reported as failed has succeeded after all: this one replaces it.
             self._written = found or b""
         raise StoreError(f"'{self._key}' keeps changing")
 
@@ -298,7 +298,7 @@ class Lease:
 
 
 def _new_holder() -> Holder:
-    """This process, from now on."""
+    """This process as the holder, from now on."""
     now, pid = _now_ms(), os.getpid()
     return Holder(
         host=platform.node(),
@@ -322,7 +322,7 @@ def _now_ms() -> int:
 
 
 def _clock() -> float:
-    """Seconds that also pass while the machine sleeps, where the system has such a clock."""
+    """Seconds that also pass while the machine sleeps, if the system has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

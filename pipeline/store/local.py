@@ -1,4 +1,4 @@
-"""The door to a local folder: temporary files, renames and hard links, each synced to the disk."""
+"""Objects in a local folder: temporary files, renames and hard links, each synced to the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
 
 logger = logging.getLogger(__name__)
 
-# A writer that is still alive has never needed this long for one object; older leftovers belong to killed writers.
+# No living writer needs this long for one object; older leftovers belong to killed writers.
 STALE_TEMP_S = 3600.0
 LOCK_TIMEOUT_S = 20.0
 _TEMP_SUFFIX = ".tmp"
@@ -28,7 +28,7 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class LocalFiles:
-    """``Files`` in a local folder. The folder is made by the first write, so that reading never leaves a trace.
+    """``Files`` in a local folder. The first write creates the folder, so that reading never changes anything.
 
     Args:
         root: The folder.
@@ -37,7 +37,7 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._tidied: set[Path] = set()
-        self._circles: set[str] = set()  # links that have been told
+        self._circles: set[str] = set()  # links that have been reported
 
     def __repr__(self) -> str:
         return f"LocalFiles({str(self.root)!r})"
@@ -70,7 +70,7 @@ class LocalFiles:
         """See ``Files.create``."""
         path = self._path(key)
         with self._failing("write", key):
-            # Asked first only to spare the disk the temporary file; the link below is what decides.
+            # Checked first only to save a temporary file; the link below decides.
             if path.exists():
                 return False
             with self._temporary(path, data) as temporary:
@@ -84,7 +84,7 @@ class LocalFiles:
         if expected is None:
             return self.create(key, data)
         path = self._path(key)
-        # Where there is no folder there is nothing to take the place of.
+        # Without a folder there is nothing to replace.
         if not path.parent.is_dir():
             return False
         with self._failing("write", key), _turn(path.with_name(".replace.lock")):
@@ -121,7 +121,7 @@ class LocalFiles:
             try:
                 if path.read_bytes() != expected:
                     return False
-                # Taken away first and looked at again then: what was put there in between goes back.
+                # Renamed first and then read again: what was put there in between is put back.
                 taken = _hidden(path)
                 os.rename(path, taken)
             except (FileNotFoundError, NotADirectoryError):
@@ -164,7 +164,7 @@ class LocalFiles:
 
     @contextmanager
     def _temporary(self, path: Path, data: bytes) -> Iterator[Path]:
-        """A complete, synced, invisible copy of ``data`` beside ``path``; gone at the end, whatever happened."""
+        """A complete, synced, hidden copy of ``data`` next to ``path``; always removed at the end."""
         _make_folder(path.parent)
         self._tidy(path.parent)
         temporary = _hidden(path)
@@ -184,7 +184,7 @@ class LocalFiles:
 
         Args:
             folder: Where to begin.
-            above: Where the folders around it really are; the last one is ``folder`` itself.
+            above: The real paths of the folders around it; the last one is ``folder`` itself.
         """
         try:
             entries = [*os.scandir(folder)]
@@ -196,18 +196,20 @@ class LocalFiles:
                 continue
             linked = entry.is_symlink()
             real = os.path.realpath(entry.path) if linked else os.path.join(above[-1], entry.name)
-            # A link to itself is said to be neither file nor folder, with an error.
+            # A link to itself is reported as neither file nor folder, with an error.
             if linked and (real in above or above[0].startswith(f"{real.rstrip('/')}/") or os.path.islink(real)):
                 if entry.path not in self._circles:
                     self._circles.add(entry.path)
-                    logger.warning("the link %s leads in a circle and is passed over; remove it", entry.path)
+                    logger.warning(
+                        "the link %s points to a folder that contains it and is skipped; remove it", entry.path
+                    )
             elif entry.is_dir():
                 yield from self._walk(Path(entry.path), (*above, real))
             else:
                 yield Path(entry.path)
 
     def _tidy(self, folder: Path) -> None:
-        """Remove what killed writers left in ``folder``: once per folder, for a scan at every write would add up."""
+        """Remove what killed writers left in ``folder``: once per folder, since a scan at every write would be slow."""
         if folder in self._tidied:
             return
         self._tidied.add(folder)
@@ -220,12 +222,12 @@ class LocalFiles:
 
 
 def _hidden(path: Path) -> Path:
-    """A name beside ``path`` that nothing lists, and that tells which process it belongs to."""
+    """A name next to ``path`` that nothing lists, and that identifies the process it belongs to."""
     return path.with_name(f".{path.name}.{own_mark(os.getpid())}.{secrets.token_hex(4)}{_TEMP_SUFFIX}")
 
 
 def _make_folder(folder: Path) -> None:
-    """``mkdir -p`` that lasts: every new folder's name is synced into its parent."""
+    """``mkdir -p`` that survives a power cut: every new folder's name is synced into its parent."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -243,7 +245,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _publish_new(temporary: Path, path: Path) -> bool:
-    """Give the complete file ``temporary`` the name ``path`` unless something has it; returns whether it got it."""
+    """Give the complete file ``temporary`` the name ``path`` unless it exists; returns whether it did."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -253,7 +255,7 @@ def _publish_new(temporary: Path, path: Path) -> bool:
             raise
     else:
         return True
-    # A filesystem without hard links (exFAT, some network mounts): the creators of one folder take turns instead.
+    # A filesystem without hard links (exFAT, some network mounts): the creators in one folder take turns instead.
     with _turn(path.with_name(".create.lock")):
         if path.exists():
             return False
@@ -263,7 +265,7 @@ def _publish_new(temporary: Path, path: Path) -> bool:
 
 @contextmanager
 def _turn(lock: Path) -> Iterator[None]:
-    """Hold a file lock: among the processes and threads that see this folder only one is inside.
+    """Hold a file lock: only one of the processes and threads that use this folder holds it.
 
     Never removed: a lock on a removed file protects nothing.
     """
@@ -272,13 +274,13 @@ def _turn(lock: Path) -> Iterator[None]:
         _flock(descriptor, lock)
         yield
     finally:
-        # Closing alone would leave the lock to a child forked meanwhile.
+        # Closing alone would leave the lock with a child that was forked meanwhile.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def _flock(descriptor: int, path: Path) -> None:
-    """Lock, but not for ever: turns take milliseconds, unless a process was suspended in the middle of its own."""
+    """Lock, but do not wait forever: a lock is held for milliseconds, unless its process is suspended."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:

@@ -49,7 +49,8 @@ logger = logging.getLogger(__name__)
 
 _EMBEDDINGS, _ROWS = "embeddings.npy", "rows.parquet"
 _METADATA = b"sept.cache"
-_COLUMNS = ("clip_ids", "classnames", "folds", "groups", "sha256", "sounds")
+# Many clips have the same class, fold and group: equal ones share one string.
+_REPEATED, _UNIQUE = ("classnames", "folds", "groups"), ("clip_ids", "sha256", "sounds")
 # Part of the key, so that another layout is another folder.
 _LAYOUT = 4
 
@@ -136,7 +137,7 @@ def _open(folder: Path, wanted: dict[str, str], *, verify: bool) -> EmbeddingTab
             raise ValueError("it does not have the digest that is stored with it")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # Arrow's errors are of several families, some of them OSError; here all of them are about the content.
+    # Arrow's errors belong to several families, some to OSError; here all of them are about the content.
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, InputError) as error:
         logger.warning("%s is damaged and is made again: %s", folder, one_line(error))
         return None
@@ -168,8 +169,8 @@ def _table(folder: Path, wanted: dict[str, str]) -> tuple[EmbeddingTable, dict[s
         manifest_digest=stated["manifest_digest"],
         embeddings=torch.from_numpy(values),
         description=None if stated["description"] is None else info_from_json(stated["description"]),
-        # Interned: many clips have the same class, fold and group.
-        **{name: tuple(map(sys.intern, rows.column(name).to_pylist())) for name in _COLUMNS},
+        **{name: tuple(map(sys.intern, rows.column(name).to_pylist())) for name in _REPEATED},
+        **{name: tuple(rows.column(name).to_pylist()) for name in _UNIQUE},
     )
     return table, stated
 
@@ -179,7 +180,7 @@ def _digests(table: EmbeddingTable) -> dict[str, str]:
     return {
         "manifest_digest": digest_of(rows),
         "digest": table.digest,
-        # The sounds show what the encoder has heard; the manifest's digest leaves them out.
+        # The sounds identify clips that the encoder was trained on; the manifest's digest leaves them out.
         "sounds_digest": hashlib.sha256(canonical_json(table.sounds).encode()).hexdigest(),
     }
 
@@ -196,7 +197,7 @@ def _write(folder: Path, wanted: dict[str, str], table: EmbeddingTable) -> None:
 
     description = None if table.description is None else info_to_json(table.description)
     stated = seal(wanted | _digests(table) | {"description": description})
-    rows = pa.table({name: pa.array(getattr(table, name), pa.string()) for name in _COLUMNS})
+    rows = pa.table({name: pa.array(getattr(table, name), pa.string()) for name in (*_UNIQUE, *_REPEATED)})
     remove_leftovers(folder)
     if folder.exists():
         remove_entry(folder)
@@ -204,7 +205,9 @@ def _write(folder: Path, wanted: dict[str, str], table: EmbeddingTable) -> None:
     try:
         hidden.mkdir()
         np.save(hidden / _EMBEDDINGS, table.embeddings.contiguous().numpy())
-        pq.write_table(rows.replace_schema_metadata({_METADATA: stated}), hidden / _ROWS, write_page_checksum=True)
+        rows = rows.replace_schema_metadata({_METADATA: stated})
+        # Fast to read rather than small: the embeddings are far larger.
+        pq.write_table(rows, hidden / _ROWS, compression="NONE", use_dictionary=[*_REPEATED], write_page_checksum=True)
         for name in (_EMBEDDINGS, _ROWS):
             with open(hidden / name, "rb") as file:
                 os.fsync(file.fileno())

@@ -1,7 +1,7 @@
-"""The door to where bytes live: one small protocol, which a folder and a bucket pass through alike.
+"""The protocol of a storage back end, the same for a folder and a bucket.
 
-The door promises four things and the rest of the store relies on nothing else: a reader sees a whole object or none,
-``create`` and ``replace`` have one winner, and what was written stays written. A backend passes when the conformance
+It promises three things, and the rest of the store relies on nothing else: a reader sees a complete object or none,
+``create`` and ``replace`` have one winner, and what was written stays written. A back end is correct if the conformance
 suite in the tests passes on it.
 """
 
@@ -24,19 +24,19 @@ class StoreError(SeptError):
 
 
 class StoreAway(StoreError):  # noqa: N818 (it names a state, like BlockingIO)
-    """A storage that was there before cannot be reached, and was waited for; it may be back later."""
+    """A storage that answered before cannot be reached, even after waiting; it may come back later."""
 
     resumable = True
 
 
 class StoreDenied(StoreError, InputError):  # noqa: N818
-    """The storage lets this user not do that, or is read-only: a person has to do something about it."""
+    """The storage does not allow this user to do that, or is read-only: a person must fix it."""
 
 
 class Files(Protocol):
     """Objects by key. A key is a relative posix path such as ``sweeps/quickstart/spec.yaml``.
 
-    Contract of every backend:
+    Contract of every back end:
 
     * ``write``, ``create`` and ``replace`` publish atomically: a reader gets the old bytes, the new bytes or
       ``FileNotFoundError``, never a part, even if the writer is killed at any moment. When they return, the object
@@ -49,54 +49,54 @@ class Files(Protocol):
     """
 
     def read(self, key: str) -> bytes:
-        """The bytes of an object; ``FileNotFoundError`` when there is none."""
+        """The bytes of an object; ``FileNotFoundError`` if there is none."""
         ...
 
     def read_many(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The bytes of all objects that are there, in the order of ``keys``; far faster than one after the other
-        where each takes a request.
-        """
+        """The bytes of those objects that exist, in the order of ``keys``; much faster than one by one in a bucket."""
         ...
 
     def write(self, key: str, data: bytes) -> None:
-        """Publish an object, replacing one that is there."""
+        """Publish an object, replacing an existing one."""
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Publish an object only if there is none; returns whether it was this call that did."""
+        """Publish an object only if there is none; returns whether this call did."""
         ...
 
     def replace(self, key: str, expected: bytes | None, data: bytes) -> bool:
-        """Publish an object only in place of ``expected`` (None: of nothing); returns whether it was this call that
-        did. Between the last look at the old object and the new one's appearance no other ``replace`` comes.
+        """Publish an object only in place of ``expected`` (None: of nothing); returns whether this call did.
+
+        No other ``replace`` happens between the last look at the old object and the new one's appearance.
         """
         ...
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object (a folder is none)."""
+        """Whether the object exists (a folder is not an object)."""
         ...
 
     def list(self, prefix: str = "") -> Keys:
-        """Sorted keys of all objects under the folder ``prefix``, at any depth; empty when there is no such folder."""
+        """Sorted keys of all objects under the folder ``prefix``, at any depth; empty if there is no such folder."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; no error when there is none."""
+        """Remove an object; no error if there is none."""
         ...
 
     def remove(self, key: str, expected: bytes) -> bool:
-        """Remove an object only where its bytes are ``expected``; returns whether it was removed. What somebody puts
-        there meanwhile stays, except in a bucket whose server ignores conditions of a removal: between the look at the
-        object and its removal lies one request there.
+        """Remove an object only if its bytes are ``expected``; returns whether it was removed.
+
+        What another process puts there meanwhile stays, except in a bucket whose server ignores the conditions of a
+        removal: there, one request passes between the look at the object and its removal.
         """
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """Where the object lies (or would lie) on this machine's disk; None where the backend has no such place."""
+        """Where the object is (or would be) on this machine's disk; None if the back end has no such place."""
         ...
 
     def address(self, key: str) -> str:
-        """Where the object lies (or would lie), to be shown to a person: a path, or an ``s3://`` address."""
+        """Where the object is (or would be), for display: a path, or an ``s3://`` address."""
         ...
 
 

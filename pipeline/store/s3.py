@@ -1,14 +1,14 @@
-"""The door to a bucket: objects under ``s3://bucket/prefix``, in S3 or any server that speaks its protocol.
+"""Objects in a bucket, under ``s3://bucket/prefix``, in S3 or any server that speaks its protocol.
 
-What S3 gives: a put is atomic, whoever reads after it reads it, and it can be made to depend on what is there
-(``If-None-Match``, ``If-Match``). What it does not tell is whether a put whose answer was lost has happened. So every
-object carries, as metadata, a token of the call that wrote it (a repeated put that finds its own token there has won)
-and its sha256, which every read is checked against. Objects that other tools have put there lack them and are believed
-as they are; what matters among them carries a digest inside (documents, Parquet parts, checkpoints).
+S3 guarantees that a put is atomic, that every later read sees it, and that it can depend on the current object
+(``If-None-Match``, ``If-Match``). It does not report whether a put whose answer was lost has happened. So every object
+carries, as metadata, a token of the call that wrote it (a repeated put that finds its own token has won) and its
+sha256, against which every read is checked. Objects that other tools have put there lack both and are accepted as they
+are; those that matter carry a digest inside (documents, Parquet parts, checkpoints).
 
-Every object is put by one request, never by a multipart upload, which could not be made to depend on what is there in
-every server and would leave parts behind: so an object has at most 5 GB. What the credentials must be allowed to do is
-in ``infra/s3-policy.json``.
+Every object is put by one request, never by a multipart upload, which not every server can make conditional and which
+would leave parts behind: so an object has at most 5 GB. ``infra/s3-policy.json`` lists the permissions that the
+credentials need.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class S3Files:
     Args:
         connection: A connection of `s3_client`.
         bucket: Name of the bucket, which must exist.
-        prefix: What all keys stand under; may be empty.
+        prefix: Prefix of all keys; may be empty.
     """
 
     def __init__(self, connection: Connection, bucket: str, prefix: str = "") -> None:
@@ -60,10 +60,10 @@ class S3Files:
 
         Args:
             address: Where it is.
-            known: Whether another process has met the server already.
+            known: Whether another process has reached the server already.
 
         Raises:
-            InputError: Not such an address, or an environment without a possible connection.
+            InputError: This is not such an address, or the environment does not allow a connection.
         """
         bucket, prefix = split_address(address)
         connection = s3_connection()
@@ -138,7 +138,7 @@ class S3Files:
             try:
                 self._connection.ask(lambda: self._client.delete_object(**request, IfMatch=current[1]))
             except ClientError as error:
-                # A conflict: somebody writes it at this moment.
+                # A conflict: another process is writing it at this moment.
                 if code_of(error) in _REFUSED | _CONFLICT:
                     return False
                 if code_of(error) != "NotImplemented":
@@ -159,7 +159,7 @@ class S3Files:
         return self._prefix + check_key(key)
 
     def _get(self, key: str) -> tuple[bytes, str] | None:
-        """Bytes and ETag of an object, checked against the digest that was stored with them; None when not there."""
+        """Bytes and ETag of an object, checked against the digest stored with them; None if there is no object."""
         name = self._name(key)
 
         def get() -> tuple[bytes, str]:
@@ -179,7 +179,7 @@ class S3Files:
                 raise
 
     def _metadata(self, key: str) -> dict[str, str] | None:
-        """What is stored with an object; None when there is none."""
+        """The metadata of an object; None if there is no object."""
         name = self._name(key)
         with self._failing("read", key):
             try:
@@ -190,7 +190,7 @@ class S3Files:
                 raise
 
     def _put(self, key: str, data: bytes, token: str, **condition: str) -> bool:
-        """Put an object; returns whether the condition let it, in this or an earlier, unanswered attempt."""
+        """Put an object; returns whether the condition held, in this or an earlier, unanswered attempt."""
         request: dict[str, Any] = {
             "Bucket": self._bucket,
             "Key": self._name(key),
@@ -217,24 +217,24 @@ class S3Files:
         raise StoreError(f"cannot write '{key}' in {self._root}: others keep writing it; run the same command again")
 
     def _prove_conditions(self, key: str, data: bytes, token: str) -> None:
-        """Make sure that the server understands conditions: put what is there under false ones, and under a true one.
+        """Check that the server honours conditions: put the same object under false conditions, and under a true one.
 
         Raises:
-            StoreError: It ignores them, and two drivers of a sweep would not notice each other; or it refuses what it
-                should take, and a driver would believe that another one has come.
+            StoreError: It ignores them, so that two drivers of a sweep would not notice each other; or it refuses a put
+                that it should accept, so that a driver would believe that another one has taken over.
         """
         for condition in ({"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}):
-            # Under another token, for a put that is refused must not find its own there.
+            # With another token, since a put that is refused must not find its own token.
             if self._put(key, data, f"{token}-again", **condition):
                 raise StoreError(
                     f"the server of {self._root} ignores conditional writes, without which two drivers of one sweep "
-                    "could not be told apart; use S3 itself or a server that honours If-Match and If-None-Match"
+                    "would not notice each other; use S3 itself or a server that honours If-Match and If-None-Match"
                 )
         found = self._get(key)
         held = found is None or found[0] != data or self._put(key, data, f"{token}-kept", IfMatch=found[1])
-        # Unless another writer came between the two.
+        # Unless another writer wrote in between.
         if not held and self._get(key) == found:
-            # Else the next command would find it, and could not replace it.
+            # Otherwise the next command would find the object and could not replace it.
             self.delete(key)
             raise StoreError(
                 f"the server of {self._root} refuses conditional writes whose condition holds, as Ceph's gateway of "
@@ -251,7 +251,7 @@ class S3Files:
 
 
 def _is_key(key: str) -> bool:
-    """Whether a name in the bucket is one of the store's: not a folder's marker, not hidden."""
+    """Whether a name in the bucket is a key of the store: neither a folder's marker nor hidden."""
     try:
         check_key(key)
     except ValueError:

@@ -1,9 +1,9 @@
-"""The connection to S3: one client a process, patient but not for ever, and its failures as one line.
+"""The connection to S3: one client per process, which waits out short outages and reports failures in one line.
 
-Endpoint, region and credentials come from where every AWS tool finds them: ``AWS_ENDPOINT_URL``, ``AWS_REGION``,
+Endpoint, region and credentials come from where every AWS tool looks for them: ``AWS_ENDPOINT_URL``, ``AWS_REGION``,
 ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, ``AWS_PROFILE``, ``~/.aws``, the machine's own role.
-``SEPT_S3_ANONYMOUS=1`` asks for public buckets without any; ``SEPT_S3_PATIENCE_S`` is how long an outage is waited out;
-``SEPT_S3_SSE`` (``AES256`` or ``aws:kms``, then also ``SEPT_S3_KMS_KEY``) has the server encrypt what is put.
+``SEPT_S3_ANONYMOUS=1`` reads public buckets without credentials; ``SEPT_S3_PATIENCE_S`` is how long to wait out an
+outage; ``SEPT_S3_SSE`` (``AES256`` or ``aws:kms``, then also ``SEPT_S3_KMS_KEY``) has the server encrypt what is put.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ __all__ = ["THREADS", "Connection", "body_of", "make_client", "s3_connection", "
 
 logger = logging.getLogger(__name__)
 
-# Requests at a time, where many are to be made.
+# Concurrent requests.
 THREADS = 32
 
-# A server that was never met is given up after some 15 s where it cannot be connected to, and after a minute and a half
-# where it accepts and says nothing. botocore's waits between attempts double, from 1 s where the server asks to slow
-# down.
+# A server that has never answered is given up after about 15 s if no connection succeeds, and after a minute and a half
+# if it accepts connections but does not answer. botocore's waits between attempts double, from 1 s if the server asks
+# to slow down.
 CONNECT_S = 3.0
 READ_S = 15.0
 ATTEMPTS = 6
 _DAMAGED_ATTEMPTS = 5
-# Seconds that one that was met is waited for, when it goes away: a restart, a failing network.
+# Seconds to wait for a server that has answered before: a restart, a failing network.
 PATIENCE_S = 180.0
 _LONGEST_PAUSE_S = 8.0
 
@@ -68,15 +68,15 @@ T = TypeVar("T")
 
 
 class Connection:
-    """A client and what this process knows of the server behind it. May be used by several threads at once.
+    """A client, and what this process knows about its server. May be used by several threads at once.
 
-    A server that has answered before, and then cannot be reached or cannot answer, is waited for, by all threads
-    together: an outage has one end, after which each further request is given up at once.
+    If a server that has answered before cannot be reached or cannot answer, all threads wait for it together. Once that
+    wait is over without success, each further request fails at once.
 
     Args:
         client: The client.
-        patience_s: Seconds that an outage is waited out.
-        encryption: Parameters of every put that say how the server is to encrypt it; none leaves it to the bucket.
+        patience_s: Seconds to wait out an outage.
+        encryption: Parameters of every put for how the server must encrypt it; none leaves it to the bucket.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class Connection:
     ) -> None:
         self.client = client
         self.encryption = encryption
-        self.known = False  # whether the server was there, for this process or for the one that has sent it here
-        self.let_in = False  # whether it has accepted the credentials, likewise
+        self.known = False  # whether the server has answered this process, or the process that sent it the work
+        self.let_in = False  # whether it has accepted the credentials, for either of them
         self._patience_s = patience_s
-        self._away_since = 0.0  # when the present outage began; 0 while there is none
+        self._away_since = 0.0  # when the current outage began; 0 if there is none
         self._turn = threading.Lock()
 
     @property
@@ -96,7 +96,7 @@ class Connection:
         return _host(self.client)
 
     def ask(self, request: Callable[[], T]) -> T:
-        """What ``request`` returns, made again while its answers come damaged or the server is away.
+        """The result of ``request``, which is repeated while its answers are damaged or the server is away.
 
         Raises:
             Exception: Any of ``FAILURES``.
@@ -110,7 +110,7 @@ class Connection:
                     # A refusal is an answer.
                     if isinstance(error, exceptions.ClientError):
                         self._heard()
-                        # It says that something is not there to those alone whom it knows.
+                        # A server reports a missing object only to callers whose credentials it accepts.
                         self.let_in |= code_of(error) in MISSING
                     raise
                 began = began or time.monotonic()
@@ -123,7 +123,7 @@ class Connection:
                 return answer
 
     def head(self, bucket: str, key: str) -> dict[str, Any]:
-        """What is known of an object, without its bytes.
+        """The metadata of an object, without its bytes.
 
         Raises:
             Exception: Any of ``FAILURES``.
@@ -131,13 +131,13 @@ class Connection:
         try:
             return dict(self.ask(lambda: self.client.head_object(Bucket=bucket, Key=key)))
         except exceptions.ClientError as error:
-            # An answer to HEAD has no body, so that expired credentials are a bare 400, and unknown ones a 403.
+            # An answer to HEAD has no body, so expired credentials give a bare 400, and unknown ones a 403.
             if code_of(error) in ("400", "403"):
                 self.ask(lambda: self.client.get_object(Bucket=bucket, Key=key))["Body"].close()
             raise
 
     def list_objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
-        """``Key``, ``ETag``, ``Size`` and more of every object whose name begins with ``prefix``: a thousand a request.
+        """``Key``, ``ETag``, ``Size`` and more of objects whose names begin with ``prefix``; a thousand per request.
 
         Raises:
             Exception: Any of ``FAILURES``.
@@ -154,12 +154,12 @@ class Connection:
     def failure(self, what: str, error: Exception) -> StoreError:
         """The error to raise for one of ``FAILURES``.
 
-        It is of the kind that passes where the server has been met and is away, and where it no longer accepts
-        credentials that were good: with new ones the same command goes on.
+        It is `StoreAway` if the server has answered before and is away now, or if it no longer accepts credentials that
+        were good before: with new ones the same command resumes.
         """
         line = f"{what}: {explain(error, self.host)}"
         if self.encryption and cannot_encrypt(error):
-            line += "; if it stays so, unset SEPT_S3_SSE: the server may not be able to encrypt as it asks"
+            line += "; if that does not help, unset SEPT_S3_SSE: the server may not support that encryption"
         if self.known and is_away(error):
             return StoreAway(line)
         if is_expired(error) or (self.let_in and is_locked_out(error)):
@@ -168,9 +168,9 @@ class Connection:
         return StoreDenied(line) if is_denied(error) else StoreError(line)
 
     def _wait(self, error: Exception, pause: float, began: float) -> bool:
-        """Wait a little for a server that is away; False where it was never met, or has been away for too long.
+        """Wait a little for a server that is away; False if it has never answered, or has been away for too long.
 
-        That is also where it answers others, and not the request that first failed at ``began``.
+        Also False if it answers others, but not the request that first failed at ``began``.
         """
         with self._turn:
             if not self.known:
@@ -199,11 +199,10 @@ def s3_connection() -> Connection:
     """The connection of this process for its present environment. No request is made to S3.
 
     Raises:
-        InputError: The environment or ``~/.aws`` name a profile, an endpoint, a patience or an encryption that cannot
-            be.
+        InputError: The environment or ``~/.aws`` contain an invalid profile, endpoint, patience or encryption.
     """
     settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "SEPT_S3_")))
-    # By process: connections must not be shared with a fork.
+    # Per process: connections must not be shared with a fork.
     return _cached(settings, os.getpid())
 
 
@@ -218,7 +217,7 @@ def _encryption() -> dict[str, str]:
     """The encryption that the environment asks for, as parameters of a put.
 
     Raises:
-        InputError: It asks for none that there is.
+        InputError: It asks for an encryption that does not exist.
     """
     kind, key = os.environ.get("SEPT_S3_SSE", ""), os.environ.get("SEPT_S3_KMS_KEY", "")
     if kind not in ("", "AES256", "aws:kms"):
@@ -246,16 +245,16 @@ def make_client(*, attempts: int = ATTEMPTS, connect_s: float = CONNECT_S, read_
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=THREADS,
         signature_version=UNSIGNED if anonymous else None,
-        # Objects carry checksums of our own, which every server of the protocol can keep.
+        # Objects carry our own checksums, which every server of the protocol can store.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     try:
-        # botocore itself knows only the older name of the variable.
+        # botocore itself reads only the older name of the variable.
         session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
         client = session.client("s3", config=config)
         if not _host(client).endswith(_AWS_HOSTS):
-            # Few other servers answer to names like bucket.host.
+            # Few other servers support host names like bucket.host.
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
     except (exceptions.BotoCoreError, ValueError) as error:
         what, fix = explain_setup(error)
@@ -278,24 +277,24 @@ def split_address(address: str) -> tuple[str, str]:
         if path:
             check_key(path)
     except ValueError:
-        raise InputError(f"'{address}' is no address in S3", fix="give s3://BUCKET or s3://BUCKET/PREFIX") from None
+        raise InputError(f"'{address}' is not an S3 address", fix="give s3://BUCKET or s3://BUCKET/PREFIX") from None
     return bucket, path
 
 
 def tells_md5(etag: str, answer: Mapping[str, Any]) -> bool:
     """Whether an object's ETag is the MD5 of its bytes.
 
-    Of objects that were put in parts, or encrypted with a key of their own, and on some servers, it is something else.
+    For objects that were put in parts or encrypted with their own key, and on some servers, it is something else.
     """
     plain = answer.get("ServerSideEncryption") in (None, "AES256")
     return plain and re.fullmatch(r'"?[0-9a-f]{32}"?', etag) is not None
 
 
 def body_of(answer: Mapping[str, Any], size: int | None = None) -> bytes:
-    """The bytes of an answer with a body, all that are left or the next ``size``.
+    """The bytes of an answer's body, the rest of it or the next ``size``.
 
     Raises:
-        Damaged: The body came cut short, or too slowly.
+        Damaged: The body was cut short, or came too slowly.
     """
     try:
         return bytes(answer["Body"].read(size))
@@ -304,7 +303,7 @@ def body_of(answer: Mapping[str, Any], size: int | None = None) -> bytes:
 
 
 def _undamaged(request: Callable[[], T]) -> T:
-    """What ``request`` returns, made again where its answer came damaged; other failures botocore has repeated."""
+    """The result of ``request``, which is repeated if its answer is damaged; botocore retries other failures."""
     for attempt in range(_DAMAGED_ATTEMPTS - 1):
         try:
             return request()
@@ -314,13 +313,13 @@ def _undamaged(request: Callable[[], T]) -> T:
 
 
 def _host(client: Any) -> str:
-    """Host and port, without what else may stand in an address."""
+    """Host and port, without anything else in the address."""
     parts = urlsplit(client.meta.endpoint_url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
 def _check_length(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
-    """Refuse a body that was cut short: botocore takes an empty one for an empty list."""
+    """Refuse a body that was cut short: botocore would take an empty one for an empty list."""
     stated = response_dict["headers"].get("content-length")
     checked = operation_model.http["method"] != "HEAD" and isinstance(response_dict["body"], bytes)
     if checked and stated is not None and int(stated) != len(response_dict["body"]):

@@ -1,4 +1,4 @@
-"""What is wrong with AWS credentials, and what to do about it where they come from in this environment."""
+"""What is wrong with AWS credentials, and how to fix it, depending on where this environment takes them from."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NOT_LOGGED_IN = (
 
 
 def profile() -> str | None:
-    """The profile that the environment names; None where it names none, or keys, which go before it."""
+    """The profile that the environment names; None if it names none, or keys, which take precedence."""
     if any(os.environ.get(name) for name in _KEYS):
         return None
     return os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE") or None
 
 
 def explain_credentials(error: Exception) -> tuple[str, str]:
-    """What an error of botocore's that came before any answer says of the credentials, and what to do.
+    """What an error of botocore's before any answer means for the credentials, and what to do.
 
     Its own text is never shown: it may quote what a login program printed.
     """
@@ -44,7 +44,7 @@ def explain_credentials(error: Exception) -> tuple[str, str]:
         return "no AWS credentials found", f"{_GIVE}, or SEPT_S3_ANONYMOUS=1 for a public bucket"
     if isinstance(error, exceptions.PartialCredentialsError):
         missing = str(error.kwargs.get("cred_var", "")).upper() or "one of the two keys"
-        return f"the AWS credentials lack {missing}", f"set it beside the other one: {_place(name)}"
+        return f"the AWS credentials lack {missing}", f"set it as well as the other one: {_place(name)}"
     if isinstance(error, exceptions.LoginInsufficientPermissions):
         return f"{whose} may not renew its login", "it needs the permission signin:CreateOAuth2Token"
     if isinstance(error, _NOT_LOGGED_IN):
@@ -85,7 +85,7 @@ def expired() -> tuple[str, str]:
 
 
 def refused() -> tuple[str, str]:
-    """Credentials that the server does not know."""
+    """The problem and fix for credentials that the server does not know."""
     token = ", and unset AWS_SESSION_TOKEN if it belongs to others" if os.environ.get("AWS_SESSION_TOKEN") else ""
     return "the credentials are not accepted", f"check {_place(profile())}{token}"
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a request to S3, and the one line that says so."""
+"""What can go wrong with a request to S3, and the one line that reports it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 
 
 class Damaged(Exception):  # noqa: N818 (a state of a response, never shown)
-    """A response that came cut short or garbled; the same request may be answered well."""
+    """A response that was cut short or garbled; the same request may succeed next time."""
 
 
 FAILURES = (Damaged, ResponseParserError, exceptions.BotoCoreError, exceptions.ClientError)
-"""All that a request raises where it fails."""
+"""All exceptions of a request that fails."""
 
 MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
-"""Codes for an object that is not there."""
+"""Error codes for an object that does not exist."""
 
 # Requests by which botocore gets credentials, before it asks S3.
 _LOGINS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "GetCallerIdentity"})
@@ -44,14 +44,14 @@ _DENIED = (
 )
 _BUSY = ("the server is overloaded or failing", "run the same command again later")
 _CODES = {
-    "NoSuchBucket": ("there is no such bucket", "check the name, or make the bucket first"),
+    "NoSuchBucket": ("there is no such bucket", "check the name, or create the bucket first"),
     "SlowDown": _BUSY,
     "ServiceUnavailable": _BUSY,
     "InternalError": _BUSY,
     "PreconditionFailed": ("it was changed meanwhile", "run the same command again"),
     "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it: timedatectl set-ntp true"),
     "407": ("a proxy asks for a user and a password", _PROXY),
-    "NotImplemented": ("the server lacks what the store needs", "use one with conditional writes"),
+    "NotImplemented": ("the server lacks a function that the store needs", "use one with conditional writes"),
 }
 _DENIED_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "403"})
 _REFUSED_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
@@ -68,7 +68,7 @@ def code_of(error: Exception) -> str:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether a failure says that the server cannot be reached or cannot answer now, and may be able to later."""
+    """Whether the server cannot be reached or cannot answer now, but may be able to later."""
     if isinstance(error, (exceptions.SSLError, exceptions.ProxyConnectionError)):
         return False
     if isinstance(error, exceptions.ClientError):
@@ -77,21 +77,21 @@ def is_away(error: Exception) -> bool:
 
 
 def cannot_encrypt(error: Exception) -> bool:
-    """Whether a put failed as servers let it fail that were not set up for the encryption which it asks for."""
+    """Whether a put failed in the way of servers that do not support the encryption it asks for."""
     codes = ("InternalError", "InvalidArgument", "InvalidRequest", "NotImplemented")
     return isinstance(error, exceptions.ClientError) and error.operation_name == "PutObject" and code_of(error) in codes
 
 
 def is_expired(error: Exception) -> bool:
-    """Whether a failure itself says that the credentials were good once."""
+    """Whether the failure itself shows that the credentials were good once."""
     return code_of(error) in _EXPIRED_CODES
 
 
 def is_locked_out(error: Exception) -> bool:
-    """Whether a failure is about who asks, or when by this machine's clock, and not about what is asked for.
+    """Whether a failure is about the credentials, or this machine's clock, and not about what was requested.
 
-    Where the same credentials were good before, they have ended: a key was replaced, a login is over. A permission
-    that is missing is none of these, for it may have been missing all along.
+    If the same credentials were good before, they have expired: a key was replaced, a login has ended. A missing
+    permission does not count, since it may have been missing all along.
     """
     if isinstance(error, exceptions.ClientError):
         codes = _EXPIRED_CODES | _REFUSED_CODES | {"RequestTimeTooSkewed"}
@@ -101,7 +101,7 @@ def is_locked_out(error: Exception) -> bool:
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether a failure says that these credentials may not do this."""
+    """Whether these credentials do not have the permission."""
     return isinstance(error, exceptions.ClientError) and code_of(error) in _DENIED_CODES
 
 
@@ -115,8 +115,8 @@ def explain(error: Exception, host: str) -> str:
     if isinstance(error, exceptions.ClientError):
         what, fix = _answered(error, code_of(error))
     elif isinstance(error, exceptions.ProxyConnectionError):
-        # Its address is not shown, for it may hold a password.
-        what, fix = f"the proxy that stands before {host} cannot be reached, or does not let it be", _PROXY
+        # Its address is not shown, since it may contain a password.
+        what, fix = f"the proxy in front of {host} cannot be reached, or refuses the connection", _PROXY
     elif isinstance(error, exceptions.SSLError):
         what, fix = f"no secure connection to {host} ({type(error).__name__})", _NETWORK
     elif isinstance(error, exceptions.ReadTimeoutError):
@@ -135,7 +135,7 @@ def _answered(error: exceptions.ClientError, code: str) -> tuple[str, str]:
     """What a server's refusal means and what to do, in this environment."""
     if error.operation_name in _LOGINS:
         what = f"the AWS profile '{profile() or 'default'}' gets no credentials ({code} of {error.operation_name})"
-        return what, "see that it may use the role that ~/.aws/config names, and that its own login has not ended"
+        return what, "check that it may use the role that ~/.aws/config names, and that its own login has not expired"
     if code in _EXPIRED_CODES:
         return expired()
     if code in _REFUSED_CODES:
@@ -154,5 +154,5 @@ def _answered(error: exceptions.ClientError, code: str) -> tuple[str, str]:
 
 
 def line_of(error: Exception) -> str:
-    """An error's own words, in one line that is not too long."""
+    """An error's own message, in one line of limited length."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -10,15 +10,15 @@ __all__ = ["number_setting"]
 
 
 def number_setting(name: str, default: float, fix: str) -> float:
-    """The value of a variable, or the default where it is not set.
+    """The value of a variable, or the default if it is not set.
 
     Args:
-        name: Of the variable.
-        default: Where it is not set, or empty.
-        fix: What to do where it is no number, or negative.
+        name: Name of the variable.
+        default: Value if it is not set, or empty.
+        fix: What to do if it is not a number, or negative.
 
     Raises:
-        InputError: It is no finite number from 0 on.
+        InputError: It is not a finite number from 0 on.
     """
     stated = os.environ.get(name, "")
     try:

@@ -1,9 +1,9 @@
-"""Features of plain texts beside a data set's embeddings, so that a trial starts at once.
+"""Features of plain texts, stored next to a data set's embeddings, so that a trial starts at once.
 
     embeddings/<encoder fingerprint>/<dataset>/texts-<how they were computed>.parquet
 
 Hand-crafted prompts, neighbours and anchors are the same for all trials of a study; encoding them takes a large text
-model up to a minute on a CPU. They are kept list by list, as `TextTower.encode` is asked for them, and only taken where
+model up to a minute on a CPU. They are stored list by list, as `TextTower.encode` receives them, and only used where
 the same numbers would be computed: by the same release of torch, on the same kind of CPU, with as many threads.
 """
 
@@ -27,13 +27,13 @@ Kept = dict[tuple[str, ...], "Tensor"]
 
 
 def write_text_features(files: Files, fingerprint: str, dataset: str, kept: Mapping[tuple[str, ...], Tensor]) -> str:
-    """Keep features, in place of those that were kept before.
+    """Store features, in place of those stored before.
 
     Args:
         files: The store.
         fingerprint: Of the encoder.
         dataset: What the texts are about.
-        kept: float32 ``[texts, dim]`` by list, computed by this process as it is set now.
+        kept: float32 ``[texts, dim]`` by list, computed by this process with its current settings.
 
     Returns:
         Key of the file.
@@ -68,7 +68,7 @@ def write_text_features(files: Files, fingerprint: str, dataset: str, kept: Mapp
 
 
 def read_text_features(files: Files, fingerprint: str, dataset: str) -> Kept:
-    """The features that this process, as it is set now, would compute; empty where there are none, or damaged ones."""
+    """The features that this process would compute with its settings; empty if there are none, or they are damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -94,12 +94,12 @@ def read_text_features(files: Files, fingerprint: str, dataset: str) -> Kept:
 
 
 def is_text_features(name: str) -> bool:
-    """Whether a file beside embeddings, by its name, is one of these."""
+    """Whether a file next to embeddings is one of these, by its name."""
     return name.startswith("texts-") and name.endswith(".parquet")
 
 
 def _computed() -> str:
-    """What else than texts and encoder the last digits of features depend on."""
+    """What the last digits of features depend on, apart from texts and encoder."""
     import torch
 
     return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"

@@ -1,12 +1,12 @@
-"""The trial store: the only truth about which trials were run, their results, and the decisions of each sweep.
+"""The trial store: the only record of what was run, what it gave and what each sweep decided.
 
     trials/<study>/<signature>/config.json, checkpoint.safetensors, result.json     belong to no sweep
     sweeps/<sweep>/spec.yaml, members/<study>/<number>.json, verdicts/<study>/<number>.json
     quarantine/<key>.<digest>                                                       damaged objects, moved aside
 
 Everything else (the state of the search, MLflow, tables) is computed from this and can be deleted. Trials belong to no
-sweep, so that a configuration is trained once, even for several sweeps; the proposals and decisions of a sweep are
-stored with the sweep.
+sweep, so that a configuration is trained once, whichever sweep asks for it; a sweep's decisions are stored with the
+sweep.
 """
 
 from __future__ import annotations
@@ -39,27 +39,24 @@ class StoreConflict(SeptError):  # noqa: N818 (it names a state of the store, li
 
 
 class TrialStore:
-    """Trials, proposals and decisions as objects behind ``Files``.
+    """Trials, proposals and decisions as objects of ``Files``.
 
-    Safe to use from several processes: every object is published atomically, and proposals and decisions are created at
-    most once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported in one
-    line
-    and treated as absent, so that it is simply made again.
+    Safe to use from several processes: every object is published whole, and proposals and decisions are created at most
+    once. A damaged object (bad JSON, wrong digest, wrong signature) is moved to ``quarantine/``, reported as a warning
+    in one line and counts as absent, so that its trial or decision is made again.
 
     Args:
         files: Where the objects are stored.
-        on_damage: Called with the line about each damaged object; by default it is logged as a warning.
     """
 
-    def __init__(self, files: Files, on_damage: Callable[[str], None] | None = None) -> None:
+    def __init__(self, files: Files) -> None:
         self.files = files
-        self._on_damage = on_damage or logger.warning
-        self._named: set[str] = set()  # misplaced objects, so that each is reported once
+        self._named: set[str] = set()  # objects in places where nothing belongs, so that each is reported once
 
     # Trials
 
     def write_config(self, config: TrialConfig) -> None:
-        """Write the configuration of a trial for people and tools to read; once is enough."""
+        """Write the configuration of a trial for people and tools to read, unless it is there already."""
         data = json.dumps(config.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
         self.files.create(trial_key(config.study_key, config.signature, "config.json"), data.encode())
 
@@ -125,10 +122,10 @@ class TrialStore:
             raise SeptError(f"the spec of sweep '{sweep}' is damaged ({error}); put the original back") from error
 
     def write_spec(self, sweep: str, text: str, before: str | None = None) -> None:
-        """Store the YAML text of a sweep, replacing the one that was read (None: there was none).
+        """Store the YAML text of a sweep, in place of the one that was read (None: there was none).
 
         Raises:
-            StoreConflict: Another process has changed it meanwhile.
+            StoreConflict: Another text was stored meanwhile.
         """
         expected = None if before is None else before.encode("utf-8")
         replaced = self.files.replace(sweep_key(sweep, "spec.yaml"), expected, text.encode("utf-8"))
@@ -139,16 +136,16 @@ class TrialStore:
         """Store a proposal of the sweep, before its trial starts.
 
         Returns:
-            The stored proposal: the given one, or an equal existing one (with its ``created_ms``).
+            The stored proposal: the one given, or an equal one that was there already (with its ``created_ms``).
 
         Raises:
-            StoreConflict: The number is taken by a different trial.
+            StoreConflict: The number belongs to a different trial.
         """
         key = sweep_key(sweep, f"members/{proposal.study}/{proposal.number:05d}.json")
         return self._create(key, proposal, Proposal.from_json)
 
     def proposal(self, sweep: str, study: str, number: int) -> Proposal | None:
-        """One proposal of a sweep; None if there is none."""
+        """One proposal of a sweep; None if there is none with this number."""
         key = sweep_key(sweep, f"members/{study}/{number:05d}.json")
         return self._read(key, Proposal.from_json, _stands_at(key))
 
@@ -161,7 +158,7 @@ class TrialStore:
         """Store a decision of the sweep on a trial. A decision is final.
 
         Returns:
-            The stored decision: the given one, or an equal existing one (with its ``decided_ms``).
+            The stored decision: the one given, or an equal one that was there already (with its ``decided_ms``).
 
         Raises:
             StoreConflict: There is a different decision already.
@@ -177,7 +174,7 @@ class TrialStore:
     def forget_failures(self, sweep: str, guard: Callable[[], None]) -> int:
         """Remove the decisions on failed trials and the failed results, so that these trials are run once more.
 
-        Only failures that were read are removed: a result or decision that another process makes meanwhile stays.
+        Only what was read as failed is removed: a result or decision that another process writes meanwhile stays.
 
         Args:
             sweep: Name of the sweep, whose lease the caller holds.
@@ -203,7 +200,7 @@ class TrialStore:
     def _remove_failed(
         self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool], guard: Callable[[], None]
     ) -> bool:
-        """Remove a ``failed`` decision or result, unless it was replaced since it was read."""
+        """Remove a decision or result with state ``failed``, unless it was replaced since it was read."""
         try:
             data = self.files.read(key)
         except FileNotFoundError:
@@ -214,7 +211,7 @@ class TrialStore:
         guard()
         return self.files.remove(key, data)
 
-    # Shared by all of these
+    # Shared by both
 
     def _create(self, key: str, record: Record, parse: Callable[[Any], Record]) -> Record:
         data = seal(record.to_json())
@@ -226,7 +223,7 @@ class TrialStore:
             if stored == record:
                 return stored
             if stored is not None:
-                raise StoreConflict(f"'{key}' is already in the store with another content")
+                raise StoreConflict(f"'{key}' is already in the store with other content")
         raise StoreConflict(f"'{key}' cannot be created: something else keeps writing it")
 
     def _read_all(self, folder: str, parse: Callable[[Any], Record], known: Iterable[Any]) -> list[Record]:
@@ -238,11 +235,11 @@ class TrialStore:
         return [record for record in found if record is not None]
 
     def _has_place(self, folder: str, key: str) -> bool:
-        """Whether a key in a sweep's folder is that of a proposal or decision; a copied folder in it is reported."""
+        """Whether a key in a sweep's folder belongs to a trial or decision; a copied folder in it is reported."""
         inner = key.removeprefix(f"{folder}/").split("/")
         if len(inner) != 2 and key.endswith(".json") and (other := f"{folder}/{inner[0]}") not in self._named:
             self._named.add(other)
-            self._on_damage(f"'{other}' does not belong to the sweep and is ignored; move it elsewhere")
+            logger.warning(f"'{other}' is not one of the sweep's trials and is ignored; move it elsewhere")
         return len(inner) == 2 and key.endswith(".json")
 
     def _read(self, key: str, parse: Callable[[Any], Record], check: Callable[[Any], bool]) -> Record | None:
@@ -255,7 +252,7 @@ class TrialStore:
     def _judge(
         self, key: str, data: bytes, parse: Callable[[Any], Record], check: Callable[[Any], bool]
     ) -> Record | None:
-        """The record in the bytes at ``key``; if they are damaged, they are moved aside, and the result is None."""
+        """The record in the bytes at ``key``; None if they are damaged, and then they are moved aside."""
         try:
             record = parse(unseal(data))
             if not check(record):
@@ -267,17 +264,17 @@ class TrialStore:
 
     def _quarantine(self, key: str, data: bytes, reason: str) -> None:
         kept = f"quarantine/{key}.{hashlib.sha256(data).hexdigest()[:8]}"
-        # Copy first, then remove, and only the bytes that were read: another process may have put a good object there
+        # First copy, then remove, and only the bytes that were read: another process may have put a good object there
         # meanwhile.
         line = " ".join(reason.split())
         try:
             self.files.create(kept, data)
             self.files.remove(key, data)
         except StoreDenied:
-            # A user with read access only can continue.
-            self._on_damage(f"damaged '{key}' treated as absent, and left there: no permission to move it: {line}")
+            # A user without write permission can still read.
+            logger.warning(f"damaged '{key}' counts as absent, and stays because it cannot be moved: {line}")
         else:
-            self._on_damage(f"damaged '{key}' moved to '{kept}' and treated as absent: {line}")
+            logger.warning(f"damaged '{key}' moved to '{kept}' and counts as absent: {line}")
 
 
 def trial_key(study: str, signature: str, name: str) -> str:
@@ -310,7 +307,7 @@ def _stands_at(key: str) -> Callable[[Any], bool]:
 
 
 def _safetensors_damage(data: bytes) -> str:
-    """Why the bytes cannot be a complete safetensors file, judged by the header; empty if they may be one."""
+    """Why the bytes cannot be a complete safetensors file, by its header alone; empty if they may be one."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or len(data) < 8 + size:
         return f"cut short at {len(data)} bytes"

@@ -24,8 +24,9 @@ from random_msclap import write_msclap
 from pipeline.data.audio.open import open_audio
 from pipeline.embed import embed
 from pipeline.embed.batches import as_in_an_encoder, decode
-from pipeline.embed.place import EncoderPlace
+from pipeline.embed.place import load
 from pipeline.embed.sizing import CPU_BATCH
+from pipeline.spec import EncoderFiles
 from sept_core.datasets import Clip, read_layout
 
 AUDIO = Path(__file__).parents[3] / "shared" / "audio" / "esc10"
@@ -53,7 +54,7 @@ def some_clips(folder: Path, clips: int) -> Path:
 
 def encoder_alone(weights: Path, clips: tuple[Clip, ...], audio: Path) -> tuple[float, float]:
     """Clips a second of decoding alone, and of encoding what is decoded, one thread each."""
-    tower = EncoderPlace("msclap-2023", str(weights)).load_audio()
+    tower = load(EncoderFiles(name="msclap-2023", weights=str(weights))).load_audio()
     with as_in_an_encoder(), torch.inference_mode():
         source, began = open_audio(audio), time.perf_counter()
         windows = decode(clips, source, tower.preparation(), tower.sample_rate).windows
@@ -98,7 +99,7 @@ def end_to_end(weights: Path, audio: Path, root: Path, concurrency: int) -> floa
     """Seconds of everything, from Ray's start on."""
     began = time.perf_counter()
     ray.init("local", num_cpus=concurrency, include_dashboard=False, log_to_driver=False)
-    embed(["esc10"], audio, EncoderPlace("msclap-2023", str(weights)), root, concurrency=concurrency)
+    embed(["esc10"], audio, EncoderFiles(name="msclap-2023", weights=str(weights)), root, concurrency=concurrency)
     return time.perf_counter() - began
 
 
@@ -128,7 +129,7 @@ def peak(audio: Path, root: Path) -> tuple[float, float]:
     """Peak of the process in MB beyond what it needed before the first clip, and clips a second."""
     from pipeline.embed import embed_with
 
-    encoder = EncoderPlace("mini").load()
+    encoder = load(EncoderFiles(name="mini"))
     encoder.load_audio()
     measured, began = Peak(torch.device("cpu")), time.perf_counter()
     summary = embed_with(encoder, "noise", audio, root)

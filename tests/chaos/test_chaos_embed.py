@@ -16,7 +16,7 @@ import soundfile
 from launching import launched, said
 
 from pipeline.embed import embed
-from pipeline.embed.place import EncoderPlace
+from pipeline.spec import EncoderFiles
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
@@ -41,7 +41,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(audio: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("undisturbed")
-    (summary,) = embed(["fsdd"], audio, EncoderPlace("mini"), root, concurrency=2, skip_bad=True)
+    (summary,) = embed(["fsdd"], audio, EncoderFiles(name="mini"), root, concurrency=2, skip_bad=True)
     assert summary.skipped == 7
     return bytes_below(root)
 

@@ -126,7 +126,7 @@ class TestFailingTrials:
             assert process.wait(300) == 0, said(tmp_path)
         decisions = TrialStore(LocalFiles(tmp_path / "runs")).decisions("tiny")
         failed = [decision.error for decision in decisions if decision.state == "failed"]
-        reason = "Ray ended its worker, for the machine ran out of memory"
+        reason = "Ray ended its worker because the machine ran out of memory"
         assert set(failed) == {f"lost 6 workers in a row without a new report; the last one: {reason}"}
 
 

@@ -1,1 +1,1 @@
-"""Places that audio is read from: a folder, a zip archive, a bucket."""
+"""Reads audio from a folder, a zip archive or a bucket."""

@@ -1,4 +1,4 @@
-"""Audio under a prefix in a bucket, one object a file; outages are waited out as everywhere in ``pipeline.store``."""
+"""Audio under a prefix in a bucket, one object per file; it waits out outages like the rest of ``pipeline.store``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class BucketAudio(AudioSource):
 
     Args:
         uri: ``s3://bucket/prefix``, or a whole bucket.
-        known: Whether another process has met the server already, so that this one waits for it from the beginning.
+        known: Whether another process has reached the server already; then this one waits for it from the beginning.
 
     Raises:
-        InputError: Not such an address.
+        InputError: This is not such an address.
     """
 
     threads = THREADS
@@ -58,7 +58,7 @@ class BucketAudio(AudioSource):
                 raise
             data = body_of(answer)
             if len(data) != size or not _matches(data, answer):
-                raise Damaged(f"{len(data)} of {size} bytes, or not those of its ETag")
+                raise Damaged(f"{len(data)} of {size} bytes, or they do not match its ETag")
             return data
 
         with self._failing(connection, path):
@@ -77,7 +77,7 @@ class BucketAudio(AudioSource):
         found: dict[str, int] = {}
         for one in objects:
             path = one["Key"].removeprefix(self._prefix)
-            # Tools for buckets leave empty objects in place of folders.
+            # Some tools create empty objects in place of folders.
             if not path or path.endswith("/") or (is_hidden(path) and ".." not in path.split("/")):
                 continue
             try:
@@ -85,7 +85,7 @@ class BucketAudio(AudioSource):
             except ValueError:
                 raise InputError(f"'{path}' cannot be a file's name here", where=self.uri, fix="rename it") from None
         if not found:
-            raise InputError("nothing lies at this address", where=self.uri, fix="check the address")
+            raise InputError("there is nothing at this address", where=self.uri, fix="check the address")
         return found
 
     def _connection(self) -> Connection:
@@ -102,7 +102,7 @@ class BucketAudio(AudioSource):
 
 
 def _matches(data: bytes, answer: Mapping[str, Any]) -> bool:
-    """Whether an object's bytes are those of its ETag, where that is their MD5."""
+    """Whether an object's bytes match its ETag, if that is their MD5."""
     return not tells_md5(answer["ETag"], answer) or hashlib.md5(data, usedforsecurity=False).hexdigest() == answer[
         "ETag"
     ].strip('"')

@@ -19,14 +19,14 @@ __all__ = ["open_audio"]
 
 
 def open_audio(uri: str | Path | AudioSource) -> AudioSource:
-    """The source at an address; nothing is read before something is asked of it.
+    """The source at an address; nothing is read yet.
 
     Args:
-        uri: A folder, a ``.zip`` file, ``s3://bucket/prefix`` or ``s3://bucket/file.zip``; or a source, which is given
-            back as it is.
+        uri: A folder, a ``.zip`` file, ``s3://bucket/prefix`` or ``s3://bucket/file.zip``; or a source, which is
+            returned as it is.
 
     Raises:
-        InputError: It begins with ``s3://`` and is no address in S3.
+        InputError: It begins with ``s3://`` but is not an S3 address.
     """
     if isinstance(uri, AudioSource):
         return uri
@@ -38,7 +38,7 @@ def open_audio(uri: str | Path | AudioSource) -> AudioSource:
             return BucketAudio(address)
     elif "://" in address:
         raise InputError(
-            f"'{address}' is no place that audio is read from", fix="give a folder, a .zip archive, or s3://..."
+            f"'{address}' is not a place to read audio from", fix="give a folder, a .zip archive, or s3://..."
         )
     else:
         address = str(Path(address).expanduser().absolute())

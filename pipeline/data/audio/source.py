@@ -1,6 +1,6 @@
-"""The contract of every place that audio is read from; `pipeline.data.audio.open` chooses the place by its address.
+"""The contract of every audio source; `pipeline.data.audio.open` chooses the kind by the address.
 
-A source is nothing but its address: it can be sent to another process, and is opened there.
+A source consists of its address alone: it can be sent to another process, and is opened there.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["AudioSource", "check_size", "is_hidden"]
 logger = logging.getLogger(__name__)
 
 _TABLES = frozenset({".csv", ".json", ".md", ".txt"})
-_TABLE_BYTES = 500_000_000  # NSynth lists its notes in some 200 MB
+_TABLE_BYTES = 500_000_000  # NSynth lists its notes in about 200 MB
 _THREADS = 8
 
 
 class AudioSource(ABC):
-    """A place with audio files, each known by its path below it, with ``/`` between folders.
+    """A place with audio files, each identified by its path below it, with ``/`` between folders.
 
     Attributes:
         uri: Its address: a path or ``s3://...``.
-        threads: Files that are worth being read at a time.
+        threads: How many files to read at a time.
     """
 
     threads = _THREADS
@@ -57,19 +57,19 @@ class AudioSource(ABC):
 
     @abstractmethod
     def sizes(self) -> Mapping[str, int]:
-        """Path and bytes of every file, hidden ones left out.
+        """Path and size in bytes of every file, except hidden ones.
 
         Raises:
-            InputError: There is nothing at this address, or a name in it cannot be a file's here.
+            InputError: There is nothing at this address, or a name in it is not valid for a file here.
             StoreError: The bucket cannot be reached or read.
         """
 
     @contextmanager
     def tree(self) -> Iterator[Path]:
-        """A folder laid out like the source, for as long as the context lasts; not to be changed.
+        """Within this context, a folder laid out like the source; do not change it.
 
-        A local folder is given itself. Otherwise tables and texts (csv, json, md, txt) of up to 500 MB are real, larger
-        ones are left out, and all other files, the clips among them, are empty. An ``InputError`` from inside that
+        A local folder is returned itself. Otherwise tables and texts (csv, json, md, txt) of up to 500 MB are complete,
+        larger ones are left out, and all other files, clips included, are empty. An ``InputError`` raised inside that
         names the folder names the source instead.
 
         Raises:
@@ -86,7 +86,7 @@ class AudioSource(ABC):
                 raise InputError(what, where=where, fix=fix) from error
 
     def check(self) -> None:
-        """See that there is something at this address.
+        """Check that there is something at this address.
 
         Raises:
             InputError, StoreError: As `sizes` does.
@@ -111,7 +111,7 @@ class AudioSource(ABC):
             pool.shutdown(cancel_futures=True)
 
     def digests_in(self, folder: Path, progress: Progress | None = None) -> Callable[[Sequence[Path]], list[str]]:
-        """`digests` for files of a folder that `tree` gave: what ``read_layout`` takes as ``digests``."""
+        """`digests` for files of a folder from `tree`, as ``read_layout`` takes it."""
 
         def digests(files: Sequence[Path]) -> list[str]:
             paths = [file.relative_to(folder).as_posix() for file in files]
@@ -128,14 +128,14 @@ class AudioSource(ABC):
         for path, size in self.sizes().items():
             if PurePosixPath(path).suffix.lower() in _TABLES:
                 if size > _TABLE_BYTES:
-                    logger.warning("%s: %s is left out, since it has %.0f MB", self.uri, path, size / 1e6)
+                    logger.warning("%s: %s is skipped because it has %.0f MB", self.uri, path, size / 1e6)
                     continue
                 tables.append(path)
             try:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).touch(exist_ok=False)
             except (FileExistsError, NotADirectoryError) as error:
-                raise InputError(f"'{path}' cannot stand beside another name in it", where=self.uri) from error
+                raise InputError(f"'{path}' conflicts with another name in it", where=self.uri) from error
             except OSError as error:
                 if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
                     raise
@@ -152,12 +152,12 @@ class AudioSource(ABC):
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a path is of the kind that systems add by themselves (``.DS_Store``, ``__MACOSX/...``)."""
+    """Whether the operating system adds such a file by itself (``.DS_Store``, ``__MACOSX/...``)."""
     return any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
 
 
 def check_size(size: int, path: str, uri: str) -> None:
-    """Refuse what no clip can be as large as.
+    """Refuse a file that is too large to be a clip.
 
     Raises:
         InputError: It is larger than 2 GB.

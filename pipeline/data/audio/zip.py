@@ -1,4 +1,4 @@
-"""Audio in a zip archive, read from where it lies; an archive in a bucket is brought to this machine once."""
+"""Audio in a zip archive, read without unpacking it; an archive in a bucket is downloaded once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ZipAudio(AudioSource):
             ) from error
 
         if len(data) != member.file_size:
-            what = f"'{path}' is damaged in the archive ({len(data)} bytes, and it states {member.file_size})"
+            what = f"'{path}' is damaged in the archive ({len(data)} bytes instead of the stated {member.file_size})"
             raise InputError(what, where=self.uri, fix="make or download it again")
         return data
 
@@ -45,7 +45,7 @@ class ZipAudio(AudioSource):
         file = _fetched(self.uri, os.getpid()) if self.uri.startswith("s3://") else Path(self.uri)
         try:
             state = file.stat()
-            # By process: an open file's position must not be shared with a fork.
+            # Per process: an open file's position must not be shared with a fork.
             return _open(str(file), self.uri, state.st_mtime_ns, state.st_size, os.getpid())
         except FileNotFoundError as error:
             raise InputError("no such archive", where=self.uri, fix="check the path") from error
@@ -67,7 +67,7 @@ def _fetched(address: str, pid: int) -> Path:
 def _open(
     file: str, uri: str, mtime_ns: int, size: int, pid: int
 ) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
-    """An archive and its members by path, once all of them are known to be harmless."""
+    """An archive and its members by path, after checking that all of them are harmless."""
     try:
         archive = zipfile.ZipFile(file)
     except BROKEN as error:
@@ -83,7 +83,7 @@ def _open(
                 continue
             _check(member, path, uri)
             if path in members:
-                raise InputError(f"'{path}' stands in it twice", where=uri, fix="make the archive again")
+                raise InputError(f"'{path}' is in it twice", where=uri, fix="make the archive again")
             members[path] = member
         check_archive(archive, uri)
     except InputError:
@@ -95,8 +95,8 @@ def _open(
 def _check(member: zipfile.ZipInfo, path: str, uri: str) -> None:
     if member.flag_bits & 1:
         raise InputError(f"'{path}' is encrypted", where=uri, fix="unpack it yourself")
-    # The upper half holds the Unix mode, where the archive was made on Unix.
+    # The upper half is the Unix mode, if the archive was made on Unix.
     if stat.S_ISLNK(member.external_attr >> 16):
         raise InputError(f"'{path}' is a link", where=uri, fix="put the file itself into the archive")
-    # No more than is stated here is ever unpacked: a member that holds more fails its checksum.
+    # Never more than the stated size is unpacked: a member with more fails its checksum.
     check_size(member.file_size, path, uri)

@@ -308,5 +308,5 @@ def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Pat
 def test_an_address_with_one_slash_is_no_folder(line: list[str], sept: Sept, tmp_path: Path) -> None:
     code, _, err = sept(*line, "s3:/bucket/place")
     assert code == 2
-    assert err.startswith("error: 's3:/bucket/place' is no address in S3; give s3://BUCKET or s3://BUCKET/PREFIX")
+    assert err.startswith("error: 's3:/bucket/place' is not an S3 address; give s3://BUCKET or s3://BUCKET/PREFIX")
     assert list(tmp_path.iterdir()) == []

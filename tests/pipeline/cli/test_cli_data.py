@@ -126,7 +126,7 @@ def test_what_describes_a_csv_is_refused_without_one(
     data("prepare", "birds", *birds)
     code, out, err = data("check", "birds", *birds[:2], *option)
     assert (code, out) == (2, "")
-    assert err == f"error: {option[0]}: says what a CSV file holds; give that file with --csv, or leave it out\n"
+    assert err == f"error: {option[0]}: describes a CSV file; give that file with --csv, or leave it out\n"
 
 
 def test_a_damaged_dataset_is_mended_by_the_command_that_the_error_names(
@@ -158,7 +158,7 @@ def test_an_unknown_dataset_is_refused_in_one_line(data: Callable[..., Ran], tmp
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("made", "said"), [(True, ""), (False, "; all of it was there")])
+@pytest.mark.parametrize(("made", "said"), [(True, ""), (False, "; all of it was there already")])
 def test_a_download_says_what_came_and_how_to_check_it(
     data: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, made: bool, said: str
 ) -> None:
@@ -202,7 +202,7 @@ def test_neighbours_of_ones_own_dataset_are_kept_with_it_and_those_of_others_nam
     monkeypatch.setattr("pipeline.neighbors.generate", fake)
     code, out, err = sept("neighbors", "Birds", "--n", 1)
     assert (code, err) == (0, "")
-    assert "Sweeps on birds take it from there" in out
+    assert "Sweeps on birds use it from there" in out
     code, out, _ = sept("neighbors", "esc50", "--n", 1)
     assert code == 0
     assert f"  neighbors: {{ESC50: {tmp_path / 'sept-runs' / 'neighbors' / 'base' / 'esc50.json'}}}" in out

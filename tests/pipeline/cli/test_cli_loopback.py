@@ -84,7 +84,7 @@ def test_a_proxy_that_does_not_work_is_named_and_its_password_is_not(
     files = S3Files(Connection(make_client(attempts=1), 0.0), "bucket")
     with pytest.raises(StoreError) as refusal:
         files.read("a")
-    assert "the proxy that stands before s3.example.com:9000 cannot be reached" in str(refusal.value)
+    assert "the proxy in front of s3.example.com:9000 cannot be reached" in str(refusal.value)
     assert "check HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY" in str(refusal.value)
     assert SECRET not in str(refusal.value)
 

@@ -72,7 +72,7 @@ def test_embeddings_are_made_into_the_bucket_and_listed_from_there(sept: Sept, s
     assert (code, err) == (0, "")
     assert "20 clips embedded with mini" in out
     assert f"{s3_root}/embeddings/" in out
-    assert "are there; --force makes them again" in sept("embed", "fsdd", "--audio", audio, "--root", s3_root)[1]
+    assert "exist already; --force makes them again" in sept("embed", "fsdd", "--audio", audio, "--root", s3_root)[1]
     code, out, _ = sept("data", "list", "--root", s3_root, "--json")
     assert code == 0
     rows = {row["dataset"]: row for row in json.loads(out)}
@@ -177,12 +177,12 @@ class TestErrors:
         for command in (("report", "x"), ("sweep", "status", "x"), ("data", "list"), ("sweep", "launch", "quickstart")):
             code, _, err = sept(*command, "--root", "s3://no-such-bucket/x")
             assert code == 1
-            assert "there is no such bucket; check the name, or make the bucket first" in err
+            assert "there is no such bucket; check the name, or create the bucket first" in err
             assert err.count("\n") == 1
 
     def test_an_address_that_cannot_be_is_one_line(self, sept: Sept, s3_root: str) -> None:
         code, _, err = sept("report", "x", "--root", "s3://a b/c")
-        assert (code, err) == (2, "error: 's3://a b/c' is no address in S3; give s3://BUCKET or s3://BUCKET/PREFIX\n")
+        assert (code, err) == (2, "error: 's3://a b/c' is not an S3 address; give s3://BUCKET or s3://BUCKET/PREFIX\n")
         assert sept("report", "x", "--root", "gs://bucket/x")[0] == 2
 
     def test_a_server_that_is_not_there_is_one_line(
@@ -225,4 +225,4 @@ def test_prepare_reads_audio_in_a_bucket_like_a_folder(sept: Sept, s3_root: str,
     assert code == 2
     assert err.startswith(f"error: {place}: check reads every clip from a folder on this machine; copy it here first")
     code, _, err = sept("data", "prepare", "mine", "--csv", table, "--audio", f"{s3_root}/nothing")
-    assert (code, err) == (2, f"error: {s3_root}/nothing: nothing lies at this address; check the address\n")
+    assert (code, err) == (2, f"error: {s3_root}/nothing: there is nothing at this address; check the address\n")

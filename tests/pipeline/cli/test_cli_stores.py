@@ -138,7 +138,7 @@ def test_every_kind_of_damage_is_named(check: Check, root: Path) -> None:
     write(root)
     (part,) = folder(root).glob("part-*")
     part.unlink()
-    assert errors(check)[:2] == [f"{part.name} is missing", "0 rows could be read, and the manifest says 80"]
+    assert errors(check)[:2] == [f"{part.name} is missing", "0 rows could be read, but the manifest states 80"]
     for content, line in ((b"{", "not JSON"), (b'{"rows": 1, "sha256": "0"}', "does not match its sha256")):
         (folder(root) / "manifest.json").write_bytes(content)
         (said,) = errors(check)
@@ -148,14 +148,14 @@ def test_every_kind_of_damage_is_named(check: Check, root: Path) -> None:
     assert errors(check) == ["the embeddings of birds are of format 4, and this release reads formats up to 3"]
     write(root)
     edit_manifest(root, rows=81)
-    assert errors(check) == ["80 rows could be read, and the manifest says 81"]
+    assert errors(check) == ["80 rows could be read, but the manifest states 81"]
     write(root)
     edit_manifest(root, manifest_digest="0" * 16)
     (said,) = errors(check)
-    assert said.endswith(f"and the manifest says {'0' * 16}")
+    assert said.endswith(f"but the manifest states {'0' * 16}")
     write(root)
     edit_manifest(root, fingerprint=OTHER)
-    assert errors(check) == [f"manifest.json is of fingerprint {OTHER}"]
+    assert errors(check) == [f"manifest.json is for fingerprint {OTHER}"]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_embeddings_that_no_encoder_made(check: Check, root: Path, values: list[
 def test_a_clip_id_that_stands_twice(check: Check, root: Path) -> None:
     write(root)
     edit_rows(root, lambda table: pa.concat_tables([table.slice(0, 4), table.slice(3)]))
-    assert errors(check)[0] == "1 clip ids stand for more than one row: 003"
+    assert errors(check)[0] == "1 clip ids belong to more than one row: 003"
     write(root)
     edit_rows(root, lambda table: pa.concat_tables([table.slice(1), table.slice(0, 1)]))
     assert errors(check) == ["the rows are not sorted by clip id"]
@@ -205,11 +205,11 @@ def test_what_was_not_finished_or_is_left_over_is_a_warning(check: Check, root: 
     (folder(root) / "part-00009.parquet").write_bytes(b"")
     code, out, _ = check()
     assert code == 0
-    assert "warning: not named by the manifest: part-00009.parquet" in out
+    assert "warning: not in the manifest: part-00009.parquet" in out
     (folder(root) / "manifest.json").unlink()
     code, out, _ = check()
     assert code == 0
-    assert "warning: no manifest.json: they were not written to the end" in out
+    assert "warning: no manifest.json: they are incomplete" in out
 
 
 def test_what_cannot_be_checked_is_one_line(check: Check, sept: Callable[..., Ran], root: Path) -> None:

@@ -84,8 +84,8 @@ def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[R
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (("--address", "http://127.0.0.1:1"), "a relative folder says nothing to a cluster"),
-        (("--address", "ray://127.0.0.1:1", "--root", "/r"), "no address of a job server"),
+        (("--address", "http://127.0.0.1:1"), "a cluster cannot use a relative folder"),
+        (("--address", "ray://127.0.0.1:1", "--root", "/r"), "not an address of a job server"),
         (("--address", "http://127.0.0.1:1", "--root", "/r"), "no job server of Ray"),
         ((*HEAD, "--mlflow", "http://me:secret@mlflow"), "a user, password or token would be shown with the job"),
         ((*HEAD, "--mlflow", "http://secret@mlflow"), "a user, password or token would be shown with the job"),
@@ -98,4 +98,11 @@ def test_what_cannot_be_submitted_is_one_line_and_exit_code_2(sept: Sept, given:
     assert code == 2
     assert says in err
     assert "secret" not in err
+    assert err.count("\n") == 1
+
+
+def test_a_ray_client_address_is_refused_with_the_command_that_replaces_it(sept: Sept) -> None:
+    code, _, err = sept("sweep", "launch", "quickstart", "--address", "ray://head:10001")
+    assert code == 2
+    assert "sept sweep submit SPEC --address http://HEAD:8265" in err
     assert err.count("\n") == 1

@@ -72,7 +72,10 @@ def test_words_come_once_though_the_connection_is_lost_in_the_middle_of_them() -
     )
     code, said, notes = run(server)
     assert (code, said) == (0, WORDS)
-    assert notes == ["No answer from http://head:8265. The job goes on without us; trying again.", "Connected again."]
+    assert notes == [
+        "No answer from http://head:8265. The job continues without this command; trying again.",
+        "Connected again.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_the_exit_code_is_the_jobs_and_75_where_it_goes_on(end: Any, code: int, 
             False,
         ),
         (job("FAILED", message="died", error_type="JOB_SUPERVISOR_ACTOR_DIED"), JobLostError, "node was lost", True),
-        (RuntimeError("Request failed with status code 404: Job"), JobLostError, "does not know the job job-1", True),
+        (RuntimeError("Request failed with status code 404: Job"), JobLostError, "no longer knows the job job-1", True),
         (OSError("away"), JobLostError, "no answer from http://head:8265", True),
         (AuthenticationError("token"), InputError, "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH", False),
     ],
@@ -280,5 +283,5 @@ def test_a_relative_root_is_refused_unless_the_cluster_is_on_this_machine(
     assert cluster_root("s3://bucket/x", "http://head:8265") == "s3://bucket/x"
     assert cluster_root("/shared/runs", "http://head:8265") == "/shared/runs"
     assert cluster_root("runs", "auto") == str(tmp_path / "runs")
-    with pytest.raises(InputError, match="root runs: a relative folder says nothing to a cluster"):
+    with pytest.raises(InputError, match="root runs: a cluster cannot use a relative folder"):
         cluster_root("runs", "http://127.0.0.1:8265")

@@ -96,7 +96,7 @@ def test_a_control_plane_that_does_not_answer_any_more(fake: FakeRay, monkeypatc
 
 
 def test_a_node_that_ray_takes_for_dead(fake: FakeRay) -> None:
-    assert "Ray takes this node for dead" in lost_with(lambda: setattr(fake, "alive", False))[0]
+    assert "Ray considers this node dead" in lost_with(lambda: setattr(fake, "alive", False))[0]
 
 
 def test_a_moment_without_an_answer_is_no_loss(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:

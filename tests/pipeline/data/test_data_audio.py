@@ -227,7 +227,7 @@ def test_what_is_neither_a_folder_nor_an_archive_is_refused(tmp_path: Path, s3_r
     with pytest.raises(InputError, match="is no place"):
         open_audio("https://example.org/a.zip")
     for address in (f"{s3_root}/none", f"{s3_root}/none.zip"):
-        with pytest.raises(InputError, match="nothing lies at"), open_audio(address).tree():
+        with pytest.raises(InputError, match="there is nothing at"), open_audio(address).tree():
             pass
 
 

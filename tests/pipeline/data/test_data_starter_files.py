@@ -175,7 +175,7 @@ def test_force_writes_again_and_leaves_the_neighbours_that_are_filled_in(
         sweep.write_text("mine", encoding="utf-8")
         code, out, _ = init("--force")
         assert code == 0
-        assert "birds.neighbors.yaml is filled in and stays as it is\nWrote birds.yaml. Type next" in out
+        assert "birds.neighbors.yaml is filled in and was not changed\nWrote birds.yaml. Type next" in out
         assert (sweep.read_text(encoding="utf-8"), lists.read_text(encoding="utf-8")) == (fresh[0], mine)
 
 
@@ -202,9 +202,7 @@ def test_a_clip_that_is_no_audio_is_named_and_nothing_is_written(init: Callable[
     assert code == 2
     assert "error: 1 of 48 clips cannot be read: owl/3.wav" in out
     assert "; replace these files, or remove their rows from birds.csv\n" in out
-    assert err == (
-        "error: birds.csv: 1 error, nothing was written; correct what is listed and type the command again\n"
-    )
+    assert err == ("error: birds.csv: 1 error, nothing was written; correct what is listed and run the command again\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["birds.csv", "my clips"]
 
 
@@ -269,7 +267,7 @@ def test_prepare_and_check_take_the_same_columns(sept: Callable[..., Ran], init:
     assert sept("data", "prepare", *given)[0] == 0
     assert init()[0] == 0, "the same data set, so nothing is replaced"
     code, _, err = sept("data", "check", "birds", "--audio", "my clips", "--columns", "path=filename")
-    assert (code, "--columns: says what a CSV file holds" in err) == (2, True)
+    assert (code, "--columns: describes a CSV file" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

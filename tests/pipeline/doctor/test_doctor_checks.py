@@ -27,6 +27,7 @@ from pipeline.doctor.mlflow_server import EXPERIMENT, check_mlflow
 from pipeline.doctor.ray_cluster import check_ray
 from pipeline.doctor.requirements import install
 from pipeline.doctor.storage import check_store
+from pipeline.spec import EncoderFiles
 from pipeline.store import open_files
 from pipeline.store.cache import FOLDERS
 from pipeline.tracking import TrackingTarget, mlflow_client
@@ -94,7 +95,7 @@ def test_a_dead_and_a_refusing_bucket_are_red_within_seconds(s3_endpoint: str, s
     s3_at(s3_endpoint)
     (missing, _) = check_store("s3://no-such-bucket/prefix")
     assert (missing.status, "there is no such bucket" in missing.said) == ("red", True)
-    assert "make the bucket first" in missing.fix
+    assert "create the bucket first" in missing.fix
 
 
 def test_a_check_that_hangs_or_raises_is_a_finding() -> None:
@@ -125,7 +126,7 @@ def test_mlflow_takes_a_run_and_keeps_none_that_is_seen(make_target: Callable[[s
 
 def test_an_mlflow_that_is_not_there_or_dead_or_of_another_version_is_told(tmp_path: Path) -> None:
     (fresh,) = check_mlflow(str(tmp_path / "none"), None)
-    assert (fresh.status, "the first sweep makes it" in fresh.said) == ("green", True)
+    assert (fresh.status, "the first sweep creates it" in fresh.said) == ("green", True)
     assert not (tmp_path / "none").exists()
     began = time.monotonic()
     (dead,) = check_mlflow(str(tmp_path), f"http://user:{SECRET}@127.0.0.1:{dead_port()}")
@@ -172,8 +173,8 @@ def test_a_silent_bucket_keeps_no_sweep_of_shipped_datasets_waiting_and_ones_own
     began = time.monotonic()
     with silent_port() as port:
         root = s3_at(f"http://127.0.0.1:{port}")
-        assert wanted_by("quickstart", root, None)[3].names == ("ESC10", "FSDD")
-        assert wanted_by(str(tmp_path / "mine.yaml"), root, None) == ("mini", None, None, Datasets(None, {}))
+        assert wanted_by("quickstart", root, None)[1].names == ("ESC10", "FSDD")
+        assert wanted_by(str(tmp_path / "mine.yaml"), root, None) == (EncoderFiles(name="mini"), Datasets(None, {}))
         with pytest.raises(InputError, match="trails"):
             wanted_by(str(tmp_path / "wrong.yaml"), root, None)
     assert time.monotonic() - began < 5
@@ -181,11 +182,14 @@ def test_a_silent_bucket_keeps_no_sweep_of_shipped_datasets_waiting_and_ones_own
         wanted_by(str(tmp_path / "mine.yaml"), str(tmp_path / "runs"), None)
 
 
-def test_what_is_to_be_installed_is_what_the_package_says_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_to_be_installed_is_what_the_package_says_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     lines = ["torch<9,>=8", "ray[tune]>=7", 'ray[default]; extra == "cluster"', "soundfile"]
     monkeypatch.setattr("pipeline.doctor.requirements.requires", lambda name: lines)
     assert install("ray", "torch", "unknown") == "pip install 'ray[tune]>=7' 'torch<9,>=8' unknown"
-    monkeypatch.setattr("pipeline.doctor.ray_cluster._ask", lambda *_: {"error": "broken"})
+    (tmp_path / "ray.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert [check.fix for check in check_ray("local")] == ["pip install 'ray[tune]>=7'"]
 
 
@@ -262,7 +266,7 @@ def test_azures_list_of_models_is_asked_for_as_azure_wants_it(monkeypatch: pytes
 
 def test_weights_embeddings_and_neighbours_are_looked_for(tmp_path: Path) -> None:
     fingerprints: list[str] = []
-    (mini,) = check_encoder("mini", None, None, fingerprints)
+    (mini,) = check_encoder(EncoderFiles(name="mini"), fingerprints)
     assert (mini.status, fingerprints[0] in mini.said) == ("green", True)
     wanted = Datasets(("ESC10", "ESC50"), {"ESC10": None, "ESC50": str(tmp_path / "mine.json")})
     (tmp_path / "mine.json").write_text("{}")
@@ -276,9 +280,8 @@ def test_weights_embeddings_and_neighbours_are_looked_for(tmp_path: Path) -> Non
     assert "400 clips with the package" in found["embeddings of ESC10"].said
     assert found["embeddings of ESC50"].fix == "sept embed esc50 --audio DIR"
     assert found["neighbours of ESC50"].fix
-    (absent,) = examined(
-        Subject("encoder", 30, lambda: check_encoder("msclap-2023", str(tmp_path / "no.pth"), None, []), "")
-    )
+    absent_files = EncoderFiles(name="msclap-2023", weights=str(tmp_path / "no.pth"))
+    (absent,) = examined(Subject("encoder", 30, lambda: check_encoder(absent_files, []), ""))
     assert (absent.status, "are not there" in absent.said) == ("red", True)
     assert "hub:" in absent.fix
 

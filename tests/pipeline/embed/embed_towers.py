@@ -1,4 +1,4 @@
-"""Encoders that embed in milliseconds; loaded by name in other processes, as ``embed_towers:load``."""
+"""Encoders that embed in milliseconds; loaded in other processes by `load`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.spec import EncoderFiles
 from sept_core.encoders import AudioTower, Encoder, Preparation
 
 RATE = 8000
@@ -48,7 +49,8 @@ def to_window(waveform: Tensor) -> Tensor:
     return F.pad(waveform, (0, max(0, WINDOW - len(waveform))))[:WINDOW]
 
 
-def load(name: str, weights: str | None, text_model: str | None) -> Encoder:
+def load(files: EncoderFiles) -> Encoder:
+    name = files.name
     tower = DeadlyTower() if name == "deadly" else NoiseTower(2.0 if name == "broken" else 1.0)
     fingerprint = {"broken": "b", "deadly": "d"}.get(name, "a") * 16
     return Encoder(name, text=cast(Any, None), load_audio=lambda: tower, logit_scale=10.0, fingerprint=fingerprint)

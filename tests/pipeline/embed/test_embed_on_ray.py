@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import embed_towers
 import numpy as np
 import pytest
 import soundfile
 from small_ray import small_ray
 
 from pipeline.data.prepared import Prepared, write_prepared
-from pipeline.embed import EmbedSummary, embed
-from pipeline.embed.place import EncoderPlace
+from pipeline.embed import EmbedSummary
+from pipeline.embed import embed as embed_with_any
+from pipeline.spec import EncoderFiles
 from sept_core.datasets import read_csv_dataset
 from sept_core.errors import InputError, SeptError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RATE = 8000
-PLACE = EncoderPlace("noise", loader="embed_towers:load")
+PLACE = EncoderFiles(name="noise")
+
+embed = partial(embed_with_any, load=embed_towers.load)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.embed.jobs.ROWS_PER_PART", 16)
     monkeypatch.setattr("pipeline.embed.jobs.TOGETHER", 8)
     # The encoders here have no text side.
-    monkeypatch.setattr("pipeline.embed.run.keep_texts", lambda *_: 0)
+    monkeypatch.setattr("pipeline.embed.work.keep_texts", lambda *_: 0)
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
@@ -114,14 +119,14 @@ def test_bad_clips_have_the_same_fate_as_in_one_process(audio: Path, tmp_path: P
 
 @pytest.mark.usefixtures("cluster")
 def test_what_an_encoder_refuses_in_another_process_is_one_line(audio: Path, tmp_path: Path) -> None:
-    place = EncoderPlace("broken", loader="embed_towers:load")
+    place = EncoderFiles(name="broken")
     with pytest.raises(InputError, match=r"\.wav: the encoder gives a feature of norm .*, not 1; listen to the clip"):
         embed(["fsdd"], audio, place, tmp_path / "runs", batch_size=4, concurrency=1)
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_batch_that_ends_its_process_again_and_again_ends_the_run(audio: Path, tmp_path: Path) -> None:
-    place = EncoderPlace("deadly", loader="embed_towers:load")
+    place = EncoderFiles(name="deadly")
     with pytest.raises(SeptError, match="Ray could not go on: .*; what is done is kept, run the same command again"):
         embed(["fsdd"], audio, place, tmp_path / "runs", batch_size=16, concurrency=1)
 

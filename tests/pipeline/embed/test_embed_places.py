@@ -14,7 +14,7 @@ from s3_server import BUCKET, raw_client
 from small_ray import small_ray
 
 from pipeline.embed import embed
-from pipeline.embed.place import EncoderPlace
+from pipeline.spec import EncoderFiles
 from pipeline.store import open_files
 
 # Folders, zips and buckets are covered in every run, with small audio (data/test_data_audio.py).
@@ -86,7 +86,7 @@ def test_mini_gives_the_same_bytes_from_everywhere(
         }
     found = {}
     for place, (audio, root, concurrency) in places.items():
-        (summary,) = embed([name], audio, EncoderPlace("mini"), root, concurrency=concurrency)
+        (summary,) = embed([name], audio, EncoderFiles(name="mini"), root, concurrency=concurrency)
         assert (summary.clips, summary.skipped) == (count, 0)
         found[place] = bytes_in(root)
     assert len(found["folder"]) == 1 + -(-count // 256)
@@ -106,9 +106,9 @@ def test_msclap_gives_the_same_bytes_from_a_folder_and_from_a_bucket(
 
     weights = tmp_path / "weights"
     weights.mkdir()
-    place = EncoderPlace("msclap-2023", str(write_msclap("msclap-2023", weights)))
+    place = EncoderFiles(name="msclap-2023", weights=str(write_msclap("msclap-2023", weights)))
     name, folder, count = clips
-    monkeypatch.setattr("pipeline.embed.run.keep_texts", lambda *_: 0)
+    monkeypatch.setattr("pipeline.embed.work.keep_texts", lambda *_: 0)
     (here,) = embed([name], folder, place, tmp_path / "folder", concurrency=2)
     prefix = f"{s3_root.rpartition('/')[2]}-audio"
     (there,) = embed([name], upload(folder, prefix, s3_endpoint), place, s3_root, concurrency=1)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.embed.batches import encode
-from pipeline.embed.place import EncoderPlace
-from pipeline.embed.sizing import Probe, _kinds, _probe, smallest
+from pipeline.embed.batches import compute_exactly, encode
+from pipeline.embed.place import load
+from pipeline.embed.sizing import Probe, gpu_kinds, measure, smallest
+from pipeline.spec import EncoderFiles
 from pipeline.store.embedding_writer import ROWS_PER_PART
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError
@@ -48,21 +49,21 @@ def test_a_gpu_of_each_kind_is_asked() -> None:
 
     a100 = node(True, GPU=8.0, accelerator_TYPE_A100=1.0)
     small = node(True, GPU=1.0, accelerator_TYPE_T4=1.0)
-    assert _kinds([node(True, CPU=8.0), a100, a100, small]) == [
+    assert gpu_kinds([node(True, CPU=8.0), a100, a100, small]) == [
         {"accelerator_type:A100": 0.001},
         {"accelerator_type:T4": 0.001},
     ]
-    assert _kinds([node(True, CPU=8.0), node(False, GPU=8.0)]) == []
-    assert _kinds([node(True, GPU=1.0)]) == [{}]
+    assert gpu_kinds([node(True, CPU=8.0), node(False, GPU=8.0)]) == []
+    assert gpu_kinds([node(True, GPU=1.0)]) == [{}]
     # A kind of accelerator that is no GPU can hold no task that wants one.
-    assert _kinds([node(True, CPU=8.0, accelerator_TYPE_TPU=1.0)]) == []
+    assert gpu_kinds([node(True, CPU=8.0, accelerator_TYPE_TPU=1.0)]) == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_a_gpu_takes_the_batch_that_it_was_measured_for() -> None:
-    place = EncoderPlace("mini")
-    size = _probe(place).batch_size
-    tower = place.load_audio().to("cuda")
+    compute_exactly()
+    tower = load(EncoderFiles(name="mini")).load_audio().to("cuda")
+    size = measure(tower).batch_size
     windows = torch.randn(size, len(tower.prepare(torch.zeros(tower.sample_rate))))
     clips = [Clip(f"{number}", f"{number}.wav", "noise", "1", "", 64 * "0") for number in range(size)]
     assert encode(tower, windows, clips, size).shape == (size, tower.dim)

@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.neighbors import Outcome, generate
 from sept_core.datasets import DatasetInfo
 
@@ -173,7 +175,7 @@ class Run:
     def cache(self) -> Path:
         return self.folder / "cache"
 
-    def __call__(self, n: int = 3, model: str = "m", **other: Any) -> Outcome:
+    def __call__(self, n: int = 3, model: str = "m", retries: int = 5, **other: Any) -> Outcome:
         settings: dict[str, Any] = {
             "info": YARD,
             "out": self.out,
@@ -182,4 +184,6 @@ class Run:
             "concurrency": 1,
             "timeout_s": 20.0,
         }
-        return generate(**(settings | other), model=model, n=n)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.neighbors.client.RETRIES", retries)
+            return generate(**(settings | other), model=model, n=n)

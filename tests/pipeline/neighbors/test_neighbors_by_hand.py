@@ -71,7 +71,7 @@ def test_json_as_the_packaged_lists_have_it_is_read_too(tmp_path: Path) -> None:
         ("nope", "No_Way", ["line 7: class 'no': neighbour 'no way' is there twice"]),
         ("nope", "trill, loud", ["line 8: class 'wren': neighbour 'trill, loud' is also a neighbour of 'no'"]),
         ("nope", "n" * 61, [f"line 7: class 'no': neighbour '{'n' * 61}' has 61 characters, more than 60"]),
-        ("nope", "a: b", ["line 7: class 'no': a term with : or [ ] in it is put in quotes"]),
+        ("nope", "a: b", ["line 7: class 'no': a term with : or [ ] needs quotes"]),
         ('["trill, loud"]', "trill, warble", ["line 8: class 'wren': write the terms in brackets: [trill, warble]"]),
         ('["trill, loud"]', "{a: b}", ["line 8: class 'wren': write the terms as a list: [TERM, TERM, ...]"]),
         (
@@ -81,7 +81,11 @@ def test_json_as_the_packaged_lists_have_it_is_read_too(tmp_path: Path) -> None:
         ),
         ('["trill, loud"]', "[]", ["no neighbours for 1 of 3 classes: wren (line 8)"]),
         ('["trill, loud"]', "", ["no neighbours for 1 of 3 classes: wren (line 8)"]),
-        ("  wren:", "  NO:", ["no neighbours for 1 of 3 classes: wren", "line 8: class 'no' is there twice (line 5)"]),
+        (
+            "  wren:",
+            "  NO:",
+            ["no neighbours for 1 of 3 classes: wren", "line 8: class 'no' is in the file twice (line 5)"],
+        ),
     ],
 )
 def test_each_problem_is_named_with_its_line(old: str, new: str, found: list[str], tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ LAUGHS = "dataset: birds\nneighbors: {}\n" + "".join(
         ("dataset: birds\nneighbors:\n  wren: [a, b\n  tit: [c]\n", r"is not YAML \(line 4: .*\); close every \["),
         pytest.param(LAUGHS, r"is not YAML \(line 1: its aliases \(\*name\) expand to more than", id="aliases"),
         pytest.param("dataset: birds\nneighbors: " + "[" * 5000, "is not YAML.*nested more than 50 deep", id="deep"),
-        ("", "not a file of neighbours; the form is dataset: NAME"),
+        ("", "not a file of neighbours; write dataset: NAME"),
         ("- a\n", "not a file of neighbours"),
         ("dataset: birds\n", "key 'neighbors' is missing"),
         ("neighbors: {wren: [a]}\n", "key 'dataset' is missing"),
@@ -129,7 +133,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: cannot read the neighbours: No such file"):
         read_by_hand(tmp_path / "none.yaml", INFO)
     (tmp_path / "bytes.yaml").write_bytes(b"dataset: m\xe9sange")
-    with pytest.raises(InputError, match="not a text in UTF-8"):
+    with pytest.raises(InputError, match="not UTF-8 text"):
         read_by_hand(tmp_path / "bytes.yaml", INFO)
 
 
@@ -189,7 +193,7 @@ def test_of_a_file_with_problems_nothing_is_stored(sept: Callable[..., Ran], roo
     code, out, err = sept("neighbors", "birds", "--for", "cross-dataset", "--from", "lists.yaml")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1] == (
-        "error: lists.yaml: 2 problems, nothing was stored; correct what is listed and type the command again"
+        "error: lists.yaml: 2 problems, nothing was stored; correct what is listed and run the command again"
     )
     assert [line.split(": ")[:2] for line in err.splitlines()[:-1]] == [
         ["lists.yaml", "line 7"],
@@ -260,7 +264,7 @@ def test_what_a_file_says_of_its_writer_is_held_against_what_it_lists(tmp_path: 
     _, found = read_by_hand(tmp_path / "lists.yaml", INFO, ("No", "great_tit"))
     assert [str(one) for one in found] == ["line 1: written_from does not name 'wren', which the file has below"]
     (tmp_path / "lists.yaml").write_text("written_from: nobody\n" + GOOD, encoding="utf-8")
-    with pytest.raises(InputError, match=r"'written_from' holds something else \(line 1\); write base, all, or a list"):
+    with pytest.raises(InputError, match=r"'written_from' has a wrong value \(line 1\); write base, all, or a list"):
         read_by_hand(tmp_path / "lists.yaml", INFO)
 
 

@@ -54,7 +54,7 @@ def test_for_base_to_new_no_name_of_a_new_class_is_sent_and_a_term_that_names_on
     arguments = ["sesa", "--model", "m", "--n", "2", "--base-url", server.url, "--root", str(tmp_path)]
     result = invoke(*arguments)
     assert result.exit_code == 0, result.output
-    assert "2 terms kept that happen to name a new class, of which the model was not told" in result.output
+    assert "2 terms kept that happen to name a new class, which the model did not know" in result.output
     assert "casual: 'siren and casual' (siren); explosion: 'siren and explosion' (siren)" in result.output
     assert {asked.classname for asked in server.asked} == {"casual", "explosion"}
     assert not re.search("siren|gun|sesa", "".join(json.dumps(asked.body) for asked in server.asked).lower())
@@ -137,7 +137,7 @@ def test_ctrl_c_while_the_server_is_silent_says_what_is_waited_for_and_ends_with
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("Stopping; waiting for the answers that are on their way"):
+            if line.startswith("Stopping; waiting for the answers in progress"):
                 break
         over.set()
         said = process.stdout.read()

@@ -126,7 +126,7 @@ def test_what_waiting_does_not_mend_is_reported_at_once(
 def test_somebody_without_a_key_is_told_to_set_one(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     server.respond = lambda asked: fault(401, "who are you")
-    with pytest.raises(InputError, match="the server wants a key: 401 who are you; set OPENAI_API_KEY to it"):
+    with pytest.raises(InputError, match="the server needs a key: 401 who are you; set OPENAI_API_KEY to it"):
         run()
 
 
@@ -135,11 +135,11 @@ def test_a_server_that_sends_on_to_another_gets_no_key_there_and_the_address_is_
     server: Server, run: Run, status: int
 ) -> None:
     server.respond = lambda asked: Reply("", status, {"location": "https://other.example/api/chat/completions?k=1"})
-    with pytest.raises(InputError, match="sends requests on to .*give --base-url https://other.example/api$"):
+    with pytest.raises(InputError, match="redirects requests to .*give --base-url https://other.example/api$"):
         run()
     assert len(server.asked) == 1
     server.respond = lambda asked: Reply("", status, {"location": "/login"})
-    with pytest.raises(InputError, match=rf"sends requests on to http://{server.host}/login .*check --base-url"):
+    with pytest.raises(InputError, match=rf"redirects requests to http://{server.host}/login .*check --base-url"):
         run()
 
 

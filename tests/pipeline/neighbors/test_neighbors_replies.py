@@ -51,7 +51,7 @@ def test_terms_are_taken_wherever_a_reply_holds_them(server: Server, run: Run, a
 
 
 UNUSABLE: list[tuple[Any, str]] = [
-    (chat("I can't help."), "the answer holds no list of terms: 'I can't help.'; take another --model"),
+    (chat("I can't help."), "the answer holds no list of terms: 'I can't help.'; use another --model"),
     (chat("{}"), "the answer holds no list of terms: '{}'"),
     (chat('{"terms": "rain"}'), "the answer holds no list of terms"),
     (chat("[1, 2, 3]"), "the answer holds no list of terms"),
@@ -61,7 +61,7 @@ UNUSABLE: list[tuple[Any, str]] = [
         "cut off at the token limit: .*set --max-tokens, or ask",
     ),
     (chat("", finish="length"), "the answer was cut off at the token limit; set --max-tokens"),
-    (chat(None, message={"refusal": "Not this."}), "the model refuses to answer: 'Not this.'; take another --model"),
+    (chat(None, message={"refusal": "Not this."}), "the model refuses to answer: 'Not this.'; use another --model"),
     (choice({"content": [{"type": "refusal", "refusal": "Not this."}]}), "the model refuses to answer: 'Not this.'"),
     (chat("", finish="content_filter"), "a content filter withheld the answer"),
     (fault(400, "filtered", code="content_filter"), "a content filter refuses the request: 'filtered'"),
@@ -78,18 +78,21 @@ UNUSABLE: list[tuple[Any, str]] = [
     (Reply({"error": "down", "choices": []}), "reports an error in place of an answer: 'down'"),
     (Reply([{"error": {"message": "down"}}]), "reports an error in place of an answer: 'down'"),
     (Reply({"choices": [{"error": {"message": "down"}, "finish_reason": "error"}]}), "an error in place .*: 'down'"),
-    (Reply({"choices": []}), "the server sent no answer of a model: '{\"choices\": \\[\\]}'"),
-    (Reply({"choices": None}), "the server sent no answer of a model"),
-    (Reply({"choices": [None, 3, {}]}), "the server sent no answer of a model"),
-    (Reply({"detail": "no such route"}), "the server sent no answer of a model: 'no such route'"),
-    (Reply("null"), "the server sent no answer of a model"),
+    (Reply({"choices": []}), "the server sent no answer from a model: '{\"choices\": \\[\\]}'"),
+    (Reply({"choices": None}), "the server sent no answer from a model"),
+    (Reply({"choices": [None, 3, {}]}), "the server sent no answer from a model"),
+    (Reply({"detail": "no such route"}), "the server sent no answer from a model: 'no such route'"),
+    (Reply("null"), "the server sent no answer from a model"),
     (Reply("[1]"), "an error in place of an answer: '1'"),
     (
         Reply("<html><script>x()</script><h1>Sign in</h1></html>", headers={"content-type": "text/html"}),
         "the server sent a web page in place of an answer: 'Sign in'; check --base-url; it commonly ends in /v1",
     ),
     (Reply("not json"), "the server's answer is not JSON: 'not json'"),
-    (Reply('data: {"choices": [{"delta": {"content": "a"}}]}\n\n'), "the server streams its answer, which was not"),
+    (
+        Reply('data: {"choices": [{"delta": {"content": "a"}}]}\n\n'),
+        "the server streams its answer, although that was not",
+    ),
 ]
 
 

@@ -75,7 +75,7 @@ def test_a_model_is_shown_each_of_its_terms_once() -> None:
     ("term", "reason"),
     [
         ("rain", "is the name of the class itself"),
-        ("drizzle", "is there twice"),
+        ("drizzle", "is in the list twice"),
         ("", "is empty"),
         (" . ", "is empty"),
         ("w" * 61, "has 61 characters, more than 60"),

@@ -44,7 +44,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 def store_of(root: Path) -> TrialStore:
-    return TrialStore(LocalFiles(root), on_damage=pytest.fail)
+    return TrialStore(LocalFiles(root))
 
 
 def seen_of(store: TrialStore, fold: str) -> dict[tuple[str, int], list[dict[str, Any]]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lease_processes import Processes
+from s3_faults import Proxy, proxying
 from s3_fixtures import store_at
 
-from pipeline.store import Files, embeddings, open_files
+from pipeline.store import Files, TrialStore, embeddings, open_files
 from sept_core.datasets import EmbeddingTable
 
 
@@ -60,3 +62,29 @@ def processes() -> Iterator[Processes]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def damages() -> Iterator[list[str]]:
+    """What `store` has reported as damaged."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("pipeline.store.trials")
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def store(files: Files) -> TrialStore:
+    """A trial store over `files`."""
+    return TrialStore(files)
+
+
+@pytest.fixture
+def proxy(s3_root: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that stands before the server from now on, for new stores of this process and those it starts."""
+    with proxying(s3_endpoint) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.address)
+        yield running

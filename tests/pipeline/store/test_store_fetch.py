@@ -22,9 +22,8 @@ from s3_server import BUCKET, raw_client
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from pipeline.embed import embed
-from pipeline.embed.place import EncoderPlace
 from pipeline.search.inputs import load_inputs
-from pipeline.spec import parse_sweep
+from pipeline.spec import EncoderFiles, parse_sweep
 from pipeline.store import StoreError
 from pipeline.store.fetch import cache_folder, fetch
 from sept_core.encoders import load_encoder
@@ -168,7 +167,7 @@ class TestFetch:
         assert fetch(f"{place}/weights.pth").read_bytes() == data
 
     def test_nothing_there_is_one_line(self, place: str) -> None:
-        with pytest.raises(InputError, match=r"nothing lies at 's3://.*/models/none'; check the address"):
+        with pytest.raises(InputError, match=r"there is nothing at 's3://.*/models/none'; check the address"):
             fetch(f"{place}/none")
 
     @pytest.mark.parametrize("address", [f"s3://{BUCKET}", "s3://x", "https://host/file"])
@@ -284,7 +283,7 @@ training: {{epochs: 1, report_every: 1}}
         encoder = load_encoder("msclap-2023", msclap)
         write_embeddings(s3_root, encoder.fingerprint, audio)
         # The same clips are embedded already, so that the audio model, which these weights lack, is not needed.
-        (summary,) = embed(["fsdd"], audio, EncoderPlace("msclap-2023", published), s3_root)
+        (summary,) = embed(["fsdd"], audio, EncoderFiles(name="msclap-2023", weights=published), s3_root)
         assert (summary.fingerprint, summary.made) == (encoder.fingerprint, False)
         assert summary.where == f"{s3_root}/embeddings/{encoder.fingerprint}/FSDD"
         loaded = load_inputs(s3_root, StudyInputs("msclap-2023", "FSDD", False, (), published))

@@ -104,7 +104,10 @@ def test_links_in_a_circle_are_named_once_and_passed_over(
     named = [record.getMessage() for record in caplog.records]
     assert len(named) == len(set(named))
     for name in ("a/up", "a/root", "a/itself", "a/one", "a/two"):
-        assert f"the link {files.root}/sweeps/{name} leads in a circle and is passed over; remove it" in named
+        assert (
+            f"the link {files.root}/sweeps/{name} points to a folder that contains it and is skipped; remove it"
+            in named
+        )
 
 
 def test_temporary_files_are_invisible_and_removed_when_old(files: LocalFiles) -> None:
@@ -265,7 +268,7 @@ def test_a_store_that_may_only_be_read_is_a_persons_to_mend_and_can_be_read(
     store = TrialStore(files, damages.append)
     assert store.read_result("s", "0000") is None
     assert [line.partition(":")[0] for line in damages] == [
-        "damaged 'trials/s/0000/result.json' treated as absent, and left there"
+        "damaged 'trials/s/0000/result.json' counts as absent, and stays"
     ]
     assert files.exists("trials/s/0000/result.json")
 

@@ -177,7 +177,10 @@ class TestDeadHolders:
             Lease(files, "s").acquire()
 
     def test_a_damaged_lease_file_does_not_block_for_ever(self, files: Files) -> None:
-        for content in (b"", b"{", b"[]", b'{"pid": 1}', b"\xff"):
+        with Lease(files, "s"):
+            held = json.loads(files.read("sweeps/s/lease.json")) | {"machine": "spot-7 boot"}
+        never = [json.dumps({**held, "since_ms": when}).encode() for when in (10**18, -1, None, "soon", float("nan"))]
+        for content in (b"", b"{", b"[]", b'{"pid": 1}', b"\xff", *never):
             files.write("sweeps/s/lease.json", content)
             with Lease(files, "s") as lease:
                 lease.check()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
 
 from pipeline.store import Files
 from pipeline.store.notices import LaunchProgress, Noticeboard, TrialProgress
@@ -31,6 +34,13 @@ def test_damaged_notices_are_as_if_they_were_not_there(files: Files) -> None:
     assert board.progress(MINE) is None
     assert board.stop_request(MINE) is None
     assert board.ask_to_stop(MINE) == board.stop_request(MINE)
+
+
+@pytest.mark.parametrize("never", [10**18, -1])
+def test_a_notice_with_a_time_that_no_calendar_has_is_damaged(files: Files, never: int) -> None:
+    board = Noticeboard(files, "tiny")
+    board.tell(LaunchProgress(MINE, 2, (replace(TRIALS[0], heard_ms=never),)))
+    assert board.progress(MINE) is None
 
 
 def test_a_request_is_for_one_launch_and_the_first_one_stands(files: Files) -> None:

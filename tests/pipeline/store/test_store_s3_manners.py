@@ -152,7 +152,7 @@ class TestEncryption:
         """SeaweedFS without a key answers as if it were failing."""
         monkeypatch.setenv("SEPT_S3_SSE", "AES256")
         monkeypatch.setenv("SEPT_S3_PATIENCE_S", "0")
-        with pytest.raises(StoreError, match="if it stays so, unset SEPT_S3_SSE: the server may not be able to"):
+        with pytest.raises(StoreError, match="if that does not help, unset SEPT_S3_SSE: the server may not"):
             open_files(s3_root).write("a", b"1")
 
     @pytest.mark.parametrize(
