@@ -29,7 +29,7 @@ class TestDamage:
             (lambda data: b"[1, 2]\n", "not a JSON object"),
             (lambda data: data.replace(b"66.6", b"99.9"), "does not match its sha256"),
             (lambda data: data.replace(b'"sha256"', b'"sha255"'), "sha256 of the content is missing"),
-            (lambda data: reseal(data, state="pruned"), "unknown state"),
+            (lambda data: reseal(data, state="pruned"), "state: Input should be"),
             (lambda data: reseal(data, signature="0" * 16), "is not its configuration's"),
             (lambda data: reseal(data, test=None), "not a trial result"),
         ],
