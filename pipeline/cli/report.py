@@ -86,10 +86,10 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
 
 
 def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget, lease: Lease) -> None:
-    """Put a sweep's report into MLflow. The caller holds the sweep's lease: MLflow allows one writer.
+    """Write the report of a sweep into MLflow. The caller holds its lease, because MLflow allows one writer.
 
     Raises:
-        Exception: What MLflow raises where it cannot be reached.
+        Exception: Raised by MLflow if it cannot be reached.
     """
     from pipeline.tracking import log_report, mlflow_client
 

@@ -45,9 +45,9 @@ def stop_sweep(sweep: str, root: str, wait_s: float) -> None:
         return
     holder = asked.holder
     if not asked.alive:
-        heard = f"its driver on {holder.host} was last seen {ago((now_ms() - holder.renewed_ms) / 1000)} ago"
+        seen = f"its driver on {holder.host} was last seen {ago((now_ms() - holder.renewed_ms) / 1000)} ago"
         more = "there is nothing to stop" if asked.request is None else "if it comes back, it will stop"
-        say(console, f"{sweep} does not run: {heard}; {more}")
+        say(console, f"{sweep} does not run: {seen}; {more}")
         return
     say(console, f"asked process {holder.pid} on {holder.host} to stop {sweep}")
     if not wait_s:

@@ -170,12 +170,12 @@ def _trial_table(status: SweepStatus) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for trial in status.trials:
         if trial.phase == "running":
-            heard = f"{ago(trial.heard_s or 0.0)} ago"
+            seen = f"{ago(trial.heard_s or 0.0)} ago"
         else:
-            heard = "waiting" if trial.phase == "waiting" else "unknown"
+            seen = "waiting" if trial.phase == "waiting" else "unknown"
         number = f"#{trial.number}"
         best = _percent(trial.best_objective)
-        table.add_row(names[trial.study], number, trial.signature, _epochs(trial), best, heard)
+        table.add_row(names[trial.study], number, trial.signature, _epochs(trial), best, seen)
     return table
 
 
@@ -197,13 +197,13 @@ def _driver_lines(status: SweepStatus) -> list[str]:
         return ["finished"]
     if driver is None:
         return ["not running; launch it again to continue"]
-    heard = f"{ago(driver.renewed_s)} ago"
+    seen = f"{ago(driver.renewed_s)} ago"
     if driver.gone:
-        return [f"its driver on {driver.host} is gone, last seen {heard}; launch it again to continue"]
+        return [f"its driver on {driver.host} is gone, last seen {seen}; launch it again to continue"]
     if not driver.alive:
-        return [f"its driver on {driver.host} was last seen {heard}; launch it again to continue"]
+        return [f"its driver on {driver.host} was last seen {seen}; launch it again to continue"]
     since = _clock(driver.since_ms, status.at_ms)
-    lines = [f"process {driver.pid} on {driver.host} has been running it since {since}; last seen {heard}"]
+    lines = [f"process {driver.pid} on {driver.host} has been running it since {since}; last seen {seen}"]
     if driver.stop_asked_ms is not None:
         asked = ago(max(0, status.at_ms - driver.stop_asked_ms) / 1000)
         lines.append(f"asked to stop {asked} ago: its trials continue to their next checkpoint")

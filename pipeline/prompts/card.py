@@ -157,8 +157,8 @@ def _procedure(row: Chosen | None, use: ForUse) -> dict[str, Any] | None:
         {"folds": list(folds), "number": choice.number, "signature": choice.signature} for choice, folds in row.merged
     ]
     if all(choice.signature == use.signature for choice in row.choices):
-        said = _PROCEDURE_SAME + (_SAME_OF_SEVERAL if use.caution else "")
+        meaning = _PROCEDURE_SAME + (_SAME_OF_SEVERAL if use.caution else "")
     else:
-        said = _PROCEDURE_STRICT.format(fold=use.folds[0]) if use.selection == "strict" else _PROCEDURE
-    said = "; ".join(filter(None, (warning_of(row.selection), said)))
-    return {"figures_are": said, **figures, "chosen": chosen, "trials": dict(row.trials)}
+        meaning = _PROCEDURE_STRICT.format(fold=use.folds[0]) if use.selection == "strict" else _PROCEDURE
+    meaning = "; ".join(filter(None, (warning_of(row.selection), meaning)))
+    return {"figures_are": meaning, **figures, "chosen": chosen, "trials": dict(row.trials)}

@@ -261,7 +261,7 @@ def test_best_shows_the_accuracy_among_all_classes_where_it_was_measured(
         return [line.split() for line in lines if line.startswith("study ")]
 
     # Results of an earlier release.
-    assert headings()[0][:6] == ["study", "val", "base", "new", "H", "chosen,"]
+    assert headings()[0][:6] == ["study", "val", "base", "new", "H", "chosen"]
     assert headings()[1][:6] == ["study", "trial", "val", "base", "new", "H"]
     assert "all" not in headings()[1]
     newer = made.among_all(made.make_case("FSDD", "zero-shot", 0))
@@ -287,7 +287,7 @@ def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, stor
     assert best.result is not None
     assert told["estimate"]["h"] == pytest.approx(estimate["h"], abs=1e-9)
     assert (told["signature"], told["own_accuracy"]["h"]) == (best.proposal.signature, best.result.test["h"])
-    assert "likely too good for unseen data" in told["own_accuracy_is"]
+    assert "probably too good for unseen data" in told["own_accuracy_is"]
     folds = [fold for one in told["chosen_by_fold"] for fold in one["folds"]]
     assert sorted(folds) == sorted(best.proposal.config.folds)
     _, out, _ = sept("best", made.SWEEP, study, "--root", root)

@@ -67,7 +67,7 @@ def test_a_running_sweep_is_drawn_within_80_columns(store: TrialStore, running: 
     assert "10/15" in trial
     assert "72.5" in trial
     assert trial.endswith(("4 s ago", "5 s ago", "6 s ago", "7 s ago"))
-    assert next(line for line in lines if "#2" in line).endswith("waits")
+    assert next(line for line in lines if "#2" in line).endswith("waiting")
     assert any("synthetic: 1 of 14 trials ended" in line for line in lines)
     assert any(f"process {running.holder().pid} on" in line for line in lines)  # type: ignore[union-attr]
 
@@ -242,7 +242,7 @@ def test_stop_that_is_not_obeyed_in_time_fails_and_stands(
 ) -> None:
     code, _, err = sept("sweep", "stop", made.SWEEP, "--root", root, "--wait", 0.2)
     assert code == 1
-    assert "synthetic has not stopped within 0 s; the request stands" in err
+    assert "synthetic has not stopped within 0 s; the request remains" in err
     assert err.count("\n") == 1
     assert Noticeboard(store.files, made.SWEEP).stop_request(running.token) is not None
     code, out, _ = sept("sweep", "stop", made.SWEEP, "--root", root, "--no-wait")
