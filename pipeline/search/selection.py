@@ -74,11 +74,12 @@ def choose(decisions: Iterable[Decision]) -> dict[str, Decision]:
 
 def best_decision(decisions: Iterable[Decision]) -> Decision | None:
     """The finished trial with the highest validation objective, over all test folds; of equal ones, the lowest number.
-    The configuration for use (``sept best``, ``sept export``). With several test folds this choice has seen test clips
-        of each fold, as validation clips of the others; for a table, `choose` chooses for each fold separately.
 
-        Returns:
-            None if no trial has finished: a pruned trial has the value of an unfinished training, and no test metrics.
+    The configuration for use (``sept best``, ``sept export``). With several test folds this choice has seen test clips
+    of each fold, as validation clips of the others; for a table, `choose` chooses for each fold separately.
+
+    Returns:
+        None if no trial has finished: a pruned trial has the value of an unfinished training, and no test metrics.
     """
     finished = [decision for decision in decisions if decision.state == "finished" and decision.objective is not None]
     return min(finished, key=lambda decision: (-(decision.objective or 0.0), decision.number), default=None)

@@ -153,7 +153,7 @@ def test_term_to_process_1_stops_a_sweep_that_can_go_on(builder: Builder, contai
         os.kill(_process_1(f"OF_TEST={tmp_path}"), 15)
         process.wait(300)
     assert "exit status 75" in log.read_text()
-    assert "the same command goes on from there" in log.read_text()
+    assert "the same command resumes it" in log.read_text()
 
 
 def _process_1(mark: str) -> int:
