@@ -164,9 +164,9 @@ def archive_of(path: Path, *members: tuple[str, bytes]) -> Path:
         (["/a.wav"], "would leave its folder"),
         (["b/../../a.wav"], "would leave its folder"),
         (["C:/a.wav"], "would leave its folder"),
-        (["a.wav", "a.wav"], "stands in it twice"),
-        (["b/a.wav", "b//a.wav"], "stands in it twice"),
-        (["a", "a/b.wav"], "cannot stand beside"),
+        (["a.wav", "a.wav"], "is in it twice"),
+        (["b/a.wav", "b//a.wav"], "is in it twice"),
+        (["a", "a/b.wav"], "conflicts with another name"),
         (["x" * 300 + ".wav"], r"'x{60}\.\.\.' cannot be a file's name here"),
     ],
 )
@@ -224,7 +224,7 @@ def test_what_is_neither_a_folder_nor_an_archive_is_refused(tmp_path: Path, s3_r
     (tmp_path / "a.zip").write_bytes(b"x")
     with pytest.raises(InputError, match="not a sound zip"), open_audio(tmp_path / "a.zip").tree():
         pass
-    with pytest.raises(InputError, match="is no place"):
+    with pytest.raises(InputError, match="is not a place"):
         open_audio("https://example.org/a.zip")
     for address in (f"{s3_root}/none", f"{s3_root}/none.zip"):
         with pytest.raises(InputError, match="there is nothing at"), open_audio(address).tree():

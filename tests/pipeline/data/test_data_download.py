@@ -204,7 +204,7 @@ def test_a_listing_that_leaves_the_folder_is_refused(hub: Hub, tmp_path: Path) -
 def test_an_unknown_revision_an_unknown_copy_and_a_hub_that_is_down_are_told(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="MahiA/SESA has no revision 'v9'; give a branch"):
         download("SESA", tmp_path, "v9", endpoint=hub.endpoint)
-    with pytest.raises(InputError, match="MahiA/ESC50 is not on the hub, or is not open to you"):
+    with pytest.raises(InputError, match="MahiA/ESC50 is not on the hub, or you have no access to it"):
         download("ESC50", tmp_path, endpoint=hub.endpoint)
     hub.down = True
     with pytest.raises(DownloadError, match="MahiA/SESA cannot be downloaded from .*; the same command goes on"):

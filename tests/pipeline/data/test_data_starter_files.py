@@ -189,7 +189,7 @@ def test_a_dataset_of_this_name_with_other_clips_is_not_replaced_without_force(
     table.write_text("\n".join(lines[:-1]), encoding="utf-8")
     code, _, err = init("--out", "more")
     assert code == 2
-    assert "birds is prepared already, from other clips or with other words" in err
+    assert "birds is prepared already, from other clips or with another description" in err
     assert not (tmp_path / "more").exists()
     assert read_prepared(tmp_path / "sept-runs", "birds") == before
     assert init("--out", "more", "--force")[0] == 0

@@ -126,7 +126,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "more bytes stated than there are": (
         lambda data: changed(data, ENTRY, 24, struct.pack("<I", 1001)),
-        "has not as many bytes as it states|is damaged in the archive",
+        "does not have the size that it states|is damaged in the archive",
     ),
     "encrypted": (lambda data: changed(data, ENTRY, 8, b"\1\0"), "is encrypted"),
 }
@@ -181,14 +181,14 @@ def test_names_that_cannot_stand_beside_each_other_are_refused(names: tuple[str,
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as target:
         for at, name in enumerate(names):
             target.writestr(name, str(at))
-    with pytest.raises(InputError, match="stands in it twice; don't use it"):
+    with pytest.raises(InputError, match="is in it twice; don't use it"):
         unpack(tmp_path / "set.zip", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["set.zip"]
 
 
 def test_an_archive_does_not_replace_itself_and_one_within_it_stays_packed(tmp_path: Path) -> None:
     inner = archive(tmp_path / "inner.zip", {"a.wav": b"a"}).read_bytes()
-    with pytest.raises(InputError, match="holds a file of its own name"):
+    with pytest.raises(InputError, match="contains a file with its own name"):
         unpack(archive(tmp_path / "set.zip", {"./set.zip": inner}), tmp_path)
     unpack(archive(tmp_path / "other.zip", {"nested.zip": inner}), tmp_path)
     assert (tmp_path / "nested.zip").read_bytes() == inner
