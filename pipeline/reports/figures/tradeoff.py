@@ -44,7 +44,8 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Drawing:
         methods: All methods of the sweep, which decide the colours.
     """
     baselines = baselines_of(methods)
-    across, up = _limits([row.test.base for row in rows]), _limits([row.test.new for row in rows])
+    across = _limits([(row.test.base, row.test.base_std) for row in rows])
+    up = _limits([(row.test.new, row.test.new_std) for row in rows])
     labels = ("accuracy on base classes, %", "accuracy on new classes, %")
     panel = Panel(across, up, labels, rows[0].dataset, _values_of_h(rows), _SIZE)
     places = {row.method: (panel.x(row.test.base), panel.y(row.test.new)) for row in rows}
@@ -53,8 +54,8 @@ def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Drawing:
         (x, y), test = places[row.method], row.test
         _, style = method_look(row.method, baselines)
         colour = style.removeprefix("hollow ")
-        left, right = (panel.x(end) for end in _whisker(across, test.base, test.base_std))
-        low, high = (panel.y(end) for end in _whisker(up, test.new, test.new_std))
+        left, right = (panel.x(end) for end in _bar(across, test.base, test.base_std))
+        low, high = (panel.y(end) for end in _bar(up, test.new, test.new_std))
         path = f"M{number(left)} {number(y)}H{number(right)}M{number(x)} {number(low)}V{number(high)}"
         panel.parts.append(f'<path d="{path}" class="whisker {colour}"/>')
     for row in rows:
@@ -82,15 +83,16 @@ def _values_of_h(rows: Sequence[Row]) -> str:
     return values if len(values) <= _LONGEST else f"best H: {method_title(best.method)} {best.test.h:.1f}"
 
 
-def _limits(means: Sequence[float]) -> Linear:
-    """Limits around the points, not their spreads, which are often ten times as wide as their distances."""
-    low, high = min(means), max(means)
-    room = max(0.3 * (high - low), 1.5)
+def _limits(values: Sequence[tuple[float, float]]) -> Linear:
+    """Limits around all bars from mean - std to mean + std, so that a small difference looks small."""
+    low = min(mean - std for mean, std in values)
+    high = max(mean + std for mean, std in values)
+    room = max(0.08 * (high - low), 0.5)
     return Linear(max(low - room, -1.0), min(high + room, 101.0))
 
 
-def _whisker(scale: Linear, mean: float, std: float) -> tuple[float, float]:
-    """From mean - std to mean + std, cut off at the limits."""
+def _bar(scale: Linear, mean: float, std: float) -> tuple[float, float]:
+    """From mean - std to mean + std, within 0 and 100 %."""
     return max(mean - std, scale.low), min(mean + std, scale.high)
 
 
