@@ -273,7 +273,7 @@ def test_best_shows_the_accuracy_among_all_classes_where_it_was_measured(
     assert measured == [f"{newer.result.test['all']:.1f}"]
     estimate, use = (line.split() for line in lines if "ESC10.mini.base-to-new.zero-shot" in line)
     assert (estimate[5], use[6]) == ("-", "-")
-    assert "all: base and new test clips among all names" in "\n".join(lines)
+    assert "all: base and new test clips, each ranked among all names" in "\n".join(lines)
 
 
 def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_best_tells_the_estimate_from_the_configuration_for_use(sept: Sept, stor
     assert f"{estimate['h']:.1f}" in above
     assert "*" not in above
     assert f"{best.result.test['h']:.1f}*" in below
-    assert "*: chosen by validation clips of all folds" in below
+    assert "*: chosen on validation clips of all folds" in below
 
 
 def test_a_file_where_a_sweeps_name_is_wanted_is_told_so(sept: Sept, filled: Path) -> None:
