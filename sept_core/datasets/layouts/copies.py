@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sept_core.datasets.layouts.base import Found
+from sept_core.datasets.layouts.base import Found, hash_files
 from sept_core.errors import InputError
 from sept_core.text import plural
 
@@ -24,7 +24,7 @@ UNCOMPRESSED = (
 
 
 def one_file_each(
-    root: Path, found: Sequence[Found], digests: Callable[[Sequence[Path]], Sequence[str]]
+    root: Path, found: Sequence[Found], digests: Callable[[Sequence[Path]], Sequence[str]] = hash_files
 ) -> tuple[list[Found], tuple[str, ...]]:
     """One file for each name (without suffix), and a line for each folder or format that is not read.
 

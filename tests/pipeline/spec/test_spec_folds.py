@@ -91,12 +91,10 @@ def test_folds_that_cannot_be_are_refused(changes: dict[str, Any], says: str, se
 
 def test_folds_that_differ_in_capitals_only_are_refused_where_they_name_folders() -> None:
     alike = DatasetInfo("birds", "events", ("a", "b", "c", "d"), "a {}", ("Wood", "wood"), "kfold", extra=True)
-    says = (
-        "quickstart.yaml: folds: birds: folds 'Wood' and 'wood' differ only in upper and lower; rename one in the CSV"
-    )
+    says = "folds: birds: folds 'Wood' and 'wood' differ only in upper and lower case; rename one in the CSV"
     with pytest.raises(InputError) as caught:
         strict({"datasets": ["birds"]}, (alike,))
-    assert str(caught.value) == says
+    assert str(caught.value) == f"quickstart.yaml: {says}"
     load_sweep("quickstart", {"datasets": ["birds"]}, (alike,))
 
 

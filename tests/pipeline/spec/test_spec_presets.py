@@ -66,14 +66,14 @@ def test_presets_are_compared_between_launches_as_what_they_give() -> None:
         ),
         (
             "presets: {coop: kgcoop-paper}\n" + REPORTS,
-            "presets.coop: preset 'kgcoop-paper' is of kgcoop; for coop: ",
+            "presets.coop: preset 'kgcoop-paper' is for kgcoop; for coop: ",
         ),
         ("presets: {kgcoop: kgcoop-paper}\n" + REPORTS, "presets.kgcoop: no method of this sweep uses 'kgcoop'"),
         ("presets: coop-paper\n" + REPORTS, "presets: 'coop-paper': not a mapping of keys to values"),
         ("presets: {coop: [palm]}\n" + REPORTS, "presets.coop: .*valid string"),
         (
             "presets: {coop: coop-paper, dept: dept-paper}\ntraining: {report_every: 10, batch_size: 8}\n",
-            "training.epochs: the presets do not agree: coop-paper has 200, dept-paper has 10; say which",
+            "training.epochs: the presets do not agree: coop-paper has 200, dept-paper has 10; choose one",
         ),
         (
             f"spaces: {{coop: {{context_init: {{fixed: a photo of a}}}}}}\n{REPORTS[:-2]}, epochs: 20}}\n",

@@ -114,7 +114,7 @@ def test_damaged_json_is_refused_in_one_line() -> None:
         ({**good, "clips": {}}, "clips is not a list"),
         ({**good, "clips": [{"clip_id": "a"}]}, r"clips\[0\] does not have"),
         ({**good, "clips": [{**good["clips"][0], "fold": 1}]}, r"clips\[0\] does not have"),
-        (swapped, "is written"),
+        (swapped, "is stored"),
     ]
     for data, message in damages:
         with pytest.raises(InputError, match=message) as caught:

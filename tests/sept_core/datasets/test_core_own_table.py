@@ -118,8 +118,8 @@ def test_whole_paths_below_the_audio_folder_are_taken(audio: Path, monkeypatch: 
     ("path", "said"),
     [
         ("garden\\w1.wav", "write '/' between folders, as in 'garden/w1.wav'"),
-        ("C:\\birds\\w1.wav", "or give the folder above all clips with --audio"),
-        ("/mnt/birds/w1.wav", "or give the folder above all clips with --audio"),
+        ("C:\\birds\\w1.wav", "or give the folder that contains all clips with --audio"),
+        ("/mnt/birds/w1.wav", "or give the folder that contains all clips with --audio"),
     ],
 )
 def test_a_path_of_another_machine_is_refused_with_what_to_write(audio: Path, path: str, said: str) -> None:
@@ -134,7 +134,7 @@ def test_where_all_paths_start_from_another_folder_it_is_named(audio: Path) -> N
     line = refusal(audio, paths=("w1.wav", "w2.wav", *PATHS[2:]))
     assert line.endswith(f"the paths start from another folder: --audio {audio / 'garden'}")
     line = refusal(audio, paths=("garden/w1.mp3", *PATHS[1:]))
-    assert line.endswith("correct the paths: there is w1.wav in its place")
+    assert line.endswith("correct the paths: the file there is w1.wav")
 
 
 def test_an_accent_may_be_spelled_in_two_forms_by_table_and_disk(audio: Path) -> None:
