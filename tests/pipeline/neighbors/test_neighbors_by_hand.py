@@ -119,7 +119,10 @@ LAUGHS = "dataset: birds\nneighbors: {}\n" + "".join(
         ("dataset: birds\n", "key 'neighbors' is missing"),
         ("neighbors: {wren: [a]}\n", "key 'dataset' is missing"),
         ("dataset: birds\nneighbours: {}\n", r"unknown key 'neighbours' \(line 2\)"),
-        ("dataset: frogs\nneighbors: {wren: [a]}\n", "neighbours of 'frogs', not of 'birds'; give the file for this data set"),
+        (
+            "dataset: frogs\nneighbors: {wren: [a]}\n",
+            "neighbours of 'frogs', not of 'birds'; give the file for this data set",
+        ),
     ],
 )
 def test_what_is_no_file_of_neighbours_is_refused(text: str, said: str, tmp_path: Path) -> None:
