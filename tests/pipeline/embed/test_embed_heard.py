@@ -164,6 +164,6 @@ def test_prepare_names_what_it_can_without_listening(tmp_path: Path, capsys: pyt
     assert "mini was trained on 24 clips of voices; trials neither train nor test on them" in said
     assert "mini was trained on the others" not in said
     text = (tmp_path / "voices.yaml").read_text(encoding="utf-8")
-    assert "the smallest class has 6 outside of a test fold\n" in text
-    assert "# (those that mini heard in its training do not count)\n" in text
+    assert "the smallest class has 6 outside a test fold\n" in text
+    assert "# (clips that mini was trained on do not count)\n" in text
     assert load_sweep(tmp_path / "voices.yaml", own=own_datasets(tmp_path / "runs")).shots == 3

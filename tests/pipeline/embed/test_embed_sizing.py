@@ -34,7 +34,7 @@ def test_what_is_chosen_fits_and_twice_as_much_would_not(free: float, clip: floa
 
 def test_a_gpu_without_room_for_a_clip_says_what_it_has() -> None:
     with pytest.raises(
-        SeptError, match=r"a GPU has 0\.5 GiB free, and a clip of this encoder takes 2\.0 GiB; end what"
+        SeptError, match=r"a GPU has 0\.5 GiB free, and a clip of this encoder takes 2\.0 GiB; end other programs"
     ):
         _ = probe(0.5, 2.0).batch_size
 

@@ -119,7 +119,10 @@ LAUGHS = "dataset: birds\nneighbors: {}\n" + "".join(
         ("dataset: birds\n", "key 'neighbors' is missing"),
         ("neighbors: {wren: [a]}\n", "key 'dataset' is missing"),
         ("dataset: birds\nneighbours: {}\n", r"unknown key 'neighbours' \(line 2\)"),
-        ("dataset: frogs\nneighbors: {wren: [a]}\n", "neighbours of 'frogs', not of 'birds'; give the file that fits"),
+        (
+            "dataset: frogs\nneighbors: {wren: [a]}\n",
+            "neighbours of 'frogs', not of 'birds'; give the file for this data set",
+        ),
     ],
 )
 def test_what_is_no_file_of_neighbours_is_refused(text: str, said: str, tmp_path: Path) -> None:
@@ -283,7 +286,7 @@ def test_lists_of_base_classes_alone_are_refused_where_all_are_trained_on(
 ) -> None:
     (tmp_path / "lists.yaml").write_text(BASE_ONLY, encoding="utf-8")
     assert sept("neighbors", "birds", "--from", "lists.yaml")[0] == 0
-    said = "lists of base classes alone, and cross-dataset trains on all 3 classes of birds; make lists of all: "
+    said = "has lists of base classes only, but cross-dataset trains on all 3 classes of birds; make lists of all: "
     with pytest.raises(InputError, match=said + "sept neighbors birds --for cross-dataset$"):
         find_neighbors(root, INFO, protocol="cross-dataset")
 

@@ -142,7 +142,7 @@ def test_a_class_that_the_model_refuses_twice_is_not_asked_for_again_and_is_name
     server.respond = lambda asked: (
         chat(None, message={"refusal": "No rain."}) if asked.classname == "rain" else chat(good(asked)[: asked.number])
     )
-    complaint = r"class 'rain'.*: 3 of 3 .* still missing \(the model refuses to answer: 'No rain\.', 2 answers\); take"
+    complaint = r"class 'rain'.*: 3 of 3 .* still missing \(the model refuses to answer: 'No rain\.', 2 answers\); use"
     with pytest.raises(SeptError, match=complaint):
         run()
     assert server.classes["rain"] == 2

@@ -136,8 +136,8 @@ def test_a_file_of_base_classes_alone_is_refused_in_cross_dataset_with_the_ways_
     with pytest.raises(InputError) as refused:
         load_inputs(str(root), StudyInputs("mini", "FSDD", True, ("birds",), neighbors=str(mine)))
     assert str(refused.value) == (
-        f"{mine}: lists of base classes alone, and cross-dataset trains on all 10 classes of FSDD; make lists of all: "
-        "sept neighbors FSDD --for cross-dataset, or leave this file out: lists of all are packaged"
+        f"{mine}: has lists of base classes only, but cross-dataset trains on all 10 classes of FSDD; make lists of "
+        "all: sept neighbors FSDD --for cross-dataset, or leave this file out: lists of all are packaged"
     )
 
 
