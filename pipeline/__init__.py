@@ -131,7 +131,7 @@ def trials(sweep: str, root: str | Path = DEFAULT_ROOT) -> DataFrame:
     Raises:
         InputError: The root has no sweep of this name.
     """
-    from pipeline.reports.frame import trials_frame
+    from pipeline.reports.dataframe import trials_frame
     from pipeline.store import TrialStore, open_files
 
     return trials_frame(TrialStore(open_files(root)), sweep)
@@ -152,7 +152,7 @@ def best(sweep: str, study: str | None = None, root: str | Path = DEFAULT_ROOT) 
         InputError: The root has no such sweep or study.
     """
     from pipeline.reports.collect import collect
-    from pipeline.reports.picking import pick_uses
+    from pipeline.reports.find_row import pick_uses
     from pipeline.store import TrialStore, open_files
 
     return pick_uses(collect(TrialStore(open_files(root)), sweep), study)

@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sept_core.documents import canonical_json
+from sept_core.checked_json import canonical_json
 from sept_core.errors import SeptError
-from sept_core.results import METHOD_VERSION, Report
+from sept_core.results import Report
 from sept_core.training import TrainState
+from sept_core.trial_config import METHOD_VERSION
 
 __all__ = ["Checkpoint", "CheckpointError", "dump_checkpoint", "load_checkpoint", "read_header"]
 

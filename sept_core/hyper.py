@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sept_core.errors import InputError
-from sept_core.nearest import known_words, nearest_hint
+from sept_core.suggestions import known_words, nearest_hint
 
 __all__ = ["HyperParameter", "Value", "complete"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
 from sept_core.learners import LEARNERS, get_learner
-from sept_core.nearest import known_words
 from sept_core.semantic.loss import SEPT_HYPER
+from sept_core.suggestions import known_words
 
 __all__ = [
     "NESTED_CLASSES",

@@ -26,7 +26,7 @@ from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import CLIPS_AT_ONCE
 from sept_core.learners import Init, Learner, Params, get_learner
-from sept_core.wording import PROMPT_END, Wording
+from sept_core.prompt_form import PROMPT_END, Wording
 
 if TYPE_CHECKING:
     from sept_core.encoders import AudioTower, Encoder

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sept_core.checked_json import seal, unseal
 from sept_core.classnames import check_names
-from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 
 # Torch is loaded only once it is known that there is a prompt.

@@ -49,12 +49,12 @@ from sept_core.datasets import (
     rows_of,
 )
 from sept_core.datasets.folds import roles_of
-from sept_core.datasets.heard import Pretraining, heard_rows, newly_heard, shared_rows
+from sept_core.datasets.pretraining import Pretraining, heard_rows, newly_heard, shared_rows
 from sept_core.encoders import TextTower
 from sept_core.errors import InputError
 from sept_core.evaluation import Group
 from sept_core.methods import NESTED_CLASSES
-from sept_core.wording import EARLIER_WORDING, Wording
+from sept_core.prompt_form import EARLIER_WORDING, Wording
 
 __all__ = ["Plan", "Stage", "check_splits", "left_out", "make_plan"]
 

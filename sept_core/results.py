@@ -1,11 +1,9 @@
-"""The configuration and the result of a trial: plain values that are written to and read from JSON."""
+"""The result of a trial and the points of its curve: plain values that are written to and read from JSON."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,41 +13,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
-from sept_core.datasets.crossing import CrossingRule
-from sept_core.documents import canonical_json
-from sept_core.schedule import Precision
-from sept_core.semantic.blind import NamingNew
-from sept_core.stored import DurationS, OmitEmpty, Stored, TimeMs
-from sept_core.tested import Tested
+from sept_core.checked_json import canonical_json
+from sept_core.correct_counts import Tested
+from sept_core.json_dataclasses import DurationS, OmitEmpty, Stored, TimeMs
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
 __all__ = [
-    "METHOD_VERSION",
-    "Precision",
     "Report",
-    "TrialConfig",
     "TrialResult",
     "canonical_json",
     "failed_result",
     "now_ms",
-    "row_key_of",
-    "row_of_study",
     "software",
-    "study_key_of",
 ]
-
-_PLAIN_FOLD = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
-_LONGEST_FOLD, _KEPT_OF_FOLD = 40, 24
-
-METHOD_VERSION = 3
-"""Increased whenever the numbers of an unchanged configuration change, so that old results are never mistaken for
-new."""
 
 _RULES_BEFORE: Mapping[int, str] = {
     2: "no full stop behind a learned prompt's name, and SEPT's neighbours were written knowing all class names",
@@ -80,117 +59,6 @@ def _processor() -> str:
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     except OSError:
         return platform.processor()
-
-
-def row_key_of(dataset: str, encoder: str, protocol: str, method: str) -> str:
-    """Such as ``ESC10.mini.base-to-new.coop+sept``. None of the four parts contains a dot."""
-    return f"{dataset}.{encoder}.{protocol}.{method}"
-
-
-def study_key_of(row_key: str, fold: str | None) -> str:
-    """The key of a study: the key of its row and, with ``strict``, its test fold.
-
-    A key names folders, objects in buckets, MLflow runs and arguments on a command line. A fold of letters, digits,
-    ``_`` and single ``-``, up to 40 characters, is used as it is; any other name is shortened and followed by ``--``
-    and a hash of the whole name: ``fold-speaker_3--99b28ce9``.
-    """
-    if fold is None:
-        return row_key
-    if len(fold) <= _LONGEST_FOLD and _PLAIN_FOLD.fullmatch(fold):
-        return f"{row_key}.fold-{fold}"
-    kept = re.sub(r"[^A-Za-z0-9]+", "_", fold).strip("_")[:_KEPT_OF_FOLD]
-    return f"{row_key}.fold-{kept}--{hashlib.sha256(fold.encode()).hexdigest()[:8]}"
-
-
-def row_of_study(study_key: str) -> str:
-    """The key of a study's row: the study's key without its test fold. None of the four parts contains a dot."""
-    return ".".join(study_key.split(".")[:4])
-
-
-class TrialConfig(BaseModel):
-    """Everything that a trial's numbers depend on. Made by ``sept_core.trial.make_config``.
-
-    Attributes:
-        selection: What the search is measured on, see ``protocols.py``. ``paper`` is test data; ``strict`` has one
-            fold.
-        embeddings_digest: `EmbeddingTable.digest` of the dataset: embedding the same clips on another device gives
-            different last digits, and so another trial.
-        targets: Cross-dataset: name and embeddings digest of each target; else empty.
-        left_out: By data set, the number of clips that are not used because the encoder heard their recording or, for a
-            target, because the source has it, and a digest of their names. Not written if there are none, so that other
-            signatures stay the same.
-        hyper: Every hyper-parameter of the baseline, and of SEPT if it is on.
-        folds: Test folds; one replica is trained per fold and seed.
-        epochs: Passes over a replica's training clips; 0 for a baseline that does not train.
-        report_every: Epochs between two reports.
-        precision: Precision of the text tower in training; everything else is float32.
-        crossing: What to do with training clips that a published split shares with its test clips.
-        neighbors_digest: `Neighbors.digest` of the lists that are used: of the classes that are trained on.
-        neighbors_naming_new: Whether neighbours that name a new class are kept, as they are by default, or left out,
-            which uses the names of new classes.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method_version: int
-    protocol: Literal["base-to-new", "cross-dataset"]
-    selection: Literal["heldout", "strict", "nested", "paper"]
-    encoder: str
-    encoder_fingerprint: str
-    dataset: str
-    manifest_digest: str
-    embeddings_digest: str
-    targets: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    neighbors_digest: str | None
-    templates_digest: str | None
-    baseline: str
-    sept: bool
-    hyper: dict[str, int | float | str]
-    shots: int
-    folds: tuple[str, ...]
-    seeds: tuple[int, ...]
-    epochs: int
-    report_every: int
-    batch_size: int
-    precision: Precision = "float32"
-    crossing: CrossingRule = "keep"
-    neighbors_naming_new: NamingNew = "keep"
-
-    @model_validator(mode="after")
-    def _one_fold(self) -> TrialConfig:
-        if self.selection == "strict" and len(self.folds) != 1:
-            raise ValueError(f"selection 'strict' has one test fold, not {len(self.folds)}")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that later releases added are omitted at their defaults, so that signatures stay the same."""
-        written: dict[str, Any] = handler(self)
-        return {name: value for name, value in written.items() if name not in _LATER or value != _LATER[name]}
-
-    @property
-    def signature(self) -> str:
-        """16 hex digits; the same signature is the same result."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()[:16]
-
-    @property
-    def method(self) -> str:
-        """Such as ``coop`` or ``coop+sept``."""
-        return f"{self.baseline}+sept" if self.sept else self.baseline
-
-    @property
-    def row_key(self) -> str:
-        """Such as ``ESC10.mini.base-to-new.coop+sept``: names a row of a report."""
-        return row_key_of(self.dataset, self.encoder, self.protocol, self.method)
-
-    @property
-    def study_key(self) -> str:
-        """The `row_key`; ``strict`` has a study for each test fold: ``ESC10.mini.base-to-new.coop+sept.fold-2``."""
-        return study_key_of(self.row_key, self.folds[0] if self.selection == "strict" else None)
-
-
-_LATER: dict[str, Any] = {"crossing": "keep", "left_out": {}, "neighbors_naming_new": "keep"}
 
 
 def _rule_of(config: TrialConfig) -> tuple[str, ...]:

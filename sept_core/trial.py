@@ -15,22 +15,23 @@ import time
 from collections.abc import Mapping
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
+from sept_core.correct_counts import count_tested
 from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.learners import LEARNERS, Learner
+from sept_core.make_config import make_config
 from sept_core.methods import hyper_parameters, split_method
+from sept_core.prompt_form import Wording
 from sept_core.protocols import Stage, make_plan
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, failed_result, now_ms, software
+from sept_core.results import Report, TrialResult, failed_result, now_ms, software
 from sept_core.semantic import SemanticExpansion, load_templates
-from sept_core.tested import count_tested
 from sept_core.training import FusedTraining, Schedule
-from sept_core.trial_config import make_config
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 from sept_core.trial_inputs import (
     TrialInputs,
     check_inputs,
     trial_neighbors,
     trial_warnings,
 )
-from sept_core.wording import Wording
 
 __all__ = [
     "METHOD_VERSION",
@@ -184,7 +185,7 @@ class TrialRun:
         return min(self.training.epoch + self.config.report_every, self.config.epochs)
 
     def report(self, losses: Mapping[str, float]) -> Report | None:
-        """The last step of `advance`, for code that trains `training` up to `next_epoch` itself (``sept_core.grid``).
+        """The last step of `advance`, for code that trains up to `next_epoch` itself (``sept_core.batched_trials``).
 
         Args:
             losses: Losses of the last epoch.

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from sept_core.datasets import EmbeddingTable, contradictions, data_warnings, rows_of, trained_classes
 from sept_core.datasets.folds import roles_of
-from sept_core.datasets.heard import Pretraining, describe_rows, heard_rows
+from sept_core.datasets.pretraining import Pretraining, describe_rows, heard_rows
 from sept_core.encoders import Encoder, TextTower
 from sept_core.errors import InputError
 from sept_core.hyper import Value
 from sept_core.methods import TRANSFER_SELECTIONS
+from sept_core.prompt_form import Wording
 from sept_core.protocols import left_out
-from sept_core.results import METHOD_VERSION, TrialConfig
 from sept_core.semantic import NamingNew, Neighbors, knowledge_warnings, templates_digest, used_neighbors
-from sept_core.wording import Wording
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
 __all__ = [
     "TrialInputs",

@@ -23,20 +23,20 @@ FLOORS = (
     {"cli"},
 )
 CORE_FLOORS = (
-    {"averages", "determinism", "documents", "errors", "nearest", "text"},
-    {"audio", "hyper", "stored"},
+    {"averages", "determinism", "checked_json", "errors", "suggestions", "text"},
+    {"audio", "hyper", "json_dataclasses"},
     {"datasets"},
     {"classnames", "encoders"},
-    {"prompt", "wording"},
+    {"prompt", "prompt_form"},
     {"semantic"},
     {"learners"},
     {"evaluation", "methods", "schedule"},
-    {"prediction", "protocols", "tested", "training"},
+    {"prediction", "protocols", "correct_counts", "training", "trial_config"},
     {"results"},
     {"checkpoint", "trial_inputs"},
-    {"trial_config"},
+    {"make_config"},
     {"trial"},
-    {"grid"},
+    {"batched_trials"},
     {""},
 )
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.embed import EmbedSummary, embed_with
-from pipeline.store.files import open_files
+from pipeline.store.open_store import open_files
 from sept_core.datasets import EmbeddingTable
 from sept_core.datasets.embeddings import BUNDLED, load_embeddings
-from sept_core.datasets.heard import FACTS
+from sept_core.datasets.pretraining import FACTS
 from sept_core.datasets.sources import source_id
 from sept_core.errors import SeptError
 

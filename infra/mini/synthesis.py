@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infra.mini.digits import DIGIT_RECIPES
 from infra.mini.esc10 import ESC10_RECIPES
-from infra.mini.kin import KIN_RECIPES
+from infra.mini.related_sounds import KIN_RECIPES
 from infra.mini.signals import finish
 
 __all__ = ["RECIPES", "synthesise"]

@@ -11,6 +11,7 @@ import typer
 from pipeline.cli import (
     best,
     data,
+    data_init,
     doctor,
     embed,
     export,
@@ -21,13 +22,12 @@ from pipeline.cli import (
     report,
     rerun,
     sweep,
-    template,
     track,
     ui,
 )
+from pipeline.cli.bypass_proxy import ask_loopback_directly
 from pipeline.cli.errors import guarded, take_debug
 from pipeline.cli.group import Group
-from pipeline.cli.loopback import ask_loopback_directly
 from pipeline.cluster.liveness import ray_is_lost
 from sept_core import __version__
 
@@ -47,8 +47,8 @@ app = typer.Typer(
 # In the order in which users need them, which is that of the help.
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
-app.command("init")(template.init)
-data.app.command("init")(init.init)
+app.command("init")(init.init)
+data.app.command("init")(data_init.init)
 app.add_typer(data.app, name="data")
 app.command("neighbors")(neighbors.neighbors)
 app.command("embed")(embed.embed)

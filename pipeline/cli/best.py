@@ -41,10 +41,10 @@ def best(
     """
     from pipeline.cli.console import say, wide_console
     from pipeline.reports import collect
-    from pipeline.reports.gaps import missing_lines, partial_lines
-    from pipeline.reports.picking import pick_row, pick_uses
+    from pipeline.reports.find_row import pick_row, pick_uses
+    from pipeline.reports.missing_results import missing_lines, partial_lines
     from pipeline.reports.rows import OVER_ALL_FOLDS
-    from pipeline.spec.stored import known_sweep
+    from pipeline.spec.known_sweep import known_sweep
     from pipeline.store import TrialStore, open_files
 
     if only is not None and study not in (None, only):

@@ -63,7 +63,7 @@ TemplateOption = Annotated[
 def list_datasets(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the datasets, including your own: classes, folds, and whether they have neighbours and embeddings."""
     from pipeline.cli.console import plain_table, say, wide_console
-    from pipeline.cli.listing import dataset_rows
+    from pipeline.cli.data_list import dataset_rows
 
     rows = list(dataset_rows(root))
     if as_json:
@@ -158,7 +158,7 @@ def say_heard(console: Console, prepared: Prepared, shots: int) -> None:
     """
     from pipeline.cli.console import say
     from pipeline.data.starter_files import ENCODER
-    from sept_core.datasets.heard import ManifestClips, heard_line, load_pretraining, short_classes
+    from sept_core.datasets.pretraining import ManifestClips, heard_line, load_pretraining, short_classes
 
     pretraining = load_pretraining(ENCODER)
     clips = ManifestClips(prepared.manifest, prepared.info)
@@ -253,7 +253,7 @@ def _neighbor_notes(root: str, info: DatasetInfo) -> list[Finding]:
     from pipeline.data.prepared import find_neighbors
     from sept_core.datasets import Finding
     from sept_core.semantic import knowledge_warnings, naming_untrained
-    from sept_core.semantic.blind import described_naming
+    from sept_core.semantic.new_class_names import described_naming
 
     try:
         neighbors = find_neighbors(root, info)

@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from sept_core.nearest import nearest
+from sept_core.suggestions import nearest
 
 __all__ = ["Group"]
 

@@ -90,8 +90,8 @@ def neighbors(
     from pipeline.neighbors import Usage, estimate, generate, known_to_model
     from pipeline.store import is_remote, local_folder
     from sept_core.datasets import DATASETS, get_dataset
-    from sept_core.nearest import known_words
-    from sept_core.semantic.blind import naming_untrained
+    from sept_core.semantic.new_class_names import naming_untrained
+    from sept_core.suggestions import known_words
 
     if protocol not in _PROTOCOLS:
         raise InputError(f"unknown protocol '{protocol}'", where="--for", fix=known_words(protocol, _PROTOCOLS))
@@ -195,7 +195,7 @@ def _tokens(sent: int, received: int, cost: float | None) -> str:
 def _show(console: Console, outcome: Outcome, naming: Mapping[str, Mapping[str, str]], *, kept: bool) -> None:
     from pipeline.cli.console import say
     from pipeline.text import plural
-    from sept_core.semantic.blind import described_naming
+    from sept_core.semantic.new_class_names import described_naming
 
     for reason, count in outcome.reasons.items():
         say(console, f"{plural(count, 'answer')} could not be used: {reason}")

@@ -32,8 +32,8 @@ def take(
     from pipeline.neighbors.by_hand import read_by_hand
     from pipeline.store import LocalFiles, local_folder, open_files
     from pipeline.text import plural
-    from sept_core.semantic.blind import knowledge_warnings
     from sept_core.semantic.neighbor_files import read_neighbors
+    from sept_core.semantic.new_class_names import knowledge_warnings
 
     trained = trained_classes(info.classnames, protocol)
     neighbors, problems = read_by_hand(file, info, trained)

@@ -44,7 +44,7 @@ def plan(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from pipeline.cli.planning import show_plan
+    from pipeline.cli.show_plan import show_plan
 
     given = {"resources.workers": workers, "trials": trials, "name": fork}
     overrides = {key: value for key, value in given.items() if value is not None}

@@ -24,7 +24,7 @@ def quickstart(
 ) -> None:
     """Run a small sweep on real audio: zero-shot, CoOp, CoOp + SEPT on two datasets. Resumes where it was stopped."""
     if compose:
-        from pipeline.cli.composing import quickstart_on_compose
+        from pipeline.cli.quickstart_compose import quickstart_on_compose
 
         quickstart_on_compose(root, workers, mlflow)
         return

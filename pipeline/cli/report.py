@@ -50,7 +50,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         SeptError: No trial of it has finished yet.
     """
     from pipeline.reports import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
-    from pipeline.reports.gaps import missing_lines
+    from pipeline.reports.missing_results import missing_lines
     from pipeline.store import TrialStore, open_files
 
     store = TrialStore(open_files(root))

@@ -12,7 +12,8 @@ from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
 
 if TYPE_CHECKING:
     from pipeline.reports.rerun import Rerun
-    from sept_core.results import Report, TrialConfig
+    from sept_core.results import Report
+    from sept_core.trial_config import TrialConfig
 
 __all__ = ["rerun"]
 

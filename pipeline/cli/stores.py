@@ -34,7 +34,7 @@ def check_stores(root: str, datasets: Sequence[str], fingerprint: str | None, as
     from pipeline.embed.check import check_embeddings, stored_embeddings
     from pipeline.store import open_files
     from sept_core.datasets.registry import DATASETS, dataset_key
-    from sept_core.nearest import nearest
+    from sept_core.suggestions import nearest
 
     files = open_files(root)
     stored = [one for one in stored_embeddings(files) if fingerprint in (None, one[0])]

@@ -136,7 +136,7 @@ def status(
     from rich.console import Console
 
     import pipeline
-    from pipeline.cli import watching
+    from pipeline.cli import show_status
     from pipeline.store import TrialStore, open_files
     from pipeline.watch.status import SweepReader
     from sept_core.errors import InputError
@@ -144,11 +144,11 @@ def status(
     if every is not None and not watch:
         raise InputError("--every says how often to look again", fix="give --watch as well")
     if watch:
-        watching.watch(SweepReader(TrialStore(open_files(root)), sweep), every or 2.0, as_json)
+        show_status.watch(SweepReader(TrialStore(open_files(root)), sweep), every or 2.0, as_json)
     elif as_json:
         typer.echo(json.dumps(pipeline.status(sweep, root).to_json(), indent=1))
     else:
-        watching.show(Console(), pipeline.status(sweep, root))
+        show_status.show(Console(), pipeline.status(sweep, root))
 
 
 @app.command()

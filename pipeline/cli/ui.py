@@ -18,7 +18,7 @@ import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, root_option
 from sept_core.errors import InputError, SeptError
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 if TYPE_CHECKING:
     from pipeline.tracking import TrackingTarget

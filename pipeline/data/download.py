@@ -26,8 +26,8 @@ from threading import Event, Thread
 from typing import Any
 
 from pipeline.data.unpack import is_safe, unpack
+from sept_core.checked_json import parse_json
 from sept_core.datasets import get_dataset
-from sept_core.documents import parse_json
 from sept_core.errors import InputError, SeptError
 from sept_core.text import Progress
 

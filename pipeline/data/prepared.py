@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline.data.audio.open import open_audio
 from pipeline.data.audio.source import AudioSource
 from pipeline.store import Files, open_files
+from sept_core.checked_json import seal, unseal
 from sept_core.datasets import (
     DATASETS,
     DatasetInfo,
@@ -31,7 +32,6 @@ from sept_core.datasets import (
     trained_classes,
 )
 from sept_core.datasets.registry import dataset_key
-from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 from sept_core.text import Progress
 

@@ -23,7 +23,7 @@ from pipeline.data.prepared import Prepared, read_prepared, write_prepared
 from pipeline.spec.yaml_text import compose, construct
 from sept_core.datasets import DatasetInfo, Manifest, halves
 from sept_core.datasets.folds import roles_of
-from sept_core.datasets.heard import ManifestClips, heard_rows, load_pretraining
+from sept_core.datasets.pretraining import ManifestClips, heard_rows, load_pretraining
 from sept_core.errors import InputError
 from sept_core.semantic.neighbors import MAX_NEIGHBOR_LENGTH
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.data.prepared import own_datasets
 from pipeline.spec import SweepSpec, parse_sweep
-from pipeline.spec.stored import known_sweep
+from pipeline.spec.known_sweep import known_sweep
 from pipeline.store.trials import TrialStore
 
 __all__ = ["stored_spec"]

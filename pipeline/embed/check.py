@@ -17,8 +17,8 @@ from pipeline.store.embeddings import parts_reader
 from pipeline.store.text_features import is_text_features
 from sept_core.datasets import DATASETS, Clip, DatasetInfo, Manifest, check_manifest, get_dataset, rows_of
 from sept_core.datasets.embeddings import SOUND_COLUMN, TEXT_COLUMNS, embeddings_folder, parse_part
-from sept_core.datasets.heard import SAME_SOUND_FIX, same_sound_line, same_sound_pairs, same_sound_rows
-from sept_core.datasets.own import info_from_json
+from sept_core.datasets.own_dataset import info_from_json
+from sept_core.datasets.pretraining import SAME_SOUND_FIX, same_sound_line, same_sound_pairs, same_sound_rows
 from sept_core.datasets.repeats import alike_lines
 from sept_core.errors import InputError
 from sept_core.text import some

@@ -19,8 +19,8 @@ from pipeline.store.embedding_writer import (
 )
 from sept_core.audio.formats import SILENT
 from sept_core.datasets import Clip
-from sept_core.datasets.crossing import tolerated
 from sept_core.datasets.embeddings import embeddings_folder
+from sept_core.datasets.split_overlap import tolerated
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:

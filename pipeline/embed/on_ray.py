@@ -25,8 +25,8 @@ from ray.exceptions import RayError
 from pipeline.cluster.faults import fault_of, raised_there
 from pipeline.cluster.liveness import watched
 from pipeline.embed.batches import as_in_an_encoder, compute_exactly, decode, encode
+from pipeline.embed.encoder_loading import Loader
 from pipeline.embed.jobs import EmbedJob
-from pipeline.embed.place import Loader
 from pipeline.store import is_remote
 from sept_core.datasets import Clip
 from sept_core.errors import SeptError

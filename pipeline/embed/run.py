@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pipeline.data.audio.open import open_audio
 from pipeline.data.audio.source import AudioSource
 from pipeline.data.prepared import own_datasets
+from pipeline.embed.encoder_loading import Loader, load
 from pipeline.embed.jobs import EmbedJob
-from pipeline.embed.place import Loader, load
 from pipeline.embed.sizing import CPU_BATCH, Begun, gpu_batch_size
 from pipeline.embed.work import DatasetProgress, EmbedSummary, Work
 from pipeline.spec import EncoderFiles

@@ -17,7 +17,7 @@ from sept_core.datasets.embeddings import ROWS_PER_PART
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
-    from pipeline.embed.place import Loader
+    from pipeline.embed.encoder_loading import Loader
     from pipeline.spec import EncoderFiles
     from sept_core.encoders import AudioTower
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pipeline.data.audio.source import AudioSource
 from pipeline.data.prepared import Prepared, find_manifest
 from pipeline.embed.batches import as_in_an_encoder
+from pipeline.embed.clip_notes import REFUSED, listen
 from pipeline.embed.jobs import EmbedJob
-from pipeline.embed.listening import REFUSED, listen
 from pipeline.embed.sizing import Begun
 from pipeline.embed.texts import keep_texts
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files

@@ -24,8 +24,8 @@ from pipeline.spec.yaml_text import compose
 from sept_core.datasets import DatasetInfo, halves, prompt_name
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
-from sept_core.nearest import nearest
 from sept_core.semantic.neighbors import Neighbors, broken_rules
+from sept_core.suggestions import nearest
 
 __all__ = ["Problem", "read_by_hand"]
 

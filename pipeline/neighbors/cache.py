@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.neighbors.prompt import PROMPT_VERSION, dataset_digest
 from pipeline.store import open_files
+from sept_core.checked_json import parse_json
 from sept_core.datasets import DatasetInfo
-from sept_core.documents import parse_json
 
 __all__ = ["AnswerCache"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pipeline.plan.work import Probe, Work
 from pipeline.search.devices import as_a_worker
 from pipeline.search.sizing import few_replicas
-from sept_core.results import TrialConfig
 from sept_core.trial import TrialInputs
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["Rates", "calibrate"]
 

@@ -12,8 +12,8 @@ from pipeline.plan.models import Estimate
 from pipeline.plan.work import Work, work_of
 from pipeline.spec import StudySpec
 from sept_core.errors import InputError
-from sept_core.results import TrialConfig
 from sept_core.trial import TrialInputs
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["CalibrationProgress", "Candidate", "Estimator"]
 

@@ -10,8 +10,9 @@ from pipeline.plan.work import Work, work_of
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store import TrialStore
 from sept_core.errors import InputError
-from sept_core.results import TrialConfig, TrialResult, row_of_study
+from sept_core.results import TrialResult
 from sept_core.trial import TrialInputs
+from sept_core.trial_config import TrialConfig, row_of_study
 
 __all__ = ["History"]
 

@@ -18,7 +18,7 @@ from pipeline.search.sweep import check_spec
 from pipeline.spec import StudySpec, SweepSpec, preset_lines
 from pipeline.store import Decision, Proposal, TrialStore, open_files
 from sept_core.datasets import unheard_folds
-from sept_core.datasets.heard import heard_line, short_classes
+from sept_core.datasets.pretraining import heard_line, short_classes
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs, trial_warnings
 

@@ -8,9 +8,9 @@ from pipeline.search.sizing import few_replicas
 from sept_core.evaluation import Group, evaluate
 from sept_core.learners import Learner
 from sept_core.protocols import Stage
-from sept_core.results import TrialConfig
 from sept_core.training import FusedTraining, Schedule
 from sept_core.trial import TrialInputs, TrialRun
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["Probe", "Work", "work_of"]
 

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.prompts.card import make_card
 from pipeline.reports import collect
-from pipeline.reports.picking import pick_study
+from pipeline.reports.find_row import pick_study
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.trial_context import check_version, load_there, trial_place
-from pipeline.spec.stored import known_sweep
+from pipeline.spec.known_sweep import known_sweep
 from pipeline.store import TrialStore
 from sept_core.errors import InputError, SeptError
 from sept_core.prompt import Prompt, not_finite_in
-from sept_core.results import TrialConfig, TrialResult
-from sept_core.wording import Wording
+from sept_core.prompt_form import Wording
+from sept_core.results import TrialResult
+from sept_core.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from sept_core.trial import TrialInputs, TrialRun

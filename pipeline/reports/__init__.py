@@ -1,8 +1,8 @@
 """Reports of a sweep from the trial store alone: HTML, Markdown, numbers, a picture, and LaTeX."""
 
-from pipeline.reports.account import rerun_command
+from pipeline.reports.background import rerun_command
+from pipeline.reports.build_document import describe
 from pipeline.reports.collect import collect, tabulate
-from pipeline.reports.describe import describe
 from pipeline.reports.html import to_html
 from pipeline.reports.latex import to_latex
 from pipeline.reports.markdown import to_markdown

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.reports.gaps import is_whole
+from pipeline.reports.missing_results import is_whole
 from pipeline.reports.rows import Chosen, Matched, method_title
 from pipeline.reports.sweep_table import SweepTable
-from sept_core.results import row_of_study
+from sept_core.trial_config import row_of_study
 
 __all__ = ["UNEQUAL", "budget_notes", "budget_sentence", "budgets_differ", "no_gain_notes"]
 

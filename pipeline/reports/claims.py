@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from sept_core.tested import SourceCounts, Tested
+from sept_core.correct_counts import SourceCounts, Tested
 
 __all__ = ["ClaimTest", "Clips", "claim_test", "clips_of", "two_sided_t"]
 

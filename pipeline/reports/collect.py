@@ -25,9 +25,9 @@ from pipeline.reports.rows import (
 from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.search.selection import Composed, compose
 from pipeline.store import Proposal, TrialStore
+from sept_core.correct_counts import Tested
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
-from sept_core.tested import Tested
 
 __all__ = ["collect", "tabulate"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.reports.conclusion import claim_scope, gains_of, shown_gains
-from pipeline.reports.gaps import partial_lines
+from pipeline.reports.missing_results import partial_lines
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.reports.tables import MEAN, best_rows, bold_means, signed

@@ -9,7 +9,8 @@ from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import best_decision, choose, with_fold_values
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Decision, Proposal, TrialStore
-from sept_core.results import TrialResult, row_of_study
+from sept_core.results import TrialResult
+from sept_core.trial_config import row_of_study
 
 __all__ = ["Pick", "RowRecords", "StudyRecords", "SweepRecords", "read_records"]
 

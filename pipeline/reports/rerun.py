@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import Loader, load_inputs
 from pipeline.search.trial_context import TrialPlace, check_version, load_there, trial_place
-from pipeline.spec.stored import known_sweep
+from pipeline.spec.known_sweep import known_sweep
 from pipeline.store.records import Proposal
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError, SeptError
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
+from sept_core.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from pipeline.reports.rows import FoldChoice, ForUse
@@ -67,7 +68,7 @@ def meant_trials(store: TrialStore, sweep: str, wanted: str) -> tuple[str, ...]:
     if any(proposal.signature.startswith(wanted) for proposal in store.proposals(sweep)):
         return (_proposal(store, sweep, wanted).signature,)
     from pipeline.reports.collect import collect
-    from pipeline.reports.picking import pick_row, pick_study
+    from pipeline.reports.find_row import pick_row, pick_study
 
     try:
         table = collect(store, sweep)

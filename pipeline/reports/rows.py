@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sept_core.results import TrialConfig
-from sept_core.tested import Tested
+from sept_core.correct_counts import Tested
+from sept_core.trial_config import TrialConfig
 
 __all__ = [
     "OVER_ALL_FOLDS",

@@ -12,7 +12,8 @@ from pipeline.reports.figures.searched import LOOKS
 from pipeline.reports.importance import BEST, FEWEST, counted, importances
 from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
 from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
-from sept_core.results import TrialConfig, TrialResult
+from sept_core.results import TrialResult
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["search_sections"]
 

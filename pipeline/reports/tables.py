@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
-from pipeline.reports.gaps import folds_of, is_whole, partial_lines, several_folds
+from pipeline.reports.missing_results import folds_of, is_whole, partial_lines, several_folds
 from pipeline.reports.rows import Row, TransferRow, method_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.text import short

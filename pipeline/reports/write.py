@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 
 from pipeline.drawing import picture_file
+from pipeline.reports.build_document import describe
 from pipeline.reports.collect import tabulate
-from pipeline.reports.describe import describe
 from pipeline.reports.html import to_html
 from pipeline.reports.latex import to_latex
 from pipeline.reports.markdown import to_markdown

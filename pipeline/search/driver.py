@@ -24,8 +24,9 @@ from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store.records import Decision, Proposal
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError, SeptError
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult, now_ms
+from sept_core.results import Report, TrialResult, now_ms
 from sept_core.trial import TrialInputs, failed_result, trial_neighbors
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 from sept_core.trial_inputs import check_names_apart
 
 __all__ = ["Provider", "SweepDriver"]

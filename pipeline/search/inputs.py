@@ -10,7 +10,7 @@ from pipeline.data.prepared import find_neighbors, read_prepared
 from pipeline.spec import StudyInputs
 from pipeline.store.embeddings import find_embeddings
 from pipeline.store.fetch import fetch
-from pipeline.store.files import open_files
+from pipeline.store.open_store import open_files
 from pipeline.store.text_features import Kept, read_text_features
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import load_encoder

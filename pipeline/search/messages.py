@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pipeline.cluster.faults import Fault
 from pipeline.search.inputs import Loader
 from pipeline.spec import StudyInputs
-from sept_core.results import Report, TrialConfig
+from sept_core.results import Report
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["Assignment", "Message"]
 

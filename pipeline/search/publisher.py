@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.search.observer import StudyPlan, SweepState
-from pipeline.store.notices import LaunchProgress, Noticeboard, TrialProgress
+from pipeline.store.launch_messages import LaunchProgress, Noticeboard, TrialProgress
 from pipeline.store.records import Decision, Proposal
 from sept_core.errors import SeptError
 from sept_core.results import Report, TrialResult, now_ms

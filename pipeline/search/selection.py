@@ -21,8 +21,9 @@ from sept_core.averages import averages
 
 if TYPE_CHECKING:
     from pipeline.store import Decision, Proposal, TrialStore
-    from sept_core.results import TrialConfig, TrialResult
-    from sept_core.tested import Tested
+    from sept_core.correct_counts import Tested
+    from sept_core.results import TrialResult
+    from sept_core.trial_config import TrialConfig
 
 __all__ = ["Composed", "best_decision", "choose", "chosen_value", "compose", "fold_values", "with_fold_values"]
 

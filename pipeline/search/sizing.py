@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pipeline.spec import Dimension, StudyInputs, StudySpec, SweepSpec
 from sept_core.encoders.prefix import TOKEN_BUDGET
 from sept_core.hyper import Value
-from sept_core.results import TrialConfig
 from sept_core.trial import TrialInputs, TrialRun, make_config
+from sept_core.trial_config import TrialConfig
 
 __all__ = [
     "few_replicas",

@@ -32,9 +32,9 @@ from pipeline.search.observer import SweepObserver, SweepState
 from pipeline.search.publisher import Publisher
 from pipeline.search.sizing import trial_needs
 from pipeline.spec import StudyInputs, SweepSpec, spec_differences
-from pipeline.store.files import Files, open_files
+from pipeline.store.launch_messages import Noticeboard
 from pipeline.store.lease import Lease
-from pipeline.store.notices import Noticeboard
+from pipeline.store.open_store import Files, open_files
 from pipeline.store.records import Proposal
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError

@@ -10,7 +10,8 @@ from pipeline.search.inputs import Loader
 from pipeline.spec import StudyInputs
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
-from sept_core.results import METHOD_VERSION, TrialConfig, TrialResult
+from sept_core.results import TrialResult
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
 if TYPE_CHECKING:
     from sept_core.trial import TrialInputs

@@ -20,7 +20,7 @@ from ray.tune import PlacementGroupFactory, Trainable
 from pipeline.cluster.faults import fault_of
 from pipeline.search.devices import prepare_torch
 from pipeline.search.messages import Assignment, Message
-from pipeline.store.files import open_files
+from pipeline.store.open_store import open_files
 from pipeline.store.trials import TrialStore
 from pipeline.text import masked
 from sept_core.checkpoint import CheckpointError

@@ -8,10 +8,10 @@ from pipeline.spec.problems import Problems
 from pipeline.spec.read import located
 from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, usable_folds
-from sept_core.datasets.heard import load_pretraining
+from sept_core.datasets.pretraining import load_pretraining
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
-from sept_core.results import study_key_of
+from sept_core.suggestions import known_words
+from sept_core.trial_config import study_key_of
 
 __all__ = ["fold_problems", "strict_folds"]
 

@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.spec.check_protocol import protocol_problems
 from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.presets import take_training
 from pipeline.spec.problems import Problems, validate_most
-from pipeline.spec.protocol import protocol_problems
 from pipeline.spec.read import located, read_yaml
 from pipeline.spec.spaces import complete_spaces
 from pipeline.spec.sweep import SweepSpec
@@ -25,7 +25,7 @@ from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.encoders import known_encoder
 from sept_core.errors import InputError
 from sept_core.methods import hyper_parameters, split_method
-from sept_core.nearest import known_words, nearest_hint
+from sept_core.suggestions import known_words, nearest_hint
 
 __all__ = ["load_sweep", "parse_sweep", "shipped_sweeps"]
 

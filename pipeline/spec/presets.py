@@ -13,7 +13,7 @@ from pipeline.spec.models import Dimension, Model
 from pipeline.spec.problems import Problems
 from pipeline.spec.read import read_yaml, validate
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 if TYPE_CHECKING:
     from pipeline.spec.sweep import SweepSpec

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.spec.yaml_text import LONGEST_NUMBER, compose, construct, repeated
 from sept_core.errors import InputError, gathered
-from sept_core.nearest import known_words, nearest, nearest_hint
+from sept_core.suggestions import known_words, nearest, nearest_hint
 
 __all__ = ["located", "problems_of", "read_yaml", "validate"]
 

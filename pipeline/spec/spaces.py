@@ -20,7 +20,7 @@ from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
 from sept_core.learners import LEARNERS
 from sept_core.methods import hyper_parameters, split_method
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 __all__ = ["complete_spaces"]
 

@@ -11,11 +11,11 @@ import yaml
 from pydantic import Field, StrictInt, field_validator
 
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
-from sept_core.datasets.crossing import CrossingRule
+from sept_core.datasets.split_overlap import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.methods import hyper_parameters, split_method
-from sept_core.results import row_key_of, study_key_of
 from sept_core.semantic import NamingNew
+from sept_core.trial_config import row_key_of, study_key_of
 
 __all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
 

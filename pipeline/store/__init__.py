@@ -2,7 +2,8 @@
 
 from pipeline.store.embedding_writer import EmbeddingHeader
 from pipeline.store.embeddings import EmbeddingStore, find_embeddings
-from pipeline.store.files import (
+from pipeline.store.lease import Lease, LeaseHeld, LeaseLost
+from pipeline.store.open_store import (
     Files,
     LocalFiles,
     StoreAway,
@@ -12,7 +13,6 @@ from pipeline.store.files import (
     local_folder,
     open_files,
 )
-from pipeline.store.lease import Lease, LeaseHeld, LeaseLost
 from pipeline.store.records import Decision, Proposal
 from pipeline.store.trials import StoreConflict, TrialStore
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.store.files import Files
+from pipeline.store.open_store import Files
+from sept_core.checked_json import canonical_json, parse_json, seal
 from sept_core.datasets import Clip, Manifest
 from sept_core.datasets.embeddings import (
     FORMAT,
@@ -25,7 +26,6 @@ from sept_core.datasets.embeddings import (
     embeddings_folder,
     parse_manifest,
 )
-from sept_core.documents import canonical_json, parse_json, seal
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingParts, plan_parts
-from pipeline.store.files import Files, open_files
 from pipeline.store.node_cache import read_through
+from pipeline.store.open_store import Files, open_files
 from sept_core.datasets import Clip, EmbeddingTable
 from sept_core.datasets.embeddings import BUNDLED, NewerFormat, embeddings_folder, parse_embeddings, parse_manifest
 from sept_core.errors import InputError

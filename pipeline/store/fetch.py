@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from pipeline.store.base import StoreError, check_key
 from pipeline.store.cache import cache_folder, cache_limit, lock_of, mark_used, remove_leftovers, temporary, trim, turn
-from pipeline.store.protocol import StoreError, check_key
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 
-from pipeline.store.files import Files, StoreError
+from pipeline.store.open_store import Files, StoreError
 from pipeline.store.processes import Holder, machine_identity, process_started
 from pipeline.store.trials import sweep_key
 from pipeline.text import one_line

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.store.base import Keys, StoreDenied, StoreError, check_key
 from pipeline.store.processes import mark_gone, own_mark
-from pipeline.store.protocol import Keys, StoreDenied, StoreError, check_key
 
 __all__ = ["LOCK_TIMEOUT_S", "STALE_TEMP_S", "LocalFiles"]
 

@@ -37,10 +37,10 @@ from pipeline.store.cache import (
     turn,
 )
 from pipeline.text import one_line
+from sept_core.checked_json import canonical_json, seal, unseal
 from sept_core.datasets import EmbeddingTable
 from sept_core.datasets.manifest import digest_of
-from sept_core.datasets.own import info_from_json, info_to_json
-from sept_core.documents import canonical_json, seal, unseal
+from sept_core.datasets.own_dataset import info_from_json, info_to_json
 from sept_core.errors import InputError
 
 __all__ = ["read_through"]

@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, TypeAdapter
 
-from sept_core.documents import time_ms
+from sept_core.checked_json import time_ms
 
 __all__ = ["Holder", "TimeMs", "machine_identity", "mark_gone", "own_mark", "process_started"]
 

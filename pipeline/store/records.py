@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
-from sept_core.results import Report, TrialConfig
-from sept_core.stored import OmitEmpty, Stored, TimeMs
+from sept_core.json_dataclasses import OmitEmpty, Stored, TimeMs
+from sept_core.results import Report
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["Decision", "DecisionState", "Proposal"]
 

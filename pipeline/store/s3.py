@@ -25,7 +25,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.store.protocol import Keys, StoreError, check_key
+from pipeline.store.base import Keys, StoreError, check_key
 from pipeline.store.s3_client import THREADS, Connection, body_of, s3_connection, split_address
 from pipeline.store.s3_failures import FAILURES, MISSING, Damaged, code_of
 

@@ -25,7 +25,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from pipeline.store.protocol import StoreAway, StoreDenied, StoreError, check_key
+from pipeline.store.base import StoreAway, StoreDenied, StoreError, check_key
 from pipeline.store.s3_credentials import explain_setup
 from pipeline.store.s3_failures import (
     FAILURES,

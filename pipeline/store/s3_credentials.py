@@ -8,7 +8,7 @@ from shlex import quote
 from botocore import exceptions
 from botocore.session import Session
 
-from sept_core.nearest import nearest_hint
+from sept_core.suggestions import nearest_hint
 
 __all__ = ["expired", "explain_credentials", "explain_setup", "profile", "refused"]
 

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.store.files import Files
+from pipeline.store.open_store import Files
 from sept_core.datasets.embeddings import embeddings_folder
 
 if TYPE_CHECKING:

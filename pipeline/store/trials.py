@@ -18,12 +18,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from pipeline.store.files import Files
-from pipeline.store.protocol import StoreDenied
+from pipeline.store.base import StoreDenied
+from pipeline.store.open_store import Files
 from pipeline.store.records import Decision, Proposal
-from sept_core.documents import parse_json, seal, unseal
+from sept_core.checked_json import parse_json, seal, unseal
 from sept_core.errors import InputError, SeptError
-from sept_core.results import TrialConfig, TrialResult
+from sept_core.results import TrialResult
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["StoreConflict", "TrialStore"]
 

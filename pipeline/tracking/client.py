@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from pipeline.store.files import StoreError, is_remote, local_folder
+from pipeline.store.open_store import StoreError, is_remote, local_folder
 from pipeline.text import masked
 from sept_core.errors import InputError
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.search.selection import Composed, best_decision, choose
 from pipeline.text import short
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
+from sept_core.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from pipeline.store import Decision, Proposal

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.search.selection import with_fold_values
 from pipeline.tracking.writer import SweepWriter
-from sept_core.results import Report, TrialConfig
+from sept_core.results import Report
+from sept_core.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from pipeline.store import TrialStore

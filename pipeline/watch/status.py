@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import choose, chosen_value, with_fold_values
 from pipeline.spec import StudySpec
-from pipeline.spec.stored import known_sweep
+from pipeline.spec.known_sweep import known_sweep
 from pipeline.store import Decision, Lease, Proposal, TrialStore
-from pipeline.store.notices import LaunchProgress, Noticeboard
+from pipeline.store.launch_messages import LaunchProgress, Noticeboard
 from pipeline.watch.remaining import StudyWork, seconds_left
 from sept_core.results import now_ms
 

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.spec.stored import known_sweep
+from pipeline.spec.known_sweep import known_sweep
 from pipeline.store import Lease, TrialStore
-from pipeline.store.notices import Noticeboard, StopRequest
+from pipeline.store.launch_messages import Noticeboard, StopRequest
 from pipeline.store.processes import Holder
 
 __all__ = ["StopAsked", "StopEnd", "ask_to_stop", "wait_for_stop"]

@@ -5,13 +5,13 @@ encoder turns that into an `EmbeddingTable`, and ``make_split`` picks its rows f
 """
 
 from sept_core.datasets.check import Finding, Findings, check_manifest, data_warnings
-from sept_core.datasets.crossing import CrossingRule, contradictions, rows_of
 from sept_core.datasets.embeddings import load_embeddings
 from sept_core.datasets.layouts import read_layout
 from sept_core.datasets.manifest import Clip, Manifest
-from sept_core.datasets.own import info_from_json, info_to_json, read_csv_dataset
+from sept_core.datasets.own_dataset import info_from_json, info_to_json, read_csv_dataset
 from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name, trained_classes
 from sept_core.datasets.split_faults import refuse_faulty
+from sept_core.datasets.split_overlap import CrossingRule, contradictions, rows_of
 from sept_core.datasets.splits import Split, draw_shots, make_split, unheard_folds, usable_folds
 from sept_core.datasets.table import EmbeddingTable
 

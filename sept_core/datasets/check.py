@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sept_core.datasets.crossing import (
+from sept_core.datasets.manifest import Manifest
+from sept_core.datasets.pretraining import same_sound_line, same_sound_pairs, same_sound_rows
+from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
+from sept_core.datasets.repeats import alike_lines, repeated_lines
+from sept_core.datasets.split_faults import labels_fix, labels_line, split_warnings
+from sept_core.datasets.split_overlap import (
     CrossingRule,
     Row,
     check_apart,
@@ -24,11 +29,6 @@ from sept_core.datasets.crossing import (
     rows_of,
     tolerated,
 )
-from sept_core.datasets.heard import same_sound_line, same_sound_pairs, same_sound_rows
-from sept_core.datasets.manifest import Manifest
-from sept_core.datasets.registry import DATASETS, DatasetInfo, halves
-from sept_core.datasets.repeats import alike_lines, repeated_lines
-from sept_core.datasets.split_faults import labels_fix, labels_line, split_warnings
 from sept_core.errors import InputError
 from sept_core.text import Progress, plural, some
 

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sept_core.checked_json import unseal
 from sept_core.datasets.manifest import Clip, Manifest
-from sept_core.datasets.own import info_from_json
+from sept_core.datasets.own_dataset import info_from_json
 from sept_core.datasets.table import EmbeddingTable
-from sept_core.documents import unseal
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:

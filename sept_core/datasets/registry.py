@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from sept_core.errors import InputError
-from sept_core.nearest import nearest_hint
+from sept_core.suggestions import nearest_hint
 
 __all__ = ["DATASETS", "DatasetInfo", "dataset_key", "get_dataset", "halves", "prompt_name", "trained_classes"]
 

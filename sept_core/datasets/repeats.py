@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from sept_core.datasets.crossing import Row, repeated
 from sept_core.datasets.split_faults import equal_clips
+from sept_core.datasets.split_overlap import Row, repeated
 from sept_core.text import plural, some
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ sources.
 Two of them have exceptions: in ESC-50's folds 4 Freesound recordings cross (131943 and 134049 between folds 2 and 3,
 209698
 and 234879 between 4 and 5), in UrbanSound8K's 5 (106905 between 1 and 8, 132016 and 176638 between 1 and 4, 180937
-between 1 and 9, 77751 between 2 and 7). ``sept_core.datasets.crossing`` says how they are handled.
+between 1 and 9, 77751 between 2 and 7). ``sept_core.datasets.split_overlap`` says how they are handled.
 """
 
 SPLIT_HERE = frozenset({"Beijing-Opera", "CREMA-D", "FSDD", "GT-Music-Genre", "RAVDESS"})

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from sept_core.datasets.crossing import (
+from sept_core.datasets.registry import DATASETS, DatasetInfo
+from sept_core.datasets.sources import source_word
+from sept_core.datasets.split_overlap import (
     CrossingRule,
     Row,
     contradicting,
@@ -17,8 +19,6 @@ from sept_core.datasets.crossing import (
     is_published,
     tolerated,
 )
-from sept_core.datasets.registry import DATASETS, DatasetInfo
-from sept_core.datasets.sources import source_word
 from sept_core.errors import InputError
 from sept_core.text import plural, some
 

@@ -13,7 +13,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sept_core.datasets.crossing import (
+from sept_core.datasets.folds import roles_of
+from sept_core.datasets.pretraining import Pretraining, heard_rows, same_sound_rows
+from sept_core.datasets.registry import DatasetInfo, halves
+from sept_core.datasets.split_overlap import (
     CrossingRule,
     Row,
     check_apart,
@@ -22,9 +25,6 @@ from sept_core.datasets.crossing import (
     is_published,
     rows_of,
 )
-from sept_core.datasets.folds import roles_of
-from sept_core.datasets.heard import Pretraining, heard_rows, same_sound_rows
-from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.table import EmbeddingTable
 from sept_core.errors import InputError
 from sept_core.text import some

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sept_core.datasets.heard import Pretraining
+from sept_core.datasets.pretraining import Pretraining
 from sept_core.errors import InputError
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sept_core.documents import parse_json
+from sept_core.checked_json import parse_json
 from sept_core.encoders.base import AudioTower, Encoder, Preparation
 from sept_core.encoders.bidirectional import RobertaTextTower
 from sept_core.encoders.tokenization import TOKENIZER_FILES, load_tokenizer, tokenizer_files

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sept_core.datasets.heard import load_pretraining
+from sept_core.datasets.pretraining import load_pretraining
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 if TYPE_CHECKING:
     from sept_core.encoders.base import Encoder

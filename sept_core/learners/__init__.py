@@ -9,7 +9,7 @@ from sept_core.learners.coop import CoOp
 from sept_core.learners.dept import DePT
 from sept_core.learners.kgcoop import KgCoOp
 from sept_core.learners.zero_shot import ZeroShot
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 __all__ = ["LEARNERS", "CoCoOp", "CoOp", "DePT", "Init", "KgCoOp", "Learner", "Params", "ZeroShot", "get_learner"]
 

@@ -7,7 +7,7 @@ computes for one replica must not depend on the parameters or clips of another.
 To add a baseline: one file with a subclass, its line in ``learners/__init__.py``, a space in ``search_spaces/`` and a
 test (``tests/sept_core/learners/`` runs every registered one through the contract). SEPT needs only ``features`` from
 it. Options shared by several learners are declared once: ``OPTIMISER`` in ``optimiser.py``, the form of prompts in
-``sept_core/wording.py``; an option that is not declared has the value from before it existed
+``sept_core/prompt_form.py``; an option that is not declared has the value from before it existed
 (``HyperParameter.before``). Import torch inside the functions that compute: commands that only read a sweep's file load
 this package.
 """

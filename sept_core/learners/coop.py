@@ -9,7 +9,7 @@ from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
 from sept_core.learners.optimiser import OPTIMISER
-from sept_core.wording import NAME_CASE, PROMPT_END
+from sept_core.prompt_form import NAME_CASE, PROMPT_END
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ def settled_context(tower: TextTower, hyper: Mapping[str, Value], where: str) ->
 
 
 class CoOp(Learner):
-    """Prompt = [V][name] and a full stop (``sept_core/wording.py``); unseen classes: swap the names.
+    """Prompt = [V][name] and a full stop (``sept_core/prompt_form.py``); unseen classes: swap the names.
 
     Parameters: ``ctx [replicas, n_ctx, token_dim]``.
     """

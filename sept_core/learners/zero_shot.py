@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
+from sept_core.prompt_form import NAME_CASE
 from sept_core.semantic.templates import fill
-from sept_core.wording import NAME_CASE
 
 if TYPE_CHECKING:
     from torch import Tensor

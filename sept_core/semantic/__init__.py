@@ -1,10 +1,10 @@
 """SEPT itself: neighbours, templates, margins, and the semantic expansion loss."""
 
-from sept_core.semantic.blind import NamingNew, knowledge_warnings, naming_untrained, used_neighbors
 from sept_core.semantic.loss import SEPT_HYPER, SemanticExpansion, expansion_losses
 from sept_core.semantic.margins import MARGIN_MODES, handcrafted_distances, margins
 from sept_core.semantic.neighbor_files import load_neighbors
 from sept_core.semantic.neighbors import Neighbors, check_neighbors
+from sept_core.semantic.new_class_names import NamingNew, knowledge_warnings, naming_untrained, used_neighbors
 from sept_core.semantic.templates import fill, load_templates, templates_digest
 
 __all__ = [

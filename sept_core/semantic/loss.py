@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
+from sept_core.prompt_form import Wording
 from sept_core.semantic.margins import MARGIN_MODES, margins
 from sept_core.semantic.neighbors import Neighbors
-from sept_core.wording import Wording
 
 # The hyper-parameters of SEPT are needed long before training, so importing this does not load torch.
 if TYPE_CHECKING:

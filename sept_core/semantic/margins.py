@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
 from sept_core.semantic.templates import fill
+from sept_core.suggestions import known_words
 
 if TYPE_CHECKING:
     from torch import Tensor

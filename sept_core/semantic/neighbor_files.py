@@ -9,11 +9,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from sept_core.checked_json import parse_json
 from sept_core.datasets import prompt_name
-from sept_core.documents import parse_json
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
 from sept_core.semantic.neighbors import Neighbors, refuse_broken
+from sept_core.suggestions import known_words
 
 __all__ = ["load_neighbors", "neighbor_kind", "parse_neighbors", "read_neighbors"]
 

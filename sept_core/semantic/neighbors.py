@@ -14,7 +14,7 @@ shows what its lists may depend on. Files of earlier releases lack it: their wri
 
 The rules of `check_neighbors` apply to the training classes: a neighbour that names another training class would pull a
 class towards its rival. Terms that happen to name a class which is not trained on are counted, not forbidden
-(`sept_core.semantic.blind`): to avoid them, the writer would have to know that class.
+(`sept_core.semantic.new_class_names`): to avoid them, the writer would have to know that class.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 __all__ = ["fill", "load_templates", "templates_digest"]
 

@@ -24,7 +24,7 @@ from random_msclap import write_msclap
 from pipeline.data.audio.open import open_audio
 from pipeline.embed import embed
 from pipeline.embed.batches import as_in_an_encoder, decode
-from pipeline.embed.place import load
+from pipeline.embed.encoder_loading import load
 from pipeline.embed.sizing import CPU_BATCH
 from pipeline.spec import EncoderFiles
 from sept_core.datasets import Clip, read_layout

@@ -11,7 +11,8 @@ import synthetic_results as made
 
 from pipeline.spec import SweepSpec, parse_sweep
 from pipeline.store import Decision, Proposal, TrialStore, open_files
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["NAME", "fill"]
 

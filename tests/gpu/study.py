@@ -15,11 +15,11 @@ from sept_core.evaluation import Group, evaluate, summarise
 from sept_core.hyper import Value, complete
 from sept_core.learners import LEARNERS
 from sept_core.methods import hyper_parameters, split_method
+from sept_core.prompt_form import Wording
 from sept_core.schedule import Precision, Schedule
 from sept_core.semantic import SemanticExpansion, load_neighbors, load_templates
 from sept_core.semantic.templates import fill
 from sept_core.training import FusedTraining
-from sept_core.wording import Wording
 
 from .encoders import encoder_on
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from pipeline.search.selection import best_decision
 from pipeline.store import Decision, Proposal, TrialStore
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
 SWEEP = "synthetic"
 EPOCHS, EVERY = 15, 5

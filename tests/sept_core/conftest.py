@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sept_core.datasets import EmbeddingTable, get_dataset
-from sept_core.datasets.heard import Pretraining
+from sept_core.datasets.pretraining import Pretraining
 from sept_core.encoders import Encoder, TextTower, Tokens
 from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from sept_core.checked_json import seal, unseal
 from sept_core.checkpoint import load_checkpoint
 from sept_core.classnames import check_names
 from sept_core.datasets import EmbeddingTable
-from sept_core.documents import seal, unseal
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
 from sept_core.learners import LEARNERS

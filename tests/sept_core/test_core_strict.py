@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from sept_core.checkpoint import load_checkpoint
 from sept_core.errors import InputError
-from sept_core.results import TrialConfig, row_key_of, study_key_of
 from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, make_config
+from sept_core.trial_config import TrialConfig, row_key_of, study_key_of
 
 FOLDS = ("theo", "lucas")
 ROW = "FSDD.tiny.base-to-new.coop+sept"

@@ -8,9 +8,9 @@ from sept_core.encoders.mini import load_mini
 from sept_core.encoders.prefix import TOKEN_BUDGET
 from sept_core.hyper import complete
 from sept_core.learners import LEARNERS
+from sept_core.prompt_form import Wording
 from sept_core.semantic import SEPT_HYPER, SemanticExpansion, load_neighbors, load_templates
 from sept_core.training import FusedTraining, NonFiniteError, Schedule, TrainState
-from sept_core.wording import Wording
 
 FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
 TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]

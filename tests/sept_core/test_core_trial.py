@@ -12,9 +12,10 @@ from trial_made import TRAINED, config, finish, numbers
 from sept_core.checkpoint import CheckpointError, load_checkpoint, read_header
 from sept_core.datasets import get_dataset, halves
 from sept_core.errors import InputError
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
 from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, failed_result, hyper_parameters
+from sept_core.trial_config import TrialConfig
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import pytest
 from trial_made import config, finish
 
 from sept_core.errors import InputError
-from sept_core.results import TrialConfig, TrialResult
+from sept_core.results import TrialResult
 from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs, TrialRun
+from sept_core.trial_config import TrialConfig
 
 
 @pytest.fixture

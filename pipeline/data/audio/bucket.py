@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.data.audio.source import AudioSource, check_size, is_hidden
-from pipeline.store.protocol import check_key
+from pipeline.store.base import check_key
 from pipeline.store.s3_client import THREADS, Connection, body_of, s3_connection, split_address, tells_md5
 from pipeline.store.s3_failures import FAILURES, MISSING, Damaged, code_of
 from sept_core.errors import InputError

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sept_core.checked_json import parse_json
 from sept_core.datasets.layouts.base import Found, Layout, audio_below, complete, named
 from sept_core.datasets.registry import DatasetInfo
-from sept_core.documents import parse_json
 from sept_core.errors import InputError
 
 __all__ = ["BEIJING_OPERA", "GTZAN", "NSYNTH"]

@@ -53,7 +53,7 @@ def _read(info: DatasetInfo, root: Path) -> list[Found]:
             classname,
             fold=fold_of(sides[path]["train"], sides[path]["test"], info),
             # If the authors of the data set publish no split, PALM's is random over clips. Then no source is named,
-            # which distinguishes this split from ours (sept_core.datasets.crossing.is_published).
+            # which distinguishes this split from ours (sept_core.datasets.split_overlap.is_published).
             group=source_in_name(info.name, Path(path).stem) if info.name in GROUPED else "",
         )
         for path, (classname, _) in classnames.items()

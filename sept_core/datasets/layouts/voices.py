@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sept_core.checked_json import parse_json
 from sept_core.datasets.layouts.base import (
     Found,
     Layout,
@@ -22,7 +23,6 @@ from sept_core.datasets.layouts.base import (
 )
 from sept_core.datasets.registry import DatasetInfo
 from sept_core.datasets.sources import source_in_name
-from sept_core.documents import parse_json
 from sept_core.errors import InputError
 
 __all__ = ["CREMA_D", "FSDD", "RAVDESS", "VOCALSOUND"]

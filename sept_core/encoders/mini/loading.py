@@ -7,7 +7,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from sept_core.datasets.heard import Pretraining
+from sept_core.datasets.pretraining import Pretraining
 from sept_core.encoders.base import Encoder
 from sept_core.encoders.mini.audio import MiniAudioTower
 from sept_core.encoders.mini.text import MiniTextTower

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.composing import COMPOSE_FILE
+from pipeline.cli.quickstart_compose import COMPOSE_FILE
 from pipeline.cluster.jobs import Job, Request
 
 Sept = Callable[..., tuple[int, str, str]]
@@ -99,7 +99,7 @@ def test_a_docker_that_does_not_tell_a_port_is_one_line(
             raise subprocess.TimeoutExpired(command, 60)
         return real(command, **more)
 
-    monkeypatch.setattr("pipeline.cli.composing.subprocess.run", silent)
+    monkeypatch.setattr("pipeline.cli.quickstart_compose.subprocess.run", silent)
     code, _, err = sept("quickstart", "--compose")
     assert (code, err.count("\n"), sent) == (1, 1, [])
     assert "docker does not report the port of the service" in err
@@ -115,7 +115,7 @@ def test_no_docker_no_checkout_and_a_folder_that_it_does_not_see_are_one_line(
     code, _, err = sept("quickstart", "--compose", "--root", tmp_path)
     assert code == 2
     assert "the services do not see this folder" in err
-    monkeypatch.setattr("pipeline.cli.composing.COMPOSE_FILE", tmp_path / "infra" / "compose.yaml")
+    monkeypatch.setattr("pipeline.cli.quickstart_compose.COMPOSE_FILE", tmp_path / "infra" / "compose.yaml")
     code, _, err = sept("quickstart", "--compose")
     assert code == 2
     assert "from a checkout" in err

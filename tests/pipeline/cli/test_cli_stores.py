@@ -14,10 +14,10 @@ import torch
 from torch.nn.functional import normalize
 
 from pipeline.store import EmbeddingHeader, EmbeddingStore
+from sept_core.checked_json import seal, unseal
 from sept_core.datasets import Clip, DatasetInfo, Manifest
 from sept_core.datasets.embeddings import embeddings_folder
-from sept_core.datasets.own import info_to_json
-from sept_core.documents import seal, unseal
+from sept_core.datasets.own_dataset import info_to_json
 
 Ran = tuple[int, str, str]
 Check = Callable[..., Ran]

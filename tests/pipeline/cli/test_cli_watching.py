@@ -17,10 +17,10 @@ import pytest
 import synthetic_results as made
 from rich.console import Console
 
-from pipeline.cli.watching import one_line, render, short_study, show
+from pipeline.cli.show_status import one_line, render, short_study, show
 from pipeline.search.publisher import Publisher
 from pipeline.store import Lease, TrialStore
-from pipeline.store.notices import LaunchProgress, Noticeboard, TrialProgress
+from pipeline.store.launch_messages import LaunchProgress, Noticeboard, TrialProgress
 from pipeline.text import ago
 from pipeline.watch.status import SweepStatus, sweep_status
 from sept_core.results import now_ms

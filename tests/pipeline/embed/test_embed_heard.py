@@ -14,7 +14,7 @@ from pipeline.data.prepared import own_datasets
 from pipeline.plan.planning import plan_sweep
 from pipeline.spec import load_sweep
 from pipeline.store import find_embeddings
-from sept_core.datasets.heard import heard_rows
+from sept_core.datasets.pretraining import heard_rows
 from sept_core.encoders import load_encoder
 from sept_core.errors import InputError
 from sept_core.trial import TrialInputs, make_config

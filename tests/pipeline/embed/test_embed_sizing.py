@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.embed.batches import compute_exactly, encode
-from pipeline.embed.place import load
+from pipeline.embed.encoder_loading import load
 from pipeline.embed.sizing import Probe, gpu_kinds, measure, smallest
 from pipeline.spec import EncoderFiles
 from pipeline.store.embedding_writer import ROWS_PER_PART

@@ -22,8 +22,8 @@ from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import LocalFiles, TrialStore
 from sept_core import training
 from sept_core.checkpoint import load_checkpoint
-from sept_core.results import TrialConfig
 from sept_core.trial import TrialInputs, TrialRun
+from sept_core.trial_config import TrialConfig
 
 LOAD = partial(provide, "")
 COOP, SEPT = "FSDD.mini.base-to-new.coop", "FSDD.mini.base-to-new.coop+sept"

@@ -11,7 +11,7 @@ import tiny_inputs
 from rich.console import Console
 from tiny_sweep import make_spec, run_inline
 
-from pipeline.cli.planning import show_plan
+from pipeline.cli.show_plan import show_plan
 from pipeline.plan import SweepPlan
 from pipeline.plan.planning import plan_sweep
 from pipeline.plan.unprepared import load_sweep_to_plan

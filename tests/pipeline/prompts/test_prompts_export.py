@@ -11,10 +11,10 @@ from finished import SWEEP, add_trial, finish
 
 from pipeline.prompts import export_prompt, fetch_prompt, write_prompt
 from pipeline.reports import collect
-from pipeline.reports.picking import pick_study
+from pipeline.reports.find_row import pick_study
 from pipeline.store import TrialStore, open_files
+from sept_core.checked_json import seal, unseal
 from sept_core.checkpoint import load_checkpoint
-from sept_core.documents import seal, unseal
 from sept_core.errors import InputError
 from sept_core.prompt import CARD, PARAMETERS, read_prompt
 

@@ -60,7 +60,7 @@ def test_a_prompt_of_method_version_2_is_read_predicted_with_and_served_as_it_wa
     from mlflow.pyfunc import PythonModelContext
     from pandas import DataFrame
 
-    from pipeline.prompts.served import PromptModel
+    from pipeline.prompts.mlflow_model import PromptModel
 
     prompt = fetch_prompt(str(prompt_folder))
     # What version 2 wrote: no options of a prompt's wording, which had no full stop, and nothing of the procedure.

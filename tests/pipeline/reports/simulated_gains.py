@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pipeline.reports.collect import _corrected, _gains, _transfer_gains
 from pipeline.reports.rows import Accuracy, Row, Score, TransferRow
 from pipeline.reports.sweep_table import SweepTable
+from sept_core.correct_counts import SourceCounts
 from sept_core.evaluation import harmonic_mean
-from sept_core.tested import SourceCounts
 
 METHODS = ("coop", "dept", "kgcoop")
 PER_SOURCE = 2  # clips of a source, in each group

@@ -22,7 +22,7 @@ from pipeline.reports.conclusion import shown_gains
 from pipeline.reports.paired import EXACT_UP_TO, SAMPLES, paired_test, sign_flip, smallest_p
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.store import TrialStore
-from sept_core.tested import SourceCounts
+from sept_core.correct_counts import SourceCounts
 
 LEVEL = 0.05
 

@@ -9,7 +9,7 @@ import synthetic_results as made
 from pipeline.reports import collect, describe, method_title, read_records
 from pipeline.reports.budgets import budget_notes
 from pipeline.reports.conclusion import conclusion_of, gain_notes
-from pipeline.reports.picking import pick_row, pick_study
+from pipeline.reports.find_row import pick_row, pick_study
 from pipeline.search.selection import best_decision, choose
 from pipeline.store import TrialStore
 from sept_core.errors import InputError, SeptError

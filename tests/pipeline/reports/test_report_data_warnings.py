@@ -130,7 +130,7 @@ def test_published_rows_on_a_copy_with_wrong_folds_say_what_they_stand_on(store:
 
 
 def test_a_narrow_terminal_loses_none_of_it(warned: TrialStore) -> None:
-    from pipeline.cli.watching import render
+    from pipeline.cli.show_status import render
 
     console = Console(file=io.StringIO(), width=80)
     console.print(render(sweep_status(warned, made.SWEEP)))

@@ -16,7 +16,7 @@ from pipeline.cli.report import show_report
 from pipeline.reports import collect, describe, legend, read_records, tabulate, to_latex
 from pipeline.reports.conclusion import conclusion_of
 from pipeline.reports.document import Section
-from pipeline.reports.picking import pick_row, pick_study
+from pipeline.reports.find_row import pick_row, pick_study
 from pipeline.reports.tables import best_rows
 from pipeline.store import TrialStore
 from pipeline.store.trials import trial_key

@@ -17,7 +17,8 @@ from pipeline.reports import rerun_command, write_report
 from pipeline.reports.rerun import meant_trials, rerun
 from pipeline.store import LocalFiles, TrialStore
 from sept_core.errors import InputError
-from sept_core.results import Report, TrialConfig
+from sept_core.results import Report
+from sept_core.trial_config import TrialConfig
 
 PROVIDER = tiny_inputs.provide
 

@@ -15,8 +15,9 @@ from pipeline.search.driver import SweepDriver
 from pipeline.search.observer import StudyPlan
 from pipeline.spec import SweepSpec
 from pipeline.store import Decision, LocalFiles, Proposal, TrialStore
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
 from sept_core.trial import failed_result
+from sept_core.trial_config import TrialConfig
 
 TIMES = iter(range(1, 10**9))
 

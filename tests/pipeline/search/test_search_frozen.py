@@ -15,7 +15,7 @@ from freeze_store import STOP_AT
 
 from pipeline.prompts import export_prompt
 from pipeline.reports import collect
-from pipeline.reports.picking import pick_study
+from pipeline.reports.find_row import pick_study
 from pipeline.reports.rerun import rerun
 from pipeline.search.driver import SweepDriver
 from pipeline.search.messages import Assignment
@@ -25,8 +25,8 @@ from pipeline.store import LocalFiles, TrialStore
 from pipeline.watch.status import sweep_status
 from sept_core.checkpoint import load_checkpoint
 from sept_core.errors import InputError
-from sept_core.results import METHOD_VERSION
 from sept_core.trial import TrialInputs
+from sept_core.trial_config import METHOD_VERSION
 
 FROZEN = sorted(path.name for path in Path(__file__).with_name("frozen").iterdir())
 NOW = f"method_{METHOD_VERSION}"

@@ -13,7 +13,7 @@ from tiny_sweep import make_spec
 from pipeline.search.driver import SweepDriver
 from pipeline.search.publisher import Publisher
 from pipeline.store import Lease, LeaseLost, LocalFiles, StoreError, TrialStore
-from pipeline.store.notices import LaunchProgress, Noticeboard
+from pipeline.store.launch_messages import LaunchProgress, Noticeboard
 
 SWEEP = "tiny"
 CASE = made.make_case("FSDD", "coop", 0)

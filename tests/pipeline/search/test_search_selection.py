@@ -18,7 +18,7 @@ from pipeline.reports.rows import Row
 from pipeline.search.selection import choose
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.watch.status import sweep_status
-from sept_core.documents import seal
+from sept_core.checked_json import seal
 
 # Proposals that see no outcome, so that both sweeps have the same configurations.
 FOLDS: dict[str, Any] = {

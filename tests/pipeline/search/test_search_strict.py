@@ -13,7 +13,7 @@ from tiny_inputs import TEST_FOLD, provide, provide_random_test_clips
 from tiny_sweep import make_spec, outcome_of, run_inline
 
 from pipeline.cli.progress import Tally
-from pipeline.cli.watching import one_line, render
+from pipeline.cli.show_status import one_line, render
 from pipeline.search.selection import best_decision
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking.describe import run_name, study_name, study_tags

@@ -15,8 +15,9 @@ from pipeline.search.studies import Params, Past, propose, pruned_at, visible
 from pipeline.search.study_state import Idle, StudyState
 from pipeline.spec import StudySpec
 from pipeline.store.records import Decision, Proposal
-from sept_core.results import Report, TrialConfig
+from sept_core.results import Report
 from sept_core.trial import make_config
+from sept_core.trial_config import TrialConfig
 
 EPOCHS = 4
 """Of the trials below; each reports at every epoch."""

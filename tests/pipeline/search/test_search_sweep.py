@@ -19,8 +19,8 @@ from tiny_sweep import make_spec, outcome_of, run_inline, worker_pids
 
 from pipeline.search.sweep import SweepOutcome, launch
 from pipeline.store import Decision, Lease, LeaseHeld, LeaseLost, LocalFiles, Proposal
-from pipeline.store.notices import LaunchProgress
-from sept_core.documents import seal
+from pipeline.store.launch_messages import LaunchProgress
+from sept_core.checked_json import seal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialResult
 

@@ -13,8 +13,9 @@ from pipeline.search.messages import Assignment, Message
 from pipeline.search.worker import TrialProcess
 from pipeline.spec import StudyInputs
 from pipeline.store import LocalFiles, TrialStore
-from sept_core.results import TrialConfig, TrialResult
+from sept_core.results import TrialResult
 from sept_core.trial import TrialRun, make_config
+from sept_core.trial_config import TrialConfig
 
 INPUTS = StudyInputs("mini", "FSDD", True)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pipeline.spec import StudyInputs
 from sept_core.datasets import EmbeddingTable, get_dataset, halves, prompt_name
-from sept_core.datasets.heard import Pretraining
+from sept_core.datasets.pretraining import Pretraining
 from sept_core.encoders import Encoder
 from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
 from sept_core.errors import InputError

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.store.files import Files
+from pipeline.store.open_store import Files
 
 BAD_KEYS = ["", "/etc/passwd", "../outside", "a/../b", "a//b", "a/", "./a", ".hidden", "a/.hidden/b", "a\\b", "a\0b"]
 

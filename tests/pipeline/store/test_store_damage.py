@@ -16,7 +16,7 @@ from trial_records import (
 )
 
 from pipeline.store import TrialStore
-from sept_core.documents import seal
+from sept_core.checked_json import seal
 
 
 class TestDamage:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from files_conformance import FilesConformance
 
-from pipeline.store.files import STALE_TEMP_S, LocalFiles, StoreError, check_writable, open_files
+from pipeline.store.open_store import STALE_TEMP_S, LocalFiles, StoreError, check_writable, open_files
 from pipeline.store.processes import own_mark
 from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError
@@ -165,7 +165,7 @@ def test_a_real_write_that_the_system_cuts_short_leaves_nothing_behind(tmp_path:
     code = """
 import resource, signal, sys
 from pathlib import Path
-from pipeline.store.files import LocalFiles, StoreError
+from pipeline.store.open_store import LocalFiles, StoreError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 files = LocalFiles(Path(sys.argv[1]))
 files.write("a/key", b"old")
@@ -189,7 +189,7 @@ def test_a_writer_killed_at_any_moment_never_shows_a_part(tmp_path: Path) -> Non
 import sys
 from itertools import count
 from pathlib import Path
-from pipeline.store.files import LocalFiles
+from pipeline.store.open_store import LocalFiles
 files = LocalFiles(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in count():
@@ -222,7 +222,7 @@ def test_of_competing_processes_exactly_one_creates(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from pipeline.store.files import LocalFiles
+from pipeline.store.open_store import LocalFiles
 files = LocalFiles(Path(sys.argv[1]))
 time.sleep(max(0.0, float(sys.argv[3]) - time.time()))
 print(sum(files.create(f"race/{number}", sys.argv[2].encode() * 3000) for number in range(50)))

@@ -21,7 +21,7 @@ from pipeline.store import EmbeddingHeader, EmbeddingStore, embeddings, node_cac
 from pipeline.store.cache import lock_of
 from sept_core.datasets import Clip, DatasetInfo, Manifest
 from sept_core.datasets.embeddings import embeddings_folder
-from sept_core.datasets.own import info_to_json
+from sept_core.datasets.own_dataset import info_to_json
 from sept_core.errors import InputError
 
 

@@ -11,6 +11,7 @@ import pytest
 from small_embeddings import FINGERPRINT, NAME, fill, make_manifest
 
 from pipeline.store import EmbeddingStore
+from sept_core.checked_json import seal, unseal
 from sept_core.datasets.embeddings import (
     FORMAT,
     SOUND_COLUMN,
@@ -19,7 +20,6 @@ from sept_core.datasets.embeddings import (
     embeddings_folder,
     load_embeddings,
 )
-from sept_core.documents import seal, unseal
 
 READERS = {
     "pyarrow": """

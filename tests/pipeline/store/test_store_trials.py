@@ -24,10 +24,11 @@ from trial_records import (
 )
 
 from pipeline.store import Decision, LocalFiles, Proposal, StoreConflict, TrialStore
-from sept_core.documents import seal, unseal
+from sept_core.checked_json import seal, unseal
 from sept_core.errors import InputError, SeptError
-from sept_core.results import Report, TrialConfig, TrialResult
+from sept_core.results import Report, TrialResult
 from sept_core.trial import failed_result
+from sept_core.trial_config import TrialConfig
 
 
 class TestTrials:

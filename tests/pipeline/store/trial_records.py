@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 from pipeline.store import Decision, Proposal, TrialStore
-from sept_core.documents import seal, unseal
-from sept_core.results import METHOD_VERSION, Report, TrialConfig, TrialResult
+from sept_core.checked_json import seal, unseal
+from sept_core.results import Report, TrialResult
+from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
 
 def make_config(lr: float = 0.01) -> TrialConfig:

@@ -11,7 +11,7 @@ import pytest
 import synthetic_results as made
 
 from pipeline.store import Lease, LocalFiles, TrialStore
-from pipeline.store.notices import LaunchProgress, Noticeboard, TrialProgress
+from pipeline.store.launch_messages import LaunchProgress, Noticeboard, TrialProgress
 from pipeline.watch.status import SweepReader, sweep_status
 from sept_core.errors import InputError
 from sept_core.results import now_ms

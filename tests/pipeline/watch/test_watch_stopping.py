@@ -11,7 +11,7 @@ import synthetic_results as made
 
 from pipeline.search.publisher import Publisher
 from pipeline.store import Lease, TrialStore
-from pipeline.store.notices import Noticeboard
+from pipeline.store.launch_messages import Noticeboard
 from pipeline.watch.stopping import ask_to_stop, wait_for_stop
 from sept_core.errors import InputError
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sept_core.datasets import DATASETS, DatasetInfo, EmbeddingTable, data_warnings, halves, make_split
-from sept_core.datasets.crossing import rows_of
 from sept_core.datasets.sound import sound_of
 from sept_core.datasets.split_faults import refuse_faulty, split_warnings
+from sept_core.datasets.split_overlap import rows_of
 from sept_core.errors import InputError
 
 ESC = DATASETS["ESC10"]

@@ -13,7 +13,7 @@ import pytest
 
 from infra.mini.bundle import facts
 from sept_core.datasets import EmbeddingTable, get_dataset, load_embeddings, make_split, unheard_folds
-from sept_core.datasets.heard import FACTS, Pretraining, heard_rows, load_pretraining, newly_heard
+from sept_core.datasets.pretraining import FACTS, Pretraining, heard_rows, load_pretraining, newly_heard
 from sept_core.datasets.sources import source_id
 from sept_core.encoders import Encoder, load_encoder
 from sept_core.encoders.mini.loading import WEIGHTS

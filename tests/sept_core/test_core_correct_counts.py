@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from sept_core.correct_counts import SourceCounts, Tested, count_tested
 from sept_core.evaluation import Group, GroupScores
 from sept_core.results import TrialResult
 from sept_core.semantic import load_neighbors
-from sept_core.tested import SourceCounts, Tested, count_tested
 from sept_core.trial import TrialInputs, TrialRun, make_config
 
 HYPER = {"n_ctx": 2, "lr": 0.05}

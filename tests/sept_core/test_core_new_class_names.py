@@ -10,10 +10,10 @@ import pytest
 
 from sept_core.datasets import get_dataset, halves
 from sept_core.errors import InputError
-from sept_core.results import TrialConfig
 from sept_core.semantic import Neighbors, knowledge_warnings, naming_untrained, used_neighbors
-from sept_core.semantic.blind import described_naming
+from sept_core.semantic.new_class_names import described_naming
 from sept_core.trial import TrialInputs, TrialRun, make_config, trial_neighbors
+from sept_core.trial_config import TrialConfig
 
 FSDD = get_dataset("FSDD")
 BASE, NEW = halves(FSDD.classnames)

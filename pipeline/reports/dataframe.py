@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.spec.stored import known_sweep
+from pipeline.spec.known_sweep import known_sweep
 from pipeline.store import Decision, Proposal, TrialStore
 from sept_core.results import TrialResult
 

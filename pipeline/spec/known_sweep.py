@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sept_core.errors import InputError
-from sept_core.nearest import nearest_hint
+from sept_core.suggestions import nearest_hint
 
 if TYPE_CHECKING:
     from pipeline.store import TrialStore

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline.reports.document import Section, Sheet
-from pipeline.reports.gaps import several_folds
+from pipeline.reports.missing_results import several_folds
 from pipeline.reports.records import StudyRecords, SweepRecords
 from pipeline.reports.rows import Chosen, merged, method_title, study_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.store import Decision
 from pipeline.text import duration
-from sept_core.results import TrialConfig
+from sept_core.trial_config import TrialConfig
 
 __all__ = ["account_sections", "origin_sections", "rerun_command"]
 

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
+from sept_core.batched_trials import advance_together
 from sept_core.encoders.prefix import TOKEN_BUDGET
-from sept_core.grid import advance_together
 from sept_core.learners import LEARNERS
 from sept_core.semantic import load_neighbors
 from sept_core.training import NonFiniteError, train_epochs

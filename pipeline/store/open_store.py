@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from pipeline.store.base import Files, Keys, StoreAway, StoreError, check_key
 from pipeline.store.local import STALE_TEMP_S, LocalFiles
-from pipeline.store.protocol import Files, Keys, StoreAway, StoreError, check_key
 from sept_core.errors import InputError
 
 __all__ = [

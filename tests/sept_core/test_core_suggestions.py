@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sept_core.methods import known_methods
-from sept_core.nearest import known_words, nearest
+from sept_core.suggestions import known_words, nearest
 
 METHODS = known_methods()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from sept_core.documents import duration_s, time_ms
+from sept_core.checked_json import duration_s, time_ms
 
 __all__ = ["DurationS", "OmitEmpty", "Stored", "TimeMs"]
 

@@ -9,7 +9,7 @@ from pipeline.reports.budgets import no_gain_notes
 from pipeline.reports.conclusion import gain_notes, gains_of, headline_test, shown_gains
 from pipeline.reports.document import Figure, Section, Sheet
 from pipeline.reports.figures import tradeoff_figure, tradeoff_legend, transfer_figure
-from pipeline.reports.gaps import is_whole, missing_lines
+from pipeline.reports.missing_results import is_whole, missing_lines
 from pipeline.reports.published import published_beside, published_notes
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import SweepTable

@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from pipeline.store.files import Files
+from pipeline.store.open_store import Files
 from pipeline.store.processes import TimeMs
 from pipeline.store.trials import sweep_key
-from sept_core.documents import seal, unseal
+from sept_core.checked_json import seal, unseal
 from sept_core.results import now_ms
 
 __all__ = ["LaunchProgress", "Noticeboard", "StopRequest", "TrialProgress"]

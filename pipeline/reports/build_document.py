@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipeline.reports.account import account_sections, origin_sections
+from pipeline.reports.background import account_sections, origin_sections
 from pipeline.reports.conclusion import conclusion_of
 from pipeline.reports.document import Document
 from pipeline.reports.records import SweepRecords
-from pipeline.reports.results import result_sections
+from pipeline.reports.result_sections import result_sections
 from pipeline.reports.searches import search_sections
 from pipeline.reports.sweep_table import SweepTable
 

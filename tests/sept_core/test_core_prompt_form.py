@@ -13,9 +13,9 @@ from sept_core.errors import InputError
 from sept_core.learners import LEARNERS, Init
 from sept_core.prediction import Predictor
 from sept_core.prompt import Prompt
+from sept_core.prompt_form import EARLIER_WORDING, Wording
 from sept_core.semantic import Neighbors, load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, make_config
-from sept_core.wording import EARLIER_WORDING, Wording
 
 OPTIONS = ("prompt_end", "name_case", "context_init", "schedule", "warmup_epochs", "weight_decay", "last_batch")
 TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.store import Files
-from pipeline.store.notices import LaunchProgress, Noticeboard, TrialProgress
+from pipeline.store.launch_messages import LaunchProgress, Noticeboard, TrialProgress
 
 MINE, OTHER = "00000000000000aa", "00000000000000bb"
 TRIALS = (TrialProgress("FSDD.mini.base-to-new.coop", 3, 10, 20, 2, 71.5), TrialProgress("s", 0, 10, 10, 0, None))

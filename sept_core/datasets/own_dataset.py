@@ -33,7 +33,7 @@ from sept_core.datasets.manifest import Clip, Manifest
 from sept_core.datasets.own_table import clip_file, rename, where_instead
 from sept_core.datasets.registry import DATASETS, DatasetInfo, Kind, dataset_key, prompt_name
 from sept_core.errors import InputError
-from sept_core.nearest import known_words
+from sept_core.suggestions import known_words
 
 __all__ = ["DEFAULT_TEMPLATE", "info_from_json", "info_to_json", "read_csv_dataset"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from store.s3_faults import proxying
 
-from pipeline.cli.loopback import ask_loopback_directly
+from pipeline.cli.bypass_proxy import ask_loopback_directly
 from pipeline.store import StoreError, open_files
 from pipeline.store.s3 import S3Files
 from pipeline.store.s3_client import Connection, make_client

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pipeline.reports.rows import Chosen, ForUse
 from pipeline.reports.sweep_table import SweepTable
 from sept_core.errors import InputError
-from sept_core.nearest import nearest_hint
-from sept_core.results import row_of_study
+from sept_core.suggestions import nearest_hint
+from sept_core.trial_config import row_of_study
 
 __all__ = ["pick_row", "pick_study", "pick_uses"]
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sept_core.datasets.crossing import rows_of
 from sept_core.datasets.embeddings import FORMAT
-from sept_core.datasets.heard import SAME_SOUND_FIX, heard_line, same_sound_line, same_sound_pairs, same_sound_rows
+from sept_core.datasets.pretraining import (
+    SAME_SOUND_FIX,
+    heard_line,
+    same_sound_line,
+    same_sound_pairs,
+    same_sound_rows,
+)
 from sept_core.datasets.repeats import alike_lines
+from sept_core.datasets.split_overlap import rows_of
 
 if TYPE_CHECKING:
     from pipeline.store import EmbeddingStore

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import SweepTable
-from sept_core.results import row_of_study
+from sept_core.trial_config import row_of_study
 
 __all__ = ["folds_of", "is_whole", "missing_lines", "partial_lines", "several_folds"]
 
