@@ -266,7 +266,7 @@ def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | 
 
     The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are
     separate. Gradients never mix, so each training ends with the result that it has alone, up to rounding: a matrix
-    product may round a row differently in a larger batch (``tests/sept_core/test_core_batched_trials.py`` states the tolerance).
+    product may round a row differently in a larger batch (a test states the tolerance).
     A single training is bit-equal to `FusedTraining.train_epoch`.
 
     Returns:

@@ -60,7 +60,7 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
     command = ("embed", "fsdd", "--audio", str(audio), "--store", str(root), "--concurrency", "2", "--skip-bad")
     done = {"driver": 0, "worker": 0}
     while sum(done.values()) < kills:
-        with launched(tmp_path, "unused:unused", *command) as process:
+        with launched(tmp_path, "tiny_inputs:provide", *command) as process:
             while process.poll() is None and sum(done.values()) < kills:
                 kind = "driver" if done["driver"] <= done["worker"] else "worker"
                 workers = wait_for_workers(process)
@@ -78,7 +78,7 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
                 # Done before the last kill: it starts again.
                 assert process.returncode == 0, said(tmp_path)
                 command = (*command, "--force") if "--force" not in command else command
-    with launched(tmp_path, "unused:unused", *command) as process:
+    with launched(tmp_path, "tiny_inputs:provide", *command) as process:
         assert process.wait(300) == 0, said(tmp_path)
     assert bytes_below(root) == undisturbed
     assert not list(root.rglob("*.tmp"))
@@ -103,7 +103,7 @@ def test_a_signal_and_the_loss_of_ray_end_it_with_the_exit_code_that_says_that_i
 ) -> None:
     root = tmp_path / "runs"
     command = ("embed", "fsdd", "--audio", str(audio), "--store", str(root), "--concurrency", "2", "--skip-bad")
-    with launched(tmp_path, "unused:unused", *command) as process:
+    with launched(tmp_path, "tiny_inputs:provide", *command) as process:
         deadline = time.monotonic() + 120
         while not list(root.rglob("part-*.parquet")) and process.poll() is None:
             assert time.monotonic() < deadline, said(tmp_path)
@@ -117,7 +117,7 @@ def test_a_signal_and_the_loss_of_ray_end_it_with_the_exit_code_that_says_that_i
     assert said(tmp_path).strip().endswith(line)
     made = len(list(root.rglob("part-*.parquet")))
     assert 0 < made < 5
-    with launched(tmp_path, "unused:unused", *command) as process:
+    with launched(tmp_path, "tiny_inputs:provide", *command) as process:
         assert process.wait(300) == 0, said(tmp_path)
     assert f"{256 * made} of them before" in said(tmp_path)
     assert bytes_below(root) == undisturbed
