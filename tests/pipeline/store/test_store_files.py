@@ -250,9 +250,8 @@ def test_a_folder_without_permission_is_a_clear_error(files: LocalFiles, monkeyp
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_store_that_may_only_be_read_is_a_persons_to_mend_and_can_be_read(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damages: list[str]
 ) -> None:
-    damages: list[str] = []
     files = LocalFiles(tmp_path)
     files.write("trials/s/0000/result.json", b"damaged")
 
@@ -265,10 +264,10 @@ def test_a_store_that_may_only_be_read_is_a_persons_to_mend_and_can_be_read(
             call("a/key", b"x")
         assert isinstance(refusal.value, InputError)
         assert str(refusal.value).startswith(f"{tmp_path}: cannot write 'a/key' ({os.strerror(number)}); make")
-    store = TrialStore(files, damages.append)
+    store = TrialStore(files)
     assert store.read_result("s", "0000") is None
     assert [line.partition(":")[0] for line in damages] == [
-        "damaged 'trials/s/0000/result.json' counts as absent, and stays"
+        "damaged 'trials/s/0000/result.json' counts as absent, and stays because it cannot be moved"
     ]
     assert files.exists("trials/s/0000/result.json")
 
