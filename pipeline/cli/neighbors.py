@@ -145,7 +145,7 @@ def neighbors(
                 notice=lambda line: say(console, line),
             )
     except KeyboardInterrupt:
-        say(console, "\nStopped. Every answer is kept; the same command goes on from there.")
+        say(console, "\nStopped. Every answer is kept; the same command continues from there.")
         raise typer.Exit(EXIT_RESUMABLE) from None
     finally:
         # Also after a failure: the requests are paid for.

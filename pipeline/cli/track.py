@@ -69,6 +69,8 @@ def sync(
         f"{sweep}: {summary.ended} ended trials are in MLflow ({target.shown}, experiment {summary.experiment})",
     )
     if summary.gone:
-        say(console, f"the results of {plural(summary.gone, 'more trial')} are gone; launch the sweep again to go on")
+        say(
+            console, f"the results of {plural(summary.gone, 'more trial')} are gone; launch the sweep again to continue"
+        )
     if summary.unended:
-        say(console, f"{summary.unended} trials have not ended; launch the sweep again to go on")
+        say(console, f"{summary.unended} trials have not ended; launch the sweep again to continue")

@@ -160,7 +160,7 @@ def _exit_code(info: Any, note: Callable[[str], None]) -> int:
         return 0
     if ended == "STOPPED" or (code is not None and (code < 0 or code > 128)):
         by = "stopped" if ended == "STOPPED" else f"killed (signal {-code if code < 0 else code - 128})"
-        note(f"The job was {by}. Every finished step is kept; the same command goes on from there.")
+        note(f"The job was {by}. Every finished step is kept; the same command continues from there.")
         return _RESUMABLE
     if code in _NO_COMMAND:
         raise SeptError(
@@ -170,5 +170,5 @@ def _exit_code(info: Any, note: Callable[[str], None]) -> int:
         return int(code)
     reason = one_line(info.message or "")
     if str(getattr(info.error_type, "value", info.error_type)) == "JOB_SUPERVISOR_ACTOR_DIED":
-        raise JobLostError(f"the job's node was lost ({reason}); the same command goes on")
+        raise JobLostError(f"the job's node was lost ({reason}); the same command continues")
     raise SeptError(f"the cluster could not start the job: {reason}")

@@ -91,7 +91,7 @@ def ray_is_lost() -> bool:
 
 def _lost(why: str) -> RayLost:
     _LOST.set()
-    return RayLost(f"{why}; every finished step is kept, the same command goes on")
+    return RayLost(f"{why}; every finished step is kept, the same command continues")
 
 
 class _Watch:

@@ -297,5 +297,5 @@ def _unreachable(repository: str, hub: str, error: Exception) -> DownloadError:
     message = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error)
     line = (message.strip().splitlines() or [type(error).__name__])[0][:200]
     return DownloadError(
-        f"{repository} cannot be downloaded from {hub}: {line}; the same command goes on where this stopped"
+        f"{repository} cannot be downloaded from {hub}: {line}; the same command continues where this stopped"
     )

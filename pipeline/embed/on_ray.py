@@ -115,7 +115,7 @@ def embed_on_ray(
             watched(take_all, lost)
         except RayError as error:
             line = " ".join(str(error).split())[-300:]
-            raise SeptError(f"Ray could not go on: {line}; what is done is kept, run the same command again") from error
+            raise SeptError(f"Ray stopped: {line}; what is done is kept, run the same command again") from error
 
 
 def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, sample_rate: int) -> Row:

@@ -75,7 +75,7 @@ def main() -> None:
         for spec in specs:
             outcome = launch(spec, given.root, observers=[LineProgress(lambda line: print(line, file=sys.stderr))])
             if outcome.state == "stopped":
-                print("stopped; the same command goes on from there", file=sys.stderr)
+                print("stopped; the same command continues from there", file=sys.stderr)
                 raise SystemExit(INTERRUPTED_EXIT_CODE)
         tables.append(_read(TrialStore(open_files(given.root)), *specs))
     for line in _lines(given, tables):

@@ -157,7 +157,7 @@ class Monkey:
         """The driver ends by itself, long before Ray would end it, with everything closed."""
         self.nodes.lose(program)
         assert driver.wait(40) == 75, self.log
-        assert "is gone; every finished step is kept, the same command goes on" in self.log.splitlines()[-1]
+        assert "is gone; every finished step is kept, the same command continues" in self.log.splitlines()[-1]
         name = load_sweep(self.folder / "sweep.yaml").name
         assert Lease(LocalFiles(self.root), name).holder() is None
         client = mlflow_client(default_target(str(self.root)))

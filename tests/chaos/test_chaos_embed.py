@@ -91,10 +91,10 @@ def test_it_ends_at_the_same_bytes_whatever_is_killed(
         pytest.param(signal.SIGTERM, "interrupted; run the same command again", marks=pytest.mark.long),
         pytest.param(signal.SIGINT, "interrupted; run the same command again", marks=pytest.mark.long),
         pytest.param(
-            b"gcs_server", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
+            b"gcs_server", " is gone; every finished step is kept, the same command continues", marks=pytest.mark.long
         ),
         pytest.param(
-            b"raylet", " is gone; every finished step is kept, the same command goes on", marks=pytest.mark.long
+            b"raylet", " is gone; every finished step is kept, the same command continues", marks=pytest.mark.long
         ),
     ],
 )

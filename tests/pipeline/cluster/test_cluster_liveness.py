@@ -86,7 +86,7 @@ def test_a_process_of_rays_that_is_gone(fake: FakeRay, port: str) -> None:
     said, lost = lost_with(lambda: getattr(fake, port).close())
     what = "the raylet of this node" if port == "raylet" else "Ray's control plane at 127.0.0.1:"
     assert said.startswith(what)
-    assert said.endswith(" is gone; every finished step is kept, the same command goes on")
+    assert said.endswith(" is gone; every finished step is kept, the same command continues")
     assert lost.is_set()
 
 

@@ -207,9 +207,11 @@ def test_an_unknown_revision_an_unknown_copy_and_a_hub_that_is_down_are_told(hub
     with pytest.raises(InputError, match="MahiA/ESC50 is not on the hub, or you have no access to it"):
         download("ESC50", tmp_path, endpoint=hub.endpoint)
     hub.down = True
-    with pytest.raises(DownloadError, match="MahiA/SESA cannot be downloaded from .*; the same command goes on"):
+    with pytest.raises(DownloadError, match="MahiA/SESA cannot be downloaded from .*; the same command continues"):
         download("SESA", tmp_path, endpoint=hub.endpoint)
-    complaint = "MahiA/SESA cannot be downloaded from http://127.0.0.1:9: Connection refused; the same command goes on"
+    complaint = (
+        "MahiA/SESA cannot be downloaded from http://127.0.0.1:9: Connection refused; the same command continues"
+    )
     with pytest.raises(DownloadError, match=complaint):
         download("SESA", tmp_path, endpoint="http://127.0.0.1:9")
 

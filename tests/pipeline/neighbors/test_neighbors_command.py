@@ -109,7 +109,7 @@ def test_an_interrupted_command_says_how_it_goes_on_and_ends_with_the_code_for_t
     monkeypatch.setattr("pipeline.neighbors.generate", interrupted)
     result = invoke("sesa", "--base-url", server.url, "--root", str(tmp_path))
     assert result.exit_code == 75
-    assert "the same command goes on from there" in result.output
+    assert "the same command continues from there" in result.output
 
 
 def test_ctrl_c_while_the_server_is_silent_says_what_is_waited_for_and_ends_with_the_code_for_going_on(
@@ -146,7 +146,7 @@ def test_ctrl_c_while_the_server_is_silent_says_what_is_waited_for_and_ends_with
         over.set()
         process.kill()
     assert process.returncode == 75
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     assert not (tmp_path / "neighbors").exists()
     assert 1 <= len(list((tmp_path / "cache" / "neighbors").glob("*.json"))) == len(server.asked)
 

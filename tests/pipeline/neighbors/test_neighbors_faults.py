@@ -184,4 +184,4 @@ def test_ctrl_c_during_a_wait_that_the_server_asked_for_ends_the_wait(server: Se
     finally:
         process.kill()
     assert process.returncode == 75
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
