@@ -127,7 +127,7 @@ def test_what_an_encoder_refuses_in_another_process_is_one_line(audio: Path, tmp
 @pytest.mark.usefixtures("cluster")
 def test_a_batch_that_ends_its_process_again_and_again_ends_the_run(audio: Path, tmp_path: Path) -> None:
     place = EncoderFiles(name="deadly")
-    with pytest.raises(SeptError, match="Ray could not go on: .*; what is done is kept, run the same command again"):
+    with pytest.raises(SeptError, match="Ray stopped: .*; what is done is kept, run the same command again"):
         embed(["fsdd"], audio, place, tmp_path / "runs", batch_size=16, concurrency=1)
 
 
