@@ -130,3 +130,18 @@ def test_files_that_a_text_names_exist(text):
 
 def test_every_page_is_in_the_sites_navigation():
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == PAGES.keys() - {"README.md"}
+
+
+def test_messages_that_troubleshooting_explains_are_those_of_the_product() -> None:
+    sources = [file.read_text() for package in ("pipeline", "sept_core") for file in (ROOT / package).rglob("*.py")]
+    written = " ".join(re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources)).split())
+    rows = [
+        row.split("|")[1] for row in (ROOT / "docs/troubleshooting.md").read_text().splitlines() if row[:3] == "| `"
+    ]
+    assert len(rows) > 8
+    for message in (message for row in rows for message in re.findall("`([^`]+)`", row)):
+        pieces = re.split(r"'x'|127\.0\.0\.1:9000|ESC50|\bmini\b|msclap-2023|N on HOST|;|\.\.\.", message)
+        lost = [
+            piece for piece in (piece.strip(" ;:'()") for piece in pieces) if len(piece) > 7 and piece not in written
+        ]
+        assert not lost, message
