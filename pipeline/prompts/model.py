@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["log_model", "run_of", "save_model"]
 
-_SERVED = Path(__file__).with_name("served.py")
+_SERVED = Path(__file__).with_name("mlflow_model.py")
 _NAME = "prompt"
 _METADATA = ("study", "method", "encoder", "dataset", "trial", "selection", "chosen_by")
 _PACKAGES = ("av", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "tokenizers", "torch")
