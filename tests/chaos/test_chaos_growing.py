@@ -14,7 +14,7 @@ from tiny_sweep import SWEEP, outcome_of, run_inline
 
 from pipeline.spec import load_sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

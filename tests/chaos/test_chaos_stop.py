@@ -18,7 +18,7 @@ from pipeline.spec import parse_sweep
 from pipeline.store import LocalFiles, open_files
 from pipeline.tracking import default_target, mlflow_client
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 # Trials of some seconds each, so that somebody can look at them.
 SPEC = yaml.safe_dump(SHORT | {"training": {"epochs": 30, "report_every": 1, "batch_size": 8}})
