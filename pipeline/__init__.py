@@ -103,8 +103,8 @@ def launch(
         mlflow=mlflow,
         retry_failed=retry_failed,
         observers=observers,
+        notify=notify,
         waiting=waiting,
-        **({} if notify is None else {"notify": notify}),
     )
 
 

@@ -31,7 +31,7 @@ def tracked_launch(
     mlflow: str | None = None,
     retry_failed: bool = False,
     observers: Sequence[SweepObserver] = (),
-    notify: Callable[[str], object] = logger.warning,
+    notify: Callable[[str], object] | None = None,
     waiting: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> SweepOutcome:
     """See ``pipeline.launch``."""
@@ -44,7 +44,7 @@ def tracked_launch(
         # The tracker tries again as long as the sweep runs.
         known = failure(target, error)
         what = str(known) if isinstance(known, InputError) else f"MLflow cannot be reached yet ({one_line(error)})"
-        notify(f"{what}; the sweep runs without it meanwhile")
+        (notify or logger.warning)(f"{what}; the sweep runs without it meanwhile")
     tracker = MlflowTracker(target, TrialStore(open_files(root)))
 
     @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from s3_fixtures import moto_endpoint, s3_endpoint, s3_root, seaweedfs_endpoint 
 from pipeline.cli import main
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import TrackingTarget, default_target, prepare
+
+# The tiny sweep of the search's tests serves other rooms, too.
+sys.path.insert(0, str(Path(__file__).parent / "search"))
 
 Ran = tuple[int, str, str]
 

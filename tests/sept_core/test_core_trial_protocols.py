@@ -34,7 +34,7 @@ def test_nested_selection_sees_nothing_of_the_new_classes_and_tests_on_all_base_
     assert result.test == straight.test  # the same training in the end
     assert "all" in result.test
     assert result.validation != straight.validation
-    # Whatever the new classes' clips are, the search is told the same.
+    # Whatever the new classes' clips are, the search gets the same numbers.
     table = inputs.table
     _, new = halves(get_dataset("FSDD").classnames)
     rows = [index for index, name in enumerate(table.classnames) if name in new]
