@@ -14,7 +14,7 @@ from pipeline.cluster.session import own_session
 from pipeline.text import one_line
 from sept_core.errors import InputError, SeptError
 
-__all__ = ["cluster", "environment_variables", "prepare_import"]
+__all__ = ["cluster", "environment_variables", "import_ray"]
 
 # What Ray reads when it is imported. The driver reports a lost worker or node in one line; Ray would write paragraphs.
 _AT_IMPORT = {
@@ -22,22 +22,17 @@ _AT_IMPORT = {
     # A call after Ray's end would start another Ray.
     "RAY_ENABLE_AUTO_CONNECT": "0",
 }
-# For a private Ray: it listens on the loopback interface only (the switch is named after the systems on which that is
-# the default).
-_PRIVATE_AT_IMPORT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def prepare_import(address: str, **more: str) -> None:
-    """Set the environment that Ray reads when it is imported; call this before.
+def import_ray(address: str) -> None:
+    """Import Ray, with the environment that it reads then.
 
     Args:
-        address: The cluster's.
-        more: Further variables, unless they are set already.
+        address: Of the cluster that is used next.
     """
     use_token(address)
-    os.environ.update(_AT_IMPORT | (_PRIVATE_AT_IMPORT if address == "local" else {}))
-    for name, value in more.items():
-        os.environ.setdefault(name, value)
+    with environment_variables(_AT_IMPORT):
+        import ray  # noqa: F401 (for what its import reads)
 
 
 @contextmanager
@@ -47,6 +42,7 @@ def cluster(
     cpus: int | None = None,
     object_store_bytes: int | None = None,
     started: Callable[[], None] = lambda: None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """A Ray to run on: the one that this process is connected to already, a running one, or a private one.
 
@@ -56,6 +52,7 @@ def cluster(
         cpus: CPUs of a private one; as many as there are, unless given.
         object_store_bytes: Size of a private one's object store; Ray's choice, unless given.
         started: Called once Ray has started, since Ray replaces the process's SIGTERM handler.
+        variables: Environment variables for it.
 
     Raises:
         InputError: This is not an address that a driver can use, or there is no Ray.
@@ -76,8 +73,9 @@ def cluster(
             options["num_cpus"] = cpus
         if object_store_bytes is not None:
             options["object_store_memory"] = object_store_bytes
-    with environment_variables({"RAY_USAGE_STATS_ENABLED": "0"}), ExitStack() as stack:
+    with environment_variables({"RAY_USAGE_STATS_ENABLED": "0"} | dict(variables or {})), ExitStack() as stack:
         if address == "local":
+            stack.enter_context(_on_loopback())
             options["_temp_dir"] = stack.enter_context(own_session())
         try:
             _start(options)
@@ -99,6 +97,24 @@ def cluster(
             # Shutting down a Ray that is gone would wait for it.
             if not ray_is_lost():
                 ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within this context, a Ray that starts listens on the loopback interface only.
+
+    Ray's switch is named after the systems on which that is the default. Its processes read it from the environment;
+    this one read it when it imported Ray. Later it may connect to a cluster, or start a program that does.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    with environment_variables({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        try:
+            yield
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _start(options: Mapping[str, Any]) -> None:

@@ -58,10 +58,10 @@ def check_ray(address: str, seconds: float = RAY_S) -> Sequence[Check]:
 
 def main(address: str) -> None:
     """Ask Ray, and print the result as one line of JSON."""
-    from pipeline.cluster.ray_cluster import prepare_import
+    from pipeline.cluster.ray_cluster import import_ray
 
     try:
-        prepare_import(address)
+        import_ray(address)
         import ray
 
         found: dict[str, object] = {"ray": ray.__version__}

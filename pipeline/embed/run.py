@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -169,11 +170,12 @@ class _Means(ExitStack):
     def _connect(self) -> None:
         if self._connected:
             return
-        from pipeline.cluster.ray_cluster import cluster, prepare_import
+        from pipeline.cluster.ray_cluster import cluster, import_ray
 
+        import_ray(self._address)
         # At lower levels, Ray's core logs complaints about how Ray Data starts its actors.
-        prepare_import(self._address, RAY_BACKEND_LOG_LEVEL="fatal")
-        self.enter_context(cluster(self._address, started=self._started))
+        quiet = {"RAY_BACKEND_LOG_LEVEL": os.environ.get("RAY_BACKEND_LOG_LEVEL", "fatal")}
+        self.enter_context(cluster(self._address, started=self._started, variables=quiet))
         self._connected = True
 
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from pipeline.cluster.liveness import watched
-from pipeline.cluster.ray_cluster import prepare_import
+from pipeline.cluster.ray_cluster import import_ray
 from pipeline.data.stored_spec import stored_spec
 from pipeline.search.driver import SweepDriver
 from pipeline.search.inputs import Loader, load_inputs
@@ -142,7 +142,7 @@ def launch(
             first = driver.ask()
             if first is not None:
                 driver.release(first)
-                prepare_import(address)
+                import_ray(address)
                 from pipeline.search.tune import gpu_count, run_proposals, sweep_cluster, worker_count
 
                 methods = [study.method for study in spec.studies()]

@@ -97,7 +97,9 @@ class Slurm:
         self.nodes[name] = subprocess.Popen(command, env=self._environment(), stdout=quiet, stderr=quiet)
 
     def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        return os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()} | dict(more or {})
+        # What tests of this process have set for its own Ray is not meant for a job's.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return own | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()} | dict(more or {})
 
 
 @contextmanager

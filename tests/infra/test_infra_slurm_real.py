@@ -63,7 +63,6 @@ class Job:
             (places / name).write_text(f"#!/usr/bin/env bash\n{program}\n")
             (places / name).chmod(0o755)
         own = environment({"STATE": str(folder), "SEPT_HEAD_IP": "127.0.0.1"} | variables)
-        # What tests of this process have told its own Ray is not meant for this one.
         own = {name: value for name, value in own.items() if not name.startswith("RAY_")}
         own["PATH"] = f"{places}:{Path(sys.executable).parent}:{own['PATH']}"
         size = (f"--cpus-per-task={CPUS // 2}", f"--output={folder}/said.txt")
@@ -190,6 +189,7 @@ class Sweep(Job):
 def test_a_sweep_outlives_a_lost_node_and_preemption_with_and_without_notice(slurm: Slurm, tmp_path: Path) -> None:
     sweep = Sweep(slurm, tmp_path, 12)
     sweep.progress()
+    assert "Ray has started on 1 of 2 nodes" not in sweep.said, sweep.said
     slurm.run("scancel", sweep.steps()["n2"])
     sweep.progress()
 
