@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pipeline.reports.background import account_sections, origin_sections
-from pipeline.reports.conclusion import conclusion_of
+from pipeline.reports.conclusion import conclusion_of, headline_of
 from pipeline.reports.document import Document
 from pipeline.reports.records import SweepRecords
 from pipeline.reports.result_sections import result_sections
@@ -28,6 +28,7 @@ def describe(table: SweepTable, records: SweepRecords | None = None) -> Document
     sections += origin_sections(table)
     return Document(
         title=table.sweep,
+        headline=headline_of(table),
         conclusion=conclusion_of(table),
         about=_about(records) if records is not None else "",
         warning=table.warning,

@@ -1,13 +1,14 @@
-"""The conclusion of a report from the gains and their paired tests: which rows are bold, and the caveats.
+"""The conclusion of a report from the gains and their paired tests: which gains are significant, and the caveats.
 
 Two tests are used. Sign flips over replicas (`paired`) are about the variation of shots and seeds on these test clips.
-The test over folds and test clips together (`claims`) is about other folds and other clips as well: a row is bold only
-if this test is significant. Results of earlier releases do not say which clips were right: for cross-dataset nothing is
+The test over folds and test clips together (`claims`) is about other folds and other clips as well: only this test
+makes a gain significant. Results of earlier releases do not say which clips were right: for cross-dataset nothing is
 then claimed beyond shots, seeds and source folds. For trials chosen on test clips nothing is claimed at all.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from pipeline.reports.rows import method_title
 from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.reports.tables import best_rows, p_value, signed
 
-__all__ = ["claim_scope", "conclusion_of", "gain_notes", "gains_of", "headline_test", "shown_gains"]
+__all__ = ["claim_scope", "conclusion_of", "gain_notes", "gains_of", "headline_of", "headline_test", "shown_gains"]
 
 _LEVEL = 0.05
 _MOST_NAMED = 4
@@ -47,9 +48,46 @@ def claim_scope(table: SweepTable) -> str:
     )
 
 
+def headline_of(table: SweepTable) -> str:
+    """What SEPT changes on average, and whether that is significant; empty without a comparison."""
+    gains = gains_of(table)
+    if not gains:
+        return ""
+    name = "points on targets" if table.transfers else "H"
+    mean, datasets = signed(statistics.fmean(map(_change, gains))), len({gain.dataset for gain in gains})
+    if len(gains) == 1:
+        where = f"for {method_title(gains[0].baseline)} on {gains[0].dataset}"
+    elif datasets == len(gains):
+        where = f"on average over {datasets} {'sources' if table.transfers else 'datasets'}"
+    else:
+        where = f"on average over {len(gains)} comparisons with its baseline"
+    return f"SEPT {mean} {name} {where}; {_verdict(table)}."
+
+
+def _verdict(table: SweepTable) -> str:
+    gains = gains_of(table)
+    if table.warning:
+        return "no test is valid, because the trials were chosen on the same test clips"
+    claimed = len(shown_gains(table))
+    if claimed:
+        return "significant" if len(gains) == 1 else f"significant in {claimed} of {len(gains)}"
+    tests = [headline_test(gain) for gain in gains]
+    if min(holm([test.smallest_claim for test in tests])) < _LEVEL:
+        return "not significant"
+    if table.transfers or any(test.sources and test.folds > 1 for test in tests):
+        return "not significant (too few folds or test clips for any test)"
+    # Sign flips over folds, corrected for the other comparisons.
+    least = 2 if all(test.sources for test in tests) else math.floor(1 + math.log2(len(tests) / _LEVEL)) + 1
+    return f"not significant (needs at least {least} test folds)"
+
+
 def conclusion_of(table: SweepTable) -> str:
-    """How SEPT changes the headline, which variation that exceeds, and which method is the highest."""
-    sentences = [_moved(table), _tested(table)] if gains_of(table) else []
+    """Which variation the change by SEPT exceeds, and which method is the highest."""
+    sentences = []
+    if len(gains_of(table)) > 1:
+        sentences.append(f"Of {len(gains_of(table))} comparisons, {_directions(gains_of(table))}.")
+    if gains_of(table):
+        sentences.append(_tested(table))
     if gains_of(table) and (equal := budget_sentence(table)):
         sentences.append(equal)
     best = [row for row in table.studies if row.study in best_rows(table)]
@@ -59,19 +97,6 @@ def conclusion_of(table: SweepTable) -> str:
         unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
         sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}{unequal}.")
     return " ".join(sentences)
-
-
-def _moved(table: SweepTable) -> str:
-    gains = gains_of(table)
-    moved = [_change(gain) for gain in gains]
-    name = "the mean accuracy on targets" if table.transfers else "H"
-    if len(moved) == 1:
-        baseline = method_title(gains[0].baseline)
-        return f"SEPT changes {name} of {baseline} by {signed(moved[0])} points on {gains[0].dataset}."
-    return (
-        f"SEPT changes {name} by {signed(statistics.fmean(moved))} points on average over {len(moved)} comparisons "
-        f"with its baseline, {_directions(gains)}."
-    )
 
 
 def _tested(table: SweepTable) -> str:
@@ -161,9 +186,10 @@ def gain_notes(table: SweepTable) -> list[str]:
         "recordings or speakers that the test clips come from; a clip without either counts as a source of its own."
     )
     claim = (
-        f"Bold: the corrected p of 'claim' is below 0.05. A bold gain exceeds the variation of {scope}. "
+        f"Significant: p, which is that of 'claim' with Holm's correction, is below 0.05. Such a gain exceeds the "
+        f"variation of {scope}. "
         + (_ACROSS if table.transfers else _WITHIN)
-        + " A bold gain does not extend to other classes, to another set of clips to draw shots from, or to the "
+        + " It does not extend to other classes, to another set of clips to draw shots from, or to the "
         "hyper-parameters of another search."
     )
     narrow = (
@@ -186,7 +212,7 @@ def gain_notes(table: SweepTable) -> list[str]:
     limits += "A p that is not small does not prove that there is no difference."
     chosen = (
         f"{table.warning}. The configurations were chosen on the same clips that these tests use, so the p values are "
-        "not valid, and no row is bold."
+        "not valid, and no gain is significant."
     )
     first = [chosen] if table.warning else []
     return [*first, what, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
@@ -204,7 +230,7 @@ _NOT_COUNTED = "it is not stored which test clips were right"
 
 
 def _unclaimed(table: SweepTable, tests: Sequence[PairedTest]) -> list[str]:
-    """Why some rows can never be bold."""
+    """Why some gains can never be significant."""
     lines = []
     single = sum(test.folds == 1 for test in tests)
     if single:
@@ -222,13 +248,13 @@ def _unclaimed(table: SweepTable, tests: Sequence[PairedTest]) -> list[str]:
     if uncounted and table.transfers:
         lines.append(
             f"{_rows(uncounted)} results of an earlier release, which do not say which target clips were right: p "
-            "covers shots, seeds and source folds on these clips only, and the row is not bold. To claim more, run the "
-            "sweep again."
+            "covers shots, seeds and source folds on these clips only, and the gain is never significant. To claim "
+            "more, run the sweep again."
         )
     elif uncounted:
         lines.append(
             f"{_rows(uncounted)} results of an earlier release, which do not say which test clips were right: the p of "
-            "'claim' is never below that over folds, so fewer than six folds are never bold."
+            "'claim' is never below that over folds, so fewer than six folds are never significant."
         )
     return lines
 

@@ -22,6 +22,7 @@ class Sheet:
         grouped: Whether rows with the same first cell belong together.
         bars: Cells with a bar: (row, column) -> its share.
         code: Columns in a monospaced font.
+        folded: Whether the page shows only its title until a reader unfolds it.
     """
 
     columns: tuple[str, ...]
@@ -32,6 +33,7 @@ class Sheet:
     grouped: bool = True
     bars: dict[tuple[int, int], float] = field(default_factory=dict)
     code: frozenset[str] = frozenset()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,14 @@ class Document:
     """The report of one sweep.
 
     Attributes:
-        conclusion: The result in a sentence or two.
+        headline: What SEPT changes, and whether that is significant, in one sentence; empty without a comparison.
+        conclusion: The evidence for it, and the best methods.
         about: Progress of the sweep, and the end of its last trial.
         warning: Empty if nothing was chosen on test clips.
     """
 
     title: str
+    headline: str
     conclusion: str
     about: str
     warning: str

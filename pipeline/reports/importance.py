@@ -14,7 +14,7 @@ from sept_core.hyper import Value
 
 __all__ = ["FEWEST", "counted", "importances"]
 
-FEWEST = 8
+FEWEST = 30
 """Fewest finished trials for an estimate."""
 BEST = 0.25
 

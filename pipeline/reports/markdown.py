@@ -17,6 +17,7 @@ def to_markdown(document: Document) -> str:
     lines = [f"# {_plain(document.title)}", ""]
     if document.warning:
         lines += [f"> **{_plain(document.warning)}**", ""]
+    lines += [f"**{_plain(document.headline)}**", ""] if document.headline else []
     lines += [_plain(document.conclusion), ""] if document.conclusion else []
     lines += [_plain(document.about), ""] if document.about else []
     for section in document.sections:

@@ -28,23 +28,26 @@ from pipeline.text import short
 
 __all__ = ["result_sections"]
 
-_WORDS = frozenset({"dataset", "source", "method", "baseline", "backbone", "protocol", "published in", "test folds"})
+_WORDS = frozenset(
+    {"dataset", "source", "method", "baseline", "significant", "backbone", "protocol", "published in", "test folds"}
+)
 
 
 def result_sections(table: SweepTable) -> list[Section]:
     """The sections, in reading order."""
-    sections = [_headline(table)]
-    if any(row.searched for row in table.studies):
-        sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),), notes=_chosen_notes(table)))
+    sections = [_headline(table), _transfer(table) if table.transfers else _tradeoff(table)]
     if table.gains or table.transfer_gains:
         sections.append(_gain(table))
+    if any(row.searched for row in table.studies):
+        sections.append(Section("chosen", chosen_title(table), sheets=(_chosen(table),), notes=_chosen_notes(table)))
     sections += _published(table)
-    sections.append(_transfer(table) if table.transfers else _tradeoff(table))
     return sections
 
 
 def _headline(table: SweepTable) -> Section:
     sheets = [_transfer_sheet(table) if table.transfers else _accuracy_sheet(table)]
+    if table.rows:
+        sheets.append(_averages_sheet(table))
     if len(table.datasets) > 1 and table.rows:
         sheets.append(_matrix(table))
     if among_all := any(row.test.all is not None for row in table.rows):
@@ -88,11 +91,24 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
                 *(moved if gains else ()),
                 f"{row.validation.h:.1f}",
                 row.trials_shown,
-                *(f"{value:.1f}" for value in (test.h_of_means, test.base_f1, test.new_f1)),
             )
         )
-    columns = ("dataset", "method", "base", "new", "H", *twins, "val H", "trials", "H of means", "base F1", "new F1")
+    columns = ("dataset", "method", "base", "new", "H", *twins, "val H", "trials")
     return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.rows))
+
+
+def _averages_sheet(table: SweepTable) -> Sheet:
+    """Other averages of the same predictions."""
+    rows = tuple(
+        (
+            row.dataset,
+            method_title(row.method),
+            *(f"{value:.1f}" for value in (row.test.h_of_means, row.test.base_f1, row.test.new_f1)),
+        )
+        for row in table.rows
+    )
+    columns = ("dataset", "method", "H of means", "base F1", "new F1")
+    return Sheet(columns, rows, _WORDS, title="H of means and macro F1, %", folded=True)
 
 
 def _all_sheet(table: SweepTable) -> Sheet:
@@ -201,39 +217,39 @@ def _gain(table: SweepTable) -> Section:
     first, named = ("source", "targets") if table.transfers else ("dataset", "h")
     parts = ("source", "targets") if table.transfers else ("base", "new", "h")
     titles = {"h": "H", "targets": MEAN, "source": "on source"}
-    rows = []
-    for gain in gains_of(table):
+    shown = {"h": "H", "targets": "targets"}[named]
+    claimed = shown_gains(table)
+    others = [part for part in parts if part != named]
+    moved, tests = [], []
+    for index, gain in enumerate(gains_of(table)):
         test = headline_test(gain)
-        moved = [f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}" for part in parts]
-        others = [p_value(gain.tests[part].p) for part in parts if part != named]
-        rows.append(
+        who = (gain.dataset, method_title(gain.baseline))
+        open_to_claim = test.smallest_claim < 1
+        moved.append(
             (
-                gain.dataset,
-                method_title(gain.baseline),
-                *moved,
-                p_value(test.p),
-                p_value(gain.p_holm),
-                p_value(test.p_folds),
-                *(("-", "-") if test.smallest_claim == 1 else (p_value(test.p_claim), p_value(gain.p_claim_holm))),
-                *others,
+                *who,
+                *(f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}" for part in parts),
+                "yes" if index in claimed else "no",
+                p_value(gain.p_claim_holm) if open_to_claim else "-",
                 f"{test.replicas} / {test.folds} / {test.sources or '-'}",
             )
         )
-    shown = {"h": "H", "targets": "targets"}[named]
-    columns = (
-        first,
-        "baseline",
-        *(titles.get(part, part) for part in parts),
-        f"p {shown}",
-        f"p {shown}, Holm",
-        f"p {shown}, folds",
-        f"p {shown}, claim",
-        f"p {shown}, claim, Holm",
-        *(f"p {part}" for part in parts if part != named),
-        "replicas / folds / sources of clips",
+        tests.append(
+            (
+                *who,
+                *(p_value(p) for p in (test.p, gain.p_holm, test.p_folds)),
+                *((p_value(test.p_claim), p_value(gain.p_claim_holm)) if open_to_claim else ("-", "-")),
+                *(p_value(gain.tests[part].p) for part in others),
+            )
+        )
+    columns = (first, "baseline", *(titles.get(part, part) for part in parts), "significant", "p")
+    gains = Sheet((*columns, "replicas / folds / sources of clips"), tuple(moved), _WORDS)
+    names = [f"p {shown}{what}" for what in ("", ", Holm", ", folds", ", claim", ", claim, Holm")]
+    columns = (first, "baseline", *names, *(f"p {part}" for part in others))
+    more = Sheet(columns, tuple(tests), _WORDS, title="All paired tests", folded=True)
+    return Section(
+        "gain", "Gain of SEPT over its baseline, points", sheets=(gains, more), notes=tuple(gain_notes(table))
     )
-    sheet = Sheet(columns, tuple(rows), _WORDS, strong=shown_gains(table))
-    return Section("gain", "Gain of SEPT over its baseline, points", sheets=(sheet,), notes=tuple(gain_notes(table)))
 
 
 def _published(table: SweepTable) -> list[Section]:
@@ -258,15 +274,15 @@ def _tradeoff(table: SweepTable) -> Section:
     methods = sorted({row.method for row in table.rows}, key=lambda method: (method != "zero-shot", method))
     by_dataset = {name: [row for row in table.rows if row.dataset == name] for name in table.datasets}
     lead = (
-        "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Dashed curves join points of "
-        "equal H; thin bars are the standard deviation over replicas (cut off at the frame)."
+        "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Small marks are replicas; "
+        "thin lines join those with the same test fold and seed. Dashed curves join points of equal H."
     )
     return Section(
         "tradeoff",
         "Base-new trade-off",
         lead=(f"{lead} {table.warning}." if table.warning else lead,),
         legend=tuple(tradeoff_legend(methods)),
-        figures=tuple(Figure(tradeoff_figure(rows, methods)) for rows in by_dataset.values()),
+        figures=tuple(Figure(tradeoff_figure(rows)) for rows in by_dataset.values()),
         picture="tradeoff.svg",
     )
 
@@ -279,7 +295,7 @@ def _transfer(table: SweepTable) -> Section:
         "Across datasets",
         lead=("Thin bars are the standard deviation over replicas.",),
         legend=tuple(tradeoff_legend(methods)),
-        figures=tuple(Figure(transfer_figure(rows, methods), wide=True) for rows in by_source.values()),
+        figures=tuple(Figure(transfer_figure(rows), wide=True) for rows in by_source.values()),
         picture="transfer.svg",
     )
 

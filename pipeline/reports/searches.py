@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
-from pipeline.drawing import Drawing, Legend, confusion_figure
+from pipeline.drawing import Drawing, Legend, confusion_figure, look_of
 from pipeline.drawing.panel import drawn_mark
 from pipeline.reports.document import Figure, Group, Section, Sheet
-from pipeline.reports.figures import Point, coordinates_figure, history_figure, points_of, searched_figures
-from pipeline.reports.figures.searched import LOOKS
+from pipeline.reports.figures import (
+    Point,
+    accuracies_figure,
+    coordinates_figure,
+    curves_figure,
+    history_figure,
+    points_of,
+    searched_figures,
+)
 from pipeline.reports.importance import BEST, FEWEST, counted, importances
 from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
 from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
@@ -37,26 +44,30 @@ def _searched(records: SweepRecords) -> list[Section]:
     paper, objective = records.spec.selection == "paper", objective_of(records)
     groups: list[tuple[str, tuple[Figure, ...]]] = []
     every: list[Point] = []
-    twins: set[bool] = set()
+    methods: dict[str, None] = {}
     for title, baseline, studies in _by_baseline(records):
-        trials = {_config(study).sept: points_of(study) for study in studies}
-        trials = {sept: points for sept, points in trials.items() if any(point.params for point in points)}
+        trials = {_config(study).method: points_of(study) for study in studies}
+        trials = {method: points for method, points in trials.items() if any(point.params for point in points)}
         if not trials:
             continue
         every += [point for points in trials.values() for point in points]
-        twins |= set(trials)
+        methods |= dict.fromkeys(trials)
         spaces = {name: dim for study in studies if study.spec for name, dim in study.spec.searched.items()}
         zero_shot = _zero_shot(records, _config(studies[0]))
-        figures = [Figure(history_figure(trials, objective, zero_shot))]
+        drawn = [
+            history_figure(trials, objective, zero_shot),
+            curves_figure(trials, objective),
+            accuracies_figure(trials, "TEST" if paper else "validation"),
+        ]
+        figures = [Figure(svg) for svg in drawn if svg is not None]
         figures += [Figure(svg) for svg in searched_figures(trials, spaces, objective, zero_shot)]
-        for sept, points in trials.items():
+        for method, points in trials.items():
             crossed = coordinates_figure(points, spaces, f"{'TEST' if paper else 'val'} {objective.split()[-1]}")
             if crossed is not None:
-                method = method_title(f"{baseline}+sept" if sept else baseline)
                 figures.append(
                     Figure(
                         crossed,
-                        f"{method}: a line per trial, in stronger colours if better; pruned dashed, chosen thick",
+                        f"{method_title(method)}: a line per trial, darker if better; pruned dashed, chosen thick",
                         wide=True,
                     )
                 )
@@ -66,17 +77,17 @@ def _searched(records: SweepRecords) -> list[Section]:
     measured = "H on the test clips" if paper else "the mean over its replicas, on held-out clips"
     lead = (
         f"Every trial by the search objective: {measured}. A pruned trial is shown at its last report, after a shorter "
-        "training than a finished one. Lines: best finished trial so far. Rings: chosen for one test fold or several, "
-        "by the validation of the fold's replicas alone; so the highest trial may have no ring."
+        "training than a finished one. Steps: best finished trial so far. Rings and strong curves: chosen for one test "
+        "fold or several, by the validation of the fold's replicas alone; so the highest trial may have no ring."
     )
     if paper:
-        lead = lead.partition(" Rings:")[0]
+        lead = lead.partition(" Rings and")[0]
     return [
         Section(
             "search",
             "Trials of the search",
             lead=(lead,),
-            legend=_legend(twins, {point.state for point in every}),
+            legend=_legend(list(methods), {point.state for point in every}),
             groups=tuple(Group(title, figures, len(groups) <= _UNFOLDED) for title, figures in groups),
         )
     ]
@@ -103,13 +114,15 @@ def _importance(records: SweepRecords) -> list[Section]:
         cells = (f"{100 * found[name]:.0f} %" if name in found else "" for name in names)
         rows.append((study.spec.dataset, method, str(finished), *cells))
     columns = ("dataset", "method", "finished trials", *names)
-    sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),) if rows else ()
-    lack = f"Too few finished trials within the current space (fewer than {FEWEST})"
+    sheets = (Sheet(columns, tuple(rows), frozenset({"dataset", "method"}), bars=bars),)
+    if not rows:
+        return []
+    lack = f"Too few finished trials within the current space to say anything (fewer than {FEWEST})"
     unsaid = (f"{lack}: {', '.join(few)}.",) if few else ()
     note = (
         "PED-ANOVA over the finished trials of a study: how much the distribution of a hyper-parameter in the best "
         f"{100 * BEST:.0f} % of them differs from that in all, as shares of 100 %. Pruned trials and trials outside of "
-        "the current space do not count. With fewer than about thirty finished trials it is only a hint."
+        "the current space do not count."
     )
     return [
         Section(
@@ -117,7 +130,7 @@ def _importance(records: SweepRecords) -> list[Section]:
             "Importance of hyper-parameters",
             lead=unsaid,
             sheets=sheets,
-            notes=(note,) if rows else (),
+            notes=(note,),
         )
     ]
 
@@ -200,24 +213,25 @@ def _zero_shot(records: SweepRecords, like: TrialConfig) -> float | None:
     return None
 
 
-def _twins(baseline: str, trials: Mapping[bool, Sequence[Point]]) -> str:
+def _twins(baseline: str, trials: Iterable[str]) -> str:
     """Such as ``CoOp with and without SEPT``."""
-    with_or_without = "with SEPT" if set(trials) == {True} else "without SEPT" if set(trials) == {False} else ""
+    found = {method != baseline for method in trials}
+    with_or_without = "with SEPT" if found == {True} else "without SEPT" if found == {False} else ""
     return f"{method_title(baseline)} {with_or_without or 'with and without SEPT'}"
 
 
-def _legend(twins: Set[bool], states: Set[str]) -> tuple[Legend, ...]:
+def _legend(methods: Sequence[str], states: Set[str]) -> tuple[Legend, ...]:
     """The marks in the figures."""
-    legend = []
-    for sept, name in ((False, "without SEPT"), (True, "with SEPT")):
-        if sept in twins:
-            shape, style = LOOKS[sept]
-            legend.append(_entry([(shape, style, 4.0)], name))
-            if "pruned" in states:
-                legend.append(_entry([(shape, f"hollow {style}", 4.0)], f"{name}, pruned"))
-            if "failed" in states:
-                legend.append(_entry([("cross", f"failed {style}", 3.5)], f"{name}, failed"))
-    legend.append(_entry([(*LOOKS[min(twins)], 4.0), ("dot", "ring", 8.0)], "chosen"))
+    looks = {method: look_of(method) for method in methods}
+    legend = [
+        _entry([(shape, f"trial {colour}", 4.0)], method_title(method)) for method, (shape, colour) in looks.items()
+    ]
+    shape = next(iter(looks.values())).shape
+    if "pruned" in states:
+        legend.append(_entry([(shape, "trial pruned zero", 4.0)], "hollow: pruned"))
+    if "failed" in states:
+        legend.append(_entry([("cross", "failed trial zero", 3.5)], "failed"))
+    legend.append(_entry([(shape, "trial zero", 3.8), ("dot", "ring", 7.5)], "ring: chosen"))
     level = '<path d="M0 10H20" class="level"/>'
     return (*legend, Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot"))
 

@@ -44,7 +44,7 @@ def coordinates_figure(points: Sequence[Point], spaces: Mapping[str, Dimension],
         )
         shade = "chosen" if point.best else f"shade{rank * _SHADES // len(ranked)}"
         dashed = " dashed" if point.state == "pruned" else ""
-        parts.append(f'<polyline points="{path}" class="trial {shade}{dashed}"/>')
+        parts.append(f'<polyline points="{path}" class="crossed {shade}{dashed}"/>')
     for index, name in enumerate([*names, objective]):
         x = _SIDE + _GAP * index
         parts.append(f'<path d="M{x} {_TOP}V{bottom}" class="axis"/>')

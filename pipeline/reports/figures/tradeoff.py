@@ -1,79 +1,76 @@
-"""The base-new trade-off of one dataset: an arrow from each baseline to its SEPT twin."""
+"""The base-new trade-off of one dataset: an arrow from each baseline to its SEPT twin, and every replica."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-from pipeline.drawing import Drawing, Legend, Linear, Panel
+from pipeline.drawing import Drawing, Legend, Linear, Panel, look_of
 from pipeline.drawing.panel import drawn_mark, number, text
 from pipeline.reports.rows import Row, method_title
 
-__all__ = ["baselines_of", "method_look", "tradeoff_figure", "tradeoff_legend"]
+__all__ = ["tradeoff_figure", "tradeoff_legend"]
 
-_SIZE = (378, 348)
-_LONGEST = 62  # characters of a line in a panel
-
-
-def method_look(method: str, baselines: Sequence[str]) -> tuple[str, str]:
-    """Shape and classes of a method's mark: a colour per baseline, hollow without SEPT, a diamond for zero-shot."""
-    baseline = method.removesuffix("+sept")
-    if baseline not in baselines:
-        return "diamond", "zero"
-    colour = f"c{baselines.index(baseline) % 6}"
-    return "dot", colour if method != baseline else f"hollow {colour}"
+_SIZE = (440, 400)
+# The mark of SEPT is smaller, so that a baseline below it stays visible.
+_SIZES = {"dot": 7.0, "square": 4.6, "diamond": 5.5}
+_LONGEST = 70  # characters of a line in a panel
 
 
 def tradeoff_legend(methods: Iterable[str]) -> list[Legend]:
     """The marks of all methods."""
-    known = list(dict.fromkeys(methods))
-    baselines = baselines_of(known)
     entries = []
-    for method in known:
-        shape, style = method_look(method, baselines)
-        mark = drawn_mark(9, 9, shape, f"method {style}", 5.0)
-        entries.append(Legend(Drawing(18, 18, mark, method_title(method)), method_title(method)))
+    for method in dict.fromkeys(methods):
+        look, title = look_of(method), method_title(method)
+        mark = drawn_mark(9, 9, look.shape, f"method {look.colour}", _SIZES[look.shape])
+        entries.append(Legend(Drawing(18, 18, mark, title), title))
     return entries
 
 
-def tradeoff_figure(rows: Sequence[Row], methods: Iterable[str]) -> Drawing:
-    """Draw one dataset: base accuracy on x, new accuracy on y, the spread over replicas as thin bars.
+def tradeoff_figure(rows: Sequence[Row]) -> Drawing:
+    """Draw one dataset: base accuracy on x, new accuracy on y.
+
+    Small marks are replicas; a line joins those of a baseline and its SEPT twin with the same fold and seed.
 
     Args:
         rows: The rows of this dataset.
-        methods: All methods of the sweep, which decide the colours.
     """
-    baselines = baselines_of(methods)
-    across = _limits([(row.test.base, row.test.base_std) for row in rows])
-    up = _limits([(row.test.new, row.test.new_std) for row in rows])
+    replicas = {row.method: _replicas(row) for row in rows}
+    every = [place for places in replicas.values() for place in places.values()]
+    every += [(row.test.base, row.test.new) for row in rows]
+    across, up = (_limits([place[axis] for place in every]) for axis in (0, 1))
     labels = ("accuracy on base classes, %", "accuracy on new classes, %")
     panel = Panel(across, up, labels, rows[0].dataset, _values_of_h(rows), _SIZE)
     places = {row.method: (panel.x(row.test.base), panel.y(row.test.new)) for row in rows}
     _equal_h(panel, across, up, list(places.values()))
+    twins = [row for row in rows if row.method != row.baseline and row.baseline in places]
+    pairs = []
+    for row in twins:
+        before, after = replicas[row.baseline], replicas[row.method]
+        for key in before.keys() & after.keys() if len(rows[0].replicas) > 1 else ():
+            (x, y), (to_x, to_y) = before[key], after[key]
+            pairs.append(f"M{number(panel.x(x))} {number(panel.y(y))}L{number(panel.x(to_x))} {number(panel.y(to_y))}")
+    if pairs:
+        panel.parts.append(f'<path d="{"".join(sorted(pairs))}" class="pair"/>')
     for row in rows:
-        (x, y), test = places[row.method], row.test
-        _, style = method_look(row.method, baselines)
-        colour = style.removeprefix("hollow ")
-        left, right = (panel.x(end) for end in _bar(across, test.base, test.base_std))
-        low, high = (panel.y(end) for end in _bar(up, test.new, test.new_std))
-        path = f"M{number(left)} {number(y)}H{number(right)}M{number(x)} {number(low)}V{number(high)}"
-        panel.parts.append(f'<path d="{path}" class="whisker {colour}"/>')
+        look = look_of(row.method)
+        for x, y in replicas[row.method].values() if len(row.replicas) > 1 else ():
+            panel.mark(panel.x(x), panel.y(y), look.shape, f"replica {look.colour}", 2.4)
     for row in rows:
-        if row.method != row.baseline and row.baseline in places:
-            _, style = method_look(row.method, baselines)
-            panel.parts.append(_arrow(places[row.baseline], places[row.method], style))
-    for row in rows:
-        shape, style = method_look(row.method, baselines)
-        panel.mark(*places[row.method], shape, f"method {style}", 5.0)
+        look = look_of(row.method)
+        panel.mark(*places[row.method], look.shape, f"method {look.colour}", _SIZES[look.shape])
+    # On top of the marks, so that a small difference has a visible arrow too.
+    for row in twins:
+        panel.parts.append(_arrow(places[row.baseline], places[row.method]))
     return panel.drawn(
         f"{rows[0].dataset}: "
         + "; ".join(f"{method_title(row.method)} base {row.test.base:.1f} new {row.test.new:.1f}" for row in rows)
     )
 
 
-def baselines_of(methods: Iterable[str]) -> list[str]:
-    """The baselines except zero-shot, in the order of their colours."""
-    return sorted({method.removesuffix("+sept") for method in methods} - {"zero-shot"})
+def _replicas(row: Row) -> dict[tuple[object, object], tuple[float, float]]:
+    """Base and new accuracy of each replica, by fold and seed."""
+    return {(one["fold"], one["seed"]): (one["test_base"], one["test_new"]) for one in row.replicas}
 
 
 def _values_of_h(rows: Sequence[Row]) -> str:
@@ -83,32 +80,25 @@ def _values_of_h(rows: Sequence[Row]) -> str:
     return values if len(values) <= _LONGEST else f"best H: {method_title(best.method)} {best.test.h:.1f}"
 
 
-def _limits(values: Sequence[tuple[float, float]]) -> Linear:
-    """Limits around all bars from mean - std to mean + std, so that a small difference looks small."""
-    low = min(mean - std for mean, std in values)
-    high = max(mean + std for mean, std in values)
+def _limits(values: Sequence[float]) -> Linear:
+    """Limits around all values."""
+    low, high = min(values), max(values)
     room = max(0.08 * (high - low), 0.5)
     return Linear(max(low - room, -1.0), min(high + room, 101.0))
 
 
-def _bar(scale: Linear, mean: float, std: float) -> tuple[float, float]:
-    """From mean - std to mean + std, within 0 and 100 %."""
-    return max(mean - std, scale.low), min(mean + std, scale.high)
-
-
-def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> str:
-    """An arrow from mark to mark; empty if they almost touch."""
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """An arrow from the middle of one mark to that of another; empty if these are the same pixel."""
     length = math.dist(start, end)
-    if length < 16:
+    if length < 1.5:
         return ""
+    size = min(8.0, 0.75 * length)
     along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
-    tail = (start[0] + 6 * along[0], start[1] + 6 * along[1])
-    tip = (end[0] - 7 * along[0], end[1] - 7 * along[1])
-    base = (tip[0] - 7 * along[0], tip[1] - 7 * along[1])
-    wings = [(base[0] + side * 3.6 * along[1], base[1] - side * 3.6 * along[0]) for side in (1, -1)]
-    head = " ".join(f"{number(x)},{number(y)}" for x, y in (tip, *wings))
-    shaft = f"M{number(tail[0])} {number(tail[1])}L{number(base[0])} {number(base[1])}"
-    return f'<path d="{shaft}" class="arrow {style}"/><polygon points="{head}" class="head {style}"/>'
+    base = (end[0] - size * along[0], end[1] - size * along[1])
+    wings = [(base[0] + side * size / 2 * along[1], base[1] - side * size / 2 * along[0]) for side in (1, -1)]
+    head = " ".join(f"{number(x)},{number(y)}" for x, y in (end, *wings))
+    shaft = f"M{number(start[0])} {number(start[1])}L{number(base[0])} {number(base[1])}"
+    return f'<path d="{shaft}" class="around"/><path d="{shaft}" class="arrow"/><polygon points="{head}" class="head"/>'
 
 
 def _equal_h(panel: Panel, across: Linear, up: Linear, marks: Sequence[tuple[float, float]]) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from pipeline.drawing import Drawing, Linear, Panel, Words
+from pipeline.drawing import Drawing, Linear, Panel, Words, look_of
 from pipeline.drawing.panel import number
-from pipeline.reports.figures.tradeoff import baselines_of, method_look
 from pipeline.reports.rows import TransferRow
 
 __all__ = ["transfer_figure"]
 
 
-def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Drawing:
+def transfer_figure(rows: Sequence[TransferRow]) -> Drawing:
     """Draw one source; thin bars are the spread over replicas.
 
     Args:
         rows: The rows of this source.
-        methods: All methods of the sweep, which decide the colours.
     """
-    baselines = baselines_of(methods)
     source = rows[0].dataset
     places = ("itself", *rows[0].targets, "mean of targets")
     values = [[score.accuracy for score in (row.source, *row.targets.values())] + [row.mean] for row in rows]
@@ -34,12 +31,12 @@ def transfer_figure(rows: Sequence[TransferRow], methods: Iterable[str]) -> Draw
     size = (max(340, 100 * len(places) + 80), 300)
     panel = Panel(Words(places), up, ("tested on", "accuracy on test clips, %"), f"trained on {source}", size=size)
     for index, row in enumerate(rows):
-        shape, style = method_look(row.method, baselines)
+        look = look_of(row.method)
         # Side by side, so that equal methods do not hide each other.
         shift = 64 * ((index + 0.5) / len(rows) - 0.5)
         for place, value, std in zip(places, values[index], spreads[index], strict=True):
             x, y, reach = panel.x(place) + shift, panel.y(value), panel.y(value) - panel.y(value + std)
             path = f"M{number(x)} {number(y - reach)}v{number(2 * reach)}"
-            panel.parts.append(f'<path d="{path}" class="whisker {style.removeprefix("hollow ")}"/>')
-            panel.mark(x, y, shape, f"method {style}", 5.0)
+            panel.parts.append(f'<path d="{path}" class="whisker {look.colour}"/>')
+            panel.mark(x, y, look.shape, f"method {look.colour}", 5.0)
     return panel.drawn(f"accuracy of {len(rows)} methods trained on {source}, on {', '.join(places)}")

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline.drawing import Drawing, Legend, confusion_figure, picture_file
+from pipeline.drawing import Drawing, Legend, colour_of, confusion_figure, look_of, picture_file
 
 NAMES = ("crackling <fire> & co", "rain", "never heard")
 COUNTS = ((30, 2, 0), (0, 10, 30), (0, 0, 0))
@@ -42,10 +42,21 @@ def test_nothing_drawn_lies_outside_of_the_picture() -> None:
 def test_a_picture_file_holds_its_drawings_in_rows_of_three_and_all_its_colours(
     count: int, size: tuple[int, int]
 ) -> None:
-    data = picture_file([Drawing(100, 50, '<path class="c0 method"/>', "a panel")] * count)
+    data = picture_file([Drawing(100, 50, '<path class="s0 method"/>', "a panel")] * count)
     picture = ElementTree.fromstring(data)
     assert (float(picture.attrib["width"]), float(picture.attrib["height"])) == size
     places = {(panel.attrib["x"], panel.attrib["y"]) for panel in picture.findall(f"{SVG}svg")}
     assert len(places) == count
-    assert b"#0072b2" in data
+    assert colour_of("coop+sept").encode() in data
     assert b"var(" not in data
+
+
+def test_each_method_has_a_look_of_its_own_which_no_sweep_changes() -> None:
+    methods = [
+        "zero-shot",
+        *(f"{name}{twin}" for name in ("coop", "cocoop", "kgcoop", "dept", "mine") for twin in ("", "+sept")),
+    ]
+    assert len({look_of(method) for method in methods}) == len({colour_of(method) for method in methods}) == 11
+    shapes = {method: look_of(method).shape for method in methods}
+    assert {shape for method, shape in shapes.items() if method.endswith("+sept")} == {"square"}
+    assert {shape for method, shape in shapes.items() if "+" not in method} == {"dot", "diamond"}

@@ -13,6 +13,7 @@ import synthetic_results as made
 from browser import Browser, browser, chromium
 from PIL import Image
 
+from pipeline.drawing import colour_of
 from pipeline.reports import write_report
 from pipeline.store import LocalFiles, TrialStore
 
@@ -115,7 +116,7 @@ def test_the_page_fetches_nothing_and_its_picture_is_not_blank(tab: Browser, pag
         part = picture.crop((0, top, 1280, top + 900))
         assert len(part.getcolors(part.width * part.height) or []) > 20
     colours = {colour for _, colour in picture.getcolors(picture.width * picture.height) or []}
-    assert {(0, 114, 178), (213, 94, 0)} <= colours
+    assert {tuple(bytes.fromhex(colour_of(method)[1:])) for method in ("coop", "coop+sept")} <= colours
 
 
 def test_in_the_dark_the_ground_is_dark_and_the_words_are_light(tab: Browser, page: Path) -> None:

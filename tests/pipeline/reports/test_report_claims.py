@@ -1,4 +1,4 @@
-"""What is bold: by simulation at most 5 % of the sweeps in which SEPT changes nothing, for every protocol."""
+"""Which gains are called significant: by simulation at most 5 % of the sweeps without any gain, for every protocol."""
 
 from __future__ import annotations
 

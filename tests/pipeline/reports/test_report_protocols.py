@@ -131,7 +131,7 @@ def test_both_ways_to_average_h_and_macro_f1_stand_in_the_files(store: TrialStor
     made.fill_store(store, made.make_cases())
     table, written = write_report(store, made.SWEEP)
     markdown = store.files.read(written.table).decode()
-    assert "| val H | trials | H of means | base F1 | new F1 |" in markdown
+    assert "| dataset | method | H of means | base F1 | new F1 |" in markdown
     numbers = json.loads(store.files.read(written.results))
     for row, kept in zip(table.rows, numbers["rows"], strict=True):
         assert (kept["test"]["h"], kept["test"]["h_of_means"]) == (row.test.h, row.test.h_of_means)
