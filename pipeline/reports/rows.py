@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sept_core.correct_counts import Tested
@@ -129,8 +129,8 @@ class Matched:
 
     compared: dict[str, int]
     choices: tuple[FoldChoice, ...]
-    replicas: tuple[dict[str, Any], ...]
-    tested: Tested
+    replicas: tuple[dict[str, Any], ...] = field(repr=False)
+    tested: Tested = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,14 @@ class Chosen:
     shots: int
     folds: tuple[str, ...]
     seeds: tuple[int, ...]
-    replicas: tuple[dict[str, Any], ...]
+    replicas: tuple[dict[str, Any], ...] = field(repr=False)
     trials: dict[str, int]
     per_fold: dict[str, int]
     ended: dict[str, int]
     matched: Matched | None
     origins: tuple[Origin, ...]
     warnings: tuple[str, ...]
-    tested: Tested
+    tested: Tested = field(repr=False)
 
     @property
     def baseline(self) -> str:
