@@ -86,7 +86,8 @@ def launch(
         mlflow: URI of an MLflow server or database; by default a database file in the root.
         retry_failed: Whether to run failed trials once more.
         observers: Called with everything that happens to the sweep, on the driver's thread.
-        notify: Called with a line if MLflow cannot be used; without it, the line is logged as a warning.
+        notify: Called with a line before Ray starts, and if MLflow cannot be used; without it, the line is logged, the
+            latter as a warning.
         waiting: Called with a few words before something slow; the context it returns lasts as long.
 
     Raises:

@@ -123,7 +123,9 @@ def submit(
 def status(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     root: RootOption = DEFAULT_ROOT,
-    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the sweep ends, or Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Repeat until the sweep ends, or Ctrl-C; wait for one that has not begun.")
+    ] = False,
     every: Annotated[
         float | None,
         typer.Option(
@@ -137,18 +139,23 @@ def status(
 
     import pipeline
     from pipeline.cli import show_status
-    from pipeline.store import TrialStore, open_files
-    from pipeline.watch.status import SweepReader
+    from pipeline.cli.console import working
     from sept_core.errors import InputError
 
     if every is not None and not watch:
         raise InputError("--every says how often to look again", fix="give --watch as well")
     if watch:
-        show_status.watch(SweepReader(TrialStore(open_files(root)), sweep), every or 2.0, as_json)
-    elif as_json:
-        typer.echo(json.dumps(pipeline.status(sweep, root).to_json(), indent=1))
+        with working(f"Looking for {sweep}"):
+            from pipeline.store import TrialStore, open_files
+
+        show_status.watch(TrialStore(open_files(root)), sweep, every or 2.0, as_json)
+        return
+    with working(f"Reading {sweep}"):
+        found = pipeline.status(sweep, root)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
     else:
-        show_status.show(Console(), pipeline.status(sweep, root))
+        show_status.show(Console(), found)
 
 
 @app.command()
