@@ -25,7 +25,7 @@ from pipeline.text import fillable
 
 __all__ = ["app"]
 
-app = typer.Typer(cls=Group, help="Plan, launch, watch or stop a sweep.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Plan, launch, list, watch or stop sweeps.", no_args_is_help=True)
 app.command("plan")(plan.plan)
 
 
@@ -117,6 +117,14 @@ def submit(
         retry_failed=retry_failed,
         wait=not no_wait,
     )
+
+
+@app.command("list")
+def list_(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
+    """List the sweeps: state, ended trials, best validation and its study, time since the first and the last trial."""
+    from pipeline.cli.show_sweeps import list_sweeps
+
+    list_sweeps(root, as_json)
 
 
 @app.command()
