@@ -66,8 +66,8 @@ def _show(console: Console, found: Comparison) -> None:
         note(console, found.warning)
     note(
         console,
-        "On validation clips, in percent; differences and 95 % interval over shared replicas, for all comparisons "
-        "together. A trial that was picked as the best of many is partly best by chance, for which this does not allow.",
+        "On validation clips, in percent; differences and their 95 % interval (for all comparisons together) over "
+        "shared replicas. A trial that is the best of many is so partly by chance, for which this does not allow.",
     )
 
 
@@ -104,12 +104,11 @@ def _validation(console: Console, names: str, found: Comparison) -> None:
         table.add_column(f"{titles[name]} - A" + (" (interval)" if name == headline else ""), justify="right")
     for name, one, pair in zip(names, found.trials, (None, *found.paired), strict=True):
         cells = [f"{one.validation[metric]:.1f}" if metric in one.validation else "-" for metric in metrics]
-        for metric in metrics if pair is not None else ():
-            difference = pair.differences.get(metric)
-            cell = "-" if difference is None else f"{difference:+.1f}"
-            if metric == headline and pair.interval is not None:
-                cell += f" ({pair.interval[0]:+.1f} to {pair.interval[1]:+.1f})"
-            cells.append(cell)
+        if pair is not None:
+            gains = {metric: f"{value:+.1f}" for metric, value in pair.differences.items()}
+            if pair.interval is not None:
+                gains[headline] += f" ({pair.interval[0]:+.1f} to {pair.interval[1]:+.1f})"
+            cells += [gains.get(metric, "-") for metric in metrics]
         table.add_row(name, *cells)
     console.print(table)
     say(console)

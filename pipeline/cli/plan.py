@@ -17,7 +17,8 @@ def plan(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|NAME", help="YAML file of a sweep, or the name of an included one or of one that was launched."
+            metavar="FILE|NAME",
+            help="YAML file of a sweep, or the name of an included sweep or of a launched one.",
         ),
     ],
     root: RootOption = DEFAULT_ROOT,

@@ -32,7 +32,7 @@ def list_sweeps(root: str, as_json: bool) -> None:
                 unreadable[sweep] = str(error)
     found.sort(key=lambda one: -(one.last_ms or one.began_ms or 0))
     if as_json:
-        broken = [{"sweep": sweep, "error": error} for sweep, error in unreadable.items()]
+        broken = [{"sweep": sweep, "error": reason} for sweep, reason in unreadable.items()]
         typer.echo(json.dumps([_plain(one) for one in found] + broken, indent=1))
         return
     console = page_console()
@@ -47,8 +47,8 @@ def list_sweeps(root: str, as_json: bool) -> None:
     for one in found:
         table.add_row(*_cells(one, now_ms()))
     console.print(table)
-    for error in unreadable.values():
-        note(console, f"cannot be read: {error}")
+    for reason in unreadable.values():
+        note(console, f"cannot be read: {reason}")
 
 
 def _best(status: SweepStatus) -> tuple[float, str] | None:

@@ -42,10 +42,7 @@ def load_sweep_to_plan(
     """
     own = own_datasets(root)
     stored = _stored(str(source), root)
-    if stored is None:
-        document = _document(Path(source))
-    else:
-        document = read_yaml(stored, str(source))
+    document = _document(Path(source)) if stored is None else read_yaml(stored, str(source))
     document |= dict(overrides or {})
     unknown: dict[str, InputError] = {}
     stand_ins: list[DatasetInfo] = []

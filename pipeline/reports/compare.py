@@ -18,6 +18,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from pipeline.data.prepared import own_datasets
@@ -134,6 +135,7 @@ def interval(folds: Sequence[float], in_all: int, least: float, level: float = L
     return mean - half, mean + half
 
 
+@lru_cache(maxsize=64)
 def _student(level: float, free: int) -> float:
     """The t that is exceeded in both directions together with this probability."""
     low, high = 0.0, 1.0
