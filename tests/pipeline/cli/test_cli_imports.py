@@ -39,6 +39,8 @@ SAYS_WHAT_THERE_IS = [
     ["data", "list"],
     ["sweep", "status", SWEEP],
     ["sweep", "status", SWEEP, "--json"],
+    ["sweep", "list"],
+    ["compare", "ESC10.coop", "FSDD.coop"],
     ["best", SWEEP],
     ["neighbors", "esc10", "--estimate"],
 ]
@@ -53,6 +55,8 @@ REFUSED = [
     ["sweep", "stop", "nosuch"],
     ["best", "nosuch"],
     ["best", SWEEP, "nosuch"],
+    ["trials", "nosuch"],
+    ["compare", "ESC10.coop", "nosuch"],
     ["report", "nosuch"],
     ["export", "nosuch", "coop", "--to", "prompt"],
     ["export", SWEEP, "nosuch", "--to", "prompt"],
