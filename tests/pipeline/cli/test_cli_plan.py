@@ -72,22 +72,26 @@ def test_all_that_is_missing_is_listed_and_the_exit_code_is_2(sept: Sept, tmp_pa
 
 def test_a_launched_sweep_is_planned_by_its_name(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
     made.fill_store(store, made.make_cases())
-    code, out, err = sept("sweep", "plan", made.SWEEP, "--root", tmp_path / "root", "--calibrate", 0, "--trials", 5)
-    assert (code, err) == (0, "")
+    command = ("sweep", "plan", made.SWEEP, "--root", tmp_path / "root", "--calibrate", 0)
+    _, out, err = sept(*command, "--trials", 5)
+    assert err == ""
     assert "synthetic: 22 trials in 6 studies" in out
     assert "3/5 1p" in out
 
 
 def test_a_duration_that_is_not_known_is_a_range(sept: Sept, tmp_path: Path, store: TrialStore) -> None:
     """Nothing of kgcoop is in the store and nothing may be timed, but another method has trained with this encoder."""
-    spec = load_sweep("quickstart", {"methods": ["coop", "kgcoop"], "datasets": ["FSDD"], "seeds": [0], "trials": 1})
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nencoder: mini\ndatasets: [FSDD]\nmethods: [coop, kgcoop]\ntrials: 1\n"
+        "training: {epochs: 4, report_every: 2}\n"
+    )
+    spec = load_sweep(file)
     inputs = load_inputs(str(tmp_path / "root"), spec.studies()[0].inputs)
     config = trial_config(spec, spec.studies()[0], inputs, middle(spec.studies()[0]))
     case = made.make_case("FSDD", "coop", 0)
     assert case.result is not None
     store.write_result(replace(case.result, config=config, signature=config.signature, train_seconds=8.0))
-    file = tmp_path / "mine.yaml"
-    file.write_text(spec.text().replace("name: quickstart", "name: mine"))
     command = ("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
     _, out, _ = sept(*command, "--json")
     found = json.loads(out)

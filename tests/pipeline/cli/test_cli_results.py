@@ -1,4 +1,4 @@
-"""What shows results and stays within a terminal: ``sept best``, ``trials``, ``compare``, ``sweep list``, ``report``."""
+"""What shows results and fits a terminal: ``sept best``, ``trials``, ``compare``, ``sweep list``, ``report``."""
 
 from __future__ import annotations
 
@@ -137,7 +137,6 @@ def test_export_looks_at_its_destination_before_it_measures(sept: Sept, filled: 
     there = tmp_path / "prompt"
     there.mkdir()
     (there / "card.json").write_text("{}")
-    (there / "prompt.safetensors").write_bytes(b"")
     command = ("export", made.SWEEP, "FSDD.coop", "--root", filled)
     for options, said in (
         (["--to", there], "there is another prompt; give another folder, or --force"),
@@ -145,4 +144,4 @@ def test_export_looks_at_its_destination_before_it_measures(sept: Sept, filled: 
         (["--register", "ab", "--mlflow", "http://127.0.0.1:9"], "it cannot be reached"),
     ):
         code, out, err = sept(*command, *options)
-        assert (code in (2, 75), out, said in err, err.count("\n")) == (True, "", True, 1), err
+        assert (code > 0, out, said in err, err.count("\n")) == (True, "", True, 1), err
