@@ -67,7 +67,7 @@ def _show(console: Console, found: Comparison) -> None:
     note(
         console,
         "On validation clips, in percent; differences and their 95 % interval (for all comparisons together) over "
-        "shared replicas. A trial that is the best of many is so partly by chance, for which this does not allow.",
+        "shared replicas. The best of many trials is partly best by chance, which this does not correct for.",
     )
 
 
