@@ -6,6 +6,7 @@
     outcome = sept.launch(spec)              # or resume it: the same call continues where it stopped
     sept.status("quickstart")                # counts, running trials, expected end
     frame = sept.trials("quickstart")        # a pandas DataFrame, one row a trial
+    sept.compare(["quickstart/ESC10.coop/3", "quickstart/ESC10.coop/5"])
     sept.best("quickstart")                  # of each study, the configuration to use
     table, files = sept.report("quickstart")
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from pipeline.reports import ReportFiles, SweepTable
+    from pipeline.reports.compare import Comparison
     from pipeline.reports.rows import ForUse
     from pipeline.search.observer import SweepObserver
     from pipeline.search.sweep import SweepOutcome
     from pipeline.spec import SweepSpec
     from pipeline.watch.status import SweepStatus
 
-__all__ = ["DEFAULT_ROOT", "best", "launch", "load_spec", "report", "status", "trials"]
+__all__ = ["DEFAULT_ROOT", "best", "compare", "launch", "load_spec", "report", "status", "sweeps", "trials"]
 
 DEFAULT_ROOT = "sept-runs"
 """The folder of all results, where none is given."""
@@ -86,7 +88,8 @@ def launch(
         mlflow: URI of an MLflow server or database; by default a database file in the root.
         retry_failed: Whether to run failed trials once more.
         observers: Called with everything that happens to the sweep, on the driver's thread.
-        notify: Called with a line if MLflow cannot be used; without it, the line is logged as a warning.
+        notify: Called with a line before Ray starts, and if MLflow cannot be used; without it, the line is logged, the
+            latter as a warning.
         waiting: Called with a few words before something slow; the context it returns lasts as long.
 
     Raises:
@@ -106,6 +109,13 @@ def launch(
         notify=notify,
         waiting=waiting,
     )
+
+
+def sweeps(root: str | Path = DEFAULT_ROOT) -> list[str]:
+    """Names of the sweeps in the root, in alphabetical order."""
+    from pipeline.store import TrialStore, open_files
+
+    return TrialStore(open_files(root)).sweeps()
 
 
 def status(sweep: str, root: str | Path = DEFAULT_ROOT) -> SweepStatus:
@@ -156,6 +166,24 @@ def best(sweep: str, study: str | None = None, root: str | Path = DEFAULT_ROOT) 
     from pipeline.store import TrialStore, open_files
 
     return pick_uses(collect(TrialStore(open_files(root)), sweep), study)
+
+
+def compare(trials: Sequence[str], root: str | Path = DEFAULT_ROOT) -> Comparison:
+    """Compare trials on validation clips, over the replicas (test fold and seed) that they share; the first is the
+    reference.
+
+    Args:
+        trials: At least two: ``SWEEP/STUDY/NUMBER``, ``SWEEP/STUDY`` for its best configuration, or the beginning of a
+            signature. ``SWEEP/`` may be left out if only one trial is meant without it.
+        root: The results folder or ``s3://`` address.
+
+    Raises:
+        InputError: There is no such trial, several are meant, or one has no result.
+    """
+    from pipeline.reports.compare import compare_trials
+    from pipeline.store import TrialStore, open_files
+
+    return compare_trials(TrialStore(open_files(root)), trials)
 
 
 def report(sweep: str, root: str | Path = DEFAULT_ROOT, *, latex: bool = False) -> tuple[SweepTable, ReportFiles]:

@@ -36,10 +36,12 @@ ELSEWHERE = {
     "sweep plan birds.yaml": "tests/pipeline/data/test_data_starter_files.py",
     "sweep launch birds.yaml": "tests/pipeline/data/test_data_starter_files.py",
     "report birds": "tests/pipeline/data/test_data_starter_files.py",
+    "report quickstart --open": "tests/pipeline/cli/test_cli_results.py",
     "ui": "tests/pipeline/cli/test_cli_ui.py",
 }
 TYPED = {
     "best",
+    "compare",
     "doctor",
     "embed",
     "export",
@@ -49,9 +51,11 @@ TYPED = {
     "report",
     "rerun",
     "sweep launch",
+    "sweep list",
     "sweep plan",
     "sweep status",
     "sweep stop",
+    "trials",
 }
 """The commands that are run here, whatever options the texts give them."""
 NEEDS_AUDIO = {"ESC-10-master": "esc10", "free-spoken-digit-dataset": "fsdd"}

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import (
     best,
+    compare,
     data,
     data_init,
     doctor,
@@ -23,6 +24,7 @@ from pipeline.cli import (
     rerun,
     sweep,
     track,
+    trials,
     ui,
 )
 from pipeline.cli.bypass_proxy import ask_loopback_directly
@@ -58,6 +60,8 @@ app.add_typer(track.app, name="track")
 app.command("report")(report.report)
 app.command("rerun")(rerun.rerun)
 app.command("best")(best.best)
+app.command("trials")(trials.trials)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 

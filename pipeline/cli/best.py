@@ -39,62 +39,66 @@ def best(
     export uses. With several folds its own test accuracies are too good, because held-out clips of one fold are test
     clips of another.
     """
-    from pipeline.cli.console import say, wide_console
-    from pipeline.reports import collect
-    from pipeline.reports.find_row import pick_row, pick_uses
-    from pipeline.reports.missing_results import missing_lines, partial_lines
-    from pipeline.reports.rows import OVER_ALL_FOLDS
-    from pipeline.spec.known_sweep import known_sweep
-    from pipeline.store import TrialStore, open_files
+    from pipeline.cli.console import class_option, note, page_console, say, working
 
     if only is not None and study not in (None, only):
         raise InputError(f"two studies: '{only}' and --study '{study}'", fix="give one of them, or neither for all")
     study = study or only
-    store = TrialStore(open_files(root))
-    known_sweep(store, sweep, study)
-    table = collect(store, sweep)
-    rows = table.studies if study is None else (pick_row(table, study),)
-    of = {row.study: row for row in rows}
-    uses = pick_uses(table, study)
+    with working(f"Reading the results of {sweep}"):
+        from pipeline.reports.collect import collect
+        from pipeline.reports.find_row import pick_row, pick_uses, short_key
+        from pipeline.reports.missing_results import missing_lines, partial_lines
+        from pipeline.reports.rows import OVER_ALL_FOLDS
+        from pipeline.spec.known_sweep import known_sweep
+        from pipeline.store import TrialStore, open_files
+
+        store = TrialStore(open_files(root))
+        known_sweep(store, sweep, study)
+        table = collect(store, sweep)
+        rows = table.studies if study is None else (pick_row(table, study),)
+        of = {row.study: row for row in rows}
+        uses = pick_uses(table, study)
     gone = SeptError("the result of the configuration for use is gone; launch the sweep again")
     if as_json and not uses:
         raise gone
     if as_json:
         typer.echo(json.dumps([_plain(use, of[use.row]) for use in uses], indent=1))
         return
-    console = wide_console()
+    console = page_console()
     cautious = any(use.caution for use in uses)
     if not uses or any(use.caution or use.study != use.row for use in uses):
-        say(console, "Estimate of the procedure: test accuracy of the trial chosen for each test fold")
+        note(console, "Estimate of the procedure: test accuracy of the trial chosen for each test fold")
         _show_rows(console, rows)
     lacking = partial_lines(table, rows) + missing_lines(table, None if study is None else rows[0].study)
     if not uses:
         for line in lacking:
-            say(console, line)
+            note(console, line)
         raise gone
     if cautious:
-        say(console, "\nFor use: the trial of each study that is best over all folds, which export uses")
+        note(console, "\nFor use: the trial of each study that is best over all folds, which export uses")
     elif any(use.study != use.row for use in uses):
-        say(console, "\nFor use: the best trial of each study (one per test fold), which export uses")
+        note(console, "\nFor use: the best trial of each study (one per test fold), which export uses")
     _show_uses(console, uses)
     if cautious:
-        say(console, f"*: {OVER_ALL_FOLDS}")
+        note(console, f"*: {OVER_ALL_FOLDS}")
     if any(row.selection == "paper" for row in rows):
-        say(console, "val: on the TEST clips, which chose the trial; the other accuracies: on the same clips")
-        say(console, table.warning)
+        note(console, "val: on the TEST clips, which chose the trial; the other accuracies: on the same clips")
+        note(console, table.warning)
     else:
-        say(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
+        note(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
     if any("all" in _estimate(row) for row in rows):
-        say(console, "all: base and new test clips, each ranked among all names")
+        note(console, "all: base and new test clips, each ranked among all names")
     for line in dict.fromkeys(line for row in rows for line in row.warnings):
-        say(console, f"data: {line}")
+        note(console, f"data: {line}")
     for line in lacking:
-        say(console, line)
+        note(console, line)
     # The example names the study with the best validation; a person may well want another.
-    first = max(uses, key=lambda use: _own(use)["val"]).study
-    say(console, "\nExport a prompt and use it:")
-    say(console, f"  sept export {quote(sweep)} {quote(first)} --to my-prompt{root_option(root)}")
-    say(console, '  sept predict clip.wav --prompt my-prompt --classes "dog bark, siren, my new class"')
+    first = max(uses, key=lambda use: _own(use)["val"])
+    result = store.read_result(first.study, first.signature)
+    names = [name for group in (result.classnames if result else {}).values() for name in group]
+    note(console, "\nExport a prompt and use it:")
+    say(console, f"  sept export {quote(sweep)} {quote(short_key(first.study))} --to my-prompt{root_option(root)}")
+    say(console, f"  sept predict clip.wav --prompt my-prompt {class_option(names)}")
 
 
 def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
@@ -136,6 +140,7 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
     from rich.markup import escape
 
     from pipeline.cli.console import plain_table
+    from pipeline.reports.find_row import short_key
 
     table = plain_table()
     table.add_column("study", overflow="fold")
@@ -149,7 +154,7 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
             chosen = f"#{row.choices[0].number}"
         numbers = _estimate(row)
         cells = (f"{numbers[name]:.1f}" if name in numbers else "-" for name in names)
-        table.add_row(escape(row.study), *cells, chosen)
+        table.add_row(escape(short_key(row.study)), *cells, chosen)
     console.print(table)
 
 
@@ -157,6 +162,7 @@ def _show_uses(console: Console, uses: Sequence[ForUse]) -> None:
     from rich.markup import escape
 
     from pipeline.cli.console import plain_table
+    from pipeline.reports.find_row import short_key
     from pipeline.text import short
 
     table = plain_table()
@@ -171,5 +177,6 @@ def _show_uses(console: Console, uses: Sequence[ForUse]) -> None:
         searched = " ".join(f"{name}={short(value)}" for name, value in use.params.items()) or "-"
         numbers, mark = _own(use), "*" if use.caution else ""
         marked = (f"{numbers[name]:.1f}{mark if name != 'val' else ''}" if name in numbers else "-" for name in names)
-        table.add_row(escape(use.study), f"#{use.number}", *marked, escape(searched), use.signature)
+        # The beginning of a signature names the trial in other commands.
+        table.add_row(escape(short_key(use.study)), f"#{use.number}", *marked, escape(searched), use.signature[:8])
     console.print(table)

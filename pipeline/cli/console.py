@@ -1,7 +1,10 @@
-"""How commands write to the terminal: a line, a table."""
+"""How commands write to the terminal: a line, a wrapped note, a table, and what they are doing meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from shlex import quote
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,9 +12,30 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-__all__ = ["plain_table", "say", "wide_console"]
+__all__ = ["class_option", "note", "page_console", "plain_table", "say", "wide_console", "working"]
 
 _WIDE = 1000
+_PAGE = 100
+
+
+def class_option(classes: Sequence[str]) -> str:
+    """``--classes`` for a suggested ``sept predict``: two of a dataset's own classes, and one that is new to it."""
+    # A comma separates names.
+    plain = [name for name in classes if "," not in name]
+    return f"--classes {quote(', '.join([*dict.fromkeys([*plain[:1], *plain[-1:]]), 'my new class']))}"
+
+
+def note(console: Console, line: str) -> None:
+    """A sentence as it is, wrapped at the width of the console."""
+    console.print(line, highlight=False, markup=False)
+
+
+def page_console() -> Console:
+    """The standard output, at most 100 columns wide; where it is a file or a pipe, 100."""
+    from rich.console import Console
+
+    console = Console()
+    return Console(width=min(console.width, _PAGE) if console.is_terminal else _PAGE)
 
 
 def plain_table() -> Table:
@@ -33,3 +57,11 @@ def wide_console() -> Console:
 
     console = Console()
     return console if console.is_terminal else Console(width=_WIDE)
+
+
+def working(text: str) -> AbstractContextManager[object]:
+    """Show on a terminal what takes time, while it does; on the standard error, so that it is in no output."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.status(text) if console.is_terminal else nullcontext()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,17 +48,18 @@ def doctor(
     """Check everything that a sweep needs; each problem comes with the command that fixes it."""
     from rich.console import Console
 
-    from pipeline.doctor import Wanted, examine, wanted_by
-
-    files, datasets = wanted_by(spec, root, encoder)
-    given = {"weights": weights or files.weights, "text_model": text_model or files.text_model}
-    wanted = Wanted(root, address, mlflow, files.model_copy(update=given), datasets, base_url)
-    console = Console()
+    console = Console(stderr=as_json)
     found = []
-    for check in examine(wanted):
-        found.append(check)
-        if not as_json:
-            _show(console, check)
+    with console.status("Checking") if console.is_terminal else nullcontext():
+        from pipeline.doctor import Wanted, examine, wanted_by
+
+        files, datasets = wanted_by(spec, root, encoder)
+        given = {"weights": weights or files.weights, "text_model": text_model or files.text_model}
+        wanted = Wanted(root, address, mlflow, files.model_copy(update=given), datasets, base_url)
+        for check in examine(wanted):
+            found.append(check)
+            if not as_json:
+                _show(console, check)
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in found], indent=1))
     else:

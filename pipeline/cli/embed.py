@@ -74,11 +74,14 @@ def embed(
     """Decode and encode datasets once; sweeps read the embeddings. After an interruption the same command resumes."""
     from rich.console import Console
 
-    from pipeline.embed import embed as run
-    from pipeline.spec import EncoderFiles
-    from pipeline.store import check_writable
+    from pipeline.cli.console import working
 
-    check_writable(root)
+    with working("Looking at the clips"):
+        from pipeline.embed import embed as run
+        from pipeline.spec import EncoderFiles
+        from pipeline.store import check_writable
+
+        check_writable(root)
     console = Console()
     _end_as_interrupted()
     with _Progress(console) as progress:

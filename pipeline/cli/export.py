@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -64,14 +65,28 @@ def export(
         raise InputError("--mlflow alone does nothing", fix="also give --register NAME")
     from rich.console import Console
 
-    from pipeline.cli.console import say
-    from pipeline.prompts import export_prompt, write_prompt
-    from pipeline.store import TrialStore, check_writable, open_files
+    from pipeline.cli.console import say, working
 
-    for place in (to, model):
-        if place is not None:
-            check_writable(place)
     console = Console()
+    with working("Reading the results, and looking at the destination"):
+        from pipeline.prompts import check_place, export_prompt, write_prompt
+        from pipeline.spec.known_sweep import known_sweep
+        from pipeline.store import TrialStore, check_writable, open_files
+
+        known_sweep(TrialStore(open_files(root)), sweep, study)
+        if model is not None:
+            check_writable(model)
+        if register is not None:
+            from pipeline.prompts.model import check_registry
+            from pipeline.tracking import default_target
+
+            check_registry(default_target(root, mlflow), register)
+
+    def look(study: str, signature: str, replicas: int) -> None:
+        if to is not None:
+            check_place(to, (study, signature, replicas), force=force)
+        say(console, "Measuring the prompt again")
+
     exported = export_prompt(
         TrialStore(open_files(root)),
         root,
@@ -80,6 +95,7 @@ def export(
         best_replica=best_replica,
         weights=weights,
         text_model=text_model,
+        chosen_is=look,
         progress=lambda done, total: say(console, f"Training it again: epoch {done} of {total}"),
     )
     prompt = exported.prompt
@@ -93,12 +109,11 @@ def export(
         say(console, f"Model   {model}")
     if register is not None:
         from pipeline.prompts.model import log_model
-        from pipeline.tracking import default_target
 
         target = default_target(root, mlflow)
         address, version = log_model(prompt, target, register)
         say(console, f"MLflow  models:/{register}/{version} ({address}) at {target.shown}")
-    _next(console, to, model)
+    _next(console, to, model, prompt.classes)
 
 
 def _tell(console: Console, exported: Exported) -> None:
@@ -124,11 +139,11 @@ def _tell(console: Console, exported: Exported) -> None:
     )
 
 
-def _next(console: Console, to: str | None, model: Path | None) -> None:
-    from pipeline.cli.console import say
+def _next(console: Console, to: str | None, model: Path | None, classes: Sequence[str]) -> None:
+    from pipeline.cli.console import class_option, say
 
     place = to if to is not None else None if model is None else str(model)
     if place is not None:
-        say(console, f'\n  sept predict clip.wav --prompt {quote(place)} --classes "dog bark, siren, my new class"')
+        say(console, f"\n  sept predict clip.wav --prompt {quote(place)} {class_option(classes)}")
     if model is not None:
         say(console, f"  mlflow models serve -m {quote(str(model))} --env-manager local --port 5001")

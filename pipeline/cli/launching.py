@@ -170,5 +170,8 @@ def _next_command(root: str, sweep: str, target: TrackingTarget) -> str:
 
 
 def _status(console: Console, text: str) -> AbstractContextManager[object]:
-    """A line with a spinner while something takes time; nothing without a terminal."""
-    return console.status(text) if console.is_terminal else nullcontext()
+    """A line while something takes time: on a terminal with a spinner, and gone at its end."""
+    if console.is_terminal:
+        return console.status(text)
+    say(console, text)
+    return nullcontext()

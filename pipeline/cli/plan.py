@@ -14,7 +14,13 @@ __all__ = ["plan"]
 
 
 def plan(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML file of a sweep, or the name of an included one.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            help="YAML file of a sweep, or the name of an included sweep or of a launched one.",
+        ),
+    ],
     root: RootOption = DEFAULT_ROOT,
     workers: WorkersOption = None,
     gpus: Annotated[

@@ -71,16 +71,18 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Rank class names for clips, with probabilities. The names may be new to the training."""
-    from pipeline.cli.console import wide_console
-    from pipeline.prompts import Ranked, check_output, fetch_prompt, find_clips, rank_clips, write_rows
+    from pipeline.cli.console import wide_console, working
 
-    if out is not None:
-        check_output(out)
-    names = _names(classes, classes_file)
-    found, others = find_clips(clips)
-    learned = fetch_prompt(prompt, _tracking_uri(prompt, root, mlflow))
-    names = names or list(learned.classes)
-    predictor = _predictor(learned, weights, text_model)
+    with working("Loading the prompt and its encoder"):
+        from pipeline.prompts import Ranked, check_output, fetch_prompt, find_clips, rank_clips, write_rows
+
+        if out is not None:
+            check_output(out)
+        names = _names(classes, classes_file)
+        found, others = find_clips(clips)
+        learned = fetch_prompt(prompt, _tracking_uri(prompt, root, mlflow))
+        names = names or list(learned.classes)
+        predictor = _predictor(learned, weights, text_model)
     console = wide_console()
     kept = top if top is not None or out is not None else _SHOWN
     ranked: list[Ranked] = []

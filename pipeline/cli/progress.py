@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.reports.rows import method_title
 from pipeline.search.selection import choose, chosen_value, fold_values
-from pipeline.text import plural
+from pipeline.text import ago, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,9 @@ class Tally:
     Attributes:
         measured: The data on which `best` is measured: ``val``, or ``TEST`` with ``selection: paper``.
         chosen: By study and test fold, the best finished trial so far.
+        seconds: By trial, its seconds of training so far.
+        earlier: By trial, the share of its epochs that earlier launches trained; 1 if it had ended.
+        began: When the first trial of this launch started, seconds on the clock that the caller uses.
     """
 
     budgets: dict[str, int] = field(default_factory=dict)
@@ -39,6 +43,9 @@ class Tally:
     running: dict[tuple[str, int], float] = field(default_factory=dict)
     measured: str = "val"
     chosen: dict[str, dict[str, Decision]] = field(default_factory=dict)
+    seconds: dict[tuple[str, int], float] = field(default_factory=dict)
+    earlier: dict[tuple[str, int], float] = field(default_factory=dict)
+    began: float | None = None
 
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
@@ -48,10 +55,23 @@ class Tally:
             for plan in studies
         }
 
-    def move(self, proposal: Proposal, epoch: int) -> None:
-        """A trial has reached an epoch."""
-        if (proposal.study, proposal.number) not in self.ended:
-            self.running[proposal.study, proposal.number] = min(epoch / max(proposal.config.epochs, 1), 1.0)
+    def launch(self, proposal: Proposal, epoch: int, now: float) -> None:
+        """A worker has started a trial, from the checkpoint at this epoch."""
+        if self.began is None:
+            self.began = now
+            self.earlier = dict.fromkeys(self.ended, 1.0)
+        self.move(proposal, epoch)
+        # A trial whose worker died starts again, from a checkpoint of this launch.
+        key = proposal.study, proposal.number
+        self.earlier.setdefault(key, self.running.get(key, 0.0))
+
+    def move(self, proposal: Proposal, epoch: int, seconds: float | None = None) -> None:
+        """A trial has reached an epoch, after this many seconds of training."""
+        key = proposal.study, proposal.number
+        if seconds is not None:
+            self.seconds[key] = seconds
+        if key not in self.ended:
+            self.running[key] = min(epoch / max(proposal.config.epochs, 1), 1.0)
 
     def end(self, proposal: Proposal, decision: Decision, result: TrialResult | None = None) -> None:
         """A trial has ended."""
@@ -78,6 +98,28 @@ class Tally:
         """Such as ``5/8``."""
         return f"{sum(1 for key, _ in self.ended if key == study)}/{self.budgets[study]}"
 
+    def seconds_left(self, now: float, study: str | None = None) -> float | None:
+        """Seconds until all trials, or those of a study, have ended; None before this launch has trained anything.
+
+        Only what this launch has trained counts against its time: a trial is as long as those of its study (as all,
+        before there is one), and as many run at the same time as until now.
+        """
+        here: dict[str, float] = {}
+        lengths: dict[str, list[float]] = {}
+        for key in (*self.ended, *self.running):
+            share = self.running.get(key, 1.0)
+            here[key[0]] = here.get(key[0], 0.0) + max(share - self.earlier.get(key, 0.0), 0.0)
+            if self.earlier.get(key) != 1.0 and share and key in self.seconds:
+                lengths.setdefault(key[0], []).append(self.seconds[key] / share)
+        if self.began is None or not lengths:
+            return None
+        every = fmean(length for one in lengths.values() for length in one)
+        each = {key: fmean(lengths[key]) if key in lengths else every for key in self.budgets}
+        wanted = self.budgets if study is None else (study,)
+        trained = sum(here.get(key, 0.0) * each[key] for key in wanted)
+        left = sum((self.budgets[key] - self.done(key)) * each[key] for key in wanted)
+        return left * (now - self.began) / trained if trained else None
+
     def best(self, study: str) -> float | None:
         """The validation that a report of the study would show now: for each test fold, that of its best trial."""
         return chosen_value(self.chosen.get(study, {}))
@@ -86,15 +128,16 @@ class Tally:
 class BarProgress:
     """A bar per study and one for all with the remaining time."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
+        self._clock = clock
         self._tally = Tally()
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def sweep_started(self, sweep: str, studies: Sequence[StudyPlan]) -> None:
         """Show the bars."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._tally.start(studies)
         self._progress = Progress(
@@ -103,10 +146,8 @@ class BarProgress:
             TextColumn("{task.fields[count]:>7}"),
             TextColumn("{task.fields[best]:>12}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]:>11}"),
             console=self._console,
-            # Estimated from the last few minutes, not the last second: trials end in bursts.
-            speed_estimate_period=300,
         )
         for plan in studies:
             self._tasks[plan.key] = self._add(self._progress, self._tally.titles[plan.key], plan.budget)
@@ -115,12 +156,12 @@ class BarProgress:
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
         """Count the work of earlier launches."""
-        self._tally.move(proposal, resumed_epoch)
+        self._tally.launch(proposal, resumed_epoch, self._clock())
         self._show(proposal.study)
 
     def reported(self, proposal: Proposal, report: Report) -> None:
         """Move the bars."""
-        self._tally.move(proposal, report.epoch)
+        self._tally.move(proposal, report.epoch, report.time_s)
         self._show(proposal.study)
 
     def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
@@ -144,13 +185,17 @@ class BarProgress:
         tally = self._tally
         best = tally.best(study)
         shown = "" if best is None else f"{tally.measured} {best:5.1f}"
-        self._progress.update(self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown)
+        now, progress = self._clock(), self._progress
+        left = _left(tally.seconds_left(now, study))
+        progress.update(
+            self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown, left=left
+        )
         count = f"{len(tally.ended)}/{tally.budget}"
-        self._progress.update(self._tasks[""], completed=tally.done(), count=count)
+        progress.update(self._tasks[""], completed=tally.done(), count=count, left=_left(tally.seconds_left(now)))
 
     @staticmethod
     def _add(progress: Progress, title: str, budget: int) -> TaskID:
-        return progress.add_task(title, total=budget, count=f"0/{budget}", best="")
+        return progress.add_task(title, total=budget, count=f"0/{budget}", best="", left="")
 
 
 class LineProgress:
@@ -172,6 +217,7 @@ class LineProgress:
 
     def trial_started(self, proposal: Proposal, resumed_epoch: int) -> None:
         """At the first one, print what was resumed; a start itself is not progress."""
+        self._tally.launch(proposal, resumed_epoch, self._clock())
         if self._under_way:
             return
         self._under_way = True
@@ -181,7 +227,7 @@ class LineProgress:
 
     def reported(self, proposal: Proposal, report: Report) -> None:
         """Print a line if the last one was some time ago."""
-        self._tally.move(proposal, report.epoch)
+        self._tally.move(proposal, report.epoch, report.time_s)
         self._maybe(proposal.study)
 
     def trial_ended(self, proposal: Proposal, decision: Decision, result: TrialResult | None) -> None:
@@ -205,14 +251,19 @@ class LineProgress:
         best = tally.best(study)
         shown = "" if best is None else f", best {tally.measured} {best:.1f}"
         share = tally.done() / max(tally.budget, 1)
+        left = _left(tally.seconds_left(now))
         self._write(
             f"{self._clock_text()} {len(tally.ended)} of {tally.budget} trials ({share:.0%}); "
-            f"{tally.titles[study]} {tally.count(study)}{shown}"
+            f"{tally.titles[study]} {tally.count(study)}{shown}" + (f"; {left}" if left else "")
         )
 
     def _clock_text(self) -> str:
         minutes, seconds = divmod(int(self._clock() - self._started), 60)
         return f"[{minutes:02d}:{seconds:02d}]"
+
+
+def _left(seconds: float | None) -> str:
+    return "" if not seconds else f"{ago(seconds)} left"
 
 
 def make_progress(console: Console) -> BarProgress | LineProgress:

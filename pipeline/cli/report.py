@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import say
+from pipeline.cli.console import say, working
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
 from pipeline.text import plural
 
@@ -25,6 +25,7 @@ def report(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     root: RootOption = DEFAULT_ROOT,
     latex: Annotated[bool, typer.Option("--latex", help="Also write the table for a paper, as table.tex.")] = False,
+    in_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the result of a sweep and write it: report.html, report.md, results.json and a picture."""
@@ -33,10 +34,31 @@ def report(
     import pipeline
 
     if as_json:
-        table, _ = pipeline.report(sweep, root, latex=latex)
+        table, files = pipeline.report(sweep, root, latex=latex)
         typer.echo(json.dumps(table.to_json(), indent=1))
-        return
-    show_report(Console(), root, sweep, latex)
+    else:
+        _, files = show_report(Console(), root, sweep, latex)
+    if in_browser:
+        _open(root, sweep, files)
+
+
+def _open(root: str, sweep: str, files: ReportFiles) -> None:
+    """Open the page in the browser; a copy of it if the results are in a bucket."""
+    import tempfile
+    import webbrowser
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from pipeline.store import open_files
+
+    store = open_files(root)
+    page = store.local_path(files.page)
+    if page is None:
+        page = Path(tempfile.mkdtemp(prefix="sept-report-")) / f"{sweep}.html"
+        page.write_bytes(store.read(files.page))
+    if not webbrowser.open(page.absolute().as_uri()):
+        say(Console(stderr=True), f"No browser was found; open the page yourself: {page.absolute()}")
 
 
 def show_report(console: Console, root: str, sweep: str, latex: bool = False) -> tuple[bool, ReportFiles]:
@@ -49,12 +71,13 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         InputError: The store has no sweep of this name.
         SeptError: No trial of it has finished yet.
     """
-    from pipeline.reports import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
-    from pipeline.reports.missing_results import missing_lines
-    from pipeline.store import TrialStore, open_files
+    with working(f"Writing the report of {sweep}"):
+        from pipeline.reports import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
+        from pipeline.reports.missing_results import missing_lines
+        from pipeline.store import TrialStore, open_files
 
-    store = TrialStore(open_files(root))
-    table, files = write_report(store, sweep, latex=latex)
+        store = TrialStore(open_files(root))
+        table, files = write_report(store, sweep, latex=latex)
     say(console)
     console.print(render_table(table))
     for line in legend(table):

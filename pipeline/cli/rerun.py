@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli.errors import EXIT_FAILED
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
+from pipeline.text import plural
 
 if TYPE_CHECKING:
     from pipeline.reports.rerun import Rerun
@@ -35,22 +36,27 @@ def rerun(
     """Train a trial of a sweep again, without a search, and compare it with its stored result. Writes nothing."""
     from rich.console import Console
 
-    from pipeline.cli.console import say
-    from pipeline.reports.rerun import meant_trials
-    from pipeline.reports.rerun import rerun as train
-    from pipeline.store import TrialStore, open_files
+    from pipeline.cli.console import say, working
 
     console = Console()
+    with working(f"Looking for {signature}"):
+        from pipeline.reports.rerun import meant_trials
+        from pipeline.reports.rerun import rerun as train
+        from pipeline.store import TrialStore, open_files
+
+        store = TrialStore(open_files(root))
+        meant = meant_trials(store, sweep, signature)
+    if not as_json:
+        say(console, f"Running {plural(len(meant), 'trial')} again")
 
     def progress(report: Report, config: TrialConfig) -> None:
         if not as_json and config.epochs:
             measured = "on TEST clips" if config.selection == "paper" else "validation"
             say(console, f"epoch {report.epoch} of {config.epochs}: {measured} {report.objective:.2f}")
 
-    store = TrialStore(open_files(root))
     outcomes = []
-    for meant in meant_trials(store, sweep, signature):
-        outcomes.append(train(store, root, sweep, meant, progress=progress))
+    for one in meant:
+        outcomes.append(train(store, root, sweep, one, progress=progress))
         for line in _lines(outcomes[-1]) if not as_json else ():
             say(console, line)
     if as_json:

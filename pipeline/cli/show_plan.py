@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import plain_table, say
+from pipeline.plan.models import BUSY
 from pipeline.text import duration, plural
 
 if TYPE_CHECKING:
@@ -21,14 +22,13 @@ _SOURCES = {
     "store": "store: finished trials of the study, scaled by epochs and replicas.",
     "alike": "alike: finished trials of the method on other datasets, scaled by text tokens.",
     "calibrated": "calibrated: steps of a trial in the middle of the space, timed on this machine.",
+    "methods": "methods: a range, from finished trials of other methods, scaled by text tokens.",
     "unknown": "unknown: not in any total.",
 }
 _NOT_INCLUDED = (
     "Not included: starting Ray, handing trials to workers, encoding hand-crafted prompts,",
     "the test at the end of each trial, and the slowdown of trials on the same machine.",
 )
-
-_BUSY = 0.2
 
 
 def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float | None) -> None:
@@ -83,13 +83,20 @@ def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
     states = ((sum(getattr(study, state) for study in group), state[0]) for state in ("pruned", "failed", "begun"))
     counts += [f"{count}{letter}" for count, letter in states if count]
     replicas = "?" if first.replicas is None else f"{'' if first.replicas_known else '≤'}{first.replicas}"
-    known = [(study.estimate.seconds, study.left) for study in group if study.estimate.seconds is not None]
-    each = duration(statistics.fmean(seconds for seconds, _ in known)) if known else "?"
+    known = [(ends, study.left) for study in group if (ends := study.estimate.ends) is not None]
+    each = _range(*(statistics.fmean(ends[at] for ends, _ in known) for at in (0, 1))) if known else "?"
     left = "-" if not unfinished else "?"
     if unfinished and known:
-        left = duration((1 - spared) * sum(seconds * count for seconds, count in known))
+        left = _range(*((1 - spared) * sum(ends[at] * count for ends, count in known) for at in (0, 1)))
     sources = dict.fromkeys(study.estimate.source for study in group)
     return [f"{first.dataset} {first.method}", " ".join(counts), replicas, each, left, ", ".join(sources)]
+
+
+def _range(least: float, most: float) -> str:
+    """A duration; as ``2.1 to 5.4 min`` if its ends differ."""
+    ends = duration(least), duration(most)
+    (low, unit), (_, other) = (end.split() for end in ends)
+    return ends[1] if ends[0] == ends[1] else f"{low if unit == other else ends[0]} to {ends[1]}"
 
 
 def _legend(plan: SweepPlan) -> list[str]:
@@ -99,8 +106,8 @@ def _legend(plan: SweepPlan) -> list[str]:
     reasons = dict.fromkeys(study.estimate.basis for study in plan.studies if study.estimate.seconds is None)
     if reasons:
         lines.append(f"  because: {', '.join(reasons)}")
-    if plan.waited > _BUSY:
-        lines.append(f"  Other processes took {plan.waited:.0%} of that time: on an idle machine a trial is faster.")
+    if plan.waited > BUSY:
+        lines.append(f"  Other processes took {plan.waited:.0%} of that time; a range begins with an idle machine.")
     if plan.machines:
         lines.append(f"Earlier trials ran on: {'; '.join(plan.machines)}")
     return lines
@@ -123,13 +130,14 @@ def _total_lines(plan: SweepPlan, price: float | None) -> list[str]:
     if totals.unknown == totals.trials:
         return [f"Left: {plural(totals.trials, 'trial')} of unknown duration"]
     without = f" ({totals.unknown} of unknown duration left out)" if totals.unknown else ""
-    one_by_one = duration(3600 * totals.trial_hours)
+    one_by_one = _range(*(3600 * hours for hours in totals.trial_range or (totals.trial_hours, totals.trial_hours)))
     lines = [f"Left: {plural(totals.trials, 'trial')}{without}, {one_by_one} one after the other"]
     if totals.gpu_hours:
         lines.append(f"GPU-hours: {totals.gpu_hours:.3g}")
     if totals.wall_hours is not None:
         together = f"up to {plural(totals.workers, 'trial')} at the same time on {totals.where}"
-        lines.append(f"Wall time: {duration(3600 * totals.wall_hours)}, {together}")
+        wall = _range(*(3600 * hours for hours in totals.wall_range or (totals.wall_hours, totals.wall_hours)))
+        lines.append(f"Wall time: {wall}, {together}")
     saved = f"{totals.spared:.0%} of the epochs, as it has until now" if totals.spared else "nothing"
     lines.append(f"Pruning is expected to save {saved}.")
     if price is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
+    from pipeline.store import TrialStore
     from pipeline.watch.status import StudyStatus, SweepReader, SweepStatus, TrialStatus
 
 __all__ = ["one_line", "render", "short_study", "show", "watch"]
@@ -34,17 +35,21 @@ def show(console: Console, status: SweepStatus) -> None:
         say(console, line)
 
 
-def watch(reader: SweepReader, every_s: float, as_json: bool) -> None:
+def watch(store: TrialStore, sweep: str, every_s: float, as_json: bool) -> None:
     """Show the status repeatedly until the sweep is finished or stopped, or until Ctrl-C.
 
-    If the driver was lost, this waits for the next launch. A terminal is redrawn; elsewhere a line is written whenever
-    something has changed. As JSON, a line is written every time.
+    If there is no such sweep yet, or its driver was lost, this waits for the next launch. A terminal is redrawn;
+    elsewhere a line is written whenever something has changed. As JSON, a line is written every time.
+
+    Raises:
+        InputError: The name cannot be that of a sweep, or the stored spec is no longer valid.
     """
     from rich.console import Console
     from rich.live import Live
 
     console = Console()
     try:
+        reader = _begun(store, sweep, every_s)
         if as_json:
             _follow(reader, every_s, lambda status: typer.echo(json.dumps(status.to_json())))
         elif console.is_terminal:
@@ -116,6 +121,25 @@ def short_study(dataset: str, method: str, fold: str | None = None) -> str:
     room = max(_STUDY_WIDTH - len(method) - 1, 4)
     name = f"{dataset if len(dataset) <= room else dataset[: room - 1] + '…'} {method}"
     return name if fold is None else f"{name} {fold}"
+
+
+def _begun(store: TrialStore, sweep: str, every_s: float) -> SweepReader:
+    """The reader of the sweep, once it has been launched."""
+    from rich.console import Console
+
+    from pipeline.spec.known_sweep import known_sweep
+    from pipeline.watch.status import SweepReader
+    from sept_core.errors import InputError
+
+    # A file's name is a mistake, for which nobody should wait.
+    if store.read_spec(sweep) is None and not sweep.endswith((".yaml", ".yml")):
+        try:
+            known_sweep(store, sweep)
+        except InputError as error:
+            say(Console(stderr=True), f"{error}\nWaiting until {sweep} is launched; Ctrl-C ends it")
+        while store.read_spec(sweep) is None:
+            time.sleep(every_s)
+    return SweepReader(store, sweep)
 
 
 def _follow(reader: SweepReader, every_s: float, take: Callable[[SweepStatus], object]) -> None:

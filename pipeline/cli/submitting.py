@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.cli.console import say
+from pipeline.cli.console import say, working
 from pipeline.cli.errors import EXIT_RESUMABLE
 from pipeline.text import masked
 from sept_core.errors import InputError, SeptError
@@ -58,13 +58,14 @@ def submit_sweep(
     console = Console()
     name = ""
     try:
-        from pipeline.cluster.following import follow
-        from pipeline.cluster.jobs import cluster_root, job_client, refused, submit
+        with working("Reading the sweep, and connecting to the cluster"):
+            from pipeline.cluster.following import follow
+            from pipeline.cluster.jobs import cluster_root, job_client, refused, submit
 
-        root = cluster_root(root, address)
-        request = _request(_load(source, root, overrides), root, mlflow, retry_failed)
-        stop = stop or f"sept sweep stop {request.sweep} --root {quote(request.root)}"
-        client = job_client(address)
+            root = cluster_root(root, address)
+            request = _request(_load(source, root, overrides), root, mlflow, retry_failed)
+            stop = stop or f"sept sweep stop {request.sweep} --root {quote(request.root)}"
+            client = job_client(address)
         with refused(address):
             job = submit(client, request, lambda line: say(console, line))
         name = job.name

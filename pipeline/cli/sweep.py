@@ -25,7 +25,7 @@ from pipeline.text import fillable
 
 __all__ = ["app"]
 
-app = typer.Typer(cls=Group, help="Plan, launch, watch or stop a sweep.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Plan, launch, list, watch or stop sweeps.", no_args_is_help=True)
 app.command("plan")(plan.plan)
 
 
@@ -119,11 +119,21 @@ def submit(
     )
 
 
+@app.command("list")
+def list_(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
+    """List the sweeps: state, ended trials, best validation and its study, time since the first and the last trial."""
+    from pipeline.cli.show_sweeps import list_sweeps
+
+    list_sweeps(root, as_json)
+
+
 @app.command()
 def status(
     sweep: Annotated[str, typer.Argument(help="Name of the sweep.")],
     root: RootOption = DEFAULT_ROOT,
-    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the sweep ends, or Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Repeat until the sweep ends, or Ctrl-C; wait for one that has not begun.")
+    ] = False,
     every: Annotated[
         float | None,
         typer.Option(
@@ -137,18 +147,23 @@ def status(
 
     import pipeline
     from pipeline.cli import show_status
-    from pipeline.store import TrialStore, open_files
-    from pipeline.watch.status import SweepReader
+    from pipeline.cli.console import working
     from sept_core.errors import InputError
 
     if every is not None and not watch:
         raise InputError("--every says how often to look again", fix="give --watch as well")
     if watch:
-        show_status.watch(SweepReader(TrialStore(open_files(root)), sweep), every or 2.0, as_json)
-    elif as_json:
-        typer.echo(json.dumps(pipeline.status(sweep, root).to_json(), indent=1))
+        with working(f"Looking for {sweep}"):
+            from pipeline.store import TrialStore, open_files
+
+        show_status.watch(TrialStore(open_files(root)), sweep, every or 2.0, as_json)
+        return
+    with working(f"Reading {sweep}"):
+        found = pipeline.status(sweep, root)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
     else:
-        show_status.show(Console(), pipeline.status(sweep, root))
+        show_status.show(Console(), found)
 
 
 @app.command()

@@ -29,18 +29,20 @@ def sync(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from pipeline.cli.console import say
-    from pipeline.cli.report import track_report
-    from pipeline.reports import write_report
-    from pipeline.store import Lease, TrialStore, open_files
-    from pipeline.text import plural
-    from pipeline.tracking import SweepWriter, default_target, failure, mlflow_client, prepare
-    from pipeline.tracking import sync as run
-    from pipeline.watch.status import study_budgets
+    from pipeline.cli.console import say, working
 
-    store = TrialStore(open_files(root))
-    budgets = study_budgets(store, sweep)
-    target = default_target(root, mlflow)
+    with working(f"Reading {sweep}"):
+        from pipeline.cli.report import track_report
+        from pipeline.reports import write_report
+        from pipeline.store import Lease, TrialStore, open_files
+        from pipeline.text import plural
+        from pipeline.tracking import SweepWriter, default_target, failure, mlflow_client, prepare
+        from pipeline.tracking import sync as run
+        from pipeline.watch.status import study_budgets
+
+        store = TrialStore(open_files(root))
+        budgets = study_budgets(store, sweep)
+        target = default_target(root, mlflow)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     # The lease, because MLflow allows one writer, and a running sweep writes its own records.

@@ -42,17 +42,18 @@ def ui(
     sweep: Annotated[str | None, typer.Option("--sweep", help="Sweep to show first; default: the newest.")] = None,
 ) -> None:
     """Show the results in MLflow, until Ctrl-C."""
-    from pipeline.tracking import default_target
-
-    target = default_target(root, mlflow)
-    _check_shown(root, target)
-    _check_free(host, port)
     from rich.console import Console
 
-    from pipeline.cli.console import say
+    from pipeline.cli.console import say, working
 
     console = Console()
-    page = _page(target, sweep)
+    with working("Looking at the records in MLflow"):
+        from pipeline.tracking import default_target
+
+        target = default_target(root, mlflow)
+        _check_shown(root, target)
+        _check_free(host, port)
+        page = _page(target, sweep)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
     # SIGTERM is handled like Ctrl-C, because the server is a separate process that has to be ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

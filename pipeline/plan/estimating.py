@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.plan.calibration import Rates, calibrate
 from pipeline.plan.gathering import Gathering
 from pipeline.plan.history import History
-from pipeline.plan.models import Estimate
+from pipeline.plan.models import BUSY, Estimate
 from pipeline.plan.work import Work, work_of
 from pipeline.spec import StudySpec
 from sept_core.errors import InputError
@@ -93,19 +93,19 @@ class Estimator:
                     self._gathering.blame(one.study, error)
                     known = _unknown("its trials cannot be trained")
                 else:
-                    known = self._history.of_others(one.study, work) or self._not_here(one)
+                    known = self._history.of_others(one.study, work)
+                    if known is None and (reason := self._not_here(one)):
+                        known = self._history.of_methods(one.study, work) or _unknown(reason)
                     if known is None:
                         timed.append((one, work))
             found[one.study.key] = known or _unknown("inputs are missing" if one.left else "nothing is left to run")
         return found | self._calibrated(timed)
 
-    def _not_here(self, one: Candidate) -> Estimate | None:
-        """The reason why a study cannot be calibrated; None if it can."""
+    def _not_here(self, one: Candidate) -> str:
+        """The reason why a study cannot be calibrated; empty if it can."""
         if not self._seconds:
-            return _unknown("not calibrated")
-        if one.gpus and not self._gpus_here:
-            return _unknown("calibrating it takes a GPU")
-        return None
+            return "not calibrated"
+        return "calibrating it takes a GPU" if one.gpus and not self._gpus_here else ""
 
     def _calibrated(self, timed: Sequence[tuple[Candidate, Work]]) -> dict[str, Estimate]:
         """Calibrate every dataset and method, or one dataset of middle size per method if that took too long."""
@@ -139,6 +139,8 @@ class Estimator:
                 rates.seconds(work),
                 "calibrated",
                 basis + ("" if key == chosen.study.key else f" of {chosen.study.key}"),
+                # On an idle machine, a trial does not wait for other processes.
+                *((rates.seconds(work) * (1 - rates.waited), rates.seconds(work)) if rates.waited > BUSY else ()),
             )
             for key, work in works.items()
         }

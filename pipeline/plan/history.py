@@ -20,6 +20,8 @@ __all__ = ["History"]
 _OF_A_STUDY = 32
 _OF_OTHERS = 12
 _OF_ANOTHER = 4
+# Between methods, seconds per token differ by more than between datasets.
+_METHODS = 2.0
 
 
 class History:
@@ -64,19 +66,35 @@ class History:
 
     def of_others(self, study: StudySpec, work: Work) -> Estimate | None:
         """The time of finished trials of the same encoder and method on other datasets, scaled by their work."""
-        if study.method not in self._rates:
-            self._rates[study.method] = self._rate(study)
-        rate = self._rates[study.method]
+        rate = self._rate(study, study.method)
         return None if rate is None else Estimate(rate[0] * work.size, "alike", rate[1])
 
-    def _rate(self, study: StudySpec) -> tuple[float, str] | None:
-        """Seconds per token of a forward pass, and the trials that this is from."""
+    def of_methods(self, study: StudySpec, work: Work) -> Estimate | None:
+        """A range from finished trials of other methods that train with the same encoder: per token, from half as long
+        as the fastest method to twice as long as the slowest one."""
+        keys = (key.split(".") for key in self._signatures)
+        methods = {parts[3] for parts in keys if len(parts) > 3 and parts[1] == study.encoder}
+        found = {method: self._rate(study, method) for method in sorted(methods - {study.method, "zero-shot"})}
+        rates = {method: rate[0] for method, rate in found.items() if rate is not None}
+        if not rates:
+            return None
+        least, most = min(rates.values()) * work.size / _METHODS, max(rates.values()) * work.size * _METHODS
+        return Estimate((least * most) ** 0.5, "methods", f"trials of {', '.join(rates)}", least, most)
+
+    def _rate(self, study: StudySpec, method: str) -> tuple[float, str] | None:
+        if method not in self._rates:
+            self._rates[method] = self._measured_rate(study, method)
+        return self._rates[method]
+
+    def _measured_rate(self, study: StudySpec, method: str) -> tuple[float, str] | None:
+        """Seconds per token of a forward pass by a method, and the trials that this is from."""
         seconds, size, datasets = 0.0, 0.0, dict[str, None]()
         count = 0
-        for config, result in self._others(study):
+        for config, result in self._others(study, method):
             inputs = replace(
                 study.inputs,
                 dataset=config.dataset,
+                sept=config.sept,
                 targets=tuple(config.targets),
                 neighbors=self._spec.neighbors.get(config.dataset),
             )
@@ -93,10 +111,10 @@ class History:
                 break
         return (seconds / size, f"{count} trials on {', '.join(datasets)}") if count else None
 
-    def _others(self, study: StudySpec) -> Iterator[tuple[TrialConfig, TrialResult]]:
+    def _others(self, study: StudySpec, method: str) -> Iterator[tuple[TrialConfig, TrialResult]]:
         for key in self._signatures:
             parts = key.split(".")
-            if len(parts) < 4 or key == study.key or (parts[1], parts[3]) != (study.encoder, study.method):
+            if len(parts) < 4 or key == study.key or (parts[1], parts[3]) != (study.encoder, method):
                 continue
             for result in self._results(key, _OF_ANOTHER):
                 if result.config.precision == self._spec.training.precision or not result.config.epochs:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Estimate", "Missing", "PlannedStudy", "SweepPlan", "Totals"]
+__all__ = ["BUSY", "Estimate", "Missing", "PlannedStudy", "SweepPlan", "Totals"]
+
+BUSY = 0.2
+"""Share of a calibration that other processes took, above which its estimates are ranges."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +19,27 @@ class Estimate:
         seconds: Training and validation, as in `TrialResult.train_seconds`; None if unknown.
         source: ``store``: finished trials of the same study (with ``strict``, of any of its test folds), scaled by
             epochs and replicas. ``alike``: finished trials of the same encoder and method on other datasets, scaled by
-            the text tokens of a trial. ``calibrated``: some steps timed on this machine. ``unknown``: no estimate.
+            the text tokens of a trial. ``calibrated``: some steps timed on this machine. ``methods``: finished trials
+            of other methods with the same encoder, a range. ``unknown``: no estimate.
         basis: What the estimate is based on, or why there is none, in a few words.
+        least, most: The ends of the range, if it is one; then ``seconds`` is a value within it.
     """
 
     seconds: float | None
-    source: Literal["store", "alike", "calibrated", "unknown"]
+    source: Literal["store", "alike", "calibrated", "methods", "unknown"]
     basis: str
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of the range, equal if it is none; None without an estimate."""
+        if self.seconds is None:
+            return None
+        return (
+            self.seconds if self.least is None else self.least,
+            self.seconds if self.most is None else self.most,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +110,7 @@ class Totals:
         workers: Most trials at the same time.
         gpus: GPUs of the machine.
         where: The machine, in words.
+        trial_range, wall_range: The ends of ``trial_hours`` and ``wall_hours``, if any estimate is a range.
     """
 
     trials: int
@@ -104,6 +122,8 @@ class Totals:
     workers: int
     gpus: int
     where: str
+    trial_range: tuple[float, float] | None = None
+    wall_range: tuple[float, float] | None = None
 
     def cost(self, price: float) -> tuple[float, float | None]:
         """Cost at a price per GPU-hour, or per worker-hour if no trial uses a GPU.

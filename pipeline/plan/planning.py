@@ -203,23 +203,35 @@ def _spared(proposals: Sequence[Proposal], decisions: Sequence[Decision]) -> flo
 
 
 def _totals(planned: Sequence[PlannedStudy], studies: Sequence[StudySpec], room: Room, spared: float) -> Totals:
-    jobs = {}
-    for one, study in zip(planned, studies, strict=True):
-        if one.estimate.seconds is not None and one.left:
-            seconds = one.estimate.seconds * (1 - spared)
-            jobs[one.key] = StudyLoad(one.left, seconds, study.parallel, study.priority, one.cpus, one.gpus)
+    def loads(end: int | None) -> dict[str, StudyLoad]:
+        """What is left in each study; with the times at one end of their ranges."""
+        found = {}
+        for one, study in zip(planned, studies, strict=True):
+            ends = one.estimate.ends
+            if one.estimate.seconds is not None and ends is not None and one.left:
+                seconds = (one.estimate.seconds if end is None else ends[end]) * (1 - spared)
+                found[one.key] = StudyLoad(one.left, seconds, study.parallel, study.priority, one.cpus, one.gpus)
+        return found
+
+    def trial_hours(jobs: Mapping[str, StudyLoad]) -> float:
+        return sum(job.trials * job.seconds for job in jobs.values()) / 3600
+
+    jobs = loads(None)
+    ends = (loads(0), loads(1)) if any(one.estimate.least is not None for one in planned) else None
     needs = [(one.cpus, one.gpus) for one in planned if one.left]
     fits = any(room.fitting(job.cpus, job.gpus) for job in jobs.values())
     return Totals(
         trials=sum(one.left for one in planned),
         unknown=sum(one.left for one in planned if one.key not in jobs),
         spared=spared,
-        trial_hours=sum(job.trials * job.seconds for job in jobs.values()) / 3600,
+        trial_hours=trial_hours(jobs),
         gpu_hours=sum(job.trials * job.seconds * job.gpus for job in jobs.values()) / 3600,
         wall_hours=wall_seconds(jobs, room) / 3600 if fits else None,
         workers=room.at_once(needs),
         gpus=room.gpus,
         where=room.where,
+        trial_range=ends and (trial_hours(ends[0]), trial_hours(ends[1])),
+        wall_range=(wall_seconds(ends[0], room) / 3600, wall_seconds(ends[1], room) / 3600) if ends and fits else None,
     )
 
 

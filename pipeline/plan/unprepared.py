@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.prepared import own_datasets
-from pipeline.spec import SweepSpec, load_sweep
+from pipeline.spec import SweepSpec, load_sweep, parse_sweep
+from pipeline.spec.load import shipped_sweeps
 from pipeline.spec.read import read_yaml
+from pipeline.store import TrialStore, open_files
 from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
@@ -28,7 +30,7 @@ def load_sweep_to_plan(
     """Load a sweep, and find its datasets that are neither in the registry nor in the results folder.
 
     Args:
-        source: A YAML file, or the name of an included sweep.
+        source: A YAML file, or the name of an included sweep or of one in the results folder.
         root: Results folder.
         overrides: As in `load_sweep`.
 
@@ -39,7 +41,9 @@ def load_sweep_to_plan(
         InputError: Anything else in the file is invalid.
     """
     own = own_datasets(root)
-    document = _document(Path(source)) | dict(overrides or {})
+    stored = _stored(str(source), root)
+    document = _document(Path(source)) if stored is None else read_yaml(stored, str(source))
+    document |= dict(overrides or {})
     unknown: dict[str, InputError] = {}
     stand_ins: list[DatasetInfo] = []
     for key in ("datasets", "sources", "targets"):
@@ -49,7 +53,17 @@ def load_sweep_to_plan(
             if error is not None:
                 unknown[name] = error
                 stand_ins.append(_stand_in(name, document.get("folds")))
+    if stored is not None:
+        return parse_sweep(stored, f"sweeps/{source}/spec.yaml", overrides, [*own, *stand_ins], stored=True), unknown
     return load_sweep(source, overrides, [*own, *stand_ins]), unknown
+
+
+def _stored(name: str, root: str | Path) -> str | None:
+    """The stored spec of a sweep of this name, unless it is the name of a file or of an included sweep."""
+    if Path(name).exists() or name in shipped_sweeps():
+        return None
+    store = TrialStore(open_files(root))
+    return store.read_spec(name) if name in store.sweeps() else None
 
 
 def _document(path: Path) -> dict[str, Any]:

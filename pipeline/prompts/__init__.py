@@ -3,13 +3,14 @@
 from pipeline.prompts.batch import Ranked, find_clips, rank_clips
 from pipeline.prompts.export import Exported, export_prompt
 from pipeline.prompts.output import check_output, write_rows
-from pipeline.prompts.places import MLFLOW_PLACES, fetch_prompt, write_prompt
+from pipeline.prompts.places import MLFLOW_PLACES, check_place, fetch_prompt, write_prompt
 
 __all__ = [
     "MLFLOW_PLACES",
     "Exported",
     "Ranked",
     "check_output",
+    "check_place",
     "export_prompt",
     "fetch_prompt",
     "find_clips",

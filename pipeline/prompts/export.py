@@ -61,6 +61,7 @@ def export_prompt(
     text_model: str | None = None,
     provider: Loader = load_inputs,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    chosen_is: Callable[[str, str, int], object] = lambda study, signature, replicas: None,
 ) -> Exported:
     """Export the best prompt of a study: the one of the trial that is best over all test folds.
 
@@ -74,6 +75,8 @@ def export_prompt(
         text_model: Location of its tokenizer; None for the one in the sweep.
         provider: Loads what trials read.
         progress: Called with the epochs done and the total, if the trial has to be trained again.
+        chosen_is: Called with the study and the signature of the prompt, and its number of replicas, before anything
+            is measured: to look at the places where it goes.
 
     Raises:
         InputError: No such sweep or study, the trial is of another method version, embeddings or weights are missing or
@@ -93,9 +96,10 @@ def export_prompt(
     if recorded is None:
         raise SeptError(f"the result of trial {chosen.signature} is gone; launch the sweep again")
     check_version(recorded)
+    config = recorded.config
+    chosen_is(chosen.study, chosen.signature, 1 if best_replica else len(config.folds) * len(config.seeds))
     from sept_core.checkpoint import load_checkpoint
 
-    config = recorded.config
     place = trial_place(store, sweep, config)
     wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)

@@ -18,12 +18,12 @@ from pipeline.text import one_line
 from pipeline.tracking.client import TrackingTarget, as_default, mlflow_client, prepare, quiet
 from pipeline.tracking.describe import selection_mark
 from pipeline.tracking.failures import failure
-from sept_core.errors import SeptError
+from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:
     from sept_core.prompt import Prompt
 
-__all__ = ["log_model", "run_of", "save_model"]
+__all__ = ["check_registry", "log_model", "run_of", "save_model"]
 
 _SERVED = Path(__file__).with_name("mlflow_model.py")
 _NAME = "prompt"
@@ -54,6 +54,21 @@ def save_model(prompt: Prompt, folder: Path) -> None:
             made = Path(hidden) / "model"
             mlflow.pyfunc.save_model(str(made), **parts)
             made.replace(folder)
+
+
+def check_registry(target: TrackingTarget, name: str) -> None:
+    """Check, before a prompt is made, that MLflow can be reached and can register a model under this name.
+
+    Raises:
+        InputError: The name cannot be used.
+        SeptError: MLflow cannot be reached, or refuses the request.
+    """
+    if not name.strip() or set("/:") & set(name):
+        raise InputError(f"'{name}' cannot name a model in MLflow", where="--register", fix="leave out '/' and ':'")
+    quiet()
+    with _explained(lambda error: failure(target, error, "the model")):
+        prepare(target)
+        mlflow_client(target).search_registered_models(max_results=1)
 
 
 def log_model(prompt: Prompt, target: TrackingTarget, register: str | None) -> tuple[str, str | None]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.store import Files, is_remote, open_files
+from pipeline.store import Files, check_writable, is_remote, open_files
 from sept_core.errors import InputError, SeptError
 from sept_core.prompt import CARD, PARAMETERS, DamagedPromptError, Prompt, load_prompt, read_prompt
 
-__all__ = ["MLFLOW_PLACES", "MODEL_FOLDER", "fetch_prompt", "write_prompt"]
+__all__ = ["MLFLOW_PLACES", "MODEL_FOLDER", "check_place", "fetch_prompt", "write_prompt"]
 
 MODEL_FOLDER = "artifacts/prompt"
 """The folder of an MLflow model with the two files of its prompt."""
@@ -42,6 +42,24 @@ def fetch_prompt(uri: str, tracking_uri: str | None = None) -> Prompt:
     return load_prompt(_in_model(Path(uri).expanduser()))
 
 
+def check_place(to: str, source: tuple[str, str, int], *, force: bool = False) -> None:
+    """Check, before a prompt is made, that `write_prompt` will take it there.
+
+    Args:
+        to: As in `write_prompt`.
+        source: Study and signature of the prompt, and its number of replicas.
+        force: As in `write_prompt`.
+
+    Raises:
+        InputError: There is another prompt, or the folder cannot be written to.
+        StoreError: The bucket cannot be reached.
+    """
+    check_writable(to)
+    files = open_files(to)
+    if files.exists(CARD) and not force and _another(files, to, source):
+        raise InputError("there is another prompt", where=to, fix="give another folder, or --force")
+
+
 def write_prompt(to: str, prompt: Prompt, *, force: bool = False) -> str:
     """Write the two files of a prompt into a folder or a bucket, the card last.
 
@@ -59,15 +77,14 @@ def write_prompt(to: str, prompt: Prompt, *, force: bool = False) -> str:
         InputError: There is another prompt.
         StoreError: The prompt cannot be written.
     """
+    check_place(to, _source(prompt), force=force)
     files, made = open_files(to), prompt.files()
-    if not force and files.exists(CARD) and _another(files, to, prompt):
-        raise InputError("there is another prompt", where=to, fix="give another folder, or --force")
     for name, data in made.items():
         files.write(name, data)
     return files.address(CARD)
 
 
-def _another(files: Files, where: str, prompt: Prompt) -> bool:
+def _another(files: Files, where: str, source: tuple[str, str, int]) -> bool:
     """Whether replacing would lose something: another prompt, one of a later release, or another kind of card."""
     try:
         there = read_prompt(files.read(CARD), files.read(PARAMETERS), where)
@@ -75,7 +92,7 @@ def _another(files: Files, where: str, prompt: Prompt) -> bool:
         return False
     except (InputError, FileNotFoundError):
         return True
-    return _source(there) != _source(prompt)
+    return _source(there) != source
 
 
 def _source(prompt: Prompt) -> tuple[str, str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from pipeline.reports.rows import Chosen, ForUse
@@ -11,7 +11,7 @@ from sept_core.errors import InputError
 from sept_core.suggestions import nearest_hint
 from sept_core.trial_config import row_of_study
 
-__all__ = ["pick_row", "pick_study", "pick_uses"]
+__all__ = ["pick_row", "pick_study", "pick_uses", "short_key", "studies_named"]
 
 
 def pick_study(table: SweepTable, wanted: str | None) -> ForUse:
@@ -57,6 +57,26 @@ def pick_uses(table: SweepTable, wanted: str | None) -> list[ForUse]:
             use = pick_study(table, wanted)
             return [use] if use.row in rows else []
     return [use for use in table.for_use if use.row in rows]
+
+
+def short_key(study: str) -> str:
+    """A study as a person types it: ``ESC10.coop+sept``, of one test fold ``ESC10.coop.fold-2``."""
+    return _names(study)[2]
+
+
+def studies_named(sweep: str, studies: Iterable[str], wanted: str | None) -> list[str]:
+    """The studies of a sweep with this name: a key, ``DATASET.METHOD``, dataset or method; None means all of them.
+
+    Raises:
+        InputError: No study has this name.
+    """
+    names = {study: _names(study) for study in studies}
+    found = [study for study in names if wanted is None or wanted in names[study]]
+    if not found and wanted is not None:
+        words = dict.fromkeys(word for known in names.values() for word in known)
+        fix = f"{nearest_hint(wanted, words)}known: {', '.join(map(short_key, names))}"
+        raise InputError(f"sweep '{sweep}' has no study '{wanted}'", fix=fix)
+    return found
 
 
 def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str | None) -> str:

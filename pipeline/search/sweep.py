@@ -82,6 +82,7 @@ def launch(
     provider: Loader = load_inputs,
     retry_failed: bool = False,
     leased: Callable[[Lease], AbstractContextManager[object]] = nullcontext,
+    notify: Callable[[str], object] = lambda line: None,
 ) -> SweepOutcome:
     """Run a sweep to its end, or until SIGINT, SIGTERM or ``sept sweep stop``, continuing earlier launches.
 
@@ -100,6 +101,7 @@ def launch(
             proposals stay the same.
         leased: A context manager that needs the sweep's lease: entered once the lease is held, and left before it is
             released.
+        notify: Called with a line before Ray starts, which takes seconds.
 
     Raises:
         InputError: The spec does not match the stored one, inputs are missing, or there is no cluster.
@@ -142,6 +144,7 @@ def launch(
             first = driver.ask()
             if first is not None:
                 driver.release(first)
+                notify("Starting Ray" if address == "local" else "Connecting to Ray")
                 import_ray(address)
                 from pipeline.search.tune import gpu_count, run_proposals, sweep_cluster, worker_count
 

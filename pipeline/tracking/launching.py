@@ -58,7 +58,13 @@ def tracked_launch(
                 tracker.close()
 
     outcome = sweep.launch(
-        spec, root, observers=[*observers, tracker], address=address, retry_failed=retry_failed, leased=tracking
+        spec,
+        root,
+        observers=[*observers, tracker],
+        address=address,
+        retry_failed=retry_failed,
+        leased=tracking,
+        notify=notify or logger.info,
     )
     summary = tracker.close()
     if summary.complete:

@@ -119,6 +119,8 @@ class SweepStatus:
         expected_end_ms: Expected end, by `remaining.seconds_left`; None if it cannot be estimated.
         failures: A line for each failed trial.
         data_warnings: Warnings about the data, one per line.
+        began_ms: When its first trial was proposed, milliseconds since 1970; None before that.
+        last_ms: When a trial last ended.
     """
 
     sweep: str
@@ -133,6 +135,8 @@ class SweepStatus:
     expected_end_ms: int | None
     failures: tuple[str, ...]
     data_warnings: tuple[str, ...] = ()
+    began_ms: int | None = None
+    last_ms: int | None = None
 
     @property
     def ended(self) -> int:
@@ -206,6 +210,8 @@ class SweepReader:
                 if decision.state == "failed"
             ),
             data_warnings=self._data_warnings(specs),
+            began_ms=min((proposal.created_ms for proposal in self._proposals), default=None),
+            last_ms=max((decision.decided_ms for decision in self._decisions), default=None),
         )
 
     def _data_warnings(self, specs: Sequence[StudySpec]) -> tuple[str, ...]:

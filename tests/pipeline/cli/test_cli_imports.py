@@ -39,6 +39,8 @@ SAYS_WHAT_THERE_IS = [
     ["data", "list"],
     ["sweep", "status", SWEEP],
     ["sweep", "status", SWEEP, "--json"],
+    ["sweep", "list"],
+    ["compare", "ESC10.coop", "FSDD.coop"],
     ["best", SWEEP],
     ["neighbors", "esc10", "--estimate"],
 ]
@@ -53,6 +55,8 @@ REFUSED = [
     ["sweep", "stop", "nosuch"],
     ["best", "nosuch"],
     ["best", SWEEP, "nosuch"],
+    ["trials", "nosuch"],
+    ["compare", "ESC10.coop", "nosuch"],
     ["report", "nosuch"],
     ["export", "nosuch", "coop", "--to", "prompt"],
     ["export", SWEEP, "nosuch", "--to", "prompt"],
@@ -93,3 +97,76 @@ def test_what_needs_no_array_loads_no_library_of_arrays(lines: list[list[str]], 
     said = done.stderr.splitlines()
     found = dict(zip(map(" ".join, lines), json.loads(said[-1]), strict=True))
     assert found == {" ".join(line): [code, []] for line in lines}, done.stderr
+
+
+# Runs every command line as on a terminal, up to where it first imports something heavy, and says whether it had
+# written anything before that.
+FIRST = """
+import json, sys
+from pipeline.cli import main
+
+class Stop(BaseException):
+    pass
+
+class Gate:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in heavy:
+            raise Stop
+        return None
+
+class Counted:
+    def __init__(self, stream):
+        self.stream = stream
+    def write(self, text):
+        written.append(text)
+        return len(text)
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+heavy, lines = json.load(sys.stdin)
+sys.meta_path.insert(0, Gate())
+written, found, out = [], [], sys.stdout
+sys.stdout, sys.stderr = Counted(sys.stdout), Counted(sys.stderr)
+for line in lines:
+    written.clear()
+    try:
+        main(line)
+    except (Stop, SystemExit):
+        found.append(bool("".join(written).strip()))
+print(json.dumps(found), file=out)
+"""
+TAKES_TIME = [
+    ["quickstart"],
+    ["doctor"],
+    ["embed", "esc10", "--audio", "."],
+    ["sweep", "plan", "quickstart"],
+    ["sweep", "launch", "quickstart"],
+    ["sweep", "submit", "quickstart", "--address", "auto"],
+    ["sweep", "list"],
+    ["sweep", "status", SWEEP],
+    ["ui"],
+    ["track", "sync", SWEEP],
+    ["report", SWEEP],
+    ["best", SWEEP],
+    ["trials", SWEEP],
+    ["compare", "ESC10.coop", "FSDD.coop"],
+    ["rerun", SWEEP, "ESC10.coop"],
+    ["export", SWEEP, "ESC10.coop", "--to", "prompt"],
+    ["predict", "clip.wav", "--prompt", "prompt"],
+]
+
+
+def test_what_takes_time_says_so_before_it_loads_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST],
+        input=json.dumps([[*HEAVY, "numpy", "optuna", "pyarrow", "yaml"], TAKES_TIME]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    found = dict(zip(map(" ".join, TAKES_TIME), json.loads(done.stdout.splitlines()[-1]), strict=True))
+    assert [line for line, said in found.items() if not said] == []

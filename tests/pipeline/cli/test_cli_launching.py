@@ -27,7 +27,7 @@ class FakeLaunch:
         self.on_request = False
         self.spec: Any = None
 
-    def __call__(self, spec: Any, root: Path, *, observers: list[Any], leased: Any, **options: Any) -> Any:
+    def __call__(self, spec: Any, root: Path, *, observers: list[Any], leased: Any, notify: Any, **options: Any) -> Any:
         self.spec, self.options = spec, options
         store = TrialStore(LocalFiles(root))
         with Lease(store.files, spec.name) as lease, leased(lease):

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import synthetic_results as made
 
+from pipeline.search.inputs import load_inputs
+from pipeline.search.sizing import middle, trial_config
+from pipeline.spec import load_sweep
 from pipeline.store import TrialStore
 from pipeline.text import duration
 from sept_core.datasets import DATASETS
@@ -63,6 +68,41 @@ def test_all_that_is_missing_is_listed_and_the_exit_code_is_2(sept: Sept, tmp_pa
     assert code == 2
     assert len(found["missing"]) == 12
     assert found["totals"]["gpus"] == 4
+
+
+def test_a_launched_sweep_is_planned_by_its_name(sept: Sept, store: TrialStore, tmp_path: Path) -> None:
+    made.fill_store(store, made.make_cases())
+    command = ("sweep", "plan", made.SWEEP, "--root", tmp_path / "root", "--calibrate", 0)
+    _, out, err = sept(*command, "--trials", 5)
+    assert err == ""
+    assert "synthetic: 22 trials in 6 studies" in out
+    assert "3/5 1p" in out
+
+
+def test_a_duration_that_is_not_known_is_a_range(sept: Sept, tmp_path: Path, store: TrialStore) -> None:
+    """Nothing of kgcoop is in the store and nothing may be timed, but another method has trained with this encoder."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nencoder: mini\ndatasets: [FSDD]\nmethods: [coop, kgcoop]\ntrials: 1\n"
+        "training: {epochs: 4, report_every: 2}\n"
+    )
+    spec = load_sweep(file)
+    inputs = load_inputs(str(tmp_path / "root"), spec.studies()[0].inputs)
+    config = trial_config(spec, spec.studies()[0], inputs, middle(spec.studies()[0]))
+    case = made.make_case("FSDD", "coop", 0)
+    assert case.result is not None
+    store.write_result(replace(case.result, config=config, signature=config.signature, train_seconds=8.0))
+    command = ("sweep", "plan", file, "--root", tmp_path / "root", "--calibrate", 0)
+    _, out, _ = sept(*command, "--json")
+    found = json.loads(out)
+    known, guessed = (study["estimate"] for study in found["studies"])
+    assert (known["source"], known["seconds"], known["least"]) == ("store", 8.0, None)
+    assert (guessed["source"], found["totals"]["unknown"]) == ("methods", 0)
+    assert guessed["most"] == pytest.approx(4 * guessed["least"])
+    low, high = found["totals"]["trial_range"]
+    assert (3600 * low, 3600 * high) == (pytest.approx(8 + guessed["least"]), pytest.approx(8 + guessed["most"]))
+    line = next(line for line in sept(*command)[1].splitlines() if line.startswith("Left:"))
+    assert re.search(r"2 trials, .* to .* one after the other", line)
 
 
 def test_another_spec_under_the_name_is_told_in_the_words_of_launch(

@@ -4,6 +4,7 @@ import io
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import synthetic_results as made
 from rich.console import Console
 
@@ -74,7 +75,7 @@ def test_without_a_terminal_there_are_a_few_plain_lines() -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     assert isinstance(make_progress(console), LineProgress)
     lines: list[str] = []
-    clock = iter(range(0, 1000, 4))
+    clock = iter(range(0, 1000, 3))
     tell(LineProgress(lines.append, lambda: float(next(clock))), cases_of("coop"))
     assert lines[0] == "synthetic: 3 trials in 1 study"
     assert "FSDD CoOp" in lines[1]
@@ -90,3 +91,39 @@ def test_a_launch_that_goes_on_says_what_from() -> None:
     progress.trial_started(last.proposal, 5)
     progress.trial_started(last.proposal, 10)
     assert lines[1:] == ["[00:00] resuming after 1 trial, and an interrupted one from epoch 5"]
+
+
+def test_the_time_left_comes_from_what_this_launch_has_trained() -> None:
+    """Half of the trials had ended before this launch, which would double the speed if they counted."""
+    cases = [made.make_case("FSDD", "coop", number) for number in range(4)]
+    (plan,) = plans(cases[:1])
+    plan.budget = 4
+    tally = Tally()
+    tally.start([plan])
+    for case in cases[:2]:
+        tally.end(case.proposal, case.decision)
+    assert tally.seconds_left(500.0) is None
+    # An interrupted trial continues at its first report, after 5 of 15 epochs.
+    tally.launch(cases[2].proposal, made.EVERY, 1000.0)
+    assert tally.seconds_left(1000.0) is None
+    # 5 more epochs in 20 seconds: 5 of this trial and 15 of the last one are left.
+    tally.move(cases[2].proposal, 2 * made.EVERY, 40.0)
+    assert tally.seconds_left(1020.0) == pytest.approx(80.0)
+    tally.end(cases[2].proposal, cases[2].decision)
+    assert tally.seconds_left(1040.0) == pytest.approx(60.0)
+
+
+def test_the_time_left_knows_that_trials_of_one_study_are_longer() -> None:
+    """Ten quick trials have ended and ten slow ones are to come: the last ones take nearly all of the time."""
+    quick = [made.make_case("FSDD", "coop", number) for number in range(10)]
+    slow = [made.make_case("FSDD", "coop+sept", number) for number in range(11)]
+    tally = Tally()
+    of = plans([quick[0], slow[0]])
+    of[0].budget, of[1].budget = 10, 11
+    tally.start(of)
+    for case, seconds in [(one, 1.0) for one in quick] + [(slow[0], 100.0)]:
+        tally.launch(case.proposal, 0, 0.0)
+        tally.move(case.proposal, made.EPOCHS, seconds)
+        tally.end(case.proposal, case.decision)
+    assert tally.seconds_left(110.0) == pytest.approx(1000.0)
+    assert tally.seconds_left(110.0, quick[0].proposal.study) == 0.0

@@ -156,6 +156,24 @@ def test_watching_a_sweep_that_nobody_runs_shows_it_once(sept: Sept, store: Tria
     assert json.loads(out)["state"] == "finished"
 
 
+def test_watching_waits_for_a_sweep_that_is_about_to_begin(store: TrialStore, root: Path) -> None:
+    with watching(root) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "unknown sweep 'synthetic'" in process.stderr.readline()
+        assert process.stderr.readline() == "Waiting until synthetic is launched; Ctrl-C ends it\n"
+        made.fill_store(store, made.make_cases())
+        assert " ended" in process.stdout.readline()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_watching_a_file_or_no_name_of_a_sweep_does_not_wait(sept: Sept, root: Path) -> None:
+    for name, said in (("mine.yaml", "unknown sweep 'mine.yaml'"), ("a/b", "cannot name a sweep")):
+        code, _, err = sept("sweep", "status", name, "--root", root, "--watch")
+        assert (code, said in err, err.count("\n")) == (2, True, 1)
+
+
 def test_every_without_watch_is_one_line_and_exit_code_2(sept: Sept, store: TrialStore, root: Path) -> None:
     made.fill_store(store, [])
     code, out, err = sept("sweep", "status", made.SWEEP, "--root", root, "--every", 5)

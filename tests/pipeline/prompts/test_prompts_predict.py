@@ -27,8 +27,8 @@ def test_best_shows_each_studys_trial_and_what_to_type(sept: Callable[..., Ran],
     code, out, _ = sept("best", SWEEP, "--root", finished_sweep)
     assert code == 0
     for method in ("zero-shot", "coop", "dept", "coop+sept"):
-        assert f"ESC10.mini.base-to-new.{method} " in out
-    assert f"sept export {SWEEP} ESC10.mini.base-to-new." in out
+        assert f"\nESC10.{method} " in out
+    assert f"sept export {SWEEP} ESC10." in out
     code, out, _ = sept("best", SWEEP, "--root", finished_sweep, "--study", "dept", "--json")
     (shown,) = json.loads(out)
     assert (code, shown["method"], shown["params"]) == (0, "dept", {"lr": 0.05, "n_ctx": 2})

@@ -146,9 +146,9 @@ def test_best_shows_of_strict_the_rows_estimate_and_of_one_fold_its_study_alone(
     assert code == 0
     above, below = out.split("\nFor use: ")
     assert f"{estimate:.1f}" in above
-    assert f"{COOP}.fold-3" in below
-    assert f"{COOP}.fold-2" not in below
-    assert f"sept export {made.SWEEP} {COOP}.fold-3 " in below
+    assert "\nESC10.coop.fold-3 " in below
+    assert "coop.fold-2" not in below
+    assert f"sept export {made.SWEEP} ESC10.coop.fold-3 " in below
     assert "ESC10 CoOp: folds 2, 3 only so far" in below
     assert f"no finished trial yet: {COOP}.fold-4, {COOP}.fold-5\n" in below
     (told,) = json.loads(sept("best", made.SWEEP, "ESC10.coop.fold-3", "--json", "--root", root)[1])

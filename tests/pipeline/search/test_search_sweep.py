@@ -244,8 +244,10 @@ def test_a_ray_client_address_is_refused_with_what_to_do_instead(tmp_path: Path)
     ],
 )
 def test_an_address_where_no_ray_is_is_one_line_at_once(tmp_path: Path, address: str, says: str) -> None:
+    said: list[str] = []
     with pytest.raises(InputError, match=says):
-        launch(make_spec(), tmp_path, address=address, provider=tiny_inputs.provide)
+        launch(make_spec(), tmp_path, address=address, provider=tiny_inputs.provide, notify=said.append)
+    assert said == ["Connecting to Ray"]
 
 
 def test_missing_inputs_are_one_line_before_ray_starts(tmp_path: Path) -> None:
