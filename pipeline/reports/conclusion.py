@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from pipeline.reports.activity import acted_note, hardly_acted, idle_remark
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budget_sentence, budgets_differ
 from pipeline.reports.paired import PairedTest, holm
 from pipeline.reports.rows import method_title
@@ -64,14 +65,23 @@ def conclusion_of(table: SweepTable) -> str:
 def _moved(table: SweepTable) -> str:
     gains = gains_of(table)
     moved = [_change(gain) for gain in gains]
+    acted = hardly_acted([one for gain in gains for one in gain.activities])
     name = "the mean accuracy on targets" if table.transfers else "H"
     if len(moved) == 1:
         baseline = method_title(gains[0].baseline)
-        return f"SEPT changes {name} of {baseline} by {signed(moved[0])} points on {gains[0].dataset}."
+        return f"SEPT changes {name} of {baseline} by {signed(moved[0])} points on {gains[0].dataset}{_but(acted)}."
     return (
         f"SEPT changes {name} by {signed(statistics.fmean(moved))} points on average over {len(moved)} comparisons "
-        f"with its baseline, {_directions(gains)}."
+        f"with its baseline, {_directions(gains)}{_but(acted)}."
     )
+
+
+def _but(acted: str) -> str:
+    """What the first sentence adds if SEPT hardly acted in chosen trials."""
+    if not acted:
+        return ""
+    of_all = ", so this is probably the effect of other hyper-parameters" if acted == "hardly acted" else ""
+    return f", but it {acted}{of_all}"
 
 
 def _tested(table: SweepTable) -> str:
@@ -189,7 +199,18 @@ def gain_notes(table: SweepTable) -> list[str]:
         "not valid, and no row is bold."
     )
     first = [chosen] if table.warning else []
-    return [*first, what, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
+    acted = _acted(table)
+    return [*first, what, *acted, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
+
+
+def _acted(table: SweepTable) -> list[str]:
+    """A line for each gain with trials in which SEPT hardly acted, and the meaning of that."""
+    lines = [
+        f"{gain.dataset}, {method_title(gain.baseline)} + SEPT: {remark}."
+        for gain in gains_of(table)
+        if (remark := idle_remark(gain.activities))
+    ]
+    return [*lines, acted_note()] if lines else []
 
 
 _WITHIN = (
