@@ -51,12 +51,18 @@ def _shares(metrics: Mapping[str, float]) -> tuple[float, float, float] | None:
     return (0.0, 0.0, 0.0) if metrics.get("loss/intra") == metrics.get("loss/inter") == 0.0 else None
 
 
-def hardly_acted(trials: Sequence[Activity]) -> str:
-    """The mark of chosen trials: ``hardly acted``, or if that is true of some, in how many; empty if of none."""
+def hardly_acted(trials: Sequence[Activity], *, short: bool = False) -> str:
+    """The mark of chosen trials: ``hardly acted``, or if that is true of some, in how many; empty if of none.
+
+    Args:
+        trials: The chosen trials with SEPT, each once.
+        short: For a cell of a table.
+    """
     idle = sum(trial.idle for trial in trials)
     if not idle:
         return ""
-    return "hardly acted" if idle == len(trials) else f"hardly acted in {idle} of {len(trials)} chosen trials"
+    some = f"{idle} of {len(trials)}"
+    return "hardly acted" + ("" if idle == len(trials) else f", {some}" if short else f" in {some} chosen trials")
 
 
 def idle_remark(trials: Sequence[Activity]) -> str:
@@ -86,5 +92,5 @@ def acted_note() -> str:
         "included, as a share of it plus the norm of the base loss's, on the first step of each reported epoch: 50 % "
         "is as strong as the base loss. Both are means over the reports of a trial. 'Hardly acted': SEPT's gradient "
         f"is below {LEAST:g} % at every report, so that it turned those steps by less than 0.6 degrees. A gain of such "
-        "a trial comes from its other hyper-parameters rather than from SEPT."
+        "a trial comes from its other hyper-parameters or from chance rather than from SEPT."
     )

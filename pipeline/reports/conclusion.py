@@ -80,7 +80,7 @@ def _but(acted: str) -> str:
     """What the first sentence adds if SEPT hardly acted in chosen trials."""
     if not acted:
         return ""
-    of_all = ", so this is probably the effect of other hyper-parameters" if acted == "hardly acted" else ""
+    of_all = ", so this is probably due to other hyper-parameters or chance" if acted == "hardly acted" else ""
     return f", but it {acted}{of_all}"
 
 
@@ -204,13 +204,13 @@ def gain_notes(table: SweepTable) -> list[str]:
 
 
 def _acted(table: SweepTable) -> list[str]:
-    """A line for each gain with trials in which SEPT hardly acted, and the meaning of that."""
+    """A line for each gain with trials in which SEPT hardly acted; its meaning, unless the chosen trials have it."""
     lines = [
         f"{gain.dataset}, {method_title(gain.baseline)} + SEPT: {remark}."
         for gain in gains_of(table)
         if (remark := idle_remark(gain.activities))
     ]
-    return [*lines, acted_note()] if lines else []
+    return [*lines, acted_note()] if lines and not table.says_activity else lines
 
 
 _WITHIN = (

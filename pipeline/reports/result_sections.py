@@ -70,7 +70,7 @@ def _headline(table: SweepTable) -> Section:
             "replicas (shots and seeds on these clips), not corrected, see below."
         )
     if any(hardly_acted(gain.activities) for gain in gains_of(table)):
-        notes.append(f"SEPT 'hardly acted': {IDLE}, see below.")
+        notes.append(f"Hardly acted: SEPT did little, {IDLE} (or of so many of the chosen trials); see below.")
     notes += [f"{line}." for line in no_gain_notes(table)]
     notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(table)]
     return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
@@ -103,7 +103,7 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
 def _moved(gain: Gain | TransferGain, part: str) -> str:
     """A gain with its spread; that of the headline with a mark if SEPT hardly acted."""
     moved = f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}"
-    mark = hardly_acted(gain.activities) if part in ("h", "targets") else ""
+    mark = hardly_acted(gain.activities, short=True) if part in ("h", "targets") else ""
     return f"{moved} ({mark})" if mark else moved
 
 
@@ -187,7 +187,7 @@ def _chosen(table: SweepTable) -> Sheet:
     rows = [row for row in table.studies if row.searched]
     names = sorted({name for row in rows for choice in row.choices for name in choice.params})
     apart = any(len(row.merged) > 1 for row in rows)
-    acted = _ACTED if any(choice.activity for row in rows for choice in row.choices) else ()
+    acted = _ACTED if table.says_activity else ()
     lines = tuple(
         (
             row.dataset,
@@ -217,7 +217,7 @@ def _chosen_notes(table: SweepTable) -> tuple[str, ...]:
     notes = []
     if any(row.searched and len(row.merged) > 1 for row in table.studies):
         notes.append(f"{ESTIMATE} The folds share search spaces, pruners and proposals, except with selection: strict.")
-    if any(choice.activity for row in table.studies if row.searched for choice in row.choices):
+    if table.says_activity:
         notes.append(acted_note())
     return tuple(notes)
 

@@ -101,6 +101,11 @@ class SweepTable:
         return {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in self.gains}
 
     @property
+    def says_activity(self) -> bool:
+        """Whether a chosen trial of a search says how much SEPT acted."""
+        return any(choice.activity for row in self.studies if row.searched for choice in row.choices)
+
+    @property
     def warning(self) -> str:
         """The warning for numbers that were chosen on test clips; empty if there are none."""
         return next((found for row in self.studies if (found := warning_of(row.selection))), "")

@@ -59,7 +59,7 @@ def test_a_gain_without_sept_acting_is_marked_in_every_form_and_in_the_first_sen
 ) -> None:
     shown = forms(filled(store, lambda _: metrics))
     assert all("hardly acted" in text for text in shown.values())
-    assert "but it hardly acted, so this is probably the effect of other hyper-parameters" in shown["conclusion"]
+    assert "but it hardly acted, so this is probably due to other hyper-parameters or chance" in shown["conclusion"]
     assert "hardly acted)" in shown["page"]
     gradient, inter = ("0.9", "0.6") if metrics is IDLE else ("0.0", "0.0")
     assert (
@@ -73,7 +73,7 @@ def test_a_gain_without_sept_acting_is_marked_in_every_form_and_in_the_first_sen
 @pytest.mark.parametrize("metrics", [ACTING, {}, {"loss/intra": 0.0, "loss/inter": 0.01}])
 def test_a_gain_with_sept_acting_or_unknown_has_no_mark(store: TrialStore, metrics: Metrics) -> None:
     shown = forms(filled(store, lambda _: metrics))
-    assert all("hardly" not in text.replace("'Hardly acted'", "") for text in shown.values())
+    assert all("hardly" not in text for text in shown.values())
     assert "dagger" not in shown["latex"]
     # No column without a value.
     assert ("SEPT's gradient, %" in shown["markdown"]) == bool(metrics == ACTING)
@@ -88,6 +88,7 @@ def test_the_mark_says_in_how_many_of_the_chosen_trials_it_is_so(store: TrialSto
     mark = f"hardly acted in {idle} of {len(gain.activities)} chosen trials"
     shown = forms(store)
     assert all(mark in text for name, text in shown.items() if name != "latex")
+    assert f" (hardly acted, {idle} of {len(gain.activities)})" in shown["markdown"]
     assert "probably" not in shown["conclusion"]
 
 
