@@ -43,7 +43,9 @@ def advance_together(runs: Sequence[TrialRun]) -> list[Report | NonFiniteError |
     while groups := _behind(runs, goals, failed):
         for together in groups:
             started = time.perf_counter()
-            outcomes = train_epochs([runs[index].training for index in together])
+            trainings = [runs[index].training for index in together]
+            reported = [at for at, index in enumerate(together) if trainings[at].epoch + 1 == goals[index]]
+            outcomes = train_epochs(trainings, reported)
             share = (time.perf_counter() - started) / len(together)
             for index, outcome in zip(together, outcomes, strict=True):
                 runs[index].seconds += share

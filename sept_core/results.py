@@ -83,7 +83,11 @@ class Report(Stored):
         epoch: Epochs trained.
         metrics: ``val/h`` (the objective), ``val/base``, ``val/new`` (cross-dataset: ``val/source``, the objective) in
             percent, means over replicas on held-out clips; ``loss/total``, ``loss/base``, ``loss/intra``,
-            ``loss/inter``, means over the epoch's steps and replicas.
+            ``loss/inter``, means over the epoch's steps and replicas. With SEPT, in percent (reports of earlier
+            releases lack them): ``sept/active_intra`` and ``sept/active_inter``, the hinges whose margin is violated,
+            means over the same; and ``sept/gradient``, on the epoch's first step, the norm of the gradient of
+            lambda (L_intra + L_inter) as a share of it plus the norm of the base loss's, the mean over replicas (each
+            norm is over all parameters of a replica).
         time_s: Seconds of training so far.
         timestamp_ms: When it was made. Neither of the two is compared.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,33 +18,16 @@ import torch
 from torch import Tensor
 
 from sept_core.encoders.prefix import PromptBank, token_budget
-from sept_core.errors import SeptError
+from sept_core.epoch_order import epoch_batches
 from sept_core.learners import Init, Learner, Params
 from sept_core.schedule import Precision, Schedule
 from sept_core.semantic import SemanticExpansion
+from sept_core.semantic.activity import ACTIVITY, gradient_share, gradients_of
+from sept_core.train_state import NonFiniteError, TrainState
 
 __all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState", "train_epochs"]
 
 MOMENTUM = 0.9
-
-
-class NonFiniteError(SeptError):
-    """Loss or parameters became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """The complete state of a training.
-
-    Attributes:
-        epoch: Epochs trained.
-        params: Stacked parameters.
-        momentum: SGD's buffers, one per parameter.
-    """
-
-    epoch: int
-    params: dict[str, Tensor]
-    momentum: dict[str, Tensor]
 
 
 class FusedTraining:
@@ -130,19 +113,24 @@ class FusedTraining:
         self.params = {name: value.to(self.params[name]) for name, value in state.params.items()}
         self._momentum = {name: value.to(self._momentum[name]) for name, value in state.momentum.items()}
 
-    def train_epoch(self) -> dict[str, float]:
+    def train_epoch(self, *, reported: bool = False) -> dict[str, float]:
         """One epoch of every replica.
 
         A replica with fewer clips than others has fewer steps; it does nothing in the remaining ones, exactly as if
         trained alone.
 
+        Args:
+            reported: Whether to measure with SEPT how much it acts. This changes no parameter.
+
         Returns:
-            ``total``, ``base`` and with SEPT ``intra`` and ``inter``: means over the epoch's steps and replicas.
+            ``total``, ``base`` and with SEPT ``intra`` and ``inter``: means over the epoch's steps and replicas. For a
+            reported epoch with SEPT also ``active_intra`` and ``active_inter``, percent of the hinges, means over the
+            same; and ``gradient``, the `gradient_share` of the epoch's first step, the mean over replicas.
 
         Raises:
             NonFiniteError: A loss is not finite; the state is then that of the failed step.
         """
-        (outcome,) = train_epochs([self])
+        (outcome,) = train_epochs([self], [0] if reported else [])
         if isinstance(outcome, NonFiniteError):
             raise outcome
         return outcome
@@ -161,18 +149,8 @@ class FusedTraining:
 
     def _batches(self) -> list[list[list[int]]]:
         """For each replica the rows of its clips in this epoch, batch by batch."""
-        size = self._schedule.batch_size
-        orders = [self._order(index) for index in range(len(self._keys))]
-        return [
-            [order[at * size : (at + 1) * size] for at in range(self._schedule.batches(len(order)))] for order in orders
-        ]
-
-    def _order(self, replica: int) -> list[int]:
-        """Rows of a replica's clips in the order of this epoch."""
-        digest = hashlib.sha256(f"{self._keys[replica]}/order/{self.epoch}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        rows = self._rows[replica]
-        return [rows[index] for index in torch.randperm(len(rows), generator=generator).tolist()]
+        replicas = zip(self._rows, self._keys, strict=True)
+        return [epoch_batches(rows, key, self.epoch, self._schedule) for rows, key in replicas]
 
     def _end_epoch(self, sums: Sequence[Mapping[str, float]], counted: int) -> dict[str, float] | NonFiniteError:
         """The mean losses of the epoch's steps; counts the epoch."""
@@ -181,7 +159,8 @@ class FusedTraining:
             # One after the other: from Python 3.12 on `sum` rounds differently.
             for name in losses:
                 losses[name] += step.get(name, 0.0)
-        losses = {name: value / counted for name, value in losses.items()}
+        # Every replica takes part in the first step, the only one with a gradient.
+        losses = {name: value / (len(self._keys) if name == "gradient" else counted) for name, value in losses.items()}
         self.epoch += 1
         if all(math.isfinite(value) for value in losses.values()) and all(
             bool(value.isfinite().all()) for value in self.params.values()
@@ -189,7 +168,7 @@ class FusedTraining:
             return losses
         return NonFiniteError(
             f"not finite at epoch {self.epoch}: "
-            + ", ".join(f"loss/{name} {value:g}" for name, value in losses.items())
+            + ", ".join(f"loss/{name} {value:g}" for name, value in losses.items() if name not in ACTIVITY)
             + "; the learning rate or lambda_se is likely too high"
         )
 
@@ -212,15 +191,19 @@ class FusedTraining:
         both = self._features(params, audio, self._semantic.bank)  # the classes come first: one pass serves both
         return both[:, : len(self._classes)], both
 
-    def _losses(self, params: Params, clips: _Clips, text: Tensor, both: Tensor | None) -> dict[str, Tensor]:
-        """Losses ``[replicas]`` of one batch each, from the text features of `_text`."""
+    def _losses(
+        self, params: Params, clips: _Clips, text: Tensor, both: Tensor | None, *, reported: bool = False
+    ) -> dict[str, Tensor]:
+        """Losses ``[replicas]`` of one batch each, from the text features of `_text`; shares of hinges if reported."""
         learner, semantic = self._learner, self._semantic
         loss = learner.loss(params, clips.audio, clips.labels, text)
         base = (loss * clips.weights).sum(1) + learner.penalty(params, text)
         if semantic is None or both is None:
             return {"total": base, "base": base}
-        intra, inter = semantic.losses(both)
-        return {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}
+        hinges = semantic.hinges(both)
+        intra, inter = hinges.losses()
+        losses = {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}
+        return losses | (dict(zip(ACTIVITY, hinges.active(), strict=False)) if reported else {})
 
     def _features(self, params: Params, audio: Tensor, bank: PromptBank) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
@@ -259,15 +242,22 @@ class _Part:
     training: FusedTraining
     replicas: list[int]
     batches: list[list[int]]
+    reported: bool
 
 
-def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | NonFiniteError]:
+def train_epochs(
+    trainings: Sequence[FusedTraining], reported: Container[int] = ()
+) -> list[dict[str, float] | NonFiniteError]:
     """One epoch of several trainings of one `shape`, the replicas of all of them in common batches.
 
     The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are
     separate. Gradients never mix, so each training ends with the result that it has alone, up to rounding: a matrix
     product may round a row differently in a larger batch (a test states the tolerance).
     A single training is bit-equal to `FusedTraining.train_epoch`.
+
+    Args:
+        trainings: The trainings.
+        reported: The places in ``trainings`` of those whose epoch is reported, as in `FusedTraining.train_epoch`.
 
     Returns:
         For each training the mean losses of its epoch, or the error that ended it, which does not affect the others.
@@ -294,10 +284,10 @@ def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | 
             proposals = list(dict.fromkeys(proposal for proposal, _ in chosen))
             replicas = [[replica for other, replica in chosen if other == proposal] for proposal in proposals]
             parts = [
-                _Part(trainings[proposal], own, [batches[proposal][replica][step] for replica in own])
-                for proposal, own in zip(proposals, replicas, strict=True)
+                _Part(trainings[at], own, [batches[at][replica][step] for replica in own], at in reported)
+                for at, own in zip(proposals, replicas, strict=True)
             ]
-            for proposal, losses in zip(proposals, _step(parts), strict=True):
+            for proposal, losses in zip(proposals, _step(parts, opening=not step), strict=True):
                 sums[proposal][-1].append(losses)
     # Read only now, so that nothing waits for the GPU in between.
     return [
@@ -306,8 +296,11 @@ def train_epochs(trainings: Sequence[FusedTraining]) -> list[dict[str, float] | 
     ]
 
 
-def _step(parts: Sequence[_Part]) -> list[dict[str, Tensor]]:
-    """One SGD step of the replicas of all parts, in one pass of the text tower; sums of each part's losses."""
+def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
+    """One SGD step of the replicas of all parts, in one pass of the text tower; sums of each part's losses.
+
+    The ``opening`` step of a reported epoch compares gradients as well.
+    """
     longest = max(len(batch) for part in parts for batch in part.batches)
     rows = [torch.tensor(part.replicas, device=part.training._device) for part in parts]
     params = [
@@ -326,13 +319,22 @@ def _step(parts: Sequence[_Part]) -> list[dict[str, Tensor]]:
         of_both = [None] * len(parts) if both is None else both.split(sizes)
         features = list(zip(text.split(sizes), of_both, strict=True))
     losses = [
-        part.training._losses(own, some, *made)
+        part.training._losses(own, some, *made, reported=part.reported)
         for part, own, some, made in zip(parts, params, clips, features, strict=True)
     ]
     total = torch.stack([of_part["total"].sum() for of_part in losses]).sum()
+    added = {
+        at: semantic.weight * (losses[at]["intra"] + losses[at]["inter"])
+        for at, part in enumerate(parts)
+        if opening and part.reported and (semantic := part.training._semantic)
+    }
+    of_sept = gradients_of(added, params)
     gradients = iter(torch.autograd.grad(total, [value for own in params for value in own.values()]))
-    for part, index, own in zip(parts, rows, params, strict=True):
-        part.training._update(index, own, [next(gradients) for _ in own])
+    for at, (part, index, own) in enumerate(zip(parts, rows, params, strict=True)):
+        whole = [next(gradients) for _ in own]
+        if at in of_sept:
+            losses[at]["gradient"] = gradient_share(of_sept[at], whole)
+        part.training._update(index, own, whole)
     return [{name: loss.detach().sum() for name, loss in of_part.items()} for of_part in losses]
 
 

@@ -24,6 +24,7 @@ from sept_core.prompt_form import Wording
 from sept_core.protocols import Stage, make_plan
 from sept_core.results import Report, TrialResult, failed_result, now_ms, software
 from sept_core.semantic import SemanticExpansion, load_templates
+from sept_core.semantic.activity import ACTIVITY
 from sept_core.training import FusedTraining, Schedule
 from sept_core.trial_config import METHOD_VERSION, TrialConfig
 from sept_core.trial_inputs import (
@@ -169,7 +170,7 @@ class TrialRun:
         started, training, goal = time.perf_counter(), self.training, self.next_epoch
         losses: dict[str, float] = {}
         while training.epoch < goal:
-            losses = training.train_epoch()
+            losses = training.train_epoch(reported=training.epoch + 1 == goal)
         self.seconds += time.perf_counter() - started
         return self.report(losses)
 
@@ -188,14 +189,14 @@ class TrialRun:
         """The last step of `advance`, for code that trains up to `next_epoch` itself (``sept_core.batched_trials``).
 
         Args:
-            losses: Losses of the last epoch.
+            losses: What `FusedTraining.train_epoch` returned for the last epoch, as a reported one.
         """
         if self._reported:
             return None
         started = time.perf_counter()
         summary, _ = summarise(self._measure())
         metrics = {f"val/{name}": summary[name] for name in ("h", "base", "new", "source") if name in summary}
-        metrics |= {f"loss/{name}": value for name, value in losses.items()}
+        metrics |= {f"{'sept' if name in ACTIVITY else 'loss'}/{name}": value for name, value in losses.items()}
         self.seconds += time.perf_counter() - started
         report = Report(self.training.epoch, metrics, time_s=self.seconds, timestamp_ms=now_ms())
         self._curve.append(report)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pipeline.reports.activity import Activity
 from pipeline.reports.claims import clips_of
 from pipeline.reports.paired import holm, paired_test
 from pipeline.reports.records import Pick, RowRecords, StudyRecords, SweepRecords, read_records
@@ -21,6 +22,7 @@ from pipeline.reports.rows import (
     Row,
     Score,
     TransferRow,
+    merged,
 )
 from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.search.selection import Composed, compose
@@ -159,6 +161,7 @@ def _choices(picks: Sequence[Pick]) -> tuple[FoldChoice, ...]:
             number=pick.proposal.number,
             signature=pick.proposal.signature,
             params=dict(sorted(pick.proposal.params.items())),
+            activity=Activity.of(pick.result.curve),
         )
         for pick in picks
     )
@@ -245,7 +248,10 @@ def _differences(
     (replicas, counted), (others, counted_too) = _compared(row), _compared(twin)
     before = {(replica["fold"], replica["seed"]): replica for replica in replicas}
     pairs = [(before[key], after) for after in others if (key := (after["fold"], after["seed"])) in before]
-    values: dict[str, Any] = {"tests": {}}
+    chosen = twin.choices if twin.matched is None else twin.matched.choices
+    compared = {after["fold"] for _, after in pairs}
+    acted = [choice.activity for choice, _ in merged(choice for choice in chosen if choice.fold in compared)]
+    values: dict[str, Any] = {"tests": {}, "activities": tuple(one for one in acted if one is not None)}
     for name in names if pairs else ():
         differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
         values[name] = statistics.fmean(differences)

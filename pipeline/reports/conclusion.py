@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from pipeline.reports.activity import acted_note, hardly_acted, idle_remark
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budget_sentence, budgets_differ
 from pipeline.reports.paired import PairedTest, holm
 from pipeline.reports.rows import method_title
@@ -61,7 +62,8 @@ def headline_of(table: SweepTable) -> str:
         where = f"on average over {datasets} {'sources' if table.transfers else 'datasets'}"
     else:
         where = f"on average over {len(gains)} comparisons with its baseline"
-    return f"SEPT {mean} {name} {where}; {_verdict(table)}."
+    acted = hardly_acted([one for gain in gains for one in gain.activities])
+    return f"SEPT {mean} {name} {where}; {_verdict(table)}{_but(acted)}."
 
 
 def _verdict(table: SweepTable) -> str:
@@ -97,6 +99,14 @@ def conclusion_of(table: SweepTable) -> str:
         unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
         sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}{unequal}.")
     return " ".join(sentences)
+
+
+def _but(acted: str) -> str:
+    """What the first sentence adds if SEPT hardly acted in chosen trials."""
+    if not acted:
+        return ""
+    of_all = ", so this is probably due to other hyper-parameters or chance" if acted == "hardly acted" else ""
+    return f", but it {acted}{of_all}"
 
 
 def _tested(table: SweepTable) -> str:
@@ -215,7 +225,18 @@ def gain_notes(table: SweepTable) -> list[str]:
         "not valid, and no gain is significant."
     )
     first = [chosen] if table.warning else []
-    return [*first, what, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
+    acted = _acted(table)
+    return [*first, what, *acted, *budget_notes(table), claim, narrow, limits, *_unclaimed(table, tests)]
+
+
+def _acted(table: SweepTable) -> list[str]:
+    """A line for each gain with trials in which SEPT hardly acted; its meaning, unless the chosen trials have it."""
+    lines = [
+        f"{gain.dataset}, {method_title(gain.baseline)} + SEPT: {remark}."
+        for gain in gains_of(table)
+        if (remark := idle_remark(gain.activities))
+    ]
+    return [*lines, acted_note()] if lines and not table.says_activity else lines
 
 
 _WITHIN = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.reports.activity import IDLE, hardly_acted
 from pipeline.reports.conclusion import claim_scope, gains_of, shown_gains
 from pipeline.reports.missing_results import partial_lines
 from pipeline.reports.rows import Chosen, method_title
-from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.reports.tables import MEAN, best_rows, bold_means, signed
 
 __all__ = ["to_latex"]
@@ -66,7 +67,7 @@ def _accuracy(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
         cells = [_spread(row, *pair) for pair in ((test.base, test.base_std), (test.new, test.new_std))]
         cells.append(_spread(row, test.h, test.h_std))
         if gains:
-            cells.append(_moved(gain.h, (gain.dataset, gain.baseline) in claimed) if gain else "")
+            cells.append(_moved(gain, gain.h, claimed) if gain else "")
         if among_all:
             cells.append("--" if test.all is None else _spread(row, test.all, test.all_std or 0.0))
         rows.append((row, cells))
@@ -89,7 +90,7 @@ def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
         cells.append(_spread(row, row.mean, row.mean_std))
         if gains:
             gain = gains.get((row.dataset, row.method))
-            cells.append(_moved(gain.targets, (gain.dataset, gain.baseline) in claimed) if gain else "")
+            cells.append(_moved(gain, gain.targets, claimed) if gain else "")
         rows.append((row, cells))
     columns = ("On source", *map(escape, targets), MEAN.capitalize(), *(("$\\Delta$mean",) if gains else ()))
     return "Source", columns, rows
@@ -101,8 +102,10 @@ def _claimed(table: SweepTable) -> set[tuple[str, str]]:
     return {(gains[index].dataset, gains[index].baseline) for index in shown_gains(table)}
 
 
-def _moved(points: float, claimed: bool) -> str:
-    return f"${signed(points)}{'^{*}' if claimed else ''}$"
+def _moved(gain: Gain | TransferGain, points: float, claimed: set[tuple[str, str]]) -> str:
+    marks = "*" if (gain.dataset, gain.baseline) in claimed else ""
+    marks += "\\dagger" if hardly_acted(gain.activities) else ""
+    return f"${signed(points)}{f'^{{{marks}}}' if marks else ''}$"
 
 
 def _spread(row: Chosen, mean: float, std: float) -> str:
@@ -126,4 +129,5 @@ def _caption(table: SweepTable) -> str:
         words += f" {table.warning}."
     words += "".join(f" {line}" for line in partial_lines(table))
     words += "".join(f" Data: {line}." for line in table.data_warnings)
-    return escape(words)
+    idle = any(hardly_acted(gain.activities) for gain in gains_of(table))
+    return escape(words) + (f" $^{{\\dagger}}$: {escape(f'SEPT hardly acted ({IDLE}).')}" if idle else "")

@@ -158,7 +158,9 @@ def _computing(place: TrialPlace) -> str:
 
 def _compare(result: TrialResult, stored: TrialResult, here: str) -> Rerun:
     compared = [name for name in _NUMBERS if name != "tested" or stored.tested]
-    differing = tuple(name for name in compared if _numbers(result, name) != _numbers(stored, name))
+    # Earlier releases did not report how much SEPT acts: a curve with such a report is compared without that.
+    acts = all("sept/gradient" in report.metrics for report in stored.curve)
+    differing = tuple(name for name in compared if _numbers(result, name, acts) != _numbers(stored, name, acts))
     elsewhere = [
         f"{package} {stored.versions.get(package, '-')}, here {result.versions.get(package, '-')}"
         for package in sorted({*stored.versions, *result.versions})
@@ -171,7 +173,11 @@ def _compare(result: TrialResult, stored: TrialResult, here: str) -> Rerun:
     return Rerun(result, stored, differing, largest, tuple(elsewhere), here)
 
 
-def _numbers(result: TrialResult, name: str) -> Any:
-    """The numbers to compare; for a curve without its times."""
-    value = getattr(result, name)
-    return [(report.epoch, report.metrics) for report in value] if name == "curve" else value
+def _numbers(result: TrialResult, name: str, acts: bool) -> Any:
+    """The numbers to compare; for a curve without its times, and how much SEPT ``acts`` only if asked for."""
+    if name != "curve":
+        return getattr(result, name)
+    return [
+        (report.epoch, {key: value for key, value in report.metrics.items() if acts or not key.startswith("sept/")})
+        for report in result.curve
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from pipeline.reports.activity import IDLE, Activity, acted_note, hardly_acted, percent
 from pipeline.reports.budgets import no_gain_notes
 from pipeline.reports.conclusion import gain_notes, gains_of, headline_test, shown_gains
 from pipeline.reports.document import Figure, Section, Sheet
@@ -12,7 +13,7 @@ from pipeline.reports.figures import tradeoff_figure, tradeoff_legend, transfer_
 from pipeline.reports.missing_results import is_whole, missing_lines
 from pipeline.reports.published import published_beside, published_notes
 from pipeline.reports.rows import Chosen, method_title
-from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
 from pipeline.reports.tables import (
     ESTIMATE,
     MEAN,
@@ -28,6 +29,8 @@ from pipeline.text import short
 
 __all__ = ["result_sections"]
 
+_ACTED = ("active intra, %", "active inter, %", "SEPT's gradient, %")
+"""Columns of the chosen trials, if there are any with these figures."""
 _WORDS = frozenset(
     {"dataset", "source", "method", "baseline", "significant", "backbone", "protocol", "published in", "test folds"}
 )
@@ -69,6 +72,8 @@ def _headline(table: SweepTable) -> Section:
             "gain in H: SEPT minus its baseline, replica by replica, at equal numbers of trials; p: paired test over "
             "replicas (shots and seeds on these clips), not corrected, see below."
         )
+    if any(hardly_acted(gain.activities) for gain in gains_of(table)):
+        notes.append(f"Hardly acted: SEPT did little, {IDLE} (or of so many of the chosen trials); see below.")
     notes += [f"{line}." for line in no_gain_notes(table)]
     notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(table)]
     return Section("result", "Accuracy on test clips, %", sheets=tuple(sheets), notes=tuple(notes))
@@ -82,7 +87,7 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
         test = row.test
         accuracies = ((test.base, test.base_std), (test.new, test.new_std), (test.h, test.h_std))
         gain = gains.get((row.dataset, row.method))
-        moved = (f"{signed(gain.h)} ± {gain.h_std:.1f}", p_value(gain.tests["h"].p)) if gain else ("", "")
+        moved = (_moved(gain, "h"), p_value(gain.tests["h"].p)) if gain else ("", "")
         rows.append(
             (
                 row.dataset,
@@ -109,6 +114,13 @@ def _averages_sheet(table: SweepTable) -> Sheet:
     )
     columns = ("dataset", "method", "H of means", "base F1", "new F1")
     return Sheet(columns, rows, _WORDS, title="H of means and macro F1, %", folded=True)
+
+
+def _moved(gain: Gain | TransferGain, part: str) -> str:
+    """A gain with its spread; that of the headline with a mark if SEPT hardly acted."""
+    moved = f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}"
+    mark = hardly_acted(gain.activities, short=True) if part in ("h", "targets") else ""
+    return f"{moved} ({mark})" if mark else moved
 
 
 def _all_sheet(table: SweepTable) -> Sheet:
@@ -191,26 +203,39 @@ def _chosen(table: SweepTable) -> Sheet:
     rows = [row for row in table.studies if row.searched]
     names = sorted({name for row in rows for choice in row.choices for name in choice.params})
     apart = any(len(row.merged) > 1 for row in rows)
+    acted = _ACTED if table.says_activity else ()
     lines = tuple(
         (
             row.dataset,
             method_title(row.method),
             *([", ".join(folds)] if apart else ()),
             *(short(choice.params[name]) if name in choice.params else "" for name in names),
+            *(_activity(choice.activity) if acted else ()),
             f"#{choice.number}",
         )
         for row in rows
         for choice, folds in row.merged
     )
     folds = ("test folds",) if apart else ()
-    return Sheet(("dataset", "method", *folds, *names, "trial"), lines, _WORDS)
+    return Sheet(("dataset", "method", *folds, *names, *acted, "trial"), lines, _WORDS)
+
+
+def _activity(activity: Activity | None) -> tuple[str, str, str]:
+    """The cells of ``_ACTED``; empty for a trial without SEPT, or of an earlier release."""
+    if activity is None:
+        return "", "", ""
+    mark = f" ({hardly_acted([activity])})" if activity.idle else ""
+    return percent(activity.intra), percent(activity.inter), percent(activity.gradient) + mark
 
 
 def _chosen_notes(table: SweepTable) -> tuple[str, ...]:
-    """A note about rows with several trials."""
-    if not any(row.searched and len(row.merged) > 1 for row in table.studies):
-        return ()
-    return (f"{ESTIMATE} The folds share search spaces, pruners and proposals, except with selection: strict.",)
+    """Notes about rows with several trials, and about how much SEPT acted."""
+    notes = []
+    if any(row.searched and len(row.merged) > 1 for row in table.studies):
+        notes.append(f"{ESTIMATE} The folds share search spaces, pruners and proposals, except with selection: strict.")
+    if table.says_activity:
+        notes.append(acted_note())
+    return tuple(notes)
 
 
 def _gain(table: SweepTable) -> Section:
@@ -228,7 +253,7 @@ def _gain(table: SweepTable) -> Section:
         moved.append(
             (
                 *who,
-                *(f"{signed(getattr(gain, part))} ± {getattr(gain, f'{part}_std'):.1f}" for part in parts),
+                *(_moved(gain, part) for part in parts),
                 "yes" if index in claimed else "no",
                 p_value(gain.p_claim_holm) if open_to_claim else "-",
                 f"{test.replicas} / {test.folds} / {test.sources or '-'}",

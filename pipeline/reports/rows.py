@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.reports.activity import Activity
 from sept_core.correct_counts import Tested
 from sept_core.trial_config import TrialConfig
 
@@ -101,6 +102,7 @@ class FoldChoice:
     Attributes:
         study: Its study.
         params: The searched hyper-parameters; empty if nothing was searched.
+        activity: How much SEPT acted; None without SEPT, and for results of earlier releases that do not say it.
     """
 
     fold: str
@@ -108,6 +110,7 @@ class FoldChoice:
     number: int
     signature: str
     params: dict[str, int | float | str]
+    activity: Activity | None = None
 
 
 @dataclass(frozen=True)

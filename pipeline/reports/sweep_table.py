@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.reports.activity import Activity
 from pipeline.reports.paired import PairedTest
 from pipeline.reports.rows import Chosen, ForUse, Row, TransferRow, warning_of
 
@@ -20,6 +21,7 @@ class Gain:
 
     Attributes:
         tests: The test of each of the three, by name.
+        activities: How much SEPT acted in each compared trial with SEPT that says it.
         p_holm: The p value of H over replicas, corrected for all gains of the sweep.
         p_claim_holm: The same of H over folds and test clips together; below 5 % the gain is claimed.
     """
@@ -34,6 +36,7 @@ class Gain:
     new_std: float
     h_std: float
     tests: dict[str, PairedTest]
+    activities: tuple[Activity, ...] = ()
     p_holm: float = 1.0
     p_claim_holm: float = 1.0
 
@@ -54,6 +57,7 @@ class TransferGain:
     source_std: float
     targets_std: float
     tests: dict[str, PairedTest]
+    activities: tuple[Activity, ...] = ()
     p_holm: float = 1.0
     p_claim_holm: float = 1.0
 
@@ -95,6 +99,11 @@ class SweepTable:
     def gain_of(self) -> dict[tuple[str, str], Gain]:
         """The gains by dataset and SEPT method, which identify a row of the table."""
         return {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in self.gains}
+
+    @property
+    def says_activity(self) -> bool:
+        """Whether a chosen trial of a search says how much SEPT acted."""
+        return any(choice.activity for row in self.studies if row.searched for choice in row.choices)
 
     @property
     def warning(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.reports.activity import idle_remark
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
 from pipeline.reports.missing_results import folds_of, is_whole, partial_lines, several_folds
 from pipeline.reports.rows import Row, TransferRow, method_title
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.reports.paired import PairedTest
     from pipeline.reports.rows import Chosen
+    from pipeline.reports.sweep_table import Gain, TransferGain
 
 __all__ = [
     "ESTIMATE",
@@ -168,18 +170,22 @@ def gain_lines(table: SweepTable) -> list[str]:
         [
             f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
             f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
-            f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])})"
+            f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])}){_acted(gain)}"
             for gain in table.gains
         ]
         + [
             f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
             f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
-            f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])})"
+            f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])}){_acted(gain)}"
             for gain in table.transfer_gains
         ]
         + no_gain_notes(table)
         + budget_notes(table)
     )
+
+
+def _acted(gain: Gain | TransferGain) -> str:
+    return f"; {remark}" if (remark := idle_remark(gain.activities)) else ""
 
 
 def _pairs(test: PairedTest) -> str:

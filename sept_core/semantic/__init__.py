@@ -1,6 +1,6 @@
 """SEPT itself: neighbours, templates, margins, and the semantic expansion loss."""
 
-from sept_core.semantic.loss import SEPT_HYPER, SemanticExpansion, expansion_losses
+from sept_core.semantic.loss import SEPT_HYPER, Hinges, SemanticExpansion, expansion_losses
 from sept_core.semantic.margins import MARGIN_MODES, handcrafted_distances, margins
 from sept_core.semantic.neighbor_files import load_neighbors
 from sept_core.semantic.neighbors import Neighbors, check_neighbors
@@ -10,6 +10,7 @@ from sept_core.semantic.templates import fill, load_templates, templates_digest
 __all__ = [
     "MARGIN_MODES",
     "SEPT_HYPER",
+    "Hinges",
     "NamingNew",
     "Neighbors",
     "SemanticExpansion",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sept_core.encoders.base import TextTower
     from sept_core.encoders.prefix import PromptBank
 
-__all__ = ["SEPT_HYPER", "SemanticExpansion", "expansion_losses"]
+__all__ = ["SEPT_HYPER", "Hinges", "SemanticExpansion", "expansion_losses"]
 
 SEPT_HYPER = (
     HyperParameter("lambda_se", float, "weight of the expansion loss (lambda)", 1.0, low=0.0, high=1e4, column=True),
@@ -42,6 +42,50 @@ SMALLEST = 1e-12
 """Lower bound of squared distances: the gradient of a norm at zero is not a number."""
 
 
+@dataclass(frozen=True)
+class Hinges:
+    """Both hinges of every class and neighbour before they are cut off at 0; a positive one is active.
+
+    Attributes:
+        intra: ``[replicas, C, N]``: distance to an own neighbour minus its margin.
+        inter: ``[replicas, C, C, N]``: margin minus distance to another class's neighbour; the diagonal is not used.
+    """
+
+    intra: Tensor
+    inter: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> Hinges:
+        """The hinges of features and margins that are given as to `expansion_losses`."""
+        import torch
+
+        # ||a - b||^2 = 2 - 2 a.b for unit vectors, but that loses digits if a is close to b, and these decide a hinge.
+        squared = (z[:, :, None, None] - p[:, None]).square().sum(-1)  # [replicas, C, C, N]
+        distances = squared.clamp_min(SMALLEST).sqrt()
+        own = torch.arange(p.shape[1], device=z.device)
+        return cls(distances[:, own, own] - intra, inter - distances)
+
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """L_intra and L_inter ``[replicas]``; with a single class L_inter is 0."""
+        return self._means(self.intra.relu(), self.inter.relu())
+
+    def active(self) -> tuple[Tensor, Tensor]:
+        """The shares of active intra and inter hinges in percent ``[replicas]``; without inter hinges that is 0."""
+        intra, inter = self._means(*((100.0 * (hinge > 0)).to(hinge) for hinge in (self.intra, self.inter)))
+        return intra, inter
+
+    def _means(self, intra: Tensor, inter: Tensor) -> tuple[Tensor, Tensor]:
+        """Means over each replica's hinges ``[replicas]``."""
+        import torch
+
+        size, count = intra.shape[1:]
+        of_intra = intra.mean((1, 2))
+        if size == 1:
+            return of_intra, torch.zeros_like(of_intra)
+        others = ~torch.eye(size, dtype=torch.bool, device=inter.device)
+        return of_intra, (inter * others[:, :, None]).sum((1, 2, 3)) / (size * (size - 1) * count)
+
+
 def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tuple[Tensor, Tensor]:
     """L_intra and L_inter of each replica.
 
@@ -54,19 +98,7 @@ def expansion_losses(z: Tensor, p: Tensor, intra: Tensor, inter: Tensor) -> tupl
     Returns:
         Two tensors ``[replicas]``. With a single class L_inter is 0.
     """
-    import torch
-
-    size, count = p.shape[1], p.shape[2]
-    # ||a - b||^2 = 2 - 2 a.b for unit vectors, but that loses digits if a is close to b, and these decide a hinge.
-    squared = (z[:, :, None, None] - p[:, None]).square().sum(-1)  # [replicas, C, C, N]
-    distances = squared.clamp_min(SMALLEST).sqrt()
-    own = torch.arange(size, device=z.device)
-    l_intra = (distances[:, own, own] - intra).relu().mean((1, 2))
-    if size == 1:
-        return l_intra, torch.zeros_like(l_intra)
-    others = ~torch.eye(size, dtype=torch.bool, device=z.device)
-    hinge = (inter - distances).relu() * others[:, :, None]
-    return l_intra, hinge.sum((1, 2, 3)) / (size * (size - 1) * count)
+    return Hinges.of(z, p, intra, inter).losses()
 
 
 @dataclass(frozen=True)
@@ -120,11 +152,11 @@ class SemanticExpansion:
         bank = Wording.of(hyper).bank(tower, [*classes, *(term for own in terms for term in own)])
         return cls(bank, intra, inter, float(hyper["lambda_se"]))
 
-    def losses(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """L_intra and L_inter ``[replicas]`` from the bank's un-normalised features ``[replicas, C + C*N, dim]``."""
+    def hinges(self, features: Tensor) -> Hinges:
+        """Both hinges from the bank's un-normalised features ``[replicas, C + C*N, dim]``."""
         from torch.nn import functional as F
 
         size, count = self.intra.shape
         unit = F.normalize(features, dim=-1)
         p = unit[:, size:].unflatten(1, (size, count))
-        return expansion_losses(unit[:, :size], p, self.intra, self.inter)
+        return Hinges.of(unit[:, :size], p, self.intra, self.inter)

@@ -189,12 +189,12 @@ def test_with_the_published_optimisers_options_it_is_torchs_sgd_with_its_schedul
     after = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 4) if schedule == "cosine" else None
     full_rates = [group["lr"] for group in sgd.param_groups]
     for epoch in range(4):
-        order = run._order(0)
-        assert len(order) == 15
+        (order,) = run._batches()[0]
+        assert (len(order), len(run._rows[0])) == (8, 15)  # without the incomplete last batch
         for group, rate in zip(sgd.param_groups, full_rates, strict=True):
             if epoch < 2:
                 group["lr"] = rate if epoch else 1e-5
-        audio, labels = run._audio[order[:8]][None], run._labels[order[:8]][None]
+        audio, labels = run._audio[order][None], run._labels[order][None]
         text = run._learner.features(params, audio, run._classes)
         loss = run._learner.loss(params, audio, labels, text).mean() + run._learner.penalty(params, text).sum()
         sgd.zero_grad()

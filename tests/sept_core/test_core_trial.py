@@ -31,6 +31,7 @@ def test_a_trial_reports_on_held_out_clips_and_ends_with_test_metrics(inputs):
     assert [report.epoch for report in result.curve] == [2, 4]
     assert set(result.curve[0].metrics) == {
         "val/h", "val/base", "val/new", "loss/total", "loss/base", "loss/intra", "loss/inter",
+        "sept/active_intra", "sept/active_inter", "sept/gradient",
     }  # fmt: skip
     assert result.objective == result.curve[-1].objective
     assert len(result.replicas) == 4

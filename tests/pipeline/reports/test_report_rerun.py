@@ -129,6 +129,22 @@ def test_what_was_compared_is_named_with_the_clips_that_were_right_where_they_we
     assert same.format("") in out
 
 
+def test_a_result_of_an_earlier_release_is_the_same_although_it_does_not_say_how_much_sept_acted(
+    root: Path, tmp_path: Path
+) -> None:
+    store = TrialStore(LocalFiles(Path(shutil.copytree(root, tmp_path / "own"))))
+    (signature,) = meant_trials(store, "tiny", "coop+sept")
+    stored = store.read_result("FSDD.mini.base-to-new.coop+sept", signature)
+    assert stored is not None
+    assert all("sept/gradient" in report.metrics for report in stored.curve)
+    first = stored.curve[0]
+    fewer = {name: value for name, value in first.metrics.items() if not name.startswith("sept/")}
+    for metrics, differing in ((fewer, ()), (first.metrics | {"sept/gradient": 101.0}, ("curve",))):
+        curve = (dataclasses.replace(first, metrics=metrics), *stored.curve[1:])
+        store.write_result(dataclasses.replace(stored, curve=curve))
+        assert rerun(store, str(tmp_path / "own"), "tiny", signature, provider=PROVIDER).differing == differing
+
+
 def test_numbers_that_were_chosen_on_test_clips_are_marked_when_they_come_again(
     tmp_path: Path, sept: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

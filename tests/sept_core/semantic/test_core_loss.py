@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sept_core.semantic import expansion_losses
+from sept_core.semantic import Hinges, expansion_losses
 
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(0, 10_000))
 
@@ -41,6 +41,19 @@ def test_the_loss_equals_the_formula_written_out(size):
                         pushes.append(max(0.0, inter[i, j, n].item() - distance(z[r, i], p[r, j, n])))
         assert l_intra[r].item() == pytest.approx(sum(pulls) / len(pulls), abs=1e-12)
         assert l_inter[r].item() == pytest.approx(sum(pushes) / len(pushes) if pushes else 0.0, abs=1e-12)
+    # A hinge that adds to the loss is active, and no other.
+    intra_active, inter_active = Hinges.of(z, p, intra, inter).active()
+    for r in range(replicas):
+        far = [distance(z[r, i], p[r, i, n]) > intra[i, n].item() for i in range(classes) for n in range(neighbors)]
+        near = [
+            distance(z[r, i], p[r, j, n]) < inter[i, j, n].item()
+            for i in range(classes)
+            for j in range(classes)
+            if j != i
+            for n in range(neighbors)
+        ]
+        assert intra_active[r].item() == pytest.approx(100 * sum(far) / len(far))
+        assert inter_active[r].item() == pytest.approx(100 * sum(near) / len(near) if near else 0.0)
 
 
 @settings(max_examples=40, deadline=None)
