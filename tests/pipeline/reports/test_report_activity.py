@@ -11,7 +11,7 @@ import synthetic_results as made
 
 from pipeline.reports import collect, describe, gain_lines, read_records, to_html, to_latex, to_markdown
 from pipeline.reports.activity import Activity
-from pipeline.reports.conclusion import conclusion_of
+from pipeline.reports.conclusion import headline_of
 from pipeline.store import TrialStore
 from sept_core.results import Report
 
@@ -49,7 +49,7 @@ def forms(store: TrialStore) -> dict[str, str]:
         "markdown": to_markdown(document),
         "terminal": "\n".join(gain_lines(table)),
         "latex": to_latex(table),
-        "conclusion": conclusion_of(table).partition(". ")[0],
+        "headline": headline_of(table),
     }
 
 
@@ -59,7 +59,7 @@ def test_a_gain_without_sept_acting_is_marked_in_every_form_and_in_the_first_sen
 ) -> None:
     shown = forms(filled(store, lambda _: metrics))
     assert all("hardly acted" in text for text in shown.values())
-    assert "but it hardly acted, so this is probably due to other hyper-parameters or chance" in shown["conclusion"]
+    assert "but it hardly acted, so this is probably due to other hyper-parameters or chance" in shown["headline"]
     assert "hardly acted)" in shown["page"]
     gradient, inter = ("0.9", "0.6") if metrics is IDLE else ("0.0", "0.0")
     assert (
@@ -89,13 +89,13 @@ def test_the_mark_says_in_how_many_of_the_chosen_trials_it_is_so(store: TrialSto
     shown = forms(store)
     assert all(mark in text for name, text in shown.items() if name != "latex")
     assert f" (hardly acted, {idle} of {len(gain.activities)})" in shown["markdown"]
-    assert "probably" not in shown["conclusion"]
+    assert "probably" not in shown["headline"]
 
 
 def test_over_several_gains_the_first_sentence_counts_the_trials_of_all(store: TrialStore) -> None:
     filled(store, lambda _: IDLE, tuple(made.DATASETS))
     assert len(collect(store, made.SWEEP).gains) == 2
-    assert "down, but it hardly acted, so" in forms(store)["conclusion"]
+    assert "significant, but it hardly acted, so" in forms(store)["headline"]
 
 
 def test_the_chosen_trials_show_the_means_over_their_curves(store: TrialStore) -> None:
