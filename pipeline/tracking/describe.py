@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.search.selection import Composed, best_decision, choose
-from pipeline.text import plural
 from pipeline.tracking.labels import COLOUR, NAME, NOTE, colour, run_name, study_note, trial_note
 from sept_core.results import Report, TrialResult
 from sept_core.trial_config import TrialConfig
@@ -214,12 +213,11 @@ class Tally:
 
     def tags(self, config: TrialConfig) -> dict[str, str]:
         """Tags of the run of the study: the best trial overall, and the chosen trial of each test fold."""
-        ended = {state: self._states[state] for state in RUN_STATUS if self._states[state]}
+        ended = ", ".join(f"{self._states[state]} {state}" for state in RUN_STATUS if self._states[state])
         tags = {
             "sept.counted": str(self.counted),
             "sept.outcomes": self.outcomes,
-            "sept.state": f"{plural(self.counted, 'trial')}: "
-            + ", ".join(f"{n} {state}" for state, n in ended.items()),
+            "sept.state": ended,
             NOTE: study_note(config, self.chosen)[:_TAG_LIMIT],
         }
         if self.best is not None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking.client import TrackingTarget
 from pipeline.tracking.describe import RUN_STATUS, study_tags, trial_tags
-from pipeline.tracking.labels import EXPERIMENT_NOTE, NAME, NOTE, earlier_name, run_name, study_name, study_note
+from pipeline.tracking.labels import (
+    COLOUR,
+    EXPERIMENT_NOTE,
+    NAME,
+    NOTE,
+    colour,
+    earlier_name,
+    run_name,
+    study_name,
+    study_note,
+)
 from pipeline.tracking.view import view_tags
 
 if TYPE_CHECKING:
@@ -237,10 +247,13 @@ class Runs:
         return runs[key]
 
     def _rename(self, run: Run, proposal: Proposal) -> None:
-        """Give the run of an earlier release its name of today; a name that a person gave it stays."""
+        """Give the run of an earlier release its name and colour of today; a name that a person gave it stays."""
         name = run_name(proposal, run.state if run.final else "running")
         if run.name != name and earlier_name(run.name, proposal):
-            self._client.set_tag(run.run_id, NAME, name)
+            from mlflow.entities import RunTag
+
+            tags = [RunTag(NAME, name), RunTag(COLOUR, colour(proposal.config.method))]
+            self._client.log_batch(run.run_id, tags=tags)
             run.name = name
 
     def _experiment_tags(self) -> dict[str, str]:

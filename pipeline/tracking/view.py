@@ -1,9 +1,9 @@
 """The saved views of a sweep in MLflow's pages: which rows, columns and charts are shown, and in which order.
 
-MLflow stores a saved view as a tag of the experiment (as its own "Save view" does) and finds it by a key in the address.
-The value of the tag is the state of the page. What is not part of that state, such as whether the table or the charts
-are shown, is in the address. Checked against MLflow 3.17. A page of another version that does not understand it shows
-its default view and a message.
+MLflow stores a saved view as a tag of the experiment (its own "Save view" does so) and finds it by a key in the
+address. The value of the tag is the state of the page. What is not part of that state, such as whether the table or the
+charts are shown, is in the address. Checked against MLflow 3.17. A page of another version that does not understand it
+shows its default view and a message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _TRIALS = "tags.`sept.role` = 'trial'"
 # What the search may see comes first. Metrics that a sweep does not have are not shown.
 _METRICS = ("val/h", "val/source", "val/base", "val/new")
 _TESTS = ("test/h", "test/base", "test/new", "test/all", "test/source", "test/targets")
-_NAME_WIDTH, _STATE_WIDTH, _WIDTH = 230, 130, 88
+_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 130, _STATE: 145}
+_WIDTH = 82
 
 
 def view_tags(objective: str) -> dict[str, str]:
@@ -58,9 +59,13 @@ def _columns() -> dict[str, Any]:
     params = [f"params.`{name}`" for name in _searched()]
     metrics = [f"metrics.`{name}`" for name in (*_METRICS, *_TESTS)]
     columns = [_STATE, *metrics[: len(_METRICS)], *params, *metrics[len(_METRICS) :]]
-    widths = dict.fromkeys(columns, _WIDTH)
-    widths |= {"attributes.`Run Name`": _NAME_WIDTH, _STATE: _STATE_WIDTH}
-    return {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}
+    # MLflow applies the width of a column only if the order names it.
+    order = list(dict.fromkeys([*_WIDTHS, *columns]))
+    return {
+        "selectedColumns": columns,
+        "columnOrder": order,
+        "columnWidths": {column: _WIDTHS.get(column, _WIDTH) for column in order},
+    }
 
 
 def _searched() -> list[str]:
