@@ -34,6 +34,7 @@ __all__ = [
     "final_points",
     "params_of",
     "report_points",
+    "rounded",
     "study_tags",
     "trial_tags",
 ]
@@ -142,7 +143,7 @@ def _shown(value: object) -> str:
     return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """A metric for people: four significant digits, and every digit before the decimal point."""
     if not math.isfinite(value) or value == 0:
         return value
@@ -150,7 +151,9 @@ def _rounded(value: float) -> float:
 
 
 def _points(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Point]:
-    return [Point(key, _rounded(value), timestamp_ms, step) for key, value in sorted(values.items())]
+    """Points by name, validation first and test last: a run's page has its metrics in this order."""
+    ordered = sorted(values, key=lambda key: (not key.startswith("val/"), key.startswith("test/"), key))
+    return [Point(key, rounded(values[key]), timestamp_ms, step) for key in ordered]
 
 
 def report_points(report: Report) -> list[Point]:
@@ -209,7 +212,7 @@ class Tally:
         for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
             values |= {f"{part}/{name}": metrics[name] for name in _HEADLINES if name in metrics}
         curve |= {f"search/best_val_{name}": values[f"val/{name}"] for name in _OBJECTIVES if f"val/{name}" in values}
-        return _points(curve, self._timestamp_ms, self.counted - 1) + _points(values, self._timestamp_ms, 0)
+        return _points(values, self._timestamp_ms, 0) + _points(curve, self._timestamp_ms, self.counted - 1)
 
     def tags(self, config: TrialConfig) -> dict[str, str]:
         """Tags of the run of the study: the best trial overall, and the chosen trial of each test fold."""

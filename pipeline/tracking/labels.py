@@ -32,8 +32,8 @@ COLOUR = "mlflow.runColor"
 NOTE = "mlflow.note.content"
 
 EXPERIMENT_NOTE = """\
-**What to look at.** A row such as `ESC10 | CoOp + SEPT` is a *study*: the search for the best configuration of one \
-method on one data set. Compare the studies of a data set with and without SEPT.
+**To see what SEPT did, compare two studies of one data set**, such as `ESC10 | CoOp` and `ESC10 | CoOp + SEPT`. A \
+study is the search for the best configuration of one method; its row has the accuracies of the report's table.
 
 - `val/...` is accuracy (percent) on validation clips. The search maximizes `val/h`, the harmonic mean of the \
 accuracies on base and new classes (`val/source` across data sets). Rows are sorted by it.

@@ -98,7 +98,7 @@ def _charts(objective: str) -> dict[str, Any]:
             "useGlobalXaxisKey": True,
         }
     )
-    searched = [name for name in _searched() if name in ("lr", "n_ctx", "lambda_se", "margin_intra", "margin_inter")]
+    searched = [name for name in _searched() if name in ("lr", "n_ctx", "lambda_se")]
     charts.append(
         {
             "type": "PARALLEL",
