@@ -104,8 +104,9 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
     artifacts = (folder / "mlartifacts").as_uri()
     if uri is None and is_remote(root):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or None
-    if uri is None:
-        return TrackingTarget(f"sqlite:///{(folder / 'mlflow.db').as_posix()}", artifacts, own=True)
+    own = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+    if uri in (None, own):
+        return TrackingTarget(own, artifacts, own=True)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
         # Without a scheme the beginning of a user name is unknown.
