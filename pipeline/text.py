@@ -6,9 +6,10 @@ import re
 
 from sept_core.text import plural, some
 
-__all__ = ["ago", "duration", "fillable", "masked", "one_line", "plural", "short", "some"]
+__all__ = ["ago", "duration", "fillable", "masked", "method_title", "one_line", "plural", "short", "some"]
 
 _LONGEST = 300
+_TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
 # In a database's address a password may hold a slash, so that after "USER:" all up to the last "@" counts as one. Where
 # that is a port and a path with an "@", too much is masked rather than too little.
 _USER = re.compile(r"(?<=://)(?:[^\s:/?#]*:\S*|[^\s/?#]*)@")
@@ -37,6 +38,13 @@ def one_line(said: object) -> str:
 def short(value: object) -> str:
     """A hyper-parameter as a person would write it: numbers to three digits, anything else as it is."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def method_title(method: str) -> str:
+    """A method as papers write it: ``coop+sept`` is ``CoOp + SEPT``."""
+    baseline = method.removesuffix("+sept")
+    title = _TITLES.get(baseline, baseline)
+    return title if baseline == method else f"{title} + SEPT"
 
 
 def duration(seconds: float) -> str:

@@ -53,7 +53,7 @@ def ui(
         target = default_target(root, mlflow)
         _check_shown(root, target)
         _check_free(host, port)
-        page = _page(target, sweep)
+        page, charts = _pages(target, sweep)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 (compared, not bound)
     # SIGTERM is handled like Ctrl-C, because the server is a separate process that has to be ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -63,6 +63,8 @@ def ui(
             say(console, "Starting MLflow (some seconds)")
             _wait(process, address)
             say(console, f"MLflow shows the results at {address}/{page}")
+            if charts:
+                say(console, f"Charts of the trials: {address}/{charts}")
             say(console, "Ctrl-C ends it.")
             process.wait()
             raise SeptError(f"MLflow's server ended unexpectedly (code {process.returncode}){_last_line(log)}")
@@ -104,12 +106,13 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-def _page(target: TrackingTarget, sweep: str | None) -> str:
-    """The page of the sweep, or of the newest one."""
-    from pipeline.tracking import failure, mlflow_client
-    from pipeline.tracking.view import view_path
+def _pages(target: TrackingTarget, sweep: str | None) -> tuple[str, str]:
+    """The page of the sweep, or of the newest one, and the page of its charts (empty if there is no sweep)."""
+    from pipeline.tracking import failure, mlflow_client, prepare
+    from pipeline.tracking.view import CHARTS, view_path
 
     try:
+        prepare(target)
         found = mlflow_client(target).search_experiments(order_by=["creation_time DESC"])
     except Exception as error:
         raise failure(target, error, "the question") from error
@@ -118,7 +121,10 @@ def _page(target: TrackingTarget, sweep: str | None) -> str:
         listed = known_words(sweep, sweeps) if sweeps else "there is none yet"
         raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", fix=listed)
     shown = sweeps[sweep] if sweep is not None else next(iter(sweeps.values()), None)
-    return "#/experiments" if shown is None else view_path(str(shown.experiment_id), shown.tags)
+    if shown is None:
+        return "#/experiments?workflowType=machine_learning", ""
+    experiment = str(shown.experiment_id)
+    return view_path(experiment, shown.tags), view_path(experiment, shown.tags, CHARTS)
 
 
 def _serve(target: TrackingTarget, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:

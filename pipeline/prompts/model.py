@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import sept_core
 from pipeline.text import one_line
 from pipeline.tracking.client import TrackingTarget, as_default, mlflow_client, prepare, quiet
-from pipeline.tracking.describe import selection_mark
 from pipeline.tracking.failures import failure
+from pipeline.tracking.labels import selection_mark
 from sept_core.errors import InputError, SeptError
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ def headline_of(table: SweepTable) -> str:
     else:
         where = f"on average over {len(gains)} comparisons with its baseline"
     acted = hardly_acted([one for gain in gains for one in gain.activities])
-    return f"SEPT {mean} {name} {where}; {_verdict(table)}{_but(acted)}."
+    return f"SEPT {mean} {name} {where}; {_verdict(table)}.{_but(acted)}"
 
 
 def _verdict(table: SweepTable) -> str:
@@ -102,11 +102,11 @@ def conclusion_of(table: SweepTable) -> str:
 
 
 def _but(acted: str) -> str:
-    """What the first sentence adds if SEPT hardly acted in chosen trials."""
+    """What the headline adds if SEPT hardly acted in chosen trials."""
     if not acted:
         return ""
     of_all = ", so this is probably due to other hyper-parameters or chance" if acted == "hardly acted" else ""
-    return f", but it {acted}{of_all}"
+    return f" It {acted}{of_all}."
 
 
 def _tested(table: SweepTable) -> str:

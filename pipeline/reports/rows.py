@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.reports.activity import Activity
+from pipeline.text import method_title
 from sept_core.correct_counts import Tested
 from sept_core.trial_config import TrialConfig
 
@@ -27,8 +28,6 @@ __all__ = [
     "study_title",
     "warning_of",
 ]
-
-_TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
 
 OVER_ALL_FOLDS = (
     "chosen on validation clips of all folds, which include test clips of other folds: probably too good for unseen "
@@ -276,10 +275,3 @@ def study_title(config: TrialConfig) -> str:
     """The method of a study for a table of studies; with ``strict`` with its test fold."""
     apart = f", fold {', '.join(config.folds)}" if config.study_key != config.row_key else ""
     return method_title(config.method) + apart
-
-
-def method_title(method: str) -> str:
-    """A method as papers write it: ``coop+sept`` is ``CoOp + SEPT``."""
-    baseline = method.removesuffix("+sept")
-    title = _TITLES.get(baseline, baseline)
-    return title if baseline == method else f"{title} + SEPT"

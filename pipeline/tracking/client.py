@@ -67,10 +67,12 @@ class TrackingTarget:
     Attributes:
         uri: Tracking URI: a database (``sqlite:///...``) or a server (``http://...``).
         artifacts: Parent URI of the artifacts of a new experiment; None leaves it to the server.
+        own: Whether it is the database of the results folder, which nobody but this program creates.
     """
 
     uri: str
     artifacts: str | None
+    own: bool = False
 
     @property
     def served(self) -> bool:
@@ -102,8 +104,9 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
     artifacts = (folder / "mlartifacts").as_uri()
     if uri is None and is_remote(root):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or None
-    if uri is None:
-        return TrackingTarget(f"sqlite:///{(folder / 'mlflow.db').as_posix()}", artifacts)
+    own = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+    if uri in (None, own):
+        return TrackingTarget(own, artifacts, own=True)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
         # Without a scheme the beginning of a user name is unknown.
@@ -193,7 +196,22 @@ def prepare(target: TrackingTarget) -> None:
         with suppress(OSError):
             # Created with the umask, like all files of the results; SQLite's own file would not be group-writable.
             file.touch(exist_ok=True)
-    mlflow_client(target).search_experiments(max_results=1)
+    client = mlflow_client(target)
+    client.search_experiments(max_results=1)
+    if target.own:
+        _remove_empty_default(client)
+
+
+def _remove_empty_default(client: MlflowClient) -> None:
+    """Remove the experiment that MLflow creates in every database, if it is empty; MLflow can restore it."""
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):  # it is only there to be looked at
+        default = client.get_experiment("0")
+        found = default.name == "Default" and default.lifecycle_stage == "active" and not default.tags
+        if found and not client.search_runs(["0"], run_view_type=ViewType.ALL, max_results=1):
+            client.delete_experiment("0")
 
 
 def is_passing(error: Exception) -> bool:

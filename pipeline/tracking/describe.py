@@ -1,4 +1,7 @@
-"""How a study and a trial look in MLflow: names, tags, parameters, metrics. Pure functions of the store's values.
+"""What MLflow has of a study and a trial: tags, parameters, metrics. Pure functions of the store's values.
+
+Studies and trials have the same names of metrics. For people, numbers are rounded to four significant digits; the exact
+ones are in the store.
 
 Runs are found again by their tags, because MLflow chooses run ids itself: ``sept.study``, ``sept.number`` and
 ``sept.signature`` name one trial of one sweep.
@@ -7,13 +10,16 @@ Runs are found again by their tags, because MLflow chooses run ids itself: ``sep
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.drawing import colour_of
 from pipeline.search.selection import Composed, best_decision, choose
-from pipeline.text import short
+from pipeline.tracking.labels import COLOUR, NAME, NOTE, run_name, study_note, trial_note
 from sept_core.results import Report, TrialResult
 from sept_core.trial_config import TrialConfig
 
@@ -29,9 +35,7 @@ __all__ = [
     "final_points",
     "params_of",
     "report_points",
-    "run_name",
-    "selection_mark",
-    "study_name",
+    "rounded",
     "study_tags",
     "trial_tags",
 ]
@@ -40,6 +44,8 @@ RUN_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 """MLflow's status for each decision. A pruned trial ended normally; the tag ``sept.state`` tells it apart."""
 
 _HEADLINES = ("h", "base", "new", "all", "source", "targets")
+_OBJECTIVES = ("h", "source")
+_DIGITS = 4
 _TAG_LIMIT = 5000
 
 
@@ -51,31 +57,6 @@ class Point:
     value: float
     timestamp_ms: int
     step: int
-
-
-def study_name(config: TrialConfig) -> str:
-    """Such as ``ESC10 coop+sept, mini, base-to-new``; the differences come first, because lists cut long names."""
-    what = f"{config.dataset} {config.method}{_fold(config)}"
-    return f"{what}, {config.encoder}, {config.protocol}{selection_mark(config.selection)}"
-
-
-def run_name(proposal: Proposal) -> str:
-    """Such as ``coop+sept #3 n_ctx=8 lr=0.0041``, with the searched parameters only."""
-    method = proposal.config.method + _fold(proposal.config)
-    if not proposal.params:
-        return method + selection_mark(proposal.config.selection)
-    searched = " ".join(f"{name}={short(value)}" for name, value in sorted(proposal.params.items()))
-    return f"{method} #{proposal.number} {searched}{selection_mark(proposal.config.selection)}"
-
-
-def _fold(config: TrialConfig) -> str:
-    """The test fold, if each fold has a study of its own."""
-    return f" fold {config.folds[0]}" if config.selection == "strict" else ""
-
-
-def selection_mark(selection: str) -> str:
-    """Added to the name of every run that was chosen on test clips; otherwise empty."""
-    return " [chosen on test clips]" if selection == "paper" else ""
 
 
 def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
@@ -90,6 +71,7 @@ def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
         "sept.manifest_digest": config.manifest_digest,
         "sept.protocol": config.protocol,
         "sept.selection": config.selection,
+        COLOUR: colour_of(config.method),
     }
 
 
@@ -100,13 +82,16 @@ def trial_tags(sweep: str, proposal: Proposal, parent_run: str) -> dict[str, str
         "sept.number": str(proposal.number),
         "sept.signature": proposal.signature,
         "sept.state": "running",
+        "sept.params": json.dumps(dict(proposal.params), sort_keys=True)[:_TAG_LIMIT],
         "mlflow.parentRunId": parent_run,
     }
 
 
-def decision_tags(decision: Decision, result: TrialResult | None) -> dict[str, str]:
+def decision_tags(proposal: Proposal, decision: Decision, result: TrialResult | None) -> dict[str, str]:
     """Tags added to the run of a trial at its end; ``sept.tracked`` says that the run is complete."""
-    tags = {"sept.state": decision.state, "sept.tracked": "yes"}
+    tags = {"sept.state": decision.state, "sept.tracked": "yes", NAME: run_name(proposal, decision.state)}
+    if note := trial_note(decision):
+        tags[NOTE] = note[:_TAG_LIMIT]
     if decision.error:
         # PostgreSQL does not accept NUL in text.
         tags["sept.error"] = decision.error.replace("\0", "")[:_TAG_LIMIT]
@@ -124,7 +109,7 @@ def data_tags(warnings: Iterable[str]) -> dict[str, str]:
 
 
 def params_of(proposal: Proposal) -> dict[str, str]:
-    """Everything that the results of the trial depend on, as MLflow parameters."""
+    """Everything that the results of the trial depend on, as MLflow parameters; the tag ``sept.params`` is exact."""
     config = proposal.config
     fixed: dict[str, object] = {
         "method": config.method,
@@ -151,12 +136,30 @@ def params_of(proposal: Proposal) -> dict[str, str]:
         fixed["left_out"] = ", ".join(f"{name}: {clips}" for name, clips in config.left_out.items())
     if config.targets:
         fixed["targets"] = ",".join(config.targets)
-    return {name: str(value) for name, value in (fixed | config.hyper).items()}
+    return {name: _shown(value) for name, value in (fixed | config.hyper).items()}
+
+
+def _shown(value: object) -> str:
+    """A parameter for people."""
+    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
+
+
+def rounded(value: float) -> float:
+    """A metric for people: four significant digits, and every digit before the decimal point."""
+    if not math.isfinite(value) or value == 0:
+        return value
+    return round(value, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)))))
+
+
+def _points(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Point]:
+    """Points by name, validation first and test last: a run's page has its metrics in this order."""
+    ordered = sorted(values, key=lambda key: (not key.startswith("val/"), key.startswith("test/"), key))
+    return [Point(key, rounded(values[key]), timestamp_ms, step) for key in ordered]
 
 
 def report_points(report: Report) -> list[Point]:
     """The metrics of a report at its epoch, with its timestamp."""
-    return [Point(key, value, report.timestamp_ms, report.epoch) for key, value in sorted(report.metrics.items())]
+    return _points(report.metrics, report.timestamp_ms, report.epoch)
 
 
 def final_points(decision: Decision, result: TrialResult) -> list[Point]:
@@ -169,7 +172,7 @@ def final_points(decision: Decision, result: TrialResult) -> list[Point]:
     values = {f"val/{name}": value for name, value in result.validation.items() if f"val/{name}" not in reported}
     values |= {f"test/{name}": value for name, value in result.test.items()}
     values["time/train_s"] = result.train_seconds
-    return [Point(key, value, decision.decided_ms, decision.epoch) for key, value in sorted(values.items())]
+    return _points(values, decision.decided_ms, decision.epoch)
 
 
 class Tally:
@@ -182,7 +185,7 @@ class Tally:
         self._states = Counter[str]()
         self._timestamp_ms = 0
         # Part of the digest, so that runs counted by another rule are counted again.
-        self._digest = hashlib.sha256(b"chosen for each test fold\n")
+        self._digest = hashlib.sha256(b"chosen for each test fold, named as for a trial\n")
 
     def add(self, decision: Decision) -> None:
         """Add the outcome of the next trial."""
@@ -190,7 +193,7 @@ class Tally:
         self.best = best_decision(one for one in (self.best, decision) if one is not None)
         self.chosen = choose((*self.chosen.values(), decision))
         self._states[decision.state] += 1
-        self._timestamp_ms = max(self._timestamp_ms, decision.decided_ms)
+        self._timestamp_ms = max(self._timestamp_ms + 1, decision.decided_ms)
         self._digest.update(f"{decision.signature} {decision.state} {decision.decided_ms}\n".encode())
 
     @property
@@ -199,15 +202,28 @@ class Tally:
         return self._digest.hexdigest()[:16]
 
     def points(self, row: Composed | None) -> list[Point]:
-        """The metrics of the study at step n: the number of trials by state, and the accuracies as in a report."""
-        values = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
-        for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
-            values |= {f"best/{part}_{name}": metrics[name] for name in _HEADLINES if name in metrics}
-        return [Point(key, value, self._timestamp_ms, self.counted - 1) for key, value in sorted(values.items())]
+        """The metrics of the study after trial n.
 
-    def tags(self) -> dict[str, str]:
+        The accuracies are those of the report, under the names that they have for a trial. They are points of step 0,
+        because a study has no epochs, and of increasing times, because MLflow shows the last one. What has a curve over
+        the number of trials are the number of trials by state, and the best validation so far.
+        """
+        curve = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
+        values: dict[str, float] = {}
+        for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
+            values |= {f"{part}/{name}": metrics[name] for name in _HEADLINES if name in metrics}
+        curve |= {f"search/best_val_{name}": values[f"val/{name}"] for name in _OBJECTIVES if f"val/{name}" in values}
+        return _points(values, self._timestamp_ms, 0) + _points(curve, self._timestamp_ms, self.counted - 1)
+
+    def tags(self, config: TrialConfig) -> dict[str, str]:
         """Tags of the run of the study: the best trial overall, and the chosen trial of each test fold."""
-        tags = {"sept.counted": str(self.counted), "sept.outcomes": self.outcomes}
+        ended = ", ".join(f"{self._states[state]} {state}" for state in RUN_STATUS if self._states[state])
+        tags = {
+            "sept.counted": str(self.counted),
+            "sept.outcomes": self.outcomes,
+            "sept.state": ended,
+            NOTE: study_note(config, self.chosen)[:_TAG_LIMIT],
+        }
         if self.best is not None:
             tags |= {"sept.best_signature": self.best.signature, "sept.best_number": str(self.best.number)}
         if self.chosen:

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.tracking.labels import NOTE
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 __all__ = ["log_report"]
 
+_NOTE = "The report of the sweep: *Artifacts*, `report/report.html`."
 _ROLE = "tags.`sept.role` = 'sweep'"
 
 
@@ -42,7 +45,7 @@ def log_report(client: MlflowClient, sweep: str, files: Mapping[str, bytes]) -> 
     digest = _digest(files)
     if found and found[0].data.tags.get("sept.report") == digest:
         return False
-    tags = {"sept.sweep": sweep, "sept.role": "sweep"}
+    tags = {"sept.sweep": sweep, "sept.role": "sweep", NOTE: _NOTE}
     run = found[0] if found else client.create_run(experiment.experiment_id, tags=tags, run_name=f"{sweep} report")
     with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as folder:
         for name, data in files.items():

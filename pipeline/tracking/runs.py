@@ -6,9 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.drawing import colour_of
 from pipeline.tracking.client import TrackingTarget
-from pipeline.tracking.describe import RUN_STATUS, run_name, study_name, study_tags, trial_tags
-from pipeline.tracking.view import VIEW_TAGS
+from pipeline.tracking.describe import RUN_STATUS, study_tags, trial_tags
+from pipeline.tracking.labels import (
+    COLOUR,
+    EXPERIMENT_NOTE,
+    NAME,
+    NOTE,
+    earlier_name,
+    run_name,
+    study_name,
+    study_note,
+)
+from pipeline.tracking.view import view_tags
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -29,6 +40,7 @@ class Run:
     """What is known of a run in MLflow.
 
     Attributes:
+        name: The name that is shown.
         state: Tag ``sept.state`` of a trial.
         tracked: Whether everything of an ended trial except its status is there.
         failed: Whether it has the error of a failed trial.
@@ -45,6 +57,7 @@ class Run:
     status: str
     start_ms: int
     end_ms: int | None = None
+    name: str = ""
     state: str = "running"
     tracked: bool = False
     failed: bool = False
@@ -89,6 +102,7 @@ class Runs:
         self._sweep = sweep
         self._store = store
         self._experiment: str | None = None
+        self._objective = "val/h"
         self._doubted: set[str | TrialKey] = set()
 
     def forget(self) -> None:
@@ -98,13 +112,17 @@ class Runs:
         self.studies.clear()
         self.trials.clear()
 
+    def sort_by(self, objective: str) -> None:
+        """Name the metric that the search maximizes, by which MLflow's pages sort; to be called before ``open``."""
+        self._objective = objective
+
     def open(self) -> str:
         """Find or create the experiment and read its runs; returns its id."""
         if self._experiment is None:
             found = self._client.get_experiment_by_name(self._sweep)
             if found is None:
                 location = f"{self._target.artifacts}/{self._sweep}" if self._target.artifacts else None
-                experiment = self._client.create_experiment(self._sweep, location, dict(VIEW_TAGS))
+                experiment = self._client.create_experiment(self._sweep, location, self._experiment_tags())
             else:
                 experiment = found.experiment_id
                 if found.lifecycle_stage != "active":
@@ -122,6 +140,7 @@ class Runs:
         run = self.studies.get(proposal.study)
         if run is None:
             tags = study_tags(self._sweep, proposal.config) | {"sept.role": "study"}
+            tags[NOTE] = study_note(proposal.config, {})
             name = study_name(proposal.config)
             # The start of trial 0, because workers begin in no particular order.
             first = self._store.proposal(self._sweep, proposal.study, 0) or proposal
@@ -138,6 +157,7 @@ class Runs:
             tags = trial_tags(self._sweep, proposal, study.run_id)
             run = self._create(self.trials, key, self.open(), proposal.created_ms, tags, run_name(proposal))
             self.reopen(study)
+        self._rename(run, proposal)
         if run.parent != study.run_id:
             self._client.set_tag(run.run_id, _PARENT, study.run_id)
             run.parent = study.run_id
@@ -219,16 +239,33 @@ class Runs:
                 made.info.run_id,
                 "RUNNING",
                 start_ms,
+                name=name,
                 signature=tags.get("sept.signature", ""),
                 parent=tags.get(_PARENT, ""),
                 points=set(),
             )
         return runs[key]
 
+    def _rename(self, run: Run, proposal: Proposal) -> None:
+        """Give the run of an earlier release its name and colour of today; a name that a person gave it stays."""
+        name = run_name(proposal, run.state if run.final else "running")
+        if run.name != name and earlier_name(run.name, proposal):
+            from mlflow.entities import RunTag
+
+            tags = [RunTag(NAME, name), RunTag(COLOUR, colour_of(proposal.config.method))]
+            self._client.log_batch(run.run_id, tags=tags)
+            run.name = name
+
+    def _experiment_tags(self) -> dict[str, str]:
+        return view_tags(self._objective) | {NOTE: EXPERIMENT_NOTE}
+
     def _dress(self, experiment: str, tags: Mapping[str, str]) -> None:
-        """Add the tags of the view to an experiment that was created without them."""
-        for name, value in VIEW_TAGS.items():
-            if tags.get(name) != value:
+        """Add the views and the description to an experiment that was created without them.
+
+        A description that is there may be a person's, so it stays.
+        """
+        for name, value in self._experiment_tags().items():
+            if tags.get(name) != value and (name != NOTE or NOTE not in tags):
                 self._client.set_experiment_tag(experiment, name, value)
 
     def _read(self, experiment: str, wanted: str = "") -> None:
@@ -273,11 +310,14 @@ def _known(found: Any) -> Run:
         status=found.info.status,
         start_ms=found.info.start_time,
         end_ms=found.info.end_time,
+        name=found.info.run_name,
         state=tags.get("sept.state", ""),
         tracked=tags.get("sept.tracked") == "yes",
         failed="sept.error" in tags,
         signature=tags.get("sept.signature", ""),
         parent=tags.get(_PARENT, ""),
+        # All of them are written together, and MLflow does not accept another value for one that is there.
+        described="signature" in found.data.params,
         curve=next((name for name in ("val/h", "val/source") if name in found.data.metrics), None),
         counted=int(tags.get("sept.counted", "0")),
         outcomes=tags.get("sept.outcomes", ""),

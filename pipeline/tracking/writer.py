@@ -21,8 +21,8 @@ from pipeline.tracking.describe import (
     final_points,
     params_of,
     report_points,
-    selection_mark,
 )
+from pipeline.tracking.labels import run_name
 from pipeline.tracking.runs import Run, Runs
 from sept_core.results import Report, TrialResult
 
@@ -101,6 +101,8 @@ class SweepWriter:
         """
         for key, budget in (budgets or {}).items():
             self._studies[key].budget = budget
+        if any(".cross-dataset." in key for key in budgets or {}):
+            self._runs.sort_by("val/source")
         return self._runs.open()
 
     def start(self, proposal: Proposal) -> None:
@@ -139,8 +141,9 @@ class SweepWriter:
                 return False
             self._log_files(run, proposal, decision, result)
             points = final_points(decision, result) if result and decision.state == "finished" else []
-            self._log(run.run_id, points, tags=decision_tags(decision, result))
+            self._log(run.run_id, points, tags=decision_tags(proposal, decision, result))
             run.tracked, run.state, run.failed = True, decision.state, decision.state == "failed"
+            run.name = run_name(proposal, decision.state)
             self._runs.end(run, RUN_STATUS[decision.state], decision.decided_ms)
         self._studies[proposal.study].ended[proposal.number] = decision
         self._count(proposal)
@@ -202,8 +205,7 @@ class SweepWriter:
         with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as name:
             folder = Path(name)
             if decision.state == "finished":
-                mark = selection_mark(proposal.config.selection)
-                write_artifacts(result, f"{proposal.study} #{proposal.number}{mark}", folder)
+                write_artifacts(result, run_name(proposal), folder)
                 learned = self._store.read_checkpoint(proposal.config)
                 if learned is not None:
                     (folder / "checkpoint.safetensors").write_bytes(learned)
@@ -235,7 +237,7 @@ class SweepWriter:
                 self._log(run.run_id, batch)
             self._row(study)
             warnings = (line for result in study.results.values() for line in result.warnings)
-            self._log(run.run_id, last, tags=study.tally.tags() | data_tags(warnings))
+            self._log(run.run_id, last, tags=study.tally.tags(proposal.config) | data_tags(warnings))
             study.unwritten, run.counted = [], study.tally.counted
 
     def _row(self, study: _Study) -> Composed | None:

@@ -145,7 +145,7 @@ def _check_mlflow(root: Path, spec: SweepSpec, proposals: list[Proposal], decisi
         assert run.data.tags["sept.state"] == decision.state
         points = client.get_metric_history(run.info.run_id, "val/h")
         assert sorted((point.step, point.value, point.timestamp) for point in points) == [
-            (report.epoch, report.metrics["val/h"], report.timestamp_ms) for report in decision.curve
+            (report.epoch, round(report.metrics["val/h"], 2), report.timestamp_ms) for report in decision.curve
         ]
 
 

@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from browser import browser, chromium
 
 from pipeline.cli.launching import _next_command
 from pipeline.store import LocalFiles, TrialStore
+from pipeline.text import method_title
 from pipeline.tracking import SweepWriter, default_target
 from pipeline.tracking.client import mlflow_client
-from pipeline.tracking.describe import run_name
 
 Sept = Callable[..., tuple[int, str, str]]
 
@@ -82,17 +83,18 @@ def test_the_advice_at_the_end_of_a_launch_finds_the_database(
 
 
 @contextmanager
-def served(*arguments: object) -> Iterator[str]:
-    """The address that `sept ui` prints; ended by Ctrl-C, which has to leave no process."""
+def served(*arguments: object) -> Iterator[tuple[str, str]]:
+    """The addresses of table and charts that `sept ui` prints; ended by Ctrl-C, which must leave no process."""
     port = free_port()
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", *map(str, arguments)]
     command += ["--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        address = next((line.split()[-1] for line in process.stdout if "http://" in line), "")
-        assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/")
-        yield address
+        addresses = [line.split()[-1] for line in islice((line for line in process.stdout if "http://" in line), 2)]
+        assert all(address.startswith(f"http://127.0.0.1:{port}/#/experiments/") for address in addresses)
+        table, charts = addresses
+        yield table, charts
     finally:
         os.kill(process.pid, signal.SIGINT)
         code = process.wait(30)
@@ -103,58 +105,86 @@ def served(*arguments: object) -> Iterator[str]:
 
 def test_it_serves_the_results_on_loopback_and_ctrl_c_leaves_no_process(tracked: Path) -> None:
     place = ("--root", "s3://bucket/runs", "--mlflow", f"sqlite:///{tracked}/mlflow.db")
-    with served(*place) as address, urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
+    with served(*place) as (address, _), urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
         assert b"MLflow" in page.read()
 
 
-# The table's rows lie in any order in the page, and say which they are.
+# The rows of the table are in any order in the page, and have their numbers.
 CELLS = (
     "[...document.querySelectorAll('.ag-row [col-id=\"{}\"]{}')]"
     ".sort((one, other) => one.closest('.ag-row').getAttribute('row-index') - "
     "other.closest('.ag-row').getAttribute('row-index')).map(cell => cell.innerText.trim())"
 )
 NAMES = CELLS.format("attributes.`Run Name`", " a")
-HEADERS = "[...document.querySelectorAll('.ag-header-cell')].map(cell => cell.getAttribute('col-id'))"
+HEADERS = (
+    "[...document.querySelectorAll('.ag-header-cell')]"
+    ".sort((one, other) => one.getBoundingClientRect().left - other.getBoundingClientRect().left)"
+    ".map(cell => cell.getAttribute('col-id'))"
+)
 EXPAND = (
     "[...document.querySelectorAll('.ag-row')].find(row => row.innerText.includes('{}'))"
     ".querySelector('button').click()"
 )
+TEXT = "document.body.innerText"
+COLOURS = "[...new Set([...document.querySelectorAll('.scatterlayer .point')].map(point => point.style.fill))]"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
-def test_a_person_sees_studies_with_their_trials_below_them_and_charts(
+def test_a_person_sees_the_best_first_the_studies_with_their_trials_and_charts(
     sept: Sept, tracked: Path, tmp_path: Path
 ) -> None:
-    cases = made.make_cases()
+    cases = [*made.make_cases(), made.make_case("FSDD", "coop+sept", 3, "failed")]
     made.fill_store(TrialStore(LocalFiles(tracked)), cases)
     code, _, err = sept("track", "sync", made.SWEEP, "--root", tracked)
     assert code == 0, err
-    with served("--root", tracked) as address, browser(tmp_path / "profile") as tab:
+    studies = {f"{dataset} | {method_title(method)}" for dataset in made.DATASETS for method in made.LEVELS}
+    with served("--root", tracked) as (address, charts), browser(tmp_path / "profile") as tab:
         # Wide enough for all columns: the table makes only those that are in view.
-        tab.open(address, 3400, 1200)
-        studies = tab.wait(f"{NAMES}.length == 7 && {NAMES}")
-        # And the sweep's own run, which carries its report.
-        assert set(studies) == {f"{made.SWEEP} report"} | {
-            f"{dataset} {method}, mini, base-to-new" for dataset in made.DATASETS for method in made.LEVELS
-        }
+        tab.open(address, 3000, 1400)
+        rows = len(cases) + len(studies) + 1  # and the run with the report
+        names = tab.wait(f"{NAMES}.length == {rows} && {NAMES}")
+        assert studies < set(names)
+        assert {"#3 coop+sept, failed | FSDD", "#1 coop, pruned | ESC10", "#0 coop | ESC10"} < set(names)
+        # On the side for model training, with what the description says.
+        shown = tab.evaluate(TEXT)
+        assert "Evaluation runs" not in shown
+        assert "To see what SEPT did" in shown
+        # Sorted by validation, which comes first; then parameters, then test. No row lacks a validation but the report.
         columns = tab.evaluate(HEADERS)
-        for name in ("best/val_h", "best/test_h", "best/test_base", "best/test_new", "val/h", "test/h", "test/base"):
-            assert f"metrics.`{name}`" in columns
-        assert {"params.`n_ctx`", "params.`lambda_se`"} <= set(columns)
-        shown = dict(zip(studies, tab.evaluate(CELLS.format("metrics.`best/test_h`", "")), strict=True))
+        order = ("tags.`sept.state`", "metrics.`val/h`", "params.`lr`", "params.`lambda_se`", "metrics.`test/h`")
+        places = [columns.index(name) for name in order]
+        assert places == sorted(places)
+        said = dict(zip(names, tab.evaluate(CELLS.format("metrics.`val/h`", "")), strict=True))
+        assert said.pop(f"{made.SWEEP} report") == "-"
+        values = [float(value) for value in said.values()]
+        assert values == sorted(values, reverse=True)
+        assert max(len(value) for value in said.values()) <= len("99.99")
+        tests = dict(zip(names, tab.evaluate(CELLS.format("metrics.`test/h`", "")), strict=True))
         row = made.row_of(cases, "ESC10.mini.base-to-new.coop")
-        assert float(shown["ESC10 coop, mini, base-to-new"]) == pytest.approx(made.summary(row, "test")["h"])
-        # Opened, a study shows its trials, with what was searched in their names.
-        opened = "ESC10 coop, mini, base-to-new"
-        tab.evaluate(EXPAND.format(opened))
-        names = tab.wait(f"{NAMES}.length > 7 && {NAMES}")
-        trials = {run_name(case.proposal) for case in cases if case.proposal.study == "ESC10.mini.base-to-new.coop"}
-        first = names.index(opened) + 1
-        assert set(names[first : first + len(trials)]) == trials
-        assert len(names) == 7 + len(trials)
-        tab.open(f"{address}&compareRunsMode=CHART", 1600, 1200)
-        tab.wait("document.querySelectorAll('.scatterlayer .trace path').length > 10")
+        assert float(tests["ESC10 | CoOp"]) == round(made.summary(row, "test")["h"], 2)
+        # A second view has the trials below their study.
+        tab.open(address.replace("ShareKey=sept", "ShareKey=sept-studies"), 1500, 1400)
+        tab.wait(f"{NAMES}.length == {len(studies) + 1}")
+        tab.evaluate(EXPAND.format("ESC10 | CoOp + SEPT"))
+        names = tab.wait(f"{NAMES}.length > {len(studies) + 1} && {NAMES}")
+        first = names.index("ESC10 | CoOp + SEPT") + 1
+        assert set(names[first : first + 3]) == {
+            "#0 coop+sept | ESC10",
+            "#1 coop+sept, pruned | ESC10",
+            "#2 coop+sept | ESC10",
+        }
+        # A third has charts of the trials: first base against new classes, in the colours of the methods; no test.
+        tab.open(charts, 1500, 1400)
+        tab.wait(f"document.querySelectorAll('.scatterlayer .point').length >= {len(cases)}")
+        assert len(tab.evaluate(COLOURS)) == len(made.LEVELS)
+        titles = tab.evaluate("[...document.querySelectorAll('h4')].map(title => title.innerText)")
+        assert titles[:2] == ["val/base vs. val/new", "val/h"]
+        assert not [title for title in titles if title.startswith("test")]
+        # MLflow's own empty experiment is gone.
+        tab.open(address.split("#")[0] + "#/experiments?workflowType=machine_learning", 1500)
+        tab.wait(f"{TEXT}.includes('{made.SWEEP}') && {TEXT}.includes('Time created')")
+        assert "Default" not in tab.evaluate(TEXT)
 
 
 def free_port() -> int:

@@ -59,7 +59,7 @@ def test_a_gain_without_sept_acting_is_marked_in_every_form_and_in_the_first_sen
 ) -> None:
     shown = forms(filled(store, lambda _: metrics))
     assert all("hardly acted" in text for text in shown.values())
-    assert "but it hardly acted, so this is probably due to other hyper-parameters or chance" in shown["headline"]
+    assert "It hardly acted, so this is probably due to other hyper-parameters or chance" in shown["headline"]
     assert "hardly acted)" in shown["page"]
     gradient, inter = ("0.9", "0.6") if metrics is IDLE else ("0.0", "0.0")
     assert (
@@ -95,7 +95,7 @@ def test_the_mark_says_in_how_many_of_the_chosen_trials_it_is_so(store: TrialSto
 def test_over_several_gains_the_first_sentence_counts_the_trials_of_all(store: TrialStore) -> None:
     filled(store, lambda _: IDLE, tuple(made.DATASETS))
     assert len(collect(store, made.SWEEP).gains) == 2
-    assert "significant, but it hardly acted, so" in forms(store)["headline"]
+    assert ". It hardly acted, so" in forms(store)["headline"]
 
 
 def test_the_chosen_trials_show_the_means_over_their_curves(store: TrialStore) -> None:

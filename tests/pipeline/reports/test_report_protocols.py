@@ -26,7 +26,8 @@ from pipeline.reports import (
 )
 from pipeline.reports.published import published_beside
 from pipeline.store import TrialStore
-from pipeline.tracking.describe import run_name, study_tags
+from pipeline.tracking.describe import study_tags
+from pipeline.tracking.labels import run_name
 from sept_core.datasets import DATASETS
 
 

@@ -16,7 +16,8 @@ from pipeline.cli.progress import Tally
 from pipeline.cli.show_status import one_line, render
 from pipeline.search.selection import best_decision
 from pipeline.store import LocalFiles, TrialStore
-from pipeline.tracking.describe import run_name, study_name, study_tags
+from pipeline.tracking.describe import study_tags
+from pipeline.tracking.labels import run_name, study_name
 from pipeline.watch.status import sweep_status
 
 FOLDS = ("nicolas", TEST_FOLD)
@@ -147,6 +148,8 @@ def test_status_progress_and_mlflow_tell_folds_apart(tmp_path: Path) -> None:
     proposals = store.proposals("tiny")
     names = {study_name(proposal.config) for proposal in proposals}
     assert len(names) == len(KEYS)
-    assert f"FSDD coop+sept fold {TEST_FOLD}, mini, base-to-new" in names
+    assert f"FSDD | CoOp + SEPT | fold {TEST_FOLD}" in names
     assert {study_tags("tiny", proposal.config)["sept.study"] for proposal in proposals} == set(KEYS)
-    assert {run_name(proposal) for proposal in proposals if proposal.study == KEYS[1]} == {f"zero-shot fold {FOLDS[1]}"}
+    assert {run_name(proposal) for proposal in proposals if proposal.study == KEYS[1]} == {
+        f"#0 zero-shot | FSDD | fold {FOLDS[1]}"
+    }

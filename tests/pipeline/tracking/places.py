@@ -151,6 +151,7 @@ class Place:
                 "end": run.info.end_time,
                 "params": run.data.params,
                 "tags": tags,
+                "shown": run.data.metrics,
                 "curves": {name: history(client, run.info.run_id, name) for name in run.data.metrics},
                 "files": files(client, run.info.run_id),
                 "under": None if parent is None else studies[parent],

@@ -19,7 +19,7 @@ from mlflow_server import free_port, until
 from places import Counting, MakePlace, few_cases, plans
 
 from pipeline.store import Lease
-from pipeline.tracking import MlflowTracker, TrackingTarget, mlflow_client, prepare
+from pipeline.tracking import MlflowTracker, TrackingTarget, default_target, mlflow_client, prepare
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
 
@@ -266,3 +266,24 @@ def test_one_trial_that_cannot_be_written_now_holds_up_no_other(
     assert {key: run["curves"] for key, run in place.sync(cases).items()} == {
         key: run["curves"] for key, run in undisturbed.play(cases).items()
     }
+
+
+def test_mlflows_empty_experiment_goes_from_our_database_and_stays_where_it_is_used_or_not_ours(tmp_path: Path) -> None:
+    def active(target: TrackingTarget) -> list[str]:
+        return [one.name for one in mlflow_client(target).search_experiments()]
+
+    ours = default_target(tmp_path / "ours")
+    prepare(ours)
+    assert active(ours) == []
+    # A launch passes the address on.
+    assert default_target(tmp_path / "ours", ours.uri) == ours
+    for name in ("used", "other"):
+        (tmp_path / name).mkdir()
+        shutil.copy(tmp_path / "ours" / "mlflow.db", tmp_path / name / "mlflow.db")
+    used, other = default_target(tmp_path / "used"), TrackingTarget(f"sqlite:///{tmp_path}/other/mlflow.db", None)
+    for target in (used, other):
+        mlflow_client(target).restore_experiment("0")
+    mlflow_client(used).create_run("0")
+    for target in (used, other):
+        prepare(target)
+        assert active(target) == ["Default"]

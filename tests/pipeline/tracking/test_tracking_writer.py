@@ -1,7 +1,8 @@
-"""What a sweep comes to in MLflow, on every kind of target: the same, whatever was repeated, killed or made anew."""
+"""What MLflow shows of a sweep, on every kind of target: the same, whatever was repeated, killed or replaced."""
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from dataclasses import replace
@@ -13,8 +14,9 @@ from places import Counting, Killed, MakePlace, events, few_cases, history, star
 
 from pipeline.reports import collect
 from pipeline.tracking import default_target, mlflow_client
-from pipeline.tracking.describe import Tally, final_points
-from pipeline.tracking.view import VIEW_TAGS
+from pipeline.tracking.describe import Tally, final_points, rounded
+from pipeline.tracking.labels import EXPERIMENT_NOTE
+from pipeline.tracking.view import view_tags
 from pipeline.watch.status import sweep_status
 from sept_core.errors import InputError
 
@@ -34,16 +36,24 @@ def test_a_sweep_is_an_experiment_with_a_run_per_study_and_a_run_per_trial(make_
     run = shown[case.proposal.study, str(case.proposal.number)]
     assert case.result is not None
     assert run["tags"]["sept.signature"] == case.proposal.signature
-    assert run["params"]["lambda_se"] == str(case.proposal.params["lambda_se"])
+    assert run["params"]["lambda_se"] == f"{case.proposal.params['lambda_se']:.4g}"
+    assert json.loads(run["tags"]["sept.params"]) == case.proposal.params
     assert run["params"]["seeds"] == "0"
     assert run["params"]["folds"] == ",".join(case.proposal.config.folds)
-    assert run["curves"]["val/h"] == [(r.epoch, r.metrics["val/h"], r.timestamp_ms) for r in case.decision.curve]
-    assert run["curves"]["test/h"] == [(made.EPOCHS, case.result.test["h"], case.decision.decided_ms)]
-    assert run["curves"]["val/h_std"][0][1] == case.result.validation["h_std"]
+    assert run["curves"]["val/h"] == [
+        (report.epoch, round(report.metrics["val/h"], 2), report.timestamp_ms) for report in case.decision.curve
+    ]
+    assert run["curves"]["test/h"] == [(made.EPOCHS, round(case.result.test["h"], 2), case.decision.decided_ms)]
+    assert run["curves"]["val/h_std"][0][1] == rounded(case.result.validation["h_std"])
     assert sorted(run["files"]) == ["checkpoint.safetensors", "confusion_base.svg", "confusion_new.svg", "replicas.csv"]
     assert (run["start"], run["end"]) == (case.proposal.created_ms, case.decision.decided_ms)
-    assert run["name"].startswith(f"coop+sept #{case.proposal.number} ")
-    assert shown["ESC10.mini.base-to-new.zero-shot", "0"]["name"] == "zero-shot"
+    assert run["name"] == f"#{case.proposal.number} coop+sept | {case.proposal.config.dataset}"
+    assert shown["ESC10.mini.base-to-new.zero-shot", "0"]["name"] == "#0 zero-shot | ESC10"
+    assert shown["ESC10.mini.base-to-new.coop", "1"]["name"] == "#1 coop, pruned | ESC10"
+    assert shown["ESC10.mini.base-to-new.coop+sept", None]["name"] == "ESC10 | CoOp + SEPT"
+    # Each trial of a study can be told from the others by its first ten characters.
+    names = [run["name"][:10] for key, run in shown.items() if key[0] == case.proposal.study]
+    assert len(set(names)) == len(names)
 
 
 def test_rebuilt_from_the_store_it_is_what_it_was_when_tracked_live(make_place: MakePlace) -> None:
@@ -164,7 +174,9 @@ def test_a_trial_that_lost_its_checkpoint_has_no_point_twice(make_place: MakePla
     writer.start(now[0].proposal)
     writer.report(now[0].proposal, now[0].decision.curve[:1])
     run = place.seen()[STUDY, "0"]
-    assert run["curves"]["val/h"] == [(r.epoch, r.metrics["val/h"], r.timestamp_ms) for r in now[0].decision.curve[:1]]
+    assert run["curves"]["val/h"] == [
+        (r.epoch, round(r.metrics["val/h"], 2), r.timestamp_ms) for r in now[0].decision.curve[:1]
+    ]
     assert place.replay(now) == rebuilt.sync(now)
 
 
@@ -319,8 +331,11 @@ def test_a_study_shows_each_folds_best_by_its_validation_whatever_the_order_of_t
         run = place.replay(order if name == "forward" else told)[STUDY, None]
         (shown,) = collect(place.store, place.sweep).rows
         (status,) = [one for one in sweep_status(place.store, place.sweep).studies if one.key == STUDY]
-        assert run["curves"]["best/test_h"][-1][1] == shown.test.h
-        assert run["curves"]["best/val_h"][-1][1] == shown.validation.h
+        # Under the names that these metrics have for a trial; MLflow shows the last point.
+        assert run["shown"]["test/h"] == round(shown.test.h, 2)
+        assert run["shown"]["val/h"] == round(shown.validation.h, 2)
+        assert run["curves"]["search/best_val_h"][-1][:2] == (3, round(shown.validation.h, 2))
+        assert run["tags"]["sept.state"] == "2 finished, 1 pruned, 1 failed"
         assert status.best_objective == pytest.approx(shown.validation.h, abs=1e-9)
         assert run["tags"]["sept.best_signature"] == best.proposal.signature
         said = (f"{fold}: #{case.proposal.number} {case.proposal.signature}" for fold, case in sorted(chosen.items()))
@@ -328,7 +343,8 @@ def test_a_study_shows_each_folds_best_by_its_validation_whatever_the_order_of_t
         for part in ("val", "test"):
             expected = made.summary(row, part)
             for name in ("h", "base", "new"):
-                assert run["curves"][f"best/{part}_{name}"][-1][1] == pytest.approx(expected[name], abs=1e-9)
+                assert run["shown"][f"{part}/{name}"] == round(expected[name], 2)
+                assert {step for step, _, _ in run["curves"][f"{part}/{name}"]} == {0}
         assert run["curves"]["trials/pruned"][-1][1] == 1.0
         histories.append(run["curves"])
     assert histories[0] == histories[1]
@@ -358,10 +374,49 @@ def test_accuracies_among_all_classes_are_metrics_of_trials_and_studies_that_hav
     assert case.result is not None
     values = {point.key: point.value for point in final_points(case.decision, case.result)}
     for name in ("all", "all_base", "all_new", "all_h", "all_f1", "all_std"):
-        assert values[f"test/{name}"] == case.result.test[name]
+        assert values[f"test/{name}"] == rounded(case.result.test[name])
     tally = Tally()
     tally.add(case.decision)
     best = {point.key: point.value for point in tally.points(case.result)}
-    assert best["best/test_all"] == case.result.test["all"]
-    assert "best/test_all" not in {point.key for point in tally.points(older.result)}
-    assert "metrics.`test/all`" in "".join(VIEW_TAGS.values())
+    assert best["test/all"] == rounded(case.result.test["all"])
+    assert "test/all" not in {point.key for point in tally.points(older.result)}
+    assert "metrics.`test/all`" in "".join(view_tags("val/h").values())
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(81.66667, 81.67), (100.0, 100.0), (0.00412345, 0.004123), (12345.6, 12346.0), (0.0, 0.0), (-1.23456, -1.235)],
+)
+def test_numbers_are_rounded_for_people(value: float, shown: float) -> None:
+    assert rounded(value) == shown
+    assert rounded(float("inf")) == float("inf")
+
+
+def test_an_experiment_of_an_earlier_release_gets_names_views_and_a_description_and_no_second_run(
+    make_place: MakePlace, no_pictures: None
+) -> None:
+    place, cases = make_place(), few_cases()
+    place.keep(cases)
+    expected = place.play(cases)
+    client = mlflow_client(place.target)
+    experiment = client.get_experiment_by_name(place.sweep)
+    assert experiment is not None
+    first, *others = client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'trial'")
+    client.set_tag(first.info.run_id, "mlflow.runName", "my favourite")
+    for run in others:
+        earlier = f"coop+sept #{run.data.tags['sept.number']} n_ctx=8 lr=0.0041"
+        client.set_tag(run.info.run_id, "mlflow.runName", earlier)
+    (study,) = client.search_runs([experiment.experiment_id], "tags.`sept.role` = 'study'")
+    client.set_tag(study.info.run_id, "sept.outcomes", "counted as before")
+    client.log_metric(study.info.run_id, "best/test_h", 12.3)
+    for name in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, name, "{}")
+    now = place.sync(cases)
+    names = {key: run.pop("name") for key, run in now.items()}
+    assert names.pop((STUDY, first.data.tags["sept.number"])) == "my favourite"
+    assert names == {key: expected[key]["name"] for key in names}
+    assert now == {key: {what: value for what, value in run.items() if what != "name"} for key, run in expected.items()}
+    tags = client.get_experiment(experiment.experiment_id).tags
+    assert view_tags("val/h").items() <= tags.items()
+    assert tags["mlflow.note.content"] == "{}"  # may be a person's
+    assert experiment.tags["mlflow.note.content"] == EXPERIMENT_NOTE
