@@ -208,7 +208,7 @@ class Tally:
         the number of trials are the number of trials by state, and the best validation so far.
         """
         curve = {f"trials/{state}": float(self._states[state]) for state in RUN_STATUS}
-        values = {}
+        values: dict[str, float] = {}
         for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
             values |= {f"{part}/{name}": metrics[name] for name in _HEADLINES if name in metrics}
         curve |= {f"search/best_val_{name}": values[f"val/{name}"] for name in _OBJECTIVES if f"val/{name}" in values}
