@@ -105,7 +105,7 @@ def default_target(root: str | Path, uri: str | None = None) -> TrackingTarget:
     if uri is None and is_remote(root):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or None
     own = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
-    if uri in (None, own):
+    if uri is None or uri == own:
         return TrackingTarget(own, artifacts, own=True)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
