@@ -221,7 +221,7 @@ def _learned(tower: TextTower, names: Names, prompt: Learned) -> tuple[Tensor, T
 
 
 def _distances(z: Tensor, p: Tensor) -> Tensor:
-    """``[replicas, K, K, N]``: class i, neighbour n of class j; ``z [replicas, K, dim]``, ``p [replicas, K, N, dim]``."""
+    """``[replicas, K, K, N]``: class i of ``z [replicas, K, dim]``, neighbour n of j of ``p [replicas, K, N, dim]``."""
     import torch
 
     # One class at a time: all differences at once would take gigabytes.

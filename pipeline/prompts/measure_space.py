@@ -126,19 +126,19 @@ def measure_pair(
     with as_a_worker(place.threads):
         inputs = load_there(root, replace(place, inputs=wanted), provider)
         new, remarks = _new_lists(root, inputs.table.info, main, wanted.neighbors)
-        names = _names(main, inputs, new)
+
+        def measured(new: Neighbors | None, remarks: list[str]) -> PromptSpace:
+            names = _names(main, inputs, new)
+            prompts = [_learned(store, config, inputs, names) for config in configs]
+            return measure_space(inputs.encoder.text, names, prompts, remarks)
+
         try:
-            space = measure_space(
-                inputs.encoder.text, names, [_learned(store, c, inputs, names) for c in configs], remarks
-            )
+            space = measured(new, remarks)
         except InputError as error:
             if new is None:
                 raise
             # The lists of new classes have not been checked against the others, as those of a trial are.
-            names, remarks = _names(main, inputs, None), [_without_new(error)]
-            space = measure_space(
-                inputs.encoder.text, names, [_learned(store, c, inputs, names) for c in configs], remarks
-            )
+            space = measured(None, [_without_new(error)])
     write_prompt_space(store, pair.main.study, pair.main.signature, pair.twin and pair.twin.signature, space)
     return space
 

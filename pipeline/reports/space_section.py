@@ -1,0 +1,125 @@
+"""The section of a report about prompt spaces, and the words and tables that ``sept show`` shares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.reports.document import Figure, Group, Section, Sheet
+from pipeline.reports.figures.prompt_space import distance_figures, distance_legend, map_figures, map_legend
+from pipeline.reports.rows import method_title
+from pipeline.reports.space_pairs import SpacePair
+from sept_core.prompt_space import GROUPS, PromptSpace, View
+
+__all__ = ["MEASURES", "space_section", "space_sentence", "value_of"]
+
+_DRAWN = 8
+"""Pictures of at most this many pairs; the table has all."""
+
+MEASURES = {
+    "drift": "drift",
+    "ratio_trained": "ratio base",
+    "ratio_new": "ratio new",
+    "intra_trained": "base, own, %",
+    "inter_trained": "base, others, %",
+    "intra_new": "new, own, %",
+    "inter_new": "new, others, %",
+}
+"""The columns of a table by measure: shares of violated margins in percent."""
+
+_LEAD = (
+    "Class names against their semantic neighbours, as the text encoder places them: in hand-written prompts, after "
+    "tuning, and after tuning with SEPT. SEPT's margins are the distances in hand-written prompts; a margin is violated "
+    "if a class is farther from one of its own neighbours, or nearer to a neighbour of another class, than there."
+)
+_NOTES = (
+    "Each method: its best trial over all test folds, the one that sept export exports; means ± standard deviations over "
+    "replicas. A twin without SEPT is measured with the neighbours and templates of the SEPT trial.",
+    "drift: mean distance of a class from its place in the hand-written prompt of zero-shot. ratio: mean distance to own "
+    "neighbours over that to neighbours of other classes. The last columns: violated margins of hand-written prompts "
+    "(factor 1, whatever factors the trial used) to own and to other classes' neighbours. Smaller is better ordered.",
+    "Map: the first two principal components of all three sets together, each set around its own centre.",
+)
+
+
+def value_of(view: View, measure: str) -> str:
+    """The mean of a measure and its spread over replicas as in a table; empty if it does not apply."""
+    mean = view.mean(measure)
+    if mean is None:
+        return ""
+    if measure.startswith(("drift", "ratio")):
+        return f"{mean:.2f}" + (f" ± {view.spread(measure):.2f}" if len(view.values[measure]) > 1 else "")
+    return f"{100 * mean:.0f}" + (f" ± {100 * view.spread(measure):.0f}" if len(view.values[measure]) > 1 else "")
+
+
+def space_sentence(pair: SpacePair, space: PromptSpace) -> str:
+    """What the margins say, in one sentence: of new classes if their neighbours are known, else of trained ones."""
+    group = space.groups[-1]
+    told = []
+    for view in space.views[1:]:
+        own, others = view.mean(f"intra_{group}"), view.mean(f"inter_{group}")
+        if own is None or others is None:
+            continue
+        first = f"{view.title} violates " if not told else f"{view.title} "
+        shares = f"{100 * own:.0f} % (own neighbours) and {100 * others:.0f} % (other classes' neighbours)"
+        told.append(first + shares + (f" of the margins of {_classes(group)}" if not told else ""))
+    return f"{pair.main.dataset}: {', '.join(told)}." if told else ""
+
+
+def _classes(group: str) -> str:
+    return "new classes" if group == GROUPS[1] else "the classes trained on"
+
+
+def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: str) -> Section | None:
+    """The section; None if the sweep has no trial with SEPT.
+
+    Args:
+        pairs: The pairs of the sweep with what has been measured of them.
+        sweep: Its name, for the command that measures the rest.
+    """
+    if not pairs:
+        return None
+    measured = [(pair, space) for pair, space in pairs if space is not None]
+    missing = len(pairs) - len(measured)
+    command = f"sept show {sweep} measures {'it' if len(pairs) == 1 else 'them' if not measured else 'the rest'}"
+    notes = [f"{missing} of {len(pairs)} comparisons have not been measured: {command}."] if missing else []
+    title = "Prompt space: what SEPT did"
+    if not measured:
+        return Section("space", title, lead=(_LEAD,), notes=tuple(notes))
+    drawn = measured[:_DRAWN]
+    groups = [
+        Group(
+            f"{_name(pair)}: {kind}", tuple(Figure(svg) for svg in figures(space)), unfolded=len(drawn) <= _DRAWN // 2
+        )
+        for pair, space in drawn
+        for kind, figures in (("distances", distance_figures), ("map", map_figures))
+    ]
+    if len(measured) > _DRAWN:
+        notes.append(f"Pictures of the first {_DRAWN}; sept show {sweep} STUDY draws any other.")
+    remarks = dict.fromkeys(remark for _, space in measured for remark in space.remarks)
+    first = measured[0][1]
+    sentences = tuple(filter(None, (space_sentence(pair, space) for pair, space in drawn)))
+    return Section(
+        "space",
+        title,
+        lead=(_LEAD,),
+        items=sentences,
+        legend=(*distance_legend(first), *map_legend(first)),
+        sheets=(_sheet(measured),),
+        groups=tuple(groups),
+        notes=(*notes, *_NOTES, *remarks),
+    )
+
+
+def _sheet(measured: Sequence[tuple[SpacePair, PromptSpace]]) -> Sheet:
+    rows = tuple(
+        (_name(pair), view.title, *(value_of(view, measure) for measure in MEASURES))
+        for pair, space in measured
+        for view in space.views
+    )
+    return Sheet(("study", "prompts", *MEASURES.values()), rows, frozenset({"study", "prompts"}))
+
+
+def _name(pair: SpacePair) -> str:
+    """Such as ``ESC10 CoOp + SEPT``; with a search for each test fold, also the fold."""
+    fold = "" if pair.main.study == pair.main.row else f", fold {', '.join(pair.main.folds)}"
+    return f"{pair.main.dataset} {method_title(pair.main.method)}{fold}"
