@@ -3,7 +3,7 @@ r"""What tuning does to the space of prompts: class names against their neighbou
     hand-written   m_{i,j,n}, the mean distance over T templates (``semantic/margins.py``): SEPT's margins at factor 1
     learned        d_{i,j,n} = || z_i - p_j^n ||_2 after the learned context, unit-norm, for each replica
 
-Of the classes of a group (trained, new), with their own and each other's neighbours:
+Of the classes of a group (base, new), with their own and each other's neighbours:
 
 - drift: mean over classes of || z_i - h_i ||_2; h_i is the class in the hand-written prompt of zero-shot, so that
   zero-shot has a drift of exactly 0;
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "Learned", "Names", "PromptSpace", "View", "measure_space"]
 
-GROUPS = ("trained", "new")
+GROUPS = ("base", "new")
+"""Classes that are trained on, and all others; cross-dataset has only the former."""
 DIGITS = 4
 """Decimals of stored numbers: distances are from 0 to 2."""
 SLACK = 0.001
@@ -93,8 +94,8 @@ class View(Stored):
     Attributes:
         title: ``hand-written``, or the method.
         values: By measure, a value per replica (hand-written: one): ``drift``, ``drift_<group>``, ``ratio_<group>``,
-            ``intra_<group>`` and ``inter_<group>`` (shares of violated margins), and ``own_intra_<group>``,
-            ``own_inter_<group>`` (of the margins that its training used, with their factors and mode).
+            ``violated_intra_<group>`` and ``violated_inter_<group>`` (shares); the latter two with ``own_`` in front
+            are of the margins that its training used, with their factors and mode.
         distances: ``[K][K]``: mean over neighbours and replicas.
         violated: The same for the share of violated margins.
         class_points: ``[C]``: places on the map, means over replicas.
@@ -230,13 +231,13 @@ def _distances(z: Tensor, p: Tensor) -> Tensor:
 
 def _parts(names: Names) -> dict[str, slice]:
     """The classes with neighbours, by group."""
-    parts = {"trained": slice(0, names.trained), "new": slice(names.trained, len(names.neighbors))}
+    parts = {"base": slice(0, names.trained), "new": slice(names.trained, len(names.neighbors))}
     return {group: part for group, part in parts.items() if part.start < part.stop}
 
 
 def _drift(names: Names, z: Tensor, reference: Tensor) -> dict[str, list[float]]:
     drift = (z - reference).norm(dim=-1)  # [replicas, C]
-    groups = {"drift": drift, "drift_trained": drift[:, : names.trained], "drift_new": drift[:, names.trained :]}
+    groups = {"drift": drift, "drift_base": drift[:, : names.trained], "drift_new": drift[:, names.trained :]}
     return {name: _rounded(of.mean(1)) for name, of in groups.items() if of.shape[1]}
 
 
@@ -258,9 +259,9 @@ def _violated(names: Names, distances: Tensor, intra: Tensor, inter: Tensor) -> 
         if part.stop > len(intra):
             continue
         own, others = _split(distances[:, part, part])
-        values[f"intra_{group}"] = _share(own > intra[part].flatten() + SLACK)
+        values[f"violated_intra_{group}"] = _share(own > intra[part].flatten() + SLACK)
         if others.shape[1]:
-            values[f"inter_{group}"] = _share(others < _split(inter[None, part, part])[1] - SLACK)
+            values[f"violated_inter_{group}"] = _share(others < _split(inter[None, part, part])[1] - SLACK)
     return values
 
 

@@ -21,6 +21,7 @@ from pipeline.cli import (
     quickstart,
     report,
     rerun,
+    show,
     sweep,
     track,
     ui,
@@ -58,6 +59,7 @@ app.add_typer(track.app, name="track")
 app.command("report")(report.report)
 app.command("rerun")(rerun.rerun)
 app.command("best")(best.best)
+app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 

@@ -86,13 +86,24 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
 
 
 def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget, lease: Lease) -> None:
-    """Write the report of a sweep into MLflow. The caller holds its lease, because MLflow allows one writer.
+    """Write the report and the prompt spaces of a sweep into MLflow.
+
+    The caller holds the lease of the sweep, because MLflow allows one writer.
 
     Raises:
         Exception: Raised by MLflow if it cannot be reached.
     """
-    from pipeline.tracking import log_report, mlflow_client
+    from pipeline.reports import collect
+    from pipeline.reports.space_files import space_metrics, space_pictures
+    from pipeline.reports.space_pairs import space_pairs
+    from pipeline.tracking import log_report, log_space, mlflow_client
 
-    log_report(
-        mlflow_client(target, lease.check), sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown}
-    )
+    client = mlflow_client(target, lease.check)
+    log_report(client, sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown})
+    for pair in space_pairs(collect(store, sweep)):
+        space = pair.stored(store)
+        if space is None:
+            continue
+        pictures = space_pictures(pair, space)
+        for use, view in zip(pair.trials, space.views[1:], strict=True):
+            log_space(client, sweep, use.study, use.number, space_metrics(view), pictures)

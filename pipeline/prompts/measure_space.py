@@ -8,7 +8,6 @@ a trial's inputs have only the lists of its training classes (`sept_core.semanti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -60,8 +59,10 @@ def measure_missing(
     table: SweepTable,
     *,
     seconds: float = float("inf"),
+    again: bool = False,
+    weights: str | None = None,
+    text_model: str | None = None,
     provider: Loader = load_inputs,
-    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Measured:
     """Measure and store the spaces of all pairs of a sweep that have not been measured.
 
@@ -71,18 +72,20 @@ def measure_missing(
         sweep: Name of the sweep.
         table: Its result.
         seconds: No further pair is begun after this time.
+        again: Whether to measure all of them again.
+        weights: As in `measure_pair`.
+        text_model: As in `measure_pair`.
         provider: Loads what trials read.
-        progress: Called with the number of pairs done and the total.
     """
     began, measured, left, refused = time.monotonic(), 0, list[str](), dict[str, str]()
-    missing = [pair for pair in space_pairs(table) if pair.stored(store) is None]
-    for done, pair in enumerate(missing):
+    for pair in space_pairs(table):
+        if not again and pair.stored(store) is not None:
+            continue
         if time.monotonic() - began > seconds:
             left.append(pair.main.study)
             continue
-        progress(done, len(missing))
         try:
-            measure_pair(store, root, sweep, pair, provider=provider)
+            measure_pair(store, root, sweep, pair, weights=weights, text_model=text_model, provider=provider)
             measured += 1
         except SeptError as error:
             refused[pair.main.study] = str(error)

@@ -1,14 +1,20 @@
-"""The section of a report about prompt spaces, and the words and tables that ``sept show`` shares with it."""
+"""The section of a report about prompt spaces, and the words that ``sept show`` shares with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pipeline.reports.document import Figure, Group, Section, Sheet
-from pipeline.reports.figures.prompt_space import distance_figures, distance_legend, map_figures, map_legend
+from pipeline.reports.figures.prompt_space import (
+    distance_figures,
+    distance_legend,
+    distance_limits,
+    map_figures,
+    map_legend,
+)
 from pipeline.reports.rows import method_title
 from pipeline.reports.space_pairs import SpacePair
-from sept_core.prompt_space import GROUPS, PromptSpace, View
+from sept_core.prompt_space import PromptSpace, View
 
 __all__ = ["MEASURES", "space_section", "space_sentence", "value_of"]
 
@@ -17,28 +23,32 @@ _DRAWN = 8
 
 MEASURES = {
     "drift": "drift",
-    "ratio_trained": "ratio base",
+    "ratio_base": "ratio base",
     "ratio_new": "ratio new",
-    "intra_trained": "base, own, %",
-    "inter_trained": "base, others, %",
-    "intra_new": "new, own, %",
-    "inter_new": "new, others, %",
+    "violated_intra_base": "base, own, %",
+    "violated_inter_base": "base, others, %",
+    "violated_intra_new": "new, own, %",
+    "violated_inter_new": "new, others, %",
 }
 """The columns of a table by measure: shares of violated margins in percent."""
 
 _LEAD = (
     "Class names against their semantic neighbours, as the text encoder places them: in hand-written prompts, after "
-    "tuning, and after tuning with SEPT. SEPT's margins are the distances in hand-written prompts; a margin is violated "
-    "if a class is farther from one of its own neighbours, or nearer to a neighbour of another class, than there."
+    "tuning, and after tuning with SEPT. SEPT's margins are the distances in hand-written prompts; a margin is "
+    "violated if a class is farther from one of its own neighbours than there, or nearer to a neighbour of another "
+    "class."
 )
-_NOTES = (
-    "Each method: its best trial over all test folds, the one that sept export exports; means ± standard deviations over "
-    "replicas. A twin without SEPT is measured with the neighbours and templates of the SEPT trial.",
-    "drift: mean distance of a class from its place in the hand-written prompt of zero-shot. ratio: mean distance to own "
-    "neighbours over that to neighbours of other classes. The last columns: violated margins of hand-written prompts "
-    "(factor 1, whatever factors the trial used) to own and to other classes' neighbours. Smaller is better ordered.",
-    "Map: the first two principal components of all three sets together, each set around its own centre.",
+_TRIALS = (
+    "Each method: its best trial over all test folds, which sept export exports; means ± standard deviations over "
+    "replicas. A twin without SEPT is measured with the neighbours and templates of the SEPT trial."
 )
+_COLUMNS = (
+    "drift: mean distance of a class from its place in the hand-written prompt of zero-shot. ratio: mean distance to "
+    "own neighbours over that to neighbours of other classes. The last columns: violated margins of hand-written "
+    "prompts (factor 1, whatever factors the trial used) to own and to other classes' neighbours. Smaller is better "
+    "ordered."
+)
+_MAP = "Map: the first two principal components of all three sets together, each set around its own centre."
 
 
 def value_of(view: View, measure: str) -> str:
@@ -52,21 +62,15 @@ def value_of(view: View, measure: str) -> str:
 
 
 def space_sentence(pair: SpacePair, space: PromptSpace) -> str:
-    """What the margins say, in one sentence: of new classes if their neighbours are known, else of trained ones."""
+    """What the margins say, in one sentence: of new classes if their neighbours are known, else of base classes."""
     group = space.groups[-1]
     told = []
     for view in space.views[1:]:
-        own, others = view.mean(f"intra_{group}"), view.mean(f"inter_{group}")
-        if own is None or others is None:
-            continue
-        first = f"{view.title} violates " if not told else f"{view.title} "
-        shares = f"{100 * own:.0f} % (own neighbours) and {100 * others:.0f} % (other classes' neighbours)"
-        told.append(first + shares + (f" of the margins of {_classes(group)}" if not told else ""))
-    return f"{pair.main.dataset}: {', '.join(told)}." if told else ""
-
-
-def _classes(group: str) -> str:
-    return "new classes" if group == GROUPS[1] else "the classes trained on"
+        own, others = (view.mean(f"violated_{kind}_{group}") for kind in ("intra", "inter"))
+        if own is not None and others is not None:
+            first, second = ("", "") if told else (" to own neighbours", " to neighbours of other classes")
+            told.append(f"{view.title} {100 * own:.0f} %{first} and {100 * others:.0f} %{second}")
+    return f"{pair.main.dataset}, violated margins of {group} classes: {', '.join(told)}." if told else ""
 
 
 def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: str) -> Section | None:
@@ -86,27 +90,28 @@ def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: 
     if not measured:
         return Section("space", title, lead=(_LEAD,), notes=tuple(notes))
     drawn = measured[:_DRAWN]
+    limits = distance_limits(space for _, space in drawn)
     groups = [
         Group(
-            f"{_name(pair)}: {kind}", tuple(Figure(svg) for svg in figures(space)), unfolded=len(drawn) <= _DRAWN // 2
+            _name(pair),
+            tuple(Figure(svg) for svg in (*distance_figures(space, limits), *map_figures(space))),
+            unfolded=len(drawn) <= _DRAWN // 2,
         )
         for pair, space in drawn
-        for kind, figures in (("distances", distance_figures), ("map", map_figures))
     ]
     if len(measured) > _DRAWN:
         notes.append(f"Pictures of the first {_DRAWN}; sept show {sweep} STUDY draws any other.")
     remarks = dict.fromkeys(remark for _, space in measured for remark in space.remarks)
-    first = measured[0][1]
     sentences = tuple(filter(None, (space_sentence(pair, space) for pair, space in drawn)))
     return Section(
         "space",
         title,
         lead=(_LEAD,),
         items=sentences,
-        legend=(*distance_legend(first), *map_legend(first)),
+        legend=(*distance_legend(limits), *map_legend(measured[0][1])),
         sheets=(_sheet(measured),),
         groups=tuple(groups),
-        notes=(*notes, *_NOTES, *remarks),
+        notes=(*notes, _TRIALS, _COLUMNS, _MAP, *remarks),
     )
 
 

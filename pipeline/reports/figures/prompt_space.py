@@ -12,7 +12,7 @@ from pipeline.drawing import Drawing, Legend
 from pipeline.drawing.panel import drawn_mark, number, text
 from sept_core.prompt_space import PromptSpace, View
 
-__all__ = ["distance_figures", "distance_legend", "map_figures", "map_legend"]
+__all__ = ["distance_figures", "distance_legend", "distance_limits", "map_figures", "map_legend"]
 
 _SHADES = 20
 _NAMED = 12
@@ -23,19 +23,26 @@ _TOP = 30
 _SIDE = 330  # of a map, pixels
 
 
-def distance_figures(space: PromptSpace) -> list[Drawing]:
+def distance_limits(spaces: Iterable[PromptSpace]) -> tuple[float, float]:
+    """The smallest and the largest distance in the heatmaps of some spaces: the ends of their common scale."""
+    every = [value for space in spaces for view in space.views for row in view.distances for value in row]
+    low, high = min(every), max(every)
+    return low, max(high, low + 1e-6)
+
+
+def distance_figures(space: PromptSpace, limits: tuple[float, float]) -> list[Drawing]:
     """A heatmap for each view: a row per class, a column per class's neighbours, darker if nearer.
 
     A red square is the share of the cell's margins that are violated; nothing is drawn below 5 %.
     """
-    low, high = _limits(space)
+    low, high = limits
     names = space.classes[: len(space.neighbors)]
     return [_heatmap(view, names, space.trained, low, high) for view in space.views]
 
 
-def distance_legend(space: PromptSpace) -> list[Legend]:
+def distance_legend(limits: tuple[float, float]) -> list[Legend]:
     """The scale of the distances, and the mark of violated margins."""
-    low, high = _limits(space)
+    low, high = limits
     bar = "".join(
         f'<rect x="{6 * at}" y="4" width="6" height="12" class="heat" fill-opacity="{_opacity(1 - at / _SHADES)}"/>'
         for at in range(_SHADES)
@@ -66,12 +73,6 @@ def map_legend(space: PromptSpace) -> list[Legend]:
         marks.append((drawn_mark(9, 9, "dot", "near c0", 2.2), "neighbour of the class of its colour"))
     marks.append(('<path d="M1 9H17" class="drift c0"/>', "from the place in hand-written prompts"))
     return [Legend(Drawing(18, 18, mark, name), name) for mark, name in marks]
-
-
-def _limits(space: PromptSpace) -> tuple[float, float]:
-    every = [distance for view in space.views for row in view.distances for distance in row]
-    low, high = min(every), max(every)
-    return low, max(high, low + 1e-6)
 
 
 def _heatmap(view: View, names: Sequence[str], trained: int, low: float, high: float) -> Drawing:
