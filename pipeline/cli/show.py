@@ -133,7 +133,11 @@ def measure_spaces(
     done = measure_missing(
         store, root, sweep, table, seconds=seconds, again=again, weights=weights, text_model=text_model
     )
-    lines = [f"prompt space of {study}: not measured: {reason}" for study, reason in done.refused.items()]
+    lines = []
+    for reason in dict.fromkeys(done.refused.values()):
+        studies = [study for study, other in done.refused.items() if other == reason]
+        more = f" and {len(studies) - 1} more" if len(studies) > 1 else ""
+        lines.append(f"prompt space of {studies[0]}{more}: not measured: {reason}")
     if done.left:
         command = f"sept show {quote(sweep)}{root_option(root)}"
         lines.append(f"prompt spaces of {len(done.left)} more studies: {command} measures them")

@@ -142,7 +142,7 @@ def measure_pair(
                 raise
             # The lists of new classes have not been checked against the others, as those of a trial are.
             space = measured(None, [_without_new(error)])
-    write_prompt_space(store, pair.main.study, pair.main.signature, pair.twin and pair.twin.signature, space)
+    write_prompt_space(store, pair.main.study, pair.main.signature, pair.twin_signature, space)
     return space
 
 

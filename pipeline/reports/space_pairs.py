@@ -30,9 +30,14 @@ class SpacePair:
         """Both, in the order in which they are shown: the twin first."""
         return (self.main,) if self.twin is None else (self.twin, self.main)
 
+    @property
+    def twin_signature(self) -> str | None:
+        """The twin's signature, if there is a twin."""
+        return None if self.twin is None else self.twin.signature
+
     def stored(self, store: TrialStore) -> PromptSpace | None:
         """What has been measured of them; None if nothing has."""
-        return read_prompt_space(store, self.main.study, self.main.signature, self.twin and self.twin.signature)
+        return read_prompt_space(store, self.main.study, self.main.signature, self.twin_signature)
 
 
 def space_pairs(table: SweepTable) -> tuple[SpacePair, ...]:

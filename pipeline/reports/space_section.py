@@ -64,7 +64,7 @@ def value_of(view: View, measure: str) -> str:
 def space_sentence(pair: SpacePair, space: PromptSpace) -> str:
     """What the margins say, in one sentence: of new classes if their neighbours are known, else of base classes."""
     group = space.groups[-1]
-    told = []
+    told: list[str] = []
     for view in space.views[1:]:
         own, others = (view.mean(f"violated_{kind}_{group}") for kind in ("intra", "inter"))
         if own is not None and others is not None:
