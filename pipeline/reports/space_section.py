@@ -18,8 +18,9 @@ from sept_core.prompt_space import PromptSpace, View
 
 __all__ = ["MEASURES", "space_section", "space_sentence", "value_of"]
 
-_DRAWN = 8
-"""Pictures of at most this many pairs; the table has all."""
+_DRAWN, _CELLS = 8, 30_000
+"""Pictures of at most this many pairs, and with this many cells of heatmaps, so that the page stays small; the table
+has all pairs."""
 
 MEASURES = {
     "drift": "drift",
@@ -89,7 +90,7 @@ def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: 
     title = "Prompt space: what SEPT did"
     if not measured:
         return Section("space", title, lead=(_LEAD,), notes=tuple(notes))
-    drawn = measured[:_DRAWN]
+    drawn = _drawn(measured)
     limits = distance_limits(space for _, space in drawn)
     groups = [
         Group(
@@ -99,8 +100,8 @@ def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: 
         )
         for pair, space in drawn
     ]
-    if len(measured) > _DRAWN:
-        notes.append(f"Pictures of the first {_DRAWN}; sept show {sweep} STUDY draws any other.")
+    if len(measured) > len(drawn):
+        notes.append(f"Pictures of the first {len(drawn)}; sept show {sweep} STUDY draws any other.")
     remarks = dict.fromkeys(remark for _, space in measured for remark in space.remarks)
     sentences = tuple(filter(None, (space_sentence(pair, space) for pair, space in drawn)))
     return Section(
@@ -113,6 +114,15 @@ def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: 
         groups=tuple(groups),
         notes=(*notes, _TRIALS, _COLUMNS, _MAP, *remarks),
     )
+
+
+def _drawn(measured: Sequence[tuple[SpacePair, PromptSpace]]) -> Sequence[tuple[SpacePair, PromptSpace]]:
+    cells = 0
+    for count, (_, space) in enumerate(measured[:_DRAWN]):
+        cells += len(space.views) * len(space.neighbors) ** 2
+        if cells > _CELLS:
+            return measured[: max(1, count)]
+    return measured[:_DRAWN]
 
 
 def _sheet(measured: Sequence[tuple[SpacePair, PromptSpace]]) -> Sheet:

@@ -44,13 +44,16 @@ def distance_legend(limits: tuple[float, float]) -> list[Legend]:
     """The scale of the distances, and the mark of violated margins."""
     low, high = limits
     bar = "".join(
-        f'<rect x="{6 * at}" y="4" width="6" height="12" class="heat" fill-opacity="{_opacity(1 - at / _SHADES)}"/>'
+        f'<path d="M{6 * at} 10h6" class="near-far" stroke-width="12" stroke-opacity="{_opacity(1 - at / _SHADES)}"/>'
         for at in range(_SHADES)
     )
     frame = f'<rect x="0" y="4" width="{6 * _SHADES}" height="12" class="axis"/>'
     scale = Drawing(6 * _SHADES + 2, 20, bar + frame, "scale of distances")
-    squares = "".join(_violated_at(9 + 20 * at, 10, 12, share) for at, share in enumerate((0.25, 1.0)))
-    mark = Drawing(40, 20, f'<path d="{squares}" class="violated"/>', "violated margins")
+    squares = "".join(
+        f'<path d="M{12 + 20 * at - edge // 2} 10h{edge}" class="violated" stroke-width="{edge}"/>'
+        for at, edge in enumerate((_edge(20, 0.25), _edge(20, 1.0)))
+    )
+    mark = Drawing(40, 20, squares, "violated margins")
     return [
         Legend(scale, f"distance {low:.2f} (near) to {high:.2f} (far)"),
         Legend(mark, "25 % and 100 % of the margins of a cell violated"),
@@ -81,21 +84,27 @@ def _heatmap(view: View, names: Sequence[str], trained: int, low: float, high: f
     side, label = cell * size, _LETTER * max(map(len, names)) * (1.0 if cell > 10 else 0.8) + 8
     left, bottom = round(label + 20), _TOP + side
     shades: dict[int, list[str]] = {}
-    violated = []
+    squares: dict[int, list[str]] = {}
     for row, (distances, shares) in enumerate(zip(view.distances, view.violated, strict=True)):
+        y = _TOP + cell * row + cell // 2
         for column, (distance, share) in enumerate(zip(distances, shares, strict=True)):
-            x, y = left + cell * column, _TOP + cell * row
-            shade = round(_SHADES * (high - distance) / (high - low))
-            if shade:
-                shades.setdefault(shade, []).append(f"M{x} {y}h{cell}v{cell}h-{cell}z")
+            x = left + cell * column
+            if shade := round(_SHADES * (high - distance) / (high - low)):
+                shades.setdefault(shade, []).append(f"M{x} {y}h{cell}")
             if share >= 0.05:
-                violated.append(_violated_at(x + cell / 2, y + cell / 2, round(0.6 * cell), share))
+                edge = _edge(cell, share)
+                squares.setdefault(edge, []).append(f"M{x + (cell - edge) // 2} {y}h{edge}")
+    # A short thick line instead of a rectangle, and one path for all of a kind: a page may have 100,000 cells.
     parts = [text(left + side / 2, 16, view.title, "title")]
     parts += [
-        f'<path d="{"".join(paths)}" class="heat" fill-opacity="{_opacity(shade / _SHADES)}"/>'
-        for shade, paths in sorted(shades.items())
+        f'<path d="{"".join(lines)}" class="near-far" stroke-width="{cell}" '
+        f'stroke-opacity="{_opacity(shade / _SHADES)}"/>'
+        for shade, lines in sorted(shades.items())
     ]
-    parts.append(f'<path d="{"".join(violated)}" class="violated"/>')
+    parts += [
+        f'<path d="{"".join(lines)}" class="violated" stroke-width="{edge}"/>'
+        for edge, lines in sorted(squares.items())
+    ]
     parts.append(f'<rect x="{left}" y="{_TOP}" width="{side}" height="{side}" class="axis"/>')
     if trained < size:
         at = cell * trained
@@ -117,10 +126,9 @@ def _opacity(near: float) -> str:
     return f"{near**0.6:.2f}"
 
 
-def _violated_at(x: float, y: float, side: float, share: float) -> str:
-    """A square around a point, its area the share of ``side`` squared."""
-    edge = side * share**0.5
-    return f"M{number(x - edge / 2)} {number(y - edge / 2)}h{number(edge)}v{number(edge)}h{number(-edge)}z"
+def _edge(cell: int, share: float) -> int:
+    """The edge of the square for a share of violated margins, even pixels; its area grows with the share."""
+    return 2 * max(1, round(0.3 * cell * share**0.5))
 
 
 def _map(space: PromptSpace, view: View, reach: float) -> Drawing:
