@@ -104,6 +104,6 @@ def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: Trac
         space = pair.stored(store)
         if space is None:
             continue
-        pictures = space_pictures(pair, space)
+        pictures = {f"space_{name}": data for name, data in space_pictures(pair, space).items()}
         for use, view in zip(pair.trials, space.views[1:], strict=True):
             log_space(client, sweep, use.study, use.number, space_metrics(view), pictures)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
-from pipeline.text import short
+from pipeline.text import plural, short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,8 +151,8 @@ def _show_one(console: Console, store: TrialStore, sweep: str, pair: SpacePair, 
 
     trials = ", ".join(f"{use.study} #{use.number}" for use in reversed(pair.trials))
     say(console, f"{trials}: best over all test folds")
-    count = len(space.neighbors[0])
-    say(console, f"{len(space.classes)} classes, {count} neighbours each, margins from {space.templates} templates\n")
+    counts = (plural(len(space.classes), "class", "classes"), plural(len(space.neighbors[0]), "neighbour"))
+    say(console, f"{counts[0]}, {counts[1]} each, margins from {plural(space.templates, 'template')}\n")
     table = plain_table()
     table.add_column("mean ± deviation over replicas", overflow="fold")
     for view in space.views:

@@ -26,10 +26,10 @@ MEASURES = {
     "drift": "drift",
     "ratio_base": "ratio base",
     "ratio_new": "ratio new",
-    "violated_intra_base": "base, own, %",
-    "violated_inter_base": "base, others, %",
-    "violated_intra_new": "new, own, %",
-    "violated_inter_new": "new, others, %",
+    "violated_intra_base": "base own, %",
+    "violated_inter_base": "base other, %",
+    "violated_intra_new": "new own, %",
+    "violated_inter_new": "new other, %",
 }
 """The columns of a table by measure: shares of violated margins in percent."""
 
@@ -95,7 +95,10 @@ def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: 
     groups = [
         Group(
             _name(pair),
-            tuple(Figure(svg) for svg in (*distance_figures(space, limits), *map_figures(space))),
+            (
+                *(Figure(svg, wide=svg.width > 400) for svg in distance_figures(space, limits)),
+                *(Figure(svg) for svg in map_figures(space)),
+            ),
             unfolded=len(drawn) <= _DRAWN // 2,
         )
         for pair, space in drawn

@@ -33,7 +33,7 @@ def log_space(
         study: Study of the trial.
         number: Its number.
         metrics: Values by name.
-        pictures: SVG files by name; they are stored in the folder ``space``.
+        pictures: SVG files by name.
 
     Returns:
         Whether anything was written; False if the trial has no run.
@@ -59,7 +59,7 @@ def log_space(
     with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as folder:
         for name, data in pictures.items():
             (Path(folder) / name).write_bytes(data)
-        client.log_artifacts(run, folder, "space")
+        client.log_artifacts(run, folder)
     # Last: without this tag all of it is written again.
     client.set_tag(run, _TAG, digest.hexdigest())
     return True

@@ -80,8 +80,8 @@ def map_legend(space: PromptSpace) -> list[Legend]:
 
 def _heatmap(view: View, names: Sequence[str], trained: int, low: float, high: float) -> Drawing:
     size = len(names)
-    cell = 24 if size <= 6 else 20 if size <= _NAMED else 10
-    side, label = cell * size, _LETTER * max(map(len, names)) * (1.0 if cell > 10 else 0.8) + 8
+    cell = 24 if size <= 6 else 20 if size <= _NAMED else 8
+    side, label = cell * size, _LETTER * max(map(len, names)) * (1.0 if cell > 8 else 0.8) + 8
     left, bottom = round(label + 20), _TOP + side
     shades: dict[int, list[str]] = {}
     squares: dict[int, list[str]] = {}
@@ -109,7 +109,7 @@ def _heatmap(view: View, names: Sequence[str], trained: int, low: float, high: f
     if trained < size:
         at = cell * trained
         parts.append(f'<path d="M{left} {_TOP + at}h{side}M{left + at} {_TOP}v{side}" class="border"/>')
-    style = "tick" if cell > 10 else "tiny"
+    style = "tick" if cell > 8 else "tiny"
     for index, name in enumerate(names):
         place = cell * (index + 0.5)
         parts.append(text(left - 5, _TOP + place + 3.5, name, style, "end"))
