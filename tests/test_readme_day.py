@@ -48,6 +48,7 @@ TYPED = {
     "quickstart",
     "report",
     "rerun",
+    "show",
     "sweep launch",
     "sweep plan",
     "sweep status",

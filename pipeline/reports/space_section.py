@@ -21,6 +21,8 @@ __all__ = ["MEASURES", "space_section", "space_sentence", "value_of"]
 _DRAWN, _CELLS = 8, 30_000
 """Pictures of at most this many pairs, and with this many cells of heatmaps, so that the page stays small; the table
 has all pairs."""
+_NARROW = 400
+"""Pixels; wider heatmaps scroll on a phone."""
 
 MEASURES = {
     "drift": "drift",
@@ -92,17 +94,14 @@ def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: 
         return Section("space", title, lead=(_LEAD,), notes=tuple(notes))
     drawn = _drawn(measured)
     limits = distance_limits(space for _, space in drawn)
-    groups = [
-        Group(
-            _name(pair),
-            (
-                *(Figure(svg, wide=svg.width > 400) for svg in distance_figures(space, limits)),
-                *(Figure(svg) for svg in map_figures(space)),
-            ),
-            unfolded=len(drawn) <= _DRAWN // 2,
+    unfolded = len(drawn) <= _DRAWN // 2
+    groups: list[Group] = []
+    for pair, space in drawn:
+        heatmaps = tuple(Figure(svg, wide=svg.width > _NARROW) for svg in distance_figures(space, limits))
+        maps = tuple(map(Figure, map_figures(space)))
+        groups += (
+            Group(f"{_name(pair)}: {kind}", of, unfolded) for kind, of in (("distances", heatmaps), ("map", maps))
         )
-        for pair, space in drawn
-    ]
     if len(measured) > len(drawn):
         notes.append(f"Pictures of the first {len(drawn)}; sept show {sweep} STUDY draws any other.")
     remarks = dict.fromkeys(remark for _, space in measured for remark in space.remarks)

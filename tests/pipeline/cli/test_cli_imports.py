@@ -54,6 +54,8 @@ REFUSED = [
     ["best", "nosuch"],
     ["best", SWEEP, "nosuch"],
     ["report", "nosuch"],
+    ["show", "nosuch"],
+    ["show", SWEEP, "nosuch"],
     ["export", "nosuch", "coop", "--to", "prompt"],
     ["export", SWEEP, "nosuch", "--to", "prompt"],
     ["rerun", "nosuch", "0123456789abcdef"],
