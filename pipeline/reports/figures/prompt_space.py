@@ -73,7 +73,7 @@ def map_legend(space: PromptSpace) -> list[Legend]:
     if space.trained < len(space.classes):
         marks.append((drawn_mark(9, 9, "diamond", f"method {_colour(space, space.trained)}", 4.5), "new class"))
     if len(space.classes) <= _NAMED:
-        marks.append((drawn_mark(9, 9, "dot", "near c0", 2.2), "neighbour of the class of its colour"))
+        marks.append((drawn_mark(9, 9, "dot", "near c0", 2.2), "neighbour, in colour and shape of its class"))
     marks.append(('<path d="M1 9H17" class="drift c0"/>', "from the place in hand-written prompts"))
     return [Legend(Drawing(18, 18, mark, name), name) for mark, name in marks]
 
@@ -144,15 +144,15 @@ def _map(space: PromptSpace, view: View, reach: float) -> Drawing:
         count = len(space.neighbors[0]) if space.neighbors else 0
         for index in range(len(space.neighbors)):
             own = view.neighbor_points[index * count : (index + 1) * count]
-            parts += [drawn_mark(*pixel(point), "dot", f"near {_colour(space, index)}", 2.2) for point in own]
+            look = _shape(space, index), f"near {_colour(space, index)}"
+            parts += [drawn_mark(*pixel(point), *look, 2.2) for point in own]
     places = [pixel(point) for point in view.class_points]
     for index, (start, end) in enumerate(zip(map(pixel, space.views[0].class_points), places, strict=True)):
         if view is not space.views[0]:
             path = f"M{number(start[0])} {number(start[1])}L{number(end[0])} {number(end[1])}"
             parts.append(f'<path d="{path}" class="drift {_colour(space, index)}"/>')
     for index, place in enumerate(places):
-        shape = "dot" if index < space.trained else "diamond"
-        parts.append(drawn_mark(*place, shape, f"method {_colour(space, index)}", 4.5 if named else 3.0))
+        parts.append(drawn_mark(*place, _shape(space, index), f"method {_colour(space, index)}", 4.5 if named else 3.0))
     parts += _labels(space.classes, places) if named else []
     says = f"{view.title}: map of {len(space.classes)} classes and their neighbours"
     return Drawing(_SIDE, _TOP + _SIDE - 5, "".join(parts), says)
@@ -173,6 +173,11 @@ def _labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> Iter
         best = costs.index(min(costs))
         taken.append(boxes[best])
         yield text(*spots[best], name, "tick halo", "start")
+
+
+def _shape(space: PromptSpace, index: int) -> str:
+    """A class that is trained on, or a new one."""
+    return "dot" if index < space.trained else "diamond"
 
 
 def _colour(space: PromptSpace, index: int) -> str:
