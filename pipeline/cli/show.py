@@ -69,7 +69,7 @@ def show(
     """
     from pipeline.cli.console import say, wide_console
     from pipeline.reports import collect
-    from pipeline.reports.space_pairs import pair_of, space_pairs
+    from pipeline.reports.space_pairs import pair_of, space_pairs, stored_spaces
     from pipeline.spec.known_sweep import known_sweep
     from pipeline.store import TrialStore, open_files
 
@@ -81,7 +81,7 @@ def show(
         from pipeline.prompts.measure_space import measure_pair
 
         pair = pair_of(table, pairs[0].main.study if study is None and pairs else study)
-        space = None if again else pair.stored(store)
+        (space,) = [None] if again else stored_spaces(store, [pair])
         if space is None:
             space = measure_pair(store, root, sweep, pair, weights=weights, text_model=text_model)
         if as_json:
@@ -91,7 +91,7 @@ def show(
         return
     console = wide_console()
     lines = measure_spaces(store, root, sweep, table, again=again, weights=weights, text_model=text_model)
-    spaces = [(pair, pair.stored(store)) for pair in pairs]
+    spaces = list(zip(pairs, stored_spaces(store, pairs), strict=True))
     if as_json:
         typer.echo(json.dumps({pair.main.study: space.to_json() for pair, space in spaces if space}, indent=1))
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.data.prepared import find_neighbors
 from pipeline.reports.rows import ForUse, method_title
-from pipeline.reports.space_pairs import SpacePair, space_pairs
+from pipeline.reports.space_pairs import SpacePair, space_pairs, stored_spaces
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.search.devices import as_a_worker
 from pipeline.search.inputs import Loader, load_inputs
@@ -78,8 +78,9 @@ def measure_missing(
         provider: Loads what trials read.
     """
     began, measured, left, refused = time.monotonic(), 0, list[str](), dict[str, str]()
-    for pair in space_pairs(table):
-        if not again and pair.stored(store) is not None:
+    pairs = space_pairs(table)
+    for pair, known in zip(pairs, stored_spaces(store, pairs), strict=True):
+        if known is not None and not again:
             continue
         if time.monotonic() - began > seconds:
             left.append(pair.main.study)
@@ -142,7 +143,7 @@ def measure_pair(
                 raise
             # The lists of new classes have not been checked against the others, as those of a trial are.
             space = measured(None, [_without_new(error)])
-    write_prompt_space(store, pair.main.study, pair.main.signature, pair.twin_signature, space)
+    write_prompt_space(store, pair.key, space)
     return space
 
 

@@ -5,17 +5,17 @@ The best trial is the one over all test folds of its study, which ``sept best`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.reports.find_row import pick_study
 from pipeline.reports.rows import ForUse
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.store import TrialStore
-from pipeline.store.prompt_spaces import read_prompt_space
+from pipeline.store.prompt_spaces import SpaceKey, read_prompt_spaces
 from sept_core.prompt_space import PromptSpace
 
-__all__ = ["SpacePair", "pair_of", "space_pairs"]
+__all__ = ["SpacePair", "pair_of", "space_pairs", "stored_spaces"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,20 @@ class SpacePair:
         return (self.main,) if self.twin is None else (self.twin, self.main)
 
     @property
-    def twin_signature(self) -> str | None:
-        """The twin's signature, if there is a twin."""
-        return None if self.twin is None else self.twin.signature
-
-    def stored(self, store: TrialStore) -> PromptSpace | None:
-        """What has been measured of them; None if nothing has."""
-        return read_prompt_space(store, self.main.study, self.main.signature, self.twin_signature)
+    def key(self) -> SpaceKey:
+        """Identifies their space in the store."""
+        return self.main.study, self.main.signature, None if self.twin is None else self.twin.signature
 
 
 def space_pairs(table: SweepTable) -> tuple[SpacePair, ...]:
     """The pairs of a sweep, one for each SEPT study with a finished trial."""
     return tuple(_paired(use, table.for_use) for use in table.for_use if use.method.endswith("+sept"))
+
+
+def stored_spaces(store: TrialStore, pairs: Sequence[SpacePair]) -> list[PromptSpace | None]:
+    """What has been measured of each pair; None if nothing has."""
+    found = read_prompt_spaces(store, (pair.key for pair in pairs))
+    return [found.get(pair.key) for pair in pairs]
 
 
 def pair_of(table: SweepTable, wanted: str | None) -> SpacePair:

@@ -71,7 +71,7 @@ def space_sentence(pair: SpacePair, space: PromptSpace) -> str:
     for view in space.views[1:]:
         own, others = (view.mean(f"violated_{kind}_{group}") for kind in ("intra", "inter"))
         if own is not None and others is not None:
-            first, second = ("", "") if told else (" to own neighbours", " to neighbours of other classes")
+            first, second = ("", "") if told else (" (own neighbours)", " (others')")
             told.append(f"{view.title} {100 * own:.0f} %{first} and {100 * others:.0f} %{second}")
     return f"{pair.main.dataset}, violated margins of {group} classes: {', '.join(told)}." if told else ""
 

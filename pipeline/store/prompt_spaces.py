@@ -7,35 +7,38 @@ They are computed from checkpoints and can be deleted; a damaged one, or one of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from pipeline.store.trials import TrialStore, trial_key
 from sept_core.checked_json import seal, unseal
 from sept_core.prompt_space import PromptSpace
 
-__all__ = ["read_prompt_space", "write_prompt_space"]
+__all__ = ["SpaceKey", "read_prompt_spaces", "write_prompt_space"]
 
 _FORMAT = 1
 
-
-def read_prompt_space(store: TrialStore, study: str, signature: str, twin: str | None) -> PromptSpace | None:
-    """The space of a trial and its twin; None if it has not been measured.
-
-    Args:
-        store: The store.
-        study: Study of the trial.
-        signature: Signature of the trial.
-        twin: Signature of the twin; None if the trial is looked at alone.
-    """
-    try:
-        content = unseal(store.files.read(_key(study, signature, twin)))
-        return PromptSpace.from_json(content["space"]) if content.get("format") == _FORMAT else None
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
+SpaceKey = tuple[str, str, str | None]
+"""Study and signature of a trial, and the signature of its twin; None if the trial is looked at alone."""
 
 
-def write_prompt_space(store: TrialStore, study: str, signature: str, twin: str | None, space: PromptSpace) -> None:
+def read_prompt_spaces(store: TrialStore, keys: Iterable[SpaceKey]) -> dict[SpaceKey, PromptSpace]:
+    """The spaces that have been measured, of these."""
+    wanted = {_name(key): key for key in keys}
+    found = {}
+    for name, data in store.files.read_many(wanted).items():
+        with suppress(ValueError, KeyError):
+            content = unseal(data)
+            if content.get("format") == _FORMAT:
+                found[wanted[name]] = PromptSpace.from_json(content["space"])
+    return found
+
+
+def write_prompt_space(store: TrialStore, key: SpaceKey, space: PromptSpace) -> None:
     """Store a space, in place of an earlier one."""
-    store.files.write(_key(study, signature, twin), seal({"format": _FORMAT, "space": space.to_json()}))
+    store.files.write(_name(key), seal({"format": _FORMAT, "space": space.to_json()}))
 
 
-def _key(study: str, signature: str, twin: str | None) -> str:
+def _name(key: SpaceKey) -> str:
+    study, signature, twin = key
     return trial_key(study, signature, f"prompt-space-{twin or 'alone'}.json")

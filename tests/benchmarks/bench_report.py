@@ -57,7 +57,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialStore:
                 store.write_decision(spec.name, case.decision)
         for pair in space_pairs(collect(store, spec.name)):
             space = made_up_space(halves)
-            write_prompt_space(store, pair.main.study, pair.main.signature, pair.twin_signature, space)
+            write_prompt_space(store, pair.key, space)
     return store
 
 

@@ -14,7 +14,7 @@ from finished import SWEEP, finish
 from pipeline.prompts import measure_space
 from pipeline.prompts.measure_space import measure_missing, measure_pair
 from pipeline.reports import collect, write_report
-from pipeline.reports.space_pairs import pair_of, space_pairs
+from pipeline.reports.space_pairs import pair_of, space_pairs, stored_spaces
 from pipeline.store import TrialStore, open_files
 from sept_core.errors import InputError
 from sept_core.prompt_space import PromptSpace
@@ -47,8 +47,8 @@ def test_a_study_and_its_twin_are_measured_together(own_root: Path) -> None:
     assert (len(space.classes), space.trained, space.groups) == (10, 5, ("base", "new"))
     assert [len(terms) for terms in space.neighbors] == [5] * 10
     assert [len(values) for view in space.views[1:] for values in view.values.values()] == [2] * (7 + 4 + 4 + 7)
-    (pair,) = space_pairs(collect(TrialStore(open_files(own_root)), SWEEP))
-    assert pair.stored(TrialStore(open_files(own_root))) == PromptSpace.from_json(space.to_json())
+    store = TrialStore(open_files(own_root))
+    assert stored_spaces(store, space_pairs(collect(store, SWEEP))) == [PromptSpace.from_json(space.to_json())]
 
 
 def test_zero_shot_of_a_real_encoder_has_a_drift_of_exactly_0(own_root: Path) -> None:
@@ -141,6 +141,14 @@ def test_sept_show_answers_in_100_columns_and_writes_the_pictures(sept: Sept, ow
         assert sept("show", SWEEP, *arguments, "--root", own_root)[1] == out
     plain = json.loads(sept("show", SWEEP, "coop", "--json", "--root", own_root)[1])
     assert [view["title"] for view in plain["views"]] == ["hand-written", "CoOp", "CoOp + SEPT"]
+
+
+def test_sept_report_says_in_a_sentence_what_sept_did(sept: Sept, own_root: Path) -> None:
+    assert "prompt space" not in sept("report", SWEEP, "--root", own_root)[1]
+    measured(own_root, "coop+sept")
+    out = sept("report", SWEEP, "--root", own_root)[1]
+    assert "What SEPT did to the prompt space" in out
+    assert "ESC10, violated margins of new classes: CoOp " in out
 
 
 def test_sept_show_names_the_nearest_study(sept: Sept, own_root: Path) -> None:
