@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
-from pipeline.text import plural, short
+from pipeline.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,7 +157,15 @@ def _show_one(console: Console, store: TrialStore, sweep: str, pair: SpacePair, 
     table.add_column("mean ± deviation over replicas", overflow="fold")
     for view in space.views:
         table.add_column(view.title, justify="right", overflow="fold")
-    rows = _ROWS | (_OWN if _has_own_margins(pair) else {})
+    # With factors of 1 they are the margins of hand-written prompts.
+    differ = any(
+        view.values.get(name, []) != view.values.get(name.removeprefix("own_"), [])
+        for view in space.views
+        for name in _OWN
+        if name in view.values
+    )
+    own = _OWN if differ else {}
+    rows = _ROWS | own
     for measure, name in rows.items():
         cells = [value_of(view, measure) for view in space.views]
         if any(cells):
@@ -166,24 +174,14 @@ def _show_one(console: Console, store: TrialStore, sweep: str, pair: SpacePair, 
     say(console)
     if sentence := space_sentence(pair, space):
         say(console, sentence)
-    if _has_own_margins(pair):
-        params = pair.main.params
-        factors = [f"{name} {short(params[name])}" for name in _MARGINS if name in params]
-        say(console, f"Violated: against hand-written prompts (factor 1); its own margins: with {', '.join(factors)}")
+    if own:
+        say(console, "Violated: margins of hand-written prompts. Its own: with the factors and mode of its training.")
     for remark in space.remarks:
         say(console, remark)
     for name, data in space_pictures(pair, space).items():
         key = f"sweeps/{sweep}/report/space/{pair.main.study}-{name}"
         store.files.write(key, data)
         say(console, f"Picture {store.files.address(key)}")
-
-
-_MARGINS = ("margin_intra", "margin_inter", "margin_mode")
-
-
-def _has_own_margins(pair: SpacePair) -> bool:
-    """Whether margins were searched, so that those of the trial may differ from those of hand-written prompts."""
-    return any(name in pair.main.params for name in _MARGINS)
 
 
 def _show_all(console: Console, spaces: list[tuple[SpacePair, PromptSpace | None]]) -> None:
