@@ -33,6 +33,7 @@ COMMANDS = [
     ["track", "sync"],
     ["report"],
     ["best"],
+    ["show"],
     ["doctor"],
     ["export"],
     ["predict"],
