@@ -32,7 +32,7 @@ CORE_FLOORS = (
     {"learners"},
     {"evaluation", "methods", "schedule", "train_state"},
     {"epoch_order"},
-    {"prediction", "protocols", "correct_counts", "training", "trial_config"},
+    {"prediction", "prompt_space", "protocols", "correct_counts", "training", "trial_config"},
     {"results"},
     {"checkpoint", "trial_inputs"},
     {"make_config"},
@@ -92,6 +92,15 @@ def test_the_core_knows_nothing_of_the_pipeline() -> None:
     assert not [
         name for name in MODULES if name.startswith("sept_core") for other in IMPORTS[name] if "pipeline" in other
     ]
+
+
+def test_nothing_that_trains_or_chooses_can_look_at_the_neighbours_of_new_classes() -> None:
+    """Only what shows results imports the prompt space, which reads names and neighbours of new classes."""
+    reached = {name for name in MODULES if name.startswith(("pipeline.search", "pipeline.embed", "sept_core.trial"))}
+    while more := {other for name in reached for other in IMPORTS[name]} - reached:
+        reached |= more
+    assert len(reached) > 50
+    assert not reached & {"sept_core.prompt_space", "pipeline.prompts.measure_space"}
 
 
 def test_no_imports_go_in_a_circle() -> None:

@@ -50,6 +50,7 @@ TYPED = {
     "quickstart",
     "report",
     "rerun",
+    "show",
     "sweep launch",
     "sweep list",
     "sweep plan",

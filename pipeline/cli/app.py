@@ -22,6 +22,7 @@ from pipeline.cli import (
     quickstart,
     report,
     rerun,
+    show,
     sweep,
     track,
     trials,
@@ -62,6 +63,7 @@ app.command("rerun")(rerun.rerun)
 app.command("best")(best.best)
 app.command("trials")(trials.trials)
 app.command("compare")(compare.compare)
+app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_sweep"]
 
+_SPACES_S = 60.0
+"""Seconds that a launch measures prompt spaces at its end; a large text encoder takes several for each study."""
+
 
 def run_sweep(
     source: str,
@@ -76,6 +79,7 @@ def run_sweep(
         say(console, "\nStopped. Every finished step is kept; the same command resumes it:")
         say(console, f"  {command}")
         raise typer.Exit(stopped)
+    _measure_spaces(console, root, spec.name)
     complete, files = show_report(console, root, spec.name)
     if tracked:
         _track_report(console, root, spec.name, files, target)
@@ -135,6 +139,23 @@ def _run(
         _say_how_to_sync(console, root, spec.name, target, outcome.untracked)
     stopped = EXIT_STOPPED if outcome.on_request else EXIT_RESUMABLE
     return stopped if outcome.state == "stopped" else 0, not outcome.untracked
+
+
+def _measure_spaces(console: Console, root: str, sweep: str) -> None:
+    """Measure prompt spaces for the report; it says what is missing, and a launch does not fail for it."""
+    from pipeline.cli.show import measure_spaces
+    from pipeline.reports import collect
+    from pipeline.store import TrialStore, open_files
+    from pipeline.text import one_line
+
+    store = TrialStore(open_files(root))
+    with _status(console, "Measuring what SEPT did to the prompts"):
+        try:
+            lines = measure_spaces(store, root, sweep, collect(store, sweep), seconds=_SPACES_S)
+        except Exception as error:
+            lines = [f"prompt spaces were not measured: {one_line(error)}"]
+    for line in lines:
+        say(console, line)
 
 
 def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:

@@ -14,11 +14,13 @@ from pipeline.text import plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.reports import ReportFiles
+    from pipeline.reports import ReportFiles, SweepTable
     from pipeline.store import Lease, TrialStore
     from pipeline.tracking import TrackingTarget
 
 __all__ = ["report", "show_report", "track_report"]
+
+_MOST_SPACES = 6
 
 
 def report(
@@ -90,6 +92,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         say(console, f"\nSEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
         for line in gains:
             say(console, f"  {line}")
+    _say_spaces(console, store, table)
     say(console)
     failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
@@ -108,14 +111,39 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     return not table.without and not table.lost, files
 
 
+def _say_spaces(console: Console, store: TrialStore, table: SweepTable) -> None:
+    """What the measured prompt spaces say, a sentence each; of a sweep with many studies only the report has it."""
+    from pipeline.reports.space_pairs import space_pairs, stored_spaces
+    from pipeline.reports.space_section import space_sentence
+
+    pairs = space_pairs(table)
+    spaces = stored_spaces(store, pairs) if len(pairs) <= _MOST_SPACES else []
+    sentences = [space_sentence(pair, space) for pair, space in zip(pairs, spaces, strict=False) if space is not None]
+    if any(sentences):
+        say(console, "\nWhat SEPT did to the prompt space (margins: distances in hand-written prompts; see sept show)")
+    for sentence in filter(None, sentences):
+        say(console, f"  {sentence}")
+
+
 def track_report(store: TrialStore, sweep: str, files: ReportFiles, target: TrackingTarget, lease: Lease) -> None:
-    """Write the report of a sweep into MLflow. The caller holds its lease, because MLflow allows one writer.
+    """Write the report and the prompt spaces of a sweep into MLflow.
+
+    The caller holds the lease of the sweep, because MLflow allows one writer.
 
     Raises:
         Exception: Raised by MLflow if it cannot be reached.
     """
-    from pipeline.tracking import log_report, mlflow_client
+    from pipeline.reports import collect
+    from pipeline.reports.space_files import space_metrics, space_pictures
+    from pipeline.reports.space_pairs import space_pairs, stored_spaces
+    from pipeline.tracking import log_report, log_space, mlflow_client
 
-    log_report(
-        mlflow_client(target, lease.check), sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown}
-    )
+    client = mlflow_client(target, lease.check)
+    log_report(client, sweep, {key.rsplit("/", 1)[1]: store.files.read(key) for key in files.shown})
+    pairs = space_pairs(collect(store, sweep))
+    for pair, space in zip(pairs, stored_spaces(store, pairs), strict=True):
+        if space is None:
+            continue
+        pictures = {f"space_{name}": data for name, data in space_pictures(pair, space).items()}
+        for use, view in zip(pair.trials, space.views[1:], strict=True):
+            log_space(client, sweep, use.study, use.number, space_metrics(view), pictures)

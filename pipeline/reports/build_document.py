@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline.reports.background import account_sections, origin_sections
@@ -10,19 +11,29 @@ from pipeline.reports.document import Document
 from pipeline.reports.records import SweepRecords
 from pipeline.reports.result_sections import result_sections
 from pipeline.reports.searches import search_sections
+from pipeline.reports.space_pairs import SpacePair
+from pipeline.reports.space_section import space_section
 from pipeline.reports.sweep_table import SweepTable
+from sept_core.prompt_space import PromptSpace
 
 __all__ = ["describe"]
 
 
-def describe(table: SweepTable, records: SweepRecords | None = None) -> Document:
+def describe(
+    table: SweepTable,
+    records: SweepRecords | None = None,
+    spaces: Sequence[tuple[SpacePair, PromptSpace | None]] = (),
+) -> Document:
     """The document of a sweep's result.
 
     Args:
         table: The result.
         records: All its trials; without them the report has no sections about the search.
+        spaces: The pairs whose prompt spaces are compared, with what has been measured of them.
     """
     sections = result_sections(table)
+    if (space := space_section(spaces, table.sweep)) is not None:
+        sections.append(space)
     if records is not None:
         sections += [*search_sections(records), *account_sections(table, records)]
     sections += origin_sections(table)

@@ -12,6 +12,7 @@ from pipeline.reports.html import to_html
 from pipeline.reports.latex import to_latex
 from pipeline.reports.markdown import to_markdown
 from pipeline.reports.records import read_records
+from pipeline.reports.space_pairs import space_pairs, stored_spaces
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.store import TrialStore
 
@@ -56,7 +57,8 @@ def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple
     """
     records = read_records(store, sweep)
     table = tabulate(records)
-    document = describe(table, records)
+    pairs = space_pairs(table)
+    document = describe(table, records, list(zip(pairs, stored_spaces(store, pairs), strict=True)))
     pictured = next(section for section in document.sections if section.picture)
     folder = f"sweeps/{sweep}/report"
     files = ReportFiles(

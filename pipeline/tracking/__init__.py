@@ -10,6 +10,7 @@ from __future__ import annotations
 from pipeline.tracking.client import TrackingTarget, default_target, mlflow_client, prepare
 from pipeline.tracking.failures import failure
 from pipeline.tracking.report import log_report
+from pipeline.tracking.space import log_space
 from pipeline.tracking.sync import SyncSummary, sync
 from pipeline.tracking.tracker import MlflowTracker, TrackingSummary
 from pipeline.tracking.writer import SweepWriter
@@ -23,6 +24,7 @@ __all__ = [
     "default_target",
     "failure",
     "log_report",
+    "log_space",
     "mlflow_client",
     "prepare",
     "sync",

@@ -16,9 +16,12 @@ from unittest import mock
 import pytest
 import synthetic_results as made
 
-from pipeline.reports import write_report
+from pipeline.reports import collect, write_report
+from pipeline.reports.space_pairs import space_pairs
 from pipeline.spec import load_sweep
 from pipeline.store import LocalFiles, TrialStore
+from pipeline.store.prompt_spaces import write_prompt_space
+from sept_core.prompt_space import PromptSpace, View
 
 TRIALS, CLASSES = 40, 25
 
@@ -52,7 +55,35 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialStore:
                 if case.result is not None:
                     store.write_result(case.result)
                 store.write_decision(spec.name, case.decision)
+        for pair in space_pairs(collect(store, spec.name)):
+            space = made_up_space(halves)
+            write_prompt_space(store, pair.key, space)
     return store
+
+
+def made_up_space(halves: list[list[str]]) -> PromptSpace:
+    """Three views of 50 classes with 10 neighbours each, half of the margins violated."""
+    rng = random.Random(0)
+    classes = [name for half in halves for name in half]
+    size, group = len(classes), ("base", "new")
+
+    def points(count: int) -> list[tuple[float, float]]:
+        return [(round(rng.gauss(0, 0.3), 4), round(rng.gauss(0, 0.3), 4)) for _ in range(count)]
+
+    def view(title: str, learned: bool) -> View:
+        names = [f"violated_{kind}_{of}" for kind in ("intra", "inter") for of in group]
+        names += [f"{kind}_{of}" for kind in ("ratio", "drift") for of in group] + ["drift"]
+        return View(
+            title,
+            {name: [round(rng.random(), 4) for _ in range(10 if learned else 1)] for name in names},
+            [[round(rng.uniform(0.2, 1.4), 4) for _ in range(size)] for _ in range(size)],
+            [[round(rng.random() * learned, 4) for _ in range(size)] for _ in range(size)],
+            points(size),
+            points(10 * size),
+        )
+
+    views = [view("hand-written", False), view("CoOp", True), view("CoOp + SEPT", True)]
+    return PromptSpace(classes, CLASSES, [["term"] * 10] * size, 5, views, 0.4)
 
 
 def test_the_report_of_the_whole_benchmark(finished: TrialStore) -> None:

@@ -36,6 +36,7 @@ COMMANDS = [
     ["best"],
     ["trials"],
     ["compare"],
+    ["show"],
     ["doctor"],
     ["export"],
     ["predict"],

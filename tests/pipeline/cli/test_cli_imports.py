@@ -58,6 +58,8 @@ REFUSED = [
     ["trials", "nosuch"],
     ["compare", "ESC10.coop", "nosuch"],
     ["report", "nosuch"],
+    ["show", "nosuch"],
+    ["show", SWEEP, "nosuch"],
     ["export", "nosuch", "coop", "--to", "prompt"],
     ["export", SWEEP, "nosuch", "--to", "prompt"],
     ["rerun", "nosuch", "0123456789abcdef"],

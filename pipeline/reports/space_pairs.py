@@ -1,0 +1,67 @@
+"""The trials whose prompt spaces are compared: the best trial of each SEPT study and that of its twin without SEPT.
+
+The best trial is the one over all test folds of its study, which ``sept best`` names and ``sept export`` exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.reports.find_row import pick_study
+from pipeline.reports.rows import ForUse
+from pipeline.reports.sweep_table import SweepTable
+from pipeline.store import TrialStore
+from pipeline.store.prompt_spaces import SpaceKey, read_prompt_spaces
+from sept_core.prompt_space import PromptSpace
+
+__all__ = ["SpacePair", "pair_of", "space_pairs", "stored_spaces"]
+
+
+@dataclass(frozen=True)
+class SpacePair:
+    """A trial and its twin without SEPT; ``twin`` is None if there is none, or if the trial has no SEPT."""
+
+    main: ForUse
+    twin: ForUse | None
+
+    @property
+    def trials(self) -> tuple[ForUse, ...]:
+        """Both, in the order in which they are shown: the twin first."""
+        return (self.main,) if self.twin is None else (self.twin, self.main)
+
+    @property
+    def key(self) -> SpaceKey:
+        """Identifies their space in the store."""
+        return self.main.study, self.main.signature, None if self.twin is None else self.twin.signature
+
+
+def space_pairs(table: SweepTable) -> tuple[SpacePair, ...]:
+    """The pairs of a sweep, one for each SEPT study with a finished trial."""
+    return tuple(_paired(use, table.for_use) for use in table.for_use if use.method.endswith("+sept"))
+
+
+def stored_spaces(store: TrialStore, pairs: Sequence[SpacePair]) -> list[PromptSpace | None]:
+    """What has been measured of each pair; None if nothing has."""
+    found = read_prompt_spaces(store, (pair.key for pair in pairs))
+    return [found.get(pair.key) for pair in pairs]
+
+
+def pair_of(table: SweepTable, wanted: str | None) -> SpacePair:
+    """The pair that a study belongs to; the study is given as in `pick_study`.
+
+    Raises:
+        InputError: No study matches, or several do.
+    """
+    use = pick_study(table, wanted)
+    pairs = space_pairs(table)
+    return next((pair for pair in pairs if use in pair.trials), None) or _paired(use, table.for_use)
+
+
+def _paired(use: ForUse, others: Iterable[ForUse]) -> SpacePair:
+    baseline = use.method.removesuffix("+sept")
+    if baseline == use.method:
+        return SpacePair(use, None)
+    # The method is the last part of the row's key; with strict the test fold follows it.
+    key = use.row.removesuffix(use.method) + baseline + use.study.removeprefix(use.row)
+    return SpacePair(use, next((other for other in others if other.study == key), None))
