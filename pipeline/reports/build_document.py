@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pipeline.reports.ablation import AblationTable, ablation_sections
 from pipeline.reports.background import account_sections, origin_sections
 from pipeline.reports.conclusion import conclusion_of
 from pipeline.reports.document import Document
@@ -15,14 +17,18 @@ from pipeline.reports.sweep_table import SweepTable
 __all__ = ["describe"]
 
 
-def describe(table: SweepTable, records: SweepRecords | None = None) -> Document:
+def describe(
+    table: SweepTable, records: SweepRecords | None = None, ablations: Sequence[AblationTable] = ()
+) -> Document:
     """The document of a sweep's result.
 
     Args:
         table: The result.
         records: All its trials; without them the report has no sections about the search.
+        ablations: The ablations of its rows.
     """
     sections = result_sections(table)
+    sections += ablation_sections(ablations)
     if records is not None:
         sections += [*search_sections(records), *account_sections(table, records)]
     sections += origin_sections(table)

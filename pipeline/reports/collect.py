@@ -29,7 +29,7 @@ from sept_core.correct_counts import Tested
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 
-__all__ = ["collect", "tabulate"]
+__all__ = ["collect", "differences_of", "tabulate"]
 
 _C = TypeVar("_C", bound=Chosen)
 _G = TypeVar("_G", Gain, TransferGain)
@@ -212,14 +212,14 @@ def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
 
 def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
     for row, twin in _twins(rows):
-        pairs, values = _differences(row, twin, ("base", "new", "h"))
+        pairs, values = differences_of(_compared(row), _compared(twin), ("base", "new", "h"))
         if pairs:
             yield Gain(row.dataset, row.method, pairs, **values)
 
 
 def _transfer_gains(rows: Sequence[TransferRow]) -> Iterator[TransferGain]:
     for row, twin in _twins(rows):
-        pairs, values = _differences(row, twin, ("source", "targets"), [*row.targets])
+        pairs, values = differences_of(_compared(row), _compared(twin), ("source", "targets"), [*row.targets])
         if pairs:
             yield TransferGain(row.dataset, row.method, pairs, **values)
 
@@ -238,11 +238,20 @@ def _compared(row: Chosen) -> tuple[tuple[dict[str, Any], ...], Tested]:
     return (row.replicas, row.tested) if row.matched is None else (row.matched.replicas, row.matched.tested)
 
 
-def _differences(
-    row: Chosen, twin: Chosen, names: Sequence[str], targets: Sequence[str] = ()
+def differences_of(
+    compared: tuple[Sequence[dict[str, Any]], Tested],
+    other: tuple[Sequence[dict[str, Any]], Tested],
+    names: Sequence[str],
+    targets: Sequence[str] = (),
 ) -> tuple[int, dict[str, Any]]:
-    """Number of replicas in both rows; and mean, spread and test of the paired differences, twin minus row."""
-    (replicas, counted), (others, counted_too) = _compared(row), _compared(twin)
+    """Number of replicas in both; and mean, spread and test of the paired differences, the second minus the first.
+
+    Args:
+        compared, other: Replicas, and correctly classified test clips.
+        names: Names of the compared accuracies.
+        targets: Cross-dataset: names of the targets.
+    """
+    (replicas, counted), (others, counted_too) = compared, other
     before = {(replica["fold"], replica["seed"]): replica for replica in replicas}
     pairs = [(before[key], after) for after in others if (key := (after["fold"], after["seed"])) in before]
     values: dict[str, Any] = {"tests": {}}
