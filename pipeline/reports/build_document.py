@@ -13,6 +13,7 @@ from pipeline.reports.records import SweepRecords
 from pipeline.reports.result_sections import result_sections
 from pipeline.reports.searches import search_sections
 from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.tuning import tuning_sections
 
 __all__ = ["describe"]
 
@@ -30,7 +31,7 @@ def describe(
     sections = result_sections(table)
     sections += ablation_sections(ablations)
     if records is not None:
-        sections += [*search_sections(records), *account_sections(table, records)]
+        sections += [*tuning_sections(records), *search_sections(records), *account_sections(table, records)]
     sections += origin_sections(table)
     return Document(
         title=table.sweep,
