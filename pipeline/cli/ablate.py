@@ -136,7 +136,7 @@ def _announce(console: Console, spec: SweepSpec, row: RowRecords, root: str) -> 
 
 def _show(console: Console, table: AblationTable) -> None:
     from pipeline.cli.console import plain_table
-    from pipeline.reports.ablation import ablation_cells, ablation_notes
+    from pipeline.reports.ablation import ablation_cells, ablation_notes, without_sept
 
     columns, rows = ablation_cells(table)
     shown = plain_table()
@@ -147,5 +147,9 @@ def _show(console: Console, table: AblationTable) -> None:
     say(console)
     console.print(shown)
     say(console)
-    for line in (*ablation_notes([table]), *(f"{name}: {remark}." for name, remark in table.remarks.items())):
+    for line in (
+        *without_sept(table),
+        *ablation_notes([table]),
+        *(f"{name}: {remark}." for name, remark in table.remarks.items()),
+    ):
         say(console, line)

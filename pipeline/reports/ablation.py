@@ -33,6 +33,7 @@ __all__ = [
     "ablation_row",
     "ablation_sections",
     "read_ablations",
+    "without_sept",
 ]
 
 CHOSEN = "chosen (SEPT)"
@@ -269,6 +270,17 @@ def ablation_notes(tables: Sequence[AblationTable]) -> list[str]:
     return [change, fair, meanings]
 
 
+def without_sept(table: AblationTable) -> list[str]:
+    """What switching SEPT off changes, in one sentence; none if it has not been trained."""
+    off = next((row for row in table.rows if row.name == VARIANTS[0] and row.difference is not None), None)
+    if off is None or off.difference is None:
+        return []
+    headline = "H" if table.parts[-1] == "h" else "the mean of the targets"
+    ends = f", 95 % interval {signed(off.interval[0])} to {signed(off.interval[1])}" if off.interval else ""
+    where = f"{table.dataset}, {method_title(table.method)}"
+    return [f"{where}: switching SEPT off changes {headline} by {signed(off.difference)} points{ends}."]
+
+
 def ablation_sections(tables: Sequence[AblationTable]) -> list[Section]:
     """The section of a report; empty without an ablation."""
     if not tables:
@@ -281,6 +293,7 @@ def ablation_sections(tables: Sequence[AblationTable]) -> list[Section]:
         sheets.append(Sheet(columns, tuple(cells), frozenset({"variant"}), title=title, grouped=False))
         remarks += [f"{title}, {name}: {remark}." for name, remark in table.remarks.items()]
     lead = "The chosen configuration of each test fold with one thing changed, and trained again for this fold."
+    lead += "".join(f" {line}" for table in tables for line in without_sept(table))
     if any(table.paper for table in tables):
         lead += f" {PAPER_WARNING}."
     return [

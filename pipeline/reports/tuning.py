@@ -44,6 +44,7 @@ def tuning_sections(records: SweepRecords) -> list[Section]:
     figures: list[Figure] = []
     rows: list[tuple[str, ...]] = []
     twins: set[bool] = set()
+    any_zero_shot = False
     for title, baseline, studies in by_baseline(records):
         values = {study.key.split(".")[3].endswith("+sept"): trial_values(study) for study in studies}
         curves = {sept: expected_best(found) for sept, found in sorted(values.items()) if found}
@@ -52,11 +53,12 @@ def tuning_sections(records: SweepRecords) -> list[Section]:
         twins |= set(curves)
         name = f"{title}, {method_title(baseline)}"
         zero_shot = zero_shot_level(records, next(iter(studies[0].proposals.values())).config)
+        any_zero_shot |= zero_shot is not None
         figures.append(Figure(tuning_figure(curves, objective, zero_shot, name)))
         rows.append((title, method_title(baseline), *_cells({sept: values[sept] for sept in curves})))
     if not figures:
         return []
-    columns = ("dataset", "baseline", "trials", "1 trial", "half of them", "all of them", "lead of SEPT")
+    columns = ("dataset", "baseline", "trials", "best of 1", "of half", "of all", "lead of SEPT: of 1 / half / all")
     lead = (
         f"Expected {objective} of the best of n trials, if n of the trials of a study are drawn without replacement; "
         f"bands: {100 * LEVELS[0]:.0f} % to {100 * LEVELS[1]:.0f} % of all such draws, which narrow to nothing where "
@@ -67,15 +69,16 @@ def tuning_sections(records: SweepRecords) -> list[Section]:
         "A pruned trial counts as tried, with the last value that it reported but no more than the worst finished "
         "trial, because it cannot be chosen; a failed trial counts with the lowest value."
     )
+    cells = "In the table: without SEPT / with SEPT, at the number of trials that both have."
     return [
         Section(
             "tuning",
             f"Was it the search? Best {objective} by number of trials",
             lead=(lead, _scope(records)),
-            legend=_legend(twins),
+            legend=_legend(twins, any_zero_shot),
             sheets=(Sheet(columns, tuple(rows), frozenset({"dataset", "baseline"})),),
             groups=(Group("Tuning curves", tuple(figures), len(figures) <= _UNFOLDED),),
-            notes=(f"{pruned} Validation only: test clips are not used here.",),
+            notes=(cells, f"{pruned} Validation only: test clips are not used here."),
         )
     ]
 
@@ -105,11 +108,11 @@ def _cells(values: Mapping[bool, Sequence[float]]) -> tuple[str, ...]:
     return (str(count), *cells, leads)
 
 
-def _legend(twins: set[bool]) -> tuple[Legend, ...]:
+def _legend(twins: set[bool], zero_shot: bool) -> tuple[Legend, ...]:
     names = {False: "without SEPT", True: "with SEPT"}
     marks = [
         Legend(Drawing(20, 20, drawn_mark(10, 10, *LOOKS[sept], 4.0), names[sept]), names[sept])
         for sept in sorted(twins)
     ]
     level = '<path d="M0 10H20" class="level"/>'
-    return (*marks, Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot"))
+    return (*marks, *([Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot")] if zero_shot else []))
