@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -23,13 +23,14 @@ from pipeline.tracking import default_target, mlflow_client
 Sept = Callable[..., tuple[int, str, str]]
 
 HERE = Path(__file__).parent
-# The command line with the inputs of the tests, slow enough to be killed.
+# The command line with the inputs of the tests.
 PROGRAM = """
 import functools, sys
+import tiny_inputs
 import pipeline.search.inputs as inputs
 import pipeline.search.sweep as search
 inputs.load_inputs = tiny_inputs.provide
-search.launch = functools.partial(search.launch, provider=tiny_inputs.provide_slowly)
+search.launch = functools.partial(search.launch, provider=tiny_inputs.provide)
 from pipeline.cli import main
 main(sys.argv[1:])
 """
@@ -44,38 +45,41 @@ def searched(root: Path, **changes: Any) -> TrialStore:
     return store
 
 
-def started(root: Path) -> subprocess.Popen[str]:
+def started(root: Path) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, which writes to a file: a pipe would stay open in Ray's processes."""
     path = os.pathsep.join(map(str, (HERE.parents[2], HERE.parent / "search")))
     variables = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     variables.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-c", PROGRAM, "ablate", "tiny", "coop+sept", "--root", str(root), "--workers", "1"]
-    return subprocess.Popen(
-        command, env=variables, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with (root / "said.txt").open("wb") as said:
+        return subprocess.Popen(command, env=variables, cwd=root, stdout=said, stderr=said)
 
 
 @pytest.mark.timeout(400)
-def test_killed_and_run_again_it_ends_with_the_same_table_in_mlflow_and_report(tmp_path: Path) -> None:
+def test_killed_and_run_again_it_ends_with_the_same_table_in_mlflow_and_report(
+    tmp_path: Path, empty_database: Path
+) -> None:
     root, other = tmp_path / "root", tmp_path / "other"
     store = searched(root)
+    shutil.copy(empty_database, root / "mlflow.db")
     first = started(root)
     try:
         deadline = time.monotonic() + 200
         while not any(store.decisions(name) for name in store.sweeps() if name != "tiny"):
-            assert first.poll() is None, first.communicate()[0]
+            assert first.poll() is None, (root / "said.txt").read_text()
             assert time.monotonic() < deadline, store.sweeps()
-            time.sleep(0.1)
+            time.sleep(0.02)
     finally:
-        first.send_signal(signal.SIGKILL)
-        first.communicate()
+        first.kill()
+        first.wait()
     (name,) = (one for one in store.sweeps() if one != "tiny")
     spec = stored_spec(store, name)
     total = sum(study.trials for study in spec.studies())
     done = len(store.decisions(name))
     assert 0 < done < total
-    again = started(root)
-    out, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, out
+    code = started(root).wait(timeout=300)
+    out = (root / "said.txt").read_text()
+    assert code == 0, out
     assert f"{ROW}: {total} variants of what was chosen, each with one thing changed" in out
     assert re.search(r"work +\d+ trials with \d+ replicas in all,\n +about [0-9.]+ m?s|s one after the other", out)
     table = out[out.index("variant ") :]
