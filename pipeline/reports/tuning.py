@@ -85,7 +85,9 @@ def tuning_sections(records: SweepRecords) -> list[Section]:
 
 def _scope(records: SweepRecords) -> str:
     """What the curves say about another search, which depends on the sampler and the pruner."""
-    if records.spec.sampler.name != "random":
+    sampler = records.spec.sampler
+    most = max(len(study.decisions) for study in records.studies)
+    if sampler.name != "random" and most > sampler.n_startup_trials:
         return (
             "Descriptive: TPE proposes later trials from the results of earlier ones, so these curves describe the "
             "trials of this search and do not estimate another search of n trials."

@@ -153,7 +153,7 @@ def _variants(config: TrialConfig, inputs: TrialInputs) -> tuple[dict[str, tuple
         inter: _Hyper = constant | {"margin_intra": NEVER_PULLS, "margin_inter": _FARTHEST}
     else:
         intra, inter = {"margin_inter": _NEVER_PUSHES}, {"margin_intra": NEVER_PULLS}
-    level = {
+    level: _Hyper = {
         "margin_intra": round(float(hyper["margin_intra"]) * limits.intra, 3),
         "margin_inter": round(float(hyper["margin_inter"]) * limits.inter, 3),
     }

@@ -40,7 +40,7 @@ def expected_best(values: Sequence[float], most: int = _MOST_POINTS) -> list[Bes
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     count = len(ordered)
-    wanted = range(1, count + 1)
+    wanted = list(range(1, count + 1))
     if count > most:
         wanted = sorted({round(float(n)) for n in np.geomspace(1, count, most)})
     found = []
