@@ -55,7 +55,7 @@ def started(root: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=variables, cwd=root, stdout=said, stderr=said)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(800)
 def test_killed_and_run_again_it_ends_with_the_same_table_in_mlflow_and_report(
     tmp_path: Path, empty_database: Path
 ) -> None:
@@ -64,7 +64,7 @@ def test_killed_and_run_again_it_ends_with_the_same_table_in_mlflow_and_report(
     shutil.copy(empty_database, root / "mlflow.db")
     first = started(root)
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 300
         while not any(store.decisions(name) for name in store.sweeps() if name != "tiny"):
             assert first.poll() is None, (root / "said.txt").read_text()
             assert time.monotonic() < deadline, store.sweeps()
@@ -77,7 +77,7 @@ def test_killed_and_run_again_it_ends_with_the_same_table_in_mlflow_and_report(
     total = sum(study.trials for study in spec.studies())
     done = len(store.decisions(name))
     assert 0 < done < total
-    code = started(root).wait(timeout=300)
+    code = started(root).wait(timeout=400)
     out = (root / "said.txt").read_text()
     assert code == 0, out
     assert f"{ROW}: {total} variants of what was chosen, each with one thing changed" in out
