@@ -154,7 +154,7 @@ def _run(
     import pipeline
     from pipeline.cli.progress import make_progress
 
-    progress = make_progress(console)
+    progress = make_progress(console, choosing=spec.ablation is None)
 
     def waiting(what: str) -> AbstractContextManager[object]:
         progress.close()

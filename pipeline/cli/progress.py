@@ -31,6 +31,7 @@ class Tally:
     Attributes:
         measured: The data on which `best` is measured: ``val``, or ``TEST`` with ``selection: paper``.
         chosen: By study and test fold, the best finished trial so far.
+        choosing: Whether the sweep chooses among its trials; an ablation does not, so that no best one is shown.
     """
 
     budgets: dict[str, int] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Tally:
     running: dict[tuple[str, int], float] = field(default_factory=dict)
     measured: str = "val"
     chosen: dict[str, dict[str, Decision]] = field(default_factory=dict)
+    choosing: bool = True
 
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
@@ -80,15 +82,15 @@ class Tally:
 
     def best(self, study: str) -> float | None:
         """The validation that a report of the study would show now: for each test fold, that of its best trial."""
-        return chosen_value(self.chosen.get(study, {}))
+        return chosen_value(self.chosen.get(study, {})) if self.choosing else None
 
 
 class BarProgress:
     """A bar per study and one for all with the remaining time."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, choosing: bool = True) -> None:
         self._console = console
-        self._tally = Tally()
+        self._tally = Tally(choosing=choosing)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -156,10 +158,12 @@ class BarProgress:
 class LineProgress:
     """Occasional plain lines, for logs and pipes."""
 
-    def __init__(self, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic, choosing: bool = True
+    ) -> None:
         self._write = write
         self._clock = clock
-        self._tally = Tally()
+        self._tally = Tally(choosing=choosing)
         self._started = 0.0
         self._last = 0.0
         self._under_way = False
@@ -215,8 +219,10 @@ class LineProgress:
         return f"[{minutes:02d}:{seconds:02d}]"
 
 
-def make_progress(console: Console) -> BarProgress | LineProgress:
-    """Bars on a terminal, lines elsewhere."""
+def make_progress(console: Console, choosing: bool = True) -> BarProgress | LineProgress:
+    """Bars on a terminal, lines elsewhere. ``choosing``: as in `Tally`."""
     if console.is_terminal:
-        return BarProgress(console)
-    return LineProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        return BarProgress(console, choosing)
+    return LineProgress(
+        lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), choosing=choosing
+    )
