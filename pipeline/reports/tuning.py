@@ -92,7 +92,7 @@ def _scope(records: SweepRecords) -> str:
             "Descriptive: TPE proposes later trials from the results of earlier ones, so these curves describe the "
             "trials of this search and do not estimate another search of n trials."
         )
-    exact = "Trials are drawn at random, so the curve is an unbiased estimate for another random search of n trials"
+    exact = "All trials were drawn at random: the curve is an unbiased estimate for another random search of n trials"
     if records.spec.pruner.name == "none":
         return f"{exact}; the bands are about these trials only."
     return f"{exact}, except that the pruner depends on the order of trials; the bands are about these trials only."

@@ -217,6 +217,20 @@ def test_with_strict_each_fold_is_a_study(tmp_path: Path) -> None:
     assert all(row.interval is None for row in table.rows)
 
 
+def test_across_datasets_the_mean_of_the_targets_is_compared(tmp_path: Path) -> None:
+    transfer = {"protocol": "cross-dataset", "datasets": None, "sources": ["FSDD"], "targets": ["ESC10"]}
+    store = searched(tmp_path, trials=1, folds={"FSDD": ["theo"]}, seeds=[0], **transfer)
+    trained(store, tmp_path)
+    (table,) = tables(store)
+    assert table.parts == ("source", "targets")
+    chosen, *rows = table.rows
+    assert chosen.test is not None
+    for row in rows:
+        assert row.test is not None
+        assert row.difference == pytest.approx(row.test["targets"] - chosen.test["targets"])
+    assert "| SEPT off |" in store.files.read(write_report(store, "tiny")[1].table).decode()
+
+
 def test_another_choice_has_another_ablation(tmp_path: Path) -> None:
     store = searched(tmp_path, trials=1, seeds=[0], folds={"FSDD": ["theo"]})
     first = trained(store, tmp_path)

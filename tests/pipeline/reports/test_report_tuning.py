@@ -66,12 +66,17 @@ def test_twins_share_a_panel_and_are_compared_at_equal_numbers_of_trials(store: 
 
 def test_it_says_what_the_sampler_lets_the_curves_mean(store: TrialStore) -> None:
     cases = [made.make_case("ESC10", "coop", number) for number in range(3)]
-    said = section(store, cases)
+    said = section(store, cases, f"{made.SPEC}sampler: {{name: tpe, n_startup_trials: 2}}\n")
     assert said is not None
     assert said.lead[1].startswith("Descriptive: TPE proposes later trials from the results of earlier ones")
-    for pruner, end in (("none", "; the bands"), ("median", ", except that the pruner")):
+    # The first proposals of TPE are random.
+    for sampler, pruner, end in (
+        ("random", "none", "; the bands"),
+        ("random", "median", ", except that the pruner"),
+        ("{name: tpe, n_startup_trials: 3}", "none", "; the bands"),
+    ):
         store.files.delete(f"sweeps/{made.SWEEP}/spec.yaml")
-        said = section(store, cases, f"{made.SPEC}sampler: random\npruner: {pruner}\n")
+        said = section(store, cases, f"{made.SPEC}sampler: {sampler}\npruner: {pruner}\n")
         assert said is not None
         assert f"another random search of n trials{end}" in said.lead[1]
 
