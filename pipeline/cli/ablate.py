@@ -130,7 +130,7 @@ def _announce(console: Console, spec: SweepSpec, row: RowRecords, root: str) -> 
     )
     work = sum(len(one.folds) for one in trials) / len(row.picks)
     say(console, f"  work     {plural(len(trials), 'trial')} with {plural(replicas, 'replica')} in all,")
-    say(console, f"           about {duration(work * each)} one after the other, if they take as long as the chosen ones")
+    say(console, f"           about {duration(work * each)} one after the other, at the pace of the chosen ones")
     say(console, f"  results  {root}, sweep '{spec.name}'")
 
 

@@ -225,22 +225,26 @@ def _variant(
 def ablation_cells(table: AblationTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The columns and rows of a table, as text; at most 100 characters wide on a terminal."""
     titles = {"h": "H", "targets": "mean of targets", "source": "on source"}
-    parts = tuple(titles.get(part, part) for part in table.parts)
-    columns = ("variant", "val" if "source" in table.parts else "val H", *parts, "change", "95 % interval", "p")
+    # What is compared comes first, where a phone shows it without scrolling.
+    *others, headline = table.parts
+    compared = (titles.get(headline, headline), "change", "95 % interval", "p")
+    rest = (*(titles.get(part, part) for part in others), "val" if "source" in table.parts else "val H")
+    columns = ("variant", *compared, *rest)
     cells = []
     for row in table.rows:
         if row.test is None:
             cells.append((row.name, row.state, *[""] * (len(columns) - 1)))
             continue
         ends = f"{signed(row.interval[0])} to {signed(row.interval[1])}" if row.interval else "-"
-        compared = ("", "", "") if row.difference is None else (signed(row.difference), ends, p_value(row.p or 0.0))
+        moved = ("", "", "") if row.difference is None else (signed(row.difference), ends, p_value(row.p or 0.0))
         part = "" if row.state == "finished" else f", {row.state}"
         cells.append(
             (
                 row.name,
+                f"{row.test[headline]:.1f}",
+                *moved,
+                *(f"{row.test[name]:.1f}" for name in others),
                 f"{row.validation:.1f}",
-                *(f"{row.test[name]:.1f}" for name in table.parts),
-                *compared,
                 f"{len(row.folds)} / {row.replicas}{part}",
             )
         )
