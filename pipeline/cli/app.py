@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import (
+    ablate,
     best,
     compare,
     data,
@@ -60,6 +61,7 @@ app.command("ui")(ui.ui)
 app.add_typer(track.app, name="track")
 app.command("report")(report.report)
 app.command("rerun")(rerun.rerun)
+app.command("ablate")(ablate.ablate)
 app.command("best")(best.best)
 app.command("trials")(trials.trials)
 app.command("compare")(compare.compare)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.spec import SweepSpec
     from pipeline.tracking import TrackingTarget
 
-__all__ = ["run_sweep"]
+__all__ = ["run_sweep", "run_to_the_end", "write_tracked_report"]
 
 _SPACES_S = 60.0
 """Seconds that a launch measures prompt spaces at its end; a large text encoder takes several for each study."""
@@ -72,22 +72,61 @@ def run_sweep(
             check_writable(root)
             target = default_target(root, mlflow)
         _announce(console, spec, root, target, remark)
-        stopped, tracked = _run(console, spec, root, target, address, retry_failed)
     except KeyboardInterrupt:
-        stopped, tracked = EXIT_RESUMABLE, False
-    if stopped:
-        say(console, "\nStopped. Every finished step is kept; the same command resumes it:")
-        say(console, f"  {command}")
-        raise typer.Exit(stopped)
+        _stop(console, command, EXIT_RESUMABLE)
+    tracked = run_to_the_end(console, spec, root, target, command=command, address=address, retry_failed=retry_failed)
     _measure_spaces(console, root, spec.name)
     complete, files = show_report(console, root, spec.name)
     if tracked:
-        _track_report(console, root, spec.name, files, target)
+        write_tracked_report(console, root, spec.name, files, target)
     seconds = time.monotonic() - started
     say(console, f"Took {int(seconds // 60)} min {int(seconds % 60)} s. Look at every trial in MLflow:")
     say(console, f"  {_next_command(root, spec.name, target)}")
     if not complete:
         raise typer.Exit(EXIT_FAILED)
+
+
+def run_to_the_end(
+    console: Console,
+    spec: SweepSpec,
+    root: str,
+    target: TrackingTarget,
+    *,
+    command: str,
+    address: str = "local",
+    retry_failed: bool = False,
+) -> bool:
+    """Launch or resume a sweep and show its progress.
+
+    Args:
+        console: The terminal.
+        spec: The sweep.
+        root: Folder or s3:// address of all results.
+        target: Where MLflow is.
+        command: The command line, to print it as the command that resumes.
+        address: Where Ray is.
+        retry_failed: Whether trials that failed are run once more.
+
+    Returns:
+        Whether MLflow has all of it.
+
+    Raises:
+        typer.Exit: With 75 if it was interrupted, 3 if it was stopped on request.
+        SeptError: As raised by the called modules.
+    """
+    try:
+        stopped, tracked = _run(console, spec, root, target, address, retry_failed)
+    except KeyboardInterrupt:
+        stopped, tracked = EXIT_RESUMABLE, False
+    if stopped:
+        _stop(console, command, stopped)
+    return tracked
+
+
+def _stop(console: Console, command: str, code: int) -> NoReturn:
+    say(console, "\nStopped. Every finished step is kept; the same command resumes it:")
+    say(console, f"  {command}")
+    raise typer.Exit(code)
 
 
 def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarget, remark: str) -> None:
@@ -119,7 +158,7 @@ def _run(
     import pipeline
     from pipeline.cli.progress import make_progress
 
-    progress = make_progress(console)
+    progress = make_progress(console, choosing=spec.ablation is None)
 
     def waiting(what: str) -> AbstractContextManager[object]:
         progress.close()
@@ -158,7 +197,7 @@ def _measure_spaces(console: Console, root: str, sweep: str) -> None:
         say(console, line)
 
 
-def _track_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
+def write_tracked_report(console: Console, root: str, sweep: str, files: ReportFiles, target: TrackingTarget) -> None:
     """Write the report to MLflow, unless another driver has started since, which will write it at its end."""
     from pipeline.store import Lease, LeaseHeld, TrialStore, open_files
     from pipeline.text import one_line

@@ -35,6 +35,7 @@ class Tally:
         seconds: By trial, its seconds of training so far.
         earlier: By trial, the share of its epochs that earlier launches trained; 1 if it had ended.
         began: When the first trial of this launch started, seconds on the clock that the caller uses.
+        choosing: Whether the sweep chooses among its trials; an ablation does not, so that no best one is shown.
     """
 
     budgets: dict[str, int] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Tally:
     seconds: dict[tuple[str, int], float] = field(default_factory=dict)
     earlier: dict[tuple[str, int], float] = field(default_factory=dict)
     began: float | None = None
+    choosing: bool = True
 
     def start(self, studies: Sequence[StudyPlan]) -> None:
         """The sweep's plan."""
@@ -122,16 +124,16 @@ class Tally:
 
     def best(self, study: str) -> float | None:
         """The validation that a report of the study would show now: for each test fold, that of its best trial."""
-        return chosen_value(self.chosen.get(study, {}))
+        return chosen_value(self.chosen.get(study, {})) if self.choosing else None
 
 
 class BarProgress:
     """A bar per study and one for all with the remaining time."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, choosing: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._tally = Tally()
+        self._tally = Tally(choosing=choosing)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -201,10 +203,12 @@ class BarProgress:
 class LineProgress:
     """Occasional plain lines, for logs and pipes."""
 
-    def __init__(self, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic, choosing: bool = True
+    ) -> None:
         self._write = write
         self._clock = clock
-        self._tally = Tally()
+        self._tally = Tally(choosing=choosing)
         self._started = 0.0
         self._last = 0.0
         self._under_way = False
@@ -266,8 +270,10 @@ def _left(seconds: float | None) -> str:
     return "" if not seconds else f"{ago(seconds)} left"
 
 
-def make_progress(console: Console) -> BarProgress | LineProgress:
-    """Bars on a terminal, lines elsewhere."""
+def make_progress(console: Console, choosing: bool = True) -> BarProgress | LineProgress:
+    """Bars on a terminal, lines elsewhere. ``choosing``: as in `Tally`."""
     if console.is_terminal:
-        return BarProgress(console)
-    return LineProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        return BarProgress(console, choosing)
+    return LineProgress(
+        lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), choosing=choosing
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pipeline.reports.ablation import AblationTable, ablation_sections
 from pipeline.reports.background import account_sections, origin_sections
 from pipeline.reports.conclusion import conclusion_of, headline_of
 from pipeline.reports.document import Document
@@ -14,6 +15,7 @@ from pipeline.reports.searches import search_sections
 from pipeline.reports.space_pairs import SpacePair
 from pipeline.reports.space_section import space_section
 from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.tuning import tuning_sections
 from sept_core.prompt_space import PromptSpace
 
 __all__ = ["describe"]
@@ -23,6 +25,7 @@ def describe(
     table: SweepTable,
     records: SweepRecords | None = None,
     spaces: Sequence[tuple[SpacePair, PromptSpace | None]] = (),
+    ablations: Sequence[AblationTable] = (),
 ) -> Document:
     """The document of a sweep's result.
 
@@ -30,12 +33,14 @@ def describe(
         table: The result.
         records: All its trials; without them the report has no sections about the search.
         spaces: The pairs whose prompt spaces are compared, with what has been measured of them.
+        ablations: The ablations of its rows.
     """
     sections = result_sections(table)
     if (space := space_section(spaces, table.sweep)) is not None:
         sections.append(space)
+    sections += ablation_sections(ablations)
     if records is not None:
-        sections += [*search_sections(records), *account_sections(table, records)]
+        sections += [*tuning_sections(records), *search_sections(records), *account_sections(table, records)]
     sections += origin_sections(table)
     return Document(
         title=table.sweep,

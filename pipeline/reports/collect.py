@@ -31,7 +31,7 @@ from sept_core.correct_counts import Tested
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 
-__all__ = ["collect", "tabulate"]
+__all__ = ["collect", "differences_of", "tabulate"]
 
 _C = TypeVar("_C", bound=Chosen)
 _G = TypeVar("_G", Gain, TransferGain)
@@ -215,16 +215,16 @@ def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
 
 def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
     for row, twin in _twins(rows):
-        pairs, values = _differences(row, twin, ("base", "new", "h"))
+        pairs, values = differences_of(_compared(row), _compared(twin), ("base", "new", "h"))
         if pairs:
-            yield Gain(row.dataset, row.method, pairs, **values)
+            yield Gain(row.dataset, row.method, pairs, **values, activities=_activities(row, twin))
 
 
 def _transfer_gains(rows: Sequence[TransferRow]) -> Iterator[TransferGain]:
     for row, twin in _twins(rows):
-        pairs, values = _differences(row, twin, ("source", "targets"), [*row.targets])
+        pairs, values = differences_of(_compared(row), _compared(twin), ("source", "targets"), [*row.targets])
         if pairs:
-            yield TransferGain(row.dataset, row.method, pairs, **values)
+            yield TransferGain(row.dataset, row.method, pairs, **values, activities=_activities(row, twin))
 
 
 def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
@@ -241,17 +241,31 @@ def _compared(row: Chosen) -> tuple[tuple[dict[str, Any], ...], Tested]:
     return (row.replicas, row.tested) if row.matched is None else (row.matched.replicas, row.matched.tested)
 
 
-def _differences(
-    row: Chosen, twin: Chosen, names: Sequence[str], targets: Sequence[str] = ()
+def _activities(row: Chosen, twin: Chosen) -> tuple[Activity, ...]:
+    """How much SEPT acted in each chosen trial of the twin that the gain compares, where this is known."""
+    folds = {replica["fold"] for replica in _compared(row)[0]}
+    chosen = twin.choices if twin.matched is None else twin.matched.choices
+    acted = [choice.activity for choice, _ in merged(choice for choice in chosen if choice.fold in folds)]
+    return tuple(one for one in acted if one is not None)
+
+
+def differences_of(
+    compared: tuple[Sequence[dict[str, Any]], Tested],
+    other: tuple[Sequence[dict[str, Any]], Tested],
+    names: Sequence[str],
+    targets: Sequence[str] = (),
 ) -> tuple[int, dict[str, Any]]:
-    """Number of replicas in both rows; and mean, spread and test of the paired differences, twin minus row."""
-    (replicas, counted), (others, counted_too) = _compared(row), _compared(twin)
+    """Number of replicas in both; and mean, spread and test of the paired differences, the second minus the first.
+
+    Args:
+        compared, other: Replicas, and correctly classified test clips.
+        names: Names of the compared accuracies.
+        targets: Cross-dataset: names of the targets.
+    """
+    (replicas, counted), (others, counted_too) = compared, other
     before = {(replica["fold"], replica["seed"]): replica for replica in replicas}
     pairs = [(before[key], after) for after in others if (key := (after["fold"], after["seed"])) in before]
-    chosen = twin.choices if twin.matched is None else twin.matched.choices
-    compared = {after["fold"] for _, after in pairs}
-    acted = [choice.activity for choice, _ in merged(choice for choice in chosen if choice.fold in compared)]
-    values: dict[str, Any] = {"tests": {}, "activities": tuple(one for one in acted if one is not None)}
+    values: dict[str, Any] = {"tests": {}}
     for name in names if pairs else ():
         differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]
         values[name] = statistics.fmean(differences)

@@ -10,6 +10,7 @@ about source folds. Claims beyond these clips are based on the test in `claims`.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 
 from pipeline.reports.claims import Clips, claim_test
 
-__all__ = ["PairedTest", "holm", "paired_test", "sign_flip", "smallest_p"]
+__all__ = ["PairedTest", "holm", "interval", "paired_test", "sign_flip", "smallest_p"]
 
 EXACT_UP_TO = 30
 """Up to this number of units all 2^n sign patterns are counted; above it, a seeded sample."""
 SAMPLES = 100_000
+_PRECISION = 0.005  # points
 _SLACK = 1e-9  # sums of floats in another order differ in the last digits
 
 
@@ -115,6 +117,32 @@ def sign_flip(values: Sequence[float]) -> float:
         return (above + below) / 2**count
     reached = int(np.sum(np.abs(_sampled(count) @ magnitudes) >= least))
     return (reached + 1) / (SAMPLES + 1)
+
+
+def interval(values: Sequence[float], level: float = 0.05) -> tuple[float, float] | None:
+    """The confidence interval of the mean that belongs to `sign_flip`: all means that it does not reject.
+
+    Args:
+        values: Differences, in points.
+        level: The test's level: 0.05 for a 95 % interval.
+
+    Returns:
+        Lower and upper end, to a hundredth; None if there are too few values for the test to reject anything.
+    """
+    if smallest_p(len(values)) > level:
+        return None
+    ends = []
+    for inner, outer in ((min(values), statistics.fmean(values)), (max(values), statistics.fmean(values))):
+        rejected, accepted = inner, outer
+        # Beyond the extreme values every difference has the same sign, which is the smallest p.
+        while abs(rejected - accepted) > _PRECISION:
+            middle = (rejected + accepted) / 2
+            if sign_flip([value - middle for value in values]) > level:
+                accepted = middle
+            else:
+                rejected = middle
+        ends.append(accepted)
+    return ends[0], ends[1]
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import best_decision, choose, with_fold_values
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Decision, Proposal, TrialStore
+from sept_core.errors import InputError
 from sept_core.results import TrialResult
 from sept_core.trial_config import row_of_study
 
@@ -125,9 +126,16 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
     """Read the spec, trials and decisions of a sweep, and the results that the report shows.
 
     Raises:
-        InputError: The store has no sweep of this name.
+        InputError: The store has no sweep of this name, or it is an ablation, which chooses nothing.
     """
     spec = stored_spec(store, sweep)
+    if spec.ablation is not None:
+        source, row = spec.ablation.sweep, spec.ablation.row
+        raise InputError(
+            f"'{sweep}' is an ablation of {row}, and nothing is chosen among its variants",
+            where=store.files.address(f"sweeps/{sweep}"),
+            fix=f"see the report of its sweep: sept report {source}, or sept ablate {source} {row}",
+        )
     proposals = store.proposals(sweep)
     decisions = with_fold_values(store, proposals, store.decisions(sweep))
     specs = {study.key: study for study in spec.studies()}

@@ -22,7 +22,7 @@ from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
 from sept_core.results import TrialResult
 from sept_core.trial_config import TrialConfig
 
-__all__ = ["search_sections"]
+__all__ = ["by_baseline", "objective_of", "search_sections", "zero_shot_level"]
 
 _UNFOLDED = 8
 """Up to this number of groups all are unfolded; if there are more, none is."""
@@ -45,7 +45,7 @@ def _searched(records: SweepRecords) -> list[Section]:
     groups: list[tuple[str, tuple[Figure, ...]]] = []
     every: list[Point] = []
     methods: dict[str, None] = {}
-    for title, baseline, studies in _by_baseline(records):
+    for title, baseline, studies in by_baseline(records):
         trials = {_config(study).method: points_of(study) for study in studies}
         trials = {method: points for method, points in trials.items() if any(point.params for point in points)}
         if not trials:
@@ -53,7 +53,7 @@ def _searched(records: SweepRecords) -> list[Section]:
         every += [point for points in trials.values() for point in points]
         methods |= dict.fromkeys(trials)
         spaces = {name: dim for study in studies if study.spec for name, dim in study.spec.searched.items()}
-        zero_shot = _zero_shot(records, _config(studies[0]))
+        zero_shot = zero_shot_level(records, _config(studies[0]))
         drawn = [
             history_figure(trials, objective, zero_shot),
             curves_figure(trials, objective),
@@ -190,7 +190,7 @@ def _config(study: StudyRecords) -> TrialConfig:
     return next(iter(study.proposals.values())).config
 
 
-def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
+def by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[StudyRecords]]]:
     """Every dataset and baseline (with strict, every fold) with its studies: the baseline and its SEPT twin."""
     groups: dict[tuple[str, str], list[StudyRecords]] = {}
     for row in records.rows:
@@ -203,7 +203,7 @@ def _by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[Stu
         yield title, baseline, studies
 
 
-def _zero_shot(records: SweepRecords, like: TrialConfig) -> float | None:
+def zero_shot_level(records: SweepRecords, like: TrialConfig) -> float | None:
     """The search objective of the zero-shot prompts, if the sweep has them."""
     for study in records.studies:
         config = study.result.config if study.result is not None else None

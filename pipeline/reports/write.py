@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from pipeline.drawing import picture_file
+from pipeline.reports.ablation import read_ablations
 from pipeline.reports.build_document import describe
 from pipeline.reports.collect import tabulate
 from pipeline.reports.html import to_html
@@ -58,7 +59,9 @@ def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple
     records = read_records(store, sweep)
     table = tabulate(records)
     pairs = space_pairs(table)
-    document = describe(table, records, list(zip(pairs, stored_spaces(store, pairs), strict=True)))
+    spaces = list(zip(pairs, stored_spaces(store, pairs), strict=True))
+    ablations = read_ablations(store, records, records.rows)
+    document = describe(table, records, spaces, ablations)
     pictured = next(section for section in document.sections if section.picture)
     folder = f"sweeps/{sweep}/report"
     files = ReportFiles(
@@ -68,7 +71,8 @@ def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple
         picture=f"{folder}/{pictured.picture}",
         latex=f"{folder}/table.tex" if latex else None,
     )
-    numbers = json.dumps(table.to_json(), sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+    content = table.to_json() | ({"ablations": [one.to_json() for one in ablations]} if ablations else {})
+    numbers = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=True) + "\n"
     store.files.write(files.page, to_html(document).encode())
     store.files.write(files.table, to_markdown(document).encode())
     store.files.write(files.results, numbers.encode())

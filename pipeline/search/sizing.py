@@ -37,7 +37,7 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
         study.method,
         study.constants | dict(params),
         shots=spec.shots,
-        folds=study.folds,
+        folds=study.folds_of(params),
         seeds=spec.seeds,
         epochs=spec.training.epochs,
         report_every=spec.training.report_every,
@@ -53,6 +53,8 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
 
 def largest(study: StudySpec) -> dict[str, Value]:
     """The upper end of every searched dimension: the longest context, the most neighbours."""
+    if study.listed:
+        return max((one.hyper for one in study.listed), key=lambda hyper: int(hyper.get("n_neighbors", 0)))
     ends = {name: dimension.extremes for name, dimension in study.searched.items()}
     return {
         name: values[0] if any(isinstance(value, str) for value in values) else max(values, key=float)
@@ -62,6 +64,8 @@ def largest(study: StudySpec) -> dict[str, Value]:
 
 def middle(study: StudySpec) -> dict[str, Value]:
     """The middle of every searched dimension, on its own scale; of choices, the one nearest to their mean."""
+    if study.listed:
+        return dict(study.listed[0].hyper)
     return {name: _middle(dim, study.declared[name].kind is int) for name, dim in study.searched.items()}
 
 

@@ -57,12 +57,14 @@ def visible(study: StudySpec, number: int) -> int:
 def propose(study: StudySpec, history: Sequence[Past]) -> Params:
     """Parameters of the next trial, number ``len(history)``.
 
-    Early outcomes (of the last W-1 trials) are ignored.
+    Early outcomes (of the last W-1 trials) are ignored. An ablation lists its configurations.
 
     Raises:
         ValueError: An outcome that the proposal depends on is not known yet.
     """
     number = len(history)
+    if study.listed:
+        return dict(study.listed[number].hyper)
     distributions = distributions_of(study)
     trials = _trials(study, history, number, distributions)
     earlier = [study.constants | past.params for past in history]

@@ -6,6 +6,7 @@ for study in spec.studies():
     print(study.key, study.trials)
 """
 
+from pipeline.spec.ablation import VARIANTS, Ablation, AblationTrial, ablation_name
 from pipeline.spec.changes import spec_differences
 from pipeline.spec.load import load_sweep, parse_sweep
 from pipeline.spec.models import Dimension, EncoderFiles, Pruner, Resources, Sampler, Training
@@ -13,6 +14,9 @@ from pipeline.spec.presets import preset_lines
 from pipeline.spec.sweep import StudyInputs, StudySpec, SweepSpec
 
 __all__ = [
+    "VARIANTS",
+    "Ablation",
+    "AblationTrial",
     "Dimension",
     "EncoderFiles",
     "Pruner",
@@ -22,6 +26,7 @@ __all__ = [
     "StudySpec",
     "SweepSpec",
     "Training",
+    "ablation_name",
     "load_sweep",
     "parse_sweep",
     "preset_lines",

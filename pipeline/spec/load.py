@@ -111,6 +111,9 @@ def parse_sweep(
         known_encoder(spec.encoder.name)
     if not stored:
         problems.add(*_secrets(spec, where))
+        if spec.ablation is not None:
+            fix = "leave it out; sept ablate SWEEP STUDY makes and launches such a sweep"
+            problems.add(InputError("only sept ablate writes this key", where=f"{where}: ablation", fix=fix))
     data_known = not unsure & {"protocol", "selection", "datasets", "sources", "targets"}
     studies_known = data_known and "methods" not in unsure
     if data_known:

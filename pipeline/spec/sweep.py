@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StrictInt, field_validator
 
+from pipeline.spec.ablation import Ablation, AblationTrial
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
 from sept_core.datasets.split_overlap import CrossingRule
 from sept_core.hyper import HyperParameter, Value
@@ -67,6 +68,7 @@ class StudySpec:
         trials: Number of trials of the study.
         priority: Studies of a higher priority are served first.
         parallel: Maximum number of running trials. Part of the search: proposal n sees the outcomes 0..n-parallel only.
+        listed: The configurations of an ablation, which are trained in this order; empty for a search.
     """
 
     key: str
@@ -82,6 +84,12 @@ class StudySpec:
     parallel: int
     sampler: Sampler
     pruner: Pruner
+    listed: tuple[AblationTrial, ...] = ()
+
+    def folds_of(self, params: Mapping[str, Value]) -> tuple[str, ...] | None:
+        """The test folds of the trial with these parameters: those of the study or, if it is listed, its own."""
+        own = next((tuple(one.folds) for one in self.listed if one.hyper == params), None)
+        return self.folds if own is None or self.fold is not None else own
 
     @property
     def dataset(self) -> str:
@@ -143,6 +151,7 @@ class SweepSpec(Model):
             by default.
         presets: By baseline: the published code whose settings are used unless the sweep overrides them.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
+        ablation: Fixed configurations in place of a search; only ``sept ablate`` writes it.
     """
 
     name: str
@@ -170,6 +179,7 @@ class SweepSpec(Model):
     neighbors_naming_new: NamingNew = "keep"
     presets: dict[str, str] = Field(default_factory=dict)
     spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
+    ablation: Ablation | None = None
 
     @field_validator("name")
     @classmethod
@@ -254,6 +264,13 @@ class SweepSpec(Model):
         space = dict(self.spaces.get(baseline, {}))
         if sept:
             space |= self.spaces.get("sept", {})
+        listed = tuple(
+            one
+            for one in (self.ablation.trials if self.ablation else ())
+            if one.method == method and (fold is None or fold in one.folds)
+        )
+        if self.ablation:
+            space = {}
         searched = any(dimension.searched for dimension in space.values())
         row_key = row_key_of(dataset, self.encoder.name, self.protocol, method)
         return StudySpec(
@@ -273,11 +290,12 @@ class SweepSpec(Model):
             baseline=baseline,
             space=space,
             declared=hyper_parameters(baseline, sept),
-            trials=_of_study(self.budgets, dataset, method, self.trials) if searched else 1,
+            trials=_of_study(self.budgets, dataset, method, self.trials) if searched else len(listed) or 1,
             priority=_of_study(self.priorities, dataset, method, 0),
             parallel=self.parallel,
             sampler=self.sampler,
             pruner=self.pruner,
+            listed=listed,
         )
 
 

@@ -297,7 +297,8 @@ def _study(
         failed=states.count("failed"),
         begun=sum(proposal.study == spec.key for proposal in begun),
         running=sum(trial.study == spec.key and trial.phase != "waiting" for trial in trials),
-        best_objective=chosen_value(choose(decided)),
+        # Nothing is chosen among the variants of an ablation.
+        best_objective=None if spec.listed else chosen_value(choose(decided)),
     )
 
 

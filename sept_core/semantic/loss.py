@@ -31,7 +31,7 @@ __all__ = ["SEPT_HYPER", "Hinges", "SemanticExpansion", "expansion_losses"]
 
 SEPT_HYPER = (
     HyperParameter("lambda_se", float, "weight of the expansion loss (lambda)", 1.0, low=0.0, high=1e4, column=True),
-    HyperParameter("margin_intra", float, "factor on margins to own neighbours", 1.0, low=0.0, high=10.0, column=True),
+    HyperParameter("margin_intra", float, "factor on margins to own neighbours", 1.0, low=0.0, high=1e6, column=True),
     HyperParameter("margin_inter", float, "factor on margins to other classes", 1.0, low=0.0, high=10.0, column=True),
     HyperParameter("margin_mode", str, "where margins come from", "handcrafted", choices=MARGIN_MODES, column=True),
     HyperParameter("n_neighbors", int, "neighbours per class (N), first of its list", 5, low=1, high=20, column=True),

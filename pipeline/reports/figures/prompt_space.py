@@ -69,12 +69,12 @@ def map_figures(space: PromptSpace) -> list[Drawing]:
 
 def map_legend(space: PromptSpace) -> list[Legend]:
     """The marks of the maps."""
-    marks = [(drawn_mark(9, 9, "dot", "method c0", 4.5), "class trained on")]
+    marks = [(drawn_mark(9, 9, "dot", "method s0", 4.5), "class trained on")]
     if space.trained < len(space.classes):
         marks.append((drawn_mark(9, 9, "diamond", f"method {_colour(space, space.trained)}", 4.5), "new class"))
     if len(space.classes) <= _NAMED:
-        marks.append((drawn_mark(9, 9, "dot", "near c0", 2.2), "neighbour, in colour and shape of its class"))
-    marks.append(('<path d="M1 9H17" class="drift c0"/>', "from the place in hand-written prompts"))
+        marks.append((drawn_mark(9, 9, "dot", "near s0", 2.2), "neighbour, in colour and shape of its class"))
+    marks.append(('<path d="M1 9H17" class="drift s0"/>', "from the place in hand-written prompts"))
     return [Legend(Drawing(18, 18, mark, name), name) for mark, name in marks]
 
 
@@ -183,6 +183,6 @@ def _shape(space: PromptSpace, index: int) -> str:
 def _colour(space: PromptSpace, index: int) -> str:
     """A class's colour: its own if there are few, else one for each group."""
     if len(space.classes) > _NAMED:
-        return "c0" if index < space.trained else "c1"
+        return "s0" if index < space.trained else "s1"
     place = index if index < space.trained else index - space.trained
-    return f"c{place % _COLOURS}"
+    return f"s{place % _COLOURS}"

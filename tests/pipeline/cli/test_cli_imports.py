@@ -64,6 +64,8 @@ REFUSED = [
     ["export", SWEEP, "nosuch", "--to", "prompt"],
     ["rerun", "nosuch", "0123456789abcdef"],
     ["rerun", SWEEP, "nosuch"],
+    ["ablate", "nosuch", "coop+sept"],
+    ["ablate", SWEEP, "nosuch"],
     ["track", "sync", "nosuch"],
     ["quickstart", "--workers", "0"],
     ["data", "check", "nosuch", "--audio", "."],

@@ -98,7 +98,7 @@ def test_page_and_markdown_say_the_same(filled: TrialStore) -> None:
 
 def test_the_report_has_all_its_parts_in_order(filled: TrialStore) -> None:
     names = [section.name for section in document_of(filled).sections]
-    search = ["search", "confusion", "failures", "rule", "inputs", "versions", "reproduce"]
+    search = ["tuning", "search", "confusion", "failures", "rule", "inputs", "versions", "reproduce"]
     assert names == ["result", "tradeoff", "gain", "chosen", *search]
 
 
