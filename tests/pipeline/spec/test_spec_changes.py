@@ -67,7 +67,7 @@ def test_a_sweep_may_go_on_with_larger_budgets_narrower_spaces_and_more_studies(
         ({"crossing": "drop"}, ["crossing was keep and is now drop"]),
         ({"training.epochs": 50}, ["training.epochs was 20 and is now 50"]),
         ({"training.precision": "bfloat16"}, ["training.precision was float32 and is now bfloat16"]),
-        ({"datasets": ["ESC10"]}, ["datasets had FSDD and may only be added to"]),
+        ({"datasets": ["ESC10"]}, ["datasets had Synth12, FSDD and may only be added to"]),
         ({"methods": ["coop", "coop+sept"]}, ["methods had zero-shot and may only be added to"]),
         ({"folds": {"ESC10": [2, 3]}}, ["folds of ESC10 were all and are now 2, 3"]),
         ({"encoder": "msclap-2023"}, ["encoder was mini and is now msclap-2023"]),
