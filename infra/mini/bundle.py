@@ -3,8 +3,9 @@
     python -m infra.mini.synth12 DIR
     python -m infra.mini.bundle --esc10 DIR --fsdd DIR --synth12 DIR
 
-The folders are the data sets as their authors ship them; the first command makes that of Synth12. Embeddings of an earlier encoder are removed from the bundle,
-and the training clips of ``mini`` (``seen_clips.json``) are written from the clips of its folds.
+The folders are the data sets as their authors ship them; the first command makes that of Synth12. Embeddings of an
+earlier encoder are removed from the bundle, and the training clips of ``mini`` (``seen_clips.json``) are written from
+the clips of its folds.
 Authors and licences of the audio are in ``sept_core/datasets/bundled/ATTRIBUTION.md``.
 """
 

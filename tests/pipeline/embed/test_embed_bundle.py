@@ -27,7 +27,8 @@ class TestBundle:
         fingerprint = load_encoder("mini").fingerprint
         if not EmbeddingStore(BUNDLED).has(fingerprint, dataset):
             pytest.fail(
-                f"no bundled {dataset} for mini {fingerprint}: python -m infra.mini.bundle --esc10 DIR --fsdd DIR --synth12 DIR"
+                f"no bundled {dataset} for mini {fingerprint}: "
+                "python -m infra.mini.bundle --esc10 DIR --fsdd DIR --synth12 DIR"
             )
         table = EmbeddingStore(BUNDLED).read(fingerprint, dataset)
         assert len(table) == {"ESC10": 400, "FSDD": 900, "Synth12": 576}[dataset]
