@@ -45,7 +45,7 @@ LR = {"spaces.coop.lr": {"low": 0.01, "high": 0.05, "log": True}}
         {"trials": 16, "resources.workers": 7},
         {"budgets": {"coop": 9}},
         {"priorities": {"esc10": 3}},
-        {"datasets": ["SESA", "FSDD", "ESC10"]},
+        {"datasets": ["SESA", "FSDD", "Synth12", "ESC10"]},
         {"methods": ["zero-shot", "coop", "coop+sept", "dept", "dept+sept"]},
         N_CTX,
         LR,
