@@ -1,9 +1,11 @@
 """Makes the embeddings that ship with the package again; run it after every change of the encoder ``mini``.
 
-    python -m infra.mini.bundle --esc10 DIR --fsdd DIR
+    python -m infra.mini.synth12 DIR
+    python -m infra.mini.bundle --esc10 DIR --fsdd DIR --synth12 DIR
 
-The folders are the data sets as their authors ship them. Embeddings of an earlier encoder are removed from the bundle,
-and the training clips of ``mini`` (``seen_clips.json``) are written from the clips of its folds.
+The folders are the data sets as their authors ship them; the first command makes that of Synth12. Embeddings of an
+earlier encoder are removed from the bundle, and the training clips of ``mini`` (``seen_clips.json``) are written from
+the clips of its folds.
 Authors and licences of the audio are in ``sept_core/datasets/bundled/ATTRIBUTION.md``.
 """
 
@@ -35,6 +37,7 @@ ATTRIBUTIONS: Mapping[str, str] = {
         "Computed from the Free Spoken Digit Dataset by Zohar Jackson and contributors "
         "(https://github.com/Jakobovski/free-spoken-digit-dataset), CC BY-SA 4.0; these embeddings as well"
     ),
+    "Synth12": "Computed from sounds synthesised by infra/mini/synth12.py of SEPT Sweep, Apache-2.0; no recordings",
 }
 """Data sets that ship embedded, with the attributions that their licences require."""
 

@@ -22,7 +22,7 @@ def quickstart(
         ),
     ] = False,
 ) -> None:
-    """Run a small sweep on real audio: zero-shot, CoOp, CoOp + SEPT on two datasets. Resumes where it was stopped."""
+    """Run a small sweep: zero-shot, CoOp and CoOp + SEPT on three small datasets. Resumes where it was stopped."""
     if compose:
         from pipeline.cli.quickstart_compose import quickstart_on_compose
 

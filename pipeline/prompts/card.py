@@ -53,7 +53,7 @@ _METRICS_OF_A_FOLD = (
 )
 _LICENCE = (
     "Learned from clips of the dataset with the encoder: the licences of both apply to the prompt. Those of mini, "
-    "ESC10 and FSDD are in sept_core/datasets/bundled/ATTRIBUTION.md"
+    "ESC10, FSDD and Synth12 are in sept_core/datasets/bundled/ATTRIBUTION.md"
 )
 
 

@@ -1,8 +1,8 @@
 """The data sets that are known by name: classes, folds and zero-shot templates.
 
 Eleven make up the benchmark of PALM (https://arxiv.org/abs/2409.19806), which SEPT follows; class names are spelled
-as in its CSV files and the templates are those of its zero-shot rows. Two more, ``ESC10`` and ``FSDD``, are extras:
-small, and with open licences, for first experiments.
+as in its CSV files and the templates are those of its zero-shot rows. Three more, ``ESC10``, ``FSDD`` and ``Synth12``,
+are extras: small, and with open licences, for first experiments. ``Synth12`` is synthetic (``infra/mini/synth12.py``).
 """
 
 from __future__ import annotations
@@ -245,6 +245,19 @@ _ALL = (
         _names("george, jackson, lucas, nicolas, theo, yweweler"),
         "kfold",
         extra=True,
+    ),
+    DatasetInfo(
+        "Synth12",
+        "events",
+        _names(
+            "brushing teeth, clapping, clock tick, door wood knock, fire crackling, fireworks, frying, glass breaking, "
+            "hail, keyboard typing, mouse click, water drops"
+        ),
+        _SOUND,
+        _names("leaves, rain, sea, tap, waterfall, wind"),
+        "kfold",
+        extra=True,
+        clips=((576, ""),),
     ),
 )
 

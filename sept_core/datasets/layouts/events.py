@@ -1,7 +1,8 @@
-"""Sound events as their authors ship them: ESC-10, ESC-50 and its Actions subset, UrbanSound8K, SESA.
+"""Sound events as their authors ship them: ESC-10, ESC-50 and its Actions subset, UrbanSound8K, SESA; and Synth12.
 
 ESC-10: https://github.com/karolpiczak/ESC-10, ESC-50: https://github.com/karolpiczak/ESC-50, UrbanSound8K:
-https://urbansounddataset.weebly.com/urbansound8k.html, SESA: https://zenodo.org/records/3519845.
+https://urbansounddataset.weebly.com/urbansound8k.html, SESA: https://zenodo.org/records/3519845. Synth12 is made by
+``infra/mini/synth12.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sept_core.datasets.layouts.base import (
 from sept_core.datasets.registry import DATASETS, DatasetInfo, prompt_name
 from sept_core.errors import InputError
 
-__all__ = ["ESC10", "ESC50", "SESA", "URBANSOUND8K"]
+__all__ = ["ESC10", "ESC50", "SESA", "SYNTH12", "URBANSOUND8K"]
 
 _ESC10_FOLDER = re.compile(r"[0-9]{3} - (.+)")
 _ESC10_FILE = re.compile(r"([0-9]+)-([0-9]+)-[A-Z]")
@@ -34,6 +35,7 @@ _ESC50_TABLES = ("meta/esc50.csv", "esc50.csv")
 _URBANSOUND8K_TABLES = ("metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
 _AGAIN = "unpack or download the data set again"
 _SESA_FILE = re.compile(r"(casual|explosion|gunshot|siren)_[0-9]+")
+_SYNTH12_FILE = re.compile(r"([a-z]+)-([a-z_]+)-[0-9]+")
 
 
 def _read_esc10(info: DatasetInfo, root: Path) -> list[Found]:
@@ -141,6 +143,22 @@ def _read_sesa(info: DatasetInfo, root: Path) -> list[Found]:
     return found
 
 
+def _read_synth12(info: DatasetInfo, root: Path) -> list[Found]:
+    found = []
+    for file in audio_in(root):
+        parts = _SYNTH12_FILE.fullmatch(file.stem)
+        classname = class_named(info, parts[2]) if parts else None
+        if parts is None or classname is None or parts[1] not in info.folds:
+            raise InputError(
+                "file name is not <place>-<class>-<number>",
+                where=str(file),
+                fix="write the files again: python -m infra.mini.synth12 DIR",
+            )
+        # A place has one kind of background: its clips are the same source.
+        found.append(Found(file, classname, fold=parts[1], group=parts[1]))
+    return found
+
+
 ESC10 = Layout(
     origin="original",
     expected="folders of ESC10 such as '001 - Dog bark/1-100032-A.ogg'",
@@ -168,4 +186,10 @@ SESA = Layout(
     expected="train/ and test/ with casual_001.wav and so on",
     stands_in=lambda root: any((root / side).is_dir() and named(_SESA_FILE)(root / side) for side in ("train", "test")),
     read=_read_sesa,
+)
+SYNTH12 = Layout(
+    origin="synthesised",
+    expected="the files of python -m infra.mini.synth12, such as 'wind-clock_tick-0.wav'",
+    stands_in=lambda root: any(_SYNTH12_FILE.fullmatch(file.stem) for file in audio_in(root)),
+    read=_read_synth12,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from sept_core.datasets.assign import Unplaced, assign_folds
 from sept_core.datasets.layouts.base import Found, Layout, audio_below, hash_files, listing, visible
 from sept_core.datasets.layouts.copies import one_file_each
-from sept_core.datasets.layouts.events import ESC10, ESC50, SESA, URBANSOUND8K
+from sept_core.datasets.layouts.events import ESC10, ESC50, SESA, SYNTH12, URBANSOUND8K
 from sept_core.datasets.layouts.music import BEIJING_OPERA, GTZAN, NSYNTH
 from sept_core.datasets.layouts.palm import PALM_FIXED, PALM_FOLDS
 from sept_core.datasets.layouts.scenes import TUT2017
@@ -37,6 +37,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "VocalSound": (PALM_FIXED, VOCALSOUND),
     "ESC10": (ESC10,),
     "FSDD": (FSDD,),
+    "Synth12": (SYNTH12,),
 }
 
 

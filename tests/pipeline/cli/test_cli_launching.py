@@ -74,7 +74,7 @@ def test_quickstart_says_what_it_will_do_shows_the_result_and_the_next_command(
     assert (code, err) == (0, "")
     assert fake.spec.name == "quickstart"
     assert fake.spec.resources.workers == 3
-    assert "zero-shot, CoOp, CoOp + SEPT on ESC10, FSDD" in out
+    assert "zero-shot, CoOp, CoOp + SEPT on Synth12, ESC10, FSDD" in out
     assert f"{fake.spec.training.epochs} epochs" in out
     assert "not the paper's protocol" in out
     assert "SEPT against its baseline" in out

@@ -26,20 +26,20 @@ def test_a_plan_shows_studies_totals_and_cost_and_writes_nothing(
     command = ("sweep", "plan", "quickstart", "--root", tmp_path / "runs", "--workers", 3, "--trials", 4)
     code, out, err = sept(*command, "--calibrate", 0.1, "--price", 2)
     assert (code, err) == (0, "")
-    assert "quickstart: 18 trials in 6 studies" in out
+    assert "quickstart: 27 trials in 9 studies" in out
     assert "ESC10 coop+sept" in out
     assert "up to 3 trials at the same time on this machine" in out
     assert "Cost at 2 per worker-hour" in out
     assert "Not included: starting Ray" in out
     assert not (tmp_path / "runs").exists()
     table = out[out.index("study") : out.index("ended: trials")].splitlines()
-    assert sum("calibrated" in line for line in table) == 6
+    assert sum("calibrated" in line for line in table) == 9
     assert max(map(len, table)) <= 80
     code, out, err = sept(*command, "--calibrate", 0, "--json")
     found = json.loads(out)
     assert (code, err) == (0, "")
     assert [(study["trials"], study["left"], study["replicas"]) for study in found["studies"]] == [
-        (1, 1, 8), (4, 4, 8), (4, 4, 8), (1, 1, 6), (4, 4, 6), (4, 4, 6)
+        (1, 1, 12), (4, 4, 12), (4, 4, 12), (1, 1, 8), (4, 4, 8), (4, 4, 8), (1, 1, 6), (4, 4, 6), (4, 4, 6)
     ]  # fmt: skip
     assert {study["estimate"]["source"] for study in found["studies"]} == {"unknown"}
     assert (found["runnable"], found["missing"], found["refusals"]) == (True, [], [])

@@ -173,7 +173,7 @@ def test_a_silent_bucket_keeps_no_sweep_of_shipped_datasets_waiting_and_ones_own
     began = time.monotonic()
     with silent_port() as port:
         root = s3_at(f"http://127.0.0.1:{port}")
-        assert wanted_by("quickstart", root, None)[1].names == ("ESC10", "FSDD")
+        assert wanted_by("quickstart", root, None)[1].names == ("Synth12", "ESC10", "FSDD")
         assert wanted_by(str(tmp_path / "mine.yaml"), root, None) == (EncoderFiles(name="mini"), Datasets(None, {}))
         with pytest.raises(InputError, match="trails"):
             wanted_by(str(tmp_path / "wrong.yaml"), root, None)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_tower import AUDIO, FakeTower, make_encoder
 
 from infra.mini.bundle import ATTRIBUTIONS, main
+from infra.mini.synth12 import clip, write_clips
 from pipeline.embed import embed
 from pipeline.spec import EncoderFiles
 from pipeline.store import EmbeddingStore
+from sept_core.datasets import load_embeddings
 from sept_core.datasets.embeddings import BUNDLED
+from sept_core.datasets.pretraining import heard_rows, load_pretraining
 from sept_core.encoders import load_encoder
 
 
@@ -23,10 +27,11 @@ class TestBundle:
         fingerprint = load_encoder("mini").fingerprint
         if not EmbeddingStore(BUNDLED).has(fingerprint, dataset):
             pytest.fail(
-                f"no bundled {dataset} for mini {fingerprint}: python -m infra.mini.bundle --esc10 DIR --fsdd DIR"
+                f"no bundled {dataset} for mini {fingerprint}: "
+                "python -m infra.mini.bundle --esc10 DIR --fsdd DIR --synth12 DIR"
             )
         table = EmbeddingStore(BUNDLED).read(fingerprint, dataset)
-        assert len(table) == {"ESC10": 400, "FSDD": 900}[dataset]
+        assert len(table) == {"ESC10": 400, "FSDD": 900, "Synth12": 576}[dataset]
         manifest = EmbeddingStore(BUNDLED).manifest(fingerprint, dataset)
         assert manifest is not None
         assert manifest["attribution"] == ATTRIBUTIONS[dataset]
@@ -51,6 +56,25 @@ class TestBundle:
         assert made.manifest_digest == shipped.manifest_digest
         assert made.clip_ids == shipped.clip_ids
         assert float((made.embeddings - shipped.embeddings).abs().max()) <= 1e-4
+
+    def test_clips_of_synth12_are_synthesised_again_to_the_same_embeddings(self, tmp_path: Path) -> None:
+        write_clips(tmp_path / "audio", clips=1)
+        (summary,) = embed(["Synth12"], tmp_path / "audio", EncoderFiles(name="mini"), tmp_path)
+        made = EmbeddingStore(tmp_path).read(summary.fingerprint, "Synth12")
+        shipped = EmbeddingStore(BUNDLED).read(summary.fingerprint, "Synth12")
+        rows = [shipped.clip_ids.index(clip) for clip in made.clip_ids]
+        assert len(rows) == 72
+        assert made.folds == tuple(shipped.folds[row] for row in rows)
+        # The last bit of a sample may differ between processors, so the files' digests are not compared.
+        assert float((made.embeddings - shipped.embeddings[rows]).abs().max()) <= 1e-3
+
+    def test_a_clip_of_synth12_is_the_same_each_time_and_no_clip_of_the_pretraining(self) -> None:
+        one, two = (clip("clock tick", "wind", number) for number in (0, 1))
+        assert np.array_equal(one, clip("clock tick", "wind", 0))
+        assert not np.array_equal(one, two)
+        assert not np.array_equal(one, clip("clock tick", "rain", 0))
+        table = load_embeddings("Synth12", load_encoder("mini").fingerprint)
+        assert not heard_rows(table, load_pretraining("mini"))
 
     def test_the_command_replaces_what_an_earlier_encoder_left(
         self, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

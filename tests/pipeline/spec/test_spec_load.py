@@ -111,6 +111,9 @@ def test_budgets_and_priorities_are_looked_up_by_study_then_method_then_dataset(
     spec = quickstart(budgets=values, priorities=values)
     found = {study.key.replace(".mini.base-to-new", ""): (study.trials, study.priority) for study in spec.studies()}
     assert found == {
+        "Synth12.zero-shot": (1, 0),
+        "Synth12.coop": (4, 4),
+        "Synth12.coop+sept": (8, 0),
         "ESC10.zero-shot": (1, 3),
         "ESC10.coop": (4, 4),
         "ESC10.coop+sept": (5, 5),

@@ -12,11 +12,11 @@ from sept_core.datasets import DATASETS
 from sept_core.trial import hyper_parameters
 
 
-def test_quickstart_compares_coop_with_and_without_sept_on_two_datasets() -> None:
+def test_quickstart_compares_coop_with_and_without_sept_on_three_datasets() -> None:
     studies = load_sweep("quickstart").studies()
     assert [study.key for study in studies] == [
         f"{dataset}.mini.base-to-new.{method}"
-        for dataset in ("ESC10", "FSDD")
+        for dataset in ("Synth12", "ESC10", "FSDD")
         for method in ("zero-shot", "coop", "coop+sept")
     ]
     assert [study.trials for study in studies[:3]] == [1, 8, 8]

@@ -16,7 +16,7 @@ FINGERPRINT = load_encoder("mini").fingerprint
 PART = next((BUNDLED / embeddings_folder(FINGERPRINT, "ESC10")).glob("part-00000-*.parquet")).name
 
 
-@pytest.mark.parametrize(("dataset", "clips"), [("ESC10", 400), ("FSDD", 900)])
+@pytest.mark.parametrize(("dataset", "clips"), [("ESC10", 400), ("FSDD", 900), ("Synth12", 576)])
 def test_what_ships_is_found_by_name_and_fingerprint(dataset: str, clips: int) -> None:
     table = load_embeddings(dataset, FINGERPRINT)
     assert (table.dataset, table.encoder_fingerprint, len(table)) == (dataset, FINGERPRINT, clips)

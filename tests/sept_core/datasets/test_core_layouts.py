@@ -106,6 +106,14 @@ def test_fsdd_repository_and_its_recordings_folder_are_the_same_data(fsdd: Path)
     assert read_layout("FSDD", fsdd).digest == read_layout("FSDD", fsdd / "recordings").digest
 
 
+def test_synth12_takes_place_and_class_from_the_file_name(tmp_path: Path) -> None:
+    put(tmp_path / "wind-clock_tick-0.wav")
+    (clip,) = read_layout("Synth12", tmp_path).clips
+    assert (clip.clip_id, clip.classname, clip.fold, clip.group) == ("wind-clock_tick-0", "clock tick", "wind", "wind")
+    put(tmp_path / "moon-clock_tick-0.wav")
+    assert "moon-clock_tick-0.wav: file name is not <place>-<class>-<number>" in refusal("Synth12", tmp_path)
+
+
 @pytest.mark.parametrize("dataset", ["ESC10", "ESC50", "FSDD"])
 def test_a_missing_folder_and_a_file_in_its_place_are_refused(dataset: str, tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: folder does not exist" in refusal(dataset, tmp_path / "nowhere")

@@ -28,13 +28,14 @@ EXPECTED = {
     "VocalSound": (1, 6, "Sigh", "Sneeze", "This is a human vocal sound of {}."),
     "ESC10": (5, 10, "fire crackling", "helicopter", "This is a characteristic sound of {}."),
     "FSDD": (6, 10, "one", "seven", "This is a recording of the spoken word {}."),
+    "Synth12": (6, 12, "fireworks", "frying", "This is a sound of {}."),
 }
 KINDS = {"events", "instruments", "emotion", "scenes", "music", "vocal", "speech"}
 
 
-def test_registry_is_the_benchmarks_eleven_and_the_two_extras() -> None:
+def test_registry_is_the_benchmarks_eleven_and_the_three_extras() -> None:
     assert list(DATASETS) == list(EXPECTED)
-    assert [name for name, info in DATASETS.items() if info.extra] == ["ESC10", "FSDD"]
+    assert [name for name, info in DATASETS.items() if info.extra] == ["ESC10", "FSDD", "Synth12"]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
