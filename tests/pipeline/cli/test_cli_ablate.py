@@ -55,6 +55,7 @@ def started(root: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=variables, cwd=root, stdout=said, stderr=said)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(800)
 def test_killed_and_run_again_it_ends_with_the_same_table_in_mlflow_and_report(
     tmp_path: Path, empty_database: Path
