@@ -37,6 +37,7 @@ ELSEWHERE = {
     "sweep launch birds.yaml": "tests/pipeline/data/test_data_starter_files.py",
     "report birds": "tests/pipeline/data/test_data_starter_files.py",
     "report quickstart --open": "tests/pipeline/cli/test_cli_results.py",
+    "ablate quickstart ESC10.coop+sept": "tests/pipeline/cli/test_cli_ablate.py",
     "ui": "tests/pipeline/cli/test_cli_ui.py",
 }
 TYPED = {
