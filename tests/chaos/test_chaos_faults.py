@@ -130,6 +130,7 @@ class TestFailingTrials:
         assert set(failed) == {f"lost 6 workers in a row without a new report; the last one: {reason}"}
 
 
+@pytest.mark.long  # the tests of stores have each outage and refusal, and the chaos tests on S3 a sweep that goes on
 class TestStoreAway:
     @pytest.fixture
     def proxy(self, s3_root: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
@@ -137,7 +138,7 @@ class TestStoreAway:
             monkeypatch.setenv("AWS_ENDPOINT_URL", running.address)
             yield running
 
-    @pytest.mark.parametrize("seconds", [6.0, pytest.param(75.0, marks=pytest.mark.long)])
+    @pytest.mark.parametrize("seconds", [6.0, 75.0])
     def test_an_outage_is_waited_out_and_one_that_lasts_stops_the_sweep_with_nothing_lost(
         self,
         s3_root: str,
