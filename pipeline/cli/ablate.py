@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +103,8 @@ def _spec(store: TrialStore, root: str, sweep: str, row: RowRecords, workers: in
 
         source = stored_spec(store, sweep)
         config = row.picks[0].proposal.config
-        inputs = load_inputs(root, trial_place(store, sweep, config).inputs)
+        # Not the embeddings that the chosen trials read, if others have been made since: those that the variants read.
+        inputs = load_inputs(root, replace(trial_place(store, sweep, config).inputs, embeddings={}))
         for one in {config.signature: config for config in chosen.values()}.values():
             check_unchanged(source, one, inputs)
         spec = ablation_spec(row.key, source, chosen, inputs)

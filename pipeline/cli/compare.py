@@ -66,8 +66,8 @@ def _show(console: Console, found: Comparison) -> None:
         note(console, found.warning)
     note(
         console,
-        "On validation clips, in percent; differences and their 95 % interval (for all comparisons together) over "
-        "shared replicas. The best of many trials is partly best by chance, which this does not correct for.",
+        f"On {'test' if found.warning else 'validation'} clips, in percent; differences and their 95 % interval (for "
+        "all comparisons together) over shared replicas. The best of many trials is partly best by chance, which this does not correct for.",
     )
 
 

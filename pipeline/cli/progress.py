@@ -100,8 +100,8 @@ class Tally:
         """Such as ``5/8``."""
         return f"{sum(1 for key, _ in self.ended if key == study)}/{self.budgets[study]}"
 
-    def seconds_left(self, now: float, study: str | None = None) -> float | None:
-        """Seconds until all trials, or those of a study, have ended; None before this launch has trained anything.
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds until all trials have ended; None before this launch has trained anything.
 
         Only what this launch has trained counts against its time: a trial is as long as those of its study (as all,
         before there is one), and as many run at the same time as until now.
@@ -117,9 +117,8 @@ class Tally:
             return None
         every = fmean(length for one in lengths.values() for length in one)
         each = {key: fmean(lengths[key]) if key in lengths else every for key in self.budgets}
-        wanted = self.budgets if study is None else (study,)
-        trained = sum(here.get(key, 0.0) * each[key] for key in wanted)
-        left = sum((self.budgets[key] - self.done(key)) * each[key] for key in wanted)
+        trained = sum(here.get(key, 0.0) * each[key] for key in self.budgets)
+        left = sum((self.budgets[key] - self.done(key)) * each[key] for key in self.budgets)
         return left * (now - self.began) / trained if trained else None
 
     def best(self, study: str) -> float | None:
@@ -188,10 +187,7 @@ class BarProgress:
         best = tally.best(study)
         shown = "" if best is None else f"{tally.measured} {best:5.1f}"
         now, progress = self._clock(), self._progress
-        left = _left(tally.seconds_left(now, study))
-        progress.update(
-            self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown, left=left
-        )
+        progress.update(self._tasks[study], completed=tally.done(study), count=tally.count(study), best=shown)
         count = f"{len(tally.ended)}/{tally.budget}"
         progress.update(self._tasks[""], completed=tally.done(), count=count, left=_left(tally.seconds_left(now)))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.console import say, working
-from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
 from pipeline.text import plural
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     say(console)
     failed = sum(row.trials["failed"] for row in table.studies)
     if failed:
-        say(console, f"{plural(failed, 'trial')} failed; see sept sweep status {sweep} for the reasons")
+        command = f"sept sweep status {quote(sweep)}{root_option(root)}"
+        say(console, f"{plural(failed, 'trial')} failed; see {command} for the reasons")
     for line in missing_lines(table):
         say(console, line)
     paper = [("LaTeX", files.latex)] if files.latex else []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.errors import EXIT_FAILED
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
 from pipeline.text import plural
 
@@ -67,8 +68,9 @@ def show(
     Of the best trial of a study and of its twin without SEPT. Without STUDY, all SEPT studies of the sweep are measured
     that have not been; then sept report shows them.
     """
-    from pipeline.cli.console import say, wide_console
+    from pipeline.cli.console import say, wide_console, working
     from pipeline.reports import collect
+    from pipeline.reports.find_row import short_key
     from pipeline.reports.space_pairs import pair_of, space_pairs, stored_spaces
     from pipeline.spec.known_sweep import known_sweep
     from pipeline.store import TrialStore, open_files
@@ -90,18 +92,21 @@ def show(
         _show_one(wide_console(), store, sweep, pair, space)
         return
     console = wide_console()
-    lines = measure_spaces(store, root, sweep, table, again=again, weights=weights, text_model=text_model)
+    with working("Measuring what SEPT did to the prompts"):
+        lines = measure_spaces(store, root, sweep, table, again=again, weights=weights, text_model=text_model)
     spaces = list(zip(pairs, stored_spaces(store, pairs), strict=True))
     if as_json:
         typer.echo(json.dumps({pair.main.study: space.to_json() for pair, space in spaces if space}, indent=1))
         return
-    _show_all(console, spaces)
+    measured = [pair for pair, space in spaces if space is not None]
+    if measured:
+        _show_all(console, spaces)
     for line in lines:
         say(console, line)
-    say(
-        console,
-        f"\nOne of them with pictures:\n  sept show {quote(sweep)} {quote(pairs[0].main.study)}{root_option(root)}",
-    )
+    if not measured:
+        raise typer.Exit(EXIT_FAILED)
+    named = f"{quote(sweep)} {quote(short_key(measured[0].main.study))}{root_option(root)}"
+    say(console, f"\nOne of them with pictures:\n  sept show {named}")
     say(console, f"In the report: sept report {quote(sweep)}{root_option(root)}")
 
 

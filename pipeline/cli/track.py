@@ -34,6 +34,7 @@ def sync(
     with working(f"Reading {sweep}"):
         from pipeline.cli.report import track_report
         from pipeline.reports import write_report
+        from pipeline.spec import is_ablation
         from pipeline.store import Lease, TrialStore, open_files
         from pipeline.text import plural
         from pipeline.tracking import SweepWriter, default_target, failure, mlflow_client, prepare
@@ -61,7 +62,8 @@ def sync(
                 budgets=budgets,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-            if any(decision.state == "finished" for decision in store.decisions(sweep)):
+            # Nothing is chosen among the variants of an ablation: the report of its sweep has them.
+            if not is_ablation(sweep) and any(decision.state == "finished" for decision in store.decisions(sweep)):
                 lease.check()
                 track_report(store, sweep, write_report(store, sweep)[1], target, lease)
         except Exception as error:

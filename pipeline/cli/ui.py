@@ -108,6 +108,7 @@ def _check_free(host: str, port: int) -> None:
 
 def _pages(target: TrackingTarget, sweep: str | None) -> tuple[str, str]:
     """The page of the sweep, or of the newest one, and the page of its charts (empty if there is no sweep)."""
+    from pipeline.spec import is_ablation
     from pipeline.tracking import failure, mlflow_client, prepare
     from pipeline.tracking.view import CHARTS, view_path
 
@@ -120,7 +121,8 @@ def _pages(target: TrackingTarget, sweep: str | None) -> tuple[str, str]:
     if sweep is not None and sweep not in sweeps:
         listed = known_words(sweep, sweeps) if sweeps else "there is none yet"
         raise InputError(f"no experiment '{sweep}' in MLflow", where="--sweep", fix=listed)
-    shown = sweeps[sweep] if sweep is not None else next(iter(sweeps.values()), None)
+    searches = [one for name, one in sweeps.items() if not is_ablation(name)]
+    shown = sweeps[sweep] if sweep is not None else next(iter([*searches, *sweeps.values()]), None)
     if shown is None:
         return "#/experiments?workflowType=machine_learning", ""
     experiment = str(shown.experiment_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.data.prepared import find_neighbors
+from pipeline.data.stored_spec import stored_spec
 from pipeline.reports.rows import ForUse, method_title
 from pipeline.reports.space_pairs import SpacePair, space_pairs, stored_spaces
 from pipeline.reports.sweep_table import SweepTable
@@ -125,7 +126,8 @@ def measure_pair(
     main = configs[-1]
     place = trial_place(store, sweep, main)
     # A trial without SEPT has no neighbours of its own to be compared with.
-    wanted = replace(place.inputs, sept=True)
+    files = stored_spec(store, sweep).neighbors
+    wanted = replace(place.inputs, sept=True, neighbors=place.inputs.neighbors or files.get(main.dataset))
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
     with as_a_worker(place.threads):
         inputs = load_there(root, replace(place, inputs=wanted), provider)

@@ -242,11 +242,12 @@ def _compared(row: Chosen) -> tuple[tuple[dict[str, Any], ...], Tested]:
 
 
 def _activities(row: Chosen, twin: Chosen) -> tuple[Activity, ...]:
-    """How much SEPT acted in each chosen trial of the twin that the gain compares, where this is known."""
+    """How much SEPT acted in each chosen trial of the twin that the gain compares, if this is known for all."""
     folds = {replica["fold"] for replica in _compared(row)[0]}
     chosen = twin.choices if twin.matched is None else twin.matched.choices
     acted = [choice.activity for choice, _ in merged(choice for choice in chosen if choice.fold in folds)]
-    return tuple(one for one in acted if one is not None)
+    known = [one for one in acted if one is not None]
+    return tuple(known) if len(known) == len(acted) else ()
 
 
 def differences_of(

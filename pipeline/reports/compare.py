@@ -26,6 +26,7 @@ from pipeline.reports.claims import two_sided_t
 from pipeline.reports.find_row import short_key, studies_named
 from pipeline.reports.rows import warning_of
 from pipeline.search.selection import best_decision
+from pipeline.spec import is_ablation
 from pipeline.store import Proposal, TrialStore
 from sept_core.datasets import get_dataset
 from sept_core.errors import InputError
@@ -150,7 +151,7 @@ def _student(level: float, free: int) -> float:
 def _pair(first: TrialResult, other: TrialResult, in_all: int, level: float) -> Paired:
     apart = [
         name
-        for name in ("dataset", "protocol", "selection", "manifest_digest")
+        for name in ("dataset", "encoder", "protocol", "selection", "shots", "crossing", "manifest_digest")
         if getattr(first.config, name) != getattr(other.config, name)
     ]
     if apart:
@@ -233,13 +234,16 @@ class _Finder:
             InputError: There is none, or there are several.
         """
         sweep, slash, rest = word.partition("/")
-        among, name = ([sweep], rest) if slash and sweep in self._sweeps else (self._sweeps, word)
+        searches = [one for one in self._sweeps if not is_ablation(one)]
+        among, name = ([sweep], rest) if slash and sweep in self._sweeps else (searches, word)
         # The same trial may belong to several sweeps.
         found = {proposal.signature: (sweep, proposal) for sweep in among for proposal in self._meant(sweep, name)}
         if len(found) == 1:
             return next(iter(found.values()))
         where = self._store.files.address("sweeps")
         if not found:
+            if any(self._studies(one, name) for one in among):
+                raise InputError(f"no trial of '{word}' has finished yet", where=where)
             listed = f"; sweeps: {', '.join(self._sweeps)}" if self._sweeps else "; no sweep was launched there yet"
             raise InputError(f"no trial '{word}'", where=where, fix=_HOW + listed)
         some = [f"{sweep}/{short_key(one.study)}/{one.number}" for sweep, one in list(found.values())[:4]]
@@ -255,8 +259,15 @@ class _Finder:
         result = self._store.read_result(proposal.study, proposal.signature)
         if result is None or result.state != "finished":
             what = f"trial {sweep}/{short_key(proposal.study)}/{proposal.number} has no finished result"
-            raise InputError(what, fix=f"see the finished ones with sept trials {sweep} --state finished")
+            raise InputError(what, fix="see the finished ones with sept trials --state finished")
         return result
+
+    def _studies(self, sweep: str, name: str) -> bool:
+        """Whether the sweep has studies of this name."""
+        try:
+            return bool(studies_named(sweep, [one.study for one in self._proposals.get(sweep, [])], name))
+        except InputError:
+            return False
 
     def _meant(self, sweep: str, name: str) -> Iterator[Proposal]:
         if sweep not in self._proposals:
@@ -273,7 +284,8 @@ class _Finder:
         if study:
             yield from (one for one in proposals if one.study in studies and str(one.number) == number)
             return
-        decisions = self._store.decisions(sweep)
+        # Nothing is chosen among the variants of an ablation.
+        decisions = [] if is_ablation(sweep) else self._store.decisions(sweep)
         for key in studies:
             best = best_decision(one for one in decisions if one.study == key)
             yield from (one for one in proposals if best and (one.study, one.number) == (best.study, best.number))

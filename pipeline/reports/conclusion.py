@@ -72,7 +72,10 @@ def _verdict(table: SweepTable) -> str:
         return "no test is valid, because the trials were chosen on the same test clips"
     claimed = len(shown_gains(table))
     if claimed:
-        return "significant" if len(gains) == 1 else f"significant in {claimed} of {len(gains)}"
+        if len(gains) == 1:
+            return "significant"
+        which = _directions([gains[index] for index in sorted(shown_gains(table))])
+        return f"significant in {claimed} of {len(gains)} ({which})"
     tests = [headline_test(gain) for gain in gains]
     if min(holm([test.smallest_claim for test in tests])) < _LEVEL:
         return "not significant"

@@ -19,6 +19,7 @@ class Sheet:
     Attributes:
         words: Columns with words instead of numbers: aligned to the left.
         strong: Rows in bold.
+        strong_in: The columns in which these rows are bold; empty: all.
         grouped: Whether rows with the same first cell belong together.
         bars: Cells with a bar: (row, column) -> its share.
         code: Columns in a monospaced font.
@@ -30,6 +31,7 @@ class Sheet:
     words: frozenset[str]
     title: str = ""
     strong: frozenset[int] = frozenset()
+    strong_in: frozenset[str] = frozenset()
     grouped: bool = True
     bars: dict[tuple[int, int], float] = field(default_factory=dict)
     code: frozenset[str] = frozenset()

@@ -45,7 +45,11 @@ def to_latex(table: SweepTable) -> str:
         name = escape(row.dataset) if row.dataset != dataset else ""
         shown = [escape(method_title(row.method)), *cells]
         if row.study in best:
-            shown = [f"\\textbf{{{cell}}}" if cell else "" for cell in shown]
+            headline = {"Method", "H", MEAN.capitalize()}
+            shown = [
+                f"\\textbf{{{cell}}}" if column in headline else cell
+                for column, cell in zip(["Method", *columns], shown, strict=True)
+            ]
         lines.append(f"    {' & '.join([name, *shown])} \\\\")
         dataset = row.dataset
     return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]) + "\n"

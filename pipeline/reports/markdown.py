@@ -51,7 +51,13 @@ def _sheet(sheet: Sheet) -> list[str]:
             f"`{cell}`" if name in sheet.code and cell != "-" else _plain(cell)
             for name, cell in zip(sheet.columns, row, strict=True)
         ]
-        lines.append(_line(f"**{cell}**" if cell else "" for cell in cells) if index in sheet.strong else _line(cells))
+        bold = sheet.strong_in or frozenset(sheet.columns) if index in sheet.strong else frozenset[str]()
+        lines.append(
+            _line(
+                f"**{cell}**" if cell and name in bold else cell
+                for name, cell in zip(sheet.columns, cells, strict=True)
+            )
+        )
     return lines
 
 

@@ -99,7 +99,7 @@ def _accuracy_sheet(table: SweepTable) -> Sheet:
             )
         )
     columns = ("dataset", "method", "base", "new", "H", *twins, "val H", "trials")
-    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.rows))
+    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.rows), strong_in=frozenset({"method", "H"}))
 
 
 def _averages_sheet(table: SweepTable) -> Sheet:
@@ -159,7 +159,8 @@ def _transfer_sheet(table: SweepTable) -> Sheet:
             )
         )
     columns = ("source", "method", "on source", *targets, MEAN, "val", "trials")
-    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.transfers))
+    bold = frozenset({"method", MEAN})
+    return Sheet(columns, tuple(rows), _WORDS, strong=_strong(table, table.transfers), strong_in=bold)
 
 
 def _f1_sheet(table: SweepTable) -> Sheet:

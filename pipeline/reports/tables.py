@@ -73,6 +73,7 @@ def render_table(table: SweepTable) -> Table:
     """The table for a terminal, at most 80 columns wide; the best H of each dataset is bold."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     title = f"{table.sweep}: accuracy on test clips, %" + (f"\n{table.warning}" if table.warning else "")
     shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False, pad_edge=False)
@@ -84,8 +85,13 @@ def render_table(table: SweepTable) -> Table:
         rows = [row for row in table.rows if row.dataset == dataset]
         for row in rows:
             first = dataset if row is rows[0] else ""
-            style = "bold" if row.study in best else ""
-            shown.add_row(first, *_cells(row), style=style, end_section=row is rows[-1])
+            cells: list[str | Text] = [*_cells(row)]
+            if row.study in best:
+                cells = [
+                    Text(cell, "bold") if name in ("method", "H") else cell
+                    for name, cell in zip(_COLUMNS[1:], _cells(row), strict=True)
+                ]
+            shown.add_row(first, *cells, end_section=row is rows[-1])
         _add_transfers(shown, [row for row in table.transfers if row.dataset == dataset], best)
     return shown
 
@@ -96,6 +102,7 @@ def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) ->
         return
     source = rows[0].dataset
     targets = list(rows[0].targets)
+    headline = MEAN if len(targets) > 1 else targets[0]
     for place in (source, *targets, *([MEAN] if len(targets) > 1 else [])):
         for row in rows:
             score = row.source if place == source else row.targets.get(place)
@@ -107,7 +114,7 @@ def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) ->
                 accuracy,
                 f"{score.f1:.1f}" if score else "",
                 row.trials_shown,
-                style="bold" if row.study in best and place != source else "",
+                style="bold" if row.study in best and place == headline else "",
                 end_section=row is rows[-1],
             )
 

@@ -54,7 +54,10 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
 def largest(study: StudySpec) -> dict[str, Value]:
     """The upper end of every searched dimension: the longest context, the most neighbours."""
     if study.listed:
-        return max((one.hyper for one in study.listed), key=lambda hyper: int(hyper.get("n_neighbors", 0)))
+        # All test folds, neighbours and context of the largest, even if no single trial has all of these.
+        names = [name for name in ("n_ctx", "n_neighbors") if name in study.listed[0].hyper]
+        most = {name: max(int(one.hyper[name]) for one in study.listed) for name in names}
+        return max((one.hyper for one in study.listed), key=lambda hyper: len(hyper)) | most
     ends = {name: dimension.extremes for name, dimension in study.searched.items()}
     return {
         name: values[0] if any(isinstance(value, str) for value in values) else max(values, key=float)

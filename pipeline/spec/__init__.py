@@ -6,7 +6,7 @@ for study in spec.studies():
     print(study.key, study.trials)
 """
 
-from pipeline.spec.ablation import VARIANTS, Ablation, AblationTrial, ablation_name
+from pipeline.spec.ablation import VARIANTS, Ablation, AblationTrial, ablation_name, is_ablation
 from pipeline.spec.changes import spec_differences
 from pipeline.spec.load import load_sweep, parse_sweep
 from pipeline.spec.models import Dimension, EncoderFiles, Pruner, Resources, Sampler, Training
@@ -27,6 +27,7 @@ __all__ = [
     "SweepSpec",
     "Training",
     "ablation_name",
+    "is_ablation",
     "load_sweep",
     "parse_sweep",
     "preset_lines",

@@ -12,7 +12,7 @@ from pipeline.spec.models import Model
 from sept_core.hyper import Value
 from sept_core.trial_config import TrialConfig
 
-__all__ = ["VARIANTS", "Ablation", "AblationTrial", "ablation_name"]
+__all__ = ["VARIANTS", "Ablation", "AblationTrial", "ablation_name", "is_ablation"]
 
 VARIANTS = (
     "SEPT off",
@@ -28,6 +28,7 @@ VARIANTS = (
 """The variants in the order of the tables. N: neighbours per class. T: templates behind a margin."""
 
 _LONGEST_NAME, _DIGEST = 64, 8
+_MARK = ".ablate."
 
 
 class AblationTrial(Model):
@@ -73,5 +74,10 @@ def ablation_name(sweep: str, row: str, chosen: Mapping[str, TrialConfig]) -> st
     dataset, *_, method = row.split(".")
     content = json.dumps([row, [(fold, config.signature) for fold, config in sorted(chosen.items())]])
     digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGEST]
-    readable = f"{sweep}.ablate.{dataset}.{method.removesuffix('+sept')}"
+    readable = f"{sweep}{_MARK}{dataset}.{method.removesuffix('+sept')}"
     return f"{readable[: _LONGEST_NAME - _DIGEST - 1]}.{digest}"
+
+
+def is_ablation(sweep: str) -> bool:
+    """Whether this is the name of an ablation."""
+    return _MARK in sweep

@@ -178,7 +178,8 @@ def final_points(decision: Decision, result: TrialResult) -> list[Point]:
 class Tally:
     """The outcome of the trials 0..n of a study, added one by one in the order of their numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, choosing: bool = True) -> None:
+        self.choosing = choosing  # not among the variants of an ablation
         self.counted = 0
         self.best: Decision | None = None  # over all folds: the configuration to use
         self.chosen: dict[str, Decision] = {}  # by test fold, chosen without their test metrics
@@ -190,8 +191,9 @@ class Tally:
     def add(self, decision: Decision) -> None:
         """Add the outcome of the next trial."""
         self.counted += 1
-        self.best = best_decision(one for one in (self.best, decision) if one is not None)
-        self.chosen = choose((*self.chosen.values(), decision))
+        if self.choosing:
+            self.best = best_decision(one for one in (self.best, decision) if one is not None)
+            self.chosen = choose((*self.chosen.values(), decision))
         self._states[decision.state] += 1
         self._timestamp_ms = max(self._timestamp_ms + 1, decision.decided_ms)
         self._digest.update(f"{decision.signature} {decision.state} {decision.decided_ms}\n".encode())
@@ -222,7 +224,7 @@ class Tally:
             "sept.counted": str(self.counted),
             "sept.outcomes": self.outcomes,
             "sept.state": ended,
-            NOTE: study_note(config, self.chosen)[:_TAG_LIMIT],
+            NOTE: study_note(config, self.chosen, self.choosing)[:_TAG_LIMIT],
         }
         if self.best is not None:
             tags |= {"sept.best_signature": self.best.signature, "sept.best_number": str(self.best.number)}

@@ -77,14 +77,21 @@ def selection_mark(selection: str) -> str:
     return " [chosen on test clips]" if selection == "paper" else ""
 
 
-def study_note(config: TrialConfig, chosen: Mapping[str, Decision]) -> str:
+def study_note(config: TrialConfig, chosen: Mapping[str, Decision], choosing: bool = True) -> str:
     """The description of a study.
 
     Args:
         config: The configuration of one of its trials.
         chosen: The chosen trial of each test fold.
+        choosing: Whether its sweep chooses among its trials; an ablation does not.
     """
     what = f"The search for the best configuration of **{method_title(config.method)}** on **{config.dataset}**"
+    if not choosing:
+        return (
+            f"Variants of chosen configurations of **{method_title(config.method)}** on **{config.dataset}**, each "
+            "with one thing changed (`sept ablate`). Nothing is chosen among them: they are compared in the report of their "
+            "sweep."
+        )
     lines = [f"{what} ({config.encoder}, {config.protocol}, {config.shots} shots)."]
     if chosen:
         folds = defaultdict[int, list[str]](list)

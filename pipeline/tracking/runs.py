@@ -24,7 +24,8 @@ from pipeline.tracking.view import view_tags
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from pipeline.store import Decision, Proposal, TrialStore
+    from pipeline.spec import is_ablation
+from pipeline.store import Decision, Proposal, TrialStore
 
 __all__ = ["Run", "Runs", "TrialKey"]
 
@@ -140,7 +141,7 @@ class Runs:
         run = self.studies.get(proposal.study)
         if run is None:
             tags = study_tags(self._sweep, proposal.config) | {"sept.role": "study"}
-            tags[NOTE] = study_note(proposal.config, {})
+            tags[NOTE] = study_note(proposal.config, {}, not is_ablation(self._sweep))
             name = study_name(proposal.config)
             # The start of trial 0, because workers begin in no particular order.
             first = self._store.proposal(self._sweep, proposal.study, 0) or proposal

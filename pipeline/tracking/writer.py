@@ -29,7 +29,8 @@ from sept_core.results import Report, TrialResult
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from pipeline.store import Decision, Proposal, TrialStore
+    from pipeline.spec import is_ablation
+from pipeline.store import Decision, Proposal, TrialStore
 
 __all__ = ["SweepWriter"]
 
@@ -59,7 +60,7 @@ class _Study:
 
     def recount(self, run_id: str) -> None:
         """Restart the tally for this run."""
-        self.tally, self.run_id, self.unwritten = Tally(), run_id, []
+        self.tally, self.run_id, self.unwritten = Tally(self.tally.choosing), run_id, []
 
 
 class SweepWriter:
@@ -82,7 +83,8 @@ class SweepWriter:
         self._client = client
         self._store = store
         self._runs = Runs(client, target, sweep, store)
-        self._studies: defaultdict[str, _Study] = defaultdict(_Study)
+        choosing = not is_ablation(sweep)
+        self._studies: defaultdict[str, _Study] = defaultdict(lambda: _Study(tally=Tally(choosing)))
         self._doubtful = False
 
     def doubt(self) -> None:
