@@ -67,7 +67,8 @@ def _show(console: Console, found: Comparison) -> None:
     note(
         console,
         f"On {'test' if found.warning else 'validation'} clips, in percent; differences and their 95 % interval (for "
-        "all comparisons together) over shared replicas. The best of many trials is partly best by chance, which this does not correct for.",
+        "all comparisons together) over shared replicas. The best of many trials is partly best by chance, which this "
+        "does not correct for.",
     )
 
 

@@ -89,8 +89,8 @@ def study_note(config: TrialConfig, chosen: Mapping[str, Decision], choosing: bo
     if not choosing:
         return (
             f"Variants of chosen configurations of **{method_title(config.method)}** on **{config.dataset}**, each "
-            "with one thing changed (`sept ablate`). Nothing is chosen among them: they are compared in the report of their "
-            "sweep."
+            "with one thing changed (`sept ablate`). Nothing is chosen among them: they are compared in the report of "
+            "their sweep."
         )
     lines = [f"{what} ({config.encoder}, {config.protocol}, {config.shots} shots)."]
     if chosen:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.drawing import colour_of
+from pipeline.spec import is_ablation
 from pipeline.tracking.client import TrackingTarget
 from pipeline.tracking.describe import RUN_STATUS, study_tags, trial_tags
 from pipeline.tracking.labels import (
@@ -24,8 +25,7 @@ from pipeline.tracking.view import view_tags
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from pipeline.spec import is_ablation
-from pipeline.store import Decision, Proposal, TrialStore
+    from pipeline.store import Decision, Proposal, TrialStore
 
 __all__ = ["Run", "Runs", "TrialKey"]
 

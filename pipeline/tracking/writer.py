@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.search.selection import Composed, compose, with_fold_values
+from pipeline.spec import is_ablation
 from pipeline.tracking.artifacts import write_artifacts
 from pipeline.tracking.client import TrackingTarget
 from pipeline.tracking.describe import (
@@ -29,8 +30,7 @@ from sept_core.results import Report, TrialResult
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from pipeline.spec import is_ablation
-from pipeline.store import Decision, Proposal, TrialStore
+    from pipeline.store import Decision, Proposal, TrialStore
 
 __all__ = ["SweepWriter"]
 

@@ -126,4 +126,3 @@ def test_the_time_left_knows_that_trials_of_one_study_are_longer() -> None:
         tally.move(case.proposal, made.EPOCHS, seconds)
         tally.end(case.proposal, case.decision)
     assert tally.seconds_left(110.0) == pytest.approx(1000.0)
-    assert tally.seconds_left(110.0, quick[0].proposal.study) == 0.0
