@@ -1,7 +1,7 @@
 """The look of a method: one colour and one shape, the same in every picture, on the page, in files and in MLflow.
 
 A baseline and its SEPT twin have two tones of one colour: a light circle without SEPT, a strong square with it.
-Zero-shot is a grey diamond. A hollow mark always means a pruned trial.
+Zero-shot is a grey diamond. A hollow mark always means a pruned trial. (Maps of prompts have a mark per class instead.)
 """
 
 from __future__ import annotations
