@@ -17,6 +17,7 @@ from s3_faults import proxying
 
 from pipeline.store import LocalFiles, TrialStore
 from pipeline.tracking import TrackingTarget, default_target, mlflow_client, prepare
+from pipeline.tracking.describe import rounded
 
 SWEEP = """
 encoder: mini
@@ -71,7 +72,7 @@ def check(target: TrackingTarget, root: Path, sweep: str) -> None:
         assert run.data.tags["sept.state"] == decision.state
         points = client.get_metric_history(run.info.run_id, "val/h")
         assert sorted((point.step, point.value, point.timestamp) for point in points) == [
-            (report.epoch, round(report.metrics["val/h"], 2), report.timestamp_ms) for report in decision.curve
+            (report.epoch, rounded(report.metrics["val/h"]), report.timestamp_ms) for report in decision.curve
         ]
         assert ("test/h" in run.data.metrics) == (decision.state == "finished")
 

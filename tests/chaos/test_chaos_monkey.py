@@ -24,6 +24,7 @@ from pipeline.search.studies import Past, propose, pruned_at
 from pipeline.spec import SweepSpec, load_sweep
 from pipeline.store import Decision, Lease, LocalFiles, Proposal, TrialStore
 from pipeline.tracking import default_target, mlflow_client
+from pipeline.tracking.describe import rounded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
@@ -145,7 +146,7 @@ def _check_mlflow(root: Path, spec: SweepSpec, proposals: list[Proposal], decisi
         assert run.data.tags["sept.state"] == decision.state
         points = client.get_metric_history(run.info.run_id, "val/h")
         assert sorted((point.step, point.value, point.timestamp) for point in points) == [
-            (report.epoch, round(report.metrics["val/h"], 2), report.timestamp_ms) for report in decision.curve
+            (report.epoch, rounded(report.metrics["val/h"]), report.timestamp_ms) for report in decision.curve
         ]
 
 

@@ -33,7 +33,7 @@ def test_data_list_names_all_datasets_with_their_halves(sept: Sept) -> None:
     code, out, _ = sept("data", "list", "--json")
     rows = {row["dataset"]: row for row in json.loads(out)}
     assert code == 0
-    assert len(rows) == 13
+    assert len(rows) == 14
     assert (rows["ESC10"]["base"], rows["ESC10"]["new"]) == (5, 5)
     assert rows["FSDD"]["neighbors"] is True
 
