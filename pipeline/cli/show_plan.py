@@ -93,8 +93,10 @@ def _cells(group: Sequence[PlannedStudy], spared: float) -> list[str]:
 
 
 def _range(least: float, most: float) -> str:
-    """A duration; as ``2.1 to 5.4 min`` if its ends differ."""
+    """A duration; as ``2.1 to 5.4 min``, or ``< 1 s``, if its ends differ."""
     ends = duration(least), duration(most)
+    if ends[0] != ends[1] and most < 1:
+        return "< 1 s"
     (low, unit), (_, other) = (end.split() for end in ends)
     return ends[1] if ends[0] == ends[1] else f"{low if unit == other else ends[0]} to {ends[1]}"
 

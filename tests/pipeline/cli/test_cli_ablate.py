@@ -131,6 +131,6 @@ def test_only_the_command_writes_an_ablation_into_a_spec(sept: Sept, tmp_path: P
         "ablation:\n  sweep: tiny\n  row: x\n  trials:\n  - {method: coop, hyper: {}, folds: {theo: SEPT off}}\n"
     )
     (tmp_path / "mine.yaml").write_text(text)
-    one_line(
-        sept("sweep", "launch", "mine.yaml", "--root", tmp_path / "root"), "ablation: only sept ablate writes this key"
-    )
+    code, _, err = sept("sweep", "launch", "mine.yaml", "--root", tmp_path / "root")
+    assert code == 2
+    assert "ablation: only sept ablate writes this key" in err

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +92,9 @@ def test_the_next_command_removes_what_a_killed_one_left_and_a_day_later_its_log
         finally:
             process.send_signal(signal.SIGKILL)
     with subprocess.Popen([sys.executable, "-c", "input()", f"--x={folder}/session_1"], stdin=subprocess.PIPE) as ray:
+        # Its command line is there a moment after it has started.
+        while str(folder).encode() not in Path(f"/proc/{ray.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
         with own_session():
             assert (folder / "session_1" / "sockets" / "file").exists()  # one of its Ray's processes still runs
         ray.kill()

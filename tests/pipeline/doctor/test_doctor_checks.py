@@ -119,7 +119,7 @@ def test_mlflow_takes_a_run_and_keeps_none_that_is_seen(make_target: Callable[[s
     for _ in range(2):
         assert statuses(check_mlflow(root, None)) == {"MLflow": "green", "MLflow: write": "green"}
     client = mlflow_client(target)
-    assert [one.name for one in client.search_experiments()] == ["Default"]
+    assert [one.name for one in client.search_experiments()] == []
     assert client.get_experiment_by_name(EXPERIMENT).lifecycle_stage == "deleted"
     assert client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id]) == []
 

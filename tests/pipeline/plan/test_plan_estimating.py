@@ -50,10 +50,10 @@ def counted_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     tokens: list[int] = []
     step = training._step
 
-    def counted(parts: Any) -> Any:
+    def counted(parts: Any, **more: Any) -> Any:
         (part,) = parts
         tokens.append(part.training.step_tokens)
-        return step(parts)
+        return step(parts, **more)
 
     monkeypatch.setattr(training, "_step", counted)
     return tokens

@@ -100,7 +100,8 @@ def test_mlflow_has_it_as_a_tag_of_trials_and_studies(warned: TrialStore, make_t
     wanted = {
         run.info.run_id
         for run in runs
-        if run.data.tags["sept.dataset"] == "FSDD" and run.data.tags.get("sept.state", "study") in ("finished", "study")
+        if run.data.tags["sept.dataset"] == "FSDD"
+        and (run.data.tags["sept.role"] == "study" or run.data.tags["sept.state"] == "finished")
     }
     assert tagged == wanted
     assert len(tagged) > 4
@@ -116,7 +117,7 @@ def test_a_trial_that_drops_clips_or_neighbours_says_so_in_its_parameters() -> N
     assert params_of(naming)["neighbors_naming_new"] == "drop"
     assert "neighbors_naming_new" not in params_of(sept)
     assert case.result is not None
-    assert "sept.data_warnings" not in decision_tags(case.decision, case.result) | data_tags(())
+    assert "sept.data_warnings" not in decision_tags(case.proposal, case.decision, case.result) | data_tags(())
 
 
 def test_published_rows_on_a_copy_with_wrong_folds_say_what_they_stand_on(store: TrialStore) -> None:
