@@ -205,6 +205,7 @@ def run_states(folder: Path) -> set[str]:
     return {run.info.status for run in client.search_runs([experiment.experiment_id])}
 
 
+@pytest.mark.long  # the tests of stores have a full disk
 class TestDiskFull:
     @pytest.fixture
     def disk(self, tmp_path: Path) -> Iterator[Path]:
