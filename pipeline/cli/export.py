@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption
+from pipeline.cli.options import DEFAULT_ROOT, MlflowOption, RootOption, TextModelOption, WeightsOption
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,12 +42,8 @@ def export(
         bool,
         typer.Option("--best-replica", help="Export only the replica that is best on held-out clips, instead of all."),
     ] = False,
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights of the encoder; default: as in the sweep.")
-    ] = None,
-    text_model: Annotated[
-        str | None, typer.Option("--text-model", help="Folder of its tokenizer; default: as in the sweep.")
-    ] = None,
+    weights: WeightsOption = None,
+    text_model: TextModelOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace another prompt in the folder.")] = False,
     root: RootOption = DEFAULT_ROOT,
     mlflow: MlflowOption = None,

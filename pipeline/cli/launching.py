@@ -182,7 +182,8 @@ def _run(
 
 def _measure_spaces(console: Console, root: str, sweep: str) -> None:
     """Measure prompt spaces for the report; it says what is missing, and a launch does not fail for it."""
-    from pipeline.cli.show import measure_spaces
+    from pipeline.cli.show import unmeasured
+    from pipeline.prompts.measure_space import measure_missing
     from pipeline.reports import collect
     from pipeline.store import TrialStore, open_files
     from pipeline.text import one_line
@@ -190,7 +191,8 @@ def _measure_spaces(console: Console, root: str, sweep: str) -> None:
     store = TrialStore(open_files(root))
     with _status(console, "Measuring what SEPT did to the prompts"):
         try:
-            lines = measure_spaces(store, root, sweep, collect(store, sweep), seconds=_SPACES_S)
+            done = measure_missing(store, root, sweep, collect(store, sweep), seconds=_SPACES_S)
+            lines = unmeasured(done, sweep, root)
         except Exception as error:
             lines = [f"prompt spaces were not measured: {one_line(error)}"]
     for line in lines:

@@ -19,6 +19,8 @@ __all__ = [
     "MlflowOption",
     "RootOption",
     "StoreOption",
+    "TextModelOption",
+    "WeightsOption",
     "WorkersOption",
     "mlflow_option",
     "rest",
@@ -75,6 +77,12 @@ ColumnsOption = Annotated[
         metavar="OURS=YOURS,...",
         help="The column names of the CSV, as in path=filename,classname=category.",
     ),
+]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", help="Weights of the encoder; default: as in the sweep.")
+]
+TextModelOption = Annotated[
+    str | None, typer.Option("--text-model", help="Folder of its tokenizer; default: as in the sweep.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

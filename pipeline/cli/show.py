@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.errors import EXIT_FAILED
-from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
+from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, TextModelOption, WeightsOption, root_option
 from pipeline.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.prompts.measure_space import Measured
     from pipeline.reports.space_pairs import SpacePair
-    from pipeline.reports.sweep_table import SweepTable
     from pipeline.store import TrialStore
     from sept_core.prompt_space import PromptSpace
 
-__all__ = ["measure_spaces", "show"]
+__all__ = ["show", "unmeasured"]
 
 _ROWS = {
     "drift_base": "drift from hand-written prompts, base classes",
@@ -54,12 +54,8 @@ def show(
         typer.Argument(metavar="[STUDY]", help="Study, such as ESC10.coop+sept or ESC10.coop; without it, all pairs."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure it again, even if the store has it.")] = False,
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights of the encoder; default: as in the sweep.")
-    ] = None,
-    text_model: Annotated[
-        str | None, typer.Option("--text-model", help="Folder of its tokenizer; default: as in the sweep.")
-    ] = None,
+    weights: WeightsOption = None,
+    text_model: TextModelOption = None,
     root: RootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,9 +75,9 @@ def show(
     known_sweep(store, sweep, study)
     table = collect(store, sweep)
     pairs = space_pairs(table)
-    if study is not None or len(pairs) < 2:
-        from pipeline.prompts.measure_space import measure_pair
+    from pipeline.prompts.measure_space import measure_missing, measure_pair
 
+    if study is not None or len(pairs) < 2:
         pair = pair_of(table, pairs[0].main.study if study is None and pairs else study)
         (space,) = [None] if again else stored_spaces(store, [pair])
         if space is None:
@@ -93,7 +89,7 @@ def show(
         return
     console = wide_console()
     with working("Measuring what SEPT did to the prompts"):
-        lines = measure_spaces(store, root, sweep, table, again=again, weights=weights, text_model=text_model)
+        done = measure_missing(store, root, sweep, table, again=again, weights=weights, text_model=text_model)
     spaces = list(zip(pairs, stored_spaces(store, pairs), strict=True))
     if as_json:
         typer.echo(json.dumps({pair.main.study: space.to_json() for pair, space in spaces if space}, indent=1))
@@ -101,7 +97,7 @@ def show(
     measured = [pair for pair, space in spaces if space is not None]
     if measured:
         _show_all(console, spaces)
-    for line in lines:
+    for line in unmeasured(done, sweep, root):
         say(console, line)
     if not measured:
         raise typer.Exit(EXIT_FAILED)
@@ -110,34 +106,8 @@ def show(
     say(console, f"In the report: sept report {quote(sweep)}{root_option(root)}")
 
 
-def measure_spaces(
-    store: TrialStore,
-    root: str,
-    sweep: str,
-    table: SweepTable,
-    *,
-    seconds: float = float("inf"),
-    again: bool = False,
-    weights: str | None = None,
-    text_model: str | None = None,
-) -> list[str]:
-    """Measure the spaces of a sweep that have not been; what could not be measured and why, one line each.
-
-    Args:
-        store: The trial store.
-        root: Its address.
-        sweep: Name of the sweep.
-        table: Its result.
-        seconds: No further pair is begun after this time.
-        again: Whether to measure all of them again.
-        weights: As in `measure_pair`.
-        text_model: As in `measure_pair`.
-    """
-    from pipeline.prompts.measure_space import measure_missing
-
-    done = measure_missing(
-        store, root, sweep, table, seconds=seconds, again=again, weights=weights, text_model=text_model
-    )
+def unmeasured(done: Measured, sweep: str, root: str) -> list[str]:
+    """What could not be measured and why, and the command that measures the rest; one line each."""
     lines = []
     for reason in dict.fromkeys(done.refused.values()):
         studies = [study for study, other in done.refused.items() if other == reason]

@@ -6,10 +6,9 @@ Zero-shot is a grey diamond. A hollow mark always means a pruned trial. (Maps of
 
 from __future__ import annotations
 
-import re
-from functools import cache
-from importlib.resources import files
 from typing import NamedTuple
+
+from pipeline.drawing.picture import figure_colours
 
 __all__ = ["Look", "colour_of", "look_of"]
 
@@ -37,10 +36,4 @@ def look_of(method: str) -> Look:
 
 def colour_of(method: str) -> str:
     """The colour of a method on a light background, such as ``#0072b2``."""
-    return _colours()[look_of(method).colour]
-
-
-@cache
-def _colours() -> dict[str, str]:
-    style = files("pipeline.drawing").joinpath("figures.css").read_text(encoding="utf-8")
-    return dict(re.findall(r"--([\w-]+): (#\w+);", style))
+    return figure_colours()[look_of(method).colour]

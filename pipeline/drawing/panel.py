@@ -112,6 +112,11 @@ class Panel:
         path = " ".join(f"{number(self.x(x))},{number(self.y(y))}" for x, y in points)
         self.parts.append(f'<polyline points="{path}" class="{style}"/>')
 
+    def level(self, value: float | None) -> None:
+        """A dotted line across the panel at a value of y, if there is one."""
+        if value is not None:
+            self.parts.append(f'<path d="M{self.left} {number(self.y(value))}H{self.right}" class="level"/>')
+
     def mark(self, x: float, y: float, shape: str, style: str, size: float = 4.0) -> None:
         """A mark at a position in pixels."""
         self.parts.append(drawn_mark(x, y, shape, style, size))

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from pipeline.drawing.panel import Drawing, text
 
-__all__ = ["Legend", "figure_style", "picture_file"]
+__all__ = ["Legend", "figure_colours", "figure_style", "picture_file"]
 
 _COLUMNS, _GAP, _LINE = 3, 16, 22
 _LETTER = 7.5  # mean width of a letter of headings and legends, pixels
@@ -28,6 +28,12 @@ class Legend:
 def figure_style() -> str:
     """The style sheet of all drawings, with colours for a light background as CSS variables."""
     return files("pipeline.drawing").joinpath("figures.css").read_text(encoding="utf-8")
+
+
+@cache
+def figure_colours() -> dict[str, str]:
+    """The colours of the style sheet by name, such as ``s0``: ``#00609a``."""
+    return dict(re.findall(r"--([\w-]+): ([^;]+);", figure_style()))
 
 
 def picture_file(drawings: Sequence[Drawing], heading: Sequence[str] = (), legend: Sequence[Legend] = ()) -> bytes:
@@ -63,6 +69,5 @@ def picture_file(drawings: Sequence[Drawing], heading: Sequence[str] = (), legen
 @cache
 def _plain_style() -> str:
     """The style sheet without variables, which many viewers of SVG files do not know."""
-    colours = dict(re.findall(r"--([\w-]+): ([^;]+);", figure_style()))
     _, _, rules = figure_style().partition("\n}\n")
-    return re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], rules)
+    return re.sub(r"var\(--([\w-]+)\)", lambda found: figure_colours()[found[1]], rules)

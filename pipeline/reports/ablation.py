@@ -5,16 +5,15 @@ Variants and chosen configurations are on the same test folds, seeds and shots. 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pipeline.data.stored_spec import stored_spec
 from pipeline.reports.collect import differences_of, tabulate
 from pipeline.reports.document import Section, Sheet
 from pipeline.reports.find_row import pick_row
-from pipeline.reports.paired import interval
+from pipeline.reports.paired import interval, paired_replicas
 from pipeline.reports.records import RowRecords, SweepRecords, read_records
 from pipeline.reports.rows import PAPER_WARNING, method_title
 from pipeline.reports.tables import p_value, signed
@@ -212,14 +211,10 @@ def _variant(
     _, values = differences_of(
         (before.replicas, before.tested), (made.replicas, made.tested), (headline,), targets if targets else ()
     )
-    first = {(one["fold"], one["seed"]): one[f"test_{headline}"] for one in before.replicas}
-    moved = [one[f"test_{headline}"] - first[one["fold"], one["seed"]] for one in made.replicas]
-    return VariantRow(
-        **{name: getattr(row, name) for name in ("name", "state", "folds", "replicas", "validation", "test")},
-        difference=statistics.fmean(moved),
-        interval=interval(moved),
-        p=values["tests"][headline].p,
-    )
+    pairs = paired_replicas(before.replicas, made.replicas)
+    moved = [other[f"test_{headline}"] - one[f"test_{headline}"] for one, other in pairs]
+    p = values["tests"][headline].p
+    return replace(row, difference=values[headline], interval=interval(moved), p=p)
 
 
 def ablation_cells(table: AblationTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

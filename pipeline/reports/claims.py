@@ -32,7 +32,7 @@ import numpy as np
 
 from sept_core.correct_counts import SourceCounts, Tested
 
-__all__ = ["ClaimTest", "Clips", "claim_test", "clips_of", "two_sided_t"]
+__all__ = ["ClaimTest", "Clips", "claim_test", "clips_of", "h_slopes", "two_sided_t"]
 
 _Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
 
@@ -196,9 +196,16 @@ def _nested(seeds: _Seeds, groups: Sequence[str], counts: _Counts, harmonic: boo
 
 
 def _slopes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[float, float]:
-    """How much H changes per point of base and of new: the change of H is exactly their sum."""
-    ends = before["test_base"] + before["test_new"], after["test_base"] + after["test_new"]
+    return h_slopes(*((one["test_base"], one["test_new"]) for one in (before, after)))
+
+
+def h_slopes(before: tuple[float, float], after: tuple[float, float]) -> tuple[float, float]:
+    """How much H changes per point of base and of new, from one base and new accuracy to another.
+
+    The change of H is exactly the sum of both changes times their slopes.
+    """
+    ends = sum(before), sum(after)
     if not ends[0] * ends[1]:
         return 1.0, 1.0
     factor = 2.0 / (ends[0] * ends[1])
-    return factor * before["test_new"] * after["test_new"], factor * before["test_base"] * after["test_base"]
+    return factor * before[1] * after[1], factor * before[0] * after[0]

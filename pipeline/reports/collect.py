@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pipeline.reports.activity import Activity
 from pipeline.reports.claims import clips_of
-from pipeline.reports.paired import holm, paired_test
+from pipeline.reports.paired import holm, paired_replicas, paired_test
 from pipeline.reports.records import Pick, RowRecords, StudyRecords, SweepRecords, read_records
 from pipeline.reports.rows import (
     OVER_ALL_FOLDS,
@@ -246,8 +246,7 @@ def _activities(row: Chosen, twin: Chosen) -> tuple[Activity, ...]:
     folds = {replica["fold"] for replica in _compared(row)[0]}
     chosen = twin.choices if twin.matched is None else twin.matched.choices
     acted = [choice.activity for choice, _ in merged(choice for choice in chosen if choice.fold in folds)]
-    known = [one for one in acted if one is not None]
-    return tuple(known) if len(known) == len(acted) else ()
+    return () if None in acted else tuple(one for one in acted if one is not None)
 
 
 def differences_of(
@@ -264,8 +263,7 @@ def differences_of(
         targets: Cross-dataset: names of the targets.
     """
     (replicas, counted), (others, counted_too) = compared, other
-    before = {(replica["fold"], replica["seed"]): replica for replica in replicas}
-    pairs = [(before[key], after) for after in others if (key := (after["fold"], after["seed"])) in before]
+    pairs = paired_replicas(replicas, others)
     values: dict[str, Any] = {"tests": {}}
     for name in names if pairs else ():
         differences = [after[f"test_{name}"] - first[f"test_{name}"] for first, after in pairs]

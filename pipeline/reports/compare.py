@@ -22,8 +22,9 @@ from functools import lru_cache
 from typing import Any
 
 from pipeline.data.prepared import own_datasets
-from pipeline.reports.claims import two_sided_t
+from pipeline.reports.claims import h_slopes, two_sided_t
 from pipeline.reports.find_row import short_key, studies_named
+from pipeline.reports.paired import paired_replicas
 from pipeline.reports.rows import warning_of
 from pipeline.search.selection import best_decision
 from pipeline.spec import is_ablation
@@ -156,8 +157,7 @@ def _pair(first: TrialResult, other: TrialResult, in_all: int, level: float) -> 
     ]
     if apart:
         return Paired(0, 0, {}, None, f"not measured on the same clips (another {', '.join(apart)})")
-    before = {(row["fold"], row["seed"]): row for row in first.replicas}
-    pairs = [(before[key], row) for row in other.replicas if (key := (row["fold"], row["seed"])) in before]
+    pairs = paired_replicas(first.replicas, other.replicas)
     if not pairs:
         return Paired(0, 0, {}, None, "no test fold and seed in common")
     of: dict[str, dict[str, list[float]]] = {}
@@ -196,12 +196,9 @@ def _least_variance(
     slopes = {"source": 1.0}
     if "base" in differences:
         (b1, n1), (b2, n2) = (
-            tuple(statistics.fmean(pair[at][f"val_{name}"] for pair in pairs) for name in ("base", "new"))
-            for at in (0, 1)
+            [statistics.fmean(pair[at][f"val_{name}"] for pair in pairs) for name in ("base", "new")] for at in (0, 1)
         )
-        ends = (b1 + n1) * (b2 + n2)
-        # The change of H per point of base and of new.
-        slopes = {"base": 2 * n1 * n2 / ends, "new": 2 * b1 * b2 / ends} if ends else {"base": 1.0, "new": 1.0}
+        slopes = dict(zip(("base", "new"), h_slopes((b1, n1), (b2, n2)), strict=True))
     variance = 0.0
     for name, slope in slopes.items():
         clips = sum(map(sum, result.confusion.get(name, ()))) / replicas * in_all
@@ -243,7 +240,10 @@ class _Finder:
         where = self._store.files.address("sweeps")
         if not found:
             if any(self._studies(one, name) for one in among):
-                raise InputError(f"no trial of '{word}' has finished yet", where=where)
+                # None has finished, or it is one of an ablation.
+                raise InputError(
+                    f"'{word}' has no best trial", where=where, fix="give the NUMBER of a finished one, too"
+                )
             listed = f"; sweeps: {', '.join(self._sweeps)}" if self._sweeps else "; no sweep was launched there yet"
             raise InputError(f"no trial '{word}'", where=where, fix=_HOW + listed)
         some = [f"{sweep}/{short_key(one.study)}/{one.number}" for sweep, one in list(found.values())[:4]]
@@ -262,23 +262,24 @@ class _Finder:
             raise InputError(what, fix="see the finished ones with sept trials --state finished")
         return result
 
-    def _studies(self, sweep: str, name: str) -> bool:
-        """Whether the sweep has studies of this name."""
-        try:
-            return bool(studies_named(sweep, [one.study for one in self._proposals.get(sweep, [])], name))
-        except InputError:
-            return False
-
-    def _meant(self, sweep: str, name: str) -> Iterator[Proposal]:
+    def _of(self, sweep: str) -> list[Proposal]:
         if sweep not in self._proposals:
             self._proposals[sweep] = self._store.proposals(sweep)
-        proposals = self._proposals[sweep]
+        return self._proposals[sweep]
+
+    def _studies(self, sweep: str, name: str) -> list[str]:
+        """The studies of this name, if any."""
+        try:
+            return studies_named(sweep, dict.fromkeys(one.study for one in self._of(sweep)), name)
+        except InputError:
+            return []
+
+    def _meant(self, sweep: str, name: str) -> Iterator[Proposal]:
+        proposals = self._of(sweep)
         study, _, number = name.rpartition("/")
         number = number.removeprefix("#")
-        keys = list(dict.fromkeys(one.study for one in proposals))
-        try:
-            studies = studies_named(sweep, keys, study or name)
-        except InputError:
+        studies = self._studies(sweep, study or name)
+        if not studies:
             yield from (one for one in proposals if len(name) >= 4 and one.signature.startswith(name))
             return
         if study:

@@ -63,7 +63,7 @@ def headline_of(table: SweepTable) -> str:
     else:
         where = f"on average over {len(gains)} comparisons with its baseline"
     acted = hardly_acted([one for gain in gains for one in gain.activities])
-    return f"SEPT {mean} {name} {where}; {_verdict(table)}.{_but(acted)}"
+    return f"SEPT {mean} {name} {where}; {_verdict(table)}.{_if_idle(acted)}"
 
 
 def _verdict(table: SweepTable) -> str:
@@ -104,7 +104,7 @@ def conclusion_of(table: SweepTable) -> str:
     return " ".join(sentences)
 
 
-def _but(acted: str) -> str:
+def _if_idle(acted: str) -> str:
     """What the headline adds if SEPT hardly acted in chosen trials."""
     if not acted:
         return ""

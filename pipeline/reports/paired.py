@@ -11,16 +11,20 @@ about source folds. Claims beyond these clips are based on the test in `claims`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.reports.claims import Clips, claim_test
 
-__all__ = ["PairedTest", "holm", "interval", "paired_test", "sign_flip", "smallest_p"]
+__all__ = ["PairedTest", "holm", "interval", "paired_replicas", "paired_test", "sign_flip", "smallest_p"]
+
+Replica = Mapping[str, Any]
+"""One row of a result: fold, seed and accuracies."""
 
 EXACT_UP_TO = 30
 """Up to this number of units all 2^n sign patterns are counted; above it, a seeded sample."""
@@ -55,6 +59,12 @@ class PairedTest:
     p_claim: float = 1.0
     smallest_claim: float = 1.0
     targets: int = 0
+
+
+def paired_replicas(first: Iterable[Replica], others: Iterable[Replica]) -> list[tuple[Replica, Replica]]:
+    """The replicas of two trainings with the same test fold and seed, in the order of the others."""
+    before = {(one["fold"], one["seed"]): one for one in first}
+    return [(before[key], one) for one in others if (key := (one["fold"], one["seed"])) in before]
 
 
 def paired_test(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 
-from pipeline.drawing import Drawing, Legend, confusion_figure, look_of
-from pipeline.drawing.panel import drawn_mark
+from pipeline.drawing import Legend, confusion_figure, look_of
 from pipeline.reports.document import Figure, Group, Section, Sheet
 from pipeline.reports.figures import (
     Point,
@@ -16,6 +15,7 @@ from pipeline.reports.figures import (
     points_of,
     searched_figures,
 )
+from pipeline.reports.figures.marks import ZERO_SHOT, legend_entry, trial_legend
 from pipeline.reports.importance import BEST, FEWEST, counted, importances
 from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
 from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
@@ -222,20 +222,11 @@ def _twins(baseline: str, trials: Iterable[str]) -> str:
 
 def _legend(methods: Sequence[str], states: Set[str]) -> tuple[Legend, ...]:
     """The marks in the figures."""
-    looks = {method: look_of(method) for method in methods}
-    legend = [
-        _entry([(shape, f"trial {colour}", 4.0)], method_title(method)) for method, (shape, colour) in looks.items()
-    ]
-    shape = next(iter(looks.values())).shape
+    legend = trial_legend(methods)
+    shape = look_of(methods[0]).shape
     if "pruned" in states:
-        legend.append(_entry([(shape, "trial pruned zero", 4.0)], "hollow: pruned"))
+        legend.append(legend_entry([(shape, "trial pruned zero", 4.0)], "hollow: pruned"))
     if "failed" in states:
-        legend.append(_entry([("cross", "failed trial zero", 3.5)], "failed"))
-    legend.append(_entry([(shape, "trial zero", 3.8), ("dot", "ring", 7.5)], "ring: chosen"))
-    level = '<path d="M0 10H20" class="level"/>'
-    return (*legend, Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot"))
-
-
-def _entry(marks: Sequence[tuple[str, str, float]], name: str) -> Legend:
-    drawn = "".join(drawn_mark(10, 10, shape, style, size) for shape, style, size in marks)
-    return Legend(Drawing(20, 20, drawn, name), name)
+        legend.append(legend_entry([("cross", "failed trial zero", 3.5)], "failed"))
+    legend.append(legend_entry([(shape, "trial zero", 3.8), ("dot", "ring", 7.5)], "ring: chosen"))
+    return (*legend, ZERO_SHOT)

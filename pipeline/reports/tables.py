@@ -85,12 +85,10 @@ def render_table(table: SweepTable) -> Table:
         rows = [row for row in table.rows if row.dataset == dataset]
         for row in rows:
             first = dataset if row is rows[0] else ""
-            cells: list[str | Text] = [*_cells(row)]
-            if row.study in best:
-                cells = [
-                    Text(cell, "bold") if name in ("method", "H") else cell
-                    for name, cell in zip(_COLUMNS[1:], _cells(row), strict=True)
-                ]
+            bold = ("method", "H") if row.study in best else ()
+            cells = (
+                Text(cell, "bold" if name in bold else "") for name, cell in zip(_COLUMNS[1:], _cells(row), strict=True)
+            )
             shown.add_row(first, *cells, end_section=row is rows[-1])
         _add_transfers(shown, [row for row in table.transfers if row.dataset == dataset], best)
     return shown

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from pipeline.drawing import Drawing, Legend, look_of
-from pipeline.drawing.panel import drawn_mark
 from pipeline.reports.document import Figure, Group, Section, Sheet
+from pipeline.reports.figures.marks import ZERO_SHOT, trial_legend
 from pipeline.reports.figures.tuning import LEVELS, Best, expected_best, tuning_figure
 from pipeline.reports.records import StudyRecords, SweepRecords
 from pipeline.reports.rows import method_title
@@ -74,7 +73,7 @@ def tuning_sections(records: SweepRecords) -> list[Section]:
             "tuning",
             f"Was it the search? Best {objective} by number of trials",
             lead=(lead, _scope(records)),
-            legend=_legend(methods, any_zero_shot),
+            legend=(*trial_legend(methods), *([ZERO_SHOT] if any_zero_shot else [])),
             sheets=(Sheet(columns, tuple(rows), frozenset({"dataset", "baseline"})),),
             groups=(Group("Tuning curves", tuple(figures), len(figures) <= _UNFOLDED),),
             notes=(cells, f"{pruned} Validation only: test clips are not used here."),
@@ -109,12 +108,3 @@ def _cells(values: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
     plain, *twin = curves.values()
     leads = " / ".join(signed(twin[0][n].mean - plain[n].mean) for n in counts) if twin else ""
     return (str(count), *cells, leads)
-
-
-def _legend(methods: Iterable[str], zero_shot: bool) -> tuple[Legend, ...]:
-    marks = []
-    for method in methods:
-        look, title = look_of(method), method_title(method)
-        marks.append(Legend(Drawing(20, 20, drawn_mark(10, 10, look.shape, f"trial {look.colour}", 4.0), title), title))
-    level = '<path d="M0 10H20" class="level"/>'
-    return (*marks, *([Legend(Drawing(20, 20, level, "zero-shot"), "zero-shot")] if zero_shot else []))

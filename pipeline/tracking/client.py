@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENVIRONMENT",
     "TrackingTarget",
+    "active_experiment",
     "as_default",
     "default_target",
     "is_passing",
@@ -222,3 +223,9 @@ def is_passing(error: Exception) -> bool:
     # Exceptions of `requests` are OSErrors too, including HTTP errors while files are sent.
     status = getattr(getattr(error, "response", None), "status_code", 500)
     return isinstance(error, OSError | StoreError) and (status >= 500 or status in ASK_AGAIN)
+
+
+def active_experiment(client: MlflowClient, sweep: str) -> str | None:
+    """The id of a sweep's experiment; None if there is none, or if it was deleted."""
+    found = client.get_experiment_by_name(sweep)
+    return found.experiment_id if found is not None and found.lifecycle_stage == "active" else None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.tracking.artifacts import digest_of, log_files
+from pipeline.tracking.client import active_experiment
 from pipeline.tracking.labels import NOTE
 
 if TYPE_CHECKING:
@@ -35,31 +34,20 @@ def log_report(client: MlflowClient, sweep: str, files: Mapping[str, bytes]) -> 
     Raises:
         Exception: Raised by MLflow if it cannot be reached.
     """
-    experiment = client.get_experiment_by_name(sweep)
-    if experiment is None or experiment.lifecycle_stage != "active":
+    experiment = active_experiment(client, sweep)
+    if experiment is None:
         return False
     order = ["attributes.start_time ASC", "attributes.run_id ASC"]
-    found = client.search_runs([experiment.experiment_id], _ROLE, order_by=order)
+    found = client.search_runs([experiment], _ROLE, order_by=order)
     for other in found[1:]:
         client.delete_run(other.info.run_id)
-    digest = _digest(files)
+    digest = digest_of(files)
     if found and found[0].data.tags.get("sept.report") == digest:
         return False
     tags = {"sept.sweep": sweep, "sept.role": "sweep", NOTE: _NOTE}
-    run = found[0] if found else client.create_run(experiment.experiment_id, tags=tags, run_name=f"{sweep} report")
-    with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as folder:
-        for name, data in files.items():
-            (Path(folder) / name).write_bytes(data)
-        client.log_artifacts(run.info.run_id, folder, "report")
+    run = found[0] if found else client.create_run(experiment, tags=tags, run_name=f"{sweep} report")
+    log_files(client, run.info.run_id, files, "report")
     # Last: without this tag the files are written again.
     client.set_tag(run.info.run_id, "sept.report", digest)
     client.set_terminated(run.info.run_id, "FINISHED")
     return True
-
-
-def _digest(files: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name, data in sorted(files.items()):
-        digest.update(f"{name} {len(data)}\n".encode())
-        digest.update(data)
-    return digest.hexdigest()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.tracking.artifacts import digest_of, log_files
+from pipeline.tracking.client import active_experiment
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -43,23 +43,18 @@ def log_space(
     """
     from mlflow.entities import Metric
 
-    experiment = client.get_experiment_by_name(sweep)
-    if experiment is None or experiment.lifecycle_stage != "active":
+    experiment = active_experiment(client, sweep)
+    if experiment is None:
         return False
     wanted = f"tags.`sept.study` = '{study}' and tags.`sept.number` = '{number}'"
-    found = client.search_runs([experiment.experiment_id], wanted, max_results=1)
-    digest = hashlib.sha256(json.dumps(dict(metrics), sort_keys=True).encode())
-    for name, data in sorted(pictures.items()):
-        digest.update(f"\n{name} {len(data)}\n".encode() + data)
-    if not found or found[0].data.tags.get(_TAG) == digest.hexdigest():
+    found = client.search_runs([experiment], wanted, max_results=1)
+    digest = digest_of({**pictures, "metrics": json.dumps(dict(metrics), sort_keys=True).encode()})
+    if not found or found[0].data.tags.get(_TAG) == digest:
         return False
     run, step = found[0].info.run_id, int(found[0].data.params.get("epochs", 0))
     stamp = found[0].info.end_time or found[0].info.start_time
     client.log_batch(run, metrics=[Metric(name, value, stamp, step) for name, value in sorted(metrics.items())])
-    with tempfile.TemporaryDirectory(prefix="sept-mlflow-") as folder:
-        for name, data in pictures.items():
-            (Path(folder) / name).write_bytes(data)
-        client.log_artifacts(run, folder)
+    log_files(client, run, pictures)
     # Last: without this tag all of it is written again.
-    client.set_tag(run, _TAG, digest.hexdigest())
+    client.set_tag(run, _TAG, digest)
     return True

@@ -59,7 +59,7 @@ def searched_figures(
     for name in names:
         across = scale_of(spaces.get(name), [point.params[name] for point in every if name in point.params])
         panel = Panel(across, up, (labels.get(name, name), f"{objective}, %"))
-        _level(panel, zero_shot)
+        panel.level(zero_shot)
         for method, points in trials.items():
             # Shifted on scales with few values, so that trials of the twins do not cover each other.
             shift = 0.0 if not isinstance(across, Words) else (5.0 if method.endswith("+sept") else -5.0)
@@ -75,7 +75,7 @@ def history_figure(trials: Trials, objective: str, zero_shot: float | None) -> D
     every = [point for points in trials.values() for point in points]
     last = max(point.number for point in every)
     panel = Panel(Linear(-0.5, max(last, 1) + 0.5, whole=True), _up(every, zero_shot), ("trial", f"{objective}, %"))
-    _level(panel, zero_shot)
+    panel.level(zero_shot)
     for method, points in trials.items():
         best, steps = float("-inf"), []
         for point in points:
@@ -144,12 +144,6 @@ def accuracies_figure(trials: Trials, clips: str) -> Drawing | None:
 
 def _up(points: Sequence[Point], zero_shot: float | None) -> Linear:
     return spread([point.value for point in points] + ([] if zero_shot is None else [zero_shot]))
-
-
-def _level(panel: Panel, zero_shot: float | None) -> None:
-    if zero_shot is not None:
-        y = panel.y(zero_shot)
-        panel.parts.append(f'<path d="M{panel.left} {y:.1f}H{panel.right}" class="level"/>')
 
 
 def _best_last(points: Sequence[Point]) -> list[Point]:

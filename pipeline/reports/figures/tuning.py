@@ -68,9 +68,7 @@ def tuning_figure(curves: Mapping[str, Sequence[Best]], objective: str, zero_sho
     last = max(best.trials for best in every)
     across = Linear(1 - 0.02 * last, last + 0.02 * last, whole=True)
     panel = Panel(across, up, ("trials", f"{objective}, %"), title)
-    if zero_shot is not None:
-        y = number(panel.y(zero_shot))
-        panel.parts.append(f'<path d="M{panel.left} {y}H{panel.right}" class="level"/>')
+    panel.level(zero_shot)
     for method, curve in curves.items():
         ends = [(best.trials, best.low) for best in curve] + [(best.trials, best.high) for best in reversed(curve)]
         path = " ".join(f"{number(panel.x(x))},{number(panel.y(y))}" for x, y in ends)

@@ -13,12 +13,11 @@ import synthetic_results as made
 from places import Counting, Killed, MakePlace, events, few_cases, history, started_afresh, tried_again
 
 from pipeline.reports import collect
-from pipeline.tracking import default_target, mlflow_client
-from pipeline.tracking.describe import Tally, final_points, rounded
+from pipeline.tracking import mlflow_client
+from pipeline.tracking.describe import rounded
 from pipeline.tracking.labels import EXPERIMENT_NOTE
 from pipeline.tracking.view import view_tags
 from pipeline.watch.status import sweep_status
-from sept_core.errors import InputError
 
 STUDY = "FSDD.mini.base-to-new.coop+sept"
 
@@ -361,35 +360,6 @@ def test_a_trial_whose_result_is_lost_is_not_said_to_have_ended(make_place: Make
     for one in (place, rebuilt):
         one.keep(cases)
     assert place.sync(cases) == rebuilt.sync(cases)
-
-
-def test_a_tracking_uri_of_no_known_kind_is_refused() -> None:
-    with pytest.raises(InputError, match="ftp://here"):
-        default_target(Path("runs"), "ftp://here")
-
-
-def test_accuracies_among_all_classes_are_metrics_of_trials_and_studies_that_have_them() -> None:
-    older = made.make_case("FSDD", "coop", 0)
-    case = made.among_all(older)
-    assert case.result is not None
-    values = {point.key: point.value for point in final_points(case.decision, case.result)}
-    for name in ("all", "all_base", "all_new", "all_h", "all_f1", "all_std"):
-        assert values[f"test/{name}"] == rounded(case.result.test[name])
-    tally = Tally()
-    tally.add(case.decision)
-    best = {point.key: point.value for point in tally.points(case.result)}
-    assert best["test/all"] == rounded(case.result.test["all"])
-    assert "test/all" not in {point.key for point in tally.points(older.result)}
-    assert "metrics.`test/all`" in "".join(view_tags("val/h").values())
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(81.66667, 81.67), (100.0, 100.0), (0.00412345, 0.004123), (12345.6, 12346.0), (0.0, 0.0), (-1.23456, -1.235)],
-)
-def test_numbers_are_rounded_for_people(value: float, shown: float) -> None:
-    assert rounded(value) == shown
-    assert rounded(float("inf")) == float("inf")
 
 
 def test_an_experiment_of_an_earlier_release_gets_names_views_and_a_description_and_no_second_run(
