@@ -9,7 +9,7 @@ from sept_core.text import plural, some
 __all__ = ["ago", "duration", "fillable", "masked", "method_title", "one_line", "plural", "short", "some"]
 
 _LONGEST = 300
-_TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT"}
+_TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT", "sept": "SEPT"}
 # In a database's address a password may hold a slash, so that after "USER:" all up to the last "@" counts as one. Where
 # that is a port and a path with an "@", too much is masked rather than too little.
 _USER = re.compile(r"(?<=://)(?:[^\s:/?#]*:\S*|[^\s/?#]*)@")
@@ -42,9 +42,7 @@ def short(value: object) -> str:
 
 def method_title(method: str) -> str:
     """A method as papers write it: ``coop+sept`` is ``CoOp + SEPT``."""
-    baseline = method.removesuffix("+sept")
-    title = _TITLES.get(baseline, baseline)
-    return title if baseline == method else f"{title} + SEPT"
+    return " + ".join(_TITLES.get(part, part) for part in method.split("+"))
 
 
 def duration(seconds: float) -> str:

@@ -149,7 +149,7 @@ def _classify(learner: Learner, params: Params, group: Group, ranked: Sequence[_
             best, of_each = [], []
             for names, text in ranked:
                 features = learner.features(own, clips, names.bank) if text is None else text[replica : replica + 1]
-                highest = learner.logits(own, clips, features, base=names.trained)[0].max(-1)
+                highest = learner.logits(own, clips, features, names.bank.names, base=names.trained)[0].max(-1)
                 of_each.append(highest.indices)
                 offset = learner.offset(own, clips, features)[0] if names.trained and len(ranked) > 1 else 0.0
                 best.append(highest.values + offset)

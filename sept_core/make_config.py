@@ -8,10 +8,10 @@ from typing import cast, get_args
 from sept_core.datasets import CrossingRule, refuse_faulty, rows_of, unheard_folds
 from sept_core.errors import InputError
 from sept_core.hyper import Value, complete
-from sept_core.learners import LEARNERS
+from sept_core.learners import get_learner
 from sept_core.learners.coop import settled_context
 from sept_core.learners.optimiser import check_warmup
-from sept_core.methods import hyper_parameters, split_method
+from sept_core.methods import check_method, hyper_parameters, split_method
 from sept_core.protocols import check_splits
 from sept_core.schedule import Precision
 from sept_core.semantic import NamingNew, templates_digest
@@ -51,7 +51,7 @@ def make_config(
     Args:
         inputs: Encoder and data. The encoder provides the logit scale if ``hyper`` does not set it, and the folds and
             clips that it has heard; neighbours are needed with SEPT only, targets with cross-dataset only.
-        method: Key of ``LEARNERS``, followed by ``+sept`` to add SEPT: ``coop+sept``.
+        method: A baseline, followed by ``+`` and its modifiers, the last of them SEPT: ``coop``, ``coop+sept``.
         hyper: Hyper-parameters by name; missing ones take their defaults.
         shots: Training clips per base class (all, if a class has fewer).
         folds: Test folds, None for all that the encoder has not seen.
@@ -75,6 +75,7 @@ def make_config(
     encoder, table, neighbors = inputs.encoder, inputs.table, inputs.neighbors
     targets = tuple(inputs.targets.values())
     info = table.info
+    check_method(method, protocol)
     baseline, sept = split_method(method)
     declared = hyper_parameters(baseline, sept)
     if table.encoder_fingerprint != encoder.fingerprint:
@@ -125,7 +126,7 @@ def make_config(
         refuse_faulty(rows_of(target, target.info), target.info, ())
     check_splits(table, encoder.pretraining, chosen, shots, crossing)
     fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
-    trains = LEARNERS[baseline].trainable
+    trains = get_learner(baseline).trainable
     complete_hyper = complete(tuple(declared.values()), hyper or {}, where=method, fallback=fallback)
     complete_hyper = settled_context(encoder.text, complete_hyper, method)
     if trains:

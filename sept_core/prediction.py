@@ -144,7 +144,7 @@ class Predictor:
             rows = []
             for clips in audio[None].split(CLIPS_AT_ONCE if self._learner.conditional else max(1, len(audio)), dim=1):
                 features = self._learner.features(own, clips, bank) if text is None else text[replica : replica + 1]
-                logits = self._logits(own, clips, features, len(trained))
+                logits = self._logits(own, clips, features, bank.names, len(trained))
                 rows.append(logits[0].double().softmax(-1).cpu())
             total += torch.cat(rows)
         mean = total / self._replicas
@@ -155,16 +155,16 @@ class Predictor:
             )
         return mean[:, [bank.names.index(name) for name in prompts]]
 
-    def _logits(self, params: Params, audio: Tensor, text: Tensor, trained: int) -> Tensor:
+    def _logits(self, params: Params, audio: Tensor, text: Tensor, names: Sequence[str], trained: int) -> Tensor:
         """Logits ``[replicas, clips, names]`` of names; the first ``trained`` of them are the training classes."""
         known, others = text[..., :trained, :], text[..., trained:, :]
         if not trained:
-            return self._learner.logits(params, audio, others, base=False)
-        logits = self._learner.logits(params, audio, known, base=True)
+            return self._learner.logits(params, audio, others, names[trained:], base=False)
+        logits = self._learner.logits(params, audio, known, names[:trained], base=True)
         if trained == text.shape[-2]:
             return logits
         comparable = logits + self._learner.offset(params, audio, known)[..., None]
-        return torch.cat([comparable, self._learner.logits(params, audio, others, base=False)], dim=-1)
+        return torch.cat([comparable, self._learner.logits(params, audio, others, names[trained:], base=False)], dim=-1)
 
     def _bank(self, names: tuple[str, ...]) -> tuple[PromptBank, Tensor | None]:
         """The tokenised names and, if they do not depend on clips, their features; cached until other names are

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sept_core.encoders.prefix import PromptBank, token_budget
 from sept_core.epoch_order import epoch_batches
-from sept_core.learners import Init, Learner, Params
+from sept_core.learners import Init, Learner, Params, TrainingClips
 from sept_core.schedule import Precision, Schedule
 from sept_core.semantic import SemanticExpansion
 from sept_core.semantic.activity import ACTIVITY, gradient_share, gradients_of
@@ -75,7 +75,8 @@ class FusedTraining:
         self._precision = precision
         self._chunk = max(1, (budget or token_budget(self._device)) // self._tokens())
         self.epoch = 0
-        self.params = learner.init(Init(self._keys, self._device, dtype))
+        clips = TrainingClips.of(self._audio, self._labels, rows) if learner.starts_from_clips else None
+        self.params = learner.init(Init(self._keys, self._device, dtype, clips))
         self._momentum = {name: torch.zeros_like(value) for name, value in self.params.items()}
 
     @property
@@ -145,7 +146,7 @@ class FusedTraining:
         banks = [self._classes, *([self._semantic.bank] if self._semantic else [])]
         tokens = tuple((bank.names, hashlib.sha256(bank.packed.cpu().numpy().tobytes()).digest()) for bank in banks)
         sizes = tuple((name, tuple(value.shape[1:]), value.dtype) for name, value in self.params.items())
-        return id(self._learner.tower), type(self._learner), sizes, tokens, self._precision
+        return id(self._learner.tower), *self._learner.shape, sizes, tokens, self._precision
 
     def _batches(self) -> list[list[list[int]]]:
         """For each replica the rows of its clips in this epoch, batch by batch."""

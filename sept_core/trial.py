@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.correct_counts import count_tested
 from sept_core.evaluation import GroupScores, evaluate, summarise
-from sept_core.learners import LEARNERS, Learner
+from sept_core.learners import Learner, get_learner
 from sept_core.make_config import make_config
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.prompt_form import Wording
@@ -85,7 +85,7 @@ class TrialRun:
         self._learners: list[Learner] = []
         self._trainings: list[FusedTraining] = []
         for stage in self._plan.stages:
-            learner = LEARNERS[config.baseline](inputs.encoder.text, config.hyper, stage.classes)
+            learner = get_learner(config.baseline)(inputs.encoder.text, config.hyper, stage.classes)
             self._learners.append(learner)
             self._trainings.append(self._training(learner, stage, inputs))
         self._curve: list[Report] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.reports.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow, warning_of
 from sept_core.datasets import DatasetInfo
-from sept_core.learners import LEARNERS
+from sept_core.learners import get_learner
 from sept_core.results import TrialResult, software
 
 __all__ = ["make_card"]
@@ -82,7 +82,7 @@ def make_card(
         origin: Where the parameters come from, and how they were checked.
     """
     config = result.config
-    trains = LEARNERS[config.baseline].trainable
+    trains = get_learner(config.baseline).trainable
     versions, machine = software()
     strict = config.selection == "strict"
     caution = PAPER_WARNING if config.selection == "paper" else chosen.caution

@@ -215,7 +215,7 @@ def _learned(store: TrialStore, config: TrialConfig, inputs: TrialInputs, names:
     import torch
 
     from sept_core.checkpoint import CheckpointError, load_checkpoint
-    from sept_core.learners import LEARNERS
+    from sept_core.learners import get_learner
     from sept_core.prompt_space import Learned
     from sept_core.semantic import margins
     from sept_core.trial import TrialRun
@@ -230,7 +230,7 @@ def _learned(store: TrialStore, config: TrialConfig, inputs: TrialInputs, names:
         raise SeptError(f"trial {config.signature}: {error}") from error
     tower = inputs.encoder.text
     like = next(tower.parameters())
-    learner, audio, own = LEARNERS[config.baseline](tower, config.hyper, run.tested.classes), None, None
+    learner, audio, own = get_learner(config.baseline)(tower, config.hyper, run.tested.classes), None, None
     if learner.conditional:
         clips = [inputs.table.embeddings[list(rows)].mean(0, keepdim=True) for rows in run.tested.rows]
         audio = torch.stack(clips).to(like)

@@ -122,7 +122,7 @@ def _spec(spec: SweepSpec, name: str, method: str, folds: tuple[str, ...], ablat
     resources = {
         key: own for key, own in spec.resources.by_method.items() if key in (*methods, method.removesuffix("+sept"))
     }
-    parts = {split for one in methods for split in (one.removesuffix("+sept"), "sept" if one.endswith("+sept") else "")}
+    parts = {part for one in methods for part in one.split("+")}
     changes: dict[str, Any] = source | {
         "name": name,
         "methods": methods,

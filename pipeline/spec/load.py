@@ -24,7 +24,7 @@ from pipeline.text import masked
 from sept_core.datasets import DatasetInfo, get_dataset
 from sept_core.encoders import known_encoder
 from sept_core.errors import InputError
-from sept_core.methods import hyper_parameters, split_method
+from sept_core.methods import check_method, split_method
 from sept_core.suggestions import known_words, nearest_hint
 
 __all__ = ["load_sweep", "parse_sweep", "shipped_sweeps"]
@@ -158,7 +158,7 @@ def _methods(spec: SweepSpec, where: str, problems: Problems) -> tuple[str, ...]
     known = []
     for index, method in enumerate(spec.methods):
         with problems.kept(), located(f"{where}: methods.{index}"):
-            hyper_parameters(*split_method(method))
+            check_method(method, spec.protocol)
             known.append(method)
     return tuple(known)
 

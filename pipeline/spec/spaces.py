@@ -1,7 +1,7 @@
 """The search spaces of a sweep: the ones that ship, its presets and its own, checked against the hyper-parameters.
 
-The space of a study is that of its baseline in ``search_spaces/``, plus ``sept.yaml`` if SEPT is on, overridden key by
-key first by its preset and then by the sweep's own ``spaces``.
+The space of a study is that of its baseline in ``search_spaces/``, plus those of its modifiers, such as ``sept.yaml``,
+overridden key by key first by its preset and then by the sweep's own ``spaces``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.spec.sweep import SweepSpec
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
 from sept_core.learners import LEARNERS
-from sept_core.methods import hyper_parameters, split_method
+from sept_core.methods import hyper_by_part
 from sept_core.suggestions import known_words
 
 __all__ = ["complete_spaces"]
@@ -32,20 +32,17 @@ class _SpaceFile(Model):
 def complete_spaces(
     spec: SweepSpec, where: str, problems: Problems, unsure: set[str]
 ) -> dict[str, dict[str, Dimension]]:
-    """The complete space of every baseline in use, and of SEPT if a method uses it."""
-    methods = [split_method(method) for method in spec.methods]
-    used = {baseline: hyper_parameters(baseline, False) for baseline, _ in methods}
-    plugged = next((baseline for baseline, sept in methods if sept), None)
-    if plugged:
-        both = hyper_parameters(plugged, True)
-        used["sept"] = {name: both[name] for name in both if name not in used[plugged]}
+    """The complete space of every part of the methods in use: baselines, modifiers, SEPT."""
+    by_method = [hyper_by_part(method) for method in spec.methods]
+    used = {part: declared for parts in by_method for part, declared in parts.items()}
+    baselines = tuple(dict.fromkeys(next(iter(parts)) for parts in by_method))
     for part, space in spec.spaces.items():
         place = f"{where}: spaces.{part}"
         if part not in used and "methods" not in unsure:
             problems.add(InputError(f"no method of this sweep uses '{part}'", where=place, fix=known_words(part, used)))
         elif part not in used and part in LEARNERS:
-            _checked_space(space, hyper_parameters(part, False), place, problems)
-    taken = check_presets(spec.presets, tuple(part for part in used if part != "sept"), where, problems)
+            _checked_space(space, hyper_by_part(part)[part], place, problems)
+    taken = check_presets(spec.presets, baselines, where, problems)
     spaces = {}
     for part, declared in used.items():
         shipped = files("search_spaces").joinpath(f"{part}.yaml")

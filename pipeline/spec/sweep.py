@@ -261,9 +261,7 @@ class SweepSpec(Model):
 
     def _study(self, dataset: str, method: str, fold: str | None) -> StudySpec:
         baseline, sept = split_method(method)
-        space = dict(self.spaces.get(baseline, {}))
-        if sept:
-            space |= self.spaces.get("sept", {})
+        space = {name: own for part in method.split("+") for name, own in self.spaces.get(part, {}).items()}
         listed = tuple(
             one
             for one in (self.ablation.trials if self.ablation else ())

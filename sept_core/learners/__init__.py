@@ -1,28 +1,64 @@
-"""Prompt learners: one file per baseline, one small contract (``base.py``)."""
+"""The methods that are trained: one file per baseline or modifier, one small contract (``base.py``)."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from sept_core.errors import InputError
-from sept_core.learners.base import Init, Learner, Params
+from sept_core.learners.base import Init, Learner, Params, TrainingClips
 from sept_core.learners.cocoop import CoCoOp
 from sept_core.learners.coop import CoOp
 from sept_core.learners.dept import DePT
 from sept_core.learners.kgcoop import KgCoOp
+from sept_core.learners.modifier import Modifier
 from sept_core.learners.zero_shot import ZeroShot
 from sept_core.suggestions import known_words
 
-__all__ = ["LEARNERS", "CoCoOp", "CoOp", "DePT", "Init", "KgCoOp", "Learner", "Params", "ZeroShot", "get_learner"]
+__all__ = [
+    "LEARNERS",
+    "MODIFIERS",
+    "CoCoOp",
+    "CoOp",
+    "DePT",
+    "Init",
+    "KgCoOp",
+    "Learner",
+    "Modifier",
+    "Params",
+    "TrainingClips",
+    "ZeroShot",
+    "get_learner",
+]
 
 LEARNERS: dict[str, type[Learner]] = {learner.name: learner for learner in (ZeroShot, CoOp, CoCoOp, KgCoOp, DePT)}
 """Baselines by the name that a spec uses."""
 
+_MODIFIERS: tuple[type[Modifier], ...] = ()
+MODIFIERS: dict[str, type[Modifier]] = {modifier.name: modifier for modifier in _MODIFIERS}
+"""Modifiers by name, in the order in which a method names them; SEPT comes after all of them."""
+
 
 def get_learner(name: str) -> type[Learner]:
-    """The learner of this name.
+    """The learner of this name: a baseline, with ``+`` and the modifiers that it is given, such as ``coop+zebra``.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the modifiers are not in the order of ``MODIFIERS``.
     """
-    if name not in LEARNERS:
-        raise InputError(f"unknown baseline '{name}'", fix=known_words(name, LEARNERS))
-    return LEARNERS[name]
+    baseline, *modifiers = name.split("+")
+    if baseline not in LEARNERS:
+        raise InputError(f"unknown baseline '{baseline}'", fix=known_words(baseline, LEARNERS))
+    learner = LEARNERS[baseline]
+    for modifier in modifiers:
+        if modifier not in MODIFIERS:
+            raise InputError(f"unknown modifier '{modifier}' in '{name}'", fix=known_words(modifier, MODIFIERS))
+        learner = _modified(learner, MODIFIERS[modifier])
+    ordered = "+".join((baseline, *(own for own in MODIFIERS if own in modifiers)))
+    if ordered != name:
+        raise InputError(f"'{name}' does not name its modifiers once and in their order", fix=f"write '{ordered}'")
+    return learner
+
+
+@cache
+def _modified(learner: type[Learner], modifier: type[Modifier]) -> type[Learner]:
+    # One class for each pair: trainings of one class can share a batch.
+    return modifier.over(learner)

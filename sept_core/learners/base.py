@@ -30,11 +30,34 @@ if TYPE_CHECKING:
     from sept_core.encoders.base import TextTower
     from sept_core.encoders.prefix import PromptBank
 
-__all__ = ["LOGIT_SCALE", "Init", "Learner", "Params"]
+__all__ = ["LOGIT_SCALE", "Init", "Learner", "Params", "TrainingClips"]
 
 Params = Mapping[str, "Tensor"]
 
 LOGIT_SCALE = HyperParameter("logit_scale", float, "logit scale s; the encoder's own by default", low=1e-3, high=1e3)
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """The clips that each replica trains on.
+
+    Attributes:
+        audio: Unit-norm features ``[replicas, clips, dim]``; rows of padding are 0.
+        labels: Index of each clip's class ``[replicas, clips]``, -1 for padding.
+    """
+
+    audio: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, embeddings: Tensor, labels: Tensor, rows: Sequence[Sequence[int]]) -> TrainingClips:
+        """The clips in ``rows`` of each replica, from features ``[clips, dim]`` and labels of the whole dataset."""
+        import torch
+
+        longest = max(map(len, rows))
+        padded = torch.tensor([[*own, *[-1] * (longest - len(own))] for own in rows], device=labels.device)
+        there = padded >= 0
+        return cls(embeddings[padded] * there[..., None], labels[padded].masked_fill(~there, -1))
 
 
 @dataclass(frozen=True)
@@ -48,11 +71,13 @@ class Init:
         keys: One key per replica.
         device: Where parameters live.
         dtype: Their type.
+        clips: The training clips, for learners that start from them (``Learner.starts_from_clips``); else None.
     """
 
     keys: Sequence[str]
     device: torch.device
     dtype: torch.dtype
+    clips: TrainingClips | None = None
 
     def normal(self, name: str, *shape: int) -> Tensor:
         """Standard normal numbers ``[replicas, *shape]`` for the parameter ``name``."""
@@ -108,8 +133,10 @@ class Learner(ABC):
         hyper: Its hyper-parameters.
         trainable: Whether it has parameters at all.
         lr_factors: Parameter name -> factor on the learning rate, if it is not 1.
-        unseen: Whether it can name classes that it was not trained on. Both protocols need this, and so does SEPT,
-            which encodes neighbours: other learners are refused there.
+        unseen: Whether it can name classes that it was not trained on, which base-to-new and cross-dataset need.
+        learns_text: Whether what it learns changes the text features of any name. SEPT, which acts on the features of
+            class names and neighbours, needs this.
+        starts_from_clips: Whether ``init`` needs the training clips (``Init.clips``).
         conditional: Whether ``features`` depends on the clip (CoCoOp): then it needs ``audio`` and returns one set of
             text features per clip.
     """
@@ -119,12 +146,19 @@ class Learner(ABC):
     trainable: ClassVar[bool] = True
     lr_factors: ClassVar[Mapping[str, float]] = {}
     unseen: ClassVar[bool] = True
+    learns_text: ClassVar[bool] = True
+    starts_from_clips: ClassVar[bool] = False
     conditional: ClassVar[bool] = False
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         self.tower = tower
         self.classes = tuple(classes)
         self.logit_scale = float(hyper["logit_scale"])
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What ``features`` depends on besides parameters and names: learners that agree in it may share a batch."""
+        return (type(self),)
 
     @abstractmethod
     def init(self, init: Init) -> dict[str, Tensor]:
@@ -141,13 +175,14 @@ class Learner(ABC):
             bank: Class names, neighbours, or both: this makes no difference to a learner.
         """
 
-    def logits(self, params: Params, audio: Tensor, text: Tensor, *, base: bool) -> Tensor:
+    def logits(self, params: Params, audio: Tensor, text: Tensor, names: Sequence[str], *, base: bool) -> Tensor:
         """Logits ``[replicas, clips, names]`` = s * cos(audio, text).
 
         Args:
             params: Stacked parameters.
             audio: Unit-norm clip features ``[replicas, clips, dim]``.
             text: What ``features`` returned for the names to choose from.
+            names: These names, as used in prompts.
             base: Whether these names are exactly the training classes (a learner may know more about those).
         """
         import torch
@@ -185,7 +220,7 @@ class Learner(ABC):
         """
         from torch.nn import functional as F
 
-        logits = self.logits(params, audio, text, base=True)
+        logits = self.logits(params, audio, text, self.classes, base=True)
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
 
     def penalty(self, params: Params, text: Tensor) -> Tensor:

@@ -66,9 +66,9 @@ class DePT(CoOp):
         }
         return {**super().init(init), **films, **init.linear("head", dim, len(self.classes))}
 
-    def logits(self, params: Params, audio: Tensor, text: Tensor, *, base: bool) -> Tensor:
+    def logits(self, params: Params, audio: Tensor, text: Tensor, names: Sequence[str], *, base: bool) -> Tensor:
         """Mixed with the head's for training classes; the similarity alone for any others."""
-        similarity = super().logits(params, audio, text, base=base)
+        similarity = super().logits(params, audio, text, names, base=base)
         if not base:
             return similarity
         return (1.0 - self.weight) * similarity + self.weight * self._head(params, "audio", audio)
@@ -76,14 +76,14 @@ class DePT(CoOp):
     def offset(self, params: Params, audio: Tensor, text: Tensor) -> Tensor:
         """The similarity's log-sum over the training classes minus the mix's: so their total probability is that of the
         similarity."""
-        similarity = super().logits(params, audio, text, base=True)
-        return similarity.logsumexp(-1) - self.logits(params, audio, text, base=True).logsumexp(-1)
+        similarity = super().logits(params, audio, text, self.classes, base=True)
+        return similarity.logsumexp(-1) - self.logits(params, audio, text, self.classes, base=True).logsumexp(-1)
 
     def loss(self, params: Params, audio: Tensor, labels: Tensor, text: Tensor) -> Tensor:
         """Loss of each clip; the head sees the clip's class feature and the clip, both with its label."""
         from torch.nn import functional as F
 
-        similarity = super().logits(params, audio, text, base=True)
+        similarity = super().logits(params, audio, text, self.classes, base=True)
         named = F.normalize(text, dim=-1).gather(1, labels[..., None].expand(-1, -1, text.shape[-1]))
         head = [_cross_entropy(self._head(params, side, x), labels) for side, x in (("text", named), ("audio", audio))]
         return (1.0 - self.weight) * _cross_entropy(similarity, labels) + self.weight * (head[0] + head[1]) / 2

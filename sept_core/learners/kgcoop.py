@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import Params
 from sept_core.learners.coop import CoOp
-from sept_core.learners.zero_shot import TEMPLATE
-from sept_core.semantic.templates import fill
+from sept_core.learners.zero_shot import TEMPLATE, hand_written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +32,9 @@ class KgCoOp(CoOp):
     )
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
-        from torch.nn import functional as F
-
         super().__init__(tower, hyper, classes)
         self.weight = float(hyper["kg_weight"])
-        anchors = tower.encode(fill(str(hyper["template"]), self.classes, lower=False))
-        self.anchors = F.normalize(anchors, dim=-1)  # [classes, dim]
+        self.anchors = hand_written(tower, str(hyper["template"]), self.classes)
 
     def penalty(self, params: Params, text: Tensor) -> Tensor:
         """Distance of the class features ``[replicas, classes, dim]`` to their anchors."""

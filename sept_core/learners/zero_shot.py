@@ -16,9 +16,16 @@ if TYPE_CHECKING:
     from sept_core.encoders.base import TextTower
     from sept_core.encoders.prefix import PromptBank
 
-__all__ = ["TEMPLATE", "ZeroShot"]
+__all__ = ["TEMPLATE", "ZeroShot", "hand_written"]
 
 TEMPLATE = HyperParameter("template", str, "hand-crafted prompt with one {}; the dataset's own by default")
+
+
+def hand_written(tower: TextTower, template: str, names: Sequence[str]) -> Tensor:
+    """Unit-norm features ``[names, dim]`` of a hand-written template filled with names as used in prompts."""
+    from torch.nn import functional as F
+
+    return F.normalize(tower.encode(fill(template, names, lower=False)), dim=-1)
 
 
 class ZeroShot(Learner):

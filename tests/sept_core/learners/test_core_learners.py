@@ -13,8 +13,8 @@ from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.hyper import complete
 from sept_core.learners import LEARNERS, Init, get_learner
+from sept_core.methods import check_method
 from sept_core.training import FusedTraining, Schedule
-from sept_core.trial import hyper_parameters
 
 PAGE = Path(__file__).parents[3] / "docs" / "baseline.md"
 NAMES = ["rain", "dog bark", "sea waves"]
@@ -51,7 +51,7 @@ def cosines(audio, features):
 def test_coop_is_scaled_cosine_and_cross_entropy(problem, causal_tower):
     learner, params, audio, labels, bank, _ = problem("coop", n_ctx=3)
     text = learner.features(params, audio, bank)
-    logits = learner.logits(params, audio, text, base=True)
+    logits = learner.logits(params, audio, text, NAMES, base=True)
     loss = learner.loss(params, audio, labels, text)
     for r in range(2):
         z = [prompt_feature(causal_tower, params["ctx"][r], name) for name in NAMES]
@@ -64,7 +64,7 @@ def test_coop_is_scaled_cosine_and_cross_entropy(problem, causal_tower):
 def test_cocoop_shifts_every_context_token_by_the_meta_nets_output_for_the_clip(problem, causal_tower):
     learner, params, audio, _, bank, _ = problem("cocoop", n_ctx=3)
     text = learner.features(params, audio, bank)
-    logits = learner.logits(params, audio, text, base=True)
+    logits = learner.logits(params, audio, text, NAMES, base=True)
     assert text.shape == (2, 4, 3, causal_tower.dim)
     for r in range(2):
         for b in range(4):
@@ -95,7 +95,7 @@ def test_dept_mixes_similarity_and_head_for_training_classes_and_uses_similarity
         filmed = params[f"film_{side}.scale"][r] * x + params[f"film_{side}.bias"][r]
         return params["head.weight"][r] @ filmed + params["head.bias"][r]
 
-    logits = learner.logits(params, audio, text, base=True)
+    logits = learner.logits(params, audio, text, NAMES, base=True)
     loss = learner.loss(params, audio, labels, text)
     for r in range(2):
         for b in range(4):
@@ -107,7 +107,7 @@ def test_dept_mixes_similarity_and_head_for_training_classes_and_uses_similarity
             torch.testing.assert_close(loss[r, b], expected)
     unseen = learner.features(params, audio, others)
     by_similarity = 10.0 * torch.einsum("rbd,rcd->rbc", audio, F.normalize(unseen, dim=-1))
-    torch.testing.assert_close(learner.logits(params, audio, unseen, base=False), by_similarity)
+    torch.testing.assert_close(learner.logits(params, audio, unseen, OTHERS, base=False), by_similarity)
 
 
 def test_depts_rank_among_all_names_does_not_hang_on_a_constant_that_its_loss_does_not_see(problem):
@@ -116,9 +116,9 @@ def test_depts_rank_among_all_names_does_not_hang_on_a_constant_that_its_loss_do
 
     def ranked(given):
         base, new = (learner.features(given, audio, names) for names in (bank, others))
-        known = learner.logits(given, audio, base, base=True) + learner.offset(given, audio, base)[..., None]
+        known = learner.logits(given, audio, base, NAMES, base=True) + learner.offset(given, audio, base)[..., None]
         loss = learner.loss(given, audio, labels, base)
-        return loss, torch.cat([known, learner.logits(given, audio, new, base=False)], dim=-1)
+        return loss, torch.cat([known, learner.logits(given, audio, new, OTHERS, base=False)], dim=-1)
 
     for mine, theirs in zip(ranked(params), ranked(moved), strict=True):
         torch.testing.assert_close(mine, theirs)
@@ -176,8 +176,10 @@ def test_the_documented_palm_trains_fused_and_refuses_unseen_classes(causal_towe
             fused.params, None, PromptBank.of(causal_tower, OTHERS)
         )
     for sept in (False, True):
-        with pytest.raises(InputError, match="'palm' cannot name a class that it was not trained on; base-to-new"):
-            hyper_parameters("palm", sept)
+        with pytest.raises(
+            InputError, match="'palm' cannot name a class that it was not trained on; base-to-new tests"
+        ):
+            check_method("palm+sept" if sept else "palm", "base-to-new")
 
 
 def test_an_unknown_baseline_is_refused_with_a_hint():
