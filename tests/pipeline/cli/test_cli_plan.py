@@ -39,7 +39,7 @@ def test_a_plan_shows_studies_totals_and_cost_and_writes_nothing(
     found = json.loads(out)
     assert (code, err) == (0, "")
     assert [(study["trials"], study["left"], study["replicas"]) for study in found["studies"]] == [
-        (1, 1, 12), (4, 4, 12), (4, 4, 12), (1, 1, 8), (4, 4, 8), (4, 4, 8), (1, 1, 6), (4, 4, 6), (4, 4, 6)
+        (1, 1, 6), (4, 4, 6), (4, 4, 6), (1, 1, 4), (4, 4, 4), (4, 4, 4), (1, 1, 3), (4, 4, 3), (4, 4, 3)
     ]  # fmt: skip
     assert {study["estimate"]["source"] for study in found["studies"]} == {"unknown"}
     assert (found["runnable"], found["missing"], found["refusals"]) == (True, [], [])
