@@ -20,6 +20,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.text import DEFAULT_ROOT
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
     from pipeline.watch.status import SweepStatus
 
 __all__ = ["DEFAULT_ROOT", "best", "compare", "launch", "load_spec", "report", "status", "sweeps", "trials"]
-
-DEFAULT_ROOT = "sept-runs"
-"""The folder of all results, where none is given."""
 
 
 def load_spec(

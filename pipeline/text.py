@@ -6,8 +6,21 @@ import re
 
 from sept_core.text import plural, some
 
-__all__ = ["ago", "duration", "fillable", "masked", "method_title", "one_line", "plural", "short", "some"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "ago",
+    "duration",
+    "fillable",
+    "masked",
+    "method_title",
+    "one_line",
+    "plural",
+    "short",
+    "some",
+]
 
+DEFAULT_ROOT = "sept-runs"
+"""The folder of all results, where none is given."""
 _LONGEST = 300
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT", "sept": "SEPT"}
 # In a database's address a password may hold a slash, so that after "USER:" all up to the last "@" counts as one. Where

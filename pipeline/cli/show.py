@@ -92,7 +92,10 @@ def show(
         done = measure_missing(store, root, sweep, table, again=again, weights=weights, text_model=text_model)
     spaces = list(zip(pairs, stored_spaces(store, pairs), strict=True))
     if as_json:
-        typer.echo(json.dumps({pair.main.study: space.to_json() for pair, space in spaces if space}, indent=1))
+        # The others' reasons are in their place.
+        found = {pair.main.study: space.to_json() for pair, space in spaces if space}
+        found |= {study: {"not_measured": reason} for study, reason in done.refused.items() if study not in found}
+        typer.echo(json.dumps(found, indent=1))
         return
     measured = [pair for pair, space in spaces if space is not None]
     if measured:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.data.audio.open import open_audio
 from pipeline.data.audio.source import AudioSource
-from pipeline.store import Files, open_files
+from pipeline.store import Files, open_files, root_option_of
 from sept_core.checked_json import seal, unseal
 from sept_core.datasets import (
     DATASETS,
@@ -102,7 +102,7 @@ def read_prepared(root: Path | str | Files, name: str) -> Prepared | None:
         InputError: It is damaged.
     """
     key = _key(name)
-    fix = f"make it again: sept data prepare {name}"
+    fix = f"make it again: sept data prepare {name}{root_option_of(_files(root))}"
     try:
         content = unseal(_files(root).read(key))
     except FileNotFoundError:
@@ -159,7 +159,8 @@ def find_manifest(
             return Prepared(read_layout(info.name, folder, digests=source.digests_in(folder, progress)), info)
     prepared = read_prepared(root, info.name)
     if prepared is None:
-        raise InputError(f"{info.name} is no longer prepared", fix=f"make it again: sept data prepare {info.name}")
+        fix = f"make it again: sept data prepare {info.name}{root_option_of(_files(root))}"
+        raise InputError(f"{info.name} is no longer prepared", fix=fix)
     if "://" not in source.uri and not Path(source.uri).exists():
         fix = f"give the folder that {info.name} was prepared from"
         raise InputError("no such folder", where=source.uri, fix=fix)
@@ -218,7 +219,7 @@ def find_neighbors(
     from sept_core.semantic.neighbors import refuse_broken
 
     trained = trained_classes(info.classnames, protocol)
-    option = f" --for {protocol}" if protocol == "cross-dataset" else ""
+    option = (f" --for {protocol}" if protocol == "cross-dataset" else "") + root_option_of(_files(root))
     # The classes of an own data set may have changed since.
     again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name}{option} --force"
     listed, where = _listed(root, info, given, protocol, option)

@@ -20,7 +20,7 @@ from pipeline.reports.tables import p_value, signed
 from pipeline.search.selection import compose
 from pipeline.spec import VARIANTS, Ablation, ablation_name
 from pipeline.spec.known_sweep import known_sweep
-from pipeline.store import Lease, TrialStore
+from pipeline.store import Lease, TrialStore, root_option_of
 from sept_core.errors import InputError
 from sept_core.results import TrialResult
 
@@ -110,7 +110,7 @@ def ablation_row(store: TrialStore, sweep: str, wanted: str) -> RowRecords:
         raise InputError(
             f"sweep '{sweep}' is being run by process {holder.pid} on {holder.host}: what it chooses may still change",
             where=store.files.address(f"sweeps/{sweep}"),
-            fix=f"wait for its end, or stop it: sept sweep stop {sweep}",
+            fix=f"wait for its end, or stop it: sept sweep stop {sweep}{root_option_of(store.files)}",
         )
     records = read_records(store, sweep)
     key = pick_row(tabulate(records), wanted).study

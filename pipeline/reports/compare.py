@@ -19,6 +19,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from shlex import quote
 from typing import Any
 
 from pipeline.data.prepared import own_datasets
@@ -28,7 +29,7 @@ from pipeline.reports.paired import paired_replicas
 from pipeline.reports.rows import warning_of
 from pipeline.search.selection import best_decision
 from pipeline.spec import is_ablation
-from pipeline.store import Proposal, TrialStore
+from pipeline.store import Proposal, TrialStore, root_option_of
 from sept_core.datasets import get_dataset
 from sept_core.errors import InputError
 from sept_core.results import TrialResult
@@ -259,7 +260,8 @@ class _Finder:
         result = self._store.read_result(proposal.study, proposal.signature)
         if result is None or result.state != "finished":
             what = f"trial {sweep}/{short_key(proposal.study)}/{proposal.number} has no finished result"
-            raise InputError(what, fix="see the finished ones with sept trials --state finished")
+            command = f"sept trials {quote(sweep)} --state finished{root_option_of(self._store.files)}"
+            raise InputError(what, fix=f"see the finished ones: {command}")
         return result
 
     def _of(self, sweep: str) -> list[Proposal]:

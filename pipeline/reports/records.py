@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import best_decision, choose, with_fold_values
 from pipeline.spec import StudySpec, SweepSpec
-from pipeline.store import Decision, Proposal, TrialStore
+from pipeline.store import Decision, Proposal, TrialStore, root_option_of
 from sept_core.errors import InputError
 from sept_core.results import TrialResult
 from sept_core.trial_config import row_of_study
@@ -131,10 +131,11 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
     spec = stored_spec(store, sweep)
     if spec.ablation is not None:
         source, row = spec.ablation.sweep, spec.ablation.row
+        option = root_option_of(store.files)
         raise InputError(
             f"'{sweep}' is an ablation of {row}, and nothing is chosen among its variants",
             where=store.files.address(f"sweeps/{sweep}"),
-            fix=f"see the report of its sweep: sept report {source}, or sept ablate {source} {row}",
+            fix=f"see the report of its sweep: sept report {source}{option}, or sept ablate {source} {row}{option}",
         )
     proposals = store.proposals(sweep)
     decisions = with_fold_values(store, proposals, store.decisions(sweep))

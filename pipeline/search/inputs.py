@@ -10,7 +10,7 @@ from pipeline.data.prepared import find_neighbors, read_prepared
 from pipeline.spec import StudyInputs
 from pipeline.store.embeddings import find_embeddings
 from pipeline.store.fetch import fetch
-from pipeline.store.open_store import open_files
+from pipeline.store.open_store import open_files, root_option_of
 from pipeline.store.text_features import Kept, read_text_features
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import load_encoder
@@ -84,6 +84,6 @@ def _read_table(root: str, fingerprint: str, encoder: str, dataset: str, digest:
     if prepared is not None and (prepared.info, prepared.manifest.digest) != (table.info, table.manifest_digest):
         raise InputError(
             f"the data set {dataset} was prepared again after it was embedded",
-            fix=f"sept embed {dataset} --audio DIR --encoder {encoder}",
+            fix=f"sept embed {dataset} --audio DIR --encoder {encoder}{root_option_of(open_files(root))}",
         )
     return table

@@ -12,6 +12,7 @@ from pipeline.store.open_store import (
     is_remote,
     local_folder,
     open_files,
+    root_option_of,
 )
 from pipeline.store.records import Decision, Proposal
 from pipeline.store.trials import StoreConflict, TrialStore
@@ -35,4 +36,5 @@ __all__ = [
     "is_remote",
     "local_folder",
     "open_files",
+    "root_option_of",
 ]

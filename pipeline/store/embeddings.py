@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.store.embedding_writer import EmbeddingHeader, EmbeddingParts, plan_parts
 from pipeline.store.node_cache import read_through
-from pipeline.store.open_store import Files, open_files
+from pipeline.store.open_store import Files, open_files, root_option_of
 from sept_core.datasets import Clip, EmbeddingTable
 from sept_core.datasets.embeddings import BUNDLED, NewerFormat, embeddings_folder, parse_embeddings, parse_manifest
 from sept_core.errors import InputError
@@ -130,7 +130,7 @@ class EmbeddingStore:
         try:
             data = self.files.read(f"{folder}/manifest.json")
         except FileNotFoundError:
-            raise _missing(fingerprint, dataset, "") from None
+            raise _missing(fingerprint, dataset, "", self.files) from None
         manifest = parse_manifest(dataset, data)
 
         def make() -> EmbeddingTable:
@@ -198,12 +198,13 @@ def find_embeddings(
             found = found or table
     if found is not None:
         return found
-    raise _missing(fingerprint, dataset, encoder)
+    raise _missing(fingerprint, dataset, encoder, None if root is None else EmbeddingStore(root).files)
 
 
-def _missing(fingerprint: str, dataset: str, encoder: str) -> InputError:
+def _missing(fingerprint: str, dataset: str, encoder: str, files: Files | None) -> InputError:
     maker = f"encoder {encoder} (fingerprint {fingerprint})" if encoder else f"encoder fingerprint {fingerprint}"
     option = f" --encoder {encoder}" if encoder else ""
+    option += "" if files is None else root_option_of(files)
     return InputError(
         f"no embeddings of {dataset} for {maker}", fix=f"make them: sept embed {dataset.lower()} --audio DIR{option}"
     )

@@ -30,7 +30,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 
-from pipeline.store.open_store import Files, StoreError
+from pipeline.store.open_store import Files, StoreError, root_option_of
 from pipeline.store.processes import Holder, machine_identity, process_started
 from pipeline.store.trials import sweep_key
 from pipeline.text import one_line
@@ -293,7 +293,7 @@ class Lease:
         return LeaseHeld(
             f"sweep '{self.sweep}' is being run by process {holder.pid} on {holder.host} since "
             f"{_local_time(holder.since_ms)} (last sign of life {age_s} s ago)",
-            fix=f"wait for it, or stop it (sept sweep stop {self.sweep})",
+            fix=f"wait for it, or stop it (sept sweep stop {self.sweep}{root_option_of(self._files)})",
         )
 
 

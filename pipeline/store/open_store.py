@@ -11,10 +11,12 @@ from __future__ import annotations
 import errno
 import tempfile
 from pathlib import Path
+from shlex import quote
 from urllib.parse import unquote, urlsplit
 
 from pipeline.store.base import Files, Keys, StoreAway, StoreError, check_key
 from pipeline.store.local import STALE_TEMP_S, LocalFiles
+from pipeline.text import DEFAULT_ROOT
 from sept_core.errors import InputError
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "is_remote",
     "local_folder",
     "open_files",
+    "root_option_of",
 ]
 
 
@@ -104,3 +107,9 @@ def open_files(uri: str | Path, *, known: bool = False) -> Files:
     if root.exists() and not root.is_dir():
         raise InputError(f"'{root}' is a file, not a folder", fix="give a folder for the results")
     return LocalFiles(root)
+
+
+def root_option_of(files: Files) -> str:
+    """The option that names this place in a suggested command; empty for the default folder."""
+    root = files.address("trials").removesuffix("/trials")
+    return "" if root == str(Path(DEFAULT_ROOT).absolute()) else f" --root {quote(root)}"

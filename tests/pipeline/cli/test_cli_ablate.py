@@ -115,7 +115,11 @@ def test_what_cannot_be_ablated_is_refused_in_a_line(sept: Sept, tmp_path: Path)
     one_line(ablate(SWEEP, "coop+spet"), "has no study 'coop+spet'", "did you mean 'coop+sept'?")
     one_line(ablate(SWEEP, "coop"), "is without SEPT", "give a row with SEPT: ESC10.mini.base-to-new.coop+sept")
     with Lease(store.files, SWEEP):
-        one_line(ablate(SWEEP, "coop+sept"), f"sweep '{SWEEP}' is being run by process", f"sept sweep stop {SWEEP}")
+        one_line(
+            ablate(SWEEP, "coop+sept"),
+            f"sweep '{SWEEP}' is being run by process",
+            f"sept sweep stop {SWEEP} --root {root}",
+        )
 
 
 def test_a_study_without_a_finished_trial_has_nothing_to_ablate(sept: Sept, tmp_path: Path) -> None:

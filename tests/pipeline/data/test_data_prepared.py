@@ -106,5 +106,7 @@ def test_neighbours_of_classes_that_have_changed_are_refused_with_what_to_do(aud
     lists = {"dataset": "birds", "neighbors": {"wren": ["jenny"], "robin": ["redbreast"]}}
     (tmp_path / "datasets" / "birds").mkdir(parents=True)
     (tmp_path / "datasets" / "birds" / "neighbors.json").write_text(json.dumps(lists))
-    with pytest.raises(InputError, match="class 'tit' has no neighbours .*make it again: sept neighbors birds --force"):
+    with pytest.raises(
+        InputError, match="class 'tit' has no neighbours .*make it again: sept neighbors birds --root .* --force"
+    ):
         find_neighbors(tmp_path, prepared.info)

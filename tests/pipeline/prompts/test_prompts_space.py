@@ -143,6 +143,20 @@ def test_sept_show_answers_in_100_columns_and_writes_the_pictures(sept: Sept, ow
     assert [view["title"] for view in plain["views"]] == ["hand-written", "CoOp", "CoOp + SEPT"]
 
 
+def test_json_of_all_studies_has_the_reason_where_one_could_not_be_measured(sept: Sept, tmp_path: Path) -> None:
+    store = TrialStore(open_files(tmp_path))
+    store.write_spec(SWEEP, SPEC.replace("coop+sept", "coop+sept, kgcoop+sept"))
+    for method in ("coop+sept", "kgcoop+sept"):
+        add_trial(store, method, 0, {"n_ctx": 2, "lr": 0.05})
+    (checkpoint,) = tmp_path.glob("trials/*.kgcoop+sept/*/checkpoint.safetensors")
+    checkpoint.unlink()
+    code, out, err = sept("show", SWEEP, "--json", "--root", tmp_path)
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert "views" in found["ESC10.mini.base-to-new.coop+sept"]
+    assert "checkpoint" in found["ESC10.mini.base-to-new.kgcoop+sept"]["not_measured"]
+
+
 def test_margins_with_factors_of_their_own_are_shown_apart(sept: Sept, own_root: Path, tmp_path: Path) -> None:
     assert "its own margins" not in sept("show", SWEEP, "coop+sept", "--root", own_root)[1]
     # A study without a twin is shown alone.

@@ -174,7 +174,7 @@ def test_an_ablation_is_a_sweep_in_which_nothing_is_chosen(tiny: TrialStore, roo
         code, out, err = sept(*command, "--root", root)
         assert (code, out) == (2, "")
         assert f"'{name}' is an ablation of {ROW}, and nothing is chosen among its variants" in err
-        assert f"sept ablate tiny {ROW}" in err
+        assert f"sept report tiny --root {root}, or sept ablate tiny {ROW} --root {root}\n" in err
         assert err.count("\n") == 1
 
 

@@ -115,6 +115,7 @@ def test_a_study_stands_for_its_best_configuration_and_a_trial_of_two_sweeps_is_
         (["FSDD.coop", "FSDD.coop/17"], "no trial 'FSDD.coop/17'"),
         (["FSDD.coop", "coop"], "'coop' may be 2 trials; give one: synthetic/ESC10.coop/"),
         (["FSDD.coop", "FSDD.coop/1"], "trial synthetic/FSDD.coop/1 has no finished result"),
+        (["FSDD.coop", "FSDD.coop/1"], "sept trials synthetic --state finished --root "),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(words: list[str], said: str, store: TrialStore) -> None:

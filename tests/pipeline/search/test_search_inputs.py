@@ -137,7 +137,7 @@ def test_a_file_of_base_classes_alone_is_refused_in_cross_dataset_with_the_ways_
         load_inputs(str(root), StudyInputs("mini", "FSDD", True, ("birds",), neighbors=str(mine)))
     assert str(refused.value) == (
         f"{mine}: has lists of base classes only, but cross-dataset trains on all 10 classes of FSDD; make lists of "
-        "all: sept neighbors FSDD --for cross-dataset, or leave this file out: lists of all are packaged"
+        f"all: sept neighbors FSDD --for cross-dataset --root {root}, or leave this file out: lists of all are packaged"
     )
 
 
@@ -145,7 +145,7 @@ def test_missing_neighbours_of_ones_own_dataset_say_how_to_make_them(root: Path)
     with pytest.raises(InputError, match="no neighbours of birds, which SEPT needs; sept neighbors birds"):
         load_inputs(str(root), StudyInputs("mini", "birds", True))
     with pytest.raises(
-        InputError, match=r"neighbors-all\.json: no neighbours of birds.*birds --for cross-dataset --from"
+        InputError, match=r"neighbors-all\.json: no neighbours of birds.*birds --for cross-dataset --root .* --from"
     ):
         load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",)))
 

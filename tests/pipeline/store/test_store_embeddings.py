@@ -267,7 +267,7 @@ class TestFind:
             find_embeddings(FINGERPRINT, "ESC50", tmp_path, encoder="mini")
         assert str(error.value) == (
             f"no embeddings of ESC50 for encoder mini (fingerprint {FINGERPRINT}); "
-            "make them: sept embed esc50 --audio DIR --encoder mini"
+            f"make them: sept embed esc50 --audio DIR --encoder mini --root {tmp_path}"
         )
         with pytest.raises(InputError, match=f"encoder fingerprint {FINGERPRINT}; make them: sept embed esc50"):
             find_embeddings(FINGERPRINT, "ESC50", tmp_path)
