@@ -76,6 +76,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
     """
     with working(f"Writing the report of {sweep}"):
         from pipeline.reports import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
+        from pipeline.reports.conclusion import headline_of
         from pipeline.reports.missing_results import missing_lines
         from pipeline.store import TrialStore, open_files
 
@@ -90,7 +91,8 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         for line in chosen:
             say(console, f"  {line}")
     if gains := gain_lines(table):
-        say(console, f"\nSEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
+        say(console, f"\n{headline_of(table)}")
+        say(console, f"SEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
         for line in gains:
             say(console, f"  {line}")
     _say_spaces(console, store, table)
@@ -122,7 +124,7 @@ def _say_spaces(console: Console, store: TrialStore, table: SweepTable) -> None:
     spaces = stored_spaces(store, pairs) if len(pairs) <= _MOST_SPACES else []
     sentences = [space_sentence(pair, space) for pair, space in zip(pairs, spaces, strict=False) if space is not None]
     if any(sentences):
-        say(console, "\nWhat SEPT did to the prompt space (margins: distances in hand-written prompts; see sept show)")
+        say(console, "\nWhat SEPT did to the prompt space (fewer violated margins: nearer to hand-written prompts)")
     for sentence in filter(None, sentences):
         say(console, f"  {sentence}")
 

@@ -90,7 +90,7 @@ def conclusion_of(table: SweepTable) -> str:
     """Which variation the change by SEPT exceeds, and which method is the highest."""
     sentences = []
     if len(gains_of(table)) > 1:
-        sentences.append(f"Of {len(gains_of(table))} comparisons, {_directions(gains_of(table))}.")
+        sentences.append(f"Of {len(gains_of(table))} comparisons, {_directions(gains_of(table))}{_each(table.gains)}.")
     if gains_of(table):
         sentences.append(_tested(table))
     if gains_of(table) and (equal := budget_sentence(table)):
@@ -126,10 +126,14 @@ def _tested(table: SweepTable) -> str:
     if len(gains) == 1:
         return _tested_once(table, tests[0], narrow, bool(over_replicas), (no_replicas > 0, no_claim > 0))
     replicas, wide = _count(gains, over_replicas), _count(gains, sorted(claimed))
+    few = [_too_few(no_claim, "folds or clips with counts"), _too_few(no_replicas, "replicas")]
+    if not claimed and not over_replicas:
+        over = [f" ({one})" if one else "" for one in few]
+        return f"None is significant (5 %, Holm), neither over folds and clips{over[0]} nor over replicas{over[1]}."
+    few = [f"; {one}" if one else "" for one in few]
     return (
         f"Significant (5 %, Holm) beyond the variation of {claim_scope(table)}: {wide} (paired test over folds and "
-        f"clips{_too_few(no_claim, 'folds or clips with counts')}); of {narrow} on these test clips: {replicas} (over "
-        f"replicas{_too_few(no_replicas, 'replicas')})."
+        f"clips{few[0]}); of {narrow} on these test clips: {replicas} (over replicas{few[1]})."
     )
 
 
@@ -158,6 +162,14 @@ def _change(gain: Gain | TransferGain) -> float:
     return gain.h if isinstance(gain, Gain) else gain.targets
 
 
+def _each(gains: Sequence[Gain]) -> str:
+    """The change of each of a few datasets with one comparison each; empty for others."""
+    if not 0 < len({gain.dataset for gain in gains}) == len(gains) <= _MOST_NAMED:
+        return ""
+    said = (f"{gain.dataset} H {signed(gain.h)} (base {signed(gain.base)}, new {signed(gain.new)})" for gain in gains)
+    return ": " + ", ".join(said)
+
+
 def _directions(gains: Sequence[Gain | TransferGain]) -> str:
     # Rounded as in the table: +0.0 is neither up nor down.
     moved = [round(_change(gain), 1) for gain in gains]
@@ -171,7 +183,7 @@ def _count(gains: Sequence[Gain | TransferGain], which: Sequence[int]) -> str:
 
 
 def _too_few(count: int, units: str) -> str:
-    return f"; {count} {'has' if count == 1 else 'have'} too few {units} for a test" if count else ""
+    return f"{count} {'has' if count == 1 else 'have'} too few {units} for a test" if count else ""
 
 
 def _p(p: float, units: str, least: float) -> str:

@@ -243,7 +243,7 @@ def test_the_sentence_at_the_top_counts_ups_and_downs_and_names_the_best(filled:
     down = replace(table.gains[1], h=-2.0)
     document = describe(replace(table, gains=(replace(table.gains[0], h=1.0), down)))
     assert document.headline.startswith("SEPT -0.5 H on average over 2 datasets; ")
-    assert "Of 2 comparisons, 1 up and 1 down." in document.conclusion
+    assert "Of 2 comparisons, 1 up and 1 down: ESC10 H +1.0 (base " in document.conclusion
     assert "Highest H: ESC10 CoOp + SEPT" in document.conclusion
 
 
