@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 
 from infra.mini.vocabulary import TEMPLATES, Concept
+from sept_core.encoders.base import run_blocks
 from sept_core.encoders.mini.text import MiniTextConfig, MiniTextTower
 from sept_core.errors import InputError
 
@@ -225,8 +226,7 @@ def _of_a_length(lengths: Tensor, pool: Tensor, size: int, generator: torch.Gene
 def _from_position(tower: MiniTextTower, embeddings: Tensor, lengths: Tensor, first: int) -> Tensor:
     """Features of phrases that start at position ``first``, with nothing before them."""
     hidden = tower.place(embeddings, torch.arange(first, first + embeddings.shape[1]))
-    for block in tower.blocks:
-        hidden = block(hidden)
+    hidden = run_blocks(tower.blocks, hidden)
     return tower.readout(hidden[torch.arange(len(lengths)), lengths - 1])
 
 

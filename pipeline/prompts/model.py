@@ -34,6 +34,7 @@ _PACKAGES_OF = {
     "msclap-2022": ("torchaudio", "transformers", "msclap", "huggingface_hub"),
     "msclap-2023": ("torchaudio", "transformers", "msclap", "huggingface_hub"),
     "laion-clap": ("torchaudio", "transformers", "huggingface_hub"),
+    "pengi": ("torchaudio", "transformers", "msclap", "huggingface_hub"),
 }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sept_core.datasets.pretraining import Pretraining
@@ -27,6 +28,7 @@ __all__ = [
     "TextTower",
     "Tokens",
     "refuse_special",
+    "run_blocks",
 ]
 
 Preparation = Callable[[Tensor], Tensor]
@@ -202,6 +204,15 @@ class CausalBlock(Protocol):
         ...
 
 
+def run_blocks(blocks: Iterable[CausalBlock], x: Tensor) -> Tensor:
+    """Run ``x [texts, token, width]`` through the blocks with causal attention; the result has the same shape."""
+    for block in blocks:
+        query, key, value = (part.unflatten(-1, (block.heads, -1)).transpose(-2, -3) for part in block.qkv(x))
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = block.merge(x, attended.transpose(-2, -3).flatten(-2))
+    return x
+
+
 class CausalTextTower(TextTower):
     """A causal text tower: a token does not depend on later ones, so a shared context is computed once.
 
@@ -209,6 +220,15 @@ class CausalTextTower(TextTower):
     """
 
     causal = True
+
+    @property
+    def start(self) -> Tensor | None:
+        """Embeddings ``[tokens, token_dim]`` that precede every text and every context; None if there are none.
+
+        ``tokenize`` does not return these tokens, and no length counts them: neither ``Tokens.lengths`` nor
+        ``max_tokens`` nor the ``lengths`` of ``forward``.
+        """
+        return None
 
     @property
     @abstractmethod
@@ -222,6 +242,27 @@ class CausalTextTower(TextTower):
     @abstractmethod
     def readout(self, hidden: Tensor) -> Tensor:
         """Final norm and projection of pooled hidden states ``[..., width]`` to features ``[..., dim]``."""
+
+    def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Un-normalised features ``[texts, dim]`` of ``embeddings [texts, length, token_dim]``, pooled at the last
+        token.
+
+        Raises:
+            InputError: ``length`` exceeds ``max_tokens``.
+        """
+        texts, length, _ = embeddings.shape
+        if length > self.max_tokens:
+            raise InputError(
+                f"{length} tokens, context included, but the text tower takes {self.max_tokens}",
+                fix="lower n_ctx or shorten the names",
+            )
+        start = self.start
+        if start is not None:
+            embeddings = torch.cat([start.expand(texts, -1, -1), embeddings], dim=1)
+            lengths = lengths + len(start)
+        x = self.place(embeddings, torch.arange(embeddings.shape[1], device=embeddings.device))
+        x = run_blocks(self.blocks, x)
+        return self.readout(x[torch.arange(texts, device=x.device), lengths - 1])
 
 
 @dataclass(frozen=True)

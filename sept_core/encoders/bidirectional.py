@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sept_core.encoders.base import TextTower, Tokens, refuse_special
-from sept_core.encoders.tokenization import pad_tokens
+from sept_core.encoders.base import TextTower, Tokens
+from sept_core.encoders.tokenization import tokenize_without_start
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, BertModel, ClapTextModel, PreTrainedTokenizerFast
+    from transformers import BertModel, ClapTextModel, PreTrainedTokenizerFast
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 __all__ = ["BertTextTower", "RobertaTextTower", "StartTokenTextTower"]
@@ -70,15 +70,7 @@ class StartTokenTextTower(TextTower):
         Raises:
             InputError: A text is empty, holds a special token, or has more than ``max_tokens`` tokens.
         """
-        refuse_special(texts, self._tokenizer.all_special_tokens)
-        encoded: BatchEncoding | dict[str, list[list[int]]] = (
-            self._tokenizer(list(texts)) if texts else {"input_ids": []}
-        )
-        ids = [row[1:] for row in encoded["input_ids"]]
-        for text, row in zip(texts, ids, strict=True):
-            if len(row) < 2 or not text.strip():
-                raise InputError(f"the text {text!r} has no tokens", fix="give every class and neighbour a name")
-        return pad_tokens(texts, ids, self.max_tokens, self._name)
+        return tokenize_without_start(self._tokenizer, texts, self.max_tokens, self._name)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings ``[..., width]`` of ``ids [...]``, without positions and types."""

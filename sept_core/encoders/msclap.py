@@ -27,7 +27,18 @@ from sept_core.errors import InputError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["VERSIONS", "MsclapAudioTower", "MsclapVersion", "Projection", "load_msclap"]
+__all__ = [
+    "VERSIONS",
+    "MsclapAudioTower",
+    "MsclapVersion",
+    "Projection",
+    "clap_fingerprint",
+    "find_text_model",
+    "find_weights",
+    "load_audio",
+    "load_msclap",
+    "text_config",
+]
 
 _REPO = "microsoft/msclap"
 
@@ -47,11 +58,13 @@ class MsclapVersion:
         fmax: Upper edge of the highest mel band in Hz (Cnn14 only; HTSAT has its own).
         sample_rate: Hz.
         dim: Width of the joint space.
+        repo: Hub repository of the weights; ``""`` if they are published elsewhere.
+        download: How to download the weights, for messages.
     """
 
     name: str
     file: str
-    text_model: Literal["gpt2", "bert-base-uncased"]
+    text_model: str
     text_len: int
     audio_encoder: Literal["HTSAT", "Cnn14"]
     embedding: int
@@ -59,6 +72,8 @@ class MsclapVersion:
     fmax: int
     sample_rate: int = 44100
     dim: int = 1024
+    repo: str = _REPO
+    download: str = f"download them once with weights='hub:{_REPO}'"
 
     @property
     def preprocessing(self) -> str:
@@ -141,32 +156,42 @@ def load_msclap(name: str, files: ModelFiles) -> Encoder:
         InputError: A file is missing, damaged or of another architecture.
     """
     version = VERSIONS[name]
-    path = _weights(version, files)
-    folder = _text_folder(version, files, path.parent)
-    fix = f"download it again with weights='hub:{_REPO}'"
-    state = read_state(path, fix)
+    path = find_weights(version, files)
+    folder = find_text_model(version, files, path.parent)
+    state = read_state(path, version.download)
     text = _text_tower(version, folder)
     load_exactly(text, state, "caption_encoder.", name=name, path=path)
     if "logit_scale" not in state:
-        raise InputError("the logit scale is missing from the weights", where=str(path), fix=fix)
-    shape = {"config.json": folder / "config.json"} if (folder / "config.json").is_file() else {}
+        raise InputError("the logit scale is missing from the weights", where=str(path), fix=version.download)
     return Encoder(
         name=name,
         text=text,
-        load_audio=partial(_load_audio, version, path),
+        load_audio=partial(load_audio, version, path),
         logit_scale=float(state["logit_scale"].float().exp()),
-        fingerprint=fingerprint({"weights": path, **shape, **tokenizer_files(folder)}, version.preprocessing),
+        fingerprint=clap_fingerprint(path, folder, version.preprocessing),
     )
 
 
-def _weights(version: MsclapVersion, files: ModelFiles) -> Path:
+def clap_fingerprint(weights: Path, folder: Path, preprocessing: str) -> str:
+    """The encoder's fingerprint: over the weights, the files of the text model's folder, and the preprocessing."""
+    shape = {"config.json": folder / "config.json"} if (folder / "config.json").is_file() else {}
+    return fingerprint({"weights": weights, **shape, **tokenizer_files(folder)}, preprocessing)
+
+
+def find_weights(version: MsclapVersion, files: ModelFiles) -> Path:
+    """The weight file.
+
+    Raises:
+        InputError: It is not there, or cannot be downloaded or fetched.
+    """
     path = locate(
         files.weights,
         what=f"the weights of {version.name}",
         option="weights",
-        repo=_REPO,
+        repo=version.repo,
         patterns=(version.file,),
         fetch=files.fetch,
+        download=version.download,
     )
     if path.is_dir():
         path = path / version.file
@@ -174,15 +199,20 @@ def _weights(version: MsclapVersion, files: ModelFiles) -> Path:
             raise InputError(
                 f"the weights of {version.name} are not in this folder",
                 where=str(path),
-                fix=f"put them there, or download them with weights='hub:{_REPO}'",
+                fix=f"put {version.file} there, or {version.download}",
             )
     return path
 
 
-def _text_folder(version: MsclapVersion, files: ModelFiles, beside: Path) -> Path:
+def find_text_model(version: MsclapVersion, files: ModelFiles, beside: Path) -> Path:
+    """The folder of the tokenizer: the given one, or one in or below ``beside``, or an earlier download.
+
+    Raises:
+        InputError: There is none, or it cannot be downloaded or fetched.
+    """
     place = files.text_model
     if place is None:
-        for folder in (beside / version.text_model, beside):
+        for folder in (beside / version.text_model.rpartition("/")[2], beside):
             if has_tokenizer(folder):
                 return folder
         if files.from_hub:
@@ -201,11 +231,11 @@ def _text_tower(version: MsclapVersion, folder: Path) -> TextTower:
     from transformers import BertConfig, BertModel, BertTokenizerFast, GPT2Config, GPT2Model, GPT2TokenizerFast
 
     if version.text_model == "gpt2":
-        config = _text_config(GPT2Config, folder)
+        config = text_config(GPT2Config, folder)
         tokenizer = load_tokenizer(GPT2TokenizerFast, folder, config.vocab_size)
         projection = Projection(config.n_embd, version.dim)
         return Gpt2TextTower(GPT2Model(config), projection, tokenizer, version.dim, version.text_len)
-    config = _text_config(BertConfig, folder)
+    config = text_config(BertConfig, folder)
     return BertTextTower(
         BertModel(config),
         Projection(config.hidden_size, version.dim),
@@ -216,14 +246,19 @@ def _text_tower(version: MsclapVersion, folder: Path) -> TextTower:
     )
 
 
-def _text_config(kind: type[PretrainedConfig], folder: Path) -> PretrainedConfig:
-    """``config.json`` of ``folder``; without one the class's defaults, which are those of the published models."""
+def text_config(kind: type[PretrainedConfig], folder: Path) -> PretrainedConfig:
+    """``config.json`` of ``folder``; without one the class's defaults, which are those of the published models.
+
+    Raises:
+        InputError: The file cannot be read or is of another kind of model.
+    """
     path = folder / "config.json"
     if not path.is_file():
         return kind()
     fix = f"give the config.json of {kind.model_type}, or leave it out"
     try:
         values, _ = kind.get_config_dict(str(folder), local_files_only=True)
+        values = values.get(kind.base_config_key, values)  # CLIP's file has one part for texts and one for images
         config = kind.from_dict(values)
     except Exception as error:  # a damaged file fails in many ways
         raise InputError(f"cannot be read ({reason(error)})", where=str(path), fix=fix) from error
@@ -254,7 +289,12 @@ def audio_encoder(version: MsclapVersion) -> nn.Module:
     )
 
 
-def _load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
+def load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
+    """The audio tower of a weight file, frozen.
+
+    Raises:
+        InputError: The package msclap cannot be loaded, or the file is damaged or of another architecture.
+    """
     try:
         encoder = audio_encoder(version)
     except (ImportError, OSError) as error:
@@ -262,6 +302,6 @@ def _load_audio(version: MsclapVersion, path: Path) -> MsclapAudioTower:
             f"{version.name} encodes audio with the package msclap, which cannot be loaded ({reason(error)})",
             fix="pip install msclap",
         ) from error
-    state = read_state(path, f"download it again with weights='hub:{_REPO}'")
+    state = read_state(path, version.download)
     load_exactly(encoder, state, "audio_encoder.", name=version.name, path=path)
     return MsclapAudioTower(version, encoder).eval()

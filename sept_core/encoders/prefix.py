@@ -2,10 +2,10 @@ r"""Encodes many names after one learned context without repeated work.
 
 A prompt is ``[V][tokens of the name and its ending]``. Both ways are exact and differentiable in V:
 
-- Causal towers share the prefix: V comes before every name, so its keys and values are the same for all names. They
-  are computed once, and the names' tokens, packed without padding, attend to them. This takes
-  ``n_ctx + sum of name lengths`` tokens per step instead of ``prompts x (n_ctx + longest)``. In the last block only the
-  pooled tokens are computed, since nothing else of it is read.
+- Causal towers share the prefix: V (after a start token, if the tower has one) comes before every name, so its keys and
+  values are the same for all names. They are computed once, and the names' tokens, packed without padding, attend to
+  them. This takes ``n_ctx + sum of name lengths`` tokens per step instead of ``prompts x (n_ctx + longest)``. In the
+  last block only the pooled tokens are computed, since nothing else of it is read.
 - Other towers encode every prompt on its own, padded to the longest prompt. Published code pads to a fixed length, such
   as 77, which gives the same features (``tests/plain_prompts.py``).
 """
@@ -201,6 +201,8 @@ def _prompts(tower: TextTower, context: Tensor, bank: PromptBank, names: slice) 
 
 
 def _shared(tower: CausalTextTower, context: Tensor, bank: PromptBank) -> Tensor:
+    if tower.start is not None:
+        context = torch.cat([tower.start.expand(len(context), -1, -1), context], dim=1)
     contexts, n_ctx, _ = context.shape
     device = context.device
     causal = torch.ones(n_ctx, n_ctx, dtype=torch.bool, device=device).tril()

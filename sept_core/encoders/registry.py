@@ -40,6 +40,12 @@ def _msclap_2023(files: ModelFiles) -> Encoder:
     return load_msclap("msclap-2023", files)
 
 
+def _pengi(files: ModelFiles) -> Encoder:
+    from sept_core.encoders.pengi import load_pengi
+
+    return load_pengi(files)
+
+
 def _laion_clap(files: ModelFiles) -> Encoder:
     from sept_core.encoders.laion import load_laion
 
@@ -51,6 +57,7 @@ ENCODERS: dict[str, Callable[[ModelFiles], Encoder]] = {
     "msclap-2022": _msclap_2022,
     "msclap-2023": _msclap_2023,
     "laion-clap": _laion_clap,
+    "pengi": _pengi,
 }
 
 

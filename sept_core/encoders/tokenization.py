@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from sept_core.encoders.base import Tokens
+from sept_core.encoders.base import Tokens, refuse_special
 from sept_core.encoders.weights import reason
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import BatchEncoding, PreTrainedTokenizerFast
 
     Kind = TypeVar("Kind", bound=PreTrainedTokenizerFast)
 
-__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_tokenizer", "pad_tokens", "tokenizer_files"]
+__all__ = [
+    "TOKENIZER_FILES",
+    "has_tokenizer",
+    "load_tokenizer",
+    "pad_tokens",
+    "tokenize_without_start",
+    "tokenizer_files",
+]
 
 # All files that can change the ids of a text. ``config.json`` is the text model's.
 TOKENIZER_FILES = (
@@ -66,6 +73,29 @@ def load_tokenizer(kind: type[Kind], folder: Path, vocab_size: int) -> Kind:
             f"the tokenizer has {len(tokenizer)} tokens, the text model {vocab_size}", where=str(folder), fix=fix
         )
     return tokenizer
+
+
+def tokenize_without_start(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int, encoder: str
+) -> Tokens:
+    """Ids of ``texts`` by a tokenizer that adds one start token and one end token: without the start token.
+
+    Args:
+        tokenizer: The tokenizer.
+        texts: Plain texts.
+        max_tokens: Longest text, end token included, start token not.
+        encoder: Name of the encoder, for messages.
+
+    Raises:
+        InputError: A text is empty, contains a special token, or has more than ``max_tokens`` tokens.
+    """
+    refuse_special(texts, tokenizer.all_special_tokens)
+    encoded: BatchEncoding | dict[str, list[list[int]]] = tokenizer(list(texts)) if texts else {"input_ids": []}
+    ids = [row[1:] for row in encoded["input_ids"]]
+    for text, row in zip(texts, ids, strict=True):
+        if len(row) < 2 or not text.strip():
+            raise InputError(f"the text {text!r} has no tokens", fix="give every class and neighbour a name")
+    return pad_tokens(texts, ids, max_tokens, encoder)
 
 
 def pad_tokens(texts: Sequence[str], ids: Sequence[Sequence[int]], max_tokens: int, encoder: str) -> Tokens:

@@ -57,7 +57,14 @@ def reason(error: BaseException) -> str:
 
 
 def locate(
-    given: Place | None, *, what: str, option: str, repo: str, patterns: Sequence[str], fetch: Fetch | None
+    given: Place | None,
+    *,
+    what: str,
+    option: str,
+    repo: str,
+    patterns: Sequence[str],
+    fetch: Fetch | None,
+    download: str = "",
 ) -> Path:
     """The local file or folder of ``given``, downloaded or fetched if necessary.
 
@@ -65,19 +72,21 @@ def locate(
         given: See ``ModelFiles``.
         what: What is looked for, for messages: ``the weights of msclap-2023``.
         option: Name of the option that gives it, for messages: ``weights``.
-        repo: Hub repository that it is published in.
+        repo: Hub repository that it is published in; ``""`` if it is published elsewhere.
         patterns: File names to download from a hub repository.
         fetch: See ``ModelFiles``.
+        download: How to download it, for messages; by default by the name of the hub repository.
 
     Raises:
         InputError: Nothing is there, the download failed, or the address cannot be fetched.
     """
+    download = download or f"download them once with {option}='{HUB}{repo}'"
     if given is None:
-        folder = _snapshot(repo, patterns, offline=True)
+        folder = _snapshot(repo, patterns, offline=True) if repo else None
         if folder is None:
             raise InputError(
                 f"{what} are not on this machine",
-                fix=f"give a local path as {option}, or download them once with {option}='{HUB}{repo}'",
+                fix=f"give a local path as {option}, or {download}",
             )
         return folder
     if isinstance(given, str) and given.startswith(HUB):
@@ -94,7 +103,7 @@ def locate(
         raise InputError(
             f"{what} are not there",
             where=str(given),
-            fix=f"check the path, or download them with {option}='{HUB}{repo}'",
+            fix=f"check the path, or {download}",
         )
     return path
 
@@ -115,7 +124,8 @@ def _snapshot(repo: str, patterns: Sequence[str], *, offline: bool) -> Path | No
 def read_state(path: Path, fix: str) -> dict[str, Tensor]:
     """Tensors by name of a ``.safetensors`` file or of one saved by torch (read without running code from it).
 
-    A torch file contains the tensors themselves or, like msclap's, has them under ``model``.
+    A torch file contains the tensors themselves or, like msclap's, has them under ``model``. If all names start with
+    ``module.``, as torch's data-parallel training saves them, they are returned without it.
 
     Raises:
         InputError: The file is damaged, or contains anything else.
@@ -131,6 +141,8 @@ def read_state(path: Path, fix: str) -> dict[str, Tensor]:
         content = content.get("model", content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError("the file does not contain the weights of a model", where=str(path), fix=fix)
+    if all(key.startswith("module.") for key in content):
+        return {key.removeprefix("module."): value for key, value in content.items()}
     return content
 
 

@@ -66,12 +66,6 @@ class Block(nn.Module):
         x = x + self.out_projection(attended)
         return x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Causal attention over ``x [texts, token, width]``."""
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in self.qkv(x))
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.merge(x, attended.transpose(-2, -3).flatten(-2))
-
 
 class MiniTextTower(CausalTextTower):
     """Causal transformer over byte-level BPE tokens, pooled at the last token.
@@ -146,20 +140,3 @@ class MiniTextTower(CausalTextTower):
     def readout(self, hidden: Tensor) -> Tensor:
         """Final norm and projection of pooled hidden states ``[..., width]`` to ``[..., dim]``."""
         return self.projection(self.norm(hidden))
-
-    def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        """Un-normalised features ``[texts, dim]`` of ``embeddings [texts, length, width]``, pooled at the last token.
-
-        Raises:
-            InputError: ``length`` exceeds the positions of the tower.
-        """
-        texts, length, _ = embeddings.shape
-        if length > self.max_tokens:
-            raise InputError(
-                f"{length} tokens, context included, but the text tower of mini takes {self.max_tokens}",
-                fix="lower n_ctx or shorten the names",
-            )
-        hidden = self.place(embeddings, torch.arange(length, device=embeddings.device))
-        for block in self.layers:
-            hidden = block(hidden)
-        return self.readout(hidden[torch.arange(texts, device=hidden.device), lengths - 1])
