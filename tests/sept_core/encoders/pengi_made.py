@@ -26,6 +26,7 @@ TEXTS = ["rain", "this is a sound of dog bark", "the engine of a helicopter far 
 START, END = "<|startoftext|>", "<|endoftext|>"
 FOLDER = "clip-vit-base-patch16"
 TEXT_LEN = 40  # Pengi pads and cuts texts to it
+DIM = 1024
 
 
 class ReferenceProjection(nn.Module):
@@ -64,12 +65,28 @@ class Rest(nn.Module):
         self.gpt = nn.Linear(3, 2)
 
 
+class ReferenceAudio(nn.Module):
+    """The audio encoder, ``audio_encoder`` in the file."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        from msclap.models.audio import get_audio_encoder
+
+        # 44.1 kHz and 8 kHz are Pengi's settings, which HTSAT ignores.
+        self.base = get_audio_encoder("HTSAT")(44100, 1024, 320, 64, 50, 8000, None, 768)
+        self.projection = ReferenceProjection(768, dim)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        return self.projection(self.base(windows)["embedding"])
+
+
 @dataclass(frozen=True)
 class Case:
     """The folder with the files, and the published call chain on weights loaded from the same file."""
 
     folder: Path
     text: ReferenceText
+    audio: ReferenceAudio | None
     tokenizer: Any
 
     @property
@@ -119,28 +136,38 @@ def lively(module: nn.Module) -> None:
                 value.mul_(5.0 if "position" in key else 3.0)
 
 
-def build(root: Path, *, dim: int = 1024, audio: nn.Module | None = None, **sizes: int) -> Case:
-    """Write ``base.pth`` and the text model's folder; ``sizes`` are those of CLIP's text model."""
+def build(root: Path, *, with_audio: bool = False, **sizes: int) -> Case:
+    """Write ``base.pth`` and the text model's folder, then load the reference from the file.
+
+    Args:
+        root: An empty folder.
+        with_audio: Whether the file has the audio encoder, of its only size (133 MB).
+        sizes: Sizes of CLIP's text model; by default the published ones.
+    """
     torch.manual_seed(0)
     tokenizer = clip_tokenizer(root / FOLDER)
-    text_config = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        **sizes,
-    }
     vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.CLIPConfig(
-        text_config=text_config, vision_config=vision, projection_dim=sizes.get("projection_dim", 512)
+        text_config={"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, **sizes},
+        vision_config=vision,
+        projection_dim=sizes.get("projection_dim", 512),
     )
     config.save_pretrained(root / FOLDER)  # of texts and images, as it is published
-    text = ReferenceText(transformers.CLIPModel(config), dim).eval()
-    lively(text)
-    whole = nn.ModuleDict({"caption_encoder": text, "caption_decoder": Rest()})
-    if audio is not None:
-        whole["audio_encoder"] = audio
-    state = whole.state_dict()
+    parts: dict[str, nn.Module] = {"caption_encoder": ReferenceText(transformers.CLIPModel(config), DIM)}
+    lively(parts["caption_encoder"])
+    if with_audio:
+        parts["audio_encoder"] = ReferenceAudio(DIM)
+    state = nn.ModuleDict({**parts, "caption_decoder": Rest()}).state_dict()
     # transformers saved the positions with the weights when Pengi was trained.
     state["caption_encoder.base.embeddings.position_ids"] = torch.arange(77)[None]
     torch.save({"model": state}, root / "base.pth")
-    return Case(root, text, tokenizer)
+    fresh = {"caption_encoder": ReferenceText(transformers.CLIPModel(config), DIM)}
+    if with_audio:
+        fresh["audio_encoder"] = ReferenceAudio(DIM)
+    saved = torch.load(root / "base.pth", weights_only=True)["model"]
+    for name, module in fresh.items():
+        own = {key.removeprefix(f"{name}."): value for key, value in saved.items() if key.startswith(f"{name}.")}
+        own.pop("base.embeddings.position_ids", None)
+        module.load_state_dict(own, strict=True)
+        module.eval()
+    return Case(root, fresh["caption_encoder"], fresh.get("audio_encoder"), tokenizer)
