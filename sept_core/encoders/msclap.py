@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ from sept_core.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+    Config = TypeVar("Config", bound=PretrainedConfig)
 
 __all__ = [
     "VERSIONS",
@@ -235,18 +237,18 @@ def _text_tower(version: MsclapVersion, folder: Path) -> TextTower:
         tokenizer = load_tokenizer(GPT2TokenizerFast, folder, config.vocab_size)
         projection = Projection(config.n_embd, version.dim)
         return Gpt2TextTower(GPT2Model(config), projection, tokenizer, version.dim, version.text_len)
-    config = text_config(BertConfig, folder)
+    bert = text_config(BertConfig, folder)
     return BertTextTower(
-        BertModel(config),
-        Projection(config.hidden_size, version.dim),
-        load_tokenizer(BertTokenizerFast, folder, config.vocab_size),
+        BertModel(bert),
+        Projection(bert.hidden_size, version.dim),
+        load_tokenizer(BertTokenizerFast, folder, bert.vocab_size),
         name=version.name,
         dim=version.dim,
         max_tokens=version.text_len - 1,
     )
 
 
-def text_config(kind: type[PretrainedConfig], folder: Path) -> PretrainedConfig:
+def text_config(kind: type[Config], folder: Path) -> Config:
     """``config.json`` of ``folder``; without one the class's defaults, which are those of the published models.
 
     Raises:
