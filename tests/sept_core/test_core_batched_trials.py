@@ -6,15 +6,14 @@ import itertools
 
 import pytest
 import torch
+from trial_made import TRAINED, flat
 
 from sept_core.batched_trials import advance_together
 from sept_core.encoders.prefix import TOKEN_BUDGET
-from sept_core.learners import LEARNERS
 from sept_core.semantic import load_neighbors
 from sept_core.training import NonFiniteError, train_epochs
 from sept_core.trial import TrialInputs, TrialRun, hyper_parameters, make_config
 
-TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
 # In float64, as everywhere in these tests: another order of a sum, nothing else.
 TOLERANCE = {"rtol": 1e-8, "atol": 1e-10}
 GRID = (
@@ -68,8 +67,8 @@ def assert_same(run, expected):
 def test_each_configuration_ends_where_it_ends_alone(inputs, baseline, sept):
     expected = [alone(run) for run in runs_of(inputs, f"{baseline}{sept}")]
     found = together(runs_of(inputs, f"{baseline}{sept}"))
-    contexts = [run.training.params["ctx"] for run in expected]
-    assert all(not torch.allclose(one, other) for one, other in itertools.pairwise(contexts))
+    learned = [flat(run.training.params) for run in expected]
+    assert all(not torch.allclose(one, other) for one, other in itertools.pairwise(learned))
     for run, other in zip(found, expected, strict=True):
         assert_same(run, other)
 

@@ -11,6 +11,7 @@ import dataclasses
 import pytest
 import torch
 from torch.nn import functional as F
+from trial_made import fitting
 
 from sept_core.datasets import DatasetInfo, halves
 from sept_core.learners import LEARNERS
@@ -51,7 +52,7 @@ def both(encoder, make_table):
 @pytest.mark.parametrize("selection", ["heldout", "nested"])
 @pytest.mark.parametrize("method", METHODS)
 def test_no_name_clip_or_neighbour_of_a_new_class_enters_what_is_learned(both, method, selection):
-    hyper = {"n_ctx": 2, "lr": 0.05} | ({"n_neighbors": 2} if "+sept" in method else {})
+    hyper = fitting(method, n_ctx=2, lr=0.05, n_neighbors=2)
     runs = []
     for inputs in both:
         config = make_config(

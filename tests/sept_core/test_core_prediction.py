@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from trial_made import fitting
 
 from sept_core.checked_json import seal, unseal
 from sept_core.checkpoint import load_checkpoint
@@ -38,7 +39,7 @@ def learned(encoder: Encoder, make_table: Callable[..., EmbeddingTable]) -> Call
 
     def learn(method: str) -> Learned:
         if method not in made:
-            hyper = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.5}
+            hyper = fitting(method, n_ctx=2, lr=0.5)
             config = make_config(inputs, method, hyper, shots=2, folds=["theo"], seeds=[0, 1], epochs=2, batch_size=8)
             run = TrialRun(config, inputs)
             while not run.finished:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from sept_core.learners import LEARNERS
+from sept_core.methods import hyper_parameters, split_method
 from sept_core.semantic import load_neighbors
 from sept_core.trial import make_config
 
 TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
 
 
+def fitting(method, **hyper):
+    """Those of the hyper-parameters that the method has: not every one learns a context, or anything."""
+    known = hyper_parameters(*split_method(method))
+    return {name: value for name, value in hyper.items() if name in known}
+
+
+def flat(params):
+    """All parameters of each replica in one row."""
+    return torch.cat([value.flatten(1) for value in params.values()], dim=1)
+
+
 def config(inputs, baseline="coop", sept=True, **changes):
+    method = f"{baseline}+sept" if sept else baseline
     defaults = {
-        "hyper": {"n_ctx": 3, "lr": 0.05} | ({"n_neighbors": 2, "lambda_se": 3.0} if sept else {}),
+        "hyper": fitting(method, n_ctx=3, lr=0.05, n_neighbors=2, lambda_se=3.0),
         "shots": 2,
         "folds": ("theo", "lucas"),
         "seeds": (0, 1),
@@ -21,7 +36,7 @@ def config(inputs, baseline="coop", sept=True, **changes):
         "report_every": 2,
         "batch_size": 8,
     }
-    return make_config(inputs, f"{baseline}+sept" if sept else baseline, **(defaults | changes))
+    return make_config(inputs, method, **(defaults | changes))
 
 
 def finish(run):
