@@ -17,12 +17,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sept_core.clip_batch import ClipBatch
 from sept_core.encoders.prefix import PromptBank, token_budget
 from sept_core.epoch_order import epoch_batches
+from sept_core.gradients import gradients_of, not_opposing
 from sept_core.learners import Init, Learner, Params, TrainingClips
 from sept_core.schedule import Precision, Schedule
 from sept_core.semantic import SemanticExpansion
-from sept_core.semantic.activity import ACTIVITY, gradient_share, gradients_of
+from sept_core.semantic.activity import ACTIVITY, gradient_share
 from sept_core.train_state import NonFiniteError, TrainState
 
 __all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState", "train_epochs"]
@@ -173,13 +175,6 @@ class FusedTraining:
             + "; the learning rate or lambda_se is likely too high"
         )
 
-    def _clips(self, batches: Sequence[Sequence[int]], longest: int) -> _Clips:
-        """One batch of each replica, padded to ``longest`` clips with clips of weight 0."""
-        padded = torch.tensor([[*batch, *[batch[0]] * (longest - len(batch))] for batch in batches])
-        weights = torch.tensor([[1.0 / len(batch)] * len(batch) + [0.0] * (longest - len(batch)) for batch in batches])
-        rows = padded.to(self._device)
-        return _Clips(self._audio[rows], self._labels[rows], weights.to(self._device, self._audio.dtype))
-
     def _text(self, params: Params, audio: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features of the classes, and with SEPT of the classes and their neighbours ``[replicas, names, dim]``."""
         if self._semantic is None:
@@ -193,7 +188,7 @@ class FusedTraining:
         return both[:, : len(self._classes)], both
 
     def _losses(
-        self, params: Params, clips: _Clips, text: Tensor, both: Tensor | None, *, reported: bool = False
+        self, params: Params, clips: ClipBatch, text: Tensor, both: Tensor | None, *, reported: bool = False
     ) -> dict[str, Tensor]:
         """Losses ``[replicas]`` of one batch each, from the text features of `_text`; shares of hinges if reported."""
         learner, semantic = self._learner, self._semantic
@@ -205,6 +200,11 @@ class FusedTraining:
         intra, inter = hinges.losses()
         losses = {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}
         return losses | (dict(zip(ACTIVITY, hinges.active(), strict=False)) if reported else {})
+
+    def _guide(self, params: Params, clips: ClipBatch, text: Tensor) -> Tensor | None:
+        """The mean guide of one batch each ``[replicas]``; None for learners without one."""
+        guide = self._learner.guide(params, clips.audio, text)
+        return None if guide is None else (guide * clips.weights).sum(1)
 
     def _features(self, params: Params, audio: Tensor, bank: PromptBank) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
@@ -219,21 +219,6 @@ class FusedTraining:
             buffer = MOMENTUM * self._momentum[name][rows] + (gradient + self._schedule.weight_decay * before)
             self._momentum[name][rows] = buffer
             self.params[name][rows] = before - self._schedule.lr_at(self.epoch, factors.get(name, 1.0)) * buffer
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """A batch of clips for each of several replicas.
-
-    Attributes:
-        audio: Unit-norm features ``[replicas, clips, dim]``.
-        labels: Index of each clip's class ``[replicas, clips]``.
-        weights: ``[replicas, clips]``: each clip's share of its replica's mean loss, 0 for padding.
-    """
-
-    audio: Tensor
-    labels: Tensor
-    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -308,8 +293,8 @@ def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
         {name: value[index].requires_grad_() for name, value in part.training.params.items()}
         for part, index in zip(parts, rows, strict=True)
     ]
-    clips = [part.training._clips(part.batches, longest) for part in parts]
     first = parts[0].training
+    clips = [ClipBatch.of(part.training._audio, part.training._labels, part.batches, longest) for part in parts]
     if len(parts) == 1:
         features = [first._text(params[0], clips[0].audio, clips[0].weights)]
     else:
@@ -330,9 +315,20 @@ def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
         if opening and part.reported and (semantic := part.training._semantic)
     }
     of_sept = gradients_of(added, params)
+    guides = {
+        at: guide
+        for at, (part, own, some, (text, _)) in enumerate(zip(parts, params, clips, features, strict=True))
+        if (guide := part.training._guide(own, some, text)) is not None
+    }
+    of_guide = gradients_of(guides, params)
+    of_base = gradients_of({at: losses[at]["base"] for at in guides if parts[at].training._semantic}, params)
     gradients = iter(torch.autograd.grad(total, [value for own in params for value in own.values()]))
     for at, (part, index, own) in enumerate(zip(parts, rows, params, strict=True)):
         whole = [next(gradients) for _ in own]
+        if at in of_guide:
+            # SEPT is added to what the baseline does: the baseline's own gradient gives way to the guide, not SEPT's.
+            strength = part.training._learner.guide_strength
+            whole = not_opposing(whole, of_base.get(at, whole), of_guide[at], strength)
         if at in of_sept:
             losses[at]["gradient"] = gradient_share(of_sept[at], whole)
         part.training._update(index, own, whole)

@@ -139,6 +139,8 @@ class Learner(ABC):
         starts_from_clips: Whether ``init`` needs the training clips (``Init.clips``).
         conditional: Whether ``features`` depends on the clip (CoCoOp): then it needs ``audio`` and returns one set of
             text features per clip.
+        guide_strength: How much of the base loss's gradient that opposes the gradient of `guide` is taken out of a
+            step: 1 for all of it.
     """
 
     name: ClassVar[str]
@@ -149,6 +151,7 @@ class Learner(ABC):
     learns_text: ClassVar[bool] = True
     starts_from_clips: ClassVar[bool] = False
     conditional: ClassVar[bool] = False
+    guide_strength: float = 1.0
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         self.tower = tower
@@ -231,6 +234,19 @@ class Learner(ABC):
             text: What ``features`` returned for the training classes.
         """
         return text.new_zeros(text.shape[0])
+
+    def guide(self, params: Params, audio: Tensor, text: Tensor) -> Tensor | None:
+        """A loss of each clip ``[replicas, clips]`` that training must not raise while it lowers `loss` (ProGrad).
+
+        Only its gradient is used: what the gradient of the base loss has against it is taken out of the step
+        (`sept_core.gradients.not_opposing`). None, the default: nothing is.
+
+        Args:
+            params: Stacked parameters.
+            audio: Unit-norm clip features ``[replicas, clips, dim]``.
+            text: What ``features`` returned for the training classes.
+        """
+        return None
 
     def tokens(self, bank: PromptBank) -> int:
         """Text tokens of one pass over ``bank`` (per clip, if conditional): used to compute the size of chunks."""

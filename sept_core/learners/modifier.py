@@ -57,6 +57,7 @@ class Modifier(Learner):
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         super().__init__(tower, hyper, classes)
         self.inner = self.baseline(tower, hyper, classes)
+        self.guide_strength = self.inner.guide_strength
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -86,6 +87,10 @@ class Modifier(Learner):
     def penalty(self, params: Params, text: Tensor) -> Tensor:
         """The baseline's."""
         return self.inner.penalty(params, text)
+
+    def guide(self, params: Params, audio: Tensor, text: Tensor) -> Tensor | None:
+        """The baseline's."""
+        return self.inner.guide(params, audio, text)
 
     def tokens(self, bank: PromptBank) -> int:
         """The baseline's."""
