@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.hyper import complete
-from sept_core.learners import LEARNERS, Init, get_learner
+from sept_core.learners import LEARNERS, Init, TrainingClips, get_learner
 from sept_core.methods import check_method
 from sept_core.training import FusedTraining, Schedule
 
 PAGE = Path(__file__).parents[3] / "docs" / "baseline.md"
 NAMES = ["rain", "dog bark", "sea waves"]
 OTHERS = ["rooster", "a helicopter engine"]
-FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}."}
+FALLBACK = {"logit_scale": 10.0, "template": "This is a sound of {}.", "texts": "events"}
 
 
 @pytest.fixture
@@ -134,7 +134,12 @@ def test_dept_teaches_film_and_head_faster_than_the_context(problem):
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_a_replica_starts_the_same_whatever_it_is_trained_with(causal_tower, name):
     learner = LEARNERS[name](causal_tower, complete(LEARNERS[name].hyper, {}, "test", FALLBACK), NAMES)
-    alone, together = (learner.init(Init(keys, torch.device("cpu"), torch.float64)) for keys in (["b"], ["a", "b"]))
+    clips = F.normalize(torch.randn(6, causal_tower.dim, dtype=torch.float64), dim=-1)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    alone, together = (
+        learner.init(Init(keys, torch.device("cpu"), torch.float64, TrainingClips.of(clips, labels, rows)))
+        for keys, rows in ((["b"], [[0, 1, 2]]), (["a", "b"], [[3, 4, 5], [0, 1, 2]]))
+    )
     for key in alone:
         assert torch.equal(alone[key][0], together[key][1])
 
