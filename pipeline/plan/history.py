@@ -134,7 +134,7 @@ class History:
 
 
 def _by_tokens(method: str) -> bool:
-    """Whether the time of a method is that of its text tokens: not if it is untrained, or encodes no text in training."""
+    """Whether a method takes time in proportion to its text tokens: an untrained one does not, nor do caches."""
     learner = LEARNERS.get(method.split("+")[0])
     return learner is None or (learner.trainable and learner.learns_text)
 

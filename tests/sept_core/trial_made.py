@@ -5,10 +5,21 @@ from __future__ import annotations
 import dataclasses
 
 from sept_core.learners import LEARNERS
+from sept_core.methods import hyper_parameters
 from sept_core.semantic import load_neighbors
 from sept_core.trial import make_config
 
-TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
+TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable and learner.learns_text]
+"""The baselines that SEPT can be added to."""
+UNSEEN = [name for name, learner in LEARNERS.items() if learner.unseen]
+"""The baselines of base-to-new."""
+
+
+def suited(method, hyper):
+    """Those of the hyper-parameters that a method has; TREFF's similarity grows without end at the others' rates."""
+    declared = hyper_parameters(method.removesuffix("+sept"), method.endswith("+sept"))
+    own = {name: value for name, value in hyper.items() if name in declared}
+    return own | ({"lr": own["lr"] / 50} if method == "treff" and "lr" in own else {})
 
 
 def config(inputs, baseline="coop", sept=True, **changes):
