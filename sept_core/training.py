@@ -1,9 +1,8 @@
 """The fused trainer: every fold x seed of a configuration as one batch.
 
 Parameters are stacked over replicas and the per-replica losses are summed, so gradients never mix: training R replicas
-together gives the same result as R separate trainings. There is no random state: the order of clips in an epoch is a
-function of (dataset, fold, seed, epoch), so the state consists of parameters, momentum and an epoch number, and a
-resumed training is bit-equal to an uninterrupted one.
+together equals R separate trainings. There is no random state, as the order of clips is a function of (dataset, fold,
+seed, epoch): parameters, momentum and an epoch number are the state, and a resumed training is bit-equal to another.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class FusedTraining:
         self.epoch = 0
         clips = TrainingClips.of(self._audio, self._labels, rows) if learner.starts_from_clips else None
         self.params = learner.init(Init(self._keys, self._device, dtype, clips))
-        self._momentum = {name: torch.zeros_like(value) for name, value in self.params.items()}
+        self._momentum = {name: torch.zeros_like(of) for name, of in self.params.items() if name not in learner.fixed}
 
     @property
     def step_tokens(self) -> int:
@@ -95,10 +94,10 @@ class FusedTraining:
         return learner.tokens(semantic.bank if semantic else self._classes)
 
     def state(self) -> TrainState:
-        """A copy of the state, on the CPU."""
+        """A copy of the state, on the CPU; parameters that training does not change are not part of it."""
         return TrainState(
             self.epoch,
-            {name: value.detach().cpu().clone() for name, value in self.params.items()},
+            {name: self.params[name].detach().cpu().clone() for name in self._momentum},
             {name: value.cpu().clone() for name, value in self._momentum.items()},
         )
 
@@ -108,12 +107,12 @@ class FusedTraining:
         Raises:
             ValueError: Its parameters are not those of this training.
         """
-        shapes = {name: tuple(value.shape) for name, value in self.params.items()}
+        shapes = {name: tuple(value.shape) for name, value in self._momentum.items()}
         for part in (state.params, state.momentum):
             if {name: tuple(value.shape) for name, value in part.items()} != shapes:
                 raise ValueError(f"parameters of shapes {shapes} expected")
         self.epoch = state.epoch
-        self.params = {name: value.to(self.params[name]) for name, value in state.params.items()}
+        self.params |= {name: value.to(self.params[name]) for name, value in state.params.items()}
         self._momentum = {name: value.to(self._momentum[name]) for name, value in state.momentum.items()}
 
     def train_epoch(self, *, reported: bool = False) -> dict[str, float]:
@@ -238,8 +237,7 @@ def train_epochs(
 
     The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are
     separate. Gradients never mix, so each training ends with the result that it has alone, up to rounding: a matrix
-    product may round a row differently in a larger batch (a test states the tolerance).
-    A single training is bit-equal to `FusedTraining.train_epoch`.
+    product may round a row differently in a larger batch. A single training is bit-equal to `train_epoch`.
 
     Args:
         trainings: The trainings.
@@ -290,8 +288,12 @@ def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
     longest = max(len(batch) for part in parts for batch in part.batches)
     rows = [torch.tensor(part.replicas, device=part.training._device) for part in parts]
     params = [
-        {name: value[index].requires_grad_() for name, value in part.training.params.items()}
+        {name: value[index] for name, value in part.training.params.items()}
         for part, index in zip(parts, rows, strict=True)
+    ]
+    changed = [
+        {name: own[name].requires_grad_() for name in part.training._momentum}
+        for part, own in zip(parts, params, strict=True)
     ]
     first = parts[0].training
     clips = [ClipBatch.of(part.training._audio, part.training._labels, part.batches, longest) for part in parts]
@@ -314,16 +316,16 @@ def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
         for at, part in enumerate(parts)
         if opening and part.reported and (semantic := part.training._semantic)
     }
-    of_sept = gradients_of(added, params)
+    of_sept = gradients_of(added, changed)
     guides = {
         at: guide
         for at, (part, own, some, (text, _)) in enumerate(zip(parts, params, clips, features, strict=True))
         if (guide := part.training._guide(own, some, text)) is not None
     }
-    of_guide = gradients_of(guides, params)
-    of_base = gradients_of({at: losses[at]["base"] for at in guides if parts[at].training._semantic}, params)
-    gradients = iter(torch.autograd.grad(total, [value for own in params for value in own.values()]))
-    for at, (part, index, own) in enumerate(zip(parts, rows, params, strict=True)):
+    of_guide = gradients_of(guides, changed)
+    of_base = gradients_of({at: losses[at]["base"] for at in guides if parts[at].training._semantic}, changed)
+    gradients = iter(torch.autograd.grad(total, [value for own in changed for value in own.values()]))
+    for at, (part, index, own) in enumerate(zip(parts, rows, changed, strict=True)):
         whole = [next(gradients) for _ in own]
         if at in of_guide:
             # SEPT is added to what the baseline does: the baseline's own gradient gives way to the guide, not SEPT's.

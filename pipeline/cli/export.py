@@ -120,6 +120,9 @@ def _tell(console: Console, exported: Exported) -> None:
     source = "trained again" if exported.retrained else "from its last checkpoint"
     say(console, f"{card['study']}, trial #{card['trial']['number']} ({card['trial']['signature']}), {source}")
     say(console, f"{plural(prompt.replicas, 'replica')}, trained on {', '.join(prompt.trained)}")
+    if card["training"]["clips_contained"] != "none":
+        size = sum(value.nbytes for value in prompt.params.values())
+        say(console, f"{size / 1e6:.2g} MB of parameters, among them the features of its training clips")
     if card["selection"] == "paper":
         say(console, str(card["chosen_by"]))
     elif card["caution"]:

@@ -20,7 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
+from sept_core.text import some
 
 # The hyper-parameters of a baseline are needed long before training, so importing a learner does not load torch.
 if TYPE_CHECKING:
@@ -132,11 +134,13 @@ class Learner(ABC):
         name: Name in a configuration.
         hyper: Its hyper-parameters.
         trainable: Whether it has parameters at all.
-        lr_factors: Parameter name -> factor on the learning rate, if it is not 1.
+        lr_factors: Parameter name -> factor on the learning rate, if it is not 1; 0 for one that is never changed.
         unseen: Whether it can name classes that it was not trained on, which base-to-new and cross-dataset need.
         learns_text: Whether what it learns changes the text features of any name. SEPT, which acts on the features of
             class names and neighbours, needs this.
-        starts_from_clips: Whether ``init`` needs the training clips (``Init.clips``).
+        reads_clips: Whether the training clips matter to what it does.
+        starts_from_clips: Whether ``init`` needs the training clips (``Init.clips``), whose features are then the
+            parameter ``keys [replicas, clips, dim]``: an exported prompt contains them.
         conditional: Whether ``features`` depends on the clip (CoCoOp): then it needs ``audio`` and returns one set of
             text features per clip.
         guide_strength: How much of the base loss's gradient that opposes the gradient of `guide` is taken out of a
@@ -149,6 +153,7 @@ class Learner(ABC):
     lr_factors: ClassVar[Mapping[str, float]] = {}
     unseen: ClassVar[bool] = True
     learns_text: ClassVar[bool] = True
+    reads_clips: ClassVar[bool] = True
     starts_from_clips: ClassVar[bool] = False
     conditional: ClassVar[bool] = False
     guide_strength: float = 1.0
@@ -162,6 +167,25 @@ class Learner(ABC):
     def shape(self) -> tuple[object, ...]:
         """What ``features`` depends on besides parameters and names: learners that agree in it may share a batch."""
         return (type(self),)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The parameters that training does not change; `init` gives the same ones again, so no checkpoint has them."""
+        return frozenset(name for name, factor in self.lr_factors.items() if factor == 0.0)
+
+    def rows_of(self, names: Sequence[str]) -> list[int]:
+        """The place of each name among the training classes, for learners that know no other names.
+
+        Raises:
+            InputError: A name is not one of them.
+        """
+        for name in names:
+            if name not in self.classes:
+                raise InputError(
+                    f"{self.name} cannot name '{name}', a class that it was not trained on",
+                    fix=f"give only names of {some(self.classes)}",
+                )
+        return [self.classes.index(name) for name in names]
 
     @abstractmethod
     def init(self, init: Init) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ class Modifier(Learner):
     def over(cls, baseline: type[Learner]) -> type[Learner]:
         """This modifier on a baseline, as a learner."""
         known = {parameter.name for parameter in baseline.hyper}
-        facts = ("trainable", "lr_factors", "unseen", "learns_text", "starts_from_clips", "conditional")
+        facts = ("trainable", "lr_factors", "unseen", "learns_text", "reads_clips", "starts_from_clips", "conditional")
         return type(
             f"{cls.__name__}Over{baseline.__name__}",
             (cls,),

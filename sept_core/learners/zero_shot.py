@@ -37,10 +37,16 @@ class ZeroShot(Learner):
     name = "zero-shot"
     hyper = (LOGIT_SCALE, NAME_CASE, TEMPLATE)
     trainable = False
+    reads_clips = False
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         super().__init__(tower, hyper, classes)
         self.template = str(hyper["template"])
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """The class and the template."""
+        return (type(self), self.template)
 
     def init(self, init: Init) -> dict[str, Tensor]:
         """Nothing to learn."""
@@ -48,5 +54,8 @@ class ZeroShot(Learner):
 
     def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
         """f_t(template(name)), the same for every replica."""
+        return self._hand_written(len(params["replicas"]), bank)
+
+    def _hand_written(self, replicas: int, bank: PromptBank) -> Tensor:
         features = self.tower.encode(fill(self.template, bank.names, lower=False))
-        return features.expand(len(params["replicas"]), *features.shape)
+        return features.expand(replicas, *features.shape)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from trial_made import fitting
+from trial_made import TRAINED, UNSEEN, suited
 
-from sept_core.checkpoint import load_checkpoint
 from sept_core.datasets import DATASETS, trained_classes
 from sept_core.encoders.mini import load_mini
 from sept_core.encoders.prefix import PromptBank, encode_prompts
@@ -18,8 +17,8 @@ from sept_core.prompt_form import EARLIER_WORDING, PROMPT_END, Wording
 from sept_core.semantic import Neighbors, load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, make_config
 
+WITH_CONTEXT = [name for name in TRAINED if PROMPT_END in LEARNERS[name].hyper]
 OPTIONS = ("prompt_end", "name_case", "context_init", "schedule", "warmup_epochs", "weight_decay", "last_batch")
-WITH_CONTEXT = [name for name, learner in LEARNERS.items() if PROMPT_END in learner.hyper]
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def inputs(encoder, make_table):
 
 
 def config(inputs, method="coop", **hyper):
-    hyper = fitting(method, n_ctx=2, lr=0.5, n_neighbors=2) | hyper
+    hyper = suited(method, {"n_ctx": 2, "lr": 0.5, "n_neighbors": 2}) | hyper
     return make_config(inputs, method, hyper, shots=2, folds=["theo"], epochs=2, report_every=2, batch_size=8)
 
 
@@ -37,7 +36,6 @@ def learned(inputs, trial):
     run = TrialRun(trial, inputs)
     while not run.finished:
         run.advance()
-    params = load_checkpoint(run.checkpoint(), trial.signature).states[-1].params
     result = run.result()
     card = {
         "study": trial.study_key,
@@ -47,7 +45,7 @@ def learned(inputs, trial):
         "classes": {"trained": result.classnames["base"], "all": list(inputs.table.info.classnames)},
         "replicas": list(result.replicas),
     }
-    return Prompt(card, params), result
+    return Prompt(card, run.learned), result
 
 
 @pytest.mark.parametrize("method", [*WITH_CONTEXT, "coop+sept"])
@@ -76,9 +74,9 @@ def test_the_full_stop_is_behind_every_learned_prompt_in_training_measurement_an
             torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("baseline", list(LEARNERS))
+@pytest.mark.parametrize("baseline", ["zero-shot", *TRAINED])
 def test_a_prompt_of_before_that_names_no_option_predicts_as_it_did(inputs, baseline):
-    trial = config(inputs, baseline, **fitting(baseline, prompt_end="none"))
+    trial = config(inputs, baseline, **suited(baseline, {"prompt_end": "none"}))
     prompt, _ = learned(inputs, trial)
     before = Prompt({**prompt.card, "hyper": {k: v for k, v in trial.hyper.items() if k not in OPTIONS}}, prompt.params)
     assert Wording.of(before.card["hyper"]) == EARLIER_WORDING
@@ -110,7 +108,7 @@ def test_names_are_lower_cased_or_as_their_dataset_writes_them():
     assert Wording(".", lower=False).names(["Throat clearing", "city_center"]) == ("Throat clearing", "city center")
 
 
-@pytest.mark.parametrize("baseline", list(LEARNERS))
+@pytest.mark.parametrize("baseline", UNSEEN)
 def test_names_as_written_reach_training_templates_measurement_and_prediction(
     encoder, make_table, baseline, monkeypatch
 ):
@@ -119,7 +117,7 @@ def test_names_as_written_reach_training_templates_measurement_and_prediction(
     plain = encoder.text.tokenize
     monkeypatch.setattr(encoder.text, "tokenize", lambda texts: seen.extend(texts) or plain(texts))
     encoder.text.forget()
-    hyper = fitting(baseline, name_case="as-written", n_ctx=2)
+    hyper = suited(baseline, {"name_case": "as-written", "n_ctx": 2})
     trial = make_config(inputs, baseline, hyper, shots=1, epochs=1)
     prompt, _ = learned(inputs, trial)
     Predictor(prompt, encoder).probabilities(inputs.table.embeddings[:2], inputs.table.info.classnames)

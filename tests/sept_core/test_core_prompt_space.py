@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from trial_made import fitting
+from trial_made import suited
 
 from sept_core.errors import InputError
 from sept_core.learners import LEARNERS, Init
@@ -36,7 +36,7 @@ def hyper_of(name, **given):
 
 
 def learned(tower, name, own=None, **given):
-    hyper = hyper_of(name, **fitting(name, n_ctx=3), **given)
+    hyper = hyper_of(name, **suited(name, {"n_ctx": 3}), **given)
     wording = Wording.of(hyper)
     learner = LEARNERS[name](tower, hyper, wording.names(NAMES.classes)[: NAMES.trained])
     like = next(tower.parameters())

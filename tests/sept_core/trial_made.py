@@ -7,17 +7,21 @@ import dataclasses
 import torch
 
 from sept_core.learners import LEARNERS
-from sept_core.methods import hyper_parameters, split_method
+from sept_core.methods import hyper_parameters
 from sept_core.semantic import load_neighbors
 from sept_core.trial import make_config
 
-TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
+TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable and learner.learns_text]
+"""The baselines that SEPT can be added to."""
+UNSEEN = [name for name, learner in LEARNERS.items() if learner.unseen]
+"""The baselines of base-to-new."""
 
 
-def fitting(method, **hyper):
-    """Those of the hyper-parameters that the method has: not every one learns a context, or anything."""
-    known = hyper_parameters(*split_method(method))
-    return {name: value for name, value in hyper.items() if name in known}
+def suited(method, hyper):
+    """Those of the hyper-parameters that a method has; TREFF's similarity grows without end at the others' rates."""
+    declared = hyper_parameters(method.removesuffix("+sept"), method.endswith("+sept"))
+    own = {name: value for name, value in hyper.items() if name in declared}
+    return own | ({"lr": own["lr"] / 50} if method.startswith("treff") and "lr" in own else {})
 
 
 def flat(params):
@@ -28,7 +32,7 @@ def flat(params):
 def config(inputs, baseline="coop", sept=True, **changes):
     method = f"{baseline}+sept" if sept else baseline
     defaults = {
-        "hyper": fitting(method, n_ctx=3, lr=0.05, n_neighbors=2, lambda_se=3.0),
+        "hyper": suited(method, {"n_ctx": 3, "lr": 0.05, "n_neighbors": 2, "lambda_se": 3.0}),
         "shots": 2,
         "folds": ("theo", "lucas"),
         "seeds": (0, 1),

@@ -29,7 +29,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", OTHERS)
-def test_export_then_predict(sept: Callable[..., tuple[int, str, str]], root: Path, tmp_path: Path, method: str) -> None:
+def test_export_then_predict(
+    sept: Callable[..., tuple[int, str, str]], root: Path, tmp_path: Path, method: str
+) -> None:
     code, out, err = sept("export", SWEEP, f"ESC10.{method}", "--root", root, "--to", "mine")
     assert (code, err) == (0, "")
     assert "Measured again: equal to the sweep's record" in out
