@@ -8,7 +8,11 @@ from slow_training import NAMES, OTHERS, SCALE, assert_trains_as, clips, cross_e
 
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
+from sept_core.hyper import complete
+from sept_core.learners import LEARNERS
 from sept_core.methods import check_method
+from sept_core.prediction import Predictor
+from sept_core.prompt import Prompt
 from sept_core.training import train_epochs
 
 
@@ -77,6 +81,30 @@ def test_trials_that_share_batches_end_where_each_ends_alone(causal_tower, metho
 def test_trials_with_other_hand_written_prompts_share_none(causal_tower, method):
     one, other = (training_of(causal_tower, method, template=template) for template in ("A {}.", "The {}."))
     assert one.shape != other.shape
+
+
+@pytest.mark.parametrize("method", ["palm", "linear-probe"])
+def test_an_exported_one_ranks_its_training_classes_and_refuses_others(encoder, method):
+    run = training_of(encoder.text, method, lr=0.02)
+    run.train_epoch()
+    hyper = complete(LEARNERS[method].hyper, {}, "test", {"logit_scale": SCALE})
+    card = {
+        "baseline": method,
+        "classes": {"all": list(NAMES), "trained": list(NAMES)},
+        "encoder": {"fingerprint": encoder.fingerprint, "name": encoder.name},
+        "hyper": hyper,
+        "replicas": [{}, {}],
+        "study": "S",
+    }
+    predictor, audio = Predictor(Prompt(card, run.params), encoder), clips(encoder.text)
+    learner = learner_of(encoder.text, method)
+    text = learner.features(run.params, None, PromptBank.of(encoder.text, NAMES))
+    logits = learner.logits(run.params, audio[None].expand(2, -1, -1), text, NAMES, base=True)
+    for order in ([0, 1, 2], [2, 0, 1]):
+        found = predictor.probabilities(audio, [NAMES[place] for place in order])
+        torch.testing.assert_close(found, logits.softmax(-1).mean(0)[:, order])
+    with pytest.raises(InputError, match=f"{method} cannot name 'rooster'"):
+        predictor.probabilities(audio, [*NAMES, "rooster"])
 
 
 @pytest.mark.parametrize("method", ["palm", "linear-probe"])

@@ -19,6 +19,7 @@ from slow_training import (
     zero_shot_logits,
 )
 
+from sept_core.encoders import load_encoder
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.methods import check_method
@@ -135,6 +136,23 @@ def test_a_damaged_cache_is_refused_in_one_line(inputs, change, message):
     change(params)
     with pytest.raises(InputError, match=message):
         Predictor(dataclasses.replace(prompt, params=params), inputs.encoder)
+
+
+def test_a_training_in_bfloat16_leaves_hand_written_prompts_in_full_precision(make_table):
+    encoder = load_encoder("mini")
+    table = dataclasses.replace(make_table("FSDD", 4, encoder.text.dim), encoder_fingerprint=encoder.fingerprint)
+    inputs = TrialInputs(encoder, table)
+    encoder.text.forget()
+    folds = {"folds": ("theo", "nicolas")}
+    exact = finished(inputs, "zero-shot", **folds).result()
+    encoder.text.forget()
+    finished(inputs, "tip-adapter-f", {"lr": 0.01}, precision="bfloat16", **folds)
+    assert finished(inputs, "zero-shot", **folds).result().confusion == exact.confusion
+    names = [f"A {name}." for name in NAMES]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = encoder.text.encode(names)
+    encoder.text.forget()
+    assert torch.equal(rounded, encoder.text.encode(names))
 
 
 @pytest.mark.parametrize("method", ["tip-adapter", "tip-adapter-f", "treff"])
