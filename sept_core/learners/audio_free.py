@@ -36,7 +36,7 @@ __all__ = ["TEXTS", "AudioFree"]
 TEXTS = HyperParameter(
     "texts",
     str,
-    "kind of data whose hand-written texts stand in for clips; the dataset's own by default",
+    "kind of texts that stand in for clips, hand-written; the dataset's own by default",
     choices=get_args(Kind),
 )
 

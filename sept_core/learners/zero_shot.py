@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
@@ -35,7 +35,7 @@ class ZeroShot(Learner):
     """
 
     name = "zero-shot"
-    hyper = (LOGIT_SCALE, NAME_CASE, TEMPLATE)
+    hyper: ClassVar[tuple[HyperParameter, ...]] = (LOGIT_SCALE, NAME_CASE, TEMPLATE)
     trainable = False
     reads_clips = False
 
