@@ -107,6 +107,21 @@ def test_a_checkpoint_has_nothing_that_the_clips_give_again(inputs, method):
     assert set(run.training.state().params) == ({"keys"} if method == "tip-adapter-f" else set())
 
 
+@pytest.mark.parametrize("method", ["tip-adapter-f", "treff"])
+def test_a_resumed_training_is_bit_equal_and_no_option_of_the_optimiser_moves_what_is_fixed(causal_tower, method):
+    given = {"lr": 0.002, "warmup_epochs": 1, "weight_decay": 0.1}
+    straight, stopped, again = (training_of(causal_tower, method, **given) for _ in range(3))
+    start = {name: value.clone() for name, value in straight.params.items()}
+    for epoch in range(4):
+        straight.train_epoch()
+        if epoch == 2:
+            again.load_state(stopped.state())
+        (again if epoch >= 2 else stopped).train_epoch()
+    for name, value in straight.params.items():
+        assert torch.equal(again.params[name], value)
+        assert torch.equal(value, start[name]) == (name in straight._learner.fixed)
+
+
 @pytest.mark.parametrize("method", ["tip-adapter", "treff"])
 def test_an_exported_cache_names_any_classes(inputs, method):
     run = finished(inputs, method, {"cache_alpha": 20.0})
