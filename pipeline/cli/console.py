@@ -19,8 +19,7 @@ _PAGE = 100
 
 
 def class_option(classes: Sequence[str], method: str) -> str:
-    """``--classes`` for a suggested ``sept predict``: two of a dataset's own classes and, if the method can name it, one
-    that is new to it."""
+    """``--classes`` for a suggested ``sept predict``: two classes of a dataset, and a new one if the method can name it."""
     from sept_core.learners import get_learner
     from sept_core.methods import split_method
 
