@@ -19,7 +19,7 @@ _PAGE = 100
 
 
 def class_option(classes: Sequence[str], method: str) -> str:
-    """``--classes`` for a suggested ``sept predict``: two classes of a dataset, and a new one if the method can name it."""
+    """``--classes`` for a suggested ``sept predict``: two classes of a dataset, and a new one if the method can."""
     from sept_core.learners import get_learner
     from sept_core.methods import split_method
 
