@@ -14,7 +14,7 @@ from sept_core.learners.optimiser import check_warmup
 from sept_core.methods import check_method, hyper_parameters, split_method
 from sept_core.protocols import check_splits
 from sept_core.schedule import Precision
-from sept_core.semantic import NamingNew, templates_digest
+from sept_core.semantic import NamingNew
 from sept_core.suggestions import known_words
 from sept_core.trial_config import METHOD_VERSION, TrialConfig
 from sept_core.trial_inputs import (
@@ -22,6 +22,7 @@ from sept_core.trial_inputs import (
     check_names_apart,
     check_protocol,
     described_left_out,
+    read_templates,
     trial_neighbors,
 )
 
@@ -125,7 +126,11 @@ def make_config(
     for target in targets:
         refuse_faulty(rows_of(target, target.info), target.info, ())
     check_splits(table, encoder.pretraining, chosen, shots, crossing)
-    fallback: dict[str, Value] = {"logit_scale": encoder.logit_scale, "template": info.template}
+    fallback: dict[str, Value] = {
+        "logit_scale": encoder.logit_scale,
+        "template": info.template,
+        "texts": info.kind,
+    }
     trains = get_learner(baseline).trainable
     complete_hyper = complete(tuple(declared.values()), hyper or {}, where=method, fallback=fallback)
     complete_hyper = settled_context(encoder.text, complete_hyper, method)
@@ -147,7 +152,7 @@ def make_config(
         targets={target.dataset: target.digest for target in targets},
         left_out=described_left_out(inputs),
         neighbors_digest=used.digest if used is not None else None,
-        templates_digest=templates_digest(info.kind) if sept else None,
+        templates_digest=read_templates(info.kind, sept, complete_hyper),
         baseline=baseline,
         sept=sept,
         hyper=complete_hyper,

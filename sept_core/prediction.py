@@ -25,7 +25,7 @@ from sept_core.classnames import check_names
 from sept_core.encoders.prefix import PromptBank
 from sept_core.errors import InputError
 from sept_core.evaluation import CLIPS_AT_ONCE
-from sept_core.learners import Init, Learner, Params, get_learner
+from sept_core.learners import Init, Learner, Params, TrainingClips, get_learner
 from sept_core.prompt_form import PROMPT_END, Wording
 
 if TYPE_CHECKING:
@@ -84,7 +84,14 @@ class Predictor:
     @staticmethod
     def _check_shapes(prompt: Prompt, learner: Learner, like: Tensor) -> None:
         """Check that names and shapes of the parameters are the learner's."""
-        fresh = learner.init(Init(["shape"] * prompt.replicas, like.device, like.dtype))
+        clips = None
+        if learner.starts_from_clips:
+            # As many as the prompt has, whichever they are.
+            keys = prompt.params.get("keys", like[:0])
+            count = keys.shape[1] if keys.dim() == 3 else 0
+            none = torch.zeros(prompt.replicas, count, learner.tower.dim)
+            clips = TrainingClips(none, torch.full(none.shape[:2], -1))
+        fresh = learner.init(Init(["shape"] * prompt.replicas, like.device, like.dtype, clips))
         wanted = {name: list(value.shape) for name, value in fresh.items()}
         found = {name: list(value.shape) for name, value in prompt.params.items()}
         for name in sorted(wanted.keys() | found.keys()):

@@ -1,9 +1,8 @@
 """The fused trainer: every fold x seed of a configuration as one batch.
 
 Parameters are stacked over replicas and the per-replica losses are summed, so gradients never mix: training R replicas
-together gives the same result as R separate trainings. There is no random state: the order of clips in an epoch is a
-function of (dataset, fold, seed, epoch), so the state consists of parameters, momentum and an epoch number, and a
-resumed training is bit-equal to an uninterrupted one.
+together equals R separate trainings. There is no random state, as the order of clips is a function of (dataset, fold,
+seed, epoch): parameters, momentum and an epoch number are the state, and a resumed training is bit-equal to another.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sept_core.clip_batch import ClipBatch
 from sept_core.encoders.prefix import PromptBank, token_budget
 from sept_core.epoch_order import epoch_batches
+from sept_core.gradients import gradients_of, not_opposing
 from sept_core.learners import Init, Learner, Params, TrainingClips
 from sept_core.schedule import Precision, Schedule
 from sept_core.semantic import SemanticExpansion
-from sept_core.semantic.activity import ACTIVITY, gradient_share, gradients_of
+from sept_core.semantic.activity import ACTIVITY, gradient_share
 from sept_core.train_state import NonFiniteError, TrainState
 
 __all__ = ["FusedTraining", "NonFiniteError", "Schedule", "TrainState", "train_epochs"]
@@ -77,7 +78,7 @@ class FusedTraining:
         self.epoch = 0
         clips = TrainingClips.of(self._audio, self._labels, rows) if learner.starts_from_clips else None
         self.params = learner.init(Init(self._keys, self._device, dtype, clips))
-        self._momentum = {name: torch.zeros_like(value) for name, value in self.params.items()}
+        self._momentum = {name: torch.zeros_like(of) for name, of in self.params.items() if name not in learner.fixed}
 
     @property
     def step_tokens(self) -> int:
@@ -93,10 +94,10 @@ class FusedTraining:
         return learner.tokens(semantic.bank if semantic else self._classes)
 
     def state(self) -> TrainState:
-        """A copy of the state, on the CPU."""
+        """A copy of the state, on the CPU; parameters that training does not change are not part of it."""
         return TrainState(
             self.epoch,
-            {name: value.detach().cpu().clone() for name, value in self.params.items()},
+            {name: self.params[name].detach().cpu().clone() for name in self._momentum},
             {name: value.cpu().clone() for name, value in self._momentum.items()},
         )
 
@@ -106,12 +107,12 @@ class FusedTraining:
         Raises:
             ValueError: Its parameters are not those of this training.
         """
-        shapes = {name: tuple(value.shape) for name, value in self.params.items()}
+        shapes = {name: tuple(value.shape) for name, value in self._momentum.items()}
         for part in (state.params, state.momentum):
             if {name: tuple(value.shape) for name, value in part.items()} != shapes:
                 raise ValueError(f"parameters of shapes {shapes} expected")
         self.epoch = state.epoch
-        self.params = {name: value.to(self.params[name]) for name, value in state.params.items()}
+        self.params |= {name: value.to(self.params[name]) for name, value in state.params.items()}
         self._momentum = {name: value.to(self._momentum[name]) for name, value in state.momentum.items()}
 
     def train_epoch(self, *, reported: bool = False) -> dict[str, float]:
@@ -173,13 +174,6 @@ class FusedTraining:
             + "; the learning rate or lambda_se is likely too high"
         )
 
-    def _clips(self, batches: Sequence[Sequence[int]], longest: int) -> _Clips:
-        """One batch of each replica, padded to ``longest`` clips with clips of weight 0."""
-        padded = torch.tensor([[*batch, *[batch[0]] * (longest - len(batch))] for batch in batches])
-        weights = torch.tensor([[1.0 / len(batch)] * len(batch) + [0.0] * (longest - len(batch)) for batch in batches])
-        rows = padded.to(self._device)
-        return _Clips(self._audio[rows], self._labels[rows], weights.to(self._device, self._audio.dtype))
-
     def _text(self, params: Params, audio: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features of the classes, and with SEPT of the classes and their neighbours ``[replicas, names, dim]``."""
         if self._semantic is None:
@@ -193,7 +187,7 @@ class FusedTraining:
         return both[:, : len(self._classes)], both
 
     def _losses(
-        self, params: Params, clips: _Clips, text: Tensor, both: Tensor | None, *, reported: bool = False
+        self, params: Params, clips: ClipBatch, text: Tensor, both: Tensor | None, *, reported: bool = False
     ) -> dict[str, Tensor]:
         """Losses ``[replicas]`` of one batch each, from the text features of `_text`; shares of hinges if reported."""
         learner, semantic = self._learner, self._semantic
@@ -205,6 +199,11 @@ class FusedTraining:
         intra, inter = hinges.losses()
         losses = {"total": base + semantic.weight * (intra + inter), "base": base, "intra": intra, "inter": inter}
         return losses | (dict(zip(ACTIVITY, hinges.active(), strict=False)) if reported else {})
+
+    def _guide(self, params: Params, clips: ClipBatch, text: Tensor) -> Tensor | None:
+        """The mean guide of one batch each ``[replicas]``; None for learners without one."""
+        guide = self._learner.guide(params, clips.audio, text)
+        return None if guide is None else (guide * clips.weights).sum(1)
 
     def _features(self, params: Params, audio: Tensor, bank: PromptBank) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
@@ -219,21 +218,6 @@ class FusedTraining:
             buffer = MOMENTUM * self._momentum[name][rows] + (gradient + self._schedule.weight_decay * before)
             self._momentum[name][rows] = buffer
             self.params[name][rows] = before - self._schedule.lr_at(self.epoch, factors.get(name, 1.0)) * buffer
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """A batch of clips for each of several replicas.
-
-    Attributes:
-        audio: Unit-norm features ``[replicas, clips, dim]``.
-        labels: Index of each clip's class ``[replicas, clips]``.
-        weights: ``[replicas, clips]``: each clip's share of its replica's mean loss, 0 for padding.
-    """
-
-    audio: Tensor
-    labels: Tensor
-    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -253,8 +237,7 @@ def train_epochs(
 
     The text tower, nearly all of the work, runs over the contexts of all trainings at once; losses and SGD are
     separate. Gradients never mix, so each training ends with the result that it has alone, up to rounding: a matrix
-    product may round a row differently in a larger batch (a test states the tolerance).
-    A single training is bit-equal to `FusedTraining.train_epoch`.
+    product may round a row differently in a larger batch. A single training is bit-equal to `train_epoch`.
 
     Args:
         trainings: The trainings.
@@ -305,11 +288,15 @@ def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
     longest = max(len(batch) for part in parts for batch in part.batches)
     rows = [torch.tensor(part.replicas, device=part.training._device) for part in parts]
     params = [
-        {name: value[index].requires_grad_() for name, value in part.training.params.items()}
+        {name: value[index] for name, value in part.training.params.items()}
         for part, index in zip(parts, rows, strict=True)
     ]
-    clips = [part.training._clips(part.batches, longest) for part in parts]
+    changed = [
+        {name: own[name].requires_grad_() for name in part.training._momentum}
+        for part, own in zip(parts, params, strict=True)
+    ]
     first = parts[0].training
+    clips = [ClipBatch.of(part.training._audio, part.training._labels, part.batches, longest) for part in parts]
     if len(parts) == 1:
         features = [first._text(params[0], clips[0].audio, clips[0].weights)]
     else:
@@ -329,10 +316,21 @@ def _step(parts: Sequence[_Part], *, opening: bool) -> list[dict[str, Tensor]]:
         for at, part in enumerate(parts)
         if opening and part.reported and (semantic := part.training._semantic)
     }
-    of_sept = gradients_of(added, params)
-    gradients = iter(torch.autograd.grad(total, [value for own in params for value in own.values()]))
-    for at, (part, index, own) in enumerate(zip(parts, rows, params, strict=True)):
+    of_sept = gradients_of(added, changed)
+    guides = {
+        at: guide
+        for at, (part, own, some, (text, _)) in enumerate(zip(parts, params, clips, features, strict=True))
+        if (guide := part.training._guide(own, some, text)) is not None
+    }
+    of_guide = gradients_of(guides, changed)
+    of_base = gradients_of({at: losses[at]["base"] for at in guides if parts[at].training._semantic}, changed)
+    gradients = iter(torch.autograd.grad(total, [value for own in changed for value in own.values()]))
+    for at, (part, index, own) in enumerate(zip(parts, rows, changed, strict=True)):
         whole = [next(gradients) for _ in own]
+        if at in of_guide:
+            # SEPT is added to what the baseline does: the baseline's own gradient gives way to the guide, not SEPT's.
+            strength = part.training._learner.guide_strength
+            whole = not_opposing(whole, of_base.get(at, whole), of_guide[at], strength)
         if at in of_sept:
             losses[at]["gradient"] = gradient_share(of_sept[at], whole)
         part.training._update(index, own, whole)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.correct_counts import count_tested
 from sept_core.evaluation import GroupScores, evaluate, summarise
@@ -148,6 +150,11 @@ class TrialRun:
     def tested(self) -> Stage:
         """The training whose parameters are tested."""
         return self._plan.stages[-1]
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """All parameters of the tested training, on the CPU; a checkpoint lacks those that training does not change."""
+        return {name: value.detach().cpu() for name, value in self._trainings[-1].params.items()}
 
     @property
     def finished(self) -> bool:

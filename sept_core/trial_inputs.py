@@ -23,6 +23,7 @@ __all__ = [
     "check_names_apart",
     "check_protocol",
     "described_left_out",
+    "read_templates",
     "trial_neighbors",
     "trial_warnings",
 ]
@@ -83,6 +84,19 @@ def described_left_out(inputs: TrialInputs) -> dict[str, str]:
     tables = {inputs.table.dataset: inputs.table, **inputs.targets}
     rows = left_out(inputs.table, tuple(inputs.targets.values()), inputs.encoder.pretraining)
     return {name: describe_rows(tables[name], some) for name, some in sorted(rows.items())}
+
+
+def read_templates(kind: str, sept: bool, hyper: Mapping[str, Value]) -> str | None:
+    """Digests of the hand-written templates that a trial reads; None if it reads none.
+
+    Args:
+        kind: The data set's kind, whose templates SEPT reads.
+        sept: Whether SEPT is on.
+        hyper: Complete hyper-parameters; ``texts`` of audio-free prompt tuning names a kind.
+    """
+    kinds = {kind} if sept else set()
+    kinds |= {str(hyper["texts"])} if "texts" in hyper else set()
+    return "+".join(map(templates_digest, sorted(kinds))) or None
 
 
 def check_protocol(
@@ -179,8 +193,8 @@ def check_inputs(config: TrialConfig, inputs: TrialInputs) -> None:
     if config.sept:
         used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
         pairs["neighbors_digest"] = (config.neighbors_digest, used.digest if used is not None else None)
-        kind = inputs.table.info.kind
-        pairs["templates_digest"] = (config.templates_digest, templates_digest(kind))
+    read = read_templates(inputs.table.info.kind, config.sept, config.hyper)
+    pairs["templates_digest"] = (config.templates_digest, read)
     for name, (expected, found) in pairs.items():
         if expected != found:
             raise InputError(f"the trial was made for {name} {expected}, not {found}", where=config.signature)

@@ -30,7 +30,7 @@ CORE_FLOORS = (
     {"prompt", "prompt_form"},
     {"semantic"},
     {"learners"},
-    {"evaluation", "methods", "schedule", "train_state"},
+    {"clip_batch", "evaluation", "gradients", "methods", "schedule", "train_state"},
     {"epoch_order"},
     {"prediction", "prompt_space", "protocols", "correct_counts", "training", "trial_config"},
     {"results"},

@@ -98,7 +98,7 @@ def best(
     names = [name for group in (result.classnames if result else {}).values() for name in group]
     note(console, "\nExport a prompt and use it:")
     say(console, f"  sept export {quote(sweep)} {quote(short_key(first.study))} --to my-prompt{root_option(root)}")
-    say(console, f"  sept predict clip.wav --prompt my-prompt {class_option(names)}")
+    say(console, f"  sept predict clip.wav --prompt my-prompt {class_option(names, first.method)}")
 
 
 def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:

@@ -18,11 +18,15 @@ _WIDE = 1000
 _PAGE = 100
 
 
-def class_option(classes: Sequence[str]) -> str:
-    """``--classes`` for a suggested ``sept predict``: two of a dataset's own classes, and one that is new to it."""
+def class_option(classes: Sequence[str], method: str) -> str:
+    """``--classes`` for a suggested ``sept predict``: two classes of a dataset, and a new one if the method can."""
+    from sept_core.learners import get_learner
+    from sept_core.methods import split_method
+
     # A comma separates names.
     plain = [name for name in classes if "," not in name]
-    return f"--classes {quote(', '.join([*dict.fromkeys([*plain[:1], *plain[-1:]]), 'my new class']))}"
+    new = ["my new class"] if get_learner(split_method(method)[0]).unseen else []
+    return f"--classes {quote(', '.join([*dict.fromkeys([*plain[:1], *plain[-1:]]), *new]))}"
 
 
 def note(console: Console, line: str) -> None:

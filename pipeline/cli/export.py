@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.prompts import Exported
+    from sept_core.prompt import Prompt
 
 __all__ = ["export"]
 
@@ -109,7 +109,7 @@ def export(
         target = default_target(root, mlflow)
         address, version = log_model(prompt, target, register)
         say(console, f"MLflow  models:/{register}/{version} ({address}) at {target.shown}")
-    _next(console, to, model, prompt.classes)
+    _next(console, to, model, prompt)
 
 
 def _tell(console: Console, exported: Exported) -> None:
@@ -120,6 +120,9 @@ def _tell(console: Console, exported: Exported) -> None:
     source = "trained again" if exported.retrained else "from its last checkpoint"
     say(console, f"{card['study']}, trial #{card['trial']['number']} ({card['trial']['signature']}), {source}")
     say(console, f"{plural(prompt.replicas, 'replica')}, trained on {', '.join(prompt.trained)}")
+    if card["training"]["clips_contained"] != "none":
+        size = sum(value.nbytes for value in prompt.params.values())
+        say(console, f"{size / 1e6:.2g} MB of parameters, among them the features of its training clips")
     if card["selection"] == "paper":
         say(console, str(card["chosen_by"]))
     elif card["caution"]:
@@ -135,11 +138,14 @@ def _tell(console: Console, exported: Exported) -> None:
     )
 
 
-def _next(console: Console, to: str | None, model: Path | None, classes: Sequence[str]) -> None:
+def _next(console: Console, to: str | None, model: Path | None, prompt: Prompt) -> None:
     from pipeline.cli.console import class_option, say
 
     place = to if to is not None else None if model is None else str(model)
     if place is not None:
-        say(console, f"\n  sept predict clip.wav --prompt {quote(place)} {class_option(classes)}")
+        say(
+            console,
+            f"\n  sept predict clip.wav --prompt {quote(place)} {class_option(prompt.classes, prompt.card['method'])}",
+        )
     if model is not None:
         say(console, f"  mlflow models serve -m {quote(str(model))} --env-manager local --port 5001")

@@ -10,6 +10,7 @@ from pipeline.plan.work import Work, work_of
 from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store import TrialStore
 from sept_core.errors import InputError
+from sept_core.learners import LEARNERS
 from sept_core.results import TrialResult
 from sept_core.trial import TrialInputs
 from sept_core.trial_config import TrialConfig, row_of_study
@@ -74,7 +75,7 @@ class History:
         as the fastest method to twice as long as the slowest one."""
         keys = (key.split(".") for key in self._signatures)
         methods = {parts[3] for parts in keys if len(parts) > 3 and parts[1] == study.encoder}
-        found = {method: self._rate(study, method) for method in sorted(methods - {study.method, "zero-shot"})}
+        found = {method: self._rate(study, method) for method in sorted(filter(_by_tokens, methods - {study.method}))}
         rates = {method: rate[0] for method, rate in found.items() if rate is not None}
         if not rates:
             return None
@@ -130,6 +131,12 @@ class History:
             return False
         wanted = (spec.shots, spec.training.batch_size, spec.training.precision)
         return not config.epochs or (config.shots, config.batch_size, config.precision) == wanted
+
+
+def _by_tokens(method: str) -> bool:
+    """Whether a method takes time in proportion to its text tokens: an untrained one does not, nor do caches."""
+    learner = LEARNERS.get(method.split("+")[0])
+    return learner is None or (learner.trainable and learner.learns_text)
 
 
 def _replicas(config: TrialConfig) -> int:

@@ -38,7 +38,7 @@ _PROCEDURE_STRICT = (
     "choice for each test fold by that fold's replicas alone); this prompt is the choice for test fold {fold} only"
 )
 _INFERENCE = (
-    "the mean of the replicas' probabilities, each the softmax of logit_scale * cosine over the given names; "
+    "the mean of the replicas' probabilities, each the softmax of the method's logits over the given names; "
     "probabilities are not calibrated, and do not account for classes that are not among the names"
 )
 _METRICS = (
@@ -82,7 +82,7 @@ def make_card(
         origin: Where the parameters come from, and how they were checked.
     """
     config = result.config
-    trains = get_learner(config.baseline).trainable
+    learner = get_learner(config.baseline)
     versions, machine = software()
     strict = config.selection == "strict"
     caution = PAPER_WARNING if config.selection == "paper" else chosen.caution
@@ -114,11 +114,14 @@ def make_card(
             "batch_size": config.batch_size,
             "clips_seen": f"replica (fold F, seed S): {config.shots} clips per training class, or all if there are "
             "fewer, drawn from outside test fold F by (dataset, fold, seed, class)"
-            if trains
-            else "none: nothing is learned, the prompt is a template",
+            if learner.reads_clips
+            else "none: nothing is learned from clips",
+            "clips_contained": "the features of the training clips, as the parameter keys"
+            if learner.starts_from_clips
+            else "none",
         },
         "replicas": [
-            dict(row) | {"training_clips": count if trains else 0}
+            dict(row) | {"training_clips": count if learner.reads_clips else 0}
             for row, count in zip(result.replicas, clips, strict=True)
         ],
         "inference": _INFERENCE,

@@ -98,8 +98,6 @@ def export_prompt(
     check_version(recorded)
     config = recorded.config
     chosen_is(chosen.study, chosen.signature, 1 if best_replica else len(config.folds) * len(config.seeds))
-    from sept_core.checkpoint import load_checkpoint
-
     place = trial_place(store, sweep, config)
     wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
@@ -108,8 +106,8 @@ def export_prompt(
         inputs = load_there(root, place, provider)
         run, retrained = _finished_run(store, config, inputs, progress)
         measured = run.result()
-        state = load_checkpoint(run.checkpoint(), config.signature).states[-1]
-    if not_finite := not_finite_in(state.params):
+        params = run.learned
+    if not_finite := not_finite_in(params):
         raise SeptError(f"the parameters of trial {chosen.signature} are not finite, in {not_finite}")
     differences = _differences(recorded, measured)
     origin: dict[str, Any] = {
@@ -123,7 +121,7 @@ def export_prompt(
     trained = [by_prompt[name] for name in stage.classes]
     row = next((row for row in table.studies if row.study == chosen.row), None)
     card = make_card(sweep, chosen, row, measured, recorded, info, trained, [len(rows) for rows in stage.rows], origin)
-    prompt = Prompt(card, state.params)
+    prompt = Prompt(card, params)
     return Exported(_best_replica(prompt) if best_replica else prompt, retrained, differences)
 
 
@@ -167,7 +165,7 @@ def _best_replica(prompt: Prompt) -> Prompt:
     card = {
         **prompt.card,
         "replicas": [rows[index]],
-        "inference": "the softmax of logit_scale * cosine over the given names, by one replica, the one with the best "
+        "inference": "the softmax of the method's logits over the given names, by one replica, the one with the best "
         f"held-out accuracy ({measure}) of {len(rows)}; probabilities are not calibrated, and do not account for "
         "classes that are not among the names",
         "metrics_are": "; ".join(filter(None, (prompt.card["caution"], own))),

@@ -24,6 +24,7 @@ from pipeline.store.prompt_spaces import write_prompt_space
 from sept_core.datasets import trained_classes
 from sept_core.errors import InputError, SeptError
 from sept_core.hyper import Value
+from sept_core.learners import get_learner
 from sept_core.prompt_form import Wording
 from sept_core.prompt_space import PromptSpace
 from sept_core.semantic.loss import SEPT_HYPER
@@ -154,6 +155,12 @@ def _config(store: TrialStore, use: ForUse) -> TrialConfig:
     if recorded is None:
         raise SeptError(f"the result of trial {use.signature} is gone; launch the sweep again")
     check_version(recorded)
+    if not get_learner(recorded.config.baseline).learns_text:
+        raise InputError(
+            f"'{recorded.config.baseline}' does not learn text features of any name, so it has no prompt space",
+            where=use.study,
+            fix="name a study of a method that does, such as coop",
+        )
     return recorded.config
 
 
@@ -214,8 +221,7 @@ def _learned(store: TrialStore, config: TrialConfig, inputs: TrialInputs, names:
     """The prompt of a finished trial, from its last checkpoint."""
     import torch
 
-    from sept_core.checkpoint import CheckpointError, load_checkpoint
-    from sept_core.learners import get_learner
+    from sept_core.checkpoint import CheckpointError
     from sept_core.prompt_space import Learned
     from sept_core.semantic import margins
     from sept_core.trial import TrialRun
@@ -225,7 +231,6 @@ def _learned(store: TrialStore, config: TrialConfig, inputs: TrialInputs, names:
         raise SeptError(f"the last checkpoint of trial {config.signature} is gone, so its prompt cannot be looked at")
     try:
         run = TrialRun(config, inputs, data)
-        params = load_checkpoint(data, config.signature).states[-1].params
     except CheckpointError as error:
         raise SeptError(f"trial {config.signature}: {error}") from error
     tower = inputs.encoder.text
@@ -247,7 +252,7 @@ def _learned(store: TrialStore, config: TrialConfig, inputs: TrialInputs, names:
     return Learned(
         title=method_title(config.method),
         learner=learner,
-        params={name: value.to(like) for name, value in params.items()},
+        params={name: value.to(like) for name, value in run.learned.items()},
         wording=Wording.of(config.hyper),
         audio=audio,
         own=own,

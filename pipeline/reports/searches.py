@@ -26,6 +26,7 @@ __all__ = ["by_baseline", "objective_of", "search_sections", "zero_shot_level"]
 
 _UNFOLDED = 8
 """Up to this number of groups all are unfolded; if there are more, none is."""
+_ZERO_SHOT = "zero-shot"
 _PARTS = {"base": "base classes", "new": "new classes", "source": "source"}
 
 
@@ -195,8 +196,8 @@ def by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[Stud
     groups: dict[tuple[str, str], list[StudyRecords]] = {}
     for row in records.rows:
         for study in row.studies:
-            if study.proposals and _config(study).epochs:
-                config = _config(study)
+            config = _config(study) if study.proposals else None
+            if config is not None and config.baseline != _ZERO_SHOT:
                 fold = "" if study.key == row.key else f", fold {', '.join(config.folds)}"
                 groups.setdefault((f"{config.dataset}{fold}", config.baseline), []).append(study)
     for (title, baseline), studies in groups.items():
@@ -207,7 +208,7 @@ def zero_shot_level(records: SweepRecords, like: TrialConfig) -> float | None:
     """The search objective of the zero-shot prompts, if the sweep has them."""
     for study in records.studies:
         config = study.result.config if study.result is not None else None
-        if config and not config.epochs and (config.dataset, config.folds) == (like.dataset, like.folds):
+        if config and config.baseline == _ZERO_SHOT and (config.dataset, config.folds) == (like.dataset, like.folds):
             points: Sequence[Point] = points_of(study)
             return max(point.value for point in points)
     return None

@@ -148,6 +148,8 @@ class TextTower(nn.Module, ABC):
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Un-normalised features ``[texts, dim]`` of plain texts, without gradients; not to be changed in place.
 
+        They have the precision of the weights, in a training in bfloat16 too.
+
         A frozen tower caches what it has encoded: hand-crafted prompts, the neighbours of margins and anchors are the
         same for all trials of a study. The cache has whole lists, never single texts: the last digits of a feature
         depend on the batch in which it was computed, and a trial must not depend on what ran before it.
@@ -157,7 +159,7 @@ class TextTower(nn.Module, ABC):
         if key in self._encoded:
             self._encoded.move_to_end(key)
             return self._encoded[key]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(parameter.device.type, enabled=False):
             tokens = self.tokenize(texts)
             features: Tensor = self(self.embed(tokens.ids.to(parameter.device)), tokens.lengths.to(parameter.device))
         if not parameter.requires_grad:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from functools import cache
 
 from sept_core.errors import InputError
+from sept_core.learners.audio_free import AudioFree
 from sept_core.learners.base import Init, Learner, Params, TrainingClips
 from sept_core.learners.cocoop import CoCoOp
 from sept_core.learners.coop import CoOp
 from sept_core.learners.dept import DePT
 from sept_core.learners.kgcoop import KgCoOp
+from sept_core.learners.lasp import LASP
+from sept_core.learners.linear_probe import LinearProbe
 from sept_core.learners.modifier import Modifier
+from sept_core.learners.palm import PALM
+from sept_core.learners.prograd import ProGrad
+from sept_core.learners.subt import SubT
+from sept_core.learners.tip_adapter import TipAdapter, TipAdapterF
+from sept_core.learners.treff import Treff
+from sept_core.learners.zebra import Zebra
 from sept_core.learners.zero_shot import ZeroShot
 from sept_core.suggestions import known_words
 
@@ -30,10 +39,26 @@ __all__ = [
     "get_learner",
 ]
 
-LEARNERS: dict[str, type[Learner]] = {learner.name: learner for learner in (ZeroShot, CoOp, CoCoOp, KgCoOp, DePT)}
+_BASELINES: tuple[type[Learner], ...] = (
+    ZeroShot,
+    CoOp,
+    CoCoOp,
+    KgCoOp,
+    DePT,
+    ProGrad,
+    LASP,
+    SubT,
+    AudioFree,
+    PALM,
+    LinearProbe,
+    TipAdapter,
+    TipAdapterF,
+    Treff,
+)
+LEARNERS: dict[str, type[Learner]] = {learner.name: learner for learner in _BASELINES}
 """Baselines by the name that a spec uses."""
 
-_MODIFIERS: tuple[type[Modifier], ...] = ()
+_MODIFIERS: tuple[type[Modifier], ...] = (Zebra,)
 MODIFIERS: dict[str, type[Modifier]] = {modifier.name: modifier for modifier in _MODIFIERS}
 """Modifiers by name, in the order in which a method names them; SEPT comes after all of them."""
 

@@ -20,7 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter, Value
+from sept_core.text import some
 
 # The hyper-parameters of a baseline are needed long before training, so importing a learner does not load torch.
 if TYPE_CHECKING:
@@ -132,13 +134,17 @@ class Learner(ABC):
         name: Name in a configuration.
         hyper: Its hyper-parameters.
         trainable: Whether it has parameters at all.
-        lr_factors: Parameter name -> factor on the learning rate, if it is not 1.
+        lr_factors: Parameter name -> factor on the learning rate, if it is not 1; 0 for one that is never changed.
         unseen: Whether it can name classes that it was not trained on, which base-to-new and cross-dataset need.
         learns_text: Whether what it learns changes the text features of any name. SEPT, which acts on the features of
             class names and neighbours, needs this.
-        starts_from_clips: Whether ``init`` needs the training clips (``Init.clips``).
+        reads_clips: Whether the training clips matter to what it does.
+        starts_from_clips: Whether ``init`` needs the training clips (``Init.clips``), whose features are then the
+            parameter ``keys [replicas, clips, dim]``: an exported prompt contains them.
         conditional: Whether ``features`` depends on the clip (CoCoOp): then it needs ``audio`` and returns one set of
             text features per clip.
+        guide_strength: How much of the base loss's gradient that opposes the gradient of `guide` is taken out of a
+            step: 1 for all of it.
     """
 
     name: ClassVar[str]
@@ -147,8 +153,10 @@ class Learner(ABC):
     lr_factors: ClassVar[Mapping[str, float]] = {}
     unseen: ClassVar[bool] = True
     learns_text: ClassVar[bool] = True
+    reads_clips: ClassVar[bool] = True
     starts_from_clips: ClassVar[bool] = False
     conditional: ClassVar[bool] = False
+    guide_strength: float = 1.0
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         self.tower = tower
@@ -159,6 +167,25 @@ class Learner(ABC):
     def shape(self) -> tuple[object, ...]:
         """What ``features`` depends on besides parameters and names: learners that agree in it may share a batch."""
         return (type(self),)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The parameters that training does not change; `init` gives the same ones again, so no checkpoint has them."""
+        return frozenset(name for name, factor in self.lr_factors.items() if factor == 0.0)
+
+    def rows_of(self, names: Sequence[str]) -> list[int]:
+        """The place of each name among the training classes, for learners that know no other names.
+
+        Raises:
+            InputError: A name is not one of them.
+        """
+        for name in names:
+            if name not in self.classes:
+                raise InputError(
+                    f"{self.name} cannot name '{name}', a class that it was not trained on",
+                    fix=f"give only names of {some(self.classes)}",
+                )
+        return [self.classes.index(name) for name in names]
 
     @abstractmethod
     def init(self, init: Init) -> dict[str, Tensor]:
@@ -231,6 +258,19 @@ class Learner(ABC):
             text: What ``features`` returned for the training classes.
         """
         return text.new_zeros(text.shape[0])
+
+    def guide(self, params: Params, audio: Tensor, text: Tensor) -> Tensor | None:
+        """A loss of each clip ``[replicas, clips]`` that training must not raise while it lowers `loss` (ProGrad).
+
+        Only its gradient is used: what the gradient of the base loss has against it is taken out of the step
+        (`sept_core.gradients.not_opposing`). None, the default: nothing is.
+
+        Args:
+            params: Stacked parameters.
+            audio: Unit-norm clip features ``[replicas, clips, dim]``.
+            text: What ``features`` returned for the training classes.
+        """
+        return None
 
     def tokens(self, bank: PromptBank) -> int:
         """Text tokens of one pass over ``bank`` (per clip, if conditional): used to compute the size of chunks."""

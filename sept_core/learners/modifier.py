@@ -42,7 +42,7 @@ class Modifier(Learner):
     def over(cls, baseline: type[Learner]) -> type[Learner]:
         """This modifier on a baseline, as a learner."""
         known = {parameter.name for parameter in baseline.hyper}
-        facts = ("trainable", "lr_factors", "unseen", "learns_text", "starts_from_clips", "conditional")
+        facts = ("trainable", "lr_factors", "unseen", "learns_text", "reads_clips", "starts_from_clips", "conditional")
         return type(
             f"{cls.__name__}Over{baseline.__name__}",
             (cls,),
@@ -57,6 +57,7 @@ class Modifier(Learner):
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         super().__init__(tower, hyper, classes)
         self.inner = self.baseline(tower, hyper, classes)
+        self.guide_strength = self.inner.guide_strength
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -86,6 +87,10 @@ class Modifier(Learner):
     def penalty(self, params: Params, text: Tensor) -> Tensor:
         """The baseline's."""
         return self.inner.penalty(params, text)
+
+    def guide(self, params: Params, audio: Tensor, text: Tensor) -> Tensor | None:
+        """The baseline's."""
+        return self.inner.guide(params, audio, text)
 
     def tokens(self, bank: PromptBank) -> int:
         """The baseline's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sept_core.hyper import HyperParameter, Value
 from sept_core.learners.base import LOGIT_SCALE, Init, Learner, Params
@@ -35,12 +35,18 @@ class ZeroShot(Learner):
     """
 
     name = "zero-shot"
-    hyper = (LOGIT_SCALE, NAME_CASE, TEMPLATE)
+    hyper: ClassVar[tuple[HyperParameter, ...]] = (LOGIT_SCALE, NAME_CASE, TEMPLATE)
     trainable = False
+    reads_clips = False
 
     def __init__(self, tower: TextTower, hyper: Mapping[str, Value], classes: Sequence[str]) -> None:
         super().__init__(tower, hyper, classes)
         self.template = str(hyper["template"])
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """The class and the template."""
+        return (type(self), self.template)
 
     def init(self, init: Init) -> dict[str, Tensor]:
         """Nothing to learn."""
@@ -48,5 +54,8 @@ class ZeroShot(Learner):
 
     def features(self, params: Params, audio: Tensor | None, bank: PromptBank) -> Tensor:
         """f_t(template(name)), the same for every replica."""
+        return self._hand_written(len(params["replicas"]), bank)
+
+    def _hand_written(self, replicas: int, bank: PromptBank) -> Tensor:
         features = self.tower.encode(fill(self.template, bank.names, lower=False))
-        return features.expand(len(params["replicas"]), *features.shape)
+        return features.expand(replicas, *features.shape)

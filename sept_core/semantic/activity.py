@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ACTIVITY", "gradient_share", "gradients_of"]
+__all__ = ["ACTIVITY", "gradient_share"]
 
 ACTIVITY = ("active_intra", "active_inter", "gradient")
 """What a report of a trial with SEPT says about it, as ``sept/<name>``, in percent."""
@@ -29,33 +29,6 @@ def gradient_share(sept: Sequence[Tensor], total: Sequence[Tensor]) -> Tensor:
     own = _norms(sept)
     both = own + _norms([whole - part for whole, part in zip(total, sept, strict=True)])
     return (100.0 * own / both).where(both > 0, 0.0)
-
-
-def gradients_of(added: Mapping[int, Tensor], params: Sequence[Mapping[str, Tensor]]) -> dict[int, list[Tensor]]:
-    """The gradients of SEPT's part of the losses of trainings that share a batch.
-
-    One more backward pass is enough to compare gradients: the base loss's is what the whole loss's has in addition.
-
-    Args:
-        added: By place of the training, its lambda (L_intra + L_inter) ``[replicas]``. The graph is not freed.
-        params: The parameters of each training.
-
-    Returns:
-        By place, a gradient for each parameter; zeros for one that SEPT does not depend on.
-    """
-    import torch
-
-    if not added:
-        return {}
-    gradients = iter(
-        torch.autograd.grad(
-            torch.stack([part.sum() for part in added.values()]).sum(),
-            [value for at in added for value in params[at].values()],
-            retain_graph=True,
-            materialize_grads=True,
-        )
-    )
-    return {at: [next(gradients) for _ in params[at]] for at in added}
 
 
 def _norms(gradients: Sequence[Tensor]) -> Tensor:

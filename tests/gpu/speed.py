@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sept_core.clip_batch import ClipBatch
 from sept_core.encoders import prefix
 from sept_core.encoders.prefix import token_budget
 from sept_core.training import MOMENTUM, FusedTraining, train_epochs
@@ -203,7 +204,7 @@ def _captured(bench: Bench, study: Study, embeddings: Tensor) -> tuple[float, Te
     """The whole step, SGD included, as one CUDA graph; the same two."""
     training: FusedTraining = study.training(embeddings)
     batches = [own[0] for own in training._batches()]
-    clips = training._clips(batches, max(map(len, batches)))
+    clips = ClipBatch.of(training._audio, training._labels, batches, max(map(len, batches)))
     params = {name: value.clone().requires_grad_() for name, value in training.params.items()}
     momentum = {name: torch.zeros_like(value) for name, value in training.params.items()}
     lr = torch.tensor(training._schedule.lr_at(0), device=bench.device)

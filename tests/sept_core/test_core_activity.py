@@ -8,6 +8,7 @@ import pytest
 import torch
 from trial_made import TRAINED, config, finish, numbers
 
+from sept_core.clip_batch import ClipBatch
 from sept_core.encoders.mini import load_mini
 from sept_core.encoders.prefix import TOKEN_BUDGET
 from sept_core.semantic import load_neighbors
@@ -26,11 +27,16 @@ def shares(report):
     return [report.metrics[name] for name in NAMES]
 
 
+def gradients(loss, params):
+    found = torch.autograd.grad(loss, [*params.values()], retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
 def by_hand(training):
     """The share of the gradients of the next epoch's first step, every replica on its own; the mean."""
     semantic, rates = training._semantic, []
     batches = [own[0] for own in training._batches()]
-    clips = training._clips(batches, max(map(len, batches)))
+    clips = ClipBatch.of(training._audio, training._labels, batches, max(map(len, batches)))
     for replica in range(len(batches)):
         one = slice(replica, replica + 1)
         params = {name: value[one].clone().requires_grad_() for name, value in training.params.items()}
@@ -39,13 +45,13 @@ def by_hand(training):
         loss = training._learner.loss(params, audio, clips.labels[one], text)
         base = (loss * weights).sum() + training._learner.penalty(params, text).sum()
         added = semantic.weight * sum(part.sum() for part in semantic.hinges(both).losses())
-        norms = [
-            torch.cat([
-                gradient.flatten()
-                for gradient in torch.autograd.grad(part, [*params.values()], retain_graph=True, materialize_grads=True)
-            ]).norm().item()
-            for part in (added, base)
-        ]  # fmt: skip
+        of_sept, of_base = gradients(added, params), gradients(base, params)
+        guide = training._learner.guide(params, audio, text)
+        if guide is not None:
+            # ProGrad: of the base loss, what takes part in the step.
+            against = gradients((guide * weights).sum(), params)
+            of_base = of_base - min(0.0, float(of_base @ against)) / float(against @ against) * against
+        norms = [float(part.norm()) for part in (of_sept, of_base)]
         rates.append(100 * norms[0] / sum(norms))
     return sum(rates) / len(rates)
 

@@ -7,12 +7,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from trial_made import TRAINED, UNSEEN, suited
 
 from sept_core.datasets import get_dataset, halves, make_split, prompt_name
 from sept_core.encoders.prefix import PromptBank
 from sept_core.evaluation import Group, GroupScores, evaluate, harmonic_mean, summarise
 from sept_core.hyper import complete
-from sept_core.learners import LEARNERS, CoCoOp, CoOp, DePT, Init
+from sept_core.learners import CoCoOp, CoOp, DePT, Init
 from sept_core.results import TrialResult
 from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, make_config
@@ -74,7 +75,18 @@ def test_clips_are_classified_among_the_names_of_their_group_only(causal_tower, 
     assert found["base"].macro_f1[0] == pytest.approx(100 * (2 / 3 + 1 + 0) / 3)
 
 
-METHODS = [name + sept for name, learner in LEARNERS.items() for sept in ("", "+sept") if learner.trainable or not sept]
+METHODS = [*UNSEEN, *(f"{name}+sept" for name in TRAINED)]
+
+
+def subspace_feature(learner, basis, name, base):
+    """SubT's feature of a name, with the basis as it is in the paper."""
+    plain, known = (
+        F.normalize(learner.tower.encode([learner.template.format(text) for text in texts]), dim=-1)
+        for texts in ([name], base)
+    )
+    left, _, start = torch.linalg.svd(known, full_matrices=False)
+    inside = plain[0] @ start.T
+    return plain[0] + inside.norm().clamp(0, 1) * F.normalize(inside @ left.T @ basis, dim=0)
 
 
 def probabilities(learner, params, clip, base, new):
@@ -82,17 +94,25 @@ def probabilities(learner, params, clip, base, new):
     tower = learner.tower
 
     def feature(name):
-        if learner.name == "zero-shot":
+        if learner.name == "subt":
+            return subspace_feature(learner, params["basis"], name, base)
+        if "ctx" not in params:
             return tower.encode([learner.template.format(name)])[0]
         context = params["ctx"]
         if learner.name == "cocoop":
             hidden = (params["meta1.weight"] @ clip + params["meta1.bias"]).clamp_min(0)
             context = context + params["meta2.weight"] @ hidden + params["meta2.bias"]
         prompt = torch.cat([context, tower.embed(tower.tokenize([f" {name}."]).ids[0])])
-        return tower(prompt[None], torch.tensor([len(prompt)]))[0]
+        return tower(prompt[None], torch.tensor([len(prompt)]))[0] + params.get("bias", 0.0)
 
     cosines = torch.stack([F.cosine_similarity(clip, feature(name), dim=0) for name in (*base, *new)])
-    by_similarity = (learner.logit_scale * cosines).softmax(0)
+    similarities = learner.logit_scale * cosines
+    if "keys" in params:
+        weight = params.get("weight", torch.eye(len(clip), dtype=clip.dtype))
+        for key, value in zip(params["keys"], params["values"], strict=True):
+            vote = (learner.beta * (torch.dot(weight @ clip, weight @ key) - 1.0)).exp()
+            similarities[: len(base)] += learner.alpha * vote * value
+    by_similarity = similarities.softmax(0)
     if learner.name != "dept":
         return by_similarity
     head = params["head.weight"] @ (params["film_audio.scale"] * clip + params["film_audio.bias"]) + params["head.bias"]
@@ -113,7 +133,7 @@ def test_all_is_a_brute_force_argmax_over_all_names(encoder, make_table, method)
         **{name: tuple(getattr(table, name)[row] for row in rows) for name in columns},
     )
     inputs = TrialInputs(encoder, table, load_neighbors("FSDD"))
-    hyper = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.1} | ({"n_neighbors": 2} if "+" in method else {})
+    hyper = suited(method, {"n_ctx": 2, "lr": 0.1, "n_neighbors": 2})
     config = make_config(
         inputs, method, hyper, shots=2, folds=("theo", "lucas"), seeds=(0,), epochs=3, report_every=3, batch_size=4
     )

@@ -12,19 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from trial_made import UNSEEN, suited
 
 from sept_core.checked_json import seal, unseal
-from sept_core.checkpoint import load_checkpoint
 from sept_core.classnames import check_names
 from sept_core.datasets import EmbeddingTable
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
-from sept_core.learners import LEARNERS
 from sept_core.prediction import Predictor
 from sept_core.prompt import CARD, PARAMETERS, Prompt, load_prompt, read_prompt
 from sept_core.trial import TrialInputs, TrialResult, TrialRun, make_config
 
-METHODS = [name for name, learner in LEARNERS.items() if learner.unseen]
+METHODS = UNSEEN
 LEFT_OUT = object()
 Learned = tuple[Prompt, TrialResult, EmbeddingTable, list[int]]
 
@@ -38,13 +37,12 @@ def learned(encoder: Encoder, make_table: Callable[..., EmbeddingTable]) -> Call
 
     def learn(method: str) -> Learned:
         if method not in made:
-            hyper = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.5}
+            hyper = suited(method, {"n_ctx": 2, "lr": 0.5})
             config = make_config(inputs, method, hyper, shots=2, folds=["theo"], seeds=[0, 1], epochs=2, batch_size=8)
             run = TrialRun(config, inputs)
             while not run.finished:
                 run.advance()
             result = run.result()
-            params = load_checkpoint(run.checkpoint(), config.signature).states[-1].params
             card = {
                 "study": config.study_key,
                 "method": method,
@@ -56,7 +54,7 @@ def learned(encoder: Encoder, make_table: Callable[..., EmbeddingTable]) -> Call
                 "replicas": list(result.replicas),
             }
             rows = [row for row, fold in enumerate(table.folds) if fold == "theo"]
-            made[method] = Prompt(card, params), result, table, rows
+            made[method] = Prompt(card, run.learned), result, table, rows
         return made[method]
 
     return learn

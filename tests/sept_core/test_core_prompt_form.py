@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from trial_made import TRAINED, UNSEEN, suited
 
-from sept_core.checkpoint import load_checkpoint
 from sept_core.datasets import DATASETS, trained_classes
 from sept_core.encoders.mini import load_mini
 from sept_core.encoders.prefix import PromptBank, encode_prompts
@@ -13,12 +13,12 @@ from sept_core.errors import InputError
 from sept_core.learners import LEARNERS, Init
 from sept_core.prediction import Predictor
 from sept_core.prompt import Prompt
-from sept_core.prompt_form import EARLIER_WORDING, Wording
+from sept_core.prompt_form import EARLIER_WORDING, PROMPT_END, Wording
 from sept_core.semantic import Neighbors, load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, make_config
 
+WITH_CONTEXT = [name for name in TRAINED if PROMPT_END in LEARNERS[name].hyper]
 OPTIONS = ("prompt_end", "name_case", "context_init", "schedule", "warmup_epochs", "weight_decay", "last_batch")
-TRAINED = [name for name, learner in LEARNERS.items() if learner.trainable]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def inputs(encoder, make_table):
 
 
 def config(inputs, method="coop", **hyper):
-    hyper = {"n_ctx": 2, "lr": 0.5} | ({"n_neighbors": 2} if "+sept" in method else {}) | hyper
+    hyper = suited(method, {"n_ctx": 2, "lr": 0.5, "n_neighbors": 2}) | hyper
     return make_config(inputs, method, hyper, shots=2, folds=["theo"], epochs=2, report_every=2, batch_size=8)
 
 
@@ -36,7 +36,6 @@ def learned(inputs, trial):
     run = TrialRun(trial, inputs)
     while not run.finished:
         run.advance()
-    params = load_checkpoint(run.checkpoint(), trial.signature).states[-1].params
     result = run.result()
     card = {
         "study": trial.study_key,
@@ -46,10 +45,10 @@ def learned(inputs, trial):
         "classes": {"trained": result.classnames["base"], "all": list(inputs.table.info.classnames)},
         "replicas": list(result.replicas),
     }
-    return Prompt(card, params), result
+    return Prompt(card, run.learned), result
 
 
-@pytest.mark.parametrize("method", [*TRAINED, "coop+sept"])
+@pytest.mark.parametrize("method", [*WITH_CONTEXT, "coop+sept"])
 def test_the_full_stop_is_behind_every_learned_prompt_in_training_measurement_and_prediction(inputs, method):
     tower = inputs.encoder.text
     trials = {end: config(inputs, method, prompt_end=end) for end in ("full-stop", "none")}
@@ -75,12 +74,9 @@ def test_the_full_stop_is_behind_every_learned_prompt_in_training_measurement_an
             torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("baseline", list(LEARNERS))
+@pytest.mark.parametrize("baseline", ["zero-shot", *TRAINED])
 def test_a_prompt_of_before_that_names_no_option_predicts_as_it_did(inputs, baseline):
-    if baseline == "zero-shot":
-        trial = make_config(inputs, baseline, {}, shots=2, folds=["theo"])
-    else:
-        trial = config(inputs, baseline, prompt_end="none")
+    trial = config(inputs, baseline, **suited(baseline, {"prompt_end": "none"}))
     prompt, _ = learned(inputs, trial)
     before = Prompt({**prompt.card, "hyper": {k: v for k, v in trial.hyper.items() if k not in OPTIONS}}, prompt.params)
     assert Wording.of(before.card["hyper"]) == EARLIER_WORDING
@@ -112,7 +108,7 @@ def test_names_are_lower_cased_or_as_their_dataset_writes_them():
     assert Wording(".", lower=False).names(["Throat clearing", "city_center"]) == ("Throat clearing", "city center")
 
 
-@pytest.mark.parametrize("baseline", list(LEARNERS))
+@pytest.mark.parametrize("baseline", UNSEEN)
 def test_names_as_written_reach_training_templates_measurement_and_prediction(
     encoder, make_table, baseline, monkeypatch
 ):
@@ -121,7 +117,7 @@ def test_names_as_written_reach_training_templates_measurement_and_prediction(
     plain = encoder.text.tokenize
     monkeypatch.setattr(encoder.text, "tokenize", lambda texts: seen.extend(texts) or plain(texts))
     encoder.text.forget()
-    hyper = {"name_case": "as-written"} | ({} if baseline == "zero-shot" else {"n_ctx": 2})
+    hyper = suited(baseline, {"name_case": "as-written", "n_ctx": 2})
     trial = make_config(inputs, baseline, hyper, shots=1, epochs=1)
     prompt, _ = learned(inputs, trial)
     Predictor(prompt, encoder).probabilities(inputs.table.embeddings[:2], inputs.table.info.classnames)
@@ -135,7 +131,7 @@ def test_a_context_starts_from_words_whose_tokens_are_its_length(inputs):
     trial = config(inputs, context_init=words, n_ctx=0)
     assert trial.hyper["n_ctx"] == len(tower.words(words)) == len(tower.tokenize([words]).ids[0])
     assert trial == config(inputs, context_init=words, n_ctx=trial.hyper["n_ctx"])
-    for baseline in TRAINED:
+    for baseline in WITH_CONTEXT:
         learner = LEARNERS[baseline](tower, config(inputs, baseline, context_init=words, n_ctx=0).hyper, ["rain"])
         start = learner.init(Init(["a", "b"], torch.device("cpu"), torch.float64))["ctx"]
         assert torch.equal(start[0], tower.embed(tower.words(words)))

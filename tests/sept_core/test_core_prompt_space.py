@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from trial_made import suited
 
 from sept_core.errors import InputError
 from sept_core.learners import LEARNERS, Init
@@ -35,13 +36,14 @@ def hyper_of(name, **given):
 
 
 def learned(tower, name, own=None, **given):
-    hyper = hyper_of(name, **({} if name == "zero-shot" else {"n_ctx": 3}), **given)
+    hyper = hyper_of(name, **suited(name, {"n_ctx": 3}), **given)
     wording = Wording.of(hyper)
     learner = LEARNERS[name](tower, hyper, wording.names(NAMES.classes)[: NAMES.trained])
     like = next(tower.parameters())
     params = learner.init(Init([f"replica {number}" for number in range(REPLICAS)], like.device, like.dtype))
     # Far from the start, so that margins are violated.
-    params = {key: value * (30.0 if key == "ctx" else 1.0) for key, value in params.items()}
+    factors = {"ctx": 30.0, "basis": torch.linspace(-1.0, 2.0, tower.dim, dtype=like.dtype)}
+    params = {key: value * factors.get(key, 1.0) for key, value in params.items()}
     audio = torch.randn(REPLICAS, 1, tower.dim, dtype=like.dtype, generator=torch.Generator().manual_seed(0))
     return Learned(name, learner, params, wording, audio if learner.conditional else None, own)
 

@@ -71,10 +71,9 @@ def test_nested_selection_needs_four_base_classes(encoder, make_table):
         TrialRun(config(esc, sept=False, folds=None, selection="nested"), esc)
 
 
-@pytest.mark.parametrize("baseline", ["zero-shot", "coop", "cocoop", "dept"])
+@pytest.mark.parametrize("baseline", ["zero-shot", "coop", "cocoop", "dept", "subt"])
 def test_cross_dataset_trains_on_all_source_classes_and_tests_on_every_target(inputs, make_table, baseline):
-    hyper = {} if baseline == "zero-shot" else {"n_ctx": 3, "lr": 0.05}
-    trial, wider = cross(inputs, make_table, baseline=baseline, sept=False, hyper=hyper)
+    trial, wider = cross(inputs, make_table, baseline=baseline, sept=False)
     run = TrialRun(trial, wider)
     result = finish(run)
     assert set(result.test) >= {"source", "ESC10", "SESA", "targets"}

@@ -17,7 +17,7 @@ from sept_core.semantic import load_neighbors
 from sept_core.trial import TrialInputs, TrialRun, make_config
 
 SWEEP = "done"
-METHODS = ("zero-shot", "coop", "dept", "coop+sept")
+METHODS = ("zero-shot", "coop", "dept", "coop+sept", "tip-adapter", "treff")
 SPEC = f"""
 name: {SWEEP}
 encoder: mini
@@ -28,6 +28,7 @@ shots: 2
 folds: {{ESC10: ['2', '3']}}
 training: {{epochs: 2, report_every: 1}}
 """
+_HYPER: dict[str, dict[str, Any]] = {"zero-shot": {}, "tip-adapter": {"cache_alpha": 5.0}, "treff": {"lr": 0.001}}
 CLASSES = ["dog bark", "siren", "my new class"]
 
 
@@ -46,7 +47,7 @@ def finish(root: Path | str) -> TrialStore:
     store = TrialStore(open_files(root))
     store.write_spec(SWEEP, SPEC)
     for method in METHODS:
-        hyper: dict[str, Any] = {} if method == "zero-shot" else {"n_ctx": 2, "lr": 0.05}
+        hyper: dict[str, Any] = _HYPER.get(method, {"n_ctx": 2, "lr": 0.05})
         add_trial(store, method, 0, hyper)
     return store
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
-from finished import CLASSES, SWEEP, mini, write_tone
+from finished import CLASSES, METHODS, SWEEP, mini, write_tone
 
 from pipeline.prompts import fetch_prompt, write_prompt
 from sept_core.prediction import Predictor
@@ -26,7 +26,7 @@ ESC10 = Path(__file__).parents[4] / "shared" / "audio" / "esc10"
 def test_best_shows_each_studys_trial_and_what_to_type(sept: Callable[..., Ran], finished_sweep: Path) -> None:
     code, out, _ = sept("best", SWEEP, "--root", finished_sweep)
     assert code == 0
-    for method in ("zero-shot", "coop", "dept", "coop+sept"):
+    for method in METHODS:
         assert f"\nESC10.{method} " in out
     assert f"sept export {SWEEP} ESC10." in out
     code, out, _ = sept("best", SWEEP, "--root", finished_sweep, "--study", "dept", "--json")
@@ -38,9 +38,11 @@ def test_best_shows_each_studys_trial_and_what_to_type(sept: Callable[..., Ran],
     assert "own_accuracy_is" not in shown
 
 
-def test_export_then_predict(sept: Callable[..., Ran], finished_sweep: Path, tmp_path: Path) -> None:
-    code, out, _ = sept("export", SWEEP, "coop", "--root", finished_sweep, "--to", "mine")
+@pytest.mark.parametrize("method", ["coop", "tip-adapter", "treff"])
+def test_export_then_predict(method: str, sept: Callable[..., Ran], finished_sweep: Path, tmp_path: Path) -> None:
+    code, out, _ = sept("export", SWEEP, method, "--root", finished_sweep, "--to", "mine")
     assert code == 0
+    assert ("MB of parameters, among them the features of its training clips" in out) == (method != "coop")
     assert "Measured again: equal to the sweep's record" in out
     clip = write_tone(tmp_path / "tone.wav")
     code, out, _ = sept("predict", clip, "--prompt", "mine", "--classes", ", ".join(CLASSES), "--json")

@@ -177,6 +177,13 @@ def test_sept_report_says_in_a_sentence_what_sept_did(sept: Sept, own_root: Path
     assert "ESC10, violated margins of new classes: CoOp " in out
 
 
+@pytest.mark.parametrize("method", ["tip-adapter", "treff"])
+def test_a_cache_has_no_prompt_space(method: str, sept: Sept, own_root: Path) -> None:
+    code, _, err = sept("show", SWEEP, f"ESC10.{method}", "--root", own_root)
+    assert code == 2
+    assert f"'{method}' does not learn text features of any name, so it has no prompt space" in " ".join(err.split())
+
+
 def test_sept_show_names_the_nearest_study(sept: Sept, own_root: Path) -> None:
     code, _, err = sept("show", SWEEP, "coop+spet", "--root", own_root)
     assert code == 2
