@@ -42,7 +42,8 @@ class Modifier(Learner):
     def over(cls, baseline: type[Learner]) -> type[Learner]:
         """This modifier on a baseline, as a learner."""
         known = {parameter.name for parameter in baseline.hyper}
-        facts = ("trainable", "lr_factors", "unseen", "learns_text", "reads_clips", "starts_from_clips", "conditional")
+        # Not `reads_clips`: what a modifier adds may read clips (ZEBRA's entropy), whatever its baseline does.
+        facts = ("trainable", "lr_factors", "unseen", "learns_text", "starts_from_clips", "conditional")
         return type(
             f"{cls.__name__}Over{baseline.__name__}",
             (cls,),

@@ -114,6 +114,11 @@ def test_replicas_train_as_if_alone_with_and_without_sept(encoder, make_table, b
             torch.testing.assert_close(value[at], alone.training.params[name][0], rtol=1e-8, atol=1e-10)
 
 
+def test_its_entropy_reads_training_clips_even_if_the_baseline_reads_none():
+    assert not get_learner("audio-free").reads_clips
+    assert get_learner("audio-free+zebra").reads_clips
+
+
 def test_sept_acts_on_the_features_of_the_baseline(problem, causal_tower):
     learner, plain, params, audio, _ = problem("coop+zebra")
     bank = PromptBank.of(causal_tower, [*NAMES, *OTHERS])
