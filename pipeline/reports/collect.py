@@ -32,7 +32,7 @@ from sept_core.correct_counts import Tested
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 
-__all__ = ["collect", "differences_of", "tabulate"]
+__all__ = ["collect", "differences_of", "paired_gains", "tabulate"]
 
 _C = TypeVar("_C", bound=Chosen)
 _G = TypeVar("_G", Gain, FewShotGain, TransferGain)
@@ -70,14 +70,14 @@ def tabulate(records: SweepRecords) -> SweepTable:
     return SweepTable(
         sweep=records.name,
         rows=tuple(rows),
-        gains=_gains(rows, Gain),
+        gains=paired_gains(rows, Gain),
         without=tuple(sorted(apart.union(study.key for study in records.studies) - finished)),
         transfers=tuple(transfers),
-        transfer_gains=_gains(transfers, TransferGain),
+        transfer_gains=paired_gains(transfers, TransferGain),
         for_use=tuple(sorted(_for_use(records), key=_place)),
         lost=lost,
         few_shot=tuple(few_shot),
-        few_shot_gains=_gains(few_shot, FewShotGain),
+        few_shot_gains=paired_gains(few_shot, FewShotGain),
     )
 
 
@@ -225,7 +225,13 @@ def _corrected(gains: Sequence[_G]) -> tuple[_G, ...]:
     )
 
 
-def _gains(rows: Sequence[Chosen], kind: type[_G]) -> tuple[_G, ...]:
+def paired_gains(rows: Sequence[Chosen], kind: type[_G]) -> tuple[_G, ...]:
+    """The gains of all twins among the rows, corrected for their number.
+
+    Args:
+        rows: The rows of one protocol.
+        kind: The class of its gains.
+    """
     gains = (_gain(row, twin, kind) for row, twin in _twins(rows))
     return _corrected([gain for gain in gains if gain is not None])
 
