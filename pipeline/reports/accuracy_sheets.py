@@ -18,6 +18,8 @@ WORDS = frozenset(
     {"dataset", "source", "method", "baseline", "significant", "backbone", "protocol", "published in", "test folds"}
 )
 """Columns with words instead of numbers."""
+_UNFOLDED = 12
+"""Rows of details that are shown without unfolding."""
 
 
 def accuracy_sheets(table: SweepTable) -> tuple[Sheet, ...]:
@@ -199,7 +201,8 @@ def _details_sheet(table: SweepTable) -> Sheet:
             )
         )
     columns = ("dataset", "method", "accuracy", *(("gain in accuracy", "p") if gains else ()), "F1", "val", "trials")
-    return Sheet(columns, tuple(rows), WORDS, title="Gain, macro F1, validation and trials")
+    title = "Gain, macro F1, validation and trials"
+    return Sheet(columns, tuple(rows), WORDS, title=title, folded=len(rows) > _UNFOLDED)
 
 
 def _strong(table: SweepTable, rows: Sequence[Chosen]) -> frozenset[int]:

@@ -56,12 +56,13 @@ def _drawn(places: tuple[str, ...], measured: Mapping[str, _Measured], title: st
     known = [one for line in measured.values() for one in line if one is not None]
     ends = [value + sign * std for value, std in known for sign in (1, -1)]
     up = Linear(max(min(ends) - 3, 0.0), min(max(ends) + 3, 101.0))
-    size = (max(340, 100 * len(places) + 80), 300)
+    # Side by side, so that equal methods do not hide each other.
+    across = max(64, 13 * len(measured))
+    size = (max(340, (across + 36) * len(places) + 80), 300)
     panel = Panel(Words(places), up, ("tested on", "accuracy on test clips, %"), title, size=size)
     for index, (method, line) in enumerate(measured.items()):
         look = look_of(method)
-        # Side by side, so that equal methods do not hide each other.
-        shift = 64 * ((index + 0.5) / len(measured) - 0.5)
+        shift = across * ((index + 0.5) / len(measured) - 0.5)
         for place, one in zip(places, line, strict=True):
             if one is None:
                 continue
