@@ -42,7 +42,7 @@ DEFAULT_TEMPLATE = "This is a sound of {}."
 # Folders and study keys are named after the data set, and the parts of a study key are joined by full stops.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Cross-dataset results use the names of targets and these as names of measures.
-_MEASURES = frozenset({"accuracy", "base", "new", "h", "h_of_means", "source", "targets", "total"})
+_MEASURES = frozenset({"base", "new", "h", "h_of_means", "source", "targets", "total"})
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 # Text towers take 77 tokens, with the context in front of the name.
 _MAX_CLASSNAME = 100
