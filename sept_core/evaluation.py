@@ -2,7 +2,7 @@
 
 Base-to-new: base clips among base names, new clips among new names, and H = 2 b n / (b + n) per replica (fold, seed),
 then averaged: the headline. H of the averaged accuracies is reported as well, since published tables use either.
-Cross-dataset: accuracy on the source and on every target.
+Few-shot: accuracy on the clips of all classes. Cross-dataset: accuracy on the source and on every target.
 
 Test clips of base-to-new are also ranked among all names, base and new (the generalised setting): ``all``, and
 ``all_base`` and ``all_new`` for the clips of each group. A name has the same logit as within its group, so a clip that
@@ -79,7 +79,7 @@ def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list
 
     For groups ``base`` and ``new`` there are also ``h``, the harmonic mean of a replica, and ``h_of_means``; if they
     were ranked among all names, also ``all`` (all clips together), ``all_base``, ``all_new``, ``all_h`` and ``all_f1``.
-    Cross-dataset has ``source``, the targets, and ``targets``, the mean over the targets.
+    Few-shot has ``accuracy``. Cross-dataset has ``source``, the targets, and ``targets``, the mean over the targets.
 
     Returns:
         Summary: for every group and measure the mean over replicas, its sample standard deviation ``*_std`` (0 for one
@@ -90,7 +90,7 @@ def summarise(scores: Mapping[str, GroupScores]) -> tuple[dict[str, float], list
     for index in range(replicas):
         row = {name: group.accuracy[index] for name, group in scores.items()}
         row |= {f"{name}_f1": group.macro_f1[index] for name, group in scores.items()}
-        targets = [name for name in scores if name not in ("base", "new", "source")]
+        targets = [name for name in scores if name != "source"] if "source" in scores else []
         if "base" in scores and "new" in scores:
             row["h"] = harmonic_mean(row["base"], row["new"])
             if scores["base"].among_all:

@@ -12,6 +12,7 @@ from sept_core.learners import get_learner
 from sept_core.learners.coop import settled_context
 from sept_core.learners.optimiser import check_warmup
 from sept_core.methods import check_method, hyper_parameters, split_method
+from sept_core.protocol_facts import PROTOCOLS
 from sept_core.protocols import check_splits
 from sept_core.schedule import Precision
 from sept_core.semantic import NamingNew
@@ -54,7 +55,7 @@ def make_config(
             clips that it has heard; neighbours are needed with SEPT only, targets with cross-dataset only.
         method: A baseline, followed by ``+`` and its modifiers, the last of them SEPT: ``coop``, ``coop+sept``.
         hyper: Hyper-parameters by name; missing ones take their defaults.
-        shots: Training clips per base class (all, if a class has fewer).
+        shots: Training clips per class that is trained on (all, if a class has fewer).
         folds: Test folds, None for all that the encoder has not seen.
         seeds: One replica is trained per fold and seed.
         epochs: Passes over a replica's training clips.
@@ -62,7 +63,7 @@ def make_config(
         batch_size: Clips per step and replica.
         precision: ``float32``, or ``bfloat16`` to run the text tower in training under autocast, which is meant for
             GPUs; measurements are in float32.
-        protocol: ``base-to-new``, or ``cross-dataset`` with ``inputs.table`` the source.
+        protocol: ``base-to-new``, ``few-shot``, or ``cross-dataset`` with ``inputs.table`` the source.
         selection: What the search is measured on, see ``protocols.py``.
         crossing: What to do with training clips that a published split shares with its test clips: ``keep`` them, as
             published results do, or ``drop`` them.
@@ -108,7 +109,7 @@ def make_config(
         raise InputError("folds or seeds name the same replica twice", where=f"folds {chosen}, seeds {tuple(seeds)}")
     for name, word, known in (
         ("precision", precision, get_args(Precision)),
-        ("protocol", protocol, get_args(TrialConfig.model_fields["protocol"].annotation)),
+        ("protocol", protocol, tuple(PROTOCOLS)),
         ("selection", selection, get_args(TrialConfig.model_fields["selection"].annotation)),
         ("crossing", crossing, get_args(CrossingRule)),
         ("neighbors_naming_new", neighbors_naming_new, get_args(NamingNew)),
@@ -125,7 +126,7 @@ def make_config(
     refuse_faulty(rows_of(table, info), info, chosen, accept_faulty_split)
     for target in targets:
         refuse_faulty(rows_of(target, target.info), target.info, ())
-    check_splits(table, encoder.pretraining, chosen, shots, crossing)
+    check_splits(table, encoder.pretraining, chosen, shots, crossing, protocol, selection)
     fallback: dict[str, Value] = {
         "logit_scale": encoder.logit_scale,
         "template": info.template,
@@ -137,7 +138,7 @@ def make_config(
     if trains:
         check_warmup(complete_hyper, epochs, method)
     # Without lists or new classes it is the same configuration, whatever is done with such terms.
-    naming_new = cast(NamingNew, neighbors_naming_new if sept and protocol == "base-to-new" else "keep")
+    naming_new = cast(NamingNew, neighbors_naming_new if sept and not PROTOCOLS[protocol].all_classes else "keep")
     used = trial_neighbors(inputs, protocol, naming_new) if sept else None
     check_names_apart(inputs, protocol, complete_hyper, used)
     return TrialConfig(

@@ -9,12 +9,12 @@ from __future__ import annotations
 from sept_core.errors import InputError
 from sept_core.hyper import HyperParameter
 from sept_core.learners import LEARNERS, MODIFIERS, get_learner
+from sept_core.protocol_facts import PROTOCOLS, protocol_of
 from sept_core.semantic.loss import SEPT_HYPER
 from sept_core.suggestions import known_words
 
 __all__ = [
     "NESTED_CLASSES",
-    "TRANSFER_SELECTIONS",
     "check_method",
     "declared_hyper",
     "hyper_by_part",
@@ -25,10 +25,6 @@ __all__ = [
 
 NESTED_CLASSES = 4
 """Smallest number of base classes that the selection ``nested`` can split again, two and two."""
-
-TRANSFER_SELECTIONS = ("heldout", "strict")
-"""The selections of cross-dataset: it trains on all classes, so there are no new classes to hide, as ``nested``
-does."""
 
 _SEPT = "+sept"
 
@@ -41,23 +37,28 @@ def split_method(method: str) -> tuple[str, bool]:
 
 def known_methods() -> tuple[str, ...]:
     """The baselines, each also with one modifier, and with ``+sept`` those that SEPT can act on."""
-    plain = [name for name, learner in LEARNERS.items() if learner.unseen]
-    modified = [f"{name}+{own}" for name in plain if LEARNERS[name].trainable for own in MODIFIERS]
-    return (*plain, *modified, *(f"{name}{_SEPT}" for name in (*plain, *modified) if _takes_sept(name)))
+    modified = [
+        f"{name}+{own}"
+        for name, learner in LEARNERS.items()
+        if learner.unseen and learner.trainable
+        for own in MODIFIERS
+    ]
+    return (*LEARNERS, *modified, *(f"{name}{_SEPT}" for name in (*LEARNERS, *modified) if _takes_sept(name)))
 
 
 def check_method(method: str, protocol: str) -> None:
     """Check that a protocol can measure a method.
 
     Raises:
-        InputError: Unknown method, or one that cannot name the classes that the protocol tests.
+        InputError: Unknown method or protocol, or a method that cannot name the classes that the protocol tests.
     """
     baseline, sept = split_method(method)
     hyper_parameters(baseline, False)  # an unknown method has its own error
-    if not get_learner(baseline).unseen:
+    if protocol_of(protocol).tests_untrained and not get_learner(baseline).unseen:
+        trained = ", ".join(known.name for known in PROTOCOLS.values() if not known.tests_untrained)
         raise InputError(
-            f"'{baseline}' cannot name a class that it was not trained on",
-            fix=f"{protocol} tests such classes; train it with sept_core.training alone",
+            f"'{baseline}' cannot name a class that it was not trained on, and {protocol} tests such classes",
+            fix=f"use protocol: {trained}, or leave it out",
         )
     hyper_parameters(baseline, sept)
 

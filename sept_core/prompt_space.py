@@ -142,6 +142,11 @@ class PromptSpace(Stored):
     remarks: list[str] = field(default_factory=list)
 
     @property
+    def has_new(self) -> bool:
+        """Whether any class was not trained on."""
+        return len(self.classes) > self.trained
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The groups with neighbours."""
         return GROUPS if len(self.neighbors) > self.trained else GROUPS[:1]

@@ -24,6 +24,10 @@ The objective of a trial is measured while it trains; trials are ranked, pruned 
 - ``paper``: the search is measured on the test clips themselves, as published tables appear to be. For comparison only;
   state this whenever you show such a result.
 
+Few-shot: train on shots of *all* classes of a dataset, test on its test clips among all names (``heldout``, ``strict``
+with a search for each test fold, or ``paper``; without new classes ``nested`` does not apply). Held out are the clips
+of a replica's training folds that it did not draw; a class whose clips are all drawn has none.
+
 Cross-dataset: train on shots of *all* classes of a source; the search is measured on its held-out clips (``heldout``,
 or ``strict`` with a search for each test fold of the source; the other two do not apply). Tested are the source's test
 clips and, among all names of the target, the test clips of every target (of all its folds) that the encoder has not
@@ -42,11 +46,12 @@ from sept_core.datasets import (
     CrossingRule,
     EmbeddingTable,
     Split,
+    WholeSplit,
     contradictions,
-    draw_shots,
     halves,
     make_split,
     rows_of,
+    split_all_classes,
 )
 from sept_core.datasets.folds import roles_of
 from sept_core.datasets.pretraining import Pretraining, heard_rows, newly_heard, shared_rows
@@ -55,6 +60,7 @@ from sept_core.errors import InputError
 from sept_core.evaluation import Group
 from sept_core.methods import NESTED_CLASSES
 from sept_core.prompt_form import EARLIER_WORDING, Wording
+from sept_core.protocol_facts import protocol_of
 
 __all__ = ["Plan", "Stage", "check_splits", "left_out", "make_plan"]
 
@@ -108,7 +114,7 @@ def make_plan(
     """The plan of a trial.
 
     Args:
-        protocol: ``base-to-new`` or ``cross-dataset``.
+        protocol: ``base-to-new``, ``few-shot`` or ``cross-dataset``.
         selection: ``heldout``, ``strict``, ``nested`` or ``paper``.
         table: Embeddings of the dataset (cross-dataset: of the source).
         targets: Embeddings of the targets.
@@ -126,9 +132,17 @@ def make_plan(
     info = table.info
     text = _Text(tower, wording)
     seen, heard = pretraining.folds.get(info.name, ()), heard_rows(table, pretraining)
-    splits = [make_split(table, info, fold, seed, shots, seen, heard, crossing) for fold in folds for seed in seeds]
-    if protocol == "cross-dataset":
-        return _cross_dataset(table, targets, text, pretraining, splits, shots)
+    replicas = [(fold, seed) for fold in folds for seed in seeds]
+    if protocol_of(protocol).all_classes:
+        hold_out = selection != "paper"
+        whole = [
+            split_all_classes(table, info, fold, seed, shots, seen, heard, crossing, hold_out=hold_out)
+            for fold, seed in replicas
+        ]
+        if targets:
+            return _cross_dataset(table, targets, text, pretraining, whole)
+        return _few_shot(table, text, whole, selection)
+    splits = [make_split(table, info, fold, seed, shots, seen, heard, crossing) for fold, seed in replicas]
     base, new = halves(info.classnames)
     test = {
         "base": text.group(table, base, [split.test_base for split in splits], trained=True),
@@ -175,16 +189,26 @@ def left_out(
 # The same.
 @lru_cache(maxsize=32)
 def check_splits(
-    table: EmbeddingTable, pretraining: Pretraining, folds: tuple[str, ...], shots: int, crossing: CrossingRule
+    table: EmbeddingTable,
+    pretraining: Pretraining,
+    folds: tuple[str, ...],
+    shots: int,
+    crossing: CrossingRule,
+    protocol: str,
+    selection: str,
 ) -> None:
     """Check before a trial that its folds can be split.
 
     Raises:
-        InputError: As `make_split`.
+        InputError: As `make_split` and `split_all_classes`.
     """
     seen, heard = pretraining.folds.get(table.dataset, ()), heard_rows(table, pretraining)
+    whole, hold_out = protocol_of(protocol).all_classes, selection != "paper"
     for fold in folds:
-        make_split(table, table.info, fold, 0, shots, seen, heard, crossing)
+        if whole:
+            split_all_classes(table, table.info, fold, 0, shots, seen, heard, crossing, hold_out=hold_out)
+        else:
+            make_split(table, table.info, fold, 0, shots, seen, heard, crossing)
 
 
 def _inner_stage(table: EmbeddingTable, text: _Text, base: Sequence[str], splits: Sequence[Split]) -> Stage:
@@ -213,26 +237,27 @@ def _inner_stage(table: EmbeddingTable, text: _Text, base: Sequence[str], splits
     return text.stage(table, inner_base, train, measured)
 
 
+def _few_shot(table: EmbeddingTable, text: _Text, splits: Sequence[WholeSplit], selection: str) -> Plan:
+    every = table.info.classnames
+    test = {"accuracy": text.group(table, every, [split.test for split in splits], trained=True)}
+    held_out = {"accuracy": text.group(table, every, [split.heldout for split in splits], trained=True)}
+    measured = test if selection == "paper" else held_out
+    stage = text.stage(table, every, [split.train for split in splits], measured)
+    return Plan((stage,), test, {"accuracy": list(every)})
+
+
 def _cross_dataset(
     table: EmbeddingTable,
     targets: Sequence[EmbeddingTable],
     text: _Text,
     pretraining: Pretraining,
-    splits: Sequence[Split],
-    shots: int,
+    splits: Sequence[WholeSplit],
 ) -> Plan:
     info = table.info
     every = info.classnames
-    # The half that base-to-new holds out is used here like the other.
-    train = [split.train + _shots_of_new(table, split, shots) for split in splits]
-    held_out = [
-        tuple(sorted({*split.heldout_base, *split.heldout_new} - set(drawn)))
-        for split, drawn in zip(splits, train, strict=True)
-    ]
     # Targets must not influence what the source trains on or what its search is measured on.
     without = left_out(table, tuple(targets), pretraining)
-    tests = [tuple(sorted((*split.test_base, *split.test_new))) for split in splits]
-    tested = {"source": text.group(table, every, tests, trained=True)}
+    tested = {"source": text.group(table, every, [split.test for split in splits], trained=True)}
     for target in targets:
         other = target.info
         seen = frozenset(pretraining.folds.get(other.name, ()))
@@ -253,18 +278,10 @@ def _cross_dataset(
                 fix="take a target with other clips",
             )
         tested[other.name] = text.group(target, other.classnames, [rows] * len(splits))
-    measured = {"source": text.group(table, every, held_out, trained=True)}
+    measured = {"source": text.group(table, every, [split.heldout for split in splits], trained=True)}
     names = {"source": list(every)} | {target.dataset: list(target.info.classnames) for target in targets}
-    return Plan((text.stage(table, every, train, measured),), tested, names)
-
-
-def _shots_of_new(table: EmbeddingTable, split: Split, shots: int) -> tuple[int, ...]:
-    drawn: list[int] = []
-    for name in halves(table.info.classnames)[1]:
-        rows = {table.clip_ids[row]: row for row in split.pool_new if table.classnames[row] == name}
-        ids = draw_shots(table.dataset, split.fold, split.seed, name, list(rows), shots)
-        drawn += [rows[clip_id] for clip_id in ids]
-    return tuple(drawn)
+    stage = text.stage(table, every, [split.train for split in splits], measured)
+    return Plan((stage,), tested, names)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pydantic import (
 from sept_core.checked_json import canonical_json
 from sept_core.correct_counts import Tested
 from sept_core.json_dataclasses import DurationS, OmitEmpty, Stored, TimeMs
+from sept_core.protocol_facts import OBJECTIVES, objective_among
 from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
 __all__ = [
@@ -70,8 +71,9 @@ def _rule_of(config: TrialConfig) -> tuple[str, ...]:
 
 
 def _with_objective(metrics: dict[str, float]) -> dict[str, float]:
-    if not math.isfinite(metrics.get("val/h", metrics.get("val/source", math.nan))):
-        raise ValueError("val/h (or val/source) is missing or not finite")
+    name = objective_among(metrics, "val/")
+    if name is None or not math.isfinite(metrics[name]):
+        raise ValueError(f"the objective (val/{', val/'.join(OBJECTIVES)}) is missing or not finite")
     return metrics
 
 
@@ -81,13 +83,13 @@ class Report(Stored):
 
     Attributes:
         epoch: Epochs trained.
-        metrics: ``val/h`` (the objective), ``val/base``, ``val/new`` (cross-dataset: ``val/source``, the objective) in
-            percent, means over replicas on held-out clips; ``loss/total``, ``loss/base``, ``loss/intra``,
-            ``loss/inter``, means over the epoch's steps and replicas. With SEPT, in percent (reports of earlier
-            releases lack them): ``sept/active_intra`` and ``sept/active_inter``, the hinges whose margin is violated,
-            means over the same; and ``sept/gradient``, on the epoch's first step, the norm of the gradient of
-            lambda (L_intra + L_inter) as a share of it plus the norm of the base loss's, the mean over replicas (each
-            norm is over all parameters of a replica).
+        metrics: ``val/h`` (the objective), ``val/base``, ``val/new`` (few-shot: ``val/accuracy``, cross-dataset:
+            ``val/source``, the objectives) in percent, means over replicas on held-out clips; ``loss/total``,
+            ``loss/base``, ``loss/intra``, ``loss/inter``, means over the epoch's steps and replicas. With SEPT, in
+            percent (reports of earlier releases lack them): ``sept/active_intra`` and ``sept/active_inter``, the hinges
+            whose margin is violated, means over the same; and ``sept/gradient``, on the epoch's first step, the norm of
+            the gradient of lambda (L_intra + L_inter) as a share of it plus the norm of the base loss's, the mean over
+            replicas (each norm is over all parameters of a replica).
         time_s: Seconds of training so far.
         timestamp_ms: When it was made. Neither of the two is compared.
     """
@@ -100,8 +102,11 @@ class Report(Stored):
 
     @property
     def objective(self) -> float:
-        """What a search maximises, in percent: the harmonic mean on held-out clips; cross-dataset: their accuracy."""
-        return self.metrics["val/h"] if "val/h" in self.metrics else self.metrics["val/source"]
+        """What a search maximises, in percent: the harmonic mean on held-out clips; without new classes their
+        accuracy."""
+        name = objective_among(self.metrics, "val/")
+        assert name is not None  # checked when it was made
+        return self.metrics[name]
 
 
 @dataclass(frozen=True)
@@ -111,14 +116,14 @@ class TrialResult(Stored):
     Attributes:
         validation: ``h``, ``base``, ``new`` in percent on held-out clips: means over replicas (``h`` is the mean of the
             replicas' harmonic means), their sample standard deviations ``*_std``, macro F1 ``*_f1``, and
-            ``h_of_means``. Cross-dataset: ``source``.
-        test: The same on test clips. Cross-dataset: ``source``, every target by name, and ``targets``, their mean.
+            ``h_of_means``. Few-shot: ``accuracy``; cross-dataset: ``source``.
+        test: The same on test clips. Cross-dataset: also every target by name, and ``targets``, their mean.
             Never used to choose anything, except with ``selection: paper``, which validates on test clips.
             Base-to-new also ranks them among all names: ``all`` (all clips), ``all_base``, ``all_new``, their harmonic
             mean ``all_h``, and ``all_f1``; results of earlier releases lack these.
         replicas: One row per fold and seed.
-        confusion: By group (``base``, ``new``): test clips by true class (rows) and predicted class (columns), all
-            replicas.
+        confusion: By group (``base``, ``new``; few-shot: ``accuracy``): test clips by true class (rows) and predicted
+            class (columns), all replicas.
         classnames: By group: names of the rows.
         train_seconds: Seconds of training and validation, all replicas.
         error: Traceback of a failed trial.
@@ -148,16 +153,19 @@ class TrialResult(Stored):
     def _consistent(self) -> Self:
         if self.signature != self.config.signature:
             raise ValueError(f"signature {self.signature} is not its configuration's ({self.config.signature})")
-        objective = self.validation.get("h", self.validation.get("source", math.nan))
-        if self.state == "finished" and not (self.curve and math.isfinite(objective)):
+        name = objective_among(self.validation)
+        if self.state == "finished" and not (self.curve and name and math.isfinite(self.validation[name])):
             raise ValueError("a finished trial without curve or validation metrics")
         warnings = tuple(dict.fromkeys((*_rule_of(self.config), *self.warnings)))
         return self if warnings == self.warnings else replace(self, warnings=warnings)
 
     @property
     def objective(self) -> float:
-        """What a search maximises: the validation harmonic mean; cross-dataset: the source's held-out accuracy."""
-        return self.validation["h"] if "h" in self.validation else self.validation["source"]
+        """What a search maximises: the validation harmonic mean; without new classes the accuracy on held-out
+        clips."""
+        name = objective_among(self.validation)
+        assert name is not None  # a finished result has it
+        return self.validation[name]
 
 
 def failed_result(config: TrialConfig, curve: Sequence[Report], error: str) -> TrialResult:

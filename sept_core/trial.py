@@ -23,6 +23,7 @@ from sept_core.learners import Learner, get_learner
 from sept_core.make_config import make_config
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.prompt_form import Wording
+from sept_core.protocol_facts import protocol_of
 from sept_core.protocols import Stage, make_plan
 from sept_core.results import Report, TrialResult, failed_result, now_ms, software
 from sept_core.semantic import SemanticExpansion, load_templates
@@ -202,7 +203,7 @@ class TrialRun:
             return None
         started = time.perf_counter()
         summary, _ = summarise(self._measure())
-        metrics = {f"val/{name}": summary[name] for name in ("h", "base", "new", "source") if name in summary}
+        metrics = {f"val/{name}": summary[name] for name in protocol_of(self.config.protocol).validated}
         metrics |= {f"{'sept' if name in ACTIVITY else 'loss'}/{name}": value for name, value in losses.items()}
         self.seconds += time.perf_counter() - started
         report = Report(self.training.epoch, metrics, time_s=self.seconds, timestamp_ms=now_ms())
@@ -222,7 +223,8 @@ class TrialRun:
         """
         if not self.finished:
             raise RuntimeError(f"trial {self.config.signature} is at epoch {self.epoch} of {self.config.epochs}")
-        among_all = self.config.protocol == "base-to-new"
+        # Where all classes are trained on, they are one group.
+        among_all = not protocol_of(self.config.protocol).all_classes
         scores = evaluate(self._learners[-1], self._trainings[-1].params, self._plan.tested, among_all=among_all)
         test, test_rows = summarise(scores)
         same = self._plan.stages[-1].measured is self._plan.tested  # selection: paper

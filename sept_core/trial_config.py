@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from sept_core.checked_json import canonical_json
 from sept_core.datasets.split_overlap import CrossingRule
+from sept_core.protocol_facts import ProtocolName
 from sept_core.schedule import Precision
 from sept_core.semantic.new_class_names import NamingNew
 
@@ -74,7 +75,7 @@ class TrialConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method_version: int
-    protocol: Literal["base-to-new", "cross-dataset"]
+    protocol: ProtocolName
     selection: Literal["heldout", "strict", "nested", "paper"]
     encoder: str
     encoder_fingerprint: str

@@ -11,8 +11,8 @@ from sept_core.datasets.pretraining import Pretraining, describe_rows, heard_row
 from sept_core.encoders import Encoder, TextTower
 from sept_core.errors import InputError
 from sept_core.hyper import Value
-from sept_core.methods import TRANSFER_SELECTIONS
 from sept_core.prompt_form import Wording
+from sept_core.protocol_facts import protocol_of
 from sept_core.protocols import left_out
 from sept_core.semantic import NamingNew, Neighbors, knowledge_warnings, templates_digest, used_neighbors
 from sept_core.trial_config import METHOD_VERSION, TrialConfig
@@ -114,16 +114,15 @@ def check_protocol(
             where="neighbors_naming_new",
             fix="use keep, or selection: heldout",
         )
-    if protocol == "base-to-new" and names:
+    facts = protocol_of(protocol)
+    if names and not facts.transfers:
         raise InputError(f"targets {', '.join(names)} given", fix="only protocol: cross-dataset has targets")
-    if protocol == "cross-dataset":
-        if not names:
-            raise InputError("cross-dataset needs at least one target")
-        if table.dataset in names or len(set(names)) != len(names):
-            raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
-        if selection not in TRANSFER_SELECTIONS:
-            fix = f"use selection: {' or '.join(TRANSFER_SELECTIONS)}"
-            raise InputError(f"selection '{selection}' does not apply to cross-dataset", fix=fix)
+    if facts.transfers and not names:
+        raise InputError(f"{protocol} needs at least one target")
+    if table.dataset in names or len(set(names)) != len(names):
+        raise InputError(f"targets {', '.join(names)} name a dataset twice, or the source {table.dataset}")
+    if selection not in facts.selections:
+        raise InputError(f"selection '{selection}' does not apply to {protocol}", fix=facts.selection_fix)
     for target in targets:
         if target.encoder_fingerprint != table.encoder_fingerprint:
             raise InputError(f"embeddings of {target.dataset} and {table.dataset} are by different encoders")

@@ -24,7 +24,7 @@ FLOORS = (
 )
 CORE_FLOORS = (
     {"averages", "determinism", "checked_json", "errors", "suggestions", "text"},
-    {"audio", "hyper", "json_dataclasses"},
+    {"audio", "hyper", "json_dataclasses", "protocol_facts"},
     {"datasets"},
     {"classnames", "encoders"},
     {"prompt", "prompt_form"},

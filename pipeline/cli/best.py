@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption, root_option
 from sept_core.errors import InputError, SeptError
+from sept_core.protocol_facts import protocol_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,7 +87,7 @@ def best(
         note(console, table.warning)
     else:
         note(console, "val: on held-out training clips, which chose the trial; the other accuracies: on test clips")
-    if any("all" in _estimate(row) for row in rows):
+    if any("all" in row.estimate for row in rows):
         note(console, "all: base and new test clips, each ranked among all names")
     for line in dict.fromkeys(line for row in rows for line in row.warnings):
         note(console, f"data: {line}")
@@ -107,7 +108,7 @@ def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
 
     names = ("study", "dataset", "encoder", "method", "selection", "number", "signature", "params")
     plain = {name: getattr(use, name) for name in names} | {"trials": row.trials}
-    plain |= {"estimate": _estimate(row), "own_accuracy": _own(use)}
+    plain |= {"estimate": row.estimate, "own_accuracy": _own(use)}
     plain["chosen_by_fold"] = [
         {"folds": list(folds)} | {name: getattr(one, name) for name in ("study", "number", "signature", "params")}
         for one, folds in row.merged
@@ -117,23 +118,11 @@ def _plain(use: ForUse, row: Chosen) -> dict[str, Any]:
     return plain | {"warning": warning} if (warning := warning_of(use.selection)) else plain
 
 
-def _estimate(row: Chosen) -> dict[str, float]:
-    """The accuracies of the row in the table."""
-    from pipeline.reports import Row, TransferRow
-
-    if isinstance(row, Row):
-        numbers = {"val": row.validation.h, "base": row.test.base, "new": row.test.new, "h": row.test.h}
-        # Results of earlier releases do not have `all`.
-        return numbers if row.test.all is None else numbers | {"all": row.test.all}
-    assert isinstance(row, TransferRow)
-    return {"val": row.validation, "source": row.source.accuracy, "targets": row.mean}
-
-
 def _own(use: ForUse) -> dict[str, float]:
     """The accuracies of the trial itself, with the same names."""
-    names = ("base", "new", "h") if "h" in use.validation else ("source", "targets")
-    value = use.validation["h"] if "h" in use.validation else use.validation["source"]
-    return {"val": value} | {name: use.test[name] for name in (*names, "all") if name in use.test}
+    protocol = protocol_of(use.row.split(".")[2])
+    names = (name for name in (*protocol.compared, "all") if name in use.test)
+    return {"val": use.validation[protocol.objective]} | {name: use.test[name] for name in names}
 
 
 def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
@@ -144,7 +133,7 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
 
     table = plain_table()
     table.add_column("study", overflow="fold")
-    names = list(dict.fromkeys(name for row in rows for name in _estimate(row)))
+    names = list(dict.fromkeys(name for row in rows for name in row.estimate))
     for name in names:
         table.add_column({"h": "H"}.get(name, name), justify="right")
     table.add_column("chosen for test folds", overflow="fold")
@@ -152,7 +141,7 @@ def _show_rows(console: Console, rows: Sequence[Chosen]) -> None:
         chosen = ", ".join(f"#{choice.number} ({' '.join(folds)})" for choice, folds in row.merged)
         if len(row.merged) == 1:
             chosen = f"#{row.choices[0].number}"
-        numbers = _estimate(row)
+        numbers = row.estimate
         cells = (f"{numbers[name]:.1f}" if name in numbers else "-" for name in names)
         table.add_row(escape(short_key(row.study)), *cells, chosen)
     console.print(table)

@@ -137,7 +137,7 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
     methods = ", ".join(method_title(method) for method in spec.methods)
     total = sum(study.trials for study in studies)
     on = f"on {', '.join(spec.datasets)}"
-    if spec.protocol == "cross-dataset":
+    if spec.targets:
         on = f"from {', '.join(spec.sources)} to {', '.join(spec.targets)}"
     say(console, f"{spec.name}: {methods} {on} with encoder {spec.encoder.name}")
     if spec.selection == "paper":

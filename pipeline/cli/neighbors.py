@@ -12,6 +12,7 @@ import typer
 from pipeline.cli.errors import EXIT_RESUMABLE
 from pipeline.cli.options import DEFAULT_ROOT, JsonOption, RootOption
 from sept_core.errors import InputError
+from sept_core.protocol_facts import PROTOCOLS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +23,6 @@ __all__ = ["neighbors"]
 
 MAX_SHOWN = 30
 
-_PROTOCOLS = ("base-to-new", "cross-dataset")
-
 
 def neighbors(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset; sept data list shows them.")],
@@ -33,7 +32,7 @@ def neighbors(
             "--for",
             metavar="PROTOCOL",
             help="base-to-new: lists of the base classes; no name of a new class is sent or used by a rule. "
-            "cross-dataset: lists of all classes.",
+            "few-shot and cross-dataset: the same lists of all classes.",
         ),
     ] = "base-to-new",
     by_hand: Annotated[
@@ -60,8 +59,8 @@ def neighbors(
         Path | None,
         typer.Option(
             "--out",
-            help="File to write; by default neighbors/base/DATASET.json (cross-dataset: neighbors/all/) in the "
-            "root, or next to your own dataset.",
+            help="File to write; by default neighbors/base/DATASET.json (lists of all classes: neighbors/all/) in "
+            "the root, or next to your own dataset.",
         ),
     ] = None,
     price_in: Annotated[
@@ -93,8 +92,8 @@ def neighbors(
     from sept_core.semantic.new_class_names import naming_untrained
     from sept_core.suggestions import known_words
 
-    if protocol not in _PROTOCOLS:
-        raise InputError(f"unknown protocol '{protocol}'", where="--for", fix=known_words(protocol, _PROTOCOLS))
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol '{protocol}'", where="--for", fix=known_words(protocol, PROTOCOLS))
     whole = get_dataset(dataset, own_datasets(root))
     info = known_to_model(whole, protocol)
     folder = local_folder(root) if is_remote(root) else Path(root)
@@ -176,7 +175,7 @@ def _announce(
     from pipeline.cli.console import say
     from pipeline.text import plural
 
-    which = {"base-to-new": "for each base class", "cross-dataset": "for each of all classes"}[protocol]
+    which = "for each of all classes" if PROTOCOLS[protocol].all_classes else "for each base class"
     say(console, f"{dataset}: {n} neighbours {which} from {model} ({protocol})")
     if expected.cached:
         say(console, f"  {plural(expected.cached, 'class', 'classes')} complete from earlier answers")

@@ -11,6 +11,7 @@ import typer
 
 from sept_core.datasets import DATASETS, DatasetInfo, trained_classes
 from sept_core.errors import InputError
+from sept_core.protocol_facts import protocol_of
 
 __all__ = ["take"]
 
@@ -75,7 +76,7 @@ def take(
         typer.echo(json.dumps(said, indent=1))
         return
     console = Console()
-    which = "base class" if protocol == "base-to-new" else "class"
+    which = "class" if protocol_of(protocol).all_classes else "base class"
     say(console, f"{info.name}: neighbours of {plural(len(trained), which, which + 'es')} for {protocol}, {where}")
     say(console, f"Each has at least {fewest}: n_neighbors can be up to {fewest}")
     for line in notes:

@@ -85,7 +85,7 @@ def _lines(outcome: Rerun) -> list[str]:
     from pipeline.reports.rows import warning_of
 
     result, stored = outcome.result, outcome.stored
-    shown = ("base", "new", "h", "all", "source", "targets")
+    shown = ("base", "new", "h", "all", "accuracy", "source", "targets")
     names = [name for name in shown if name in result.test and name in stored.test]
     lines = [f"{result.config.dataset}, {method_title(result.config.method)}, {result.signature}, on test clips"]
     lines += [f"  {name:<8}{result.test[name]:8.3f}   stored {stored.test[name]:8.3f}" for name in names]

@@ -125,7 +125,7 @@ def unmeasured(done: Measured, sweep: str, root: str) -> list[str]:
 def _show_one(console: Console, store: TrialStore, sweep: str, pair: SpacePair, space: PromptSpace) -> None:
     from pipeline.cli.console import plain_table, say
     from pipeline.reports.space_files import space_pictures
-    from pipeline.reports.space_section import space_sentence, value_of
+    from pipeline.reports.space_section import space_sentence, titles_of, value_of
 
     trials = ", ".join(f"{use.study} #{use.number}" for use in reversed(pair.trials))
     say(console, f"{trials}: best over all test folds")
@@ -143,7 +143,7 @@ def _show_one(console: Console, store: TrialStore, sweep: str, pair: SpacePair, 
         if name in view.values
     )
     own = _OWN if differ else {}
-    rows = _ROWS | own
+    rows = titles_of(_ROWS | own, [space])
     for measure, name in rows.items():
         cells = [value_of(view, measure) for view in space.views]
         if any(cells):
@@ -165,17 +165,20 @@ def _show_one(console: Console, store: TrialStore, sweep: str, pair: SpacePair, 
 def _show_all(console: Console, spaces: list[tuple[SpacePair, PromptSpace | None]]) -> None:
     """A line per method, means only, so that it fits into 100 columns."""
     from pipeline.cli.console import plain_table, say
+    from pipeline.reports.space_section import titles_of
 
     table = plain_table()
     for name in ("study", "prompts"):
         table.add_column(name, overflow="fold")
-    for name in _SHORT.values():
+    titles = titles_of(_SHORT, [space for _, space in spaces if space is not None])
+    for name in titles.values():
         table.add_column(name, justify="right")
     for pair, space in spaces:
         for view in space.views[1:] if space is not None else ():
-            means = [view.mean(measure) for measure in _SHORT]
+            means = [view.mean(measure) for measure in titles]
             cells = ("-" if mean is None else f"{mean:.2f}" for mean in means)
             table.add_row(pair.main.study, view.title, *cells)
     console.print(table)
     say(console, "drift: from hand-written prompts; others: shares of violated margins, to own and to other classes'")
-    say(console, "neighbours, of base and of new classes; smaller is better ordered")
+    of = ", of base and of new classes" if len(titles) == len(_SHORT) else ""
+    say(console, f"neighbours{of}; smaller is better ordered")

@@ -12,6 +12,7 @@ import typer
 
 from pipeline.cli.console import plain_table, say
 from pipeline.text import ago, plural
+from sept_core.protocol_facts import protocol_of
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -177,7 +178,7 @@ def _study_table(status: SweepStatus) -> Table:
     # In a strict sweep the test fold is part of the name.
     table.add_column("study, fold" if any(study.fold for study in status.studies) else "study", no_wrap=True)
     measured = _measured(status)
-    best = f"best {measured} H" if status.protocol == "base-to-new" else f"best {measured}"
+    best = f"best {measured} H" if protocol_of(status.protocol).objective == "h" else f"best {measured}"
     for name in ("finished", "pruned", "failed", "running", "budget", best):
         table.add_column(name, justify="right", no_wrap=True)
     for study in status.studies:

@@ -33,6 +33,7 @@ from sept_core.datasets import (
 )
 from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
+from sept_core.protocol_facts import protocol_of
 from sept_core.text import Progress
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _compare(prepared: Prepared, source: AudioSource, progress: Progress | None)
 
 def neighbors_key(name: str, protocol: str = "base-to-new") -> str:
     """Key of the file with an own data set's neighbours for a protocol."""
-    return f"{_FOLDER}/{name}/{'neighbors-all' if protocol == 'cross-dataset' else 'neighbors'}.json"
+    return f"{_FOLDER}/{name}/{'neighbors-all' if protocol_of(protocol).all_classes else 'neighbors'}.json"
 
 
 def packaged_key(name: str, protocol: str = "base-to-new") -> str:
@@ -211,7 +212,7 @@ def find_neighbors(
         info: The data set.
         given: A file to use; None for the packaged ones of a registered data set, or those stored with an own one. It
             may list more classes than are trained on: those lists are not used.
-        protocol: ``base-to-new`` trains on the base classes, ``cross-dataset`` on all.
+        protocol: Decides which classes are trained on.
 
     Raises:
         InputError: There are none, they cover only the base classes although all are trained on, or they break a rule.
@@ -219,7 +220,8 @@ def find_neighbors(
     from sept_core.semantic.neighbors import refuse_broken
 
     trained = trained_classes(info.classnames, protocol)
-    option = (f" --for {protocol}" if protocol == "cross-dataset" else "") + root_option_of(_files(root))
+    everything = protocol_of(protocol).all_classes
+    option = (f" --for {protocol}" if everything else "") + root_option_of(_files(root))
     # The classes of an own data set may have changed since.
     again = "" if info.name in DATASETS else f", or make it again: sept neighbors {info.name}{option} --force"
     listed, where = _listed(root, info, given, protocol, option)
@@ -227,7 +229,7 @@ def find_neighbors(
     strays = [name for name in listed.by_class if name not in set(map(prompt_name, info.classnames))]
     neighbors = listed.only((*trained, *strays))
     base = {prompt_name(name) for name in halves(info.classnames)[0]}
-    if protocol == "cross-dataset" and listed.by_class.keys() <= base:
+    if everything and listed.by_class.keys() <= base:
         packaged = ", or leave this file out: lists of all are packaged" if info.name in DATASETS else ""
         raise InputError(
             f"has lists of base classes only, but {protocol} trains on all {len(trained)} classes of {info.name}",

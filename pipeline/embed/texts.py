@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.data.prepared import find_neighbors
 from pipeline.embed.batches import as_in_an_encoder
@@ -28,7 +26,7 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
     """Encode the texts that trials of a data set will ask for, and store them; returns the number of texts.
 
     It finds them by making such trials: of zero-shot and of KgCoOp with SEPT, which asks for anchors, templates and all
-    neighbours, in both protocols. A trial that asks for other texts encodes these itself.
+    neighbours, on the base classes and on all. A trial that asks for other texts encodes these itself.
 
     Args:
         encoder: The encoder; the texts that its text tower has encoded before are forgotten.
@@ -38,16 +36,12 @@ def keep_texts(encoder: Encoder, dataset: str, store: EmbeddingStore) -> int:
     from sept_core.trial import TrialInputs, TrialRun, make_config
 
     table = store.read(encoder.fingerprint, dataset)
-    target = _as_target(table)
-    protocols: dict[Literal["base-to-new", "cross-dataset"], dict[str, EmbeddingTable]] = {
-        "base-to-new": {},
-        "cross-dataset": {target.dataset: target},
-    }
     encoder.text.forget()
     with as_in_an_encoder():
-        for protocol, targets in protocols.items():
+        # Trials across data sets ask for the texts of few-shot, and for those of their targets.
+        for protocol in ("base-to-new", "few-shot"):
             neighbors = _find(store, table, protocol)
-            inputs = TrialInputs(encoder, table, neighbors, targets)
+            inputs = TrialInputs(encoder, table, neighbors)
             for method, hyper in _asking_most(table, neighbors).items():
                 try:
                     config = make_config(inputs, method, hyper, shots=1, epochs=1, report_every=1, protocol=protocol)
@@ -69,13 +63,6 @@ def _find(store: EmbeddingStore, table: EmbeddingTable, protocol: str) -> Neighb
         return find_neighbors(store.files, table.info, protocol=protocol)
     except InputError:
         return None
-
-
-def _as_target(table: EmbeddingTable) -> EmbeddingTable:
-    """The table as another data set, with other clips: a trial across data sets needs a target, no matter which."""
-    name = f"{table.dataset}-target"
-    others = tuple(hashlib.sha256(digest.encode()).hexdigest() for digest in table.sha256)
-    return replace(table, dataset=name, description=replace(table.info, name=name), sha256=others, sounds=())
 
 
 def _asking_most(table: EmbeddingTable, neighbors: Neighbors | None) -> dict[str, dict[str, Value]]:

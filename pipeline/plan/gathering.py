@@ -15,7 +15,7 @@ from pipeline.spec import StudyInputs, StudySpec, SweepSpec
 from pipeline.store import EmbeddingStore, Files, open_files
 from sept_core.datasets import DatasetInfo, EmbeddingTable, get_dataset
 from sept_core.datasets.embeddings import BUNDLED
-from sept_core.datasets.splits import usable_folds
+from sept_core.datasets.usable_folds import usable_folds
 from sept_core.encoders import Encoder
 from sept_core.errors import InputError
 from sept_core.semantic import Neighbors

@@ -98,6 +98,7 @@ class History:
                 sept=config.sept,
                 targets=tuple(config.targets),
                 neighbors=self._spec.neighbors.get(config.dataset),
+                protocol=config.protocol,
             )
             try:
                 size += work_of(config, self._load(inputs)).size

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from pipeline.reports.rows import PAPER_WARNING, Chosen, ForUse, Row, TransferRow, warning_of
+from pipeline.reports.rows import PAPER_WARNING, Chosen, ForUse, warning_of
 from sept_core.datasets import DatasetInfo
 from sept_core.learners import get_learner
 from sept_core.results import TrialResult, software
@@ -149,13 +148,6 @@ def _procedure(row: Chosen | None, use: ForUse) -> dict[str, Any] | None:
     """The accuracies of the row in the table, with their meaning."""
     if row is None:
         return None
-    figures: dict[str, Any] = {}
-    if isinstance(row, Row):
-        figures = {"validation": asdict(row.validation), "test": asdict(row.test)}
-    elif isinstance(row, TransferRow):
-        targets = {name: asdict(score) for name, score in row.targets.items()}
-        test = {"source": asdict(row.source), "targets": targets, "mean": row.mean, "mean_std": row.mean_std}
-        figures = {"validation": row.validation, "test": test}
     chosen = [
         {"folds": list(folds), "number": choice.number, "signature": choice.signature} for choice, folds in row.merged
     ]
@@ -164,4 +156,4 @@ def _procedure(row: Chosen | None, use: ForUse) -> dict[str, Any] | None:
     else:
         meaning = _PROCEDURE_STRICT.format(fold=use.folds[0]) if use.selection == "strict" else _PROCEDURE
     meaning = "; ".join(filter(None, (warning_of(row.selection), meaning)))
-    return {"figures_are": meaning, **figures, "chosen": chosen, "trials": dict(row.trials)}
+    return {"figures_are": meaning, **row.measured, "chosen": chosen, "trials": dict(row.trials)}

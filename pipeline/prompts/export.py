@@ -24,6 +24,7 @@ from pipeline.store import TrialStore
 from sept_core.errors import InputError, SeptError
 from sept_core.prompt import Prompt, not_finite_in
 from sept_core.prompt_form import Wording
+from sept_core.protocol_facts import protocol_of
 from sept_core.results import TrialResult
 from sept_core.trial_config import TrialConfig
 
@@ -159,7 +160,7 @@ def _differences(recorded: TrialResult, measured: TrialResult) -> dict[str, tupl
 def _best_replica(prompt: Prompt) -> Prompt:
     """The replica with the best accuracy on its held-out clips; the first of equals."""
     rows = prompt.card["replicas"]
-    measure = "val_h" if "val_h" in rows[0] else "val_source"
+    measure = f"val_{protocol_of(prompt.card['protocol']).objective}"
     index = max(range(len(rows)), key=lambda at: (rows[at][measure], -at))
     own = f"percent, mean over all {len(rows)} replicas of the trial; those of this replica are under replicas"
     card = {

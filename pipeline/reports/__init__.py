@@ -7,13 +7,16 @@ from pipeline.reports.html import to_html
 from pipeline.reports.latex import to_latex
 from pipeline.reports.markdown import to_markdown
 from pipeline.reports.records import read_records
-from pipeline.reports.rows import Accuracy, Row, Score, TransferRow, method_title
-from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
-from pipeline.reports.tables import chosen_lines, chosen_title, gain_lines, legend, render_table
+from pipeline.reports.rows import Accuracy, FewShotRow, Row, Score, TransferRow, method_title
+from pipeline.reports.sweep_table import FewShotGain, Gain, SweepTable, TransferGain
+from pipeline.reports.tables import chosen_lines, chosen_title, gain_lines, legend
+from pipeline.reports.terminal import render_table
 from pipeline.reports.write import ReportFiles, write_report
 
 __all__ = [
     "Accuracy",
+    "FewShotGain",
+    "FewShotRow",
     "Gain",
     "ReportFiles",
     "Row",

@@ -16,12 +16,13 @@ from pipeline.reports.find_row import pick_row
 from pipeline.reports.paired import interval, paired_replicas
 from pipeline.reports.records import RowRecords, SweepRecords, read_records
 from pipeline.reports.rows import PAPER_WARNING, method_title
-from pipeline.reports.tables import p_value, signed
+from pipeline.reports.tables import TITLES, p_value, signed
 from pipeline.search.selection import compose
 from pipeline.spec import VARIANTS, Ablation, ablation_name
 from pipeline.spec.known_sweep import known_sweep
 from pipeline.store import Lease, TrialStore, root_option_of
 from sept_core.errors import InputError
+from sept_core.protocol_facts import Protocol, protocol_of
 from sept_core.results import TrialResult
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 CHOSEN = "chosen (SEPT)"
+_HEADLINES = {"h": "H", "accuracy": "accuracy", "targets": "the mean of the targets"}
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,13 @@ def _table(store: TrialStore, name: str, row: RowRecords) -> AblationTable:
     ablation = stored_spec(store, name).ablation
     assert ablation is not None  # its name is that of an ablation
     config = row.picks[0].proposal.config
-    crossed = config.protocol == "cross-dataset"
-    parts = ("source", "targets") if crossed else ("base", "new", "h")
+    protocol = protocol_of(config.protocol)
+    parts = protocol.compared
     chosen = {pick.fold: pick.result for pick in row.picks}
     targets = sorted(config.targets)
-    rows = [_variant(CHOSEN, chosen, chosen, len(chosen), parts, targets)]
+    rows = [_variant(CHOSEN, chosen, chosen, len(chosen), protocol, targets)]
     rows += [
-        _variant(variant, chosen, results, count, parts, targets)
+        _variant(variant, chosen, results, count, protocol, targets)
         for variant, results, count in _results(store, name, ablation)
     ]
     return AblationTable(
@@ -188,7 +190,7 @@ def _variant(
     chosen: Mapping[str, TrialResult],
     results: Mapping[str, TrialResult],
     count: int,
-    parts: Sequence[str],
+    protocol: Protocol,
     targets: Sequence[str],
 ) -> VariantRow:
     """One row, from the finished results by test fold."""
@@ -202,15 +204,13 @@ def _variant(
         "finished" if len(finished) == count else "failed" if failed else "unfinished",
         tuple(finished),
         len(made.replicas),
-        made.validation[parts[0] if targets else "h"],
-        {part: made.test[part] for part in parts},
+        made.validation[protocol.objective],
+        {part: made.test[part] for part in protocol.compared},
     )
     if name == CHOSEN:
         return row
-    headline = parts[-1]
-    _, values = differences_of(
-        (before.replicas, before.tested), (made.replicas, made.tested), (headline,), targets if targets else ()
-    )
+    headline = protocol.headline
+    _, values = differences_of((before.replicas, before.tested), (made.replicas, made.tested), (headline,), targets)
     pairs = paired_replicas(before.replicas, made.replicas)
     moved = [other[f"test_{headline}"] - one[f"test_{headline}"] for one, other in pairs]
     p = values["tests"][headline].p
@@ -219,11 +219,10 @@ def _variant(
 
 def ablation_cells(table: AblationTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The columns and rows of a table, as text; at most 100 characters wide on a terminal."""
-    titles = {"h": "H", "targets": "mean of targets", "source": "on source"}
     # What is compared comes first, where a phone shows it without scrolling.
     *others, headline = table.parts
-    compared = (titles.get(headline, headline), "change", "95 % interval", "p")
-    rest = (*(titles.get(part, part) for part in others), "val" if "source" in table.parts else "val H")
+    compared = (TITLES.get(headline, headline), "change", "95 % interval", "p")
+    rest = (*(TITLES.get(part, part) for part in others), "val H" if headline == "h" else "val")
     columns = ("variant", *compared, *rest)
     cells = []
     for row in table.rows:
@@ -248,8 +247,7 @@ def ablation_cells(table: AblationTable) -> tuple[tuple[str, ...], list[tuple[st
 
 def ablation_notes(tables: Sequence[AblationTable]) -> list[str]:
     """What the variants are, and how to read the differences."""
-    crossed = any("source" in table.parts for table in tables)
-    headline = "the mean of the targets" if crossed else "H"
+    headline = _HEADLINES[tables[0].parts[-1]]
     change = (
         f"change: variant minus chosen in {headline} on test clips, replica by replica, on the same folds, seeds and "
         "shots. Interval and p: sign flips over replicas (shots and seeds on these clips), not corrected for the "
@@ -274,7 +272,7 @@ def without_sept(table: AblationTable) -> list[str]:
     off = next((row for row in table.rows if row.name == VARIANTS[0] and row.difference is not None), None)
     if off is None or off.difference is None:
         return []
-    headline = "H" if table.parts[-1] == "h" else "the mean of the targets"
+    headline = _HEADLINES[table.parts[-1]]
     ends = f", 95 % interval {signed(off.interval[0])} to {signed(off.interval[1])}" if off.interval else ""
     where = f"{table.dataset}, {method_title(table.method)}"
     return [f"{where}: switching SEPT off changes {headline} by {signed(off.difference)} points{ends}."]

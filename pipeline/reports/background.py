@@ -12,6 +12,7 @@ from pipeline.reports.rows import Chosen, merged, method_title, study_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.store import Decision
 from pipeline.text import duration
+from sept_core.protocol_facts import protocol_of
 from sept_core.trial_config import TrialConfig
 
 __all__ = ["account_sections", "origin_sections", "rerun_command"]
@@ -37,6 +38,11 @@ _SHARED = {
     "nested": " Proposals and prunings use means over all folds, whose clips are test clips of other folds.",
 }
 """What several test folds share in addition."""
+_OBJECTIVES = {
+    "h": "H, the mean over replicas,",
+    "accuracy": "accuracy, the mean over replicas,",
+    "source": "accuracy on the source",
+}
 _REASON_LENGTH = 200
 
 
@@ -142,7 +148,7 @@ def _seconds(decision: Decision) -> float:
 
 def _rule(table: SweepTable, records: SweepRecords) -> Section:
     spec = records.spec
-    objective = "accuracy on the source" if spec.protocol == "cross-dataset" else "H, the mean over replicas,"
+    objective = _OBJECTIVES[protocol_of(spec.protocol).objective]
     selections = dict.fromkeys(row.selection for row in table.studies)
     sampler, pruner = spec.sampler, spec.pruner
     informed = f", {sampler.n_startup_trials} random proposals first" if sampler.name == "tpe" else ""

@@ -69,8 +69,7 @@ def budgets_differ(table: SweepTable) -> bool:
 
 def _cut(table: SweepTable) -> list[tuple[Chosen, Matched]]:
     """The rows of whose trials the gain uses only the first ones."""
-    gains = {(gain.dataset, gain.baseline) for gain in table.gains}
-    gains |= {(gain.dataset, gain.baseline) for gain in table.transfer_gains}
+    gains = {(gain.dataset, gain.baseline) for gain in table.all_gains}
     return [
         (row, row.matched) for row in table.studies if row.matched is not None and (row.dataset, row.baseline) in gains
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from pipeline.reports.rows import (
     OVER_ALL_FOLDS,
     Accuracy,
     Chosen,
+    FewShotRow,
     FoldChoice,
     ForUse,
     Matched,
@@ -24,17 +25,17 @@ from pipeline.reports.rows import (
     TransferRow,
     merged,
 )
-from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
+from pipeline.reports.sweep_table import FewShotGain, Gain, SweepTable, TransferGain
 from pipeline.search.selection import Composed, compose
 from pipeline.store import Proposal, TrialStore
 from sept_core.correct_counts import Tested
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
 
-__all__ = ["collect", "differences_of", "tabulate"]
+__all__ = ["collect", "differences_of", "paired_gains", "tabulate"]
 
 _C = TypeVar("_C", bound=Chosen)
-_G = TypeVar("_G", Gain, TransferGain)
+_G = TypeVar("_G", Gain, FewShotGain, TransferGain)
 _T = TypeVar("_T")
 
 
@@ -54,32 +55,29 @@ def tabulate(records: SweepRecords) -> SweepTable:
     Raises:
         SeptError: No trial of it has finished yet.
     """
-    rows: list[Row] = []
-    transfers: list[TransferRow] = []
-    for one in records.rows:
-        if one.picks and one.picks[0].proposal.config.protocol == "cross-dataset":
-            transfers.append(_transfer(one))
-        elif one.picks:
-            rows.append(_row(one))
+    every = sorted((_ROWS[one.picks[0].proposal.config.protocol](one) for one in records.rows if one.picks), key=_place)
     finished = {one.key for one in records.studies if any(two.state == "finished" for two in one.decisions.values())}
     # With strict a row shows the folds that have begun, as if there were no others.
     apart = {study.key for study in records.spec.studies() if study.fold is not None}
     lost = tuple(sorted(study.key for study in records.studies if study.lost))
-    if not rows and not transfers and lost:
+    if not every and lost:
         raise SeptError(f"results of {', '.join(lost)} are gone; launch the sweep again, which trains them again")
-    if not rows and not transfers:
+    if not every:
         raise SeptError(f"no trial of sweep '{records.name}' has finished yet; there is nothing to report")
-    rows.sort(key=_place)
-    transfers.sort(key=_place)
+    rows = [row for row in every if isinstance(row, Row)]
+    few_shot = [row for row in every if isinstance(row, FewShotRow)]
+    transfers = [row for row in every if isinstance(row, TransferRow)]
     return SweepTable(
         sweep=records.name,
         rows=tuple(rows),
-        gains=_corrected([*_gains(rows)], "h"),
+        gains=paired_gains(rows, Gain),
         without=tuple(sorted(apart.union(study.key for study in records.studies) - finished)),
         transfers=tuple(transfers),
-        transfer_gains=_corrected([*_transfer_gains(transfers)], "targets"),
+        transfer_gains=paired_gains(transfers, TransferGain),
         for_use=tuple(sorted(_for_use(records), key=_place)),
         lost=lost,
+        few_shot=tuple(few_shot),
+        few_shot_gains=paired_gains(few_shot, FewShotGain),
     )
 
 
@@ -94,6 +92,12 @@ def _row(records: RowRecords) -> Row:
     return Row(**_chosen(records, made), validation=validation, test=test)
 
 
+def _few_shot(records: RowRecords) -> FewShotRow:
+    made = compose({pick.fold: pick.result for pick in records.picks})
+    test = Score.of(made.test, "accuracy")
+    return FewShotRow(**_chosen(records, made), validation=made.validation["accuracy"], test=test)
+
+
 def _transfer(records: RowRecords) -> TransferRow:
     made = compose({pick.fold: pick.result for pick in records.picks})
     targets = sorted(records.picks[0].proposal.config.targets)
@@ -105,6 +109,13 @@ def _transfer(records: RowRecords) -> TransferRow:
         mean=made.test["targets"],
         mean_std=made.test["targets_std"],
     )
+
+
+_ROWS: dict[str, Callable[[RowRecords], Chosen]] = {
+    "base-to-new": _row,
+    "few-shot": _few_shot,
+    "cross-dataset": _transfer,
+}
 
 
 def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
@@ -204,8 +215,9 @@ def _distinct(values: Iterable[_T]) -> list[_T]:
     return found
 
 
-def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
+def _corrected(gains: Sequence[_G]) -> tuple[_G, ...]:
     """The gains with the p values of the headline corrected for multiple comparisons."""
+    headline = gains[0].parts[-1] if gains else ""
     adjusted = holm([gain.tests[headline].p for gain in gains])
     claims = holm([gain.tests[headline].p_claim for gain in gains])
     return tuple(
@@ -213,18 +225,22 @@ def _corrected(gains: Sequence[_G], headline: str) -> tuple[_G, ...]:
     )
 
 
-def _gains(rows: Sequence[Row]) -> Iterator[Gain]:
-    for row, twin in _twins(rows):
-        pairs, values = differences_of(_compared(row), _compared(twin), ("base", "new", "h"))
-        if pairs:
-            yield Gain(row.dataset, row.method, pairs, **values, activities=_activities(row, twin))
+def paired_gains(rows: Sequence[Chosen], kind: type[_G]) -> tuple[_G, ...]:
+    """The gains of all twins among the rows, corrected for their number.
+
+    Args:
+        rows: The rows of one protocol.
+        kind: The class of its gains.
+    """
+    gains = (_gain(row, twin, kind) for row, twin in _twins(rows))
+    return _corrected([gain for gain in gains if gain is not None])
 
 
-def _transfer_gains(rows: Sequence[TransferRow]) -> Iterator[TransferGain]:
-    for row, twin in _twins(rows):
-        pairs, values = differences_of(_compared(row), _compared(twin), ("source", "targets"), [*row.targets])
-        if pairs:
-            yield TransferGain(row.dataset, row.method, pairs, **values, activities=_activities(row, twin))
+def _gain(row: Chosen, twin: Chosen, kind: type[_G]) -> _G | None:
+    """The gain of a twin; None if they have no replica in common."""
+    targets: tuple[str, ...] = tuple(getattr(row, "targets", ()))  # of cross-dataset
+    pairs, values = differences_of(_compared(row), _compared(twin), kind.parts, targets)
+    return kind(row.dataset, row.method, pairs, **values, activities=_activities(row, twin)) if pairs else None
 
 
 def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:

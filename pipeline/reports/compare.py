@@ -32,6 +32,7 @@ from pipeline.spec import is_ablation
 from pipeline.store import Proposal, TrialStore, root_option_of
 from sept_core.datasets import get_dataset
 from sept_core.errors import InputError
+from sept_core.protocol_facts import protocol_of
 from sept_core.results import TrialResult
 
 __all__ = ["LEVEL", "Comparison", "Named", "Paired", "compare_trials", "interval"]
@@ -163,7 +164,7 @@ def _pair(first: TrialResult, other: TrialResult, in_all: int, level: float) -> 
         return Paired(0, 0, {}, None, "no test fold and seed in common")
     of: dict[str, dict[str, list[float]]] = {}
     for one, row in pairs:
-        for name in _metrics(row):
+        for name in protocol_of(first.config.protocol).validated:
             of.setdefault(name, {}).setdefault(row["fold"], []).append(row[f"val_{name}"] - one[f"val_{name}"])
     by_fold = {name: [statistics.fmean(values) for values in folds.values()] for name, folds in of.items()}
     differences = {name: statistics.fmean(values) for name, values in by_fold.items()}
@@ -174,12 +175,8 @@ def _pair(first: TrialResult, other: TrialResult, in_all: int, level: float) -> 
     return Paired(len(pairs), len(by_fold[headline]), differences, found, reason)
 
 
-def _metrics(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("h", "base", "new") if "val_h" in row else ("source",)
-
-
 def _means(result: TrialResult) -> dict[str, float]:
-    return {name: result.validation[name] for name in _metrics(result.replicas[0])}
+    return {name: result.validation[name] for name in protocol_of(result.config.protocol).validated}
 
 
 def _least_variance(
@@ -194,7 +191,7 @@ def _least_variance(
     """
     replicas = len(result.config.folds) * len(result.config.seeds)
     seeds = len({row["seed"] for _, row in pairs})
-    slopes = {"source": 1.0}
+    slopes = dict.fromkeys(differences, 1.0)
     if "base" in differences:
         (b1, n1), (b2, n2) = (
             [statistics.fmean(pair[at][f"val_{name}"] for pair in pairs) for name in ("base", "new")] for at in (0, 1)

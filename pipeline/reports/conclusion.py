@@ -16,29 +16,29 @@ from pipeline.reports.activity import acted_note, hardly_acted, idle_remark
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budget_sentence, budgets_differ
 from pipeline.reports.paired import PairedTest, holm
 from pipeline.reports.rows import method_title
-from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
-from pipeline.reports.tables import best_rows, p_value, signed
+from pipeline.reports.sweep_table import AnyGain, SweepTable
+from pipeline.reports.tables import TITLES, best_rows, p_value, signed
 
-__all__ = ["claim_scope", "conclusion_of", "gain_notes", "gains_of", "headline_of", "headline_test", "shown_gains"]
+__all__ = ["claim_scope", "conclusion_of", "gain_notes", "headline_of", "headline_test", "shown_gains"]
 
 _LEVEL = 0.05
 _MOST_NAMED = 4
 
 
-def gains_of(table: SweepTable) -> Sequence[Gain | TransferGain]:
-    """The gains of either protocol."""
-    return table.gains or table.transfer_gains
+_POINTS = {"h": "H", "accuracy": "points of accuracy", "targets": "points on targets"}
+_HIGHEST = {"h": "H", "accuracy": "accuracy", "targets": "mean on targets"}
+"""The headlines in words."""
 
 
-def headline_test(gain: Gain | TransferGain) -> PairedTest:
-    """The test of the headline: H, or the mean of the targets."""
-    return gain.tests["h" if isinstance(gain, Gain) else "targets"]
+def headline_test(gain: AnyGain) -> PairedTest:
+    """The test of the headline: H, accuracy, or the mean of the targets."""
+    return gain.tests[gain.parts[-1]]
 
 
 def shown_gains(table: SweepTable) -> frozenset[int]:
     """Indices of the gains that are claimed; none if trials were chosen on test clips."""
     return frozenset(
-        index for index, gain in enumerate(gains_of(table)) if gain.p_claim_holm < _LEVEL and not table.warning
+        index for index, gain in enumerate(table.all_gains) if gain.p_claim_holm < _LEVEL and not table.warning
     )
 
 
@@ -51,10 +51,10 @@ def claim_scope(table: SweepTable) -> str:
 
 def headline_of(table: SweepTable) -> str:
     """What SEPT changes on average, and whether that is significant; empty without a comparison."""
-    gains = gains_of(table)
+    gains = table.all_gains
     if not gains:
         return ""
-    name = "points on targets" if table.transfers else "H"
+    name = _POINTS[table.headline]
     mean, datasets = signed(statistics.fmean(map(_change, gains))), len({gain.dataset for gain in gains})
     if len(gains) == 1:
         where = f"for {method_title(gains[0].baseline)} on {gains[0].dataset}"
@@ -67,7 +67,7 @@ def headline_of(table: SweepTable) -> str:
 
 
 def _verdict(table: SweepTable) -> str:
-    gains = gains_of(table)
+    gains = table.all_gains
     if table.warning:
         return "no test is valid, because the trials were chosen on the same test clips"
     claimed = len(shown_gains(table))
@@ -89,18 +89,18 @@ def _verdict(table: SweepTable) -> str:
 def conclusion_of(table: SweepTable) -> str:
     """Which variation the change by SEPT exceeds, and which method is the highest."""
     sentences = []
-    if len(gains_of(table)) > 1:
-        sentences.append(f"Of {len(gains_of(table))} comparisons, {_directions(gains_of(table))}{_each(table.gains)}.")
-    if gains_of(table):
+    if len(table.all_gains) > 1:
+        each = _each(table.gains or table.few_shot_gains)
+        sentences.append(f"Of {len(table.all_gains)} comparisons, {_directions(table.all_gains)}{each}.")
+    if table.all_gains:
         sentences.append(_tested(table))
-    if gains_of(table) and (equal := budget_sentence(table)):
+    if table.all_gains and (equal := budget_sentence(table)):
         sentences.append(equal)
     best = [row for row in table.studies if row.study in best_rows(table)]
     if 0 < len(best) <= _MOST_NAMED:
-        values = {row.study: row.test.h for row in table.rows} | {row.study: row.mean for row in table.transfers}
-        named = ", ".join(f"{row.dataset} {method_title(row.method)} {values[row.study]:.1f}" for row in best)
+        named = ", ".join(f"{row.dataset} {method_title(row.method)} {row.headline:.1f}" for row in best)
         unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
-        sentences.append(f"Highest {'mean on targets' if table.transfers else 'H'}: {named}{unequal}.")
+        sentences.append(f"Highest {_HIGHEST[table.headline]}: {named}{unequal}.")
     return " ".join(sentences)
 
 
@@ -113,7 +113,7 @@ def _if_idle(acted: str) -> str:
 
 
 def _tested(table: SweepTable) -> str:
-    gains = gains_of(table)
+    gains = table.all_gains
     tests = [headline_test(gain) for gain in gains]
     if table.warning:
         return "No test can support this: the trials were chosen on the same test clips."
@@ -158,26 +158,30 @@ def _sources(test: PairedTest) -> str:
     return _units(test.sources, "source") + " of test clips"
 
 
-def _change(gain: Gain | TransferGain) -> float:
-    return gain.h if isinstance(gain, Gain) else gain.targets
+def _change(gain: AnyGain) -> float:
+    change: float = getattr(gain, gain.parts[-1])
+    return change
 
 
-def _each(gains: Sequence[Gain]) -> str:
+def _each(gains: Sequence[AnyGain]) -> str:
     """The change of each of a few datasets with one comparison each; empty for others."""
     if not 0 < len({gain.dataset for gain in gains}) == len(gains) <= _MOST_NAMED:
         return ""
-    said = (f"{gain.dataset} H {signed(gain.h)} (base {signed(gain.base)}, new {signed(gain.new)})" for gain in gains)
+    said = []
+    for gain in gains:
+        *others, headline = (f"{TITLES.get(part, part)} {signed(getattr(gain, part))}" for part in gain.parts)
+        said.append(f"{gain.dataset} {headline}" + (f" ({', '.join(others)})" if others else ""))
     return ": " + ", ".join(said)
 
 
-def _directions(gains: Sequence[Gain | TransferGain]) -> str:
+def _directions(gains: Sequence[AnyGain]) -> str:
     # Rounded as in the table: +0.0 is neither up nor down.
     moved = [round(_change(gain), 1) for gain in gains]
     up, down = sum(change > 0 for change in moved), sum(change < 0 for change in moved)
     return f"{up} up and {down} down"
 
 
-def _count(gains: Sequence[Gain | TransferGain], which: Sequence[int]) -> str:
+def _count(gains: Sequence[AnyGain], which: Sequence[int]) -> str:
     counted = f"{len(which)} of {len(gains)}"
     return f"{counted}, {_directions([gains[index] for index in which])}" if which else counted
 
@@ -199,7 +203,7 @@ def _units(count: int, name: str) -> str:
 
 def gain_notes(table: SweepTable) -> list[str]:
     """The meaning and the limits of the p values of the gains."""
-    tests = [headline_test(gain) for gain in gains_of(table)]
+    tests = [headline_test(gain) for gain in table.all_gains]
     fewest, least_claim = min(tests, key=lambda test: test.replicas), max(tests, key=lambda test: test.smallest_claim)
     scope = claim_scope(table)
     together = "source folds, targets and their clips together" if table.transfers else "test folds and clips together"
@@ -248,7 +252,7 @@ def _acted(table: SweepTable) -> list[str]:
     """A line for each gain with trials in which SEPT hardly acted; its meaning, unless the chosen trials have it."""
     lines = [
         f"{gain.dataset}, {method_title(gain.baseline)} + SEPT: {remark}."
-        for gain in gains_of(table)
+        for gain in table.all_gains
         if (remark := idle_remark(gain.activities))
     ]
     return [*lines, acted_note()] if lines and not table.says_activity else lines

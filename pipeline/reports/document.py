@@ -20,6 +20,7 @@ class Sheet:
         words: Columns with words instead of numbers: aligned to the left.
         strong: Rows in bold.
         strong_in: The columns in which these rows are bold; empty: all.
+        strong_cells: Other cells in bold: (row, column).
         grouped: Whether rows with the same first cell belong together.
         bars: Cells with a bar: (row, column) -> its share.
         code: Columns in a monospaced font.
@@ -32,10 +33,16 @@ class Sheet:
     title: str = ""
     strong: frozenset[int] = frozenset()
     strong_in: frozenset[str] = frozenset()
+    strong_cells: frozenset[tuple[int, str]] = frozenset()
     grouped: bool = True
     bars: dict[tuple[int, int], float] = field(default_factory=dict)
     code: frozenset[str] = frozenset()
     folded: bool = False
+
+    def is_strong(self, row: int, column: str) -> bool:
+        """Whether a cell is bold."""
+        whole = row in self.strong and (not self.strong_in or column in self.strong_in)
+        return whole or (row, column) in self.strong_cells
 
 
 @dataclass(frozen=True)

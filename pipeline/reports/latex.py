@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.reports.accuracy_sheets import over_sources
 from pipeline.reports.activity import IDLE, hardly_acted
-from pipeline.reports.conclusion import claim_scope, gains_of, shown_gains
+from pipeline.reports.conclusion import claim_scope, shown_gains
+from pipeline.reports.matrix import average_title, averages, methods_of
 from pipeline.reports.missing_results import partial_lines
 from pipeline.reports.rows import Chosen, method_title
-from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
-from pipeline.reports.tables import MEAN, best_rows, bold_means, signed
+from pipeline.reports.sweep_table import AnyGain, SweepTable
+from pipeline.reports.tables import MEAN, TITLES, best_rows, bold_means, signed
 
 __all__ = ["to_latex"]
 
@@ -26,18 +28,52 @@ _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))
 
 def to_latex(table: SweepTable) -> str:
     """A ``table`` environment; the best method of each dataset is bold, as the caption explains."""
-    first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
-    best = best_rows(table)
+    columns, rows = _few_shot(table) if table.few_shot else _by_dataset(table)
+    words = 1 if table.few_shot else 2
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{_caption(table)}}}",
         f"  \\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.sweep)}}}",
-        f"  \\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        f"  \\begin{{tabular}}{{{'l' * words}{'r' * (len(columns) - words)}}}",
         "    \\toprule",
-        f"    {' & '.join([first, 'Method', *columns])} \\\\",
+        f"    {' & '.join(columns)} \\\\",
+        *rows,
     ]
+    return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]) + "\n"
+
+
+def _few_shot(table: SweepTable) -> tuple[Sequence[str], list[str]]:
+    """Columns and rows, methods below each other and datasets side by side."""
+    of = {(row.dataset, row.method): row for row in table.few_shot}
+    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.few_shot_gains}
+    best, means, claimed = best_rows(table), averages(table), _claimed(table)
+    lines = ["    \\midrule"]
+    for method in methods_of(table):
+        cells = [escape(method_title(method))]
+        for dataset in table.datasets:
+            row = of.get((dataset, method))
+            if row is None:
+                cells.append("--")
+                continue
+            gain = gains.get((dataset, method))
+            marks = _marks(gain, claimed) if gain else ""
+            cell = _spread(row, row.test.accuracy, row.test.std)
+            cell = f"\\textbf{{{cell}}}" if row.study in best else cell
+            cells.append(f"{cell}$^{{{marks}}}$" if marks else cell)
+        if means:
+            mean = f"{means[method]:.1f}"
+            cells.append(f"\\textbf{{{mean}}}" if means[method] == max(means.values()) else mean)
+        lines.append(f"    {' & '.join(cells)} \\\\")
+    average = [average_title(table).capitalize()] if means else []
+    return ["Method", *map(escape, table.datasets), *average], lines
+
+
+def _by_dataset(table: SweepTable) -> tuple[Sequence[str], list[str]]:
+    """Columns and rows, a block for each dataset or source."""
+    first, columns, rows = _transfer(table) if table.transfers else _accuracy(table)
+    best, lines = best_rows(table), list[str]()
     dataset = ""
     for row, cells in rows:
         if row.dataset != dataset:
@@ -52,7 +88,21 @@ def to_latex(table: SweepTable) -> str:
             ]
         lines.append(f"    {' & '.join([name, *shown])} \\\\")
         dataset = row.dataset
-    return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]) + "\n"
+    return [first, "Method", *columns], lines + (_over_sources(table) if table.transfers else [])
+
+
+def _over_sources(table: SweepTable) -> list[str]:
+    """A block with the averages over sources, if there are several."""
+    lines = []
+    for index, (name, method, *means) in enumerate(over_sources(table)):
+        lines += [] if index else ["    \\midrule"]
+        cells = [
+            "" if index else escape(name.capitalize()),
+            escape(method),
+            *(mean.replace("-", "--") for mean in means),
+        ]
+        lines.append(f"    {' & '.join([*cells, *([''] if table.transfer_gains else [])])} \\\\")
+    return lines
 
 
 def escape(words: str) -> str:
@@ -102,14 +152,18 @@ def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
 
 def _claimed(table: SweepTable) -> set[tuple[str, str]]:
     """Dataset and baseline of each gain that is claimed."""
-    gains = gains_of(table)
+    gains = table.all_gains
     return {(gains[index].dataset, gains[index].baseline) for index in shown_gains(table)}
 
 
-def _moved(gain: Gain | TransferGain, points: float, claimed: set[tuple[str, str]]) -> str:
-    marks = "*" if (gain.dataset, gain.baseline) in claimed else ""
-    marks += "\\dagger" if hardly_acted(gain.activities) else ""
+def _moved(gain: AnyGain, points: float, claimed: set[tuple[str, str]]) -> str:
+    marks = _marks(gain, claimed)
     return f"${signed(points)}{f'^{{{marks}}}' if marks else ''}$"
+
+
+def _marks(gain: AnyGain, claimed: set[tuple[str, str]]) -> str:
+    marks = "*" if (gain.dataset, gain.baseline) in claimed else ""
+    return marks + ("\\dagger" if hardly_acted(gain.activities) else "")
 
 
 def _spread(row: Chosen, mean: float, std: float) -> str:
@@ -122,10 +176,14 @@ def _caption(table: SweepTable) -> str:
     shots = ", ".join(dict.fromkeys(str(row.shots) for row in table.studies))
     words = f"Accuracy on test clips in percent, mean and standard deviation over replicas ({encoders}, {shots} shots"
     words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
-    if gains_of(table):
-        name = "in the mean of targets" if table.transfers else "in H"
-        words += f" Difference {name}: SEPT minus its baseline, replica by replica."
-        words += f" *: beyond the variation of {claim_scope(table)} (5 %, Holm)." if shown_gains(table) else ""
+    if table.all_gains:
+        if table.few_shot:
+            minus = "*: SEPT minus its baseline, replica by replica, is"
+        else:
+            name = f"the {MEAN}" if table.transfers else TITLES[table.headline]
+            words += f" Difference in {name}: SEPT minus its baseline, replica by replica."
+            minus = "*:"
+        words += f" {minus} beyond the variation of {claim_scope(table)} (5 %, Holm)." if shown_gains(table) else ""
     if _among_all(table):
         words += " All: base and new clips among all names."
     words += f" {bold_means(table)}"
@@ -133,5 +191,5 @@ def _caption(table: SweepTable) -> str:
         words += f" {table.warning}."
     words += "".join(f" {line}" for line in partial_lines(table))
     words += "".join(f" Data: {line}." for line in table.data_warnings)
-    idle = any(hardly_acted(gain.activities) for gain in gains_of(table))
+    idle = any(hardly_acted(gain.activities) for gain in table.all_gains)
     return escape(words) + (f" $^{{\\dagger}}$: {escape(f'SEPT hardly acted ({IDLE}).')}" if idle else "")

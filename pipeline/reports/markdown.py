@@ -51,10 +51,9 @@ def _sheet(sheet: Sheet) -> list[str]:
             f"`{cell}`" if name in sheet.code and cell != "-" else _plain(cell)
             for name, cell in zip(sheet.columns, row, strict=True)
         ]
-        bold = sheet.strong_in or frozenset(sheet.columns) if index in sheet.strong else frozenset[str]()
         lines.append(
             _line(
-                f"**{cell}**" if cell and name in bold else cell
+                f"**{cell}**" if cell and sheet.is_strong(index, name) else cell
                 for name, cell in zip(sheet.columns, cells, strict=True)
             )
         )

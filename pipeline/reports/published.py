@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from pipeline.reports.rows import Row, method_title
+from pipeline.reports.rows import Chosen, method_title
 from sept_core.datasets import DATASETS
 
 __all__ = ["Published", "published_beside", "published_notes"]
 
 _AVERAGE = "average of 11"
+# What the column `protocol` of the file begins with.
+_PROTOCOLS = {"base-to-new": "base-to-new", "all classes": "few-shot"}
 _NOTES = {
     "TUT2017": "PALM's logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips in folds 1 to 4 of its copy, but the "
     "authors' folds have about 1,170 test clips each. Training and test are swapped or overlap in this copy, which "
@@ -40,19 +42,26 @@ class Published:
     source: str
 
 
-def published_beside(rows: Iterable[Row]) -> list[Published]:
-    """The published rows for the methods and datasets of the given rows.
+def published_beside(rows: Iterable[Chosen]) -> list[Published]:
+    """The published rows of the same protocol for the methods and datasets of the given rows.
 
     Averages over the eleven datasets of the benchmark are included for methods that have rows on all of them.
     """
     ours: dict[str, set[str]] = {}
+    protocols = set()
     for row in rows:
         ours.setdefault(method_title(row.method), set()).add(row.dataset)
+        protocols |= {begins for begins, name in _PROTOCOLS.items() if name == row.protocol}
     benchmark = {info.name for info in DATASETS.values() if not info.extra}
     for datasets in ours.values():
         if benchmark <= datasets:
             datasets.add(_AVERAGE)
-    return [row for row in _published() if any(_is(row, method) and row.dataset in ours[method] for method in ours)]
+    return [
+        row
+        for row in _published()
+        if row.protocol.startswith(tuple(protocols))
+        and any(_is(row, method) and row.dataset in ours[method] for method in ours)
+    ]
 
 
 def published_notes(rows: Iterable[Published]) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.reports.activity import Activity
 from pipeline.text import method_title
 from sept_core.correct_counts import Tested
+from sept_core.protocol_facts import protocol_of
 from sept_core.trial_config import TrialConfig
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PAPER_WARNING",
     "Accuracy",
     "Chosen",
+    "FewShotRow",
     "FoldChoice",
     "ForUse",
     "Matched",
@@ -197,6 +199,21 @@ class Chosen:
         """Every chosen trial once, with the test folds that it was chosen for."""
         return merged(self.choices)
 
+    @property
+    def headline(self) -> float:
+        """The test accuracy by which rows are compared."""
+        return self.estimate[protocol_of(self.protocol).headline]
+
+    @property
+    def estimate(self) -> dict[str, float]:
+        """The accuracies of the row by name: ``val``, and those on test clips."""
+        raise NotImplementedError
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """All of its accuracies as plain values: ``validation`` and ``test``."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Row(Chosen):
@@ -209,6 +226,41 @@ class Row(Chosen):
 
     validation: Accuracy
     test: Accuracy
+
+    @property
+    def estimate(self) -> dict[str, float]:
+        """See `Chosen`."""
+        numbers = {"val": self.validation.h, "base": self.test.base, "new": self.test.new, "h": self.test.h}
+        # Results of earlier releases do not have `all`.
+        return numbers if self.test.all is None else numbers | {"all": self.test.all}
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """See `Chosen`."""
+        return {"validation": asdict(self.validation), "test": asdict(self.test)}
+
+
+@dataclass(frozen=True)
+class FewShotRow(Chosen):
+    """A row of few-shot: trained on all classes, tested on all.
+
+    Attributes:
+        validation: Accuracy on held-out clips, by which the trials were chosen.
+        test: On test clips, which the choice does not use, except with ``selection: paper``.
+    """
+
+    validation: float
+    test: Score
+
+    @property
+    def estimate(self) -> dict[str, float]:
+        """See `Chosen`."""
+        return {"val": self.validation, "accuracy": self.test.accuracy}
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """See `Chosen`."""
+        return {"validation": self.validation, "test": asdict(self.test)}
 
 
 @dataclass(frozen=True)
@@ -228,6 +280,18 @@ class TransferRow(Chosen):
     targets: dict[str, Score]
     mean: float
     mean_std: float
+
+    @property
+    def estimate(self) -> dict[str, float]:
+        """See `Chosen`."""
+        return {"val": self.validation, "source": self.source.accuracy, "targets": self.mean}
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """See `Chosen`."""
+        targets = {name: asdict(score) for name, score in self.targets.items()}
+        test = {"source": asdict(self.source), "targets": targets, "mean": self.mean, "mean_std": self.mean_std}
+        return {"validation": self.validation, "test": test}
 
 
 @dataclass(frozen=True)

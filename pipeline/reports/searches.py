@@ -19,6 +19,7 @@ from pipeline.reports.figures.marks import ZERO_SHOT, legend_entry, trial_legend
 from pipeline.reports.importance import BEST, FEWEST, counted, importances
 from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
 from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
+from sept_core.protocol_facts import protocol_of
 from sept_core.results import TrialResult
 from sept_core.trial_config import TrialConfig
 
@@ -27,7 +28,8 @@ __all__ = ["by_baseline", "objective_of", "search_sections", "zero_shot_level"]
 _UNFOLDED = 8
 """Up to this number of groups all are unfolded; if there are more, none is."""
 _ZERO_SHOT = "zero-shot"
-_PARTS = {"base": "base classes", "new": "new classes", "source": "source"}
+_PARTS = {"base": "base classes", "new": "new classes", "accuracy": "all classes"}
+_OBJECTIVES = {"h": "H", "accuracy": "accuracy", "source": "accuracy on source"}
 
 
 def search_sections(records: SweepRecords) -> list[Section]:
@@ -37,7 +39,7 @@ def search_sections(records: SweepRecords) -> list[Section]:
 
 def objective_of(records: SweepRecords) -> str:
     """The name of the search objective, for an axis."""
-    name = "accuracy on source" if records.spec.protocol == "cross-dataset" else "H"
+    name = _OBJECTIVES[protocol_of(records.spec.protocol).objective]
     return f"{name} on TEST clips" if records.spec.selection == "paper" else f"validation {name}"
 
 
@@ -75,7 +77,7 @@ def _searched(records: SweepRecords) -> list[Section]:
         groups.append((f"{title}, {_twins(baseline, trials)}", tuple(figures)))
     if not groups:
         return []
-    measured = "H on the test clips" if paper else "the mean over its replicas, on held-out clips"
+    measured = f"{objective.split()[0]} on the test clips" if paper else "the mean over its replicas, on held-out clips"
     lead = (
         f"Every trial by the search objective: {measured}. A pruned trial is shown at its last report, after a shorter "
         "training than a finished one. Steps: best finished trial so far. Rings and strong curves: chosen for one test "
@@ -138,7 +140,7 @@ def _importance(records: SweepRecords) -> list[Section]:
 
 def _confusion(records: SweepRecords) -> list[Section]:
     groups: dict[str, list[Figure]] = {}
-    pairs = records.spec.protocol != "cross-dataset"
+    pairs = "new" in protocol_of(records.spec.protocol).compared
     others = []
     for row in records.rows:
         results, whole = _confused(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.reports.document import Figure, Group, Section, Sheet
 from pipeline.reports.figures.prompt_space import (
@@ -16,7 +16,7 @@ from pipeline.reports.rows import method_title
 from pipeline.reports.space_pairs import SpacePair
 from sept_core.prompt_space import PromptSpace, View
 
-__all__ = ["MEASURES", "space_section", "space_sentence", "value_of"]
+__all__ = ["MEASURES", "space_section", "space_sentence", "titles_of", "value_of"]
 
 _DRAWN, _CELLS = 8, 30_000
 """Pictures of at most this many pairs, and with this many cells of heatmaps, so that the page stays small; the table
@@ -64,6 +64,16 @@ def value_of(view: View, measure: str) -> str:
     return f"{100 * mean:.0f}" + (f" ± {100 * view.spread(measure):.0f}" if len(view.values[measure]) > 1 else "")
 
 
+def titles_of(measures: Mapping[str, str], spaces: Iterable[PromptSpace]) -> dict[str, str]:
+    """Titles by measure; where all classes are trained on, no class is called a base class, and none is new."""
+    if any(space.has_new for space in spaces):
+        return dict(measures)
+    words = {name: title for name, title in measures.items() if not name.endswith("_new")}
+    return {
+        name: title.replace(", base", "").replace("base ", "").removesuffix(" base") for name, title in words.items()
+    }
+
+
 def space_sentence(pair: SpacePair, space: PromptSpace) -> str:
     """What the margins say, in one sentence: of new classes if their neighbours are known, else of base classes."""
     group = space.groups[-1]
@@ -73,7 +83,8 @@ def space_sentence(pair: SpacePair, space: PromptSpace) -> str:
         if own is not None and others is not None:
             first, second = ("", "") if told else (" (own neighbours)", " (others')")
             told.append(f"{view.title} {100 * own:.0f} %{first} and {100 * others:.0f} %{second}")
-    return f"{pair.main.dataset}, violated margins of {group} classes: {', '.join(told)}." if told else ""
+    of = f" of {group} classes" if space.has_new else ""
+    return f"{pair.main.dataset}, violated margins{of}: {', '.join(told)}." if told else ""
 
 
 def space_section(pairs: Sequence[tuple[SpacePair, PromptSpace | None]], sweep: str) -> Section | None:
@@ -128,12 +139,13 @@ def _drawn(measured: Sequence[tuple[SpacePair, PromptSpace]]) -> Sequence[tuple[
 
 
 def _sheet(measured: Sequence[tuple[SpacePair, PromptSpace]]) -> Sheet:
+    titles = titles_of(MEASURES, (space for _, space in measured))
     rows = tuple(
-        (_name(pair), view.title, *(value_of(view, measure) for measure in MEASURES))
+        (_name(pair), view.title, *(value_of(view, measure) for measure in titles))
         for pair, space in measured
         for view in space.views
     )
-    return Sheet(("study", "prompts", *MEASURES.values()), rows, frozenset({"study", "prompts"}))
+    return Sheet(("study", "prompts", *titles.values()), rows, frozenset({"study", "prompts"}))
 
 
 def _name(pair: SpacePair) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.reports.activity import Activity
 from pipeline.reports.paired import PairedTest
-from pipeline.reports.rows import Chosen, ForUse, Row, TransferRow, warning_of
+from pipeline.reports.rows import Chosen, FewShotRow, ForUse, Row, TransferRow, warning_of
+from sept_core.protocol_facts import PROTOCOLS, protocol_of
 
-__all__ = ["Gain", "SweepTable", "TransferGain"]
+__all__ = ["AnyGain", "FewShotGain", "Gain", "SweepTable", "TransferGain"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Gain:
         p_holm: The p value of H over replicas, corrected for all gains of the sweep.
         p_claim_holm: The same of H over folds and test clips together; below 5 % the gain is claimed.
     """
+
+    parts: ClassVar = PROTOCOLS["base-to-new"].compared
 
     dataset: str
     baseline: str
@@ -42,12 +45,31 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class FewShotGain:
+    """SEPT minus its baseline in few-shot, as in `Gain`: in accuracy."""
+
+    parts: ClassVar = PROTOCOLS["few-shot"].compared
+
+    dataset: str
+    baseline: str
+    replicas: int
+    accuracy: float
+    accuracy_std: float
+    tests: dict[str, PairedTest]
+    activities: tuple[Activity, ...] = ()
+    p_holm: float = 1.0
+    p_claim_holm: float = 1.0
+
+
+@dataclass(frozen=True)
 class TransferGain:
     """SEPT minus its baseline in cross-dataset, as in `Gain`: on the source, and in the mean of the targets.
 
     Attributes:
         p_holm, p_claim_holm: The corrected p values of the mean of the targets.
     """
+
+    parts: ClassVar = PROTOCOLS["cross-dataset"].compared
 
     dataset: str
     baseline: str
@@ -62,6 +84,10 @@ class TransferGain:
     p_claim_holm: float = 1.0
 
 
+AnyGain = Gain | FewShotGain | TransferGain
+"""Each has ``parts``: the names of the accuracies that it compares, the headline last."""
+
+
 @dataclass(frozen=True)
 class SweepTable:
     """The result of a sweep.
@@ -72,6 +98,8 @@ class SweepTable:
         without: Keys of studies without a finished trial; with ``strict`` including those that have not begun.
         transfers: Cross-dataset: one row per source and method.
         transfer_gains: Cross-dataset: the gains.
+        few_shot: Few-shot: one row per dataset and method.
+        few_shot_gains: Few-shot: the gains.
         for_use: The best configuration of each study over all its folds.
         lost: Keys of studies with a result that is needed and gone.
     """
@@ -84,11 +112,23 @@ class SweepTable:
     transfer_gains: tuple[TransferGain, ...] = ()
     for_use: tuple[ForUse, ...] = ()
     lost: tuple[str, ...] = ()
+    few_shot: tuple[FewShotRow, ...] = ()
+    few_shot_gains: tuple[FewShotGain, ...] = ()
 
     @property
     def studies(self) -> tuple[Chosen, ...]:
-        """The rows of either protocol."""
-        return (*self.rows, *self.transfers)
+        """The rows, of whichever protocol."""
+        return (*self.rows, *self.few_shot, *self.transfers)
+
+    @property
+    def all_gains(self) -> tuple[AnyGain, ...]:
+        """The gains, of whichever protocol."""
+        return (*self.gains, *self.few_shot_gains, *self.transfer_gains)
+
+    @property
+    def headline(self) -> str:
+        """Name of the test accuracy by which rows are compared: ``h``, ``accuracy`` or ``targets``."""
+        return protocol_of(self.studies[0].protocol).headline
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -123,9 +163,11 @@ class SweepTable:
         }
         warnings = {"warning": self.warning, "data_warnings": list(self.data_warnings)}
         plain = asdict(self)
-        for row in (*plain["rows"], *plain["transfers"]):
+        for row in (*plain["rows"], *plain["few_shot"], *plain["transfers"]):
             # The counts by source are only in the results of trials.
             for counted in (row, row["matched"]):
                 if counted is not None:
                     del counted["tested"]
+        # Results of a sweep without few-shot rows are written as in earlier releases.
+        plain = {name: value for name, value in plain.items() if value or not name.startswith("few_shot")}
         return plain | warnings | ({"averages_of_h": averages} if self.rows else {})

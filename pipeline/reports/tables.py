@@ -1,4 +1,4 @@
-"""The table of a sweep for a terminal, and the texts about it that all forms of the report share."""
+"""The texts about the table of a sweep that all forms of the report share."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 from pipeline.reports.activity import idle_remark
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
+from pipeline.reports.matrix import averages
 from pipeline.reports.missing_results import folds_of, is_whole, partial_lines, several_folds
-from pipeline.reports.rows import Row, TransferRow, method_title
+from pipeline.reports.rows import method_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.text import short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
     from pipeline.reports.paired import PairedTest
     from pipeline.reports.rows import Chosen
-    from pipeline.reports.sweep_table import Gain, TransferGain
+    from pipeline.reports.sweep_table import AnyGain
 
 __all__ = [
     "ESTIMATE",
     "MEAN",
+    "TITLES",
     "best_rows",
     "bold_means",
     "chosen_lines",
@@ -31,25 +31,24 @@ __all__ = [
     "gain_lines",
     "legend",
     "p_value",
-    "render_table",
     "signed",
     "spread_of",
 ]
 
-_COLUMNS = ("dataset", "method", "base", "new", "H", "val H", "trials")
-_TRANSFER_COLUMNS = ("source", "tested on", "method", "accuracy", "F1", "trials")
 MEAN = "mean of targets"
+TITLES = {"h": "H", "targets": MEAN, "source": "on source"}
+"""Titles of columns with accuracies, if they differ from the names."""
 
 _SELECTIONS = {
-    "heldout": "val H: the same H on held-out clips of the training folds. Each test fold uses the trial with the best "
-    "val H of this fold's replicas alone, so its choice uses no test clip of the fold",
-    "strict": "val H: the same H on held-out clips of the training folds. Each test fold has a search of its own: its "
-    "proposals, prunings and choice use no test clip of the fold.",
-    "nested": "val H: the same H of a training on one part of the base classes, over both parts, on clips of the "
+    "heldout": "{val}: the same {what} on held-out clips of the training folds. Each test fold uses the trial with the "
+    "best {val} of this fold's replicas alone, so its choice uses no test clip of the fold",
+    "strict": "{val}: the same {what} on held-out clips of the training folds. Each test fold has a search of its own: "
+    "its proposals, prunings and choice use no test clip of the fold.",
+    "nested": "{val}: the same {what} of a training on one part of the base classes, over both parts, on clips of the "
     "training folds. Each test fold uses the trial that is best on this fold's replicas alone: its choice uses neither "
     "a new class nor a test clip of the fold",
-    "paper": "val H: H on the test clips themselves, by which the best trial of each study was chosen: for comparison "
-    "with published tables only, too good for unseen data.",
+    "paper": "{val}: {what} on the test clips themselves, by which the best trial of each study was chosen: for "
+    "comparison with published tables only, too good for unseen data.",
 }
 """What the choice is based on, shown with every table."""
 _SHARED = {
@@ -62,59 +61,12 @@ _TRANSFERS = (
     "The trial of each test fold is chosen by val on this fold's replicas alone: the choice uses neither a test clip "
     "of the fold nor a target."
 )
+_AVERAGE = "average: the mean over the datasets on which every method has all test folds."
 ESTIMATE = (
     "With several test folds a row may have a different trial for each: it estimates the procedure (a search and its "
     "choice), not one configuration (sept best shows the best one)."
 )
 """The meaning of a row with several trials."""
-
-
-def render_table(table: SweepTable) -> Table:
-    """The table for a terminal, at most 80 columns wide; the best H of each dataset is bold."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    title = f"{table.sweep}: accuracy on test clips, %" + (f"\n{table.warning}" if table.warning else "")
-    shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False, pad_edge=False)
-    for name in _TRANSFER_COLUMNS if table.transfers else _COLUMNS:
-        left = name in ("dataset", "source", "method", "tested on")
-        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
-    best = best_rows(table)
-    for dataset in table.datasets:
-        rows = [row for row in table.rows if row.dataset == dataset]
-        for row in rows:
-            first = dataset if row is rows[0] else ""
-            bold = ("method", "H") if row.study in best else ()
-            cells = (
-                Text(cell, "bold" if name in bold else "") for name, cell in zip(_COLUMNS[1:], _cells(row), strict=True)
-            )
-            shown.add_row(first, *cells, end_section=row is rows[-1])
-        _add_transfers(shown, [row for row in table.transfers if row.dataset == dataset], best)
-    return shown
-
-
-def _add_transfers(shown: Table, rows: Sequence[TransferRow], best: set[str]) -> None:
-    """A section for each test set, so that any number of targets fits."""
-    if not rows:
-        return
-    source = rows[0].dataset
-    targets = list(rows[0].targets)
-    headline = MEAN if len(targets) > 1 else targets[0]
-    for place in (source, *targets, *([MEAN] if len(targets) > 1 else [])):
-        for row in rows:
-            score = row.source if place == source else row.targets.get(place)
-            accuracy = spread_of(row, score.accuracy, score.std) if score else spread_of(row, row.mean, row.mean_std)
-            shown.add_row(
-                source if place == source and row is rows[0] else "",
-                (f"{place} (itself)" if place == source else place) if row is rows[0] else "",
-                method_title(row.method),
-                accuracy,
-                f"{score.f1:.1f}" if score else "",
-                row.trials_shown,
-                style="bold" if row.study in best and place == headline else "",
-                end_section=row is rows[-1],
-            )
 
 
 def legend(table: SweepTable) -> list[str]:
@@ -123,12 +75,21 @@ def legend(table: SweepTable) -> list[str]:
     lines = []
     if table.rows:
         lines = [f"base, new, H: {over}; H is the mean of each replica's harmonic mean of base and new."]
-        lines += [_selection(table, selection) for selection in dict.fromkeys(row.selection for row in table.rows)]
+        lines += _selections(table, "val H", "H")
+    if table.few_shot:
+        lines = [f"Accuracy, {over}: trained on all classes, tested on all."]
+        lines += _selections(table, "val", "accuracy")
+        lines += [_AVERAGE] if averages(table) else []
     if table.transfers:
         lines += [
             f"Accuracy, {over}: trained on all classes of the source, tested on test clips of it and of every target.",
             "val: accuracy on the source's held-out clips. " + _TRANSFERS,
         ]
+    if table.transfers and averages(table):
+        lines.append(
+            "Average over sources: over those for which every method has all test folds; that of a target is over the "
+            "sources that it is a target of."
+        )
     if any(len(row.folds) > 1 and row.selection != "paper" for row in table.studies):
         lines.append(ESTIMATE)
     for dataset in table.datasets:
@@ -140,9 +101,20 @@ def legend(table: SweepTable) -> list[str]:
     return lines + partial_lines(table) + [f"Data: {line}." for line in table.data_warnings]
 
 
-def _selection(table: SweepTable, selection: str) -> str:
-    shared = _SHARED.get(selection, "") if several_folds(table, selection) else ""
-    return f"{_SELECTIONS[selection].removesuffix('.')}{shared}."
+def _selections(table: SweepTable, val: str, what: str) -> list[str]:
+    """A line for each selection of the rows.
+
+    Args:
+        table: The sweep's result.
+        val: Title of the column with the search objective.
+        what: What the objective is.
+    """
+    return [
+        _SELECTIONS[selection].format(val=val, what=what).removesuffix(".")
+        + (_SHARED.get(selection, "") if several_folds(table, selection) else "")
+        + "."
+        for selection in dict.fromkeys(row.selection for row in table.studies)
+    ]
 
 
 def chosen_lines(table: SweepTable) -> list[str]:
@@ -179,6 +151,12 @@ def gain_lines(table: SweepTable) -> list[str]:
             for gain in table.gains
         ]
         + [
+            f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"accuracy {signed(gain.accuracy)} ± {gain.accuracy_std:.1f} ({_pairs(gain.tests['accuracy'])})"
+            f"{_acted(gain)}"
+            for gain in table.few_shot_gains
+        ]
+        + [
             f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
             f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
             f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])}){_acted(gain)}"
@@ -189,7 +167,7 @@ def gain_lines(table: SweepTable) -> list[str]:
     )
 
 
-def _acted(gain: Gain | TransferGain) -> str:
+def _acted(gain: AnyGain) -> str:
     return f"; {remark}" if (remark := idle_remark(gain.activities)) else ""
 
 
@@ -200,35 +178,30 @@ def _pairs(test: PairedTest) -> str:
 
 
 def best_rows(table: SweepTable) -> set[str]:
-    """Names of the rows with the highest H of their dataset, or the highest mean over targets of their source.
+    """Names of the rows with the highest headline (H, accuracy, mean over targets) of their dataset or source.
 
     Rows without all test folds of their dataset are left out.
     """
     best: dict[str, tuple[float, str]] = {}
-    values = [(row.dataset, row.test.h, row.study) for row in table.rows if is_whole(table, row)]
-    values += [(row.dataset, row.mean, row.study) for row in table.transfers if is_whole(table, row)]
+    values = [(row.dataset, row.headline, row.study) for row in table.studies if is_whole(table, row)]
     for dataset, value, study in values:
         if dataset not in best or value > best[dataset][0]:
             best[dataset] = (value, study)
     return {study for _, study in best.values()}
 
 
+_HIGHEST = {
+    "h": "H of each dataset",
+    "accuracy": "accuracy on each dataset",
+    "targets": "mean of targets of each source",
+}
+
+
 def bold_means(table: SweepTable) -> str:
     """The meaning of the bold rows of `best_rows`."""
-    what = "mean of targets of each source" if table.transfers else "H of each dataset"
+    what = _HIGHEST[table.headline]
     unequal = f" {UNEQUAL}" if budgets_differ(table) else ""
     return f"Bold: highest {what}{unequal}, whether or not the difference is significant."
-
-
-def _cells(row: Row) -> list[str]:
-    test = row.test
-    accuracies = ((test.base, test.base_std), (test.new, test.new_std), (test.h, test.h_std))
-    return [
-        method_title(row.method),
-        *(spread_of(row, mean, std) for mean, std in accuracies),
-        f"{row.validation.h:.1f}",
-        row.trials_shown,
-    ]
 
 
 def signed(value: float) -> str:

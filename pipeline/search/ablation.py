@@ -21,6 +21,7 @@ from pipeline.spec import VARIANTS, Ablation, AblationTrial, SweepSpec, ablation
 from sept_core.datasets import trained_classes
 from sept_core.errors import InputError
 from sept_core.hyper import Value
+from sept_core.protocol_facts import protocol_of
 from sept_core.semantic import SEPT_HYPER, load_templates, margins
 from sept_core.trial_config import TrialConfig
 from sept_core.trial_inputs import check_names_apart, trial_neighbors
@@ -118,7 +119,7 @@ def _spec(spec: SweepSpec, name: str, method: str, folds: tuple[str, ...], ablat
     """The spec of the source with one dataset, without search."""
     dataset = ablation.row.split(".")[0]
     methods = tuple(dict.fromkeys(one.method for one in ablation.trials))
-    source = {"sources": (dataset,)} if spec.protocol == "cross-dataset" else {"datasets": (dataset,)}
+    source = {protocol_of(spec.protocol).data[0]: (dataset,)}
     resources = {
         key: own for key, own in spec.resources.by_method.items() if key in (*methods, method.removesuffix("+sept"))
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sept_core.averages import averages
+from sept_core.protocol_facts import protocol_of
 
 if TYPE_CHECKING:
     from pipeline.store import Decision, Proposal, TrialStore
@@ -40,12 +41,12 @@ def fold_values(config: TrialConfig, objective: float, replicas: Iterable[Mappin
         replicas: Its rows, as in ``TrialResult``.
 
     Returns:
-        By test fold the mean of ``val_h`` (cross-dataset: ``val_source``) over the fold's replicas; with
-        ``selection: paper`` the objective for every fold.
+        By test fold the mean of the objective (``val_h``, ``val_accuracy`` or ``val_source``) over the fold's replicas;
+        with ``selection: paper`` the objective for every fold.
     """
     if _by_objective(config):
         return dict.fromkeys(config.folds, objective)
-    name = "val_source" if config.protocol == "cross-dataset" else "val_h"
+    name = f"val_{protocol_of(config.protocol).objective}"
     values: dict[str, list[float]] = {}
     for row in replicas:
         values.setdefault(str(row["fold"]), []).append(row[name])

@@ -67,7 +67,13 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     # The study was removed from the sweep; its records are still valid.
     targets = tuple(config.targets)
     inputs = StudyInputs(
-        config.encoder, config.dataset, config.sept, targets, spec.encoder.weights, embeddings=embeddings
+        config.encoder,
+        config.dataset,
+        config.sept,
+        targets,
+        spec.encoder.weights,
+        embeddings=embeddings,
+        protocol=config.protocol,
     )
     return TrialPlace(inputs, threads, gpu)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pipeline.spec.sweep import SweepSpec
 from sept_core.datasets import DatasetInfo, halves
 from sept_core.errors import InputError
-from sept_core.methods import NESTED_CLASSES, TRANSFER_SELECTIONS
+from sept_core.methods import NESTED_CLASSES
+from sept_core.protocol_facts import PROTOCOLS, Protocol, protocol_of
 
 __all__ = ["protocol_problems"]
 
@@ -24,9 +25,10 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
         Errors: datasets are missing or belong to another protocol, a source has no target but itself, or the selection
             or ``neighbors_naming_new`` does not apply.
     """
-    cross = spec.protocol == "cross-dataset"
-    needed, foreign = (("sources", "targets"), ("datasets",)) if cross else (("datasets",), ("sources", "targets"))
-    for key in foreign:
+    protocol = protocol_of(spec.protocol)
+    needed = protocol.data
+    every = dict.fromkeys(key for other in PROTOCOLS.values() for key in other.data)
+    for key in (key for key in every if key not in needed):
         if getattr(spec, key):
             fix = f"with protocol: {spec.protocol}, give {' and '.join(needed)}"
             yield InputError(f"protocol {spec.protocol} has no {key}", where=f"{where}: {key}", fix=fix)
@@ -35,8 +37,8 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
     for key in needed:
         if not getattr(spec, key):
             yield InputError("missing or empty", where=f"{where}: {key}", fix=f"add '{key}: [...]'")
-    if cross:
-        yield from _cross(spec, where)
+    if protocol.all_classes:
+        yield from _without_new(spec, protocol, where)
     elif spec.selection == "nested":
         why = "uses the names of the new classes, which selection: nested must not use"
         yield from _keeps_neighbors(spec, where, why, "leave it out, or use selection: heldout")
@@ -48,17 +50,19 @@ def protocol_problems(spec: SweepSpec, where: str, infos: Mapping[str, DatasetIn
                     where=f"{where}: selection",
                     fix=f"use selection: heldout, or leave {dataset} out",
                 )
+    if protocol.transfers:
+        yield from _targets(spec, where)
 
 
-def _cross(spec: SweepSpec, where: str) -> Iterator[InputError]:
-    if spec.selection not in TRANSFER_SELECTIONS:
-        yield InputError(
-            f"selection '{spec.selection}' does not apply to cross-dataset: it trains on all classes of the source",
-            where=f"{where}: selection",
-            fix=f"use selection: {' or '.join(TRANSFER_SELECTIONS)}",
-        )
-    why = "does not apply to cross-dataset: it trains on all classes of the source"
+def _without_new(spec: SweepSpec, protocol: Protocol, where: str) -> Iterator[InputError]:
+    why = f"does not apply to {protocol.name}: it trains on all classes"
+    if spec.selection not in protocol.selections:
+        what = f"selection '{spec.selection}' {why}"
+        yield InputError(what, where=f"{where}: selection", fix=protocol.selection_fix)
     yield from _keeps_neighbors(spec, where, why, "leave it out")
+
+
+def _targets(spec: SweepSpec, where: str) -> Iterator[InputError]:
     for source in spec.sources if spec.targets else ():
         if not spec.targets_of(source):
             yield InputError(

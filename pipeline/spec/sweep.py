@@ -15,6 +15,7 @@ from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resourc
 from sept_core.datasets.split_overlap import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.methods import hyper_parameters, split_method
+from sept_core.protocol_facts import ProtocolName, protocol_of
 from sept_core.semantic import NamingNew
 from sept_core.trial_config import row_key_of, study_key_of
 
@@ -36,6 +37,7 @@ class StudyInputs:
         neighbors: A file of neighbours; None for those of the dataset for this protocol.
         embeddings: By dataset: the digest of the embeddings of an existing trial, to choose between the user's
             embeddings and the shipped ones, which differ in their last digits. Without a digest the user's are used.
+        protocol: Decides which classes are trained, and so which lists of neighbours are read.
     """
 
     encoder: str
@@ -46,11 +48,7 @@ class StudyInputs:
     text_model: str | None = None
     neighbors: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def protocol(self) -> Literal["base-to-new", "cross-dataset"]:
-        """The trained classes: the base classes or, with targets, all."""
-        return "cross-dataset" if self.targets else "base-to-new"
+    protocol: ProtocolName = "base-to-new"
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,8 @@ class SweepSpec(Model):
         crossing: What to do with training clips that a published split shares with its test clips: ``keep`` them, as
             published results do, or ``drop`` them.
         accept_faulty_splits: Datasets whose copy is used although its train and test sets are swapped or overlap.
-        datasets: The datasets of base-to-new.
+        protocol: What is trained on and tested, see ``sept_core/protocols.py``.
+        datasets: The datasets of base-to-new and few-shot.
         sources, targets: Cross-dataset, in place of ``datasets``: each source is trained on and then tested on every
             target but itself.
         neighbors: By dataset: a file of neighbours, instead of those of the dataset.
@@ -156,7 +155,7 @@ class SweepSpec(Model):
 
     name: str
     encoder: EncoderFiles
-    protocol: Literal["base-to-new", "cross-dataset"] = "base-to-new"
+    protocol: ProtocolName = "base-to-new"
     selection: Literal["heldout", "strict", "nested", "paper"] = "heldout"
     crossing: CrossingRule = "keep"
     accept_faulty_splits: tuple[str, ...] = ()
@@ -209,7 +208,8 @@ class SweepSpec(Model):
     @property
     def trained_on(self) -> tuple[str, ...]:
         """The datasets that have studies: ``datasets``, or ``sources``."""
-        return self.sources if self.protocol == "cross-dataset" else self.datasets
+        named: tuple[str, ...] = getattr(self, protocol_of(self.protocol).data[0])
+        return named
 
     def studies(self) -> tuple[StudySpec, ...]:
         """The studies, dataset by dataset, in the order of the file."""
@@ -284,6 +284,7 @@ class SweepSpec(Model):
                 weights=self.encoder.weights,
                 text_model=self.encoder.text_model,
                 neighbors=self.neighbors.get(dataset) if sept else None,
+                protocol=self.protocol,
             ),
             baseline=baseline,
             space=space,

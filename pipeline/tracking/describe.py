@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from pipeline.drawing import colour_of
 from pipeline.search.selection import Composed, best_decision, choose
 from pipeline.tracking.labels import COLOUR, NAME, NOTE, run_name, study_note, trial_note
+from sept_core.protocol_facts import OBJECTIVES
 from sept_core.results import Report, TrialResult
 from sept_core.trial_config import TrialConfig
 
@@ -43,8 +44,7 @@ __all__ = [
 RUN_STATUS = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 """MLflow's status for each decision. A pruned trial ended normally; the tag ``sept.state`` tells it apart."""
 
-_HEADLINES = ("h", "base", "new", "all", "source", "targets")
-_OBJECTIVES = ("h", "source")
+_HEADLINES = ("h", "base", "new", "all", "accuracy", "source", "targets")
 _DIGITS = 4
 _TAG_LIMIT = 5000
 
@@ -214,7 +214,7 @@ class Tally:
         values: dict[str, float] = {}
         for part, metrics in (("val", row.validation), ("test", row.test)) if row is not None else ():
             values |= {f"{part}/{name}": metrics[name] for name in _HEADLINES if name in metrics}
-        curve |= {f"search/best_val_{name}": values[f"val/{name}"] for name in _OBJECTIVES if f"val/{name}" in values}
+        curve |= {f"search/best_val_{name}": values[f"val/{name}"] for name in OBJECTIVES if f"val/{name}" in values}
         return _points(values, self._timestamp_ms, 0) + _points(curve, self._timestamp_ms, self.counted - 1)
 
     def tags(self, config: TrialConfig) -> dict[str, str]:

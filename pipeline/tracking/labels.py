@@ -35,7 +35,7 @@ EXPERIMENT_NOTE = """\
 study is the search for the best configuration of one method; its row has the accuracies of the report's table.
 
 - `val/...` is accuracy (percent) on validation clips. The search maximizes `val/h`, the harmonic mean of the \
-accuracies on base and new classes (`val/source` across data sets). Rows are sorted by it.
+accuracies on base and new classes (few-shot: `val/accuracy`, across data sets: `val/source`). Rows are sorted by it.
 - `test/...` is accuracy on test clips. Compare studies by it, but choose nothing by it: configurations are chosen by \
 `val/...` alone.
 - A row such as `#7 coop+sept | ESC10` is a *trial*, one configuration of a study. `sept.state` states whether it \

@@ -21,6 +21,7 @@ from pipeline.tracking.labels import (
     study_note,
 )
 from pipeline.tracking.view import view_tags
+from sept_core.protocol_facts import objective_among
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -319,7 +320,7 @@ def _known(found: Any) -> Run:
         parent=tags.get(_PARENT, ""),
         # All of them are written together, and MLflow does not accept another value for one that is there.
         described="signature" in found.data.params,
-        curve=next((name for name in ("val/h", "val/source") if name in found.data.metrics), None),
+        curve=objective_among(found.data.metrics, "val/"),
         counted=int(tags.get("sept.counted", "0")),
         outcomes=tags.get("sept.outcomes", ""),
     )

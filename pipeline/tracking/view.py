@@ -24,8 +24,8 @@ _STATE = "tags.`sept.state`"
 _TRIALS = "tags.`sept.role` = 'trial'"
 
 # What the search may see comes first. Metrics that a sweep does not have are not shown.
-_METRICS = ("val/h", "val/source", "val/base", "val/new")
-_TESTS = ("test/h", "test/base", "test/new", "test/all", "test/source", "test/targets")
+_METRICS = ("val/h", "val/accuracy", "val/source", "val/base", "val/new")
+_TESTS = ("test/h", "test/base", "test/new", "test/all", "test/accuracy", "test/source", "test/targets")
 _WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 130, _STATE: 145}
 _WIDTH = 82
 
@@ -34,7 +34,7 @@ def view_tags(objective: str) -> dict[str, str]:
     """Tags of the experiment for its views.
 
     Args:
-        objective: The metric that the search maximizes: ``val/h`` or ``val/source``.
+        objective: The metric that the search maximizes: ``val/h``, ``val/accuracy`` or ``val/source``.
     """
     by_objective = {"orderByKey": f"metrics.`{objective}`", "orderByAsc": False}
     # MLflow shows trials below their studies in this order only.

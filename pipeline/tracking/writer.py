@@ -25,6 +25,7 @@ from pipeline.tracking.describe import (
 )
 from pipeline.tracking.labels import run_name
 from pipeline.tracking.runs import Run, Runs
+from sept_core.protocol_facts import protocol_of
 from sept_core.results import Report, TrialResult
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ class SweepWriter:
         """
         for key, budget in (budgets or {}).items():
             self._studies[key].budget = budget
-        if any(".cross-dataset." in key for key in budgets or {}):
-            self._runs.sort_by("val/source")
+        for key in budgets or {}:
+            self._runs.sort_by(f"val/{protocol_of(key.split('.')[2]).objective}")
         return self._runs.open()
 
     def start(self, proposal: Proposal) -> None:

@@ -12,8 +12,9 @@ from sept_core.datasets.own_dataset import info_from_json, info_to_json, read_cs
 from sept_core.datasets.registry import DATASETS, DatasetInfo, get_dataset, halves, prompt_name, trained_classes
 from sept_core.datasets.split_faults import refuse_faulty
 from sept_core.datasets.split_overlap import CrossingRule, contradictions, rows_of
-from sept_core.datasets.splits import Split, draw_shots, make_split, unheard_folds, usable_folds
+from sept_core.datasets.splits import Split, WholeSplit, draw_shots, make_split, split_all_classes
 from sept_core.datasets.table import EmbeddingTable
+from sept_core.datasets.usable_folds import unheard_folds, usable_folds
 
 __all__ = [
     "DATASETS",
@@ -25,6 +26,7 @@ __all__ = [
     "Findings",
     "Manifest",
     "Split",
+    "WholeSplit",
     "check_manifest",
     "contradictions",
     "data_warnings",
@@ -40,6 +42,7 @@ __all__ = [
     "read_layout",
     "refuse_faulty",
     "rows_of",
+    "split_all_classes",
     "trained_classes",
     "unheard_folds",
     "usable_folds",

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from sept_core.errors import InputError
+from sept_core.protocol_facts import protocol_of
 from sept_core.suggestions import nearest_hint
 
 __all__ = ["DATASETS", "DatasetInfo", "dataset_key", "get_dataset", "halves", "prompt_name", "trained_classes"]
@@ -72,9 +73,12 @@ def halves(classnames: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def trained_classes(classnames: Sequence[str], protocol: str) -> tuple[str, ...]:
-    """The classes that a trial is trained on, sorted: the base classes; in ``cross-dataset`` all classes of the
-    source."""
-    return tuple(sorted(classnames)) if protocol == "cross-dataset" else halves(classnames)[0]
+    """The classes that a trial is trained on, sorted: the base classes or, in protocols without new classes, all.
+
+    Raises:
+        InputError: No such protocol, or as `halves`.
+    """
+    return tuple(sorted(classnames)) if protocol_of(protocol).all_classes else halves(classnames)[0]
 
 
 def get_dataset(name: str, own: Iterable[DatasetInfo] = ()) -> DatasetInfo:

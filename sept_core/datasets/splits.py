@@ -1,4 +1,4 @@
-"""Splits for the base-to-new protocol: which rows of a table are used to train, choose and test one replica.
+"""Splits: which rows of a table are used to train, choose and test one replica, by base and new classes or by all.
 
 A replica is one (fold, seed). Shots are drawn from the *pool*, the clips outside the test fold that the encoder did
 not see in its pretraining. Clips of the pool that are not drawn are held out: hyper-parameters are chosen on them, so
@@ -13,8 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sept_core.datasets.folds import roles_of
-from sept_core.datasets.pretraining import Pretraining, heard_rows, same_sound_rows
+from sept_core.datasets.pretraining import same_sound_rows
 from sept_core.datasets.registry import DatasetInfo, halves
 from sept_core.datasets.split_overlap import (
     CrossingRule,
@@ -26,15 +25,16 @@ from sept_core.datasets.split_overlap import (
     rows_of,
 )
 from sept_core.datasets.table import EmbeddingTable
+from sept_core.datasets.usable_folds import usable_folds
 from sept_core.errors import InputError
 from sept_core.text import some
 
-__all__ = ["Split", "draw_shots", "make_split", "unheard_folds", "usable_folds"]
+__all__ = ["Split", "WholeSplit", "draw_shots", "make_split", "split_all_classes"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of an `EmbeddingTable` for one replica; no row is in two parts, except ``pool_new``.
+    """Rows of an `EmbeddingTable` for one replica of base-to-new; no row is in two parts.
 
     Args:
         fold: The test fold.
@@ -45,7 +45,6 @@ class Split:
         heldout_new: Such clips of the pool that belong to new classes, ascending.
         test_base: Base-class clips of the test fold, ascending.
         test_new: New-class clips of the test fold, ascending.
-        pool_new: All clips of the pool that belong to new classes, ascending: cross-dataset draws shots from these.
         shared: Clips of the pool that have the content or the sound of a test clip.
     """
 
@@ -56,64 +55,23 @@ class Split:
     heldout_new: tuple[int, ...]
     test_base: tuple[int, ...]
     test_new: tuple[int, ...]
-    pool_new: tuple[int, ...]
     shared: frozenset[int]
 
 
-def usable_folds(info: DatasetInfo, seen: Sequence[str]) -> tuple[str, ...]:
-    """The test folds, in order, without the folds of the encoder's pretraining.
-
-    Seen folds are left out of the pool as well, so at least one more fold than the test fold must remain.
-
-    Raises:
-        InputError: Nothing is left to test on or to draw from, or ``seen`` names a fold the data set does not have.
-    """
-    known = info.folds if info.split == "kfold" else ("train", "test")
-    strange = sorted(set(seen) - set(known))
-    if strange:
-        # Ignoring a misspelt fold would let pretraining clips into the test set.
-        raise InputError(f"seen folds {strange} do not exist", where=info.name, fix=f"folds are {', '.join(known)}")
-    left = tuple(fold for fold in known if fold not in seen)
-    if len(left) < 2:
-        raise InputError(
-            f"the encoder saw folds {', '.join(sorted(set(seen)))} in its pretraining, which leaves "
-            f"{'only ' + left[0] if left else 'nothing'} to draw shots from and test on",
-            where=info.name,
-            fix="use an encoder that did not train on this data set",
-        )
-    return left if info.split == "kfold" else info.folds
-
-
-def unheard_folds(table: EmbeddingTable, info: DatasetInfo, pretraining: Pretraining) -> tuple[str, ...]:
-    """The ``usable_folds`` that still test base and new classes without the clips that the encoder has heard.
+@dataclass(frozen=True)
+class WholeSplit:
+    """Rows of an `EmbeddingTable` for one replica that trains on all classes; no row is in two parts.
 
     Args:
-        table: Embeddings of ``info``'s clips.
-        info: The data set.
-        pretraining: What the encoder was trained on.
-
-    Raises:
-        InputError: No fold is left.
+        train: The shots: grouped by class in alphabetical order, in draw order within a class.
+        heldout: Clips of the pool that this replica did not draw and whose content and sound differ from all test
+            clips, ascending.
+        test: Clips of the test fold, ascending.
     """
-    folds = usable_folds(info, pretraining.folds.get(info.name, ()))
-    heard = heard_rows(table, pretraining)
-    if not heard:
-        return folds
-    new = set(halves(info.classnames)[1])
-    tested = {
-        (fold, classname in new)
-        for row, (place, classname) in enumerate(zip(table.folds, table.classnames, strict=True))
-        if row not in heard
-        for fold in roles_of(place, info).test
-    }
-    left = tuple(fold for fold in folds if {(fold, False), (fold, True)} <= tested)
-    if not left:
-        raise InputError(
-            f"the encoder was pretrained on {len(heard)} of its {len(table)} clips, which leaves no fold to test on",
-            where=info.name,
-            fix="use an encoder that did not train on these clips",
-        )
-    return left
+
+    train: tuple[int, ...]
+    heldout: tuple[int, ...]
+    test: tuple[int, ...]
 
 
 def draw_shots(dataset: str, fold: str, seed: int, classname: str, clip_ids: Sequence[str], shots: int) -> list[str]:
@@ -174,23 +132,12 @@ def make_split(
             in a split of ours or the user's, a recording, a speaker or a file's content is in both pool and test set;
             or a part of the split is empty.
     """
-    if shots < 1:
-        raise InputError(f"shots must be at least 1, got {shots}", fix="give a whole number from 1")
     sides = _sides(table, info, fold, tuple(seen), frozenset(heard), crossing)
     pool, test = sides.pool, sides.test
     besides, fix = _missing(sides.heard, sides.dropped)
 
     base, new = halves(info.classnames)
-    train: list[int] = []
-    for classname in base:
-        named = {table.clip_ids[row]: row for row in pool if table.classnames[row] == classname}
-        if not named:
-            raise InputError(
-                f"no clips of class '{classname}' to draw shots from{besides}",
-                where=f"{info.name}, fold {fold}",
-                fix=fix,
-            )
-        train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
+    train = _drawn(table, info, fold, seed, shots, sides, base)
     # In a published split that is kept as it is, overlapping clips are trained on, as in published results; but nothing
     # is chosen by a copy of a test clip.
     not_held_out = sides.same.union(train)
@@ -201,29 +148,96 @@ def make_split(
     split = Split(
         fold=fold,
         seed=seed,
-        train=tuple(train),
+        train=train,
         heldout_base=tuple(row for row in of_classes(pool, base) if row not in not_held_out),
         heldout_new=tuple(row for row in of_classes(pool, new) if row not in not_held_out),
         test_base=of_classes(test, base),
         test_new=of_classes(test, new),
-        pool_new=of_classes(pool, new),
         shared=sides.same,
     )
     where = f"{info.name}, fold {fold}"
     if not split.heldout_base:
-        raise InputError(
-            f"no held-out clips{besides}: all {len(train)} base-class clips of the pool are drawn as shots"
-            + (", or have the content or the sound of a test clip" if split.shared else ""),
-            where=where,
-            fix=f"lower shots (now {shots})"
-            + (", or take an encoder that did not train on them" if sides.heard else ""),
-        )
+        raise _all_drawn(f"all {len(train)} base-class clips", where, shots, sides)
     if not split.heldout_new:
         raise InputError(f"no held-out clips of the new classes outside the test fold{besides}", where=where, fix=fix)
     if not split.test_base or not split.test_new:
         kind = "new" if split.test_base else "base"
         raise InputError(f"the test fold has no clips of the {kind} classes{besides}", where=where, fix=fix)
     return split
+
+
+def split_all_classes(
+    table: EmbeddingTable,
+    info: DatasetInfo,
+    fold: str,
+    seed: int,
+    shots: int,
+    seen: Sequence[str],
+    heard: Collection[int] = (),
+    crossing: CrossingRule = "keep",
+    *,
+    hold_out: bool = True,
+) -> WholeSplit:
+    """Split a table's rows for a replica (fold, seed) that trains on all classes.
+
+    The shots of a base class are those of `make_split`, so they are nested: a draw of k is a part of the draw of k + 1.
+
+    Args:
+        hold_out: Whether held-out clips are needed.
+
+    The other arguments are those of `make_split`, with shots for every class.
+
+    Raises:
+        InputError: As `make_split`, with all classes instead of base and new ones.
+    """
+    sides = _sides(table, info, fold, tuple(seen), frozenset(heard), crossing)
+    train = _drawn(table, info, fold, seed, shots, sides, sorted(info.classnames))
+    not_held_out = sides.same.union(train)
+    heldout = tuple(row for row in sides.pool if row not in not_held_out)
+    where = f"{info.name}, fold {fold}"
+    if hold_out and not heldout:
+        raise _all_drawn(f"all {len(train)} clips", where, shots, sides)
+    if not sides.test:
+        besides, fix = _missing(sides.heard, sides.dropped)
+        raise InputError(f"the test fold has no clips{besides}", where=where, fix=fix)
+    return WholeSplit(train, heldout, sides.test)
+
+
+def _drawn(
+    table: EmbeddingTable,
+    info: DatasetInfo,
+    fold: str,
+    seed: int,
+    shots: int,
+    sides: _Sides,
+    classes: Sequence[str],
+) -> tuple[int, ...]:
+    """The shots of these classes, from the pool."""
+    if shots < 1:
+        raise InputError(f"shots must be at least 1, got {shots}", fix="give a whole number from 1")
+    train: list[int] = []
+    for classname in classes:
+        named = {table.clip_ids[row]: row for row in sides.pool if table.classnames[row] == classname}
+        if not named:
+            besides, fix = _missing(sides.heard, sides.dropped)
+            raise InputError(
+                f"no clips of class '{classname}' to draw shots from{besides}",
+                where=f"{info.name}, fold {fold}",
+                fix=fix,
+            )
+        train += [named[clip_id] for clip_id in draw_shots(info.name, fold, seed, classname, list(named), shots)]
+    return tuple(train)
+
+
+def _all_drawn(clips: str, where: str, shots: int, sides: _Sides) -> InputError:
+    """No clip is left to be held out."""
+    besides, _ = _missing(sides.heard, sides.dropped)
+    return InputError(
+        f"no held-out clips{besides}: {clips} of the pool are drawn as shots"
+        + (", or have the content or the sound of a test clip" if sides.same else ""),
+        where=where,
+        fix=f"lower shots (now {shots})" + (", or take an encoder that did not train on them" if sides.heard else ""),
+    )
 
 
 def _missing(heard: int, dropped: int) -> tuple[str, str]:

@@ -12,13 +12,10 @@ from typing import Any
 from sept_core.checked_json import parse_json
 from sept_core.datasets import prompt_name
 from sept_core.errors import InputError
+from sept_core.protocol_facts import protocol_of
 from sept_core.semantic.neighbors import Neighbors, refuse_broken
-from sept_core.suggestions import known_words
 
 __all__ = ["load_neighbors", "neighbor_kind", "parse_neighbors", "read_neighbors"]
-
-# The folders of the packaged lists.
-_KINDS: Mapping[str, str] = {"base-to-new": "base", "cross-dataset": "all"}
 
 
 def neighbor_kind(protocol: str) -> str:
@@ -27,9 +24,7 @@ def neighbor_kind(protocol: str) -> str:
     Raises:
         InputError: No such protocol.
     """
-    if protocol not in _KINDS:
-        raise InputError(f"unknown protocol '{protocol}'", fix=known_words(protocol, _KINDS))
-    return _KINDS[protocol]
+    return "all" if protocol_of(protocol).all_classes else "base"
 
 
 def load_neighbors(dataset: str, path: Path | None = None, *, protocol: str = "base-to-new") -> Neighbors:
@@ -41,7 +36,7 @@ def load_neighbors(dataset: str, path: Path | None = None, *, protocol: str = "b
     Args:
         dataset: Name of the dataset, in any case.
         path: A JSON file in the form of the packaged ones; None for the packaged one of the protocol.
-        protocol: ``base-to-new``: the packaged lists of the base classes; ``cross-dataset``: those of all classes.
+        protocol: Decides which packaged lists: those of the base classes or, if it trains on all classes, of all.
 
     Raises:
         InputError: No such file, not of this form, lists of another dataset, or a broken rule of `check_neighbors`.

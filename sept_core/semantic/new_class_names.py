@@ -27,7 +27,7 @@ def used_neighbors(neighbors: Neighbors, info: DatasetInfo, protocol: str, namin
     Args:
         neighbors: Lists of these classes, and perhaps of others.
         info: The dataset.
-        protocol: ``base-to-new`` trains on the base classes, ``cross-dataset`` on all.
+        protocol: Decides which classes are trained on.
         naming_new: ``drop`` leaves out terms that name a class which is not trained on; the following terms move up.
     """
     used = neighbors.only(trained_classes(info.classnames, protocol))

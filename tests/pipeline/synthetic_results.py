@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.search.selection import best_decision
 from pipeline.store import Decision, Proposal, TrialStore
+from sept_core.protocol_facts import objective_among
 from sept_core.results import Report, TrialResult
 from sept_core.trial_config import METHOD_VERSION, TrialConfig
 
@@ -146,7 +147,7 @@ def best_of(cases: list[Case], study: str) -> Case:
 
 def by_fold(result: TrialResult) -> dict[str, float]:
     """Validation of each test fold's replicas; the synthetic sweep has one replica a fold."""
-    return {str(row["fold"]): float(row.get("val_h", row.get("val_source"))) for row in result.replicas}
+    return {str(row["fold"]): float(row[f"val_{objective_among(result.validation)}"]) for row in result.replicas}
 
 
 def chosen_of(cases: list[Case], study: str) -> dict[str, Case]:
@@ -258,33 +259,45 @@ def _losses(rng: random.Random, epochs: int) -> dict[str, float]:
 
 
 def make_transfer(source: str, method: str, target: str) -> Case:
-    """The only trial of a cross-dataset study, finished; its numbers depend on nothing but the arguments."""
-    rng = random.Random(f"{source} {method} {target}")
+    """A finished trial from one data set to another."""
     config = make_config(source, method, {"logit_scale": 16.0}).model_copy(
         update={"protocol": "cross-dataset", "targets": {target: "0011223344556677"}}
     )
+    return _measured(config, f"{source} {method} {target}", "source", target)
+
+
+def make_few_shot(dataset: str, method: str) -> Case:
+    """A finished trial on all classes of a data set."""
+    config = make_config(dataset, method, {"logit_scale": 16.0}).model_copy(update={"protocol": "few-shot"})
+    return _measured(config, f"{dataset} {method}", "accuracy")
+
+
+def _measured(config: TrialConfig, seed: str, own: str, target: str = "") -> Case:
+    """A finished trial, measured on clips of its data set and, by ``own``'s side, on those of a target."""
+    rng = random.Random(seed)
+    names = [own, *([target] if target else [])]
     replicas = []
     for fold in config.folds:
-        row: dict[str, object] = {"fold": fold, "seed": 0, "val_source": rng.uniform(50, 90), "val_source_f1": 50.0}
-        row |= {f"test_{name}": rng.uniform(50, 90) for name in ("source", target)}
-        row |= {f"test_{name}_f1": 40.0 for name in ("source", target)}
-        replicas.append(row | {"test_targets": row[f"test_{target}"]})
+        row: dict[str, object] = {"fold": fold, "seed": 0, f"val_{own}": rng.uniform(50, 90), f"val_{own}_f1": 50.0}
+        row |= {f"test_{name}": rng.uniform(50, 90) for name in names}
+        row |= {f"test_{name}_f1": 40.0 for name in names}
+        replicas.append(row | ({"test_targets": row[f"test_{target}"]} if target else {}))
     test: dict[str, float] = {}
-    for name in ("source", target, "targets"):
+    for name in [*names, *(["targets"] if target else [])]:
         column = [float(str(row[f"test_{name}"])) for row in replicas]
         test |= {name: statistics.fmean(column), f"{name}_std": statistics.stdev(column), f"{name}_f1": 40.0}
-    values = [float(str(row["val_source"])) for row in replicas]
-    curve = (Report(config.epochs, {"val/source": statistics.fmean(values)}, 1.0, START_MS),)
+    values = [float(str(row[f"val_{own}"])) for row in replicas]
+    curve = (Report(config.epochs, {f"val/{own}": statistics.fmean(values)}, 1.0, START_MS),)
     result = TrialResult(
         signature=config.signature,
         config=config,
         state="finished",
         curve=curve,
-        validation={"source": curve[0].objective, "source_std": statistics.stdev(values), "source_f1": 50.0},
+        validation={own: curve[0].objective, f"{own}_std": statistics.stdev(values), f"{own}_f1": 50.0},
         test=test,
         replicas=tuple(replicas),
-        confusion={"source": counts(rng, 2), target: counts(rng, 2)},
-        classnames={"source": ["a", "b"], target: ["c", "d"]},
+        confusion={name: counts(rng, 2) for name in names},
+        classnames={name: ["a", "b"] for name in names},
         train_seconds=1.0,
         finished_ms=START_MS,
         versions={"torch": "2.11.0"},
@@ -313,6 +326,11 @@ def make_transfers() -> list[Case]:
         for one, other in (("ESC10", "FSDD"), ("FSDD", "ESC10"))
         for pair in ((one, method) for method in LEVELS)
     ]
+
+
+def make_few_shots() -> list[Case]:
+    """All data sets, by every method."""
+    return [make_few_shot(dataset, method) for dataset in DATASETS for method in LEVELS]
 
 
 def of_folds(case: Case, folds: tuple[str, ...], *, strict: bool = False) -> Case:

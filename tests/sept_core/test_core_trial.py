@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_an_error_and_never_a_crash(inputs):
         ({"shots": 0}, "shots: 0 is too small"),
         (
             {"protocol": "base-to-old"},
-            "unknown protocol 'base-to-old'; did you mean 'base-to-new'\\? known: base-to-new, cross-dataset",
+            "unknown protocol 'base-to-old'; did you mean 'base-to-new'\\? known: base-to-new, few-shot, cross-dataset",
         ),
         ({"protocol": "cross-dataset"}, "at least one target"),
         ({"selection": "test"}, "unknown selection 'test'; .*known: heldout, strict, nested, paper"),

@@ -52,7 +52,7 @@ def store(tmp_path: Path, encoder: Encoder) -> EmbeddingStore:
 
 
 @pytest.mark.parametrize("method", ["zero-shot", "coop+sept", "kgcoop", "kgcoop+sept"])
-@pytest.mark.parametrize("protocol", ["base-to-new", "cross-dataset"])
+@pytest.mark.parametrize("protocol", ["base-to-new", "few-shot", "cross-dataset"])
 def test_a_trial_finds_what_it_asks_for_and_ends_with_the_same_numbers(
     store: EmbeddingStore, encoder: Encoder, tmp_path: Path, method: str, protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,13 +67,13 @@ def test_a_trial_finds_what_it_asks_for_and_ends_with_the_same_numbers(
         trial.advance()
         return dict(trial.result().test)
 
-    plain = load_inputs(str(tmp_path), StudyInputs("mini", "FSDD", sept, targets))
+    plain = load_inputs(str(tmp_path), StudyInputs("mini", "FSDD", sept, targets, protocol=protocol))
     expected = run(TrialInputs(fresh, plain.table, plain.neighbors, plain.targets))
     assert all(keep_texts(encoder, dataset, store) > 1000 for dataset in ("FSDD", "ESC10"))
 
     inputs_module._read_texts.cache_clear()
     inputs_module._encoder.cache_clear()
-    recalled = load_inputs(str(tmp_path), StudyInputs("mini", "FSDD", sept, targets))
+    recalled = load_inputs(str(tmp_path), StudyInputs("mini", "FSDD", sept, targets, protocol=protocol))
     asked = []
     tower = type(recalled.encoder.text)
     real = tower.tokenize

@@ -16,9 +16,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.reports.collect import _corrected, _gains, _transfer_gains
+from pipeline.reports.collect import paired_gains
 from pipeline.reports.rows import Accuracy, Row, Score, TransferRow
-from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.sweep_table import Gain, SweepTable, TransferGain
 from sept_core.correct_counts import SourceCounts
 from sept_core.evaluation import harmonic_mean
 
@@ -96,8 +96,8 @@ def compared(table: SweepTable) -> SweepTable:
     """The table with its gains taken from its rows once more."""
     return replace(
         table,
-        gains=_corrected([*_gains(table.rows)], "h"),
-        transfer_gains=_corrected([*_transfer_gains(table.transfers)], "targets"),
+        gains=paired_gains(table.rows, Gain),
+        transfer_gains=paired_gains(table.transfers, TransferGain),
     )
 
 

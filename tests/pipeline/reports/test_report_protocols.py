@@ -21,6 +21,7 @@ from pipeline.reports import (
     gain_lines,
     read_records,
     render_table,
+    to_latex,
     to_markdown,
     write_report,
 )
@@ -69,6 +70,84 @@ def test_a_cross_dataset_sweep_shows_source_targets_and_their_mean_for_every_met
             assert f"{score.accuracy:.1f} ± {score.std:.1f}" in markdown
             assert f"{score.accuracy:.1f} ± {score.std:.1f}" in shown
         assert f"| {row.mean:.1f} ± {row.mean_std:.1f} |" in markdown.replace("**", "")
+
+
+def test_results_from_several_sources_are_also_averaged_over_them(crossed: SweepTable, store: TrialStore) -> None:
+    rows = {(row.dataset, row.method): row for row in crossed.transfers}
+    markdown, shown, latex = text_of(crossed), terminal(crossed).split("average")[1], to_latex(crossed)
+    for method, title in (("zero-shot", "zero-shot"), ("coop", "CoOp"), ("coop+sept", "CoOp + SEPT")):
+        one, other = rows["ESC10", method], rows["FSDD", method]
+        mean = f"{(one.mean + other.mean) / 2:.1f}"
+        source = f"{(one.source.accuracy + other.source.accuracy) / 2:.1f}"
+        # Each is the only source of the other.
+        targets = f"{other.targets['ESC10'].accuracy:.1f} | {one.targets['FSDD'].accuracy:.1f}"
+        assert f"| average over sources | {title} | {source} | {targets} | {mean} |" in markdown
+        assert f"& {title} & {source} & {targets.replace('|', '&')} & {mean} &" in latex
+        assert mean in next(line for line in shown.splitlines() if f" {title} " in line)
+    single = replace(crossed, transfers=crossed.transfers[:3], transfer_gains=crossed.transfer_gains[:1])
+    assert "average" not in text_of(single) + terminal(single) + to_latex(single)
+
+
+@pytest.fixture
+def few(store: TrialStore) -> SweepTable:
+    made.fill_store(store, made.make_few_shots())
+    return collect(store, made.SWEEP)
+
+
+def test_few_shot_is_a_table_of_methods_by_dataset_with_an_average(few: SweepTable) -> None:
+    assert (few.rows, few.transfers) == ((), ())
+    markdown, shown, latex = text_of(few).replace("**", ""), terminal(few), to_latex(few)
+    assert "| method | ESC10 | FSDD | average |" in markdown
+    assert "Method & ESC10 & FSDD & Average" in latex
+    for method, title in (("zero-shot", "zero-shot"), ("coop", "CoOp"), ("coop+sept", "CoOp + SEPT")):
+        rows = [row for row in few.few_shot if row.method == method]
+        cells = [f"{row.test.accuracy:.1f} ± {row.test.std:.1f}" for row in rows]
+        mean = f"{sum(row.test.accuracy for row in rows) / 2:.1f}"
+        assert f"| {title} | {' | '.join(cells)} | {mean} |" in markdown
+        line = next(line for line in shown.splitlines() if line.startswith(f"{title}  "))
+        assert all(cell in line for cell in (*cells, mean))
+        plain = latex.replace("\\textbf{", "").replace("}", "").replace(" $\\pm$ ", " ± ")
+        assert f"{title} & {' & '.join(cells)} & {mean} " in plain
+    for word in ("Trade-off", "trade-off", "base classes", "new classes", " H "):
+        assert word not in markdown.partition("## Reproduce")[0]
+
+
+def test_many_datasets_of_few_shot_are_shown_below_each_other_on_a_terminal(few: SweepTable) -> None:
+    names = [f"Dataset-{number}" for number in range(7)]
+    rows = tuple(replace(row, dataset=name, study=name + row.study) for name in names for row in few.few_shot[:3])
+    shown = terminal(replace(few, few_shot=rows, few_shot_gains=()))
+    assert "…" not in shown
+    assert all(name in shown for name in (*names, "average"))
+
+
+def test_a_dataset_without_all_methods_is_left_out_of_the_average(few: SweepTable) -> None:
+    names = ("A", "B", "C")
+    rows = [replace(row, dataset=name, study=name + row.study) for name in names for row in few.few_shot[:3]]
+    partial = replace(few, few_shot=tuple(rows[:-1]), few_shot_gains=())
+    assert "| method | A | B | C | average of 2 |" in text_of(partial)
+
+
+def test_the_gain_in_few_shot_is_paired_and_leads_the_report(few: SweepTable, store: TrialStore) -> None:
+    rows = {(row.dataset, row.method): row for row in few.few_shot}
+    for gain, line in zip(few.few_shot_gains, gain_lines(few), strict=True):
+        difference = rows[gain.dataset, "coop+sept"].headline - rows[gain.dataset, "coop"].headline
+        assert gain.accuracy == pytest.approx(difference)
+        assert f"accuracy {gain.accuracy:+.1f} ± {gain.accuracy_std:.1f}" in line
+    document = describe(few, read_records(store, made.SWEEP))
+    assert "points of accuracy on average over 2 datasets" in document.headline
+    assert "Highest accuracy: ESC10" in document.conclusion
+    table, written = write_report(store, made.SWEEP)
+    assert written.picture.endswith("few-shot.svg")
+    numbers = json.loads(store.files.read(written.results))
+    assert numbers["few_shot"][0]["test"]["accuracy"] == table.few_shot[0].test.accuracy
+    assert len(numbers["few_shot_gains"]) == 2
+
+
+def test_published_rows_beside_few_shot_are_those_of_all_classes(few: SweepTable) -> None:
+    there = replace(few, few_shot=tuple(replace(row, dataset="ESC50") for row in few.few_shot[:3]), few_shot_gains=())
+    found = published_beside(there.studies)
+    assert {("zero-shot", "49.65"), ("CoOp", "93.82")} <= {(row.method, row.accuracy) for row in found}
+    assert all(row.protocol.startswith("all classes") for row in found)
 
 
 def test_the_gain_across_datasets_is_paired_replica_by_replica(crossed: SweepTable) -> None:

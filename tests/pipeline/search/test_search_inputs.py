@@ -76,7 +76,7 @@ def root(tmp_path: Path, encoder: Encoder) -> Path:
 
 def test_ones_own_dataset_is_loaded_with_what_it_is_its_own_neighbours_and_targets(root: Path) -> None:
     write_lists(root / neighbors_key("birds"), "birds", LISTS)
-    loaded = load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",)))
+    loaded = load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",), protocol="cross-dataset"))
     assert loaded.table.info == BIRDS
     assert loaded.neighbors is not None
     assert loaded.neighbors.by_class["jay"] == ("blue bird",)
@@ -111,7 +111,9 @@ def test_a_neighbour_that_names_a_class_that_is_trained_on_too_is_refused_before
     assert loaded.neighbors.by_class == {"jay": ("bird like a wren",), "kite": ("raptor",)}
     assert loaded.neighbors.known == set(LISTS)
     with pytest.raises(InputError, match=r"naming\.json: class 'jay': neighbour 'bird like a wren' contains the name"):
-        load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",), neighbors=str(naming)))
+        load_inputs(
+            str(root), StudyInputs("mini", "birds", True, ("FSDD",), protocol="cross-dataset", neighbors=str(naming))
+        )
     strange = write_lists(tmp_path / "strange.json", "birds", LISTS | {"wern": ["brown singer"]})
     with pytest.raises(InputError, match=r"strange\.json: 'wern' is no class of birds"):
         find_neighbors(root, BIRDS, str(strange))
@@ -122,11 +124,14 @@ def test_a_neighbour_that_names_a_class_that_is_trained_on_too_is_refused_before
 
 def test_each_protocol_takes_the_packaged_lists_of_the_classes_that_it_trains_on(root: Path) -> None:
     base = load_inputs(str(root), StudyInputs("mini", "FSDD", True)).neighbors
-    everything = load_inputs(str(root), StudyInputs("mini", "FSDD", True, ("birds",))).neighbors
+    everything = load_inputs(
+        str(root), StudyInputs("mini", "FSDD", True, ("birds",), protocol="cross-dataset")
+    ).neighbors
     assert base is not None
     assert everything is not None
     assert set(base.by_class) == set(halves(get_dataset("FSDD").classnames)[0])
     assert set(everything.by_class) == set(get_dataset("FSDD").classnames)
+    assert load_inputs(str(root), StudyInputs("mini", "FSDD", True, protocol="few-shot")).neighbors == everything
 
 
 def test_a_file_of_base_classes_alone_is_refused_in_cross_dataset_with_the_ways_out(root: Path, tmp_path: Path) -> None:
@@ -134,7 +139,9 @@ def test_a_file_of_base_classes_alone_is_refused_in_cross_dataset_with_the_ways_
     mine = write_lists(tmp_path / "mine.json", "FSDD", lists)
     load_inputs(str(root), StudyInputs("mini", "FSDD", True, neighbors=str(mine)))
     with pytest.raises(InputError) as refused:
-        load_inputs(str(root), StudyInputs("mini", "FSDD", True, ("birds",), neighbors=str(mine)))
+        load_inputs(
+            str(root), StudyInputs("mini", "FSDD", True, ("birds",), protocol="cross-dataset", neighbors=str(mine))
+        )
     assert str(refused.value) == (
         f"{mine}: has lists of base classes only, but cross-dataset trains on all 10 classes of FSDD; make lists of "
         f"all: sept neighbors FSDD --for cross-dataset --root {root}, or leave this file out: lists of all are packaged"
@@ -147,7 +154,7 @@ def test_missing_neighbours_of_ones_own_dataset_say_how_to_make_them(root: Path)
     with pytest.raises(
         InputError, match=r"neighbors-all\.json: no neighbours of birds.*birds --for cross-dataset --root .* --from"
     ):
-        load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",)))
+        load_inputs(str(root), StudyInputs("mini", "birds", True, ("FSDD",), protocol="cross-dataset"))
 
 
 def test_a_dataset_that_was_prepared_anew_must_be_embedded_anew(root: Path) -> None:

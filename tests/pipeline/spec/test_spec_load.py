@@ -49,6 +49,7 @@ def test_what_the_store_keeps_reads_back_as_the_same_spec() -> None:
         {"resources": {"workers": "auto", "gpus_per_trial": "1/4"}},
         {"budgets": {"ESC10": 3}, "priorities": {"coop": 2}},
         {"protocol": "cross-dataset", "datasets": [], "sources": ["ESC10"], "targets": ["FSDD"]},
+        {"protocol": "few-shot"},
     ],
 )
 def test_whatever_a_spec_says_the_store_reads_back_the_same(changes: dict[str, Any]) -> None:
@@ -166,6 +167,32 @@ def test_a_cross_dataset_sweep_that_cannot_be_run_is_refused_in_one_line(changes
     with pytest.raises(InputError) as caught:
         cross(**changes)
     assert str(caught.value).startswith(f"cross_dataset.yaml: {says}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_few_shot_study_is_one_dataset_and_one_method_and_says_that_it_trains_on_all_classes() -> None:
+    spec = quickstart(protocol="few-shot", methods=["coop", "coop+sept"], selection="strict")
+    keys = {study.row_key for study in spec.studies()}
+    assert keys == {f"{name}.mini.few-shot.{method}" for name in spec.datasets for method in spec.methods}
+    assert {study.inputs.protocol for study in spec.studies()} == {"few-shot"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"selection": "nested"},
+            "selection: selection 'nested' does not apply to few-shot: it trains on all classes; use selection",
+        ),
+        ({"neighbors_naming_new": "drop"}, "neighbors_naming_new: neighbors_naming_new: drop does not apply to few-"),
+        ({"sources": ["ESC10"]}, "sources: protocol few-shot has no sources; with protocol: few-shot, give datasets"),
+        ({"datasets": []}, "datasets: missing or empty; add 'datasets: [...]'"),
+    ],
+)
+def test_a_few_shot_sweep_that_cannot_be_run_is_refused_in_one_line(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        quickstart(protocol="few-shot", **changes)
+    assert f": {says}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

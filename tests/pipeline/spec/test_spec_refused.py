@@ -75,7 +75,7 @@ from sept_core.learners.coop import CoOp
         ({"methods": ["zero-shot+sept"]}, "methods.0: 'zero-shot' learns nothing"),
         ({"folds": {"ESC10": [9]}}, "folds.ESC10: ESC10 has no fold '9'; known: 1, 2, 3, 4, 5"),
         ({"folds": {"ESC50": [1]}}, "folds.ESC50: 'ESC50' is not a dataset of this sweep"),
-        ({"protocol": "few-shot"}, "protocol: 'few-shot': should be 'base-to-new'"),
+        ({"protocol": "one-shot"}, "protocol: 'one-shot': should be 'base-to-new'"),
         ({"name": "../x"}, "name: '../x': letters, digits"),
         ({"resources": {"gpus_per_trial": 0.4}}, "resources.gpus_per_trial: 0.4: 0, 1, 1/n, or auto"),
         ({"resources": {"gpus_per_trial": "2/3"}}, "resources.gpus_per_trial: '2/3': 0, 1, 1/n, or auto"),
@@ -108,6 +108,9 @@ def test_a_baseline_that_cannot_name_unseen_classes_is_refused_before_anything_s
     for method in ("closed", "closed+sept"):
         line = refusal({"methods": ["coop", method]})
         assert "methods.1: 'closed' cannot name a class that it was not trained on" in line
+        assert "use protocol: few-shot" in line
+    line = refusal({"methods": ["coop", "closed+sept"], "protocol": "few-shot"})
+    assert "methods.1: 'closed' does not learn text features of any name, so SEPT has nothing to act on" in line
 
 
 def test_a_missing_key_is_named() -> None:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sept_core.datasets import DATASETS, DatasetInfo, EmbeddingTable, draw_shots, halves, make_split, usable_folds
+from sept_core.datasets import (
+    DATASETS,
+    DatasetInfo,
+    EmbeddingTable,
+    draw_shots,
+    halves,
+    make_split,
+    split_all_classes,
+    usable_folds,
+)
 from sept_core.errors import InputError
 
 # classname, fold, group
@@ -167,6 +177,48 @@ def test_more_shots_only_move_clips_from_heldout_to_train_and_never_touch_the_te
     assert set(few.train) < set(more.train)
     assert set(few.heldout_base) > set(more.heldout_base)
     assert (few.heldout_new, few.test_base, few.test_new) == (more.heldout_new, more.test_base, more.test_new)
+
+
+@settings(deadline=None)
+@given(cases(), st.integers(0, 3))
+def test_the_shots_of_all_classes_are_nested_and_extend_those_of_the_base_classes(case, seed: int) -> None:
+    table, info, fold, _ = case
+    # Nothing seen: the pool has four clips of a class or more.
+    splits = [split_all_classes(table, info, fold, seed, shots, ()) for shots in (1, 2, 3)]
+    for few, more in pairwise(splits):
+        assert set(few.train) < set(more.train)
+        assert set(few.heldout) > set(more.heldout)
+        assert few.test == more.test
+    for shots, split in enumerate(splits, start=1):
+        drawn = [table.classnames[row] for row in split.train]
+        assert drawn == [name for name in sorted(info.classnames) for _ in range(shots)]
+        base = make_split(table, info, fold, seed, shots, ())
+        assert split.train[: len(base.train)] == base.train
+
+
+@settings(deadline=None)
+@given(cases(), st.integers(0, 3))
+def test_no_test_clip_is_trained_on_or_chosen_by_where_all_classes_are_trained(case, seed: int) -> None:
+    table, info, fold, seen = case
+    split = split_all_classes(table, info, fold, seed, 1, seen)
+    rows = [*split.train, *split.heldout, *split.test]
+    assert sorted(rows) == [row for row in range(len(table)) if table.folds[row] not in seen]
+    assert {table.folds[row] for row in split.test} == {fold}
+    assert fold not in {table.folds[row] for row in (*split.train, *split.heldout)}
+
+
+def test_of_all_classes_one_with_few_clips_is_drawn_whole_and_only_what_is_chosen_by_must_be_left() -> None:
+    rows = [("a", "1", "")] * 2 + [("b", "1", "")] * 4 + [("c", "1", "")] + [(name, "2", "") for name in "abc"]
+    table, info = make_table(rows), replace(KFOLD, folds=("1", "2"))
+    split = split_all_classes(table, info, "2", 0, 3, ())
+    assert [table.classnames[row] for row in split.train] == [*"aabbbc"]
+    assert [table.classnames[row] for row in split.heldout] == ["b"]
+    with pytest.raises(InputError, match=r"no held-out clips: all 7 clips of the pool .*; lower shots \(now 4\)"):
+        split_all_classes(table, info, "2", 0, 4, ())
+    assert split_all_classes(table, info, "2", 0, 4, (), hold_out=False).heldout == ()
+    lost = make_table([row for row in rows if row != ("c", "1", "")])
+    with pytest.raises(InputError, match="no clips of class 'c' to draw shots from"):
+        split_all_classes(lost, info, "2", 0, 1, ())
 
 
 def test_shots_do_not_change_with_the_encoders_embeddings() -> None:
