@@ -11,17 +11,21 @@ __all__ = [
     "ago",
     "duration",
     "fillable",
+    "has_sept",
     "masked",
     "method_title",
     "one_line",
     "plural",
     "short",
     "some",
+    "with_sept",
+    "without_sept",
 ]
 
 DEFAULT_ROOT = "sept-runs"
 """The folder of all results, where none is given."""
 _LONGEST = 300
+_SEPT = "+sept"
 _TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT", "sept": "SEPT"}
 # In a database's address a password may hold a slash, so that after "USER:" all up to the last "@" counts as one. Where
 # that is a port and a path with an "@", too much is masked rather than too little.
@@ -54,8 +58,27 @@ def short(value: object) -> str:
 
 
 def method_title(method: str) -> str:
-    """A method as papers write it: ``coop+sept`` is ``CoOp + SEPT``."""
-    return " + ".join(_TITLES.get(part, part) for part in method.split("+"))
+    """A method as papers write it: ``coop+sept`` is ``CoOp + SEPT``, ``coop@shots=4`` is ``CoOp, shots 4``."""
+    name, _, cell = method.partition("@")
+    words = (one.removeprefix("variant=").replace("=", " ", 1) for one in cell.split(",") if one)
+    return ", ".join((" + ".join(_TITLES.get(part, part) for part in name.split("+")), *words))
+
+
+def has_sept(name: str) -> bool:
+    """Whether a method, or a method in a cell of a sweep with axes (``coop+sept@shots=4``), has SEPT."""
+    return name.partition("@")[0].endswith(_SEPT)
+
+
+def with_sept(name: str) -> str:
+    """The SEPT twin of a method, in the same cell: of ``coop@shots=4`` it is ``coop+sept@shots=4``."""
+    method, at, cell = name.partition("@")
+    return f"{method.removesuffix(_SEPT)}{_SEPT}{at}{cell}"
+
+
+def without_sept(name: str) -> str:
+    """The baseline of a method, in the same cell."""
+    method, at, cell = name.partition("@")
+    return method.removesuffix(_SEPT) + at + cell
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -14,10 +14,25 @@ from sept_core.protocol_facts import ProtocolName
 from sept_core.schedule import Precision
 from sept_core.semantic.new_class_names import NamingNew
 
-__all__ = ["METHOD_VERSION", "Precision", "TrialConfig", "row_key_of", "row_of_study", "study_key_of"]
+__all__ = [
+    "CELL_WORD",
+    "METHOD_VERSION",
+    "KeyParts",
+    "Precision",
+    "TrialConfig",
+    "folder_of_study",
+    "parts_of_key",
+    "row_key_of",
+    "row_of_study",
+    "study_key_of",
+]
 
 _PLAIN_FOLD = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 _LONGEST_FOLD, _KEPT_OF_FOLD = 40, 24
+
+CELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
+"""The labels on an axis of a sweep, which become part of the keys of studies."""
+_CELL = "@"
 
 METHOD_VERSION = 3
 """Increased whenever the numbers of an unchanged configuration change, so that old results are never mistaken for
@@ -29,24 +44,61 @@ def row_key_of(dataset: str, encoder: str, protocol: str, method: str) -> str:
     return f"{dataset}.{encoder}.{protocol}.{method}"
 
 
-def study_key_of(row_key: str, fold: str | None) -> str:
-    """The key of a study: the key of its row and, with ``strict``, its test fold.
+def study_key_of(row_key: str, fold: str | None, cell: str = "") -> str:
+    """The key of a study: the key of its row, with ``strict`` its test fold, and its cell if the sweep has axes, such
+    as ``ESC10.mini.base-to-new.coop.fold-2@shots=4``.
 
     A key names folders, objects in buckets, MLflow runs and arguments on a command line. A fold of letters, digits,
     ``_`` and single ``-``, up to 40 characters, is used as it is; any other name is shortened and followed by ``--``
     and a hash of the whole name: ``fold-speaker_3--99b28ce9``.
     """
+    at = f"{_CELL}{cell}" if cell else ""
     if fold is None:
-        return row_key
+        return row_key + at
     if len(fold) <= _LONGEST_FOLD and _PLAIN_FOLD.fullmatch(fold):
-        return f"{row_key}.fold-{fold}"
+        return f"{row_key}.fold-{fold}{at}"
     kept = re.sub(r"[^A-Za-z0-9]+", "_", fold).strip("_")[:_KEPT_OF_FOLD]
-    return f"{row_key}.fold-{kept}--{hashlib.sha256(fold.encode()).hexdigest()[:8]}"
+    return f"{row_key}.fold-{kept}--{hashlib.sha256(fold.encode()).hexdigest()[:8]}{at}"
 
 
 def row_of_study(study_key: str) -> str:
     """The key of a study's row: the study's key without its test fold. None of the four parts contains a dot."""
-    return ".".join(study_key.split(".")[:4])
+    key, at, cell = study_key.partition(_CELL)
+    return ".".join(key.split(".")[:4]) + at + cell
+
+
+class KeyParts(NamedTuple):
+    """The parts of the key of a study or row; fold and cell are such as ``fold-2`` and ``shots=4``, or empty."""
+
+    dataset: str
+    encoder: str
+    protocol: str
+    method: str
+    fold: str
+    cell: str
+
+    @property
+    def key(self) -> str:
+        """The key that these are the parts of."""
+        named = ".".join(part for part in self[:5] if part)
+        return f"{named}{_CELL}{self.cell}" if self.cell else named
+
+
+def parts_of_key(key: str) -> KeyParts:
+    """The parts of the key of a study or row.
+
+    Raises:
+        ValueError: It is not such a key.
+    """
+    key, _, cell = key.partition(_CELL)
+    dataset, encoder, protocol, method, *fold = key.split(".", 4)
+    return KeyParts(dataset, encoder, protocol, method, "".join(fold), cell)
+
+
+def folder_of_study(study_key: str) -> str:
+    """The folder of a study's trials, `TrialConfig.study_key`: the study's key without its cell, since trials belong to
+    no sweep and so to no cell of one."""
+    return study_key.partition(_CELL)[0]
 
 
 class TrialConfig(BaseModel):

@@ -102,11 +102,11 @@ def _spec(store: TrialStore, root: str, sweep: str, row: RowRecords, workers: in
         from pipeline.search.trial_context import trial_place
 
         source = stored_spec(store, sweep)
-        config = row.picks[0].proposal.config
+        first = row.picks[0].proposal
         # Not the embeddings that the chosen trials read, if others have been made since: those that the variants read.
-        inputs = load_inputs(root, replace(trial_place(store, sweep, config).inputs, embeddings={}))
-        for one in {config.signature: config for config in chosen.values()}.values():
-            check_unchanged(source, one, inputs)
+        inputs = load_inputs(root, replace(trial_place(store, sweep, first.study, first.config).inputs, embeddings={}))
+        for one in {pick.proposal.signature: pick.proposal for pick in row.picks}.values():
+            check_unchanged(source, one.study, one.config, inputs)
         spec = ablation_spec(row.key, source, chosen, inputs)
     if workers is None:
         return spec

@@ -75,7 +75,16 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         SeptError: No trial of it has finished yet.
     """
     with working(f"Writing the report of {sweep}"):
-        from pipeline.reports import chosen_lines, chosen_title, gain_lines, legend, render_table, write_report
+        from pipeline.reports import (
+            chosen_lines,
+            chosen_title,
+            gain_lines,
+            legend,
+            render_sheet,
+            render_table,
+            write_report,
+        )
+        from pipeline.reports.axes import axis_sheets
         from pipeline.reports.conclusion import headline_of
         from pipeline.reports.missing_results import missing_lines
         from pipeline.store import TrialStore, open_files
@@ -83,7 +92,11 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         store = TrialStore(open_files(root))
         table, files = write_report(store, sweep, latex=latex)
     say(console)
-    console.print(render_table(table))
+    if not (sheets := axis_sheets(table)):
+        console.print(render_table(table))
+    for sheet in sheets:
+        console.print(render_sheet(sheet))
+        say(console)
     for line in legend(table):
         say(console, line)
     if chosen := chosen_lines(table):

@@ -26,6 +26,7 @@ class Look(NamedTuple):
 
 def look_of(method: str) -> Look:
     """The look of a method, such as ``coop+sept``."""
+    method = method.partition("@")[0]
     baseline = method.removesuffix("+sept")
     if baseline == "zero-shot":
         return Look("diamond", "zero")

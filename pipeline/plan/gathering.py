@@ -67,14 +67,16 @@ class Gathering:
         if not self._in_parts:
             return self._part(study, ("inputs", study.key), lambda: self.load(study.inputs))
         wanted = study.inputs
-        encoder = self._part(study, ("encoder",), lambda: study_encoder(wanted))
+        encoder = self._part(study, ("encoder", wanted.encoder), lambda: study_encoder(wanted))
         tables = {
-            name: self._part(study, ("table", name), partial(self._table, encoder, name))
+            name: self._part(study, ("table", wanted.encoder, name), partial(self._table, encoder, wanted, name))
             for name in (study.dataset, *wanted.targets)
         }
         neighbors = None
         if wanted.sept:
-            neighbors = self._part(study, ("neighbors", study.dataset), partial(self._neighbors, wanted))
+            neighbors = self._part(
+                study, ("neighbors", study.dataset, wanted.neighbors or ""), partial(self._neighbors, wanted)
+            )
         found = {name: table for name, table in tables.items() if table is not None}
         if encoder is None or len(found) < len(tables) or (wanted.sept and neighbors is None):
             return None
@@ -92,7 +94,7 @@ class Gathering:
         """Test folds according to the registry, for studies without embeddings; None if unknown."""
         if study.dataset in self._unprepared:
             return None
-        encoder = self._parts.get(("encoder",))
+        encoder = self._parts.get(("encoder", study.encoder))
         info = self._info(study.dataset)
         seen = encoder.pretraining.folds.get(info.name, ()) if isinstance(encoder, Encoder) else ()
         try:
@@ -121,21 +123,20 @@ class Gathering:
             return None
         return find_neighbors(self._files, self._info(wanted.dataset), wanted.neighbors, wanted.protocol)
 
-    def _table(self, encoder: Encoder | None, dataset: str) -> EmbeddingTable | None:
+    def _table(self, encoder: Encoder | None, wanted: StudyInputs, dataset: str) -> EmbeddingTable | None:
         """The embeddings of a dataset; None if the encoder is missing and some embeddings may be its own."""
         if dataset in self._unprepared:
             raise self._unprepared[dataset]
         places = (EmbeddingStore(self._files), EmbeddingStore(BUNDLED))
         if encoder is not None and any(place.has(encoder.fingerprint, dataset) for place in places):
             return study_table(self._root, encoder, dataset)
-        if encoder is None and any(_by_encoder(place.files, self._spec.encoder.name, dataset) for place in places):
+        if encoder is None and any(_by_encoder(place.files, wanted.encoder, dataset) for place in places):
             return None
-        files = self._spec.encoder
         root = None if self._root == str(Path("sept-runs").resolve()) else self._root
-        given = {"weights": files.weights, "text-model": files.text_model, "root": root}
+        given = {"weights": wanted.weights, "text-model": wanted.text_model, "root": root}
         options = "".join(f" --{option} {quote(place)}" for option, place in given.items() if place is not None)
-        command = f"sept embed {dataset.lower()} --audio DIR --encoder {files.name}{options}"
-        raise InputError(f"no embeddings of {dataset} by {files.name}", fix=command)
+        command = f"sept embed {dataset.lower()} --audio DIR --encoder {wanted.encoder}{options}"
+        raise InputError(f"no embeddings of {dataset} by {wanted.encoder}", fix=command)
 
 
 def _by_encoder(files: Files, encoder: str, dataset: str) -> bool:

@@ -13,7 +13,7 @@ from sept_core.errors import InputError
 from sept_core.learners import LEARNERS
 from sept_core.results import TrialResult
 from sept_core.trial import TrialInputs
-from sept_core.trial_config import TrialConfig, row_of_study
+from sept_core.trial_config import TrialConfig, folder_of_study, parts_of_key, row_of_study
 
 __all__ = ["History"]
 
@@ -42,7 +42,7 @@ class History:
         self._signatures: dict[str, list[str]] = {}
         for key in store.files.list("trials"):
             parts = key.split("/")
-            if len(parts) == 4 and parts[3] == "result.json":
+            if len(parts) == 4 and parts[3] == "result.json" and parts[1].count(".") >= 3:
                 self._signatures.setdefault(parts[1], []).append(parts[2])
         self._rates: dict[str, tuple[float, str] | None] = {}
 
@@ -53,10 +53,11 @@ class History:
         Trials with other shots, batch size, precision or selection are left out.
         """
         seconds = []
-        others = [key for key in self._signatures if study.fold is not None and row_of_study(key) == study.row_key]
-        for result in (one for key in dict.fromkeys((study.key, *others)) for one in self._results(key, _OF_A_STUDY)):
+        own = folder_of_study(study.key)
+        others = [key for key in self._signatures if study.fold is not None and row_of_study(key) == row_of_study(own)]
+        for result in (one for key in dict.fromkeys((own, *others)) for one in self._results(key, _OF_A_STUDY)):
             config = result.config
-            if self._alike(config):
+            if self._alike(study, config):
                 epochs = self._spec.training.epochs / config.epochs if config.epochs else 1.0
                 seconds.append(result.train_seconds * epochs * replicas / _replicas(config))
                 self.machines[result.machine] = None
@@ -73,8 +74,8 @@ class History:
     def of_methods(self, study: StudySpec, work: Work) -> Estimate | None:
         """A range from finished trials of other methods that train with the same encoder: per token, from half as long
         as the fastest method to twice as long as the slowest one."""
-        keys = (key.split(".") for key in self._signatures)
-        methods = {parts[3] for parts in keys if len(parts) > 3 and parts[1] == study.encoder}
+        keys = (parts_of_key(key) for key in self._signatures)
+        methods = {parts.method for parts in keys if parts.encoder == study.encoder}
         found = {method: self._rate(study, method) for method in sorted(filter(_by_tokens, methods - {study.method}))}
         rates = {method: rate[0] for method, rate in found.items() if rate is not None}
         if not rates:
@@ -115,8 +116,8 @@ class History:
 
     def _others(self, study: StudySpec, method: str) -> Iterator[tuple[TrialConfig, TrialResult]]:
         for key in self._signatures:
-            parts = key.split(".")
-            if len(parts) < 4 or key == study.key or (parts[1], parts[3]) != (study.encoder, method):
+            parts = parts_of_key(key)
+            if key == folder_of_study(study.key) or (parts.encoder, parts.method) != (study.encoder, method):
                 continue
             for result in self._results(key, _OF_ANOTHER):
                 if result.config.precision == self._spec.training.precision or not result.config.epochs:
@@ -126,11 +127,11 @@ class History:
         wanted = [(study, signature) for signature in self._signatures.get(study, ())[:most]]
         return [result for result in self._store.read_results(wanted).values() if result.state == "finished"]
 
-    def _alike(self, config: TrialConfig) -> bool:
+    def _alike(self, study: StudySpec, config: TrialConfig) -> bool:
         spec = self._spec
         if config.selection != spec.selection:
             return False
-        wanted = (spec.shots, spec.training.batch_size, spec.training.precision)
+        wanted = (study.shots, spec.training.batch_size, spec.training.precision)
         return not config.epochs or (config.shots, config.batch_size, config.precision) == wanted
 
 

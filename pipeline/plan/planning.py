@@ -128,7 +128,7 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     lines: dict[str, None] = {}
     seen = set()
     for one in candidates:
-        place = one.study.dataset, one.study.folds, one.study.sept
+        place = one.study.dataset, one.study.encoder, one.study.folds, one.study.sept
         if one.config is not None and one.inputs is not None and place not in seen:
             seen.add(place)
             lines |= dict.fromkeys(trial_warnings(one.config, one.inputs))
@@ -165,7 +165,7 @@ def _heard(spec: SweepSpec, study: StudySpec, inputs: TrialInputs) -> Iterator[s
         if line := heard_line(heard, encoder.name, encoder.pretraining):
             yield line
     folds = study.folds or unheard_folds(table, table.info, encoder.pretraining)
-    yield from short_classes(table, folds, spec.shots, encoder.name, encoder.pretraining)
+    yield from short_classes(table, folds, study.shots, encoder.name, encoder.pretraining)
 
 
 def _planned(
@@ -176,7 +176,7 @@ def _planned(
     return PlannedStudy(
         key=study.key,
         dataset=study.dataset,
-        method=study.method,
+        method=study.method_in_cell,
         trials=study.trials,
         finished=states.count("finished"),
         pruned=states.count("pruned"),

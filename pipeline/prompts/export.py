@@ -99,7 +99,7 @@ def export_prompt(
     check_version(recorded)
     config = recorded.config
     chosen_is(chosen.study, chosen.signature, 1 if best_replica else len(config.folds) * len(config.seeds))
-    place = trial_place(store, sweep, config)
+    place = trial_place(store, sweep, chosen.study, config)
     wanted = place.inputs
     wanted = replace(wanted, weights=weights or wanted.weights, text_model=text_model or wanted.text_model)
     place = replace(place, inputs=wanted)

@@ -125,7 +125,7 @@ def measure_pair(
 
     configs = [_config(store, use) for use in pair.trials]
     main = configs[-1]
-    place = trial_place(store, sweep, main)
+    place = trial_place(store, sweep, pair.main.study, main)
     # A trial without SEPT has no neighbours of its own to be compared with.
     files = stored_spec(store, sweep).neighbors
     wanted = replace(place.inputs, sept=True, neighbors=place.inputs.neighbors or files.get(main.dataset))

@@ -10,7 +10,7 @@ from pipeline.reports.records import read_records
 from pipeline.reports.rows import Accuracy, FewShotRow, Row, Score, TransferRow, method_title
 from pipeline.reports.sweep_table import FewShotGain, Gain, SweepTable, TransferGain
 from pipeline.reports.tables import chosen_lines, chosen_title, gain_lines, legend
-from pipeline.reports.terminal import render_table
+from pipeline.reports.terminal import render_sheet, render_table
 from pipeline.reports.write import ReportFiles, write_report
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "legend",
     "method_title",
     "read_records",
+    "render_sheet",
     "render_table",
     "rerun_command",
     "tabulate",

@@ -21,6 +21,7 @@ from pipeline.search.selection import compose
 from pipeline.spec import VARIANTS, Ablation, ablation_name
 from pipeline.spec.known_sweep import known_sweep
 from pipeline.store import Lease, TrialStore, root_option_of
+from pipeline.text import has_sept
 from sept_core.errors import InputError
 from sept_core.protocol_facts import Protocol, protocol_of
 from sept_core.results import TrialResult
@@ -116,8 +117,8 @@ def ablation_row(store: TrialStore, sweep: str, wanted: str) -> RowRecords:
         )
     records = read_records(store, sweep)
     key = pick_row(tabulate(records), wanted).study
-    if not key.endswith("+sept"):
-        known = [row.key for row in records.rows if row.key.endswith("+sept") and row.picks]
+    if not has_sept(key):
+        known = [row.key for row in records.rows if has_sept(row.key) and row.picks]
         fix = f"give a row with SEPT: {', '.join(known)}" if known else "the sweep has no finished trial with SEPT"
         raise InputError(f"'{key}' is without SEPT, of which an ablation removes parts", fix=fix)
     return next(row for row in records.rows if row.key == key)
@@ -128,7 +129,7 @@ def read_ablations(store: TrialStore, records: SweepRecords, rows: Iterable[RowR
     named = [
         (ablation_name(records.name, row.key, {pick.fold: pick.proposal.config for pick in row.picks}), row)
         for row in rows
-        if row.key.endswith("+sept") and row.picks
+        if has_sept(row.key) and row.picks
     ]
     known = set(store.sweeps()) if named else set()
     return tuple(_table(store, name, row) for name, row in named if name in known)

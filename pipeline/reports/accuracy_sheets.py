@@ -11,6 +11,7 @@ from pipeline.reports.matrix import average_title, averages, methods_of, whole_d
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import AnyGain, SweepTable
 from pipeline.reports.tables import MEAN, best_rows, p_value, signed, spread_of
+from pipeline.text import with_sept
 
 __all__ = ["WORDS", "accuracy_sheets", "moved_by", "over_sources"]
 
@@ -184,7 +185,7 @@ def _few_shot_sheet(table: SweepTable) -> Sheet:
 
 def _details_sheet(table: SweepTable) -> Sheet:
     """What does not fit into the table of few-shot."""
-    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.few_shot_gains}
+    gains = {(gain.dataset, with_sept(gain.baseline)): gain for gain in table.few_shot_gains}
     rows = []
     for row in table.few_shot:
         gain = gains.get((row.dataset, row.method))

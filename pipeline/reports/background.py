@@ -81,7 +81,7 @@ def _costs(records: SweepRecords) -> Section:
         rows.append(
             (
                 config.dataset,
-                study_title(config),
+                study_title(config, study.key),
                 budget,
                 *map(str, counts),
                 *(duration(one) if one else "-" for one in cost.values()),

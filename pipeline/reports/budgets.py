@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipeline.reports.missing_results import is_whole
 from pipeline.reports.rows import Chosen, Matched, method_title
 from pipeline.reports.sweep_table import SweepTable
+from pipeline.text import with_sept
 from sept_core.trial_config import row_of_study
 
 __all__ = ["UNEQUAL", "budget_notes", "budget_sentence", "budgets_differ", "no_gain_notes"]
@@ -49,10 +50,10 @@ def no_gain_notes(table: SweepTable) -> list[str]:
     twins = {(row.dataset, row.baseline, row.method) for row in table.studies}
     notes = []
     for row in table.studies:
-        twin = row.baseline if row.method != row.baseline else f"{row.baseline}+sept"
+        twin = row.baseline if row.method != row.baseline else with_sept(row.baseline)
         gone = row.study in map(row_of_study, table.lost)
         if (row.dataset, row.baseline, twin) in twins and row.matched and not row.matched.choices and not gone:
-            pair = f"{method_title(row.baseline)} + SEPT against {method_title(row.baseline)}"
+            pair = f"{method_title(with_sept(row.baseline))} against {method_title(row.baseline)}"
             first = f"the first {_span(row.matched.compared)} trials of {method_title(row.method)}"
             notes.append(f"{row.dataset}, {pair}: no gain: none of {first} finished")
     return notes

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline.reports.ablation import AblationTable, ablation_sections
+from pipeline.reports.axes import axis_sections
 from pipeline.reports.background import account_sections, origin_sections
 from pipeline.reports.conclusion import conclusion_of, headline_of
 from pipeline.reports.document import Document
@@ -35,7 +36,7 @@ def describe(
         spaces: The pairs whose prompt spaces are compared, with what has been measured of them.
         ablations: The ablations of its rows.
     """
-    sections = result_sections(table)
+    sections = [*axis_sections(table), *result_sections(table)]
     if (space := space_section(spaces, table.sweep)) is not None:
         sections.append(space)
     sections += ablation_sections(ablations)

@@ -24,10 +24,12 @@ from pipeline.reports.rows import (
     Score,
     TransferRow,
     merged,
+    method_place,
 )
 from pipeline.reports.sweep_table import FewShotGain, Gain, SweepTable, TransferGain
 from pipeline.search.selection import Composed, compose
 from pipeline.store import Proposal, TrialStore
+from pipeline.text import has_sept, with_sept
 from sept_core.correct_counts import Tested
 from sept_core.errors import SeptError
 from sept_core.results import TrialResult
@@ -78,12 +80,14 @@ def tabulate(records: SweepRecords) -> SweepTable:
         lost=lost,
         few_shot=tuple(few_shot),
         few_shot_gains=paired_gains(few_shot, FewShotGain),
+        axes={axis: tuple(values) for axis, values in records.spec.axes.items()},
+        variants=tuple(records.spec.variants),
     )
 
 
-def _place(row: Chosen | ForUse) -> tuple[str, str, bool, str]:
+def _place(row: Chosen | ForUse) -> tuple[str, str, bool, str, bool]:
     """Dataset by dataset, zero-shot first, then each baseline followed by its SEPT twin."""
-    return row.dataset, row.encoder, row.method != "zero-shot", row.method
+    return row.dataset, row.encoder, *method_place(row.method)
 
 
 def _row(records: RowRecords) -> Row:
@@ -128,7 +132,7 @@ def _chosen(records: RowRecords, made: Composed) -> dict[str, Any]:
         "encoder": config.encoder,
         "protocol": config.protocol,
         "selection": config.selection,
-        "method": config.method,
+        "method": records.method,
         "choices": _choices(records.picks),
         "shots": config.shots,
         "folds": tuple(pick.fold for pick in records.picks),
@@ -247,7 +251,9 @@ def _twins(rows: Sequence[_C]) -> Iterator[tuple[_C, _C]]:
     """Every baseline with its SEPT twin."""
     by_method = {(row.dataset, row.encoder, row.method): row for row in rows}
     for row in rows:
-        twin = by_method.get((row.dataset, row.encoder, f"{row.method}+sept"))
+        if has_sept(row.method):
+            continue
+        twin = by_method.get((row.dataset, row.encoder, with_sept(row.method)))
         if twin is not None:
             yield row, twin
 

@@ -18,6 +18,7 @@ from pipeline.reports.paired import PairedTest, holm
 from pipeline.reports.rows import method_title
 from pipeline.reports.sweep_table import AnyGain, SweepTable
 from pipeline.reports.tables import TITLES, best_rows, p_value, signed
+from pipeline.text import with_sept
 
 __all__ = ["claim_scope", "conclusion_of", "gain_notes", "headline_of", "headline_test", "shown_gains"]
 
@@ -251,7 +252,7 @@ def gain_notes(table: SweepTable) -> list[str]:
 def _acted(table: SweepTable) -> list[str]:
     """A line for each gain with trials in which SEPT hardly acted; its meaning, unless the chosen trials have it."""
     lines = [
-        f"{gain.dataset}, {method_title(gain.baseline)} + SEPT: {remark}."
+        f"{gain.dataset}, {method_title(with_sept(gain.baseline))}: {remark}."
         for gain in table.all_gains
         if (remark := idle_remark(gain.activities))
     ]

@@ -9,7 +9,7 @@ from pipeline.reports.rows import Chosen, ForUse
 from pipeline.reports.sweep_table import SweepTable
 from sept_core.errors import InputError
 from sept_core.suggestions import nearest_hint
-from sept_core.trial_config import row_of_study
+from sept_core.trial_config import parts_of_key, row_of_study
 
 __all__ = ["pick_row", "pick_study", "pick_uses", "short_key", "studies_named"]
 
@@ -94,6 +94,9 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
             f"'{wanted}' has a search for each test fold (selection: strict): no configuration is best over all folds",
             fix=f"give the study of one fold: {', '.join(apart)}",
         )
+    if len(meant) > 1:
+        # In a sweep with axes, the name without a cell is that of the study without one.
+        meant = [key for key in meant if short_key(key) == wanted] or meant
     if len(meant) == 1:
         return meant[0]
     if meant:
@@ -115,7 +118,8 @@ def _pick(table: SweepTable, known: Mapping[str, tuple[str, ...]], wanted: str |
 
 def _names(study: str) -> tuple[str, ...]:
     """Names of a study: its key, the key of its row, ``DATASET.METHOD`` (with the fold), method, dataset."""
-    row = row_of_study(study)
-    dataset, method, fold = row.split(".")[0], row.split(".")[-1], study[len(row) :]
-    apart = (f"{dataset}.{method}{fold}", f"{method}{fold}") if fold else ()
-    return study, row, *apart, f"{dataset}.{method}", method, dataset
+    parts = parts_of_key(study)
+    fold, cell = f".{parts.fold}" if parts.fold else "", f"@{parts.cell}" if parts.cell else ""
+    method = f"{parts.method}{fold}{cell}"
+    words = (f"{parts.dataset}.{method}", method, f"{parts.dataset}.{parts.method}{cell}", f"{parts.method}{cell}")
+    return study, row_of_study(study), *words, f"{parts.dataset}.{parts.method}", parts.method, parts.dataset

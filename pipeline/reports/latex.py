@@ -13,6 +13,7 @@ from pipeline.reports.missing_results import partial_lines
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import AnyGain, SweepTable
 from pipeline.reports.tables import MEAN, TITLES, best_rows, bold_means, signed
+from pipeline.text import with_sept
 
 __all__ = ["to_latex"]
 
@@ -47,7 +48,7 @@ def to_latex(table: SweepTable) -> str:
 def _few_shot(table: SweepTable) -> tuple[Sequence[str], list[str]]:
     """Columns and rows, methods below each other and datasets side by side."""
     of = {(row.dataset, row.method): row for row in table.few_shot}
-    gains = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.few_shot_gains}
+    gains = {(gain.dataset, with_sept(gain.baseline)): gain for gain in table.few_shot_gains}
     best, means, claimed = best_rows(table), averages(table), _claimed(table)
     lines = ["    \\midrule"]
     for method in methods_of(table):
@@ -135,7 +136,7 @@ def _among_all(table: SweepTable) -> bool:
 
 def _transfer(table: SweepTable) -> tuple[str, Sequence[str], _Lines]:
     targets = sorted({target for row in table.transfers for target in row.targets})
-    gains, claimed = {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in table.transfer_gains}, _claimed(table)
+    gains, claimed = {(gain.dataset, with_sept(gain.baseline)): gain for gain in table.transfer_gains}, _claimed(table)
     rows: _Lines = []
     for row in table.transfers:
         scores = [row.targets.get(target) for target in targets]

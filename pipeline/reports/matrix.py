@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from pipeline.reports.missing_results import is_whole
+from pipeline.reports.rows import method_place
 from pipeline.reports.sweep_table import SweepTable
 
 __all__ = ["average_title", "averages", "methods_of", "whole_datasets"]
@@ -12,7 +13,7 @@ __all__ = ["average_title", "averages", "methods_of", "whole_datasets"]
 
 def methods_of(table: SweepTable) -> tuple[str, ...]:
     """The methods of the table: zero-shot first, each baseline before its SEPT twin."""
-    return tuple(sorted({row.method for row in table.studies}, key=lambda method: (method != "zero-shot", method)))
+    return tuple(sorted(dict.fromkeys(row.method for row in table.studies), key=method_place))
 
 
 def whole_datasets(table: SweepTable) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import best_decision, choose, with_fold_values
 from pipeline.spec import StudySpec, SweepSpec
 from pipeline.store import Decision, Proposal, TrialStore, root_option_of
+from pipeline.text import has_sept, with_sept, without_sept
 from sept_core.errors import InputError
 from sept_core.results import TrialResult
-from sept_core.trial_config import row_of_study
+from sept_core.trial_config import parts_of_key, row_of_study
 
 __all__ = ["Pick", "RowRecords", "StudyRecords", "SweepRecords", "read_records"]
 
@@ -57,6 +58,8 @@ class RowRecords:
 
     Attributes:
         picks: One for each test fold with a finished trial, in the order of the folds; empty if a result is gone.
+        method: The method with its cell in a sweep with axes, such as ``coop@shots=4``; with several encoders the cell
+            names the encoder too. Dataset and method identify a row of a table.
         ended: Number of ended trials by test fold.
         matched: The picks among only as many first trials of each fold as the SEPT twin (or baseline) has too; the same
             as ``picks`` if it has the same number, more, or none.
@@ -66,6 +69,7 @@ class RowRecords:
     key: str
     studies: tuple[StudyRecords, ...]
     picks: tuple[Pick, ...]
+    method: str
     ended: dict[str, int]
     matched: tuple[Pick, ...]
     compared: dict[str, int]
@@ -170,6 +174,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
             key=row.key,
             studies=tuple(study for study in studies if row_of_study(study.key) == row.key),
             picks=_picks(row, chosen[row.key], results),
+            method=_method(row.key, several="encoder" in spec.axes),
             ended=row.counts,
             matched=_picks(row, matched[row.key], results),
             compared=limits[row.key],
@@ -179,9 +184,15 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
     return SweepRecords(sweep, spec, studies, made)
 
 
+def _method(key: str, *, several: bool) -> str:
+    parts = parts_of_key(key)
+    places = [f"encoder={parts.encoder}"] * several + [parts.cell] * bool(parts.cell)
+    return f"{parts.method}@{','.join(places)}" if places else parts.method
+
+
 def _limits(row: _Row, rows: Mapping[str, _Row]) -> dict[str, int]:
     """The number of trials of each test fold that the gain uses: the ended ones of the row or its twin, the fewer."""
-    twin = rows.get(row.key.removesuffix("+sept") if row.key.endswith("+sept") else f"{row.key}+sept")
+    twin = rows.get(without_sept(row.key) if has_sept(row.key) else with_sept(row.key))
     if twin is None:
         return row.counts
     others = twin.counts

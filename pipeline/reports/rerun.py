@@ -125,7 +125,7 @@ def rerun(
     check_version(stored)
     from sept_core.trial import TrialRun
 
-    place = trial_place(store, sweep, proposal.config)
+    place = trial_place(store, sweep, proposal.study, proposal.config)
     with as_a_worker(place.threads):
         run = TrialRun(proposal.config, load_there(root, place, provider))
         while not run.finished:

@@ -31,7 +31,11 @@ _ACTED = ("active intra, %", "active inter, %", "SEPT's gradient, %")
 
 def result_sections(table: SweepTable) -> list[Section]:
     """The sections, in reading order."""
-    sections = [_headline(table), _tradeoff(table) if table.rows else _accuracies(table)]
+    sections = [_headline(table)]
+    if not table.rows:
+        sections.append(_accuracies(table))
+    elif any("@" not in row.method for row in table.rows):
+        sections.append(_tradeoff(table))
     if table.all_gains:
         sections.append(_gain(table))
     if any(row.searched for row in table.studies):
@@ -161,8 +165,10 @@ def _published(table: SweepTable) -> list[Section]:
 
 
 def _tradeoff(table: SweepTable) -> Section:
-    methods = methods_of(table)
-    by_dataset = {name: [row for row in table.rows if row.dataset == name] for name in table.datasets}
+    # What differs along an axis has a picture of its own.
+    plain = [row for row in table.rows if "@" not in row.method]
+    methods = [method for method in methods_of(table) if "@" not in method]
+    by_dataset = {row.dataset: [one for one in plain if one.dataset == row.dataset] for row in plain}
     lead = (
         "Arrows lead from each baseline to its SEPT twin; up and to the right is better. Small marks are replicas; "
         "thin lines join those with the same test fold and seed. Dashed curves join points of equal H."

@@ -19,6 +19,7 @@ from pipeline.reports.figures.marks import ZERO_SHOT, legend_entry, trial_legend
 from pipeline.reports.importance import BEST, FEWEST, counted, importances
 from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
 from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
+from pipeline.text import without_sept
 from sept_core.protocol_facts import protocol_of
 from sept_core.results import TrialResult
 from sept_core.trial_config import TrialConfig
@@ -109,7 +110,7 @@ def _importance(records: SweepRecords) -> list[Section]:
         points = points_of(study)
         finished = len(counted(study.spec, points))
         found = importances(study.spec, points)
-        method = study_title(_config(study)) if study.proposals else method_title(study.spec.method)
+        method = study_title(_config(study), study.key) if study.proposals else method_title(study.spec.method)
         if found is None:
             few.append(f"{study.spec.dataset} {method} ({finished})")
             continue
@@ -201,7 +202,7 @@ def by_baseline(records: SweepRecords) -> Iterator[tuple[str, str, Sequence[Stud
             config = _config(study) if study.proposals else None
             if config is not None and config.baseline != _ZERO_SHOT:
                 fold = "" if study.key == row.key else f", fold {', '.join(config.folds)}"
-                groups.setdefault((f"{config.dataset}{fold}", config.baseline), []).append(study)
+                groups.setdefault((f"{config.dataset}{fold}", without_sept(row.method)), []).append(study)
     for (title, baseline), studies in groups.items():
         yield title, baseline, studies
 
@@ -218,7 +219,7 @@ def zero_shot_level(records: SweepRecords, like: TrialConfig) -> float | None:
 
 def _twins(baseline: str, trials: Iterable[str]) -> str:
     """Such as ``CoOp with and without SEPT``."""
-    found = {method != baseline for method in trials}
+    found = {method != baseline.partition("@")[0] for method in trials}
     with_or_without = "with SEPT" if found == {True} else "without SEPT" if found == {False} else ""
     return f"{method_title(baseline)} {with_or_without or 'with and without SEPT'}"
 

@@ -13,7 +13,9 @@ from pipeline.reports.rows import ForUse
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.store import TrialStore
 from pipeline.store.prompt_spaces import SpaceKey, read_prompt_spaces
+from pipeline.text import has_sept, without_sept
 from sept_core.prompt_space import PromptSpace
+from sept_core.trial_config import parts_of_key
 
 __all__ = ["SpacePair", "pair_of", "space_pairs", "stored_spaces"]
 
@@ -38,7 +40,7 @@ class SpacePair:
 
 def space_pairs(table: SweepTable) -> tuple[SpacePair, ...]:
     """The pairs of a sweep, one for each SEPT study with a finished trial."""
-    return tuple(_paired(use, table.for_use) for use in table.for_use if use.method.endswith("+sept"))
+    return tuple(_paired(use, table.for_use) for use in table.for_use if has_sept(use.method))
 
 
 def stored_spaces(store: TrialStore, pairs: Sequence[SpacePair]) -> list[PromptSpace | None]:
@@ -59,9 +61,10 @@ def pair_of(table: SweepTable, wanted: str | None) -> SpacePair:
 
 
 def _paired(use: ForUse, others: Iterable[ForUse]) -> SpacePair:
-    baseline = use.method.removesuffix("+sept")
-    if baseline == use.method:
+    if not has_sept(use.method):
         return SpacePair(use, None)
-    # The method is the last part of the row's key; with strict the test fold follows it.
-    key = use.row.removesuffix(use.method) + baseline + use.study.removeprefix(use.row)
-    return SpacePair(use, next((other for other in others if other.study == key), None))
+    # Cells that only SEPT depends on, such as neighbours and variants, have a twin without a cell.
+    parts = parts_of_key(use.study)
+    plain = parts._replace(method=without_sept(parts.method))
+    keys = [plain.key, plain._replace(cell="").key]
+    return SpacePair(use, next((other for key in keys for other in others if other.study == key), None))

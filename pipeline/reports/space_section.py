@@ -12,7 +12,7 @@ from pipeline.reports.figures.prompt_space import (
     map_figures,
     map_legend,
 )
-from pipeline.reports.rows import method_title
+from pipeline.reports.rows import title_in_cell
 from pipeline.reports.space_pairs import SpacePair
 from sept_core.prompt_space import PromptSpace, View
 
@@ -151,4 +151,4 @@ def _sheet(measured: Sequence[tuple[SpacePair, PromptSpace]]) -> Sheet:
 def _name(pair: SpacePair) -> str:
     """Such as ``ESC10 CoOp + SEPT``; with a search for each test fold, also the fold."""
     fold = "" if pair.main.study == pair.main.row else f", fold {', '.join(pair.main.folds)}"
-    return f"{pair.main.dataset} {method_title(pair.main.method)}{fold}"
+    return f"{pair.main.dataset} {title_in_cell(pair.main.method, pair.main.study)}{fold}"

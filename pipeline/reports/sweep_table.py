@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from pipeline.reports.activity import Activity
 from pipeline.reports.paired import PairedTest
 from pipeline.reports.rows import Chosen, FewShotRow, ForUse, Row, TransferRow, warning_of
+from pipeline.text import with_sept
 from sept_core.protocol_facts import PROTOCOLS, protocol_of
 
 __all__ = ["AnyGain", "FewShotGain", "Gain", "SweepTable", "TransferGain"]
@@ -100,6 +101,8 @@ class SweepTable:
         transfer_gains: Cross-dataset: the gains.
         few_shot: Few-shot: one row per dataset and method.
         few_shot_gains: Few-shot: the gains.
+        axes, variants: The labels on each axis of the sweep, and the names of its variants. The methods of rows then
+            have a cell, as in ``coop@shots=4``.
         for_use: The best configuration of each study over all its folds.
         lost: Keys of studies with a result that is needed and gone.
     """
@@ -114,6 +117,8 @@ class SweepTable:
     lost: tuple[str, ...] = ()
     few_shot: tuple[FewShotRow, ...] = ()
     few_shot_gains: tuple[FewShotGain, ...] = ()
+    axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
 
     @property
     def studies(self) -> tuple[Chosen, ...]:
@@ -138,7 +143,7 @@ class SweepTable:
     @property
     def gain_of(self) -> dict[tuple[str, str], Gain]:
         """The gains by dataset and SEPT method, which identify a row of the table."""
-        return {(gain.dataset, f"{gain.baseline}+sept"): gain for gain in self.gains}
+        return {(gain.dataset, with_sept(gain.baseline)): gain for gain in self.gains}
 
     @property
     def says_activity(self) -> bool:
@@ -168,6 +173,7 @@ class SweepTable:
             for counted in (row, row["matched"]):
                 if counted is not None:
                     del counted["tested"]
-        # Results of a sweep without few-shot rows are written as in earlier releases.
-        plain = {name: value for name, value in plain.items() if value or not name.startswith("few_shot")}
+        # Results of a sweep without these are written as in earlier releases.
+        later = ("few_shot", "few_shot_gains", "axes", "variants")
+        plain = {name: value for name, value in plain.items() if value or name not in later}
         return plain | warnings | ({"averages_of_h": averages} if self.rows else {})

@@ -10,7 +10,7 @@ from pipeline.reports.matrix import averages
 from pipeline.reports.missing_results import folds_of, is_whole, partial_lines, several_folds
 from pipeline.reports.rows import method_title
 from pipeline.reports.sweep_table import SweepTable
-from pipeline.text import short
+from pipeline.text import short, with_sept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,19 +145,19 @@ def gain_lines(table: SweepTable) -> list[str]:
     """The gains of SEPT, a line per dataset and baseline, and remarks if budgets differ."""
     return (
         [
-            f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"{gain.dataset}, {method_title(with_sept(gain.baseline))} against {method_title(gain.baseline)}: "
             f"base {signed(gain.base)} ± {gain.base_std:.1f}, new {signed(gain.new)} ± {gain.new_std:.1f}, "
             f"H {signed(gain.h)} ± {gain.h_std:.1f} ({_pairs(gain.tests['h'])}){_acted(gain)}"
             for gain in table.gains
         ]
         + [
-            f"{gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"{gain.dataset}, {method_title(with_sept(gain.baseline))} against {method_title(gain.baseline)}: "
             f"accuracy {signed(gain.accuracy)} ± {gain.accuracy_std:.1f} ({_pairs(gain.tests['accuracy'])})"
             f"{_acted(gain)}"
             for gain in table.few_shot_gains
         ]
         + [
-            f"from {gain.dataset}, {method_title(gain.baseline)} + SEPT against {method_title(gain.baseline)}: "
+            f"from {gain.dataset}, {method_title(with_sept(gain.baseline))} against {method_title(gain.baseline)}: "
             f"source {signed(gain.source)} ± {gain.source_std:.1f}, mean of targets {signed(gain.targets)} ± "
             f"{gain.targets_std:.1f} ({_pairs(gain.tests['targets'])}){_acted(gain)}"
             for gain in table.transfer_gains

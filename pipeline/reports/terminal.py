@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.reports.document import Sheet
 from pipeline.reports.matrix import average_title, averages, methods_of
 from pipeline.reports.rows import Row, TransferRow, method_title
 from pipeline.reports.sweep_table import SweepTable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-__all__ = ["render_table"]
+__all__ = ["render_sheet", "render_table"]
 
 _COLUMNS = ("dataset", "method", "base", "new", "H", "val H", "trials")
 _TRANSFER_COLUMNS = ("source", "tested on", "method", "accuracy", "F1", "trials")
@@ -50,6 +51,19 @@ def render_table(table: SweepTable) -> Table:
     for method, mean in averages(table).items() if table.transfers else ():
         place = (average_title(table), MEAN) if method == methods_of(table)[0] else ("", "")
         shown.add_row(*place, method_title(method), f"{mean:.1f}")
+    return shown
+
+
+def render_sheet(sheet: Sheet) -> Table:
+    """A table of the report for a terminal."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD, title=sheet.title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in sheet.columns:
+        shown.add_column(name, justify="left" if name in sheet.words else "right")
+    for above, row in zip(("", *(row[0] for row in sheet.rows)), sheet.rows, strict=False):
+        shown.add_row("" if row[0] == above else row[0], *row[1:])
     return shown
 
 

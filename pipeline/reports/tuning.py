@@ -11,6 +11,7 @@ from pipeline.reports.records import StudyRecords, SweepRecords
 from pipeline.reports.rows import method_title
 from pipeline.reports.searches import by_baseline, objective_of, zero_shot_level
 from pipeline.reports.tables import signed
+from sept_core.trial_config import parts_of_key
 
 __all__ = ["trial_values", "tuning_sections"]
 
@@ -44,7 +45,7 @@ def tuning_sections(records: SweepRecords) -> list[Section]:
     methods: dict[str, None] = {}
     any_zero_shot = False
     for title, baseline, studies in by_baseline(records):
-        values = {study.key.split(".")[3]: trial_values(study) for study in studies}
+        values = {parts_of_key(study.key).method: trial_values(study) for study in studies}
         curves = {method: expected_best(found) for method, found in sorted(values.items()) if found}
         if not curves:
             continue

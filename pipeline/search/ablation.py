@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.search.sizing import trial_config
 from pipeline.spec import VARIANTS, Ablation, AblationTrial, SweepSpec, ablation_name
+from pipeline.spec.models import EncoderFiles
 from sept_core.datasets import trained_classes
 from sept_core.errors import InputError
 from sept_core.hyper import Value
 from sept_core.protocol_facts import protocol_of
 from sept_core.semantic import SEPT_HYPER, load_templates, margins
-from sept_core.trial_config import TrialConfig
+from sept_core.trial_config import TrialConfig, parts_of_key
 from sept_core.trial_inputs import check_names_apart, trial_neighbors
 
 if TYPE_CHECKING:
@@ -49,19 +50,20 @@ class _Limits:
     inter: float
 
 
-def check_unchanged(spec: SweepSpec, config: TrialConfig, inputs: TrialInputs) -> None:
+def check_unchanged(spec: SweepSpec, key: str, config: TrialConfig, inputs: TrialInputs) -> None:
     """Check that everything that a chosen trial has read is still the same, so that variants differ in nothing else.
 
     Args:
         spec: The sweep that has chosen it.
+        key: The key of its study.
         config: Its configuration.
         inputs: What a trial of its study would read now.
 
     Raises:
         InputError: Something has changed, or its study is not in the sweep any more.
     """
-    study = next((one for one in spec.studies() if one.key == config.study_key), None)
-    place = f"sweep '{spec.name}', {config.study_key}"
+    study = next((one for one in spec.studies() if one.key == key), None)
+    place = f"sweep '{spec.name}', {key}"
     if study is None:
         raise InputError("the study is not in the sweep any more", where=place, fix="launch the sweep with it again")
     now = trial_config(spec, study, inputs, config.hyper)
@@ -117,7 +119,10 @@ def _of_folds(remark: str, folds: list[str], count: int) -> str:
 
 def _spec(spec: SweepSpec, name: str, method: str, folds: tuple[str, ...], ablation: Ablation) -> SweepSpec:
     """The spec of the source with one dataset, without search."""
-    dataset = ablation.row.split(".")[0]
+    dataset = parts_of_key(ablation.row).dataset
+    # What the cell of the row sets becomes a setting of the sweep.
+    study = next(one for one in spec.studies() if one.row_key == ablation.row)
+    neighbors = {} if study.inputs.neighbors is None else {dataset: study.inputs.neighbors}
     methods = tuple(dict.fromkeys(one.method for one in ablation.trials))
     source = {protocol_of(spec.protocol).data[0]: (dataset,)}
     resources = {
@@ -133,12 +138,14 @@ def _spec(spec: SweepSpec, name: str, method: str, folds: tuple[str, ...], ablat
         "accept_faulty_splits": tuple(
             one for one in spec.accept_faulty_splits if one in (dataset, *spec.targets_of(dataset))
         ),
-        "neighbors": {key: path for key, path in spec.neighbors.items() if key == dataset},
+        "neighbors": neighbors,
+        "shots": study.shots,
+        "encoder": EncoderFiles(name=study.encoder, weights=study.inputs.weights, text_model=study.inputs.text_model),
         "resources": spec.resources.model_copy(update={"by_method": resources}),
         "pruner": type(spec.pruner)(name="none"),
         "spaces": {part: space for part, space in spec.spaces.items() if part in parts},
         "ablation": ablation,
-        **{key: {} for key in ("budgets", "priorities", "presets")},
+        **{key: {} for key in ("budgets", "priorities", "presets", "axes", "variants")},
     }
     return spec.model_copy(update=changes)
 

@@ -26,7 +26,7 @@ from pipeline.store.trials import TrialStore
 from sept_core.errors import InputError, SeptError
 from sept_core.results import Report, TrialResult, now_ms
 from sept_core.trial import TrialInputs, failed_result, trial_neighbors
-from sept_core.trial_config import METHOD_VERSION, TrialConfig
+from sept_core.trial_config import METHOD_VERSION, TrialConfig, parts_of_key
 from sept_core.trial_inputs import check_names_apart
 
 __all__ = ["Provider", "SweepDriver"]
@@ -95,7 +95,7 @@ class SweepDriver:
         """
         studies = self.spec.studies()
         plans = [
-            StudyPlan(study.key, study.dataset, study.encoder, study.method, study.trials, study.fold)
+            StudyPlan(study.key, study.dataset, study.encoder, study.method_in_cell, study.trials, study.fold)
             for study in studies
         ]
         for observer in self._observers:
@@ -285,14 +285,16 @@ class SweepDriver:
             hyper = defaults | study.constants | {"n_neighbors": most}
             check_names_apart(inputs, self.spec.protocol, hyper, used)
         # Studies that have ended or not started must have read the same as this one.
-        for config in {proposal.config.signature: proposal.config for proposal in others}.values():
+        for config, cell in {one.signature: (one.config, parts_of_key(one.study).cell) for one in others}.values():
             self._check_same(study, "method_version", config.method_version, METHOD_VERSION)
+            if config.encoder != study.encoder:
+                continue
             self._check_same(study, "encoder_fingerprint", config.encoder_fingerprint, inputs.encoder.fingerprint)
             if config.dataset == study.dataset:
                 self._check_same(study, "manifest_digest", config.manifest_digest, inputs.table.manifest_digest)
                 self._check_same(study, "embeddings_digest", config.embeddings_digest, inputs.table.digest)
                 used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
-                if config.sept and used is not None:
+                if config.sept and used is not None and cell == parts_of_key(study.key).cell:
                     self._check_same(study, "neighbors_digest", config.neighbors_digest, used.digest)
 
     def _check_same(self, study: StudySpec, name: str, before: object, now: object) -> None:

@@ -36,7 +36,7 @@ def trial_config(spec: SweepSpec, study: StudySpec, inputs: TrialInputs, params:
         inputs,
         study.method,
         study.constants | dict(params),
-        shots=spec.shots,
+        shots=study.shots,
         folds=study.folds_of(params),
         seeds=spec.seeds,
         epochs=spec.training.epochs,

@@ -49,8 +49,14 @@ def check_version(stored: TrialResult) -> None:
         )
 
 
-def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlace:
+def trial_place(store: TrialStore, sweep: str, key: str, config: TrialConfig) -> TrialPlace:
     """Inputs and resources of a trial of a sweep.
+
+    Args:
+        store: Contains the sweep.
+        sweep: Its name.
+        key: The key of the study.
+        config: The trial's configuration.
 
     Raises:
         InputError: No such sweep.
@@ -62,7 +68,7 @@ def trial_place(store: TrialStore, sweep: str, config: TrialConfig) -> TrialPlac
     threads, gpu = max(1, int(cpus)), gpus != 0 and torch.cuda.is_available()
     embeddings = {config.dataset: config.embeddings_digest, **config.targets}
     for study in spec.studies():
-        if study.key == config.study_key:
+        if study.key == key:
             return TrialPlace(replace(study.inputs, embeddings=embeddings), threads, gpu)
     # The study was removed from the sweep; its records are still valid.
     targets = tuple(config.targets)

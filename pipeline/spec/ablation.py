@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.spec.models import Model
 from sept_core.hyper import Value
-from sept_core.trial_config import TrialConfig
+from sept_core.trial_config import TrialConfig, parts_of_key
 
 __all__ = ["VARIANTS", "Ablation", "AblationTrial", "ablation_name", "is_ablation"]
 
@@ -71,10 +71,10 @@ def ablation_name(sweep: str, row: str, chosen: Mapping[str, TrialConfig]) -> st
         row: Key of the row.
         chosen: By test fold the chosen configuration.
     """
-    dataset, *_, method = row.split(".")
+    parts = parts_of_key(row)
     content = json.dumps([row, [(fold, config.signature) for fold, config in sorted(chosen.items())]])
     digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGEST]
-    readable = f"{sweep}{_MARK}{dataset}.{method.removesuffix('+sept')}"
+    readable = f"{sweep}{_MARK}{parts.dataset}.{parts.method.removesuffix('+sept')}"
     return f"{readable[: _LONGEST_NAME - _DIGEST - 1]}.{digest}"
 
 

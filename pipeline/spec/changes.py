@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.spec.models import Dimension
@@ -15,20 +15,21 @@ __all__ = ["spec_differences"]
 # resulting spaces and training.
 _NOT_LITERALLY = frozenset(
     {"trials", "budgets", "priorities", "resources", "neighbors", "encoder", "datasets", "sources", "methods"}
-    | {"folds", "spaces", "presets", "accept_faulty_splits"}
+    | {"folds", "spaces", "presets", "accept_faulty_splits", "axes", "variants"}
 )
 
 
 def spec_differences(stored: SweepSpec, wanted: SweepSpec) -> list[str]:
     """The reasons why a stored sweep cannot be continued with another spec, one line each; empty if it can.
 
-    Budgets may be raised, spaces narrowed, datasets, sources and methods added (with ``strict`` also folds, each with
-    its own study), resources and priorities changed, and files moved. Anything else would mix results under one name
-    that cannot be compared.
+    Budgets may be raised, spaces narrowed, datasets, sources, methods, values of axes and variants added (with
+    ``strict`` also folds, each with its own study), resources and priorities changed, and files moved. Anything else
+    would mix results under one name that cannot be compared.
     """
     return [
         *_literal(stored, wanted),
         *_removed(stored, wanted),
+        *_axes(stored, wanted),
         *_budgets(stored, wanted),
         *_folds(stored, wanted),
         *_spaces(stored, wanted),
@@ -55,6 +56,25 @@ def _removed(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
         gone = [name for name in getattr(stored, key) if name not in getattr(wanted, key)]
         if gone:
             yield f"{key} had {', '.join(gone)} and may only be added to"
+
+
+def _axes(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
+    if stored.axes.keys() != wanted.axes.keys():
+        before, after = (", ".join(sorted(spec.axes)) or "none" for spec in (stored, wanted))
+        yield f"axes were {before} and are now {after}"
+        return
+    for axis, values in stored.axes.items():
+        yield from _kept(f"axes.{axis}", values, wanted.axes[axis], moved=axis in ("neighbors", "encoder"))
+    yield from _kept("variants", stored.variants, wanted.variants)
+
+
+def _kept(key: str, before: Mapping[str, Any], after: Mapping[str, Any], *, moved: bool = False) -> Iterator[str]:
+    """Labels that are gone or mean something else; files may have moved, since trials contain their digests."""
+    for label, value in before.items():
+        if label not in after:
+            yield f"{key} had {label} and may only be added to"
+        elif not moved and after[label] != value:
+            yield f"{key}.{label} was {value} and is now {after[label]}"
 
 
 def _budgets(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:

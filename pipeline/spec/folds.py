@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from pipeline.spec.cells import encoder_names
 from pipeline.spec.problems import Problems
 from pipeline.spec.read import located
 from pipeline.spec.sweep import SweepSpec
@@ -57,11 +58,13 @@ def strict_folds(
         place: Formats a key of the file for errors.
         problems: Collects the errors.
     """
-    pretraining = load_pretraining(spec.encoder.name)
+    # Encoders are compared on the same folds: those that none of them was trained on.
+    trained = [load_pretraining(encoder).folds for encoder in encoder_names(spec.axes) or (spec.encoder.name,)]
     folds = {}
     for name in spec.trained_on:
         with problems.kept(), located(f"{place('folds')}: {name}"):
-            folds[name] = given.get(name) or usable_folds(infos[name], pretraining.folds.get(name, ()))
+            seen = [fold for own in trained for fold in own.get(name, ())]
+            folds[name] = given.get(name) or usable_folds(infos[name], seen)
             _check_distinct(folds[name])
     return folds
 

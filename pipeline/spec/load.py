@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.spec.check_axes import axis_problems
 from pipeline.spec.check_protocol import protocol_problems
 from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.presets import take_training
@@ -133,6 +134,14 @@ def parse_sweep(
         accepted = dict.fromkeys(spec.accept_faulty_splits)
         accepted = find.keyed("accept_faulty_splits", accepted, lambda key, name: find.one_of(known, key, name))
         settled["accept_faulty_splits"] = tuple(accepted)
+    if "methods" not in unsure and data_known:
+        wrong = list(axis_problems(spec, where))
+        problems.add(*wrong)
+        if not wrong:
+            settled["axes"] = {
+                axis: {label: _axis_value(spec, axis, value, start) for label, value in values.items()}
+                for axis, values in spec.axes.items()
+            }
     settled["spaces"] = complete_spaces(spec, where, problems, unsure)
     if "methods" not in unsure:
         find.keyed("resources.by_method", spec.resources.by_method, partial(find.method, spec))
@@ -147,6 +156,10 @@ def _secrets(spec: SweepSpec, where: str) -> Iterator[InputError]:
     """Errors for addresses with a user or password: everybody who can read the results can read the stored spec."""
     places = {"encoder.weights": spec.encoder.weights, "encoder.text_model": spec.encoder.text_model}
     places |= {f"neighbors.{name}": place for name, place in spec.neighbors.items()}
+    for axis in ("neighbors", "encoder"):
+        for label, value in spec.axes.get(axis, {}).items():
+            inner = value.items() if isinstance(value, dict) else [("", value)]
+            places |= {f"axes.{axis}.{label} {key}".rstrip(): one for key, one in inner if isinstance(one, str)}
     for key, place in places.items():
         if place is not None and masked(place) != place:
             what = f"'{masked(place)}' carries a user, password or token, which would be stored with the sweep"
@@ -243,6 +256,16 @@ def _absolute(place: str | None, folder: Path) -> str | None:
     if place is None or "://" in place or place.startswith("hub:"):
         return place
     return str((folder / Path(place).expanduser()).absolute())
+
+
+def _axis_value(spec: SweepSpec, axis: str, value: Any, folder: Path) -> Any:
+    """A value on an axis, its paths absolute."""
+    if axis == "neighbors" and isinstance(value, str | dict):
+        paths = value if isinstance(value, dict) else dict.fromkeys(spec.trained_on, value)
+        return {name: _absolute(path.replace("{dataset}", name), folder) for name, path in paths.items()}
+    if axis == "encoder" and isinstance(value, dict):
+        return {key: path if key == "name" else _absolute(path, folder) for key, path in value.items()}
+    return value
 
 
 def _folds(spec: SweepSpec, find: _Finder, problems: Problems) -> str | dict[str, tuple[str, ...]]:

@@ -11,13 +11,14 @@ import yaml
 from pydantic import Field, StrictInt, field_validator
 
 from pipeline.spec.ablation import Ablation, AblationTrial
+from pipeline.spec.cells import Cell, cells_of, labelled
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
 from sept_core.datasets.split_overlap import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.protocol_facts import ProtocolName, protocol_of
 from sept_core.semantic import NamingNew
-from sept_core.trial_config import row_key_of, study_key_of
+from sept_core.trial_config import parts_of_key, row_key_of, study_key_of
 
 __all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
 
@@ -57,15 +58,17 @@ class StudySpec:
 
     Attributes:
         key: Such as ``ESC10.mini.base-to-new.coop+sept``; identifies the study everywhere.
-        row_key: The key without its fold, common to all studies of this dataset and method.
+        row_key: The key without its fold, common to all studies of this dataset, method and cell.
         folds: Test folds of its trials; None for all that the encoder has not seen.
         fold: With ``strict`` its only test fold, which is also in the key; else None.
         inputs: What its trials read.
+        shots: Training clips per class.
         space: Hyper-parameters that the sweep sets or searches; all others keep their defaults.
         declared: All hyper-parameters of the method.
         trials: Number of trials of the study.
         priority: Studies of a higher priority are served first.
         parallel: Maximum number of running trials. Part of the search: proposal n sees the outcomes 0..n-parallel only.
+        cell: Axis and label of each value of its cell (`pipeline.spec.cells`); empty in a sweep without axes.
         listed: The configurations of an ablation, which are trained in this order; empty for a search.
     """
 
@@ -75,6 +78,7 @@ class StudySpec:
     fold: str | None
     inputs: StudyInputs
     baseline: str
+    shots: int
     space: Mapping[str, Dimension]
     declared: Mapping[str, HyperParameter]
     trials: int
@@ -82,6 +86,7 @@ class StudySpec:
     parallel: int
     sampler: Sampler
     pruner: Pruner
+    cell: tuple[tuple[str, str], ...] = ()
     listed: tuple[AblationTrial, ...] = ()
 
     def folds_of(self, params: Mapping[str, Value]) -> tuple[str, ...] | None:
@@ -108,6 +113,12 @@ class StudySpec:
     def method(self) -> str:
         """Such as ``coop`` or ``coop+sept``."""
         return f"{self.baseline}+sept" if self.sept else self.baseline
+
+    @property
+    def method_in_cell(self) -> str:
+        """The method and, in a sweep with axes, its cell: such as ``coop@shots=4``."""
+        cell = parts_of_key(self.key).cell
+        return f"{self.method}@{cell}" if cell else self.method
 
     @property
     def searched(self) -> dict[str, Dimension]:
@@ -150,6 +161,7 @@ class SweepSpec(Model):
             by default.
         presets: By baseline: the published code whose settings are used unless the sweep overrides them.
         spaces: By baseline (``coop``) and for SEPT (``sept``): overrides in the file, complete once loaded.
+        axes, variants: Values along axes and variants of methods, each a search of its own: `pipeline.spec.cells`.
         ablation: Fixed configurations in place of a search; only ``sept ablate`` writes it.
     """
 
@@ -177,6 +189,8 @@ class SweepSpec(Model):
     neighbors: dict[str, str] = Field(default_factory=dict)
     neighbors_naming_new: NamingNew = "keep"
     presets: dict[str, str] = Field(default_factory=dict)
+    axes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    variants: dict[str, dict[str, Value]] = Field(default_factory=dict)
     spaces: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
     ablation: Ablation | None = None
 
@@ -193,6 +207,13 @@ class SweepSpec(Model):
         if len({str(value).lower() for value in values}) != len(values):
             raise ValueError("the same entry twice")
         return values
+
+    @field_validator("axes", mode="before")
+    @classmethod
+    def _labels(cls, axes: Any) -> Any:
+        if not isinstance(axes, dict):
+            return axes
+        return {axis: labelled(axis, values) for axis, values in axes.items()}
 
     @field_validator("folds", mode="before")
     @classmethod
@@ -214,7 +235,12 @@ class SweepSpec(Model):
     def studies(self) -> tuple[StudySpec, ...]:
         """The studies, dataset by dataset, in the order of the file."""
         pairs = [(dataset, method) for dataset in self.trained_on for method in self.methods]
-        return tuple(self._study(dataset, method, fold) for dataset, method in pairs for fold in self._apart(dataset))
+        return tuple(
+            self._study(dataset, method, fold, cell)
+            for dataset, method in pairs
+            for cell in cells_of(self.axes, self.variants, self.trained_on, method)
+            for fold in self._apart(dataset)
+        )
 
     def _apart(self, dataset: str) -> tuple[str | None, ...]:
         """The test folds of a dataset that have their own studies; None stands for all folds in one study."""
@@ -245,6 +271,8 @@ class SweepSpec(Model):
             "priorities",
             "accept_faulty_splits",
             "presets",
+            "axes",
+            "variants",
         )
         for key in empty:
             if not content[key]:
@@ -259,9 +287,12 @@ class SweepSpec(Model):
             del content["resources"]["by_method"]
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
-    def _study(self, dataset: str, method: str, fold: str | None) -> StudySpec:
+    def _study(self, dataset: str, method: str, fold: str | None, cell: Cell) -> StudySpec:
         baseline, sept = split_method(method)
         space = {name: own for part in method.split("+") for name, own in self.spaces.get(part, {}).items()}
+        space |= {name: Dimension(fixed=value) for name, value in cell.hyper.items()}
+        encoder = cell.encoder or self.encoder
+        neighbors = self.neighbors if cell.neighbors is None else cell.neighbors
         listed = tuple(
             one
             for one in (self.ablation.trials if self.ablation else ())
@@ -270,23 +301,24 @@ class SweepSpec(Model):
         if self.ablation:
             space = {}
         searched = any(dimension.searched for dimension in space.values())
-        row_key = row_key_of(dataset, self.encoder.name, self.protocol, method)
+        row_key = row_key_of(dataset, encoder.name, self.protocol, method)
         return StudySpec(
-            key=study_key_of(row_key, fold),
-            row_key=row_key,
+            key=study_key_of(row_key, fold, cell.name),
+            row_key=study_key_of(row_key, None, cell.name),
             folds=self.folds_of(dataset) if fold is None else (fold,),
             fold=fold,
             inputs=StudyInputs(
-                encoder=self.encoder.name,
+                encoder=encoder.name,
                 dataset=dataset,
                 sept=sept,
                 targets=self.targets_of(dataset),
-                weights=self.encoder.weights,
-                text_model=self.encoder.text_model,
-                neighbors=self.neighbors.get(dataset) if sept else None,
+                weights=encoder.weights,
+                text_model=encoder.text_model,
+                neighbors=neighbors.get(dataset) if sept else None,
                 protocol=self.protocol,
             ),
             baseline=baseline,
+            shots=self.shots if cell.shots is None else cell.shots,
             space=space,
             declared=hyper_parameters(baseline, sept),
             trials=_of_study(self.budgets, dataset, method, self.trials) if searched else len(listed) or 1,
@@ -294,6 +326,7 @@ class SweepSpec(Model):
             parallel=self.parallel,
             sampler=self.sampler,
             pruner=self.pruner,
+            cell=cell.place,
             listed=listed,
         )
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from sept_core.json_dataclasses import OmitEmpty, Stored, TimeMs
 from sept_core.results import Report
-from sept_core.trial_config import TrialConfig
+from sept_core.trial_config import TrialConfig, folder_of_study
 
 __all__ = ["Decision", "DecisionState", "Proposal"]
 
@@ -42,7 +42,7 @@ class Proposal(Stored):
     def _of_its_configuration(self) -> Self:
         if self.signature != self.config.signature:
             raise ValueError(f"signature {self.signature} is not its configuration's ({self.config.signature})")
-        if self.study != self.config.study_key:
+        if folder_of_study(self.study) != self.config.study_key:
             raise ValueError(f"study {self.study} is not its configuration's ({self.config.study_key})")
         return self
 

@@ -24,7 +24,7 @@ from pipeline.store.records import Decision, Proposal
 from sept_core.checked_json import parse_json, seal, unseal
 from sept_core.errors import InputError, SeptError
 from sept_core.results import TrialResult
-from sept_core.trial_config import TrialConfig
+from sept_core.trial_config import TrialConfig, folder_of_study
 
 __all__ = ["StoreConflict", "TrialStore"]
 
@@ -280,7 +280,7 @@ class TrialStore:
 
 def trial_key(study: str, signature: str, name: str) -> str:
     """Key of an object of a trial."""
-    return f"trials/{study}/{signature}/{name}"
+    return f"trials/{folder_of_study(study)}/{signature}/{name}"
 
 
 def sweep_key(sweep: str, name: str) -> str:
@@ -299,7 +299,7 @@ def sweep_key(sweep: str, name: str) -> str:
 
 def _belongs_to(study: str, signature: str) -> Callable[[TrialResult], bool]:
     """Whether a result is of this trial."""
-    return lambda result: result.signature == signature and result.config.study_key == study
+    return lambda result: result.signature == signature and result.config.study_key == folder_of_study(study)
 
 
 def _stands_at(key: str) -> Callable[[Any], bool]:

@@ -59,11 +59,12 @@ class Point:
     step: int
 
 
-def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
-    """Tags of the run of a study, which the runs of its trials have too."""
+def study_tags(sweep: str, proposal: Proposal) -> dict[str, str]:
+    """Tags of the run of the study of a trial, which the runs of its trials have too."""
+    config = proposal.config
     return {
         "sept.sweep": sweep,
-        "sept.study": config.study_key,
+        "sept.study": proposal.study,
         "sept.method": config.method,
         "sept.dataset": config.dataset,
         "sept.encoder": config.encoder,
@@ -77,7 +78,7 @@ def study_tags(sweep: str, config: TrialConfig) -> dict[str, str]:
 
 def trial_tags(sweep: str, proposal: Proposal, parent_run: str) -> dict[str, str]:
     """Tags of the run of a trial when it is created."""
-    return study_tags(sweep, proposal.config) | {
+    return study_tags(sweep, proposal) | {
         "sept.role": "trial",
         "sept.number": str(proposal.number),
         "sept.signature": proposal.signature,

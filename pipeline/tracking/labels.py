@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.text import method_title
-from sept_core.trial_config import TrialConfig
+from sept_core.trial_config import TrialConfig, parts_of_key
 
 if TYPE_CHECKING:
     from pipeline.store import Decision, Proposal
@@ -48,9 +48,11 @@ The numbers here are rounded. The exact ones are in the results folder, which is
 """
 
 
-def study_name(config: TrialConfig) -> str:
-    """Such as ``ESC10 | CoOp + SEPT``."""
-    return f"{config.dataset} | {method_title(config.method)}{_fold(config)}{selection_mark(config.selection)}"
+def study_name(proposal: Proposal) -> str:
+    """Such as ``ESC10 | CoOp + SEPT``, or ``ESC10 | CoOp, shots 4`` in a sweep with axes."""
+    config = proposal.config
+    method = method_title(_in_cell(proposal))
+    return f"{config.dataset} | {method}{_fold(config)}{selection_mark(config.selection)}"
 
 
 def run_name(proposal: Proposal, state: str = "running") -> str:
@@ -58,8 +60,15 @@ def run_name(proposal: Proposal, state: str = "running") -> str:
     config = proposal.config
     ended = f", {state}" if state in ("pruned", "failed") else ""
     return (
-        f"#{proposal.number} {config.method}{ended} | {config.dataset}{_fold(config)}{selection_mark(config.selection)}"
+        f"#{proposal.number} {_in_cell(proposal)}{ended} | {config.dataset}{_fold(config)}"
+        f"{selection_mark(config.selection)}"
     )
+
+
+def _in_cell(proposal: Proposal) -> str:
+    """The method and, in a sweep with axes, its cell."""
+    cell = parts_of_key(proposal.study).cell
+    return f"{proposal.config.method}@{cell}" if cell else proposal.config.method
 
 
 def earlier_name(name: str, proposal: Proposal) -> bool:

@@ -141,9 +141,9 @@ class Runs:
         experiment = self.open()
         run = self.studies.get(proposal.study)
         if run is None:
-            tags = study_tags(self._sweep, proposal.config) | {"sept.role": "study"}
+            tags = study_tags(self._sweep, proposal) | {"sept.role": "study"}
             tags[NOTE] = study_note(proposal.config, {}, not is_ablation(self._sweep))
-            name = study_name(proposal.config)
+            name = study_name(proposal)
             # The start of trial 0, because workers begin in no particular order.
             first = self._store.proposal(self._sweep, proposal.study, 0) or proposal
             run = self._create(self.studies, proposal.study, experiment, first.created_ms, tags, name)

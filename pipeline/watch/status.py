@@ -169,7 +169,7 @@ class SweepReader:
         self._spec = stored_spec(store, sweep, self._text)
         self._proposals: list[Proposal] = []
         self._decisions: list[Decision] = []
-        self._warnings: dict[tuple[str, bool, tuple[str, ...] | None], tuple[str, ...]] = {}
+        self._warnings: dict[tuple[str, str, bool, tuple[str, ...] | None], tuple[str, ...]] = {}
 
     def read(self) -> SweepStatus:
         """The current status.
@@ -218,7 +218,7 @@ class SweepReader:
         """From one result for each dataset and choice of folds, with and without SEPT: such trials share embeddings and
         neighbours. Each is read once."""
         for spec in specs:
-            place = spec.dataset, spec.sept, spec.folds
+            place = spec.dataset, spec.encoder, spec.sept, spec.folds
             if place in self._warnings:
                 continue
             found = (one for one in self._decisions if one.study == spec.key and one.state == "finished")
@@ -289,7 +289,7 @@ def _study(
     return StudyStatus(
         key=spec.key,
         dataset=spec.dataset,
-        method=spec.method,
+        method=spec.method_in_cell,
         fold=spec.fold,
         budget=spec.trials,
         finished=states.count("finished"),

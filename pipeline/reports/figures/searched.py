@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pipeline.drawing import Drawing, Linear, Log, Panel, Scale, Words, look_of, spread
 from pipeline.reports.figures.points import Point
 from pipeline.spec import Dimension
+from pipeline.text import has_sept
 from sept_core.hyper import Value
 from sept_core.methods import declared_hyper
 
@@ -62,7 +63,7 @@ def searched_figures(
         panel.level(zero_shot)
         for method, points in trials.items():
             # Shifted on scales with few values, so that trials of the twins do not cover each other.
-            shift = 0.0 if not isinstance(across, Words) else (5.0 if method.endswith("+sept") else -5.0)
+            shift = 0.0 if not isinstance(across, Words) else (5.0 if has_sept(method) else -5.0)
             for point in _best_last(points):
                 if name in point.params:
                     _mark(panel, (panel.x(point.params[name]) + shift, panel.y(point.value)), point, method)

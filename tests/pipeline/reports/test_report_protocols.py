@@ -200,10 +200,10 @@ def test_no_gain_is_claimed_of_trials_that_were_chosen_on_test_clips(
 
 def test_runs_in_mlflow_say_what_chose_them() -> None:
     case = made.make_case("FSDD", "coop", 0)
-    assert study_tags("s", case.proposal.config)["sept.selection"] == "heldout"
+    assert study_tags("s", case.proposal)["sept.selection"] == "heldout"
     assert "test" not in run_name(case.proposal)
     marked = made.chosen_on_test(case).proposal
-    assert study_tags("s", marked.config)["sept.selection"] == "paper"
+    assert study_tags("s", marked)["sept.selection"] == "paper"
     assert run_name(marked).endswith("[chosen on test clips]")
 
 

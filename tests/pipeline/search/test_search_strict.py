@@ -146,10 +146,10 @@ def test_status_progress_and_mlflow_tell_folds_apart(tmp_path: Path) -> None:
     assert tally.titles[KEYS[-1]] == f"FSDD CoOp + SEPT, fold {FOLDS[-1]}"
     assert len(set(tally.titles.values())) == len(KEYS)
     proposals = store.proposals("tiny")
-    names = {study_name(proposal.config) for proposal in proposals}
+    names = {study_name(proposal) for proposal in proposals}
     assert len(names) == len(KEYS)
     assert f"FSDD | CoOp + SEPT | fold {TEST_FOLD}" in names
-    assert {study_tags("tiny", proposal.config)["sept.study"] for proposal in proposals} == set(KEYS)
+    assert {study_tags("tiny", proposal)["sept.study"] for proposal in proposals} == set(KEYS)
     assert {run_name(proposal) for proposal in proposals if proposal.study == KEYS[1]} == {
         f"#0 zero-shot | FSDD | fold {FOLDS[1]}"
     }
