@@ -26,7 +26,22 @@ DEFAULT_ROOT = "sept-runs"
 """The folder of all results, where none is given."""
 _LONGEST = 300
 _SEPT = "+sept"
-_TITLES = {"coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "dept": "DePT", "sept": "SEPT"}
+_TITLES = {
+    "coop": "CoOp",
+    "cocoop": "CoCoOp",
+    "kgcoop": "KgCoOp",
+    "dept": "DePT",
+    "prograd": "ProGrad",
+    "lasp": "LASP",
+    "subt": "SubT",
+    "palm": "PALM",
+    "linear-probe": "linear probe",
+    "tip-adapter": "Tip-Adapter",
+    "tip-adapter-f": "Tip-Adapter-F",
+    "treff": "TREFF",
+    "zebra": "ZEBRA",
+    "sept": "SEPT",
+}
 # In a database's address a password may hold a slash, so that after "USER:" all up to the last "@" counts as one. Where
 # that is a port and a path with an "@", too much is masked rather than too little.
 _USER = re.compile(r"(?<=://)(?:[^\s:/?#]*:\S*|[^\s/?#]*)@")

@@ -1,7 +1,9 @@
 """The look of a method: one colour and one shape, the same in every picture, on the page, in files and in MLflow.
 
-A baseline and its SEPT twin have two tones of one colour: a light circle without SEPT, a strong square with it.
-Zero-shot is a grey diamond. A hollow mark always means a pruned trial. (Maps of prompts have a mark per class instead.)
+A baseline and its SEPT twin have two tones of one colour and a shape each: a light circle without SEPT and a strong
+square with it for the first family, a light hexagon and a strong star for the second, which has the same colours. With
+another modifier these are triangles, down with SEPT, or a pentagon and a plus. Zero-shot is a grey diamond. A hollow
+mark always means a pruned trial. (Maps of prompts have a mark per class instead.)
 """
 
 from __future__ import annotations
@@ -12,8 +14,15 @@ from pipeline.drawing.picture import figure_colours
 
 __all__ = ["Look", "colour_of", "look_of"]
 
-_KNOWN = ("coop", "cocoop", "kgcoop", "dept")
-_OWN = 2
+_FAMILIES = (
+    ("coop", "cocoop", "kgcoop", "dept", "treff", "audio-free"),
+    ("subt", "prograd", "lasp", "palm", "linear-probe", "tip-adapter"),
+)
+"""Baselines by their colour, in the order of the colours in ``figures.css``."""
+_SHAPES = (("dot", "square"), ("hexagon", "star"))
+_MODIFIED = (("up", "down"), ("pentagon", "plus"))
+"""The shapes of a family without and with SEPT, and of methods with another modifier."""
+_OWN = (4, 5)
 """Colours for baselines of other projects, which may share one."""
 
 
@@ -25,14 +34,19 @@ class Look(NamedTuple):
 
 
 def look_of(method: str) -> Look:
-    """The look of a method, such as ``coop+sept``."""
-    method = method.partition("@")[0]
-    baseline = method.removesuffix("+sept")
+    """The look of a method, such as ``coop+sept`` or, in a sweep with axes, ``coop+sept@shots=4``."""
+    baseline, *modifiers = method.partition("@")[0].split("+")
     if baseline == "zero-shot":
         return Look("diamond", "zero")
-    own = len(_KNOWN) + sum(baseline.encode()) % _OWN
-    tone = f"{_KNOWN.index(baseline) if baseline in _KNOWN else own}"
-    return Look("square", f"s{tone}") if method != baseline else Look("dot", f"b{tone}")
+    sept = "sept" in modifiers
+    if baseline == "tip-adapter-f":
+        # It cannot have SEPT, so its look is the twin of Tip-Adapter's.
+        baseline, sept = "tip-adapter", True
+    family = next((at for at, names in enumerate(_FAMILIES) if baseline in names), 0)
+    names = _FAMILIES[family]
+    tone = names.index(baseline) if baseline in names else _OWN[sum(baseline.encode()) % len(_OWN)]
+    shapes = _SHAPES if set(modifiers) <= {"sept"} else _MODIFIED
+    return Look(shapes[family][sept], f"{'s' if sept else 'b'}{tone}")
 
 
 def colour_of(method: str) -> str:

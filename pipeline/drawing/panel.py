@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,30 @@ class Drawing:
         return self.svg()
 
 
+def _around(count: int, radii: Sequence[float], turned: float = -90.0) -> list[tuple[float, float]]:
+    """Corners at equal angles, the radii in turn; the first one points up unless turned."""
+    angles = [math.radians(turned + 360 * at / count) for at in range(count)]
+    return [
+        (radii[at % len(radii)] * math.cos(one), radii[at % len(radii)] * math.sin(one))
+        for at, one in enumerate(angles)
+    ]
+
+
+_ARM = 0.42
+_PLUS = ((-_ARM, -1.2), (_ARM, -1.2), (_ARM, -_ARM), (1.2, -_ARM), (1.2, _ARM), (_ARM, _ARM))
+_CORNERS: dict[str, Sequence[tuple[float, float]]] = {
+    "up": _around(3, (1.35,)),
+    "down": _around(3, (1.35,), 90.0),
+    "pentagon": _around(5, (1.2,)),
+    "hexagon": _around(6, (1.15,)),
+    "star": _around(10, (1.5, 0.7)),
+    "plus": (*_PLUS, *((-across, -down) for across, down in _PLUS)),
+}
+"""Corners of shapes of size 1 around the middle."""
+
+
 def drawn_mark(x: float, y: float, shape: str, style: str, size: float) -> str:
-    """A ``dot``, ``square``, ``diamond`` or ``cross`` at a position in pixels."""
+    """A ``dot``, ``square``, ``diamond``, ``cross``, or one of the shapes in ``_CORNERS``, at a position in pixels."""
     if shape == "dot":
         return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(size)}" class="{style}"/>'
     if shape == "square":
@@ -66,6 +89,9 @@ def drawn_mark(x: float, y: float, shape: str, style: str, size: float) -> str:
         reach = number(1.35 * size)
         path = f"M{number(x)} {number(y - 1.35 * size)}l{reach} {reach} -{reach} {reach} -{reach} -{reach}z"
         return f'<path d="{path}" class="{style}"/>'
+    if shape in _CORNERS:
+        ends = " ".join(f"{number(x + size * across)},{number(y + size * down)}" for across, down in _CORNERS[shape])
+        return f'<polygon points="{ends}" class="{style}"/>'
     path = f"M{number(x - size)} {number(y - size)}l{number(2 * size)} {number(2 * size)}"
     path += f"m0 {number(-2 * size)}l{number(-2 * size)} {number(2 * size)}"
     return f'<path d="{path}" class="{style}"/>'

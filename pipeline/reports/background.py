@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pipeline.reports.document import Section, Sheet
 from pipeline.reports.missing_results import several_folds
 from pipeline.reports.records import StudyRecords, SweepRecords
-from pipeline.reports.rows import Chosen, merged, method_title, study_title
+from pipeline.reports.rows import Chosen, merged, method_title
 from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.titles import study_title
 from pipeline.store import Decision
 from pipeline.text import duration
 from sept_core.protocol_facts import protocol_of

@@ -24,9 +24,9 @@ from pipeline.reports.rows import (
     Score,
     TransferRow,
     merged,
-    method_place,
 )
 from pipeline.reports.sweep_table import FewShotGain, Gain, SweepTable, TransferGain
+from pipeline.reports.titles import method_place
 from pipeline.search.selection import Composed, compose
 from pipeline.store import Proposal, TrialStore
 from pipeline.text import has_sept, with_sept

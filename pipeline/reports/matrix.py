@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 
 from pipeline.reports.missing_results import is_whole
-from pipeline.reports.rows import method_place
 from pipeline.reports.sweep_table import SweepTable
+from pipeline.reports.titles import method_place
 
 __all__ = ["average_title", "averages", "methods_of", "whole_datasets"]
 

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.reports.activity import Activity
-from pipeline.text import has_sept, method_title, without_sept
+from pipeline.text import method_title, without_sept
 from sept_core.correct_counts import Tested
 from sept_core.protocol_facts import protocol_of
-from sept_core.trial_config import TrialConfig, parts_of_key
 
 __all__ = [
     "OVER_ALL_FOLDS",
@@ -26,10 +25,7 @@ __all__ = [
     "Score",
     "TransferRow",
     "merged",
-    "method_place",
     "method_title",
-    "study_title",
-    "title_in_cell",
     "warning_of",
 ]
 
@@ -324,12 +320,6 @@ class ForUse:
     caution: str
 
 
-def method_place(method: str) -> tuple[bool, str, bool]:
-    """Sorts methods: zero-shot first, each baseline before its SEPT twin; cells of one method stay in their order."""
-    name = method.partition("@")[0]
-    return name != "zero-shot", without_sept(name), has_sept(name)
-
-
 def merged(choices: Iterable[FoldChoice]) -> tuple[tuple[FoldChoice, tuple[str, ...]], ...]:
     """Every chosen trial once, with the test folds that it was chosen for."""
     found: dict[tuple[str, int], list[FoldChoice]] = {}
@@ -341,15 +331,3 @@ def merged(choices: Iterable[FoldChoice]) -> tuple[tuple[FoldChoice, tuple[str, 
 def warning_of(selection: str) -> str:
     """The warning for numbers of this selection; empty unless they were chosen on test clips."""
     return PAPER_WARNING if selection == "paper" else ""
-
-
-def study_title(config: TrialConfig, key: str) -> str:
-    """The method of a study for a table of studies, with its cell if it has one, and with ``strict`` its test fold."""
-    apart = f", fold {', '.join(config.folds)}" if config.study_key != config.row_key else ""
-    return title_in_cell(config.method, key) + apart
-
-
-def title_in_cell(method: str, key: str) -> str:
-    """The method of a study or row with its cell, if it has one."""
-    cell = parts_of_key(key).cell
-    return method_title(f"{method}@{cell}" if cell else method)

@@ -18,7 +18,8 @@ from pipeline.reports.figures import (
 from pipeline.reports.figures.marks import ZERO_SHOT, legend_entry, trial_legend
 from pipeline.reports.importance import BEST, FEWEST, counted, importances
 from pipeline.reports.records import RowRecords, StudyRecords, SweepRecords
-from pipeline.reports.rows import PAPER_WARNING, method_title, study_title
+from pipeline.reports.rows import PAPER_WARNING, method_title
+from pipeline.reports.titles import study_title
 from pipeline.text import without_sept
 from sept_core.protocol_facts import protocol_of
 from sept_core.results import TrialResult

@@ -12,8 +12,8 @@ from pipeline.reports.figures.prompt_space import (
     map_figures,
     map_legend,
 )
-from pipeline.reports.rows import title_in_cell
 from pipeline.reports.space_pairs import SpacePair
+from pipeline.reports.titles import title_in_cell
 from sept_core.prompt_space import PromptSpace, View
 
 __all__ = ["MEASURES", "space_section", "space_sentence", "titles_of", "value_of"]

@@ -13,7 +13,8 @@ __all__ = ["tradeoff_figure", "tradeoff_legend"]
 
 _SIZE = (440, 400)
 # The mark of SEPT is smaller, so that a baseline below it stays visible.
-_SIZES = {"dot": 7.0, "square": 4.6, "diamond": 5.5}
+_SIZES = {"diamond": 5.5} | dict.fromkeys(("dot", "hexagon", "up", "pentagon"), 7.0)
+_SIZES |= dict.fromkeys(("square", "star", "down", "plus"), 4.6)
 _LONGEST = 70  # characters of a line in a panel
 
 

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.drawing import Drawing, Legend, colour_of, confusion_figure, look_of, picture_file
+from sept_core.methods import known_methods
 
 NAMES = ("crackling <fire> & co", "rain", "never heard")
 COUNTS = ((30, 2, 0), (0, 10, 30), (0, 0, 0))
@@ -52,11 +53,13 @@ def test_a_picture_file_holds_its_drawings_in_rows_of_three_and_all_its_colours(
 
 
 def test_each_method_has_a_look_of_its_own_which_no_sweep_changes() -> None:
-    methods = [
-        "zero-shot",
-        *(f"{name}{twin}" for name in ("coop", "cocoop", "kgcoop", "dept", "mine") for twin in ("", "+sept")),
-    ]
-    assert len({look_of(method) for method in methods}) == len({colour_of(method) for method in methods}) == 11
-    shapes = {method: look_of(method).shape for method in methods}
-    assert {shape for method, shape in shapes.items() if method.endswith("+sept")} == {"square"}
-    assert {shape for method, shape in shapes.items() if "+" not in method} == {"dot", "diamond"}
+    methods = (*known_methods(), "palm", "linear-probe")
+    modified = [f"{method.removesuffix('+sept')}+sept" for method in methods if "+zebra" in method]
+    every = {*methods, *modified}
+    assert len({look_of(method) for method in every}) == len(every)
+    assert {look_of(method).shape for method in every if "+" not in method} == {"dot", "hexagon", "diamond", "star"}
+    for method in every - {"zero-shot"}:
+        # A method and its twin have two tones of one colour, in every cell of a sweep.
+        assert look_of(f"{method}+sept".replace("+sept+sept", "+sept")).colour == "s" + look_of(method).colour[1:]
+        assert look_of(f"{method}@shots=4") == look_of(method)
+        assert colour_of(method).startswith("#")

@@ -288,9 +288,9 @@ def test_inputs_that_have_changed_are_refused(tiny: TrialStore, root: Path) -> N
     spec = stored_spec(tiny, "tiny")
     config: TrialConfig = ablation_row(tiny, "tiny", ROW).picks[0].proposal.config
     inputs = tiny_inputs.provide_random_test_clips(str(root), next(one.inputs for one in spec.studies() if one.sept))
-    check_unchanged(spec, config.study_key, tiny_inputs.provide(str(root), spec.studies()[1].inputs))
+    check_unchanged(spec, config.study_key, config, tiny_inputs.provide(str(root), spec.studies()[1].inputs))
     with pytest.raises(InputError, match="its embeddings_digest was [0-9a-f]* when trial [0-9a-f]* was trained"):
-        check_unchanged(spec, config.study_key, inputs)
+        check_unchanged(spec, config.study_key, config, inputs)
 
 
 @pytest.mark.parametrize(

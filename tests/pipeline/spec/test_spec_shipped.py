@@ -31,7 +31,7 @@ def test_every_shipped_file_carries_the_command_that_runs_it(name: str) -> None:
     assert "sept sweep launch search_spaces/sweeps/quickstart.yaml" in text
 
 
-@pytest.mark.parametrize("name", ["quickstart", "all_mini", "cross_dataset", "full", "paper"])
+@pytest.mark.parametrize("name", shipped_sweeps())
 def test_shipped_sweeps_are_read_back_by_the_store(name: str) -> None:
     spec = load_sweep(name)
     assert parse_sweep(spec.text(), "spec.yaml") == spec
@@ -43,7 +43,16 @@ def test_hyper_parameters_of_the_shipped_spaces_are_those_that_the_method_declar
 
 
 def test_every_shipped_sweep_is_valid_and_says_how_it_is_run() -> None:
-    assert shipped_sweeps() == ("all_mini", "cross_dataset", "full", "paper", "quickstart")
+    assert shipped_sweeps() == (
+        "ablation",
+        "all_mini",
+        "cross_dataset",
+        "full",
+        "paper",
+        "quickstart",
+        "rivals",
+        "shots",
+    )
     for name in shipped_sweeps():
         spec = load_sweep(name)
         assert spec.name == name
