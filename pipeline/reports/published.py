@@ -75,7 +75,7 @@ def published_notes(rows: Iterable[Published]) -> tuple[str, ...]:
 
 def _is(row: Published, method: str) -> bool:
     # The leaderboard of the SEPT paper does not name the baseline of a row; our copy adds the one that it fits.
-    return row.method == method or row.method.endswith(f"fits {method})")
+    return row.method.lower() == method.lower() or row.method.endswith(f"fits {method})")
 
 
 @cache

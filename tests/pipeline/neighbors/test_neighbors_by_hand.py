@@ -241,7 +241,7 @@ def test_lists_of_all_classes_are_stored_apart_for_cross_dataset(
         find_neighbors(root, INFO)
     code, _, err = sept("neighbors", "birds", "--for", "nested", "--from", "lists.yaml")
     assert code == 2
-    assert "--for: unknown protocol 'nested'; known: base-to-new, cross-dataset" in err
+    assert "--for: unknown protocol 'nested'; known: base-to-new, few-shot, cross-dataset" in err
 
 
 BASE_ONLY = GOOD.replace('  wren: ["trill, loud"]\n', "")

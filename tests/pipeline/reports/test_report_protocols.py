@@ -148,6 +148,8 @@ def test_published_rows_beside_few_shot_are_those_of_all_classes(few: SweepTable
     found = published_beside(there.studies)
     assert {("zero-shot", "49.65"), ("CoOp", "93.82")} <= {(row.method, row.accuracy) for row in found}
     assert all(row.protocol.startswith("all classes") for row in found)
+    palm = replace(there.few_shot[0], method="palm")
+    assert {("PALM", "95.93")} <= {(row.method, row.accuracy) for row in published_beside([palm])}
 
 
 def test_the_gain_across_datasets_is_paired_replica_by_replica(crossed: SweepTable) -> None:

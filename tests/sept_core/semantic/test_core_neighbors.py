@@ -100,7 +100,7 @@ def test_dataset_names_are_found_in_any_case() -> None:
 def test_dataset_without_packaged_lists_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match=r"'ESC51'; packaged: .*esc10.*fsdd"):
         load_neighbors("ESC51")
-    with pytest.raises(InputError, match="unknown protocol 'nested'; known: base-to-new, cross-dataset"):
+    with pytest.raises(InputError, match="unknown protocol 'nested'; known: base-to-new, few-shot, cross-dataset"):
         load_neighbors("ESC50", protocol="nested")
 
 
