@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["report", "show_report", "track_report"]
 
+_MOST_CHOSEN = 60
+"""More chosen configurations than this are only in the report."""
 _MOST_SPACES = 6
 
 
@@ -101,7 +103,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         say(console, line)
     if chosen := chosen_lines(table):
         say(console, f"\n{chosen_title(table)}")
-        for line in chosen:
+        for line in chosen if len(chosen) <= _MOST_CHOSEN else [f"{len(chosen)} configurations, see the report"]:
             say(console, f"  {line}")
     if gains := gain_lines(table):
         say(console, f"\n{headline_of(table)}")

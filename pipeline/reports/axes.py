@@ -73,7 +73,7 @@ def _axis_section(table: SweepTable, axis: str, labels: tuple[str, ...], placed:
         for line in of_dataset
     ]
     columns = ("dataset", "method", *labels)
-    title = f"{_PARTS[parts[0]]} on test clips, %, by {axis}"
+    title = f"{_titled(parts[0])} on test clips, %, by {axis}"
     lead = (
         f"Each value of {axis} has a search of its own with the same number of trials, and each point is the result of "
         "the configurations that it chose. A line without marks is a method that does not depend on it."
@@ -88,6 +88,10 @@ def _axis_section(table: SweepTable, axis: str, labels: tuple[str, ...], placed:
         picture=f"axis-{axis}.svg",
         notes=("Bars: standard deviation over replicas (test folds x seeds). Averages have none.",),
     )
+
+
+def _titled(part: str) -> str:
+    return _PARTS[part][0].upper() + _PARTS[part][1:]
 
 
 def _legend(methods: Iterable[str]) -> tuple[Legend, ...]:
@@ -172,7 +176,7 @@ def _variant_section(table: SweepTable, variants: tuple[str, ...], placed: Seque
                 changes.append((method_title(method), name, *map(_change, plain, own, [part] * len(own))))
     average = (_AVERAGE,) * (len(table.datasets) > 1)
     words = frozenset({"method", "variant"})
-    title = f"{_PARTS[part]} on test clips, %"
+    title = f"{_titled(part)} on test clips, %"
     lead = (
         "Each variant has a search of its own with the same number of trials, in which some hyper-parameters have a "
         "fixed value; each number is the result of the configurations that it chose."

@@ -32,10 +32,9 @@ _ACTED = ("active intra, %", "active inter, %", "SEPT's gradient, %")
 def result_sections(table: SweepTable) -> list[Section]:
     """The sections, in reading order."""
     sections = [_headline(table)]
-    if not table.rows:
-        sections.append(_accuracies(table))
-    elif any("@" not in row.method for row in table.rows):
-        sections.append(_tradeoff(table))
+    # What differs along an axis has pictures of its own.
+    if not table.axes:
+        sections.append(_tradeoff(table) if table.rows else _accuracies(table))
     if table.all_gains:
         sections.append(_gain(table))
     if any(row.searched for row in table.studies):

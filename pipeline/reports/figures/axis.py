@@ -11,6 +11,10 @@ from pipeline.drawing.panel import number
 __all__ = ["Line", "axis_figure"]
 
 
+_FEW = 4
+"""More lines get a larger panel."""
+
+
 @dataclass(frozen=True)
 class Line:
     """The accuracies of a method at each label of the axis.
@@ -47,9 +51,9 @@ def axis_figure(lines: Sequence[Line], labels: tuple[str, ...], axis: str, measu
     ]
     low, high = min(ends), max(ends)
     margin = max(0.06 * (high - low), 1.0)
-    panel = Panel(
-        Words(labels), Linear(max(0.0, low - margin), min(101.0, high + margin)), (axis, f"{measure}, %"), title
-    )
+    up = Linear(max(0.0, low - margin), min(101.0, high + margin))
+    size = (360, 250) if len(lines) <= _FEW else (470, 330)
+    panel = Panel(Words(labels), up, (axis, f"{measure}, %"), title, size=size)
     for at, line in enumerate(lines):
         look = look_of(line.method)
         # A little apart, so that bars of equal length stay visible.
