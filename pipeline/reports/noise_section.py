@@ -30,7 +30,7 @@ def noise_sheets(rows: Sequence[NoisyRow]) -> list[Sheet]:
     measured = [one for one in rows if one.noisy]
     levels = sorted({noise.snr_db for one in measured for noise in one.noisy}, reverse=True)
     names = {noise.snr_db: noise.level for one in measured for noise in one.noisy}
-    sheets = []
+    sheets: list[Sheet] = []
     for measure in dict.fromkeys(name for one in measured for name in _measures(one)):
         lines = []
         for one in measured:
