@@ -2,13 +2,14 @@
 
 - ``white``: Gaussian.
 - ``babble``: the sum of eight talkers. Each is Gaussian noise with the long-term spectrum of speech (flat from 100 to
-  500 Hz, falling by 9 dB per octave above), whose loudness varies at the rate of syllables (below 8 Hz). No words.
+  500 Hz, falling by 9 dB per octave above), whose loudness varies at the rate of syllables. No words.
 - ``rain``: a hiss that rises towards 4 kHz, and some 80 drops per second, each a click around 3 kHz, of the same power.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ __all__ = ["noise_signal"]
 
 _REPEATS_S = 60
 """Noise of a longer clip repeats, so that memory stays small."""
-_TALKERS, _SYLLABLES_HZ = 8, 8.0
+_TALKERS, _KNOTS_PER_S = 8, 8
 _DROPS_PER_S = 80.0
 
 _Gain = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -43,13 +44,14 @@ def _white(random: np.random.Generator, samples: int, sample_rate: int) -> NDArr
 
 
 def _babble(random: np.random.Generator, samples: int, sample_rate: int) -> NDArray[np.float64]:
-    total = np.zeros(samples)
+    total, time = np.zeros(samples), np.arange(samples) / sample_rate
+    knots = np.arange(math.ceil(samples / sample_rate * _KNOTS_PER_S) + 1) / _KNOTS_PER_S
     for _ in range(_TALKERS):
-        voice = _filtered(random.standard_normal(samples), sample_rate, _speech)
-        envelope = _filtered(random.standard_normal(samples), sample_rate, _syllables)
+        loudness = np.interp(time, knots, random.standard_normal(len(knots)))
         # Squared, so that there are pauses between syllables.
-        total += voice * envelope**2
-    return total
+        total += random.standard_normal(samples) * loudness**2
+    # All at once: a loudness that changes this slowly does not change a spectrum.
+    return _filtered(total, sample_rate, _speech)
 
 
 def _rain(random: np.random.Generator, samples: int, sample_rate: int) -> NDArray[np.float64]:
@@ -72,10 +74,6 @@ def _filtered(signal: NDArray[np.float64], sample_rate: int, gain: _Gain) -> NDA
 def _speech(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
     # 9 dB per octave: power 3 of the frequency for the power, 1.5 for the amplitude.
     return np.minimum(1.0, pitch / 100) ** 2 * np.minimum(1.0, (np.maximum(pitch, 1.0) / 500) ** -1.5)
-
-
-def _syllables(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (pitch < _SYLLABLES_HZ).astype(np.float64)
 
 
 def _hiss(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
