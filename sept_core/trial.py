@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from sept_core.checkpoint import Checkpoint, CheckpointError, dump_checkpoint, load_checkpoint
 from sept_core.correct_counts import count_tested
+from sept_core.datasets import EmbeddingTable
 from sept_core.evaluation import GroupScores, evaluate, summarise
 from sept_core.learners import Learner, get_learner
 from sept_core.make_config import make_config
@@ -223,9 +225,7 @@ class TrialRun:
         """
         if not self.finished:
             raise RuntimeError(f"trial {self.config.signature} is at epoch {self.epoch} of {self.config.epochs}")
-        # Where all classes are trained on, they are one group.
-        among_all = not protocol_of(self.config.protocol).all_classes
-        scores = evaluate(self._learners[-1], self._trainings[-1].params, self._plan.tested, among_all=among_all)
+        scores = self.scores()
         test, test_rows = summarise(scores)
         same = self._plan.stages[-1].measured is self._plan.tested  # selection: paper
         validation, validation_rows = (test, test_rows) if same else summarise(self._measure())
@@ -256,6 +256,21 @@ class TrialRun:
             warnings=self._warnings,
             tested=count_tested([fold for fold, _ in self._replicas], self._plan.tested, scores),
         )
+
+    def scores(self, other: Mapping[str, EmbeddingTable] | None = None) -> dict[str, GroupScores]:
+        """Classify the test clips of a finished run.
+
+        Args:
+            other: By dataset, other embeddings of the same clips, such as noisy ones, to classify in their place.
+        """
+        groups = dict(self._plan.tested)
+        for name, group in groups.items():
+            table = (other or {}).get(name if name in self.config.targets else self.config.dataset)
+            if table is not None:
+                groups[name] = replace(group, embeddings=table.embeddings)
+        # Where all classes are trained on, they are one group.
+        among_all = not protocol_of(self.config.protocol).all_classes
+        return evaluate(self._learners[-1], self._trainings[-1].params, groups, among_all=among_all)
 
     def _measure(self) -> dict[str, GroupScores]:
         return evaluate(self._learners[0], self._trainings[0].params, self._plan.stages[0].measured)

@@ -23,6 +23,7 @@ from pipeline.cli import (
     quickstart,
     report,
     rerun,
+    robust,
     show,
     sweep,
     track,
@@ -66,6 +67,7 @@ app.command("best")(best.best)
 app.command("trials")(trials.trials)
 app.command("compare")(compare.compare)
 app.command("show")(show.show)
+app.command("robust")(robust.robust)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 

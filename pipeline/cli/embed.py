@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from pipeline.embed import EmbedSummary
+    from sept_core.audio.noise import Noise
 
 __all__ = ["embed"]
 
 # Seconds between two lines of progress if there is no terminal for a bar.
 _LINE_EVERY_S = 30.0
+_SNR = "20,10,0"
 
 
 def embed(
@@ -70,8 +72,22 @@ def embed(
         bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used; errors.parquet lists them.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Make existing embeddings again.")] = False,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            "--noise",
+            metavar="KIND,...",
+            help="Add noise to the clips: babble, rain or white, or several. For tests alone: sept robust reads these "
+            "embeddings, no sweep does.",
+        ),
+    ] = None,
+    snr: Annotated[
+        str | None,
+        typer.Option("--snr", metavar="DB,...", help=f"With --noise: signal-to-noise ratios in dB; {_SNR} by default."),
+    ] = None,
 ) -> None:
     """Decode and encode datasets once; sweeps read the embeddings. After an interruption the same command resumes."""
+    noises = _noises(noise, snr)
     from rich.console import Console
 
     from pipeline.cli.console import working
@@ -97,10 +113,31 @@ def embed(
             batch_size=batch_size,
             skip_bad=skip_bad,
             force=force,
+            noises=noises,
             started=_end_as_interrupted,
         )
     for summary in summaries:
         _show(console, summary)
+
+
+def _noises(kinds: str | None, levels: str | None) -> list[Noise]:
+    """All kinds at all levels, each once.
+
+    Raises:
+        InputError: There is no such kind or level, or levels are given without a kind.
+    """
+    from sept_core.audio.noise import Noise
+    from sept_core.errors import InputError
+
+    if kinds is None:
+        if levels is not None:
+            raise InputError("--snr alone does nothing", fix="also give --noise white")
+        return []
+    try:
+        ratios = [float(level) for level in (levels or _SNR).split(",")]
+    except ValueError:
+        raise InputError(f"--snr {levels} is not a list of numbers", fix=f"write --snr {_SNR}") from None
+    return list(dict.fromkeys(Noise(kind.strip(), ratio) for kind in kinds.split(",") for ratio in ratios))
 
 
 def _end_as_interrupted() -> None:
@@ -117,14 +154,15 @@ def _show(console: Console, summary: EmbedSummary) -> None:
     from pipeline.cli.console import say
     from pipeline.text import plural
 
+    name = f"{summary.dataset} with {summary.noise}" if summary.noise else summary.dataset
     if summary.made:
         rate = f"{summary.seconds:.1f} s ({summary.clips_per_second:.0f} clips/s)"
         before = f", {summary.found} of them before" if summary.found else ""
-        say(console, f"{summary.dataset}: {summary.clips} clips embedded with {summary.encoder} in {rate}{before}")
+        say(console, f"{name}: {summary.clips} clips embedded with {summary.encoder} in {rate}{before}")
     else:
         say(
             console,
-            f"{summary.dataset}: the embeddings of these {summary.clips} clips exist already; --force makes them again",
+            f"{name}: the embeddings of these {summary.clips} clips exist already; --force makes them again",
         )
     for line in summary.notes:
         say(console, f"note: {line}")

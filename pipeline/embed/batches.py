@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.data.audio.source import AudioSource
+    from sept_core.audio.noise import Noise
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["Batch", "Decoded", "as_in_an_encoder", "compute_exactly", "decode", "encode"]
@@ -62,7 +63,9 @@ class Decoded:
     sounds: list[str]
 
 
-def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sample_rate: int) -> Decoded:
+def decode(
+    clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sample_rate: int, noise: Noise | None = None
+) -> Decoded:
     """Read, decode and prepare clips.
 
     Args:
@@ -70,6 +73,7 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
         source: Where their files are.
         prepare: Brings a clip to the encoder's window.
         sample_rate: The encoder's sample rate, in Hz.
+        noise: Added to each clip after it is decoded; sounds and faults are those of the clip without it.
 
     Raises:
         InputError: Something other than a bad clip: a library that does not load, a clip that was changed.
@@ -94,7 +98,8 @@ def decode(clips: Sequence[Clip], source: AudioSource, prepare: Preparation, sam
             )
         try:
             waveform = load_clip(data, sample_rate, where=clip.path)
-            windows.append(prepare(waveform))
+            noisy = waveform if noise is None else noise.added(waveform, sample_rate, clip.clip_id)
+            windows.append(prepare(noisy))
             # Of the whole clip, whatever the encoder crops it to.
             sounds.append(sound_of(waveform, sample_rate))
         except InputError as error:

@@ -43,7 +43,8 @@ def _decoded(jobs: Sequence[EmbedJob], tower: AudioTower) -> Generator[tuple[Bat
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
 
     def begin(batch: Batch) -> tuple[Batch, Future[Decoded]]:
-        return batch, pool.submit(decode, batch.clips, jobs[batch.job].source, prepare, rate)
+        job = jobs[batch.job]
+        return batch, pool.submit(decode, batch.clips, job.source, prepare, rate, job.noise)
 
     rest = (begin(batch) for job in jobs for batch in job.batches())
     try:

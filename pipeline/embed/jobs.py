@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.data.audio.source import AudioSource
+    from sept_core.audio.noise import Noise
 
 __all__ = ["EmbedJob"]
 
@@ -53,6 +54,7 @@ class EmbedJob:
         clips: All clips, sorted by clip id.
         source: Where their audio is.
         batch_size: How many clips to encode at once.
+        noise: Noise to add to the clips.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class EmbedJob:
         clips: Sequence[Clip],
         source: AudioSource,
         batch_size: int,
+        noise: Noise | None = None,
     ) -> None:
         if batch_size < 1 or ROWS_PER_PART % batch_size:
             raise InputError(f"the batch size is {batch_size}", fix=f"give a power of 2 up to {ROWS_PER_PART}")
         self.header = header
         self.source = source
+        self.noise = noise
         self.clips = len(clips)
         self._index = index
         self._files = files

@@ -34,6 +34,7 @@ from sept_core.errors import SeptError
 if TYPE_CHECKING:
     from pipeline.data.audio.source import AudioSource
     from pipeline.spec import EncoderFiles
+    from sept_core.audio.noise import Noise
     from sept_core.encoders import AudioTower, Preparation
 
 __all__ = ["embed_on_ray"]
@@ -86,7 +87,7 @@ def embed_on_ray(
     resources = ray.cluster_resources()
     gpus, cpus = max(int(resources.get("GPU", 0)), gpus or 0), int(resources.get("CPU", 1))
     pool = (1, min(len(tasks), concurrency or gpus or cpus))
-    sources = [job.source for job in jobs]
+    sources = [(job.source, job.noise) for job in jobs]
     decoding = partial(_decode, sources=sources, prepare=tower.preparation(), sample_rate=tower.sample_rate)
     encoding: Any = _Encode  # Ray makes an actor of the class
     lives: dict[str, Any] = {"max_restarts": _RESTARTS, "max_task_retries": _RETRIES}
@@ -118,15 +119,17 @@ def embed_on_ray(
             raise SeptError(f"Ray stopped: {line}; what is done is kept, run the same command again") from error
 
 
-def _decode(row: Row, sources: Sequence[AudioSource], prepare: Preparation, sample_rate: int) -> Row:
+def _decode(
+    row: Row, sources: Sequence[tuple[AudioSource, Noise | None]], prepare: Preparation, sample_rate: int
+) -> Row:
     """A task: the windows of a batch, as bytes, since Arrow does not handle arrays of varying shapes well."""
     clips = [Clip(*fields) for fields in json.loads(row["clips"])]
     base = {name: row[name] for name in ("job", "part", "batch", "size")} | {"clips": len(clips)}
-    source = sources[row["job"]]
+    source, noise = sources[row["job"]]
     _met(source.uri)
     try:
         with as_in_an_encoder():
-            found = decode(clips, source, prepare, sample_rate)
+            found = decode(clips, source, prepare, sample_rate, noise)
     except SeptError as error:
         return base | _outcome(error=error)
     good = [clip for clip in clips if clip.clip_id not in found.faults]

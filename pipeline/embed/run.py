@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from sept_core.datasets.registry import dataset_key
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
+    from sept_core.audio.noise import Noise
     from sept_core.encoders import AudioTower, Encoder
 
 __all__ = ["DatasetProgress", "EmbedSummary", "embed", "embed_with"]
@@ -43,6 +45,7 @@ def embed(
     batch_size: int | None = None,
     skip_bad: bool = False,
     force: bool = False,
+    noises: Sequence[Noise] = (),
     started: Callable[[], None] = lambda: None,
     load: Loader = load,
 ) -> list[EmbedSummary]:
@@ -64,6 +67,8 @@ def embed(
             smallest of them has room for. The last digits of an embedding depend on it, so it is stored.
         skip_bad: Whether to leave out clips that cannot be used.
         force: Whether to make existing embeddings again.
+        noises: Make these noisy embeddings, for tests alone, instead of those of the clips as they are. They have a
+            place of their own (``pipeline.store.noise``), where no sweep reads.
         started: Called once Ray has started, since Ray replaces the process's SIGTERM handler.
         load: Loads the encoder, here and in other processes.
 
@@ -85,7 +90,14 @@ def embed(
     for name, source in zip(names, sources, strict=True):
         work.add(name, source, "")
     with _Means(encoder, load, address, concurrency, gpus, started) as means:
-        summaries = work.run(means.run, lambda begun: batch_size or means.batch_size(begun))
+
+        def made(work: Work) -> list[EmbedSummary]:
+            return work.run(means.run, lambda begun: batch_size or means.batch_size(begun))
+
+        if noises:
+            # Their texts and the notes about their clips belong to the embeddings without noise.
+            return [replace(one, notes=(), warnings=()) for noise in noises for one in made(work.noisy(noise))]
+        summaries = made(work)
     for summary in summaries:
         work.keep_texts(summary)
     return [work.listened(summary) for summary in summaries]

@@ -17,11 +17,13 @@ from pipeline.embed.sizing import Begun
 from pipeline.embed.texts import keep_texts
 from pipeline.store import EmbeddingHeader, EmbeddingStore, Files
 from pipeline.store.embedding_writer import ROWS_PER_PART
+from pipeline.store.noise import noisy_files
 from pipeline.store.text_features import read_text_features
 from sept_core.datasets import check_manifest, info_to_json
 from sept_core.errors import InputError
 
 if TYPE_CHECKING:
+    from sept_core.audio.noise import Noise
     from sept_core.encoders import AudioTower, Encoder
 
 __all__ = ["DatasetProgress", "EmbedSummary", "Run", "Work"]
@@ -53,6 +55,7 @@ class EmbedSummary:
         seconds: Wall time of decoding and encoding; 0 if there was nothing to do.
         where: Folder or ``s3://`` address of the embeddings.
         made: False if complete embeddings of the same clips were there already.
+        noise: Name of the noise that was added to the clips, such as ``white-20dB``; empty if none was.
     """
 
     dataset: str
@@ -67,6 +70,7 @@ class EmbedSummary:
     seconds: float
     where: str
     made: bool
+    noise: str = ""
 
     @property
     def clips_per_second(self) -> float:
@@ -84,7 +88,7 @@ class _Wanted:
 
 
 class Work:
-    """All data sets of one command."""
+    """All data sets of one command, with the same noise or without any."""
 
     def __init__(
         self,
@@ -93,10 +97,15 @@ class Work:
         progress: DatasetProgress | None,
         skip_bad: bool,
         force: bool,
+        noise: Noise | None = None,
     ) -> None:
         self._encoder = encoder
         self._root = root
+        self._noise = noise
         self._store = EmbeddingStore(root)
+        self._clean = self._store
+        if noise is not None:
+            self._store = EmbeddingStore(noisy_files(self._store.files, noise))
         self._progress = progress
         self._skip_bad = skip_bad
         self._force = force
@@ -105,9 +114,19 @@ class Work:
 
     def add(self, name: str, source: AudioSource, attribution: str) -> None:
         """Find a data set's clips, and whether it is embedded already."""
-        wanted = _Wanted(find_manifest(name, source, self._root), source, attribution)
+        self._look(_Wanted(find_manifest(name, source, self._root), source, attribution))
+
+    def noisy(self, noise: Noise) -> Work:
+        """The same data sets with noise."""
+        work = Work(self._encoder, self._root, self._progress, self._skip_bad, self._force, noise)
+        for wanted in self._wanted:
+            work._look(wanted)
+        return work
+
+    def _look(self, wanted: _Wanted) -> None:
         self._wanted.append(wanted)
         manifest = wanted.prepared.manifest
+        name = manifest.dataset
         made = self._store.made_of(self._encoder.fingerprint, name, wanted.prepared.description)
         if self._force or made is None or made[0] != manifest.digest:
             return
@@ -179,6 +198,12 @@ class Work:
 
     def _begun(self, wanted: Sequence[_Wanted], tower: AudioTower) -> int | None:
         """How many clips an interrupted attempt encoded at once; None if there is nothing left of one."""
+        if self._noise is not None:
+            # That of the clips without noise, on which the last digits of an embedding depend.
+            made = [self._clean.manifest(self._encoder.fingerprint, one.prepared.manifest.dataset) for one in wanted]
+            known = {found["preprocessing"].get("batch_size") for found in made if found is not None} - {None}
+            if len(known) == 1:
+                return int(known.pop())
         if self._force:
             return None
         sizes = [2**power for power in range(ROWS_PER_PART.bit_length())]
@@ -188,17 +213,25 @@ class Work:
 
     def _job(self, index: int, wanted: _Wanted, tower: AudioTower, batch_size: int) -> EmbedJob:
         manifest, description = wanted.prepared.manifest, wanted.prepared.description
+        noise: dict[str, int | float | str] = {}
+        if self._noise is not None:
+            noise = {"noise": self._noise.kind, "snr": self._noise.level}
         header = EmbeddingHeader(
             dataset=manifest.dataset,
             encoder=self._encoder.name,
             fingerprint=self._encoder.fingerprint,
             manifest_digest=manifest.digest,
             dim=tower.dim,
-            preprocessing={"sample_rate": tower.sample_rate, "seconds": tower.seconds, "batch_size": batch_size},
+            preprocessing={
+                "sample_rate": tower.sample_rate,
+                "seconds": tower.seconds,
+                "batch_size": batch_size,
+                **noise,
+            },
             attribution=wanted.attribution,
             description=None if description is None else info_to_json(description),
         )
-        return EmbedJob(index, self._store.files, header, manifest.clips, wanted.source, batch_size)
+        return EmbedJob(index, self._store.files, header, manifest.clips, wanted.source, batch_size, self._noise)
 
     def _summary(
         self, wanted: _Wanted, skipped: int, silent: int, found: int, seconds: float, made: bool
@@ -218,8 +251,10 @@ class Work:
             seconds=seconds,
             where=self._store.folder(self._encoder.fingerprint, manifest.dataset),
             made=made,
+            noise="" if self._noise is None else self._noise.name,
         )
 
     def _tell(self, job: EmbedJob, count: int) -> None:
         if self._progress is not None:
-            self._progress(job.header.dataset, count, job.clips)
+            noise = "" if self._noise is None else f" {self._noise.name}"
+            self._progress(f"{job.header.dataset}{noise}", count, job.clips)

@@ -31,7 +31,7 @@ from sept_core.trial_config import TrialConfig
 if TYPE_CHECKING:
     from sept_core.trial import TrialInputs, TrialRun
 
-__all__ = ["Exported", "export_prompt"]
+__all__ = ["Exported", "export_prompt", "finished_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def export_prompt(
     place = replace(place, inputs=wanted)
     with as_a_worker(place.threads):
         inputs = load_there(root, place, provider)
-        run, retrained = _finished_run(store, config, inputs, progress)
+        run, retrained = finished_run(store, config, inputs, progress)
         measured = run.result()
         params = run.learned
     if not_finite := not_finite_in(params):
@@ -126,7 +126,7 @@ def export_prompt(
     return Exported(_best_replica(prompt) if best_replica else prompt, retrained, differences)
 
 
-def _finished_run(
+def finished_run(
     store: TrialStore, config: TrialConfig, inputs: TrialInputs, progress: Callable[[int, int], object]
 ) -> tuple[TrialRun, bool]:
     """The finished trial, from its last checkpoint if possible, and whether it had to be trained further or again."""

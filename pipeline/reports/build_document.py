@@ -10,6 +10,8 @@ from pipeline.reports.axes import axis_sections
 from pipeline.reports.background import account_sections, origin_sections
 from pipeline.reports.conclusion import conclusion_of, headline_of
 from pipeline.reports.document import Document
+from pipeline.reports.noise_rows import NoisyRow
+from pipeline.reports.noise_section import noise_section
 from pipeline.reports.records import SweepRecords
 from pipeline.reports.result_sections import result_sections
 from pipeline.reports.searches import search_sections
@@ -27,6 +29,7 @@ def describe(
     records: SweepRecords | None = None,
     spaces: Sequence[tuple[SpacePair, PromptSpace | None]] = (),
     ablations: Sequence[AblationTable] = (),
+    noisy: Sequence[NoisyRow] = (),
 ) -> Document:
     """The document of a sweep's result.
 
@@ -35,10 +38,13 @@ def describe(
         records: All its trials; without them the report has no sections about the search.
         spaces: The pairs whose prompt spaces are compared, with what has been measured of them.
         ablations: The ablations of its rows.
+        noisy: Its rows with what has been measured on noisy test clips.
     """
     sections = [*axis_sections(table), *result_sections(table)]
     if (space := space_section(spaces, table.sweep)) is not None:
         sections.append(space)
+    if (noise := noise_section(noisy, table.sweep)) is not None:
+        sections.append(noise)
     sections += ablation_sections(ablations)
     if records is not None:
         sections += [*tuning_sections(records), *search_sections(records), *account_sections(table, records)]

@@ -12,6 +12,7 @@ from pipeline.reports.collect import tabulate
 from pipeline.reports.html import to_html
 from pipeline.reports.latex import to_latex
 from pipeline.reports.markdown import to_markdown
+from pipeline.reports.noise_rows import noisy_json, noisy_rows
 from pipeline.reports.records import read_records
 from pipeline.reports.space_pairs import space_pairs, stored_spaces
 from pipeline.reports.sweep_table import SweepTable
@@ -61,7 +62,8 @@ def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple
     pairs = space_pairs(table)
     spaces = list(zip(pairs, stored_spaces(store, pairs), strict=True))
     ablations = read_ablations(store, records, records.rows)
-    document = describe(table, records, spaces, ablations)
+    noisy = noisy_rows(store, table.studies)
+    document = describe(table, records, spaces, ablations, noisy)
     pictured = next(section for section in document.sections if section.picture)
     folder = f"sweeps/{sweep}/report"
     files = ReportFiles(
@@ -72,6 +74,8 @@ def write_report(store: TrialStore, sweep: str, *, latex: bool = False) -> tuple
         latex=f"{folder}/table.tex" if latex else None,
     )
     content = table.to_json() | ({"ablations": [one.to_json() for one in ablations]} if ablations else {})
+    if any(one.noisy for one in noisy):
+        content["noise"] = noisy_json(noisy)
     numbers = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=True) + "\n"
     store.files.write(files.page, to_html(document).encode())
     store.files.write(files.table, to_markdown(document).encode())

@@ -13,7 +13,7 @@ from sept_core.datasets import get_dataset, halves
 from sept_core.encoders import Encoder, TextTower
 from sept_core.evaluation import Group, evaluate, summarise
 from sept_core.hyper import Value, complete
-from sept_core.learners import LEARNERS
+from sept_core.learners import get_learner
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.prompt_form import Wording
 from sept_core.schedule import Precision, Schedule
@@ -83,13 +83,13 @@ class Study:
             tuple(declared.values()),
             {name: value for name, value in wanted.items() if name in declared},
             config.method,
-            {"logit_scale": self.encoder.logit_scale, "template": info.template},
+            {"logit_scale": self.encoder.logit_scale, "template": info.template, "texts": info.kind},
         )
         wording = Wording.of(self.hyper)
         base, new = halves(info.classnames)
         self.classes, self.new = wording.names(base), wording.names(new)
         self.template = info.template
-        self.learner = LEARNERS[self.baseline](self.tower, self.hyper, self.classes)
+        self.learner = get_learner(self.baseline)(self.tower, self.hyper, self.classes)
         self.bank = wording.bank(self.tower, self.classes)
         self.new_bank = wording.bank(self.tower, self.new)
         self.semantic: SemanticExpansion | None = None
