@@ -93,9 +93,14 @@ def legend(table: SweepTable) -> list[str]:
     if any(len(row.folds) > 1 and row.selection != "paper" for row in table.studies):
         lines.append(ESTIMATE)
     for dataset in table.datasets:
-        row = next(row for row in table.studies if row.dataset == dataset)
+        rows = [row for row in table.studies if row.dataset == dataset]
+        row = rows[0]
+        encoders = ", ".join(dict.fromkeys(one.encoder for one in rows))
+        # On an axis of shots, zero-shot has those of the sweep, which it does not use.
+        along = dict.fromkeys(str(one.shots) for one in rows if "shots=" in one.method)
+        shots = ", ".join(along or [str(row.shots)])
         lines.append(
-            f"{dataset}: encoder {row.encoder}, {row.protocol}, {row.shots} shots, "
+            f"{dataset}: encoder {encoders}, {row.protocol}, {shots} shots, "
             f"folds {', '.join(folds_of(table, dataset))}, seeds {', '.join(map(str, row.seeds))}."
         )
     return lines + partial_lines(table) + [f"Data: {line}." for line in table.data_warnings]
