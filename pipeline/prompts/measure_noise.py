@@ -82,7 +82,7 @@ def measure_noise(
                 fresh = {one: own for one, own in known.items() if there.get(one) == own.embeddings and not again}
                 if wanted := {one: digest for one, digest in there.items() if one not in fresh}:
                     check_version(recorded)
-                    place = trial_place(store, sweep, config)
+                    place = trial_place(store, sweep, choice.study, config)
                     named = place.inputs
                     named = replace(named, weights=weights or named.weights, text_model=text_model or named.text_model)
                     with as_a_worker(place.threads):
