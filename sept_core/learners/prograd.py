@@ -46,7 +46,7 @@ class ProGrad(CoOp):
         *CoOp.hyper,
         TEMPLATE,
         HyperParameter(
-            "prograd_lambda", float, "share of the opposing gradient that ProGrad removes", 1.0, low=0.0, high=1.0
+            "prograd_lambda", float, "opposing gradient removed: ProGrad's share of it", 1.0, low=0.0, high=1.0
         ),
     )
 

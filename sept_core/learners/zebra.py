@@ -41,7 +41,7 @@ class Zebra(Modifier):
     name = "zebra"
     adds = (
         TEMPLATE,
-        HyperParameter("zebra_weight", float, "weight of zero-shot logits in ZEBRA's fusion", 0.5, low=0.0, high=1.0),
+        HyperParameter("zebra_weight", float, "weight of zero-shot logits, in ZEBRA's fusion", 0.5, low=0.0, high=1.0),
         HyperParameter("zebra_entropy", float, "weight of ZEBRA's entropy term", 0.05, low=0.0, high=10.0),
     )
 
