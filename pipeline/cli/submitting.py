@@ -124,7 +124,15 @@ def _request(spec: SweepSpec, root: str, mlflow: str | None, retry_failed: bool)
             )
         options += ["--mlflow", mlflow]
     # Local lists of neighbours are sent along; a sweep's relative paths start from its own folder.
-    files = {f"neighbors-{name}.json": Path(path) for name, path in spec.neighbors.items() if Path(path).is_file()}
-    carried = {name: f"neighbors-{name}.json" for name in spec.neighbors if f"neighbors-{name}.json" in files}
-    text = spec.model_copy(update={"neighbors": {**spec.neighbors, **carried}}).text()
+    files: dict[str, Path] = {}
+
+    def carried(paths: Mapping[str, str], *label: str) -> dict[str, str]:
+        names = {dataset: "-".join(("neighbors", *label, dataset)) + ".json" for dataset in paths}
+        files.update({names[dataset]: Path(path) for dataset, path in paths.items() if Path(path).is_file()})
+        return {dataset: names[dataset] if names[dataset] in files else path for dataset, path in paths.items()}
+
+    changes: dict[str, Any] = {"neighbors": carried(spec.neighbors)}
+    if axis := spec.axes.get("neighbors"):
+        changes["axes"] = spec.axes | {"neighbors": {label: carried(paths, label) for label, paths in axis.items()}}
+    text = spec.model_copy(update=changes).text()
     return Request(spec.name, text, root, tuple(options), files)

@@ -210,16 +210,20 @@ def find_neighbors(
     Args:
         root: Results folder.
         info: The data set.
-        given: A file to use; None for the packaged ones of a registered data set, or those stored with an own one. It
-            may list more classes than are trained on: those lists are not used.
+        given: A file to use, or lists made as a control (`sept_core.semantic.control_lists`); None for the packaged
+            ones of a registered data set, or those stored with an own one. A file may list more classes than are
+            trained on: those lists are not used.
         protocol: Decides which classes are trained on.
 
     Raises:
         InputError: There are none, they cover only the base classes although all are trained on, or they break a rule.
     """
+    from sept_core.semantic.control_lists import CONTROL_PREFIX, control_lists
     from sept_core.semantic.neighbors import refuse_broken
 
     trained = trained_classes(info.classnames, protocol)
+    if given is not None and given.startswith(CONTROL_PREFIX):
+        return control_lists(given.removeprefix(CONTROL_PREFIX), find_neighbors(root, info, None, protocol), trained)
     everything = protocol_of(protocol).all_classes
     option = (f" --for {protocol}" if everything else "") + root_option_of(_files(root))
     # The classes of an own data set may have changed since.

@@ -253,7 +253,7 @@ class _Finder:
 
 def _absolute(place: str | None, folder: Path) -> str | None:
     """The absolute form of a local path, since workers may run in another folder; addresses stay as they are."""
-    if place is None or "://" in place or place.startswith("hub:"):
+    if place is None or "://" in place or place.startswith(("hub:", "control:")):
         return place
     return str((folder / Path(place).expanduser()).absolute())
 

@@ -51,6 +51,12 @@ def test_a_cell_sets_shots_hyper_parameters_and_neighbours_of_its_study(tmp_path
     assert shipped.inputs.neighbors is None
 
 
+def test_control_lists_may_take_the_place_of_a_file() -> None:
+    axes = {"neighbors": {"shipped": None, "random": "control:random-words"}}
+    spec = quickstart(**ONE, methods=["coop+sept"], axes=axes)
+    assert [study.inputs.neighbors for study in spec.studies()] == [None, "control:random-words"]
+
+
 def test_the_key_of_a_cell_leads_to_the_folder_where_all_trials_of_its_method_are() -> None:
     spec = quickstart(**ONE, **AXES, selection="strict", folds={"ESC10": ["2", "3"]}, methods=["coop"], spaces={})
     first = spec.studies()[0]

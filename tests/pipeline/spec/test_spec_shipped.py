@@ -48,6 +48,7 @@ def test_every_shipped_sweep_is_valid_and_says_how_it_is_run() -> None:
         "all_mini",
         "cross_dataset",
         "full",
+        "neighbors",
         "paper",
         "quickstart",
         "rivals",
