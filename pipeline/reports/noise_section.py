@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pipeline.reports.document import Section, Sheet
 from pipeline.reports.noise_rows import NoisyRow
 from pipeline.reports.rows import method_title
-from pipeline.reports.tables import MEAN, spread_of
+from pipeline.reports.tables import TITLES, spread_of
 
 __all__ = ["NOISE_WORDS", "noise_section", "noise_sheets"]
 
 NOISE_WORDS = frozenset({"dataset", "method", "noise"})
 """Columns with words."""
 
-_TITLES = {"h": "H", "base": "base", "new": "new", "targets": MEAN, "source": "on source"}
+_SHOWN = ("h", "base", "new", "accuracy", "targets", "source")
 _LEAD = (
     "The chosen trials of each row on the same test clips with noise added: the same folds, seeds and parameters, "
     "chosen and trained without noise."
@@ -42,7 +42,7 @@ def noise_sheets(rows: Sequence[NoisyRow]) -> list[Sheet]:
                 who = (one.row.dataset, method_title(one.row.method), kind)
                 lines.append((*who, _cell(one, one.clean, measure), *cells))
         columns = ("dataset", "method", "noise", "clean", *(names[level] for level in levels))
-        title = f"{_TITLES.get(measure, measure)}, %"
+        title = f"{TITLES.get(measure, measure)}, %"
         sheets.append(Sheet(columns, tuple(lines), NOISE_WORDS, title=title, folded=bool(sheets)))
     return sheets
 
@@ -69,9 +69,7 @@ def noise_section(rows: Sequence[NoisyRow], sweep: str) -> Section | None:
 
 
 def _measures(one: NoisyRow) -> list[str]:
-    """The measures to show: those with a title or, of a protocol without them, all means."""
-    named = [name for name in _TITLES if name in one.clean]
-    return named or [name for name in one.clean if f"{name}_std" in one.clean]
+    return [name for name in _SHOWN if name in one.clean]
 
 
 def _cell(one: NoisyRow, test: dict[str, float] | None, measure: str) -> str:

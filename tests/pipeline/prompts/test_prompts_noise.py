@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from finished import SWEEP, inputs, mini
+from finished import METHODS, SWEEP, inputs, mini
 
 from pipeline.prompts.measure_noise import measure_noise
 from pipeline.reports import collect, write_report
@@ -61,7 +61,7 @@ def test_without_noise_the_numbers_are_those_of_the_table_and_with_it_those_of_t
 ) -> None:
     store = TrialStore(open_files(noisy_root))
     table = collect(store, SWEEP)
-    assert measure_noise(store, str(noisy_root), SWEEP, table.studies).measured == 4
+    assert measure_noise(store, str(noisy_root), SWEEP, table.studies).measured == len(METHODS)
     for one, row in zip(noisy_rows(store, table.studies), table.rows, strict=True):
         assert {name: one.clean[name] for name, value in asdict(row.test).items() if value is not None} == {
             name: value for name, value in asdict(row.test).items() if value is not None
@@ -115,7 +115,7 @@ def test_a_trial_that_is_another_on_clean_clips_is_refused_and_the_rest_is_measu
     result.replicas[0]["test_new"] += 1.0
     store.write_result(result)
     done = measure_noise(store, str(noisy_root), SWEEP, table.studies)
-    assert done.measured == 3
+    assert done.measured == len(METHODS) - 1
     ((study, reason),) = done.refused.items()
     assert study == table.studies[1].study
     assert "on clean clips, new of fold 2, seed 0 is" in reason
@@ -130,7 +130,7 @@ def test_other_clips_than_those_of_the_trial_are_refused(own_root: Path) -> None
     put(own_root, LOUD, EmbeddingTable(**fields | fewer))
     store = TrialStore(open_files(own_root))
     done = measure_noise(store, str(own_root), SWEEP, collect(store, SWEEP).studies)
-    assert len(done.refused) == 4
+    assert len(done.refused) == len(METHODS)
     assert all("of other clips than those of the trial" in reason for reason in done.refused.values())
 
 
@@ -142,7 +142,7 @@ def test_the_command_prints_tables_and_json_and_the_report_has_them(sept: Sept, 
     assert [line for line in lines if line.endswith(", %")] == ["H, %", "base, %", "new, %"]
     assert lines[1].split() == ["dataset", "method", "noise", "clean", "inf", "dB", "0", "dB"]
     code, out, _ = sept("robust", SWEEP, "ESC10.coop+sept", "--json", "--root", noisy_root)
-    ((row,), cells) = (json.loads(out), lines[5].split())
+    (row,), cells = json.loads(out), next(line for line in lines if "CoOp + SEPT" in line).split()
     assert (code, row["method"]) == (0, "coop+sept")
     assert [(one["noise"], one["snr_db"]) for one in row["noisy"]] == [("white", None), ("white", 0.0)]
     assert f"{row['noisy'][1]['test']['h']:.1f}" in cells
@@ -152,7 +152,7 @@ def test_the_command_prints_tables_and_json_and_the_report_has_them(sept: Sept, 
     assert "Noisy test clips" in text
     assert f"{row['noisy'][1]['test']['h']:.1f} ± " in text
     assert "measured with every noise" not in text
-    assert len(json.loads(store.files.read(files.results))["noise"]) == 4
+    assert len(json.loads(store.files.read(files.results))["noise"]) == len(METHODS)
 
 
 def test_without_noisy_embeddings_it_names_the_command_that_makes_them(sept: Sept, own_root: Path) -> None:
