@@ -130,6 +130,8 @@ class TrialResult(Stored):
         warnings: What a reader must know about the data behind the result, one line each.
         tested: By fold and group, which test clips were classified correctly, by source recording or speaker; results
             of earlier releases have none.
+        parameters: Number of trained parameters of one replica; 0 if nothing is trained, and in results of earlier
+            releases.
     """
 
     signature: str
@@ -148,6 +150,8 @@ class TrialResult(Stored):
     error: str = ""
     warnings: Annotated[tuple[str, ...], OmitEmpty] = ()
     tested: Annotated[Tested, OmitEmpty] = field(default_factory=dict)
+    # Not compared: results of earlier releases do not have it.
+    parameters: Annotated[int, OmitEmpty] = field(default=0, compare=False)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -254,6 +254,7 @@ class TrialRun:
             versions=versions,
             machine=machine,
             warnings=self._warnings,
+            parameters=sum(value[0].numel() for value in self._trainings[-1].state().params.values()),
             tested=count_tested([fold for fold, _ in self._replicas], self._plan.tested, scores),
         )
 

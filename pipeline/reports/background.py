@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -86,6 +87,7 @@ def _costs(records: SweepRecords) -> Section:
                 budget,
                 *map(str, counts),
                 *(duration(one) if one else "-" for one in cost.values()),
+                *_training(study, config),
             )
         )
         cpus, gpus = records.spec.resources.of(config.method)
@@ -98,7 +100,7 @@ def _costs(records: SweepRecords) -> Section:
         for state in states:
             total[f"{state} trials"] += states[state]
     columns = ("dataset", "method", "budget", "finished", "pruned", "failed")
-    times = ("time finished", "time pruned", "time failed", "saved by pruning")
+    times = ("time finished", "time pruned", "time failed", "saved by pruning", "s per epoch", "parameters")
     lead = (
         f"{total['finished trials']} trials finished, {total['pruned trials']} were pruned, "
         f"{total['failed trials']} failed. Training took {duration(total['finished'] / 1000)} in finished trials, "
@@ -108,7 +110,9 @@ def _costs(records: SweepRecords) -> Section:
     )
     note = (
         "Times are the training time of each trial at its last report, for all replicas. They do not include start-up, "
-        "waiting, the final test, and work lost in a kill. CPU and GPU time: multiplied by the resources of a trial."
+        "waiting, the final test, and work lost in a kill. CPU and GPU time: multiplied by the resources of a trial. "
+        "s per epoch: the median over trials, for all replicas together, with the validation of its reports. "
+        "Parameters: trained ones of one replica of the best trial; '-': none, or a trial of an earlier release."
     )
     return Section(
         "failures",
@@ -118,6 +122,14 @@ def _costs(records: SweepRecords) -> Section:
         sheets=(Sheet((*columns, *times), tuple(rows), frozenset({"dataset", "method"})),),
         notes=(note,),
     )
+
+
+def _training(study: StudyRecords, config: TrialConfig) -> tuple[str, str]:
+    """Seconds per epoch and number of trained parameters, as cells."""
+    ended = [one for one in study.decisions.values() if one.epoch and one.curve] if config.epochs else []
+    seconds = f"{statistics.median(_seconds(one) / one.epoch for one in ended):.2g}" if ended else "-"
+    parameters = study.result.parameters if study.result is not None else 0
+    return seconds, f"{parameters:,}" if parameters else "-"
 
 
 def _gpu(total: Counter[str]) -> str:
