@@ -16,7 +16,18 @@ from pipeline.text import with_sept
 __all__ = ["WORDS", "accuracy_sheets", "moved_by", "over_sources"]
 
 WORDS = frozenset(
-    {"dataset", "source", "method", "baseline", "significant", "backbone", "protocol", "published in", "test folds"}
+    {
+        "dataset",
+        "source",
+        "method",
+        "baseline",
+        "significant",
+        "backbone",
+        "protocol",
+        "published in",
+        "selection",
+        "test folds",
+    }
 )
 """Columns with words instead of numbers."""
 _UNFOLDED = 12

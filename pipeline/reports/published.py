@@ -1,7 +1,7 @@
 """Published results of others, shown separately from ours.
 
-Backbones, splits, shots and protocols differ between papers; ``published.csv`` lists them for each row. The numbers are
-for orientation, not for a ranking.
+Backbones, splits, shots, protocols and selection differ between papers; each row states them (``published.csv``, and
+`Published.selection`). The numbers are for orientation, not for a ranking: they are never averaged with ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ __all__ = ["Published", "published_beside", "published_notes"]
 _AVERAGE = "average of 11"
 # What the column `protocol` of the file begins with.
 _PROTOCOLS = {"base-to-new": "base-to-new", "all classes": "few-shot"}
+# What the column `source` of the file begins with.
+_SELECTIONS = {
+    "PALM logs": "last epoch; how settings were chosen is not stated (the code has no validation clips)",
+    "ZEBRA logs": "not stated",
+    "SEPT": "not stated",
+    "public leaderboard": "not stated",
+    "msclap README": "nothing is trained",
+}
 _NOTES = {
     "TUT2017": "PALM's logs show test sets of 1,170, 3,507, 3,507 and 3,510 clips in folds 1 to 4 of its copy, but the "
     "authors' folds have about 1,170 test clips each. Training and test are swapped or overlap in this copy, which "
@@ -40,6 +48,13 @@ class Published:
     backbone: str
     protocol: str
     source: str
+
+    @property
+    def selection(self) -> str:
+        """How the number was chosen, as far as its source says."""
+        if self.method == "zero-shot":
+            return "nothing is trained"
+        return next(how for begins, how in _SELECTIONS.items() if self.source.startswith(begins))
 
 
 def published_beside(rows: Iterable[Chosen]) -> list[Published]:

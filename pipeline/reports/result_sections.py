@@ -150,13 +150,17 @@ def _published(table: SweepTable) -> list[Section]:
     found = published_beside(table.studies)
     if not found:
         return []
-    columns = ("method", "dataset", "base", "new", "H", "accuracy", "backbone", "protocol", "published in")
-    rows = tuple(tuple(value or "-" for value in vars(row).values()) for row in found)
+    columns = ("method", "dataset", "base", "new", "H", "accuracy", "backbone", "protocol", "published in", "selection")
+    lead = (
+        "As published, with other backbones, splits and ways to choose, as listed in each row. None of these numbers is "
+        "part of an average or a test of ours."
+    )
+    rows = tuple(tuple(value or "-" for value in (*vars(row).values(), row.selection)) for row in found)
     return [
         Section(
             "published",
             "Published results, not directly comparable",
-            lead=("As published, with other backbones, splits and ways to choose, as listed in each row.",),
+            lead=(lead,),
             sheets=(Sheet(columns, rows, WORDS, grouped=False),),
             notes=published_notes(found),
         )

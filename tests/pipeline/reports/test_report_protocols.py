@@ -25,7 +25,7 @@ from pipeline.reports import (
     to_markdown,
     write_report,
 )
-from pipeline.reports.published import published_beside
+from pipeline.reports.published import Published, published_beside
 from pipeline.store import TrialStore
 from pipeline.tracking.describe import study_tags
 from pipeline.tracking.labels import run_name
@@ -240,6 +240,8 @@ def test_published_figures_of_the_same_methods_and_datasets_stand_apart_from_our
         (method, dataset) for method in ("zero-shot", "CoOp") for dataset in ("SESA", "ESC50")
     }
     assert all(line[6] and line[7] and line[8] for line in shown)
+    assert {line[9].removesuffix(" |") for line in shown if line[0] == "| zero-shot"} == {"nothing is trained"}
+    assert {line[9].removesuffix(" |") for line in shown if line[0] == "| CoOp"} == {"not stated"}
     assert "Published" not in terminal(on(table, "SESA"))
 
 
@@ -260,4 +262,5 @@ def test_every_published_row_says_backbone_protocol_and_source() -> None:
         assert row["backbone"]
         assert row["protocol"]
         assert row["source"]
+        assert Published(**row).selection
         assert row["dataset"] in DATASETS or row["dataset"] == "average of 11"
