@@ -152,7 +152,7 @@ def _published(table: SweepTable) -> list[Section]:
         return []
     columns = ("method", "dataset", "base", "new", "H", "accuracy", "backbone", "protocol", "published in", "selection")
     lead = (
-        "As published, with other backbones, splits and ways to choose, as listed in each row. None of these numbers is "
+        "As published, with other backbones, splits and ways to choose, as listed in each row. None of them is "
         "part of an average or a test of ours."
     )
     rows = tuple(tuple(value or "-" for value in (*vars(row).values(), row.selection)) for row in found)
