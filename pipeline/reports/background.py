@@ -65,7 +65,7 @@ def origin_sections(table: SweepTable) -> list[Section]:
 
 def _costs(records: SweepRecords) -> Section:
     """The time of trials by their state. Times are from their reports, without lost work and start-up."""
-    rows = []
+    rows, trainings = [], []
     total = Counter[str]()
     for study in records.studies:
         config = next(iter(study.proposals.values())).config if study.proposals else None
@@ -87,9 +87,9 @@ def _costs(records: SweepRecords) -> Section:
                 budget,
                 *map(str, counts),
                 *(duration(one) if one else "-" for one in cost.values()),
-                *_training(study, config),
             )
         )
+        trainings.append((config.dataset, study_title(config, study.key), *_training(study, config)))
         cpus, gpus = records.spec.resources.of(config.method)
         spent = sum(cost.values()) - cost["saved"]
         for name in cost:
@@ -100,7 +100,8 @@ def _costs(records: SweepRecords) -> Section:
         for state in states:
             total[f"{state} trials"] += states[state]
     columns = ("dataset", "method", "budget", "finished", "pruned", "failed")
-    times = ("time finished", "time pruned", "time failed", "saved by pruning", "s per epoch", "parameters")
+    words = frozenset({"dataset", "method"})
+    times = ("time finished", "time pruned", "time failed", "saved by pruning")
     lead = (
         f"{total['finished trials']} trials finished, {total['pruned trials']} were pruned, "
         f"{total['failed trials']} failed. Training took {duration(total['finished'] / 1000)} in finished trials, "
@@ -119,17 +120,20 @@ def _costs(records: SweepRecords) -> Section:
         "Failures and costs",
         lead=(lead,),
         items=tuple(_failures(records)),
-        sheets=(Sheet((*columns, *times), tuple(rows), frozenset({"dataset", "method"})),),
+        sheets=(
+            Sheet((*columns, *times), tuple(rows), words),
+            Sheet(("dataset", "method", "parameters", "s per epoch"), tuple(trainings), words, title="One training"),
+        ),
         notes=(note,),
     )
 
 
 def _training(study: StudyRecords, config: TrialConfig) -> tuple[str, str]:
-    """Seconds per epoch and number of trained parameters, as cells."""
+    """Number of trained parameters and seconds per epoch, as cells."""
     ended = [one for one in study.decisions.values() if one.epoch and one.curve] if config.epochs else []
     seconds = f"{statistics.median(_seconds(one) / one.epoch for one in ended):.2g}" if ended else "-"
     parameters = study.result.parameters if study.result is not None else 0
-    return seconds, f"{parameters:,}" if parameters else "-"
+    return f"{parameters:,}" if parameters else "-", seconds
 
 
 def _gpu(total: Counter[str]) -> str:
