@@ -47,10 +47,11 @@ def operations_of(run):
 )
 def test_prediction_with_sept_is_prediction_without_it(inputs, baseline):
     runs = [TrialRun(config(inputs, baseline, sept, epochs=1, report_every=1), inputs) for sept in (False, True)]
-    for run in runs:
-        finish(run)
+    trained = [finish(run).parameters for run in runs]
     plain, with_sept = ({name: value.shape for name, value in run.learned.items()} for run in runs)
     assert with_sept == plain
+    state = runs[0].training.state()  # without what training does not change
+    assert trained == [sum(value[0].numel() for value in state.params.values())] * 2
     # SEPT was trained with: it is not the same prompt.
     assert any(not torch.equal(runs[0].learned[name], value) for name, value in runs[1].learned.items())
     assert operations_of(runs[1]) == operations_of(runs[0])
