@@ -16,6 +16,7 @@ from pipeline.data.prepared import Prepared, write_prepared
 from pipeline.embed import EmbedSummary
 from pipeline.embed import embed as embed_with_any
 from pipeline.spec import EncoderFiles
+from sept_core.audio.noise import Noise
 from sept_core.datasets import read_csv_dataset
 from sept_core.errors import InputError, SeptError
 
@@ -80,6 +81,16 @@ def test_the_bytes_are_those_of_one_process_whatever_the_number_of_encoders(
     summary = on_ray(audio, tmp_path / "ray", concurrency)
     assert (summary.clips, summary.found, summary.made) == (60, 0, True)
     assert bytes_below(tmp_path / "ray") == bytes_below(tmp_path / "inline")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_noise_is_the_same_in_another_process(audio: Path, tmp_path: Path) -> None:
+    noises = [Noise("babble", 5.0), Noise("rain", 0.0)]
+    here, there = tmp_path / "here", tmp_path / "there"
+    embed(["fsdd"], audio, PLACE, here, batch_size=4, noises=noises)
+    embed(["fsdd"], audio, PLACE, there, batch_size=4, noises=noises, concurrency=2)
+    assert bytes_below(there) == bytes_below(here)
+    assert {name.split("/")[1] for name in bytes_below(here)} == {"babble-5dB", "rain-0dB"}
 
 
 @pytest.mark.usefixtures("cluster")
