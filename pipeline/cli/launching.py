@@ -139,7 +139,7 @@ def _announce(console: Console, spec: SweepSpec, root: str, target: TrackingTarg
     on = f"on {', '.join(spec.datasets)}"
     if spec.targets:
         on = f"from {', '.join(spec.sources)} to {', '.join(spec.targets)}"
-    say(console, f"{spec.name}: {methods} {on} with encoder {spec.encoder.name}")
+    say(console, f"{spec.name}: {methods} {on} with encoder {', '.join(spec.encoders)}")
     if spec.selection == "paper":
         say(console, "  WARNING  configurations are chosen on test clips (selection: paper): not for unseen data")
     work = f"{plural(total, 'trial')} in {plural(len(studies), 'study', 'studies')}"

@@ -94,9 +94,10 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         store = TrialStore(open_files(root))
         table, files = write_report(store, sweep, latex=latex)
     say(console)
-    if not (sheets := axis_sheets(table)):
+    if not table.axes:
         console.print(render_table(table))
-    for sheet in sheets:
+        say(console)
+    for sheet in axis_sheets(table):
         console.print(render_sheet(sheet))
         say(console)
     for line in legend(table):

@@ -44,7 +44,10 @@ def show_plan(console: Console, spec: SweepSpec, plan: SweepPlan, price: float |
     trials = plural(sum(study.trials for study in plan.studies), "trial")
     strict = spec.selection == "strict"
     folds = "one test fold" if strict else "its test folds"
-    say(console, f"{plan.sweep}: {trials} in {studies} with encoder {spec.encoder.name}, {spec.protocol}, each trial")
+    say(
+        console,
+        f"{plan.sweep}: {trials} in {studies} with encoder {', '.join(spec.encoders)}, {spec.protocol}, each trial",
+    )
     say(console, f"with {folds} x {plural(len(spec.seeds), 'seed')} trained for {spec.training.epochs} epochs")
     if strict:
         say(console, "Selection strict: a study for each test fold, each with a search of its own.")

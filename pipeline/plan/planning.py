@@ -128,7 +128,7 @@ def _data_warnings(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     lines: dict[str, None] = {}
     seen = set()
     for one in candidates:
-        place = one.study.dataset, one.study.encoder, one.study.folds, one.study.sept
+        place = one.study.dataset, one.study.encoder, one.study.folds, one.study.sept, one.study.inputs.neighbors
         if one.config is not None and one.inputs is not None and place not in seen:
             seen.add(place)
             lines |= dict.fromkeys(trial_warnings(one.config, one.inputs))

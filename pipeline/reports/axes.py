@@ -11,6 +11,7 @@ from pipeline.reports.collect import differences_of
 from pipeline.reports.document import Figure, Section, Sheet
 from pipeline.reports.figures.axis import Line, axis_figure
 from pipeline.reports.figures.marks import trial_legend
+from pipeline.reports.missing_results import is_whole
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.reports.tables import p_value, signed
@@ -20,6 +21,10 @@ __all__ = ["axis_sections", "axis_sheets"]
 
 _VARIANT = "variant"
 _AVERAGE = "average"
+_BARS = (
+    "Bars: standard deviation over replicas (test folds x seeds). An average is over the datasets, for methods that "
+    "have all test folds on each; it has no bar."
+)
 _PARTS = {"h": "H", "accuracy": "accuracy", "targets": "mean of targets"}
 
 
@@ -45,10 +50,12 @@ class _Placed:
 def axis_sections(table: SweepTable) -> list[Section]:
     """A section for each axis and one for the variants; none for a sweep without."""
     placed = [_Placed.of(row) for row in table.studies]
-    return [
+    sections = [
         *(_axis_section(table, axis, labels, placed) for axis, labels in table.axes.items()),
         *([_variant_section(table, table.variants, placed)] if table.variants else []),
     ]
+    # Nothing of an axis or variant may have finished yet.
+    return [section for section in sections if section.sheets[0].rows]
 
 
 def axis_sheets(table: SweepTable) -> list[Sheet]:
@@ -75,8 +82,9 @@ def _axis_section(table: SweepTable, axis: str, labels: tuple[str, ...], placed:
     columns = ("dataset", "method", *labels)
     title = f"{_titled(parts[0])} on test clips, %, by {axis}"
     lead = (
-        f"Each value of {axis} has a search of its own with the same number of trials, and each point is the result of "
-        "the configurations that it chose. A line without marks is a method that does not depend on it."
+        f"Each value of {axis} has a search of its own, with the same budget unless the sweep sets others, and each "
+        "point is the result of the configurations that it chose. A line without marks is a method that does not "
+        "depend on it: compare with it, since SEPT's gains are tested only where its baseline has the same cell."
     )
     return Section(
         f"axis-{axis}",
@@ -86,7 +94,7 @@ def _axis_section(table: SweepTable, axis: str, labels: tuple[str, ...], placed:
         legend=_legend(line.method.partition("@")[0] for of_dataset in headline.values() for line in of_dataset),
         figures=tuple(figures),
         picture=f"axis-{axis}.svg",
-        notes=("Bars: standard deviation over replicas (test folds x seeds). Averages have none.",),
+        notes=(_BARS,),
     )
 
 
@@ -118,14 +126,25 @@ def _lines(
 ) -> dict[str, list[Line]]:
     """By dataset, and for their average, a line for each method."""
     found: dict[str, list[Line]] = {}
+    whole: set[tuple[str, str]] = set()
     for dataset in table.datasets:
         of: dict[str, dict[str | None, Chosen]] = {}
         for one in placed:
             if one.row.dataset == dataset and _VARIANT not in one.labels:
                 of.setdefault(one.without(axis), {})[one.labels.get(axis)] = one.row
-        found[dataset] = [_line(method, rows, labels, part) for method, rows in of.items()]
-    methods = [{line.method for line in lines if None not in line.values} for lines in found.values()]
-    common = [line.method for line in next(iter(found.values())) if all(line.method in own for own in methods)]
+        lines = [_line(method, rows, labels, part) for method, rows in of.items()]
+        if lines:
+            found[dataset] = lines
+        whole |= {
+            (dataset, method) for method, rows in of.items() if all(is_whole(table, row) for row in rows.values())
+        }
+    methods = [
+        {line.method for line in lines if None not in line.values and (dataset, line.method) in whole}
+        for dataset, lines in found.items()
+    ]
+    common = [
+        line.method for lines in [*found.values()][:1] for line in lines if all(line.method in own for own in methods)
+    ]
     if len(found) > 1 and common:
         every = [{line.method: line for line in lines} for lines in found.values()]
         found[_AVERAGE] = [
@@ -167,7 +186,7 @@ def _variant_section(table: SweepTable, variants: tuple[str, ...], placed: Seque
                 continue
             name = variant or "as it is"
             values = [None if row is None else row.headline for row in own]
-            known = [value for value in values if value is not None]
+            known = [row.headline for row in own if row is not None and is_whole(table, row)]
             mean = [f"{statistics.fmean(known):.1f}"] if len(known) == len(values) > 1 else [""] * (len(values) > 1)
             cells = ("" if value is None else f"{value:.1f}" for value in values)
             rows.append((method_title(method), name, *cells, *mean))
@@ -178,8 +197,8 @@ def _variant_section(table: SweepTable, variants: tuple[str, ...], placed: Seque
     words = frozenset({"method", "variant"})
     title = f"{_titled(part)} on test clips, %"
     lead = (
-        "Each variant has a search of its own with the same number of trials, in which some hyper-parameters have a "
-        "fixed value; each number is the result of the configurations that it chose."
+        "Each variant has a search of its own, with the same budget unless the sweep sets others, in which some "
+        "hyper-parameters have a fixed value; each number is the result of the configurations that it chose."
     )
     note = (
         "Difference: the variant minus the method as it is, replica by replica: mean ± standard deviation, and p of a "

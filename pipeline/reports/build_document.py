@@ -66,5 +66,6 @@ def _about(records: SweepRecords) -> str:
     last = datetime.fromtimestamp(max(decided) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         f"{len(decided)} of {budget} trials in {len(records.spec.studies())} studies have ended, the last one {last}. "
-        f"Protocol {records.spec.protocol}, encoder {records.spec.encoder.name}, selection {records.spec.selection}."
+        f"Protocol {records.spec.protocol}, encoder {', '.join(records.spec.encoders)}, "
+        f"selection {records.spec.selection}."
     )

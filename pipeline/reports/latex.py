@@ -12,7 +12,7 @@ from pipeline.reports.matrix import average_title, averages, methods_of
 from pipeline.reports.missing_results import partial_lines
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import AnyGain, SweepTable
-from pipeline.reports.tables import MEAN, TITLES, best_rows, bold_means, signed
+from pipeline.reports.tables import MEAN, TITLES, best_rows, bold_means, shots_of, signed
 from pipeline.text import with_sept
 
 __all__ = ["to_latex"]
@@ -174,7 +174,7 @@ def _spread(row: Chosen, mean: float, std: float) -> str:
 
 def _caption(table: SweepTable) -> str:
     encoders = ", ".join(dict.fromkeys(row.encoder for row in table.studies))
-    shots = ", ".join(dict.fromkeys(str(row.shots) for row in table.studies))
+    shots = shots_of(table.studies)
     words = f"Accuracy on test clips in percent, mean and standard deviation over replicas ({encoders}, {shots} shots"
     words += f", {', '.join(dict.fromkeys(row.protocol for row in table.studies))})."
     if table.all_gains:

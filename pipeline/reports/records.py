@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.data.stored_spec import stored_spec
 from pipeline.search.selection import best_decision, choose, with_fold_values
 from pipeline.spec import StudySpec, SweepSpec
+from pipeline.spec.cells import in_cell
 from pipeline.store import Decision, Proposal, TrialStore, root_option_of
 from pipeline.text import has_sept, with_sept, without_sept
 from sept_core.errors import InputError
@@ -186,8 +187,7 @@ def read_records(store: TrialStore, sweep: str) -> SweepRecords:
 
 def _method(key: str, *, several: bool) -> str:
     parts = parts_of_key(key)
-    places = [f"encoder={parts.encoder}"] * several + [parts.cell] * bool(parts.cell)
-    return f"{parts.method}@{','.join(places)}" if places else parts.method
+    return in_cell(parts.method, parts.cell, parts.encoder if several else None)
 
 
 def _limits(row: _Row, rows: Mapping[str, _Row]) -> dict[str, int]:

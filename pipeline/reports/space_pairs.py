@@ -65,6 +65,13 @@ def _paired(use: ForUse, others: Iterable[ForUse]) -> SpacePair:
         return SpacePair(use, None)
     # Cells that only SEPT depends on, such as neighbours and variants, have a twin without a cell.
     parts = parts_of_key(use.study)
-    plain = parts._replace(method=without_sept(parts.method))
-    keys = [plain.key, plain._replace(cell="").key]
-    return SpacePair(use, next((other for key in keys for other in others if other.study == key), None))
+    plain, cell = parts._replace(method=without_sept(parts.method), cell=""), set(parts.cell.split(","))
+    # The twin is in the same cell, as far as it depends on the axes.
+    twins = {other.study: other for other in others}
+    found = [
+        (len(own), study)
+        for study in twins
+        if (other := parts_of_key(study))._replace(cell="") == plain
+        and (own := {one for one in other.cell.split(",") if one}) <= cell
+    ]
+    return SpacePair(use, twins[max(found)[1]] if found else None)

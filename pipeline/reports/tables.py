@@ -8,7 +8,7 @@ from pipeline.reports.activity import idle_remark
 from pipeline.reports.budgets import UNEQUAL, budget_notes, budgets_differ, no_gain_notes
 from pipeline.reports.matrix import averages
 from pipeline.reports.missing_results import folds_of, is_whole, partial_lines, several_folds
-from pipeline.reports.rows import method_title
+from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.text import short, with_sept
 
@@ -31,6 +31,7 @@ __all__ = [
     "gain_lines",
     "legend",
     "p_value",
+    "shots_of",
     "signed",
     "spread_of",
 ]
@@ -96,11 +97,8 @@ def legend(table: SweepTable) -> list[str]:
         rows = [row for row in table.studies if row.dataset == dataset]
         row = rows[0]
         encoders = ", ".join(dict.fromkeys(one.encoder for one in rows))
-        # On an axis of shots, zero-shot has those of the sweep, which it does not use.
-        along = dict.fromkeys(str(one.shots) for one in rows if "shots=" in one.method)
-        shots = ", ".join(along or [str(row.shots)])
         lines.append(
-            f"{dataset}: encoder {encoders}, {row.protocol}, {shots} shots, "
+            f"{dataset}: encoder {encoders}, {row.protocol}, {shots_of(rows)} shots, "
             f"folds {', '.join(folds_of(table, dataset))}, seeds {', '.join(map(str, row.seeds))}."
         )
     return lines + partial_lines(table) + [f"Data: {line}." for line in table.data_warnings]
@@ -182,11 +180,21 @@ def _pairs(test: PairedTest) -> str:
     return pairs if test.smallest_claim == 1 else f"{pairs}; folds and clips, p {p_value(test.p_claim)}"
 
 
+def shots_of(rows: Sequence[Chosen]) -> str:
+    """The numbers of shots of rows, such as ``1, 4, 16``."""
+    # On an axis of shots, zero-shot has those of the sweep, which it does not use.
+    along = [row for row in rows if "shots=" in row.method] or rows
+    return ", ".join(dict.fromkeys(str(row.shots) for row in along))
+
+
 def best_rows(table: SweepTable) -> set[str]:
     """Names of the rows with the highest headline (H, accuracy, mean over targets) of their dataset or source.
 
-    Rows without all test folds of their dataset are left out.
+    Rows without all test folds of their dataset are left out. In a sweep with axes none is the highest: it would
+    compare 1 with 16 shots, or two encoders.
     """
+    if table.axes:
+        return set()
     best: dict[str, tuple[float, str]] = {}
     values = [(row.dataset, row.headline, row.study) for row in table.studies if is_whole(table, row)]
     for dataset, value, study in values:

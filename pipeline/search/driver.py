@@ -42,6 +42,11 @@ _MAX_LOSSES = 5
 _MAX_STILLBORN = 10
 
 
+def _on_axis(cell: str) -> str:
+    """The label of a cell's neighbours; empty without such an axis."""
+    return next((one for one in cell.split(",") if one.startswith("neighbors=")), "")
+
+
 class SweepDriver:
     """Not thread-safe: all calls come from one thread.
 
@@ -294,7 +299,7 @@ class SweepDriver:
                 self._check_same(study, "manifest_digest", config.manifest_digest, inputs.table.manifest_digest)
                 self._check_same(study, "embeddings_digest", config.embeddings_digest, inputs.table.digest)
                 used = trial_neighbors(inputs, config.protocol, config.neighbors_naming_new)
-                if config.sept and used is not None and cell == parts_of_key(study.key).cell:
+                if config.sept and used is not None and _on_axis(cell) == _on_axis(parts_of_key(study.key).cell):
                     self._check_same(study, "neighbors_digest", config.neighbors_digest, used.digest)
 
     def _check_same(self, study: StudySpec, name: str, before: object, now: object) -> None:

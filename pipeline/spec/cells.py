@@ -5,7 +5,8 @@
 
 A method has a cell for each combination of the axes that it depends on: zero-shot does not depend on shots, and only
 SEPT depends on neighbours. It has one without a variant, and one for each variant whose hyper-parameters are all its
-own. So nothing is searched twice, and a trial that two cells ask for is trained once (its signature names no cell).
+own. So nothing is searched twice, and a trial that has ended in one cell is not trained again in another (no signature
+names a cell).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sept_core.hyper import HyperParameter, Value
 from sept_core.learners import get_learner
 from sept_core.methods import hyper_parameters, split_method
 
-__all__ = ["INPUTS", "VARIANT", "Axes", "Cell", "Variants", "cells_of", "encoder_names", "labelled"]
+__all__ = ["INPUTS", "VARIANT", "Axes", "Cell", "Variants", "cells_of", "encoder_names", "in_cell", "labelled"]
 
 VARIANT = "variant"
 """The axis of the variants in keys and tables."""
@@ -68,6 +69,12 @@ def labelled(axis: str, values: Any) -> Any:
     return {label: {} if axis == "neighbors" and value is None else value for label, value in read.items()}
 
 
+def in_cell(method: str, cell: str, encoder: str | None) -> str:
+    """A method with its cell, such as ``coop@shots=4``; the encoder is named where there are several."""
+    places = [*([f"encoder={encoder}"] if encoder else []), *([cell] if cell else [])]
+    return f"{method}@{','.join(places)}" if places else method
+
+
 def encoder_names(axes: Axes) -> tuple[str, ...]:
     """The names of the encoders on the axis."""
     return tuple(EncoderFiles.model_validate(value).name for value in axes.get("encoder", {}).values())
@@ -90,8 +97,10 @@ def cells_of(axes: Axes, variants: Variants, datasets: Sequence[str], method: st
 def _used(axes: Axes, method: str, declared: Mapping[str, HyperParameter]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The axes that a method depends on."""
     baseline, sept = split_method(method)
+    learner = get_learner(baseline)
     for axis, values in axes.items():
-        depends = {"shots": get_learner(baseline).reads_clips, "neighbors": sept, "encoder": True}
+        # The number of clips is also that of the steps of a training, even of one that reads no clip.
+        depends = {"shots": learner.trainable or learner.reads_clips, "neighbors": sept, "encoder": True}
         if depends.get(axis, axis in declared):
             yield axis, values
 

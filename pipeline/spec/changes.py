@@ -64,6 +64,7 @@ def _axes(stored: SweepSpec, wanted: SweepSpec) -> Iterator[str]:
         yield f"axes were {before} and are now {after}"
         return
     for axis, values in stored.axes.items():
+        # The label of an encoder is its name.
         yield from _kept(f"axes.{axis}", values, wanted.axes[axis], moved=axis in ("neighbors", "encoder"))
     yield from _kept("variants", stored.variants, wanted.variants)
 

@@ -38,9 +38,11 @@ def axis_problems(spec: SweepSpec, where: str) -> Iterator[InputError]:
                 _check_value(spec, axis, value, every, f"{place}.{label}")
             except InputError as error:
                 yield error
-        if axis == "encoder" and (twice := _twice(values)):
-            fix = "name each encoder once, since the keys of studies contain its name"
-            yield InputError(f"'{twice}' is there twice", where=place, fix=fix)
+        if axis == "encoder" and (
+            other := next((label for label, one in values.items() if _named(one) != label), None)
+        ):
+            fix = "give a list of encoders, or use their names as labels, since keys of studies contain the names"
+            yield InputError(f"the label of '{_named(values[other])}' is '{other}'", where=place, fix=fix)
     for variant, own in spec.variants.items():
         place = f"{where}: variants.{variant}"
         yield from _label_problems(variant, place)
@@ -61,9 +63,8 @@ def axis_problems(spec: SweepSpec, where: str) -> Iterator[InputError]:
             yield InputError("no method of this sweep has all of these hyper-parameters", where=place)
 
 
-def _twice(values: Mapping[str, Any]) -> str | None:
-    names = [value.get("name") if isinstance(value, dict) else value for value in values.values()]
-    return next((str(name) for name in names if names.count(name) > 1), None)
+def _named(encoder: Any) -> Any:
+    return encoder.get("name") if isinstance(encoder, dict) else encoder
 
 
 def _label_problems(label: str, where: str) -> Iterator[InputError]:
@@ -83,6 +84,9 @@ def _check_value(spec: SweepSpec, axis: str, value: Any, every: Mapping[str, Hyp
                 where=where,
                 fix="give a path, in which {dataset} stands for each dataset; null for those of the datasets",
             )
+        if isinstance(value, dict) and value and (missing := [one for one in spec.trained_on if one not in value]):
+            fix = "name a file for each dataset, or write the path once with {dataset} in it"
+            raise InputError(f"no file for {', '.join(missing)}", where=where, fix=fix)
         for dataset, path in value.items() if isinstance(value, dict) else ():
             if dataset not in spec.trained_on or not isinstance(path, str):
                 fix = f"those of this sweep: {', '.join(spec.trained_on)}"

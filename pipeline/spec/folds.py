@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from pipeline.spec.cells import encoder_names
 from pipeline.spec.problems import Problems
 from pipeline.spec.read import located
 from pipeline.spec.sweep import SweepSpec
@@ -59,7 +58,7 @@ def strict_folds(
         problems: Collects the errors.
     """
     # Encoders are compared on the same folds: those that none of them was trained on.
-    trained = [load_pretraining(encoder).folds for encoder in encoder_names(spec.axes) or (spec.encoder.name,)]
+    trained = [load_pretraining(encoder).folds for encoder in spec.encoders]
     folds = {}
     for name in spec.trained_on:
         with problems.kept(), located(f"{place('folds')}: {name}"):

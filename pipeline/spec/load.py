@@ -19,7 +19,7 @@ from pipeline.spec.folds import fold_problems, strict_folds
 from pipeline.spec.presets import take_training
 from pipeline.spec.problems import Problems, validate_most
 from pipeline.spec.read import located, read_yaml
-from pipeline.spec.spaces import complete_spaces
+from pipeline.spec.spaces import cell_problems, complete_spaces
 from pipeline.spec.sweep import SweepSpec
 from pipeline.text import masked
 from sept_core.datasets import DatasetInfo, get_dataset
@@ -126,6 +126,11 @@ def parse_sweep(
             update={key: _absolute(getattr(spec.encoder, key), start) for key in ("weights", "text_model")}
         )
     }
+    if "methods" not in unsure and data_known:
+        wrong = list(axis_problems(spec, where))
+        problems.add(*wrong)
+        settled["axes"] = {} if wrong else _axes(spec, start)
+        spec = spec.model_copy(update={"axes": settled["axes"]})
     if data_known:
         paths = find.keyed("neighbors", spec.neighbors, lambda key, name: find.one_of(spec.trained_on, key, name))
         settled["neighbors"] = {name: _absolute(path, start) for name, path in paths.items()}
@@ -134,14 +139,6 @@ def parse_sweep(
         accepted = dict.fromkeys(spec.accept_faulty_splits)
         accepted = find.keyed("accept_faulty_splits", accepted, lambda key, name: find.one_of(known, key, name))
         settled["accept_faulty_splits"] = tuple(accepted)
-    if "methods" not in unsure and data_known:
-        wrong = list(axis_problems(spec, where))
-        problems.add(*wrong)
-        if not wrong:
-            settled["axes"] = {
-                axis: {label: _axis_value(spec, axis, value, start) for label, value in values.items()}
-                for axis, values in spec.axes.items()
-            }
     settled["spaces"] = complete_spaces(spec, where, problems, unsure)
     if "methods" not in unsure:
         find.keyed("resources.by_method", spec.resources.by_method, partial(find.method, spec))
@@ -149,7 +146,11 @@ def parse_sweep(
         for key in ("budgets", "priorities"):
             settled[key] = find.keyed(key, getattr(spec, key), partial(find.study, spec))
     problems.refuse()
-    return spec.model_copy(update=settled)
+    spec = spec.model_copy(update=settled)
+    if spec.axes or spec.variants:
+        problems.add(*cell_problems(spec, where))
+        problems.refuse()
+    return spec
 
 
 def _secrets(spec: SweepSpec, where: str) -> Iterator[InputError]:
@@ -256,6 +257,14 @@ def _absolute(place: str | None, folder: Path) -> str | None:
     if place is None or "://" in place or place.startswith(("hub:", "control:")):
         return place
     return str((folder / Path(place).expanduser()).absolute())
+
+
+def _axes(spec: SweepSpec, folder: Path) -> dict[str, dict[str, Any]]:
+    """The axes, their paths absolute."""
+    return {
+        axis: {label: _axis_value(spec, axis, value, folder) for label, value in values.items()}
+        for axis, values in spec.axes.items()
+    }
 
 
 def _axis_value(spec: SweepSpec, axis: str, value: Any, folder: Path) -> Any:

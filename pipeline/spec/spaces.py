@@ -22,7 +22,7 @@ from sept_core.learners import LEARNERS
 from sept_core.methods import hyper_by_part
 from sept_core.suggestions import known_words
 
-__all__ = ["complete_spaces"]
+__all__ = ["cell_problems", "complete_spaces"]
 
 
 class _SpaceFile(Model):
@@ -59,6 +59,15 @@ def complete_spaces(
         if space:
             spaces[part] = space
     return spaces
+
+
+def cell_problems(spec: SweepSpec, where: str) -> Iterator[InputError]:
+    """The combinations in the cells of a sweep with axes or variants that no trial can use, each reason once."""
+    found: dict[str, InputError] = {}
+    for study in spec.studies():
+        for problem in _contradictions(study.space, spec.training.epochs, f"{where}: {study.method_in_cell}"):
+            found.setdefault(problem.what, problem)
+    yield from found.values()
 
 
 def _contradictions(space: Mapping[str, Dimension], epochs: int | None, where: str) -> Iterator[InputError]:

@@ -11,14 +11,15 @@ import yaml
 from pydantic import Field, StrictInt, field_validator
 
 from pipeline.spec.ablation import Ablation, AblationTrial
-from pipeline.spec.cells import Cell, cells_of, labelled
+from pipeline.spec.cells import Cell, cells_of, encoder_names, in_cell, labelled
 from pipeline.spec.models import Dimension, EncoderFiles, Model, Pruner, Resources, Sampler, Training
+from pipeline.spec.values import as_number
 from sept_core.datasets.split_overlap import CrossingRule
 from sept_core.hyper import HyperParameter, Value
 from sept_core.methods import hyper_parameters, split_method
 from sept_core.protocol_facts import ProtocolName, protocol_of
 from sept_core.semantic import NamingNew
-from sept_core.trial_config import parts_of_key, row_key_of, study_key_of
+from sept_core.trial_config import row_key_of, study_key_of
 
 __all__ = ["StudyInputs", "StudySpec", "SweepSpec"]
 
@@ -69,6 +70,8 @@ class StudySpec:
         priority: Studies of a higher priority are served first.
         parallel: Maximum number of running trials. Part of the search: proposal n sees the outcomes 0..n-parallel only.
         cell: Axis and label of each value of its cell (`pipeline.spec.cells`); empty in a sweep without axes.
+        method_in_cell: The method with its cell, such as ``coop@shots=4``; with several encoders the cell names the
+            encoder too.
         listed: The configurations of an ablation, which are trained in this order; empty for a search.
     """
 
@@ -87,6 +90,7 @@ class StudySpec:
     sampler: Sampler
     pruner: Pruner
     cell: tuple[tuple[str, str], ...] = ()
+    method_in_cell: str = ""
     listed: tuple[AblationTrial, ...] = ()
 
     def folds_of(self, params: Mapping[str, Value]) -> tuple[str, ...] | None:
@@ -113,12 +117,6 @@ class StudySpec:
     def method(self) -> str:
         """Such as ``coop`` or ``coop+sept``."""
         return f"{self.baseline}+sept" if self.sept else self.baseline
-
-    @property
-    def method_in_cell(self) -> str:
-        """The method and, in a sweep with axes, its cell: such as ``coop@shots=4``."""
-        cell = parts_of_key(self.key).cell
-        return f"{self.method}@{cell}" if cell else self.method
 
     @property
     def searched(self) -> dict[str, Dimension]:
@@ -215,6 +213,11 @@ class SweepSpec(Model):
             return axes
         return {axis: labelled(axis, values) for axis, values in axes.items()}
 
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _numbers_of_variants(cls, variants: Any) -> Any:
+        return as_number(variants)
+
     @field_validator("folds", mode="before")
     @classmethod
     def _folds_as_words(cls, value: Any) -> Any:
@@ -231,6 +234,11 @@ class SweepSpec(Model):
         """The datasets that have studies: ``datasets``, or ``sources``."""
         named: tuple[str, ...] = getattr(self, protocol_of(self.protocol).data[0])
         return named
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The names of its encoders: those on an axis, or its only one."""
+        return encoder_names(self.axes) or (self.encoder.name,)
 
     def studies(self) -> tuple[StudySpec, ...]:
         """The studies, dataset by dataset, in the order of the file."""
@@ -327,6 +335,7 @@ class SweepSpec(Model):
             sampler=self.sampler,
             pruner=self.pruner,
             cell=cell.place,
+            method_in_cell=in_cell(method, cell.name, encoder.name if "encoder" in self.axes else None),
             listed=listed,
         )
 

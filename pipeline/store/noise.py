@@ -71,16 +71,20 @@ def read_noisy_scores(
     store: TrialStore, trials: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], dict[Noise, NoisyScores]]:
     """What has been measured of these trials (study, signature)."""
-    wanted = {trial_key(study, signature, "noise.json"): (study, signature) for study, signature in trials}
-    found = {}
+    # Studies of several cells may have one trial in common.
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    for study, signature in dict.fromkeys(trials):
+        wanted.setdefault(trial_key(study, signature, "noise.json"), []).append((study, signature))
+    found: dict[tuple[str, str], dict[Noise, NoisyScores]] = {}
     for key, data in store.files.read_many(wanted).items():
         with suppress(ValueError, KeyError, TypeError, InputError):
             content = unseal(data)
             if content.get("format") == _FORMAT:
-                found[wanted[key]] = {
+                scores = {
                     Noise.named(name): NoisyScores(one["embeddings"], tuple(one["replicas"]))
                     for name, one in content["noises"].items()
                 }
+                found |= dict.fromkeys(wanted[key], scores)
     return found
 
 

@@ -90,12 +90,15 @@ class TrialStore:
 
     def read_results(self, trials: Iterable[tuple[str, str]]) -> dict[tuple[str, str], TrialResult]:
         """The results of all trials (study, signature) that have ended: `read_result` of many at once."""
-        wanted = {trial_key(study, signature, "result.json"): (study, signature) for study, signature in trials}
-        found = {}
+        # Studies of several cells may have one trial in common.
+        wanted: dict[str, list[tuple[str, str]]] = {}
+        for study, signature in dict.fromkeys(trials):
+            wanted.setdefault(trial_key(study, signature, "result.json"), []).append((study, signature))
+        found: dict[tuple[str, str], TrialResult] = {}
         for key, data in self.files.read_many(wanted).items():
-            result = self._judge(key, data, TrialResult.from_json, _belongs_to(*wanted[key]))
+            result = self._judge(key, data, TrialResult.from_json, _belongs_to(*wanted[key][0]))
             if result is not None:
-                found[wanted[key]] = result
+                found |= dict.fromkeys(wanted[key], result)
         return found
 
     def write_result(self, result: TrialResult) -> None:

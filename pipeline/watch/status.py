@@ -169,7 +169,7 @@ class SweepReader:
         self._spec = stored_spec(store, sweep, self._text)
         self._proposals: list[Proposal] = []
         self._decisions: list[Decision] = []
-        self._warnings: dict[tuple[str, str, bool, tuple[str, ...] | None], tuple[str, ...]] = {}
+        self._warnings: dict[tuple[object, ...], tuple[str, ...]] = {}
 
     def read(self) -> SweepStatus:
         """The current status.
@@ -197,7 +197,7 @@ class SweepReader:
             sweep=self._sweep,
             protocol=self._spec.protocol,
             selection=self._spec.selection,
-            encoder=self._spec.encoder.name,
+            encoder=", ".join(self._spec.encoders),
             at_ms=at,
             state="running" if runs else "finished" if done else "stopped" if driver is None else "lost",
             studies=studies,
@@ -218,7 +218,7 @@ class SweepReader:
         """From one result for each dataset and choice of folds, with and without SEPT: such trials share embeddings and
         neighbours. Each is read once."""
         for spec in specs:
-            place = spec.dataset, spec.encoder, spec.sept, spec.folds
+            place = spec.dataset, spec.encoder, spec.inputs.neighbors, spec.sept, spec.folds
             if place in self._warnings:
                 continue
             found = (one for one in self._decisions if one.study == spec.key and one.state == "finished")

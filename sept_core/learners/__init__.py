@@ -73,6 +73,9 @@ def get_learner(name: str) -> type[Learner]:
     if baseline not in LEARNERS:
         raise InputError(f"unknown baseline '{baseline}'", fix=known_words(baseline, LEARNERS))
     learner = LEARNERS[baseline]
+    if modifiers and not learner.trainable:
+        fix = f"use '{baseline}' alone"
+        raise InputError(f"'{baseline}' learns nothing, so '{modifiers[0]}' has nothing to act on", fix=fix)
     for modifier in modifiers:
         if modifier not in MODIFIERS:
             raise InputError(f"unknown modifier '{modifier}' in '{name}'", fix=known_words(modifier, MODIFIERS))

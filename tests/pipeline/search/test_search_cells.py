@@ -127,3 +127,22 @@ def test_mlflow_tells_the_cells_apart(root: Path) -> None:
     assert run_name(next(one for one in proposals if one.study.endswith("coop@shots=1"))).startswith(
         "#0 coop@shots=1 | "
     )
+
+
+def test_cells_that_chose_one_trial_both_have_its_result(root: Path) -> None:
+    store = TrialStore(LocalFiles(root))
+    one = next(one for one in store.proposals("tiny") if one.study.endswith("coop@shots=1"))
+    cells = [(f"{one.config.study_key}@{cell}", one.signature) for cell in ("shots=1", "shots=1,variant=same")]
+    assert store.read_results(cells).keys() == set(cells)
+
+
+def test_a_report_of_cells_in_which_nothing_has_finished_says_so_by_leaving_them_out(tmp_path: Path) -> None:
+    begun = spec_of(methods=["coop", "coop+sept"], variants={}, axes={"shots": [1]})
+    run_inline(begun, tmp_path, provide)
+    LocalFiles(tmp_path).write("sweeps/tiny/spec.yaml", spec_of().text().encode())
+    table, _ = write_report(TrialStore(LocalFiles(tmp_path)), "tiny")
+    [along] = axis_sheets(table)
+    assert along.rows == tuple(
+        ("FSDD", title, f"{row.headline:.1f}", "")
+        for title, row in zip(("CoOp", "CoOp + SEPT"), table.studies, strict=True)
+    )

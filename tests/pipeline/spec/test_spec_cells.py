@@ -94,11 +94,22 @@ def test_the_stored_spec_has_the_same_studies(tmp_path) -> None:
         ({"axes": {"n_ctx": ["many"]}}, "axes.n_ctx.many: 'many' is not a number"),
         ({"axes": {"template": ["This is {}."]}}, "'This is {}.' cannot be a label"),
         ({"axes": {"neighbors": [3]}}, "axes.neighbors.3: 3 is neither a file nor a mapping"),
-        ({"axes": {"neighbors": {"a": {"Birds": "x"}}}}, "axes.neighbors.a: 'Birds' is not a dataset of this sweep"),
-        ({"axes": {"encoder": ["minni"]}}, "axes.encoder.minni: unknown encoder 'minni'"),
         (
-            {"axes": {"encoder": {"a": "mini", "b": "mini"}}},
-            "axes.encoder: 'mini' is there twice; name each encoder once",
+            {"axes": {"neighbors": {"a": {"ESC10": "y", "Birds": "x"}}}},
+            "axes.neighbors.a: 'Birds' is not a dataset of this sweep",
+        ),
+        ({"axes": {"encoder": ["minni"]}}, "axes.encoder.minni: unknown encoder 'minni'"),
+        ({"axes": {"encoder": {"a": "mini"}}}, "axes.encoder: the label of 'mini' is 'a'; give a list of encoders"),
+        (
+            {"axes": {"neighbors": {"a": {"ESC10": "x"}}}, "datasets": ["ESC10", "FSDD"]},
+            "a: no file for FSDD; name a file",
+        ),
+        (
+            {
+                "axes": {"n_ctx": [2]},
+                "spaces.coop": {"context_init": {"choices": ["a cat", "the dog barks"]}, "n_ctx": {"fixed": 0}},
+            },
+            "coop@n_ctx=2.n_ctx: n_ctx is 2, and the context starts from 2 texts of different lengths",
         ),
         ({"variants": {"x": {}}}, "variants.x: sets nothing"),
         ({"variants": {"x": {"margin_inter": 99}}}, "variants.x.margin_inter: 99 is out of range"),
@@ -130,3 +141,13 @@ def test_values_and_variants_may_be_added_to_a_sweep_but_not_changed() -> None:
 def test_a_secret_in_a_path_of_an_axis_is_refused() -> None:
     with pytest.raises(InputError, match="carries a user, password or token"):
         quickstart(**ONE, axes={"neighbors": {"theirs": "s3://user:pass@host/x.json"}})
+
+
+def test_an_encoder_that_is_none_is_refused_before_folds_are_chosen() -> None:
+    with pytest.raises(InputError, match="axes.encoder.5: give a name, or a mapping"):
+        quickstart(**ONE, axes={"encoder": [5]}, selection="strict", methods=["coop"], spaces={})
+
+
+def test_numbers_of_a_variant_are_read_as_everywhere() -> None:
+    variants = {"small": {"lr": "1e-3"}}
+    assert quickstart(**ONE, variants=variants).studies()[2].constants["lr"] == 1e-3
