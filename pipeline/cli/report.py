@@ -94,11 +94,16 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         store = TrialStore(open_files(root))
         table, files = write_report(store, sweep, latex=latex)
     say(console)
+    if table.all_gains:
+        say(console, f"{headline_of(table)}\n")
     if not table.axes:
         console.print(render_table(table))
-        say(console)
-    for sheet in axis_sheets(table):
+    sheets = axis_sheets(table)
+    for at, sheet in enumerate(sheets):
+        if at or not table.axes:
+            say(console)
         console.print(render_sheet(sheet))
+    if sheets:
         say(console)
     for line in legend(table):
         say(console, line)
@@ -107,8 +112,7 @@ def show_report(console: Console, root: str, sweep: str, latex: bool = False) ->
         for line in chosen if len(chosen) <= _MOST_CHOSEN else [f"{len(chosen)} configurations, see the report"]:
             say(console, f"  {line}")
     if gains := gain_lines(table):
-        say(console, f"\n{headline_of(table)}")
-        say(console, f"SEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
+        say(console, f"\nSEPT against its baseline, points on test clips{table.warning and f'; {table.warning}'}")
         for line in gains:
             say(console, f"  {line}")
     _say_spaces(console, store, table)
