@@ -79,12 +79,12 @@ def test_lists_of_neighbours_that_lie_here_travel_along(sept: Sept, sent: list[R
     assert request.files == {"neighbors-FSDD.json": tmp_path / "mine.json"}
     assert yaml.safe_load(request.spec)["neighbors"] == {"FSDD": "neighbors-FSDD.json"}
     assert load_neighbors("FSDD", request.files["neighbors-FSDD.json"])
-    axes = {"neighbors": {"mine": {"FSDD": "mine.json"}, "random": {"FSDD": "control:random-words"}, "shipped": None}}
+    axes = {"neighbors": {"mine": {"FSDD": "mine.json", "ESC10": "control:other-classes"}, "shipped": None}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec | {"neighbors": {}, "axes": axes}))
     assert sept("sweep", "submit", "s.yaml", *HEAD, "--no-wait")[0] == 0
     request = sent[-1]
     assert request.files == {"neighbors-mine-FSDD.json": tmp_path / "mine.json"}
-    carried = {"mine": {"FSDD": "neighbors-mine-FSDD.json"}, "random": {"FSDD": "control:random-words"}, "shipped": {}}
+    carried = {"mine": {"FSDD": "neighbors-mine-FSDD.json", "ESC10": "control:other-classes"}, "shipped": {}}
     assert yaml.safe_load(request.spec)["axes"]["neighbors"] == carried
 
 

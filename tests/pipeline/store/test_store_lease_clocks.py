@@ -20,10 +20,13 @@ MACHINES = 3
 
 
 class Memory:
-    """The two methods of a store that a lease needs."""
+    """The methods of a store that a lease needs."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
+
+    def address(self, key: str) -> str:
+        return f"memory/{key}"
 
     def read(self, key: str) -> bytes:
         if self.content is None:
