@@ -15,11 +15,11 @@ from pipeline.reports.missing_results import is_whole
 from pipeline.reports.rows import Chosen, method_title
 from pipeline.reports.sweep_table import SweepTable
 from pipeline.reports.tables import p_value, signed
+from pipeline.spec.cells import VARIANT
 from sept_core.protocol_facts import protocol_of
 
 __all__ = ["axis_sections", "axis_sheets"]
 
-_VARIANT = "variant"
 _AVERAGE = "average"
 _BARS = (
     "Bars: standard deviation over replicas (test folds x seeds). An average is over the datasets, for methods that "
@@ -130,7 +130,7 @@ def _lines(
     for dataset in table.datasets:
         of: dict[str, dict[str | None, Chosen]] = {}
         for one in placed:
-            if one.row.dataset == dataset and _VARIANT not in one.labels:
+            if one.row.dataset == dataset and VARIANT not in one.labels:
                 of.setdefault(one.without(axis), {})[one.labels.get(axis)] = one.row
         lines = [_line(method, rows, labels, part) for method, rows in of.items()]
         if lines:
@@ -177,7 +177,7 @@ def _variant_section(table: SweepTable, variants: tuple[str, ...], placed: Seque
     part = table.headline
     rows: list[tuple[str, ...]] = []
     changes: list[tuple[str, ...]] = []
-    of = {(one.without(_VARIANT), one.labels.get(_VARIANT, ""), one.row.dataset): one.row for one in placed}
+    of = {(one.without(VARIANT), one.labels.get(VARIANT, ""), one.row.dataset): one.row for one in placed}
     methods = [method for method, variant, _ in of if variant]
     for method in dict.fromkeys(methods):
         for variant in ("", *variants):

@@ -80,18 +80,17 @@ def encoder_names(axes: Axes) -> tuple[str, ...]:
     return tuple(EncoderFiles.model_validate(value).name for value in axes.get("encoder", {}).values())
 
 
-def cells_of(axes: Axes, variants: Variants, datasets: Sequence[str], method: str) -> tuple[Cell, ...]:
+def cells_of(axes: Axes, variants: Variants, method: str) -> tuple[Cell, ...]:
     """The cells of a method, the variants of one place after each other.
 
     Args:
-        axes, variants: Those of the sweep.
-        datasets: The datasets that it trains on.
+        axes, variants: Those of the sweep, as `load_sweep` completes them: neighbours are a file for each dataset.
         method: The method.
     """
     declared = hyper_parameters(*split_method(method))
     used = [[(axis, label, value) for label, value in values.items()] for axis, values in _used(axes, method, declared)]
     own = [("", {}), *((name, values) for name, values in variants.items() if declared.keys() >= values.keys())]
-    return tuple(_cell(datasets, chosen, variant, values) for chosen in product(*used) for variant, values in own)
+    return tuple(_cell(chosen, variant, values) for chosen in product(*used) for variant, values in own)
 
 
 def _used(axes: Axes, method: str, declared: Mapping[str, HyperParameter]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -105,21 +104,10 @@ def _used(axes: Axes, method: str, declared: Mapping[str, HyperParameter]) -> It
             yield axis, values
 
 
-def _cell(
-    datasets: Sequence[str], chosen: Sequence[tuple[str, str, Any]], variant: str, values: Mapping[str, Value]
-) -> Cell:
+def _cell(chosen: Sequence[tuple[str, str, Any]], variant: str, values: Mapping[str, Value]) -> Cell:
     inputs: dict[str, Any] = {axis: value for axis, _, value in chosen if axis in INPUTS}
     if "encoder" in inputs:
         inputs["encoder"] = EncoderFiles.model_validate(inputs["encoder"])
-    if "neighbors" in inputs:
-        inputs["neighbors"] = _files(inputs["neighbors"], datasets)
     hyper = {axis: value for axis, _, value in chosen if axis not in INPUTS}
     place = tuple((axis, label) for axis, label, _ in chosen if axis != "encoder")
     return Cell(place + (((VARIANT, variant),) if variant else ()), hyper | dict(values), **inputs)
-
-
-def _files(value: Any, datasets: Sequence[str]) -> dict[str, str]:
-    """The file of each dataset; ``{dataset}`` in a path stands for its name."""
-    if isinstance(value, str):
-        return {dataset: value.replace("{dataset}", dataset) for dataset in datasets}
-    return dict(value)

@@ -69,7 +69,6 @@ class StudySpec:
         trials: Number of trials of the study.
         priority: Studies of a higher priority are served first.
         parallel: Maximum number of running trials. Part of the search: proposal n sees the outcomes 0..n-parallel only.
-        cell: Axis and label of each value of its cell (`pipeline.spec.cells`); empty in a sweep without axes.
         method_in_cell: The method with its cell, such as ``coop@shots=4``; with several encoders the cell names the
             encoder too.
         listed: The configurations of an ablation, which are trained in this order; empty for a search.
@@ -89,7 +88,6 @@ class StudySpec:
     parallel: int
     sampler: Sampler
     pruner: Pruner
-    cell: tuple[tuple[str, str], ...] = ()
     method_in_cell: str = ""
     listed: tuple[AblationTrial, ...] = ()
 
@@ -246,7 +244,7 @@ class SweepSpec(Model):
         return tuple(
             self._study(dataset, method, fold, cell)
             for dataset, method in pairs
-            for cell in cells_of(self.axes, self.variants, self.trained_on, method)
+            for cell in cells_of(self.axes, self.variants, method)
             for fold in self._apart(dataset)
         )
 
@@ -334,7 +332,6 @@ class SweepSpec(Model):
             parallel=self.parallel,
             sampler=self.sampler,
             pruner=self.pruner,
-            cell=cell.place,
             method_in_cell=in_cell(method, cell.name, encoder.name if "encoder" in self.axes else None),
             listed=listed,
         )
